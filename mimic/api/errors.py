@@ -1,0 +1,165 @@
+"""Every error as HTTP, in the one shape that OpenAI's API has. The only place that maps domain errors to a status."""
+
+import re
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
+
+from mimic.errors import (
+    MimicError,
+    NoCompletion,
+    NotSeeded,
+    RequestError,
+    SeedingInProgress,
+    StoreError,
+    UnusableStore,
+)
+
+log = structlog.get_logger("mimic")
+
+
+class ErrorDetail(msgspec.Struct, frozen=True):
+    """What went wrong; ``param`` is the path of the field to blame, as ``messages[0].value``."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """The body of every error answer."""
+
+    error: ErrorDetail
+
+
+class ApiError(Exception):
+    """An error that only makes sense over HTTP."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.param = param
+        self.code = code
+        self.headers = headers
+
+
+_RETRY: Final = {"retry-after": "1"}
+STATUS: Final[Mapping[type[MimicError], tuple[int, str | None]]] = {
+    NoCompletion: (404, None),
+    RequestError: (400, None),
+    SeedingInProgress: (409, "seeding_in_progress"),
+    NotSeeded: (503, "not_seeded"),
+    UnusableStore: (503, "store_unusable"),
+    StoreError: (503, "store_unavailable"),
+}
+"""Status and code of domain errors, the most special first. What is not here is a bug when it gets this far."""
+
+_TYPES: Final[Mapping[int, str]] = {
+    403: "permission_error",
+    500: "server_error",
+    503: "service_unavailable_error",
+}
+
+
+def answer(
+    status: int,
+    message: str,
+    param: str | None = None,
+    code: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response[ErrorBody]:
+    """An error answer."""
+    kind = _TYPES.get(status, "invalid_request_error")
+    headers = {**(_RETRY if status == HTTPStatus.SERVICE_UNAVAILABLE else {}), **(headers or {})}
+    body = ErrorBody(ErrorDetail(message, kind, param, code))
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
+def answer_mimic_error(request: Request[Any, Any, Any], exc: MimicError) -> Response[ErrorBody]:
+    """A domain error, by the table."""
+    for kind, (status, code) in STATUS.items():
+        if isinstance(exc, kind):
+            if isinstance(exc, StoreError) and not isinstance(exc, NotSeeded):
+                log.error(
+                    "store failed", request_id=request.state.request_id, error=str(exc), cause=repr(exc.__cause__)
+                )
+            if isinstance(exc, RequestError):
+                return answer(status, str(exc), exc.param, exc.code)
+            return answer(status, str(exc), code=code)
+    return answer_bug(request, exc)
+
+
+def answer_api_error(request: Request[Any, Any, Any], exc: ApiError) -> Response[ErrorBody]:
+    """An error that knows its status."""
+    return answer(exc.status, str(exc), exc.param, exc.code, exc.headers)
+
+
+def answer_invalid_request(request: Request[Any, Any, Any], exc: ValidationException) -> Response[ErrorBody]:
+    """What Litestar found wrong with a body or the query; its ``extra`` lists each fault, and the first is told."""
+    faults: Any = exc.extra or [{"message": exc.detail}]
+    fault = faults[0]
+    message, path = fault["message"], fault.get("key", "")
+    if fault.get("source") == "body":
+        if message == "'data'":
+            return answer(400, "The body is empty; expected a JSON object", code="invalid_json")
+        path = "" if path == "data" else path
+    missing = re.fullmatch(r"Object missing required field `(.+)`", message)
+    if missing:
+        path = f"{path}.{missing[1]}" if path else missing[1]
+        return answer(400, f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
+    where = f"'{path}'" if path else "the body"
+    return answer(400, f"Invalid value for {where}: {message}", path or None, "invalid_value")
+
+
+def answer_http_exception(request: Request[Any, Any, Any], exc: HTTPException) -> Response[ErrorBody]:
+    """What the framework raises by itself: no such route, wrong method, a body that is too large or not JSON."""
+    if isinstance(exc.__cause__, Exception) and isinstance(exc.__cause__.__cause__, msgspec.DecodeError):
+        return answer(400, f"The body is not JSON: {exc.detail}", code="invalid_json")
+    if exc.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return answer_bug(request, exc)
+    where = f"{request.method} {request.url.path}"
+    phrases = {
+        404: (f"Unknown request URL: {where}", "unknown_url"),
+        405: (f"Not allowed to {where}", "method_not_allowed"),
+        413: ("The body is larger than the 10 MB that are accepted", "request_too_large"),
+    }
+    message, code = phrases.get(exc.status_code, (exc.detail or HTTPStatus(exc.status_code).phrase, None))
+    return answer(exc.status_code, message, code=code, headers=exc.headers)
+
+
+def answer_bug(request: Request[Any, Any, Any], exc: Exception) -> Response[ErrorBody]:
+    """Tell nothing of what happened but where to find it in the log."""
+    log.error("bug", request_id=request.state.request_id, path=request.url.path, exc_info=exc)
+    return answer(500, "The server had an error while processing your request. Its log has more under the request id.")
+
+
+EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[Request[Any, Any, Any], Any], Response[Any]]]] = {
+    MimicError: answer_mimic_error,
+    ApiError: answer_api_error,
+    ValidationException: answer_invalid_request,
+    HTTPException: answer_http_exception,
+    Exception: answer_bug,
+}
+
+
+def documented(*statuses: int) -> dict[int, ResponseSpec]:
+    """The error answers of a route, for the OpenAPI document."""
+    return {
+        status: ResponseSpec(ErrorBody, description=HTTPStatus(status).phrase, generate_examples=False)
+        for status in statuses
+    }

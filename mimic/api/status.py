@@ -1,0 +1,64 @@
+"""What is seeded, whether the server is alive and able to answer, and its metrics."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+from litestar import Response, get
+from litestar.di import NamedDependency
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from mimic.api.errors import documented
+from mimic.api.observation import Metrics
+from mimic.corpus import Corpus
+from mimic.errors import NotSeeded
+from mimic.schemas import Version
+from mimic.seedings import Seeded
+from mimic.settings import Settings
+
+
+class CorpusDescription(msgspec.Struct, frozen=True):
+    """What is seeded, per version; sizes in bytes."""
+
+    default_version: Version
+    versions: Mapping[str, Seeded]
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The process is alive."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """The server can answer in these versions."""
+
+    versions: Sequence[str]
+    status: Literal["ready"] = "ready"
+
+
+@get("/corpus", summary="What is seeded", responses=documented(503))
+async def describe_corpus(corpus: NamedDependency[Corpus], settings: NamedDependency[Settings]) -> CorpusDescription:
+    """Counts, sizes, the file and its SHA-256, and when, per version."""
+    return CorpusDescription(settings.version, await corpus.store.seeded())  # type: ignore[arg-type]
+
+
+@get("/health", summary="Alive?")
+async def health() -> Health:
+    """Always 200 while the process answers at all."""
+    return Health()
+
+
+@get("/ready", summary="Able to answer?", responses=documented(503))
+async def ready(corpus: NamedDependency[Corpus], settings: NamedDependency[Settings]) -> Readiness:
+    """200, or 503 with the reason while the default version is not seeded or the store is away."""
+    seeded = await corpus.seeded()
+    if settings.version not in seeded:
+        raise NotSeeded(settings.version)
+    return Readiness(list(seeded))
+
+
+@get("/metrics", summary="Prometheus metrics", media_type="text/plain")
+async def show_metrics(metrics: NamedDependency[Metrics]) -> Response[bytes]:
+    """In Prometheus' text format."""
+    return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,92 @@
+"""The application: everything built and wired. What a server loads."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.static_files import create_static_files_router
+from litestar.types import Scope
+
+from mimic import __version__
+from mimic.api import completion, seeding, status
+from mimic.api.errors import EXCEPTION_HANDLERS
+from mimic.api.observation import UNKNOWN_ROUTE, Metrics, Observed
+from mimic.corpus import Corpus
+from mimic.logs import configure_logs
+from mimic.settings import Settings
+from mimic.stores import open_store
+
+LARGEST_BODY = 10_000_000
+ASSETS = "/schema-assets"
+
+
+def create_app(settings: Settings) -> Observed:
+    """The ASGI application; its lifespan opens and closes the store. Raises SettingError."""
+    store = open_store(settings.store, settings.mongo_driver)
+    corpus = Corpus(store)
+    metrics = Metrics()
+    seeder = seeding.Seeder(settings, corpus)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        async with store, seeder:
+            yield
+
+    app = Litestar(
+        [
+            completion.complete,
+            seeding.start_seeding,
+            seeding.last_seeding,
+            status.describe_corpus,
+            status.health,
+            status.ready,
+            status.show_metrics,
+            create_static_files_router(ASSETS, [_swagger_ui()], include_in_schema=False),
+        ],
+        dependencies={
+            "corpus": Provide(lambda: corpus, sync_to_thread=False),
+            "settings": Provide(lambda: settings, sync_to_thread=False),
+            "metrics": Provide(lambda: metrics, sync_to_thread=False),
+            "seeder": Provide(lambda: seeder, sync_to_thread=False),
+        },
+        lifespan=[lifespan],
+        exception_handlers=EXCEPTION_HANDLERS,
+        request_max_body_size=LARGEST_BODY,
+        openapi_config=_openapi(),
+        logging_config=None,
+    )
+    return Observed(app, metrics, _route)
+
+
+def from_environment() -> Observed:
+    """The application for a server's worker process."""
+    configure_logs()
+    return create_app(Settings.from_environment(os.environ))
+
+
+def _openapi() -> OpenAPIConfig:
+    page = SwaggerRenderPlugin(
+        js_url=f"{ASSETS}/swagger-ui-bundle.js",
+        css_url=f"{ASSETS}/swagger-ui.css",
+        standalone_preset_js_url=f"{ASSETS}/swagger-ui-standalone-preset.js",
+        favicon="",
+        path="/",
+    )
+    description = "Answers from real conversations, by indexed lookup."
+    return OpenAPIConfig("Mimic", __version__, description=description, render_plugins=[page], path="/schema")
+
+
+def _swagger_ui() -> Path:
+    """Swagger UI's files, so that the page works offline."""
+    return Path(str(files("litestar_offline_docs") / "static"))
+
+
+def _route(scope: Scope) -> str:
+    """The route's template, not the path, of which there are endlessly many."""
+    return scope.get("path_template") or UNKNOWN_ROUTE

@@ -1,0 +1,169 @@
+"""The command line: ``mimic seed`` and ``mimic serve``."""
+
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from importlib.resources import files
+from typing import Any, cast
+
+import click
+import uvicorn
+from dotenv import dotenv_values
+
+from mimic import __version__
+from mimic.errors import DumpError, MimicError, SeedingError, SettingError, StoreError
+from mimic.logs import configure_logs
+from mimic.schemas import VERSIONS, Version
+from mimic.seedings import ExitCode
+from mimic.settings import VARIABLES, Settings
+from mimic.stores import open_store
+from seed.loader import load
+from seed.reader import SLOW_BACKEND
+from seed.source import Source
+from seed.terminal import show_progress, show_report
+
+SECONDS_TO_FINISH = 30
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Mimic: an OpenAI-style chat API that answers from real conversations.
+
+    Settings come from the environment and from a file .env; options take precedence over both.
+    """
+
+
+@main.command()
+@click.argument("file", required=False)
+@click.option("--sample", is_flag=True, help="Seed the sample corpus that ships with Mimic.")
+@click.option("--store", help="Where to: sqlite:///file.db or mongodb://host/database. [MIMIC_STORE]")
+@click.option("--versions", default=",".join(VERSIONS), show_default=True, help="Which schema versions to fill.")
+@click.option("--strict", is_flag=True, help="Stop at the first broken conversation instead of skipping it.")
+@click.option("--if-empty", is_flag=True, help="Do nothing where something is seeded already.")
+@click.option("--quiet", is_flag=True, help="Show errors only.")
+@click.pass_context
+def seed(
+    context: click.Context,
+    file: str | None,
+    sample: bool,
+    store: str | None,
+    versions: str,
+    strict: bool,
+    if_empty: bool,
+    quiet: bool,
+) -> None:
+    """Replace the corpus by the conversations in FILE (- for standard input).
+
+    FILE is a ShareGPT dump: a JSON array or JSON Lines of {"id", "conversations": [{"from", "value"}, ...]}, gzipped or
+    not. Readers see the old corpus until the new one is complete.
+
+    Exit codes: 0 done, 1 the input is bad, 2 wrong usage, 3 the store cannot be used, 4 another seeding is running.
+    """
+    if (file is None) != sample:
+        raise click.UsageError("Give either FILE or --sample.")
+    settings = _settings(store=store)
+    chosen = _versions(versions)
+    name = str(files("seed") / "sample.json") if file is None else file
+    context.exit(asyncio.run(_seed(name, settings, chosen, strict=strict, if_empty=if_empty, quiet=quiet)))
+
+
+@main.command()
+@click.option("--store", help="Where the corpus is: sqlite:///file.db or mongodb://host/database. [MIMIC_STORE]")
+@click.option("--host", help="The address to listen on. [MIMIC_HOST]")
+@click.option("--port", help="The port to listen on. [MIMIC_PORT]")
+@click.option("--workers", help="How many processes. [MIMIC_WORKERS]")
+def serve(store: str | None, host: str | None, port: str | None, workers: str | None) -> None:
+    """Serve the API, and its documentation at /schema.
+
+    Stops at SIGTERM or Ctrl-C, when the requests in flight are answered.
+    """
+    settings = _settings(store=store, host=host, port=port, workers=workers)
+    configure_logs()
+    several = tempfile.TemporaryDirectory(prefix="mimic-metrics-") if settings.workers > 1 else nullcontext()
+    with several as metrics_folder:
+        if metrics_folder:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
+        uvicorn.run(
+            "mimic.app:from_environment",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            loop="uvloop",
+            http="httptools",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=SECONDS_TO_FINISH,
+        )
+
+
+async def _seed(
+    name: str, settings: Settings, versions: Sequence[Version], *, strict: bool, if_empty: bool, quiet: bool
+) -> ExitCode:
+    """Run a seeding and tell how it went; returns how the program ends."""
+    task = cast("asyncio.Task[Any]", asyncio.current_task())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    if SLOW_BACKEND:
+        _say("Warning: ijson's C backend yajl2_c is missing; reading will take some twenty times as long.")
+    try:
+        async with open_store(settings.store, settings.mongo_driver) as store:
+            if if_empty and (seeded := await store.seeded()):
+                _say(f"Seeded already ({', '.join(seeded)}): nothing to do.")
+                return ExitCode.DONE
+            async with Source(name) as source:
+                with show_progress(quiet=quiet) as on_progress:
+                    report = await load(
+                        source,
+                        store,
+                        versions,
+                        batch_size=settings.seed_batch_size,
+                        strict=strict,
+                        on_progress=on_progress,
+                    )
+    except asyncio.CancelledError:
+        _say("Stopped.")
+        return ExitCode.STOPPED
+    except MimicError as exc:
+        _say(f"Error: {name}: {exc}" if isinstance(exc, DumpError) else f"Error: {exc}")
+        return _exit_code(exc)
+    if not quiet:
+        show_report(report)
+    return ExitCode.DONE
+
+
+def _exit_code(exc: MimicError) -> ExitCode:
+    codes: Mapping[type[MimicError], ExitCode] = {
+        DumpError: ExitCode.BAD_INPUT,
+        SettingError: ExitCode.WRONG_USAGE,
+        StoreError: ExitCode.STORE_UNREACHABLE,
+        SeedingError: ExitCode.IN_PROGRESS,
+    }
+    return next(code for kind, code in codes.items() if isinstance(exc, kind))
+
+
+def _versions(text: str) -> list[Version]:
+    chosen = [version.strip() for version in text.split(",")]
+    unknown = [version for version in chosen if version not in VERSIONS]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(VERSIONS)}", param_hint="--versions")
+    return [version for version in VERSIONS if version in chosen]
+
+
+def _settings(**options: str | None) -> Settings:
+    """Settings from the environment, under it a file .env, and over it the options that were given."""
+    in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    os.environ.update({name: value for name, value in in_file.items() if name not in os.environ})
+    os.environ.update({VARIABLES[field][0]: value for field, value in options.items() if value is not None})
+    try:
+        return Settings.from_environment(os.environ)
+    except SettingError as exc:
+        raise click.UsageError(str(exc)) from None
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

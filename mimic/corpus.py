@@ -1,0 +1,47 @@
+"""The corpus: what can be asked of it, in the words of the domain, whatever store it is in."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from mimic.conversations import Message
+from mimic.errors import NoCompletion, NotSeeded
+from mimic.schemas import SCHEMAS, Version
+from mimic.seedings import Seeded
+from mimic.stores.base import Store
+
+
+class Corpus:
+    """Answers from a store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    async def complete(
+        self, messages: Sequence[Message], version: Version, limit: int | None = None
+    ) -> AsyncIterator[list[Message]]:
+        """Every message that came next after these, in corpus order, in batches of bounded size.
+
+        v1 and v2 look at the last message, v3 at the last two. At most ``limit`` choices.
+
+        Raises NoCompletion where nothing ever came next, and NotSeeded where the corpus lacks the version.
+        """
+        schema = SCHEMAS[version]
+        lookup = schema.lookup(messages)
+        given = 0
+        async for documents in self.store.find(lookup, limit):
+            choices = [choice for document in documents for choice in schema.choices(document, lookup)]
+            if limit is not None:
+                choices = choices[: limit - given]
+            if choices:
+                given += len(choices)
+                yield choices
+            if given == limit:
+                return
+        if not given:
+            raise NoCompletion
+
+    async def seeded(self) -> Mapping[Version, Seeded]:
+        """What is seeded, per version. Raises NotSeeded where nothing is."""
+        seeded = await self.store.seeded()
+        if not seeded:
+            raise NotSeeded
+        return seeded

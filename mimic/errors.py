@@ -1,0 +1,119 @@
+"""What can go wrong, in the words of the domain. Nothing here knows HTTP or a driver.
+
+::
+
+    MimicError
+    ├── SettingError             a setting that does not parse
+    ├── RequestError             a request that cannot be answered as it stands
+    │   └── NoCompletion         no message in the corpus ever followed
+    ├── DumpError                the input of a seeding is bad
+    │   ├── BrokenDump           not JSON, truncated, not an array: at a byte offset
+    │   ├── SkippedConversation  one conversation is broken, and the seeding is strict
+    │   └── NothingToSeed        no conversation in it
+    ├── SeedingError             the seeding itself cannot go on
+    │   ├── SeedingInProgress    another one holds the store
+    │   └── SeedingLost          another one took the store over
+    └── StoreError               the store failed
+        ├── StoreUnavailable     it cannot be reached, or not in time
+        ├── StoreFull            no space left
+        ├── UnusableStore        what lies there is not a corpus, or a damaged one
+        └── NotSeeded            nothing has been seeded, or not in this version
+"""
+
+from datetime import datetime
+
+
+class MimicError(Exception):
+    """The root of every error that Mimic raises on purpose; its text is meant for the user."""
+
+
+class SettingError(MimicError):
+    """A setting does not parse. The text names it."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name = name
+
+
+class RequestError(MimicError):
+    """A request cannot be answered as it stands. ``param`` is the path of the field to blame, where there is one."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class NoCompletion(RequestError):
+    """No completion found for this message."""
+
+    def __init__(self) -> None:
+        super().__init__("No completion found for this message", code="completion_not_found")
+
+
+class DumpError(MimicError):
+    """The input of a seeding is bad, and nothing was replaced."""
+
+
+class BrokenDump(DumpError):
+    """The input stops being a dump at a byte offset (counted from 0, after decompression)."""
+
+    def __init__(self, offset: int, expected: str) -> None:
+        super().__init__(f"byte {offset}: {expected}")
+        self.offset = offset
+        self.expected = expected
+
+
+class SkippedConversation(DumpError):
+    """A conversation is broken, and the seeding was asked to be strict."""
+
+
+class NothingToSeed(DumpError):
+    """The input holds no conversation that can be seeded."""
+
+
+class SeedingError(MimicError):
+    """A seeding cannot go on; the corpus is as it was."""
+
+
+class SeedingInProgress(SeedingError):
+    """Another seeding holds the store."""
+
+    def __init__(self, holder: str, since: datetime | None) -> None:
+        when = f" since {since.isoformat(timespec='seconds')}" if since else ""
+        super().__init__(f"another seeding is running: held by {holder}{when}")
+
+
+class SeedingLost(SeedingError):
+    """Another seeding took the store over, because this one had not been heard of for too long."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another seeding took over, because this one was not heard of for too long; nothing was replaced"
+        )
+
+
+class StoreError(MimicError):
+    """The store failed."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached, or did not answer in time."""
+
+
+class StoreFull(StoreError):
+    """The store has no space left."""
+
+
+class UnusableStore(StoreError):
+    """What lies where the store should be is not a corpus of Mimic's, or a damaged one."""
+
+
+class NotSeeded(StoreError):
+    """Nothing has been seeded, or not in the version asked for."""
+
+    def __init__(self, version: str | None = None) -> None:
+        if version:
+            super().__init__(f"{version} has not been seeded: run `mimic seed FILE --versions {version}`")
+        else:
+            super().__init__("nothing has been seeded yet: run `mimic seed FILE`")

@@ -1,0 +1,181 @@
+"""The three ways to lay a conversation out in documents, and to find answers again. Pure: no I/O.
+
+A schema turns a conversation into documents, messages into a lookup, and a document that was found into choices.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import msgspec
+
+from mimic.conversations import Conversation, Message
+
+Version: TypeAlias = Literal["v1", "v2", "v3"]
+Document: TypeAlias = Mapping[str, Any]
+
+
+class Lookup(msgspec.Struct, frozen=True):
+    """What a store must find: documents of ``version`` whose fields equal ``fields``, in corpus order.
+
+    ``index`` names the indexed field that narrows the search down, and ``key`` its value: a digest, so only a way to
+    find candidates; ``fields`` decide. Without an index, ``fields`` are those of an element of the document's
+    ``conversations``, and the store scans.
+    """
+
+    version: Version
+    fields: Mapping[str, str]
+    index: str | None = None
+    key: int = 0
+
+
+class Schema(ABC):
+    """One layout of documents.
+
+    ``fields`` are those a document may have, ``indexes`` the indexed ones among them (present only in documents that
+    hold an answer), ``answer`` those that :meth:`choices` reads.
+    """
+
+    version: ClassVar[Version]
+    fields: ClassVar[Sequence[str]]
+    indexes: ClassVar[Sequence[str]]
+    answer: ClassVar[Sequence[str]]
+
+    @abstractmethod
+    def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
+        """The conversation's documents in order."""
+
+    @abstractmethod
+    def lookup(self, messages: Sequence[Message]) -> Lookup:
+        """What answers these messages (at least one)."""
+
+    @abstractmethod
+    def choices(self, document: Document, lookup: Lookup) -> Iterator[Message]:
+        """The answers that a document found by ``lookup`` holds, in order."""
+
+
+class Nested(Schema):
+    """v1: a document per conversation, as in the dump. Not indexed: the baseline the others are measured against."""
+
+    version: ClassVar[Version] = "v1"
+    fields: ClassVar[Sequence[str]] = ("externalId", "conversations")
+    indexes = ()
+    answer = ("conversations",)
+
+    def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
+        messages = [{"from": message.sender, "value": message.value} for message in conversation.messages]
+        yield {"externalId": conversation.id, "conversations": messages}
+
+    def lookup(self, messages: Sequence[Message]) -> Lookup:
+        last = messages[-1]
+        return Lookup("v1", {"from": last.sender, "value": last.value})
+
+    def choices(self, document: Document, lookup: Lookup) -> Iterator[Message]:
+        for message, following in pairwise(document["conversations"]):
+            if message == lookup.fields:
+                yield Message(following["from"], following["value"])
+
+
+class NextMessage(Schema):
+    """v2: a document per message, with the message that came next."""
+
+    version: ClassVar[Version] = "v2"
+    fields: ClassVar[Sequence[str]] = (
+        "externalId",
+        "from",
+        "value",
+        "nextMessageType",
+        "nextMessageValue",
+        "messageDigest",
+    )
+    indexes: ClassVar[Sequence[str]] = ("messageDigest",)
+    answer = ("nextMessageType", "nextMessageValue")
+
+    def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
+        messages = conversation.messages
+        for message, following in zip(messages, [*messages[1:], None], strict=True):
+            document: dict[str, Any] = {
+                "externalId": conversation.id,
+                "from": message.sender,
+                "value": message.value,
+                "nextMessageType": following and following.sender,
+                "nextMessageValue": following and following.value,
+            }
+            if following:
+                document["messageDigest"] = digest(message)
+            yield document
+
+    def lookup(self, messages: Sequence[Message]) -> Lookup:
+        last = messages[-1]
+        return Lookup(self.version, {"from": last.sender, "value": last.value}, "messageDigest", digest(last))
+
+    def choices(self, document: Document, lookup: Lookup) -> Iterator[Message]:  # noqa: ARG002 - v1 needs it
+        yield Message(document["nextMessageType"], document["nextMessageValue"])
+
+
+class PreviousAndNext(NextMessage):
+    """v3: v2 with the message that came before, so that the last two can be looked up together."""
+
+    version: ClassVar[Version] = "v3"
+    fields: ClassVar[Sequence[str]] = (*NextMessage.fields, "prevMessageType", "prevMessageValue", "pairDigest")
+    indexes: ClassVar[Sequence[str]] = ("messageDigest", "pairDigest")
+
+    def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
+        previous: Message | None = None
+        for message, document in zip(conversation.messages, super().documents(conversation), strict=True):
+            document["prevMessageType"] = previous and previous.sender
+            document["prevMessageValue"] = previous and previous.value
+            if previous and "messageDigest" in document:
+                document["pairDigest"] = digest(previous, message)
+            yield document
+            previous = message
+
+    def lookup(self, messages: Sequence[Message]) -> Lookup:
+        alone = super().lookup(messages)
+        if len(messages) == 1:
+            return alone
+        previous, last = messages[-2:]
+        pair = {"prevMessageType": previous.sender, "prevMessageValue": previous.value}
+        return Lookup(self.version, {**alone.fields, **pair}, "pairDigest", digest(previous, last))
+
+
+SCHEMAS: Mapping[Version, Schema] = {"v1": Nested(), "v2": NextMessage(), "v3": PreviousAndNext()}
+VERSIONS: tuple[Version, ...] = tuple(SCHEMAS)
+
+
+def digest(*messages: Message) -> int:
+    """A signed 64-bit BLAKE2b digest (RFC 7693) of messages, senders and texts told apart by their lengths."""
+    hashed = blake2b(digest_size=8)
+    for message in messages:
+        hashed.update(f"{len(message.sender)}:{len(message.value)}:{message.sender}{message.value}".encode())
+    return int.from_bytes(hashed.digest(), "big", signed=True)
+
+
+LARGEST_DOCUMENT = 16 * 1024 * 1024 - 1024
+"""Bytes of BSON that a conversation may take as one v1 document: MongoDB's 16 MiB, less room for the fields that v3
+adds to at most the same text. It holds on every store, so that all give the same answers."""
+
+
+def fits(conversation: Conversation) -> bool:
+    """Whether the conversation's documents stay below MongoDB's limit in every version."""
+    characters = sum(len(message.sender) + len(message.value) for message in conversation.messages)
+    rough = 1024 + 4 * (characters + len(conversation.id or "")) + 64 * len(conversation.messages)
+    return rough <= LARGEST_DOCUMENT or nested_size(conversation) <= LARGEST_DOCUMENT
+
+
+def nested_size(conversation: Conversation) -> int:
+    """The size in bytes of the conversation's v1 document with an ``_id`` of 8 bytes (bsonspec.org, version 1.1)."""
+
+    def utf8(text: str) -> int:
+        return len(text.encode())
+
+    size = 5 + len(b"\x12_id\0") + 8
+    size += len(b"\x02externalId\0") + (5 + utf8(conversation.id) if conversation.id is not None else 0)
+    size += len(b"\x04conversations\0") + 5
+    for index, message in enumerate(conversation.messages):
+        size += len(f"\x03{index}\0") + 5
+        size += len(b"\x02from\0") + 5 + utf8(message.sender)
+        size += len(b"\x02value\0") + 5 + utf8(message.value)
+    return size

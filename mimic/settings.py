@@ -1,0 +1,79 @@
+"""The settings, parsed once from an environment that is passed in."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import msgspec
+
+from mimic.errors import SettingError
+from mimic.schemas import VERSIONS, Version
+from mimic.stores import Driver
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Everything that can be set, with its default. ``.env.example`` says what each is for."""
+
+    store: str = "sqlite:///mimic.db"
+    version: Version = "v3"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    mongo_driver: Driver = "pymongo"
+    seed_secret: str = ""
+    seed_file: Path = Path("seed/conversations.json")
+    seed_batch_size: int = 1000
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Settings from variables; those that are unset or empty take their defaults.
+
+        Raises SettingError, naming the variable, where one does not parse.
+        """
+        values: dict[str, Any] = {}
+        for field, (name, parse) in VARIABLES.items():
+            if text := environment.get(name, "").strip():
+                try:
+                    values[field] = parse(text)
+                except ValueError as exc:
+                    raise SettingError(name, str(exc)) from None
+        return cls(**values)
+
+    def __repr__(self) -> str:
+        """Without the secret, and without the store's URL, which may hold a password."""
+        shown = {
+            field: getattr(self, field) for field in self.__struct_fields__ if field not in ("store", "seed_secret")
+        }
+        return f"Settings({', '.join(f'{field}={value!r}' for field, value in shown.items())})"
+
+
+def _integer(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise ValueError(f"expected a whole number from {least} to {most}, not {text!r}")
+        return int(text)
+
+    return parse
+
+
+def _one_of(*values: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in values:
+            raise ValueError(f"expected one of {', '.join(values)}, not {text!r}")
+        return text
+
+    return parse
+
+
+VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
+    "store": ("MIMIC_STORE", str),
+    "version": ("MIMIC_VERSION", _one_of(*VERSIONS)),
+    "host": ("MIMIC_HOST", str),
+    "port": ("MIMIC_PORT", _integer(1, 65535)),
+    "workers": ("MIMIC_WORKERS", _integer(1, 256)),
+    "mongo_driver": ("MIMIC_MONGO_DRIVER", _one_of(*get_args(Driver))),
+    "seed_secret": ("SEED_SECRET", str),
+    "seed_file": ("SEED_FILE", Path),
+    "seed_batch_size": ("SEED_BATCH_SIZE", _integer(1, 100_000)),
+}
+"""The environment variable of each setting, and how it is parsed."""

@@ -1,0 +1,138 @@
+"""The contract of a store: where documents live, and how a corpus is replaced. One file per backend implements it."""
+
+import os
+import socket
+from abc import ABC, abstractmethod
+from asyncio import CancelledError
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from mimic.errors import MimicError, StoreError
+from mimic.schemas import Document, Lookup, Version
+from mimic.seedings import Progress, Report, Seeded, Seeding, Size
+
+BATCH_DOCUMENTS = 128
+"""Documents that a store hands over at a time at most."""
+
+
+class Store(ABC):
+    """A store of documents, as an async context manager.
+
+    Opening does not need the store to be there or to be seeded. Every method raises StoreUnavailable where the store
+    cannot be reached in a few seconds, and UnusableStore where what it finds is not a corpus.
+    """
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    @abstractmethod
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    @abstractmethod
+    async def seeded(self) -> Mapping[Version, Seeded]:
+        """What the corpus holds now, per version; empty before the first seeding."""
+
+    @abstractmethod
+    def find(self, lookup: Lookup, limit: int | None = None) -> AsyncIterator[Sequence[Document]]:
+        """The documents that ``lookup`` asks for, with the fields that its schema's choices need, in corpus order.
+
+        They come in batches of bounded size, none of them empty, and all from the same corpus, even if it is replaced
+        meanwhile; a corpus published a second before the call or earlier is seen by it. At most ``limit`` documents.
+
+        Raises NotSeeded where the version has not been seeded.
+        """
+
+    @abstractmethod
+    async def seeding(self) -> Seeding | None:
+        """The last seeding, by whichever process; one whose process has died is ``interrupted``."""
+
+    @abstractmethod
+    async def _claim(self, seeding: Seeding, versions: Sequence[Version]) -> "Replacement":
+        """Become the only seeder of this store and remove what dead ones left.
+
+        Raises SeedingInProgress while another one is alive.
+        """
+
+    @asynccontextmanager
+    async def replace(self, versions: Sequence[Version]) -> AsyncGenerator["Replacement"]:
+        """Replace these versions of the corpus: add documents, index, publish.
+
+        Readers see the old corpus until :meth:`Replacement.publish` and the new one afterwards. Leaving the context
+        without publishing leaves the old corpus, and nothing else. How it went is recorded as the last seeding.
+
+        Raises SeedingInProgress while another seeding of this store is running.
+        """
+        seeding = Seeding(os.urandom(8).hex(), "running", holder_name(os.getpid()), datetime.now(UTC))
+        replacement = await self._claim(seeding, versions)
+        try:
+            yield replacement
+        except BaseException as exc:
+            with suppress(StoreError):  # what went wrong first is what counts
+                await replacement.close(_failed(replacement, exc))
+            raise
+        await replacement.close(msgspec.structs.replace(replacement.seeding, state="done"))
+
+
+def holder_name(pid: int) -> str:
+    """How a process of this machine is named as the holder of a store."""
+    return f"process {pid} on {socket.gethostname()}"
+
+
+def _failed(replacement: "Replacement", exc: BaseException) -> Seeding:
+    """How the seeding stands after an exception. What was published is published, whatever came next."""
+    if replacement.published:
+        return msgspec.structs.replace(replacement.seeding, state="done")
+    if isinstance(exc, CancelledError):
+        return msgspec.structs.replace(replacement.seeding, state="interrupted", error="the seeding was stopped")
+    error = str(exc) if isinstance(exc, MimicError) else f"a bug in Mimic: {type(exc).__name__}"
+    return msgspec.structs.replace(replacement.seeding, state="failed", error=error)
+
+
+class Replacement(ABC):
+    """A corpus in the making, visible to nobody. Made by :meth:`Store.replace`."""
+
+    def __init__(self, seeding: Seeding) -> None:
+        self.seeding = seeding
+        self.published = False
+
+    @abstractmethod
+    async def add(self, version: Version, documents: Sequence[dict[str, Any]]) -> None:
+        """Append documents to a version. They may be on their way when this returns.
+
+        Raises StoreFull where they do not fit.
+        """
+
+    @abstractmethod
+    async def index(self, version: Version) -> Size:
+        """Build a version's indexes after its last document; returns what the version takes."""
+
+    async def progress(self, progress: Progress) -> None:
+        """Tell whoever asks for the last seeding how far it is. Raises SeedingLost if another one took over."""
+        self.seeding = msgspec.structs.replace(self.seeding, progress=progress)
+        await self._record()
+
+    async def publish(self, report: Report) -> None:
+        """Let readers see the new corpus, all versions at once, and remove the old one.
+
+        Raises SeedingLost if another seeding took over.
+        """
+        self.seeding = msgspec.structs.replace(self.seeding, report=report)
+        await self._publish({version: report.seeded(version, datetime.now(UTC)) for version in report.versions})
+
+    @abstractmethod
+    async def close(self, seeding: Seeding) -> None:
+        """Remove what was not published, record how it ended, and let other seeders in."""
+
+    @abstractmethod
+    async def _publish(self, seeded: Mapping[str, Seeded]) -> None:
+        """Let readers see it; set ``published`` at once when they do."""
+
+    @abstractmethod
+    async def _record(self) -> None: ...

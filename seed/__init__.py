@@ -1,0 +1,1 @@
+"""Seeding: from the bytes of a ShareGPT dump to a corpus."""

@@ -1,0 +1,207 @@
+"""From a source of bytes to a published corpus: read, lay out in every version, write in batches, index, publish."""
+
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from mimic.conversations import Conversation
+from mimic.errors import NothingToSeed, SkippedConversation
+from mimic.schemas import SCHEMAS, Schema, Version
+from mimic.seedings import Progress, Report, Size, Skipped, VersionReport
+from mimic.stores.base import Replacement, Store
+from seed.reader import DumpReader
+from seed.source import Source
+
+BATCH_CHARACTERS = 4 * 1024 * 1024
+"""Characters of text at which a batch is full, however few its documents."""
+
+NAMED_EXAMPLES = 10
+"""Skipped conversations that the report names; the others are counted."""
+
+SECONDS_BETWEEN_RECORDS = 1.0
+
+OnProgress = Callable[[Progress], None]
+
+
+async def load(
+    source: Source,
+    store: Store,
+    versions: Sequence[Version],
+    *,
+    batch_size: int = 1000,
+    strict: bool = False,
+    on_progress: OnProgress = lambda _: None,
+) -> Report:
+    """Replace these versions of the store's corpus by what the source holds, in one pass.
+
+    ``batch_size`` is in documents. Raises BrokenDump where the source stops being a dump, NothingToSeed where it has
+    no conversation, SkippedConversation at the first broken one when ``strict``, SeedingError and StoreError; the old
+    corpus then stays.
+    """
+    async with store.replace(versions) as replacement:
+        loading = _Loading(source, replacement, versions, batch_size, strict, on_progress)
+        await loading.read()
+        await loading.index()
+        report = loading.report()
+        await loading.tell("publishing")
+        await replacement.publish(report)
+        return report
+
+
+class _Loading:
+    """One seeding on its way."""
+
+    def __init__(
+        self,
+        source: Source,
+        replacement: Replacement,
+        versions: Sequence[Version],
+        batch_size: int,
+        strict: bool,
+        on_progress: OnProgress,
+    ) -> None:
+        self._started = time.perf_counter()
+        self._source = source
+        self._replacement = replacement
+        self._batches = [_Batches(SCHEMAS[version], replacement, batch_size) for version in versions]
+        self._strict = strict
+        self._on_progress = on_progress
+        self._conversations = 0
+        self._messages = 0
+        self._skipped: Counter[str] = Counter()
+        self._examples: list[Skipped] = []
+        self._recorded_at = 0.0
+
+    async def read(self) -> None:
+        """Read the source to its end, and write all documents."""
+        reader = DumpReader()
+        async for chunk in self._source.chunks():
+            await self._take(reader.feed(chunk))
+            await self.tell("reading")
+        await self._take(reader.close())
+        if not self._conversations:
+            raise NothingToSeed(self._why_nothing())
+        for batches in self._batches:
+            await batches.finish()
+
+    async def index(self) -> None:
+        for batches in self._batches:
+            await self.tell("indexing")
+            await batches.index()
+
+    def report(self) -> Report:
+        origin = self._source.origin()
+        return Report(
+            source=origin,
+            conversations=self._conversations,
+            messages=self._messages,
+            versions={batches.schema.version: batches.report(origin.bytes) for batches in self._batches},
+            skipped=dict(self._skipped.most_common()),
+            examples=self._examples,
+            seconds=time.perf_counter() - self._started,
+            peak_memory_bytes=peak_memory_bytes(),
+        )
+
+    async def tell(self, phase: str) -> None:
+        """Say how far it is, and note it in the store once a second."""
+        progress = msgspec.convert(
+            {
+                "phase": phase,
+                "bytes": self._source.bytes_read,
+                "total_bytes": self._source.total_bytes,
+                "conversations": self._conversations,
+                "messages": self._messages,
+                "seconds": time.perf_counter() - self._started,
+            },
+            Progress,
+        )
+        self._on_progress(progress)
+        if phase != "reading" or progress.seconds >= self._recorded_at + SECONDS_BETWEEN_RECORDS:
+            self._recorded_at = progress.seconds
+            await self._replacement.progress(progress)
+
+    async def _take(self, found: Sequence[Conversation | Skipped]) -> None:
+        for item in found:
+            if isinstance(item, Skipped):
+                self._skip(item)
+                continue
+            self._conversations += 1
+            self._messages += len(item.messages)
+            for batches in self._batches:
+                await batches.add(item)
+
+    def _skip(self, skipped: Skipped) -> None:
+        if self._strict:
+            raise SkippedConversation(str(skipped))
+        self._skipped[skipped.reason] += 1
+        if len(self._examples) < NAMED_EXAMPLES:
+            self._examples.append(skipped)
+
+    def _why_nothing(self) -> str:
+        if not self._skipped:
+            return "the input holds no conversation; nothing was replaced"
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self._skipped.most_common())
+        return f"the input holds no conversation that can be seeded ({reasons}); nothing was replaced"
+
+
+class _Batches:
+    """One version's documents, gathered into batches, and the time they take."""
+
+    def __init__(self, schema: Schema, replacement: Replacement, batch_size: int) -> None:
+        self.schema = schema
+        self._replacement = replacement
+        self._batch_size = batch_size
+        self._batch: list[dict[str, Any]] = []
+        self._characters = 0
+        self._documents = 0
+        self._seconds = 0.0
+        self._index_seconds = 0.0
+        self._size = Size(0, 0, 0)
+
+    async def add(self, conversation: Conversation) -> None:
+        started = time.perf_counter()
+        characters = sum(len(message.value) for message in conversation.messages)
+        for document in self.schema.documents(conversation):
+            self._batch.append(document)
+            if len(self._batch) >= self._batch_size:
+                await self._write()
+        self._characters += characters
+        if self._characters >= BATCH_CHARACTERS:
+            await self._write()
+        self._seconds += time.perf_counter() - started
+
+    async def finish(self) -> None:
+        started = time.perf_counter()
+        await self._write()
+        self._seconds += time.perf_counter() - started
+
+    async def index(self) -> None:
+        started = time.perf_counter()
+        self._size = await self._replacement.index(self.schema.version)
+        self._index_seconds = time.perf_counter() - started
+
+    def report(self, dump_bytes: int) -> VersionReport:
+        return VersionReport(
+            documents=self._documents,
+            seconds=self._seconds,
+            index_seconds=self._index_seconds,
+            megabytes_per_second=dump_bytes / 1e6 / (self._seconds + self._index_seconds),
+            size=self._size,
+        )
+
+    async def _write(self) -> None:
+        batch, self._batch, self._characters = self._batch, [], 0
+        if batch:
+            self._documents += len(batch)
+            await self._replacement.add(self.schema.version, batch)
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has had resident, in bytes (getrusage(2) counts KiB, on macOS bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

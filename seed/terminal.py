@@ -1,0 +1,104 @@
+"""What a person sees of a seeding: its progress on standard error, its report on standard output."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from mimic.seedings import Progress, Report
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def show_progress(*, quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
+    """A bar on a terminal, a line now and then elsewhere, or nothing."""
+    if quiet:
+        yield lambda _: None
+    elif sys.stderr.isatty():
+        with _bar() as show:
+            yield show
+    else:
+        yield _lines()
+
+
+def show_report(report: Report) -> None:
+    """Print what a seeding cost and what it left out."""
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    source = report.source
+    console.print(
+        f"Seeded {report.conversations:,} conversations, {report.messages:,} messages from {source.name} "
+        f"({source.bytes / 1e6:,.1f} MB) in {report.seconds:.1f} s; peak memory {report.peak_memory_bytes / 1e6:.0f} MB"
+    )
+    console.print(_versions(report))
+    if report.skipped:
+        console.print(f"Skipped {sum(report.skipped.values()):,} conversations:")
+        for reason, count in report.skipped.items():
+            console.print(f"  {count:,} {reason}", markup=False)
+        console.print("Such as:")
+        for skipped in report.examples:
+            console.print(f"  {skipped}", markup=False, soft_wrap=True)
+
+
+def _versions(report: Report) -> Table:
+    table = Table()
+    table.add_column("version")
+    for heading in ("documents", "seconds", "MB/s", "index s", "data MB", "on disk MB", "index MB"):
+        table.add_column(heading, justify="right")
+    for version, cost in report.versions.items():
+        table.add_row(
+            version,
+            f"{cost.documents:,}",
+            f"{cost.seconds:.2f}",
+            f"{cost.megabytes_per_second:.1f}",
+            f"{cost.index_seconds:.2f}",
+            *(f"{size / 1e6:,.1f}" for size in (cost.size.data_bytes, cost.size.disk_bytes, cost.size.index_bytes)),
+        )
+    return table
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Progress], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TextColumn("{task.fields[rate]}"))
+    with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("reading", total=None, rate="")
+
+        def show(progress: Progress) -> None:
+            bar.update(
+                task,
+                description=progress.phase,
+                completed=progress.bytes,
+                total=progress.total_bytes,
+                rate=f"{_rate(progress):,.0f} messages/s",
+            )
+
+        yield show
+
+
+def _lines() -> Callable[[Progress], None]:
+    shown_at = 0.0
+    shown_phase = ""
+
+    def show(progress: Progress) -> None:
+        nonlocal shown_at, shown_phase
+        now = time.monotonic()
+        if progress.phase == shown_phase and now < shown_at + SECONDS_BETWEEN_LINES:
+            return
+        shown_at, shown_phase = now, progress.phase
+        done = f"{progress.bytes / 1e6:,.1f}"
+        of = f" of {progress.total_bytes / 1e6:,.1f} MB" if progress.total_bytes else " MB"
+        click.echo(
+            f"{progress.phase}: {done}{of}, {progress.messages:,} messages, {_rate(progress):,.0f} messages/s", err=True
+        )
+
+    return show
+
+
+def _rate(progress: Progress) -> float:
+    return progress.messages / progress.seconds if progress.seconds else 0.0
