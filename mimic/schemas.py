@@ -6,7 +6,7 @@ A schema turns a conversation into documents, messages into a lookup, and a docu
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -95,7 +95,7 @@ class NextMessage(Schema):
 
     def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
         messages = conversation.messages
-        for message, following in zip(messages, [*messages[1:], None], strict=True):
+        for message, following in zip_longest(messages, messages[1:]):
             document: dict[str, Any] = {
                 "externalId": conversation.id,
                 "from": message.sender,

@@ -20,6 +20,7 @@ from mimic.errors import (
     StoreError,
     UnusableStore,
 )
+from mimic.schemas import VERSIONS
 
 log = structlog.get_logger("mimic")
 
@@ -122,6 +123,8 @@ def answer_invalid_request(request: Request[Any, Any, Any], exc: ValidationExcep
     if missing:
         path = f"{path}.{missing[1]}" if path else missing[1]
         return answer(400, f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
+    if path == "version":
+        message += f"; expected one of {', '.join(VERSIONS)}"
     where = f"'{path}'" if path else "the body"
     return answer(400, f"Invalid value for {where}: {message}", path or None, "invalid_value")
 
@@ -129,7 +132,8 @@ def answer_invalid_request(request: Request[Any, Any, Any], exc: ValidationExcep
 def answer_http_exception(request: Request[Any, Any, Any], exc: HTTPException) -> Response[ErrorBody]:
     """What the framework raises by itself: no such route, wrong method, a body that is too large or not JSON."""
     if isinstance(exc.__cause__, Exception) and isinstance(exc.__cause__.__cause__, msgspec.DecodeError):
-        return answer(400, f"The body is not JSON: {exc.detail}", code="invalid_json")
+        where = "" if "(byte " in exc.detail else f" (byte {request.headers.get('content-length', 'last')})"
+        return answer(400, f"The body is not JSON: {exc.detail}{where}", code="invalid_json")
     if exc.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
         return answer_bug(request, exc)
     where = f"{request.method} {request.url.path}"

@@ -61,4 +61,4 @@ async def ready(corpus: NamedDependency[Corpus], settings: NamedDependency[Setti
 @get("/metrics", summary="Prometheus metrics", media_type="text/plain")
 async def show_metrics(metrics: NamedDependency[Metrics]) -> Response[bytes]:
     """In Prometheus' text format."""
-    return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    return Response(metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})

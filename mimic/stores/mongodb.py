@@ -20,6 +20,7 @@ from pymongo import AsyncMongoClient, IndexModel
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.write_concern import WriteConcern
 
 from mimic.errors import (
     NotSeeded,
@@ -105,7 +106,7 @@ class MongoDBStore(Store):
     async def seeding(self) -> Seeding | None:
         age = {"$subtract": ["$$NOW", "$seeding.heartbeat"]}
         with _errors():
-            found = await self._database.mimic.find_one(_CORPUS, {"seeding": 1, "age": age})
+            found = await _catalogue(self._database).find_one(_CORPUS, {"seeding": 1, "age": age})
         if not found or "seeding" not in found:
             return None
         seeding = msgspec.convert(found["seeding"], Seeding)
@@ -138,7 +139,7 @@ class MongoDBStore(Store):
     async def _read_catalogue(self) -> _Fields:
         now = time.monotonic()
         if now >= self._catalogue_until:
-            catalogue = await self._database.mimic.find_one(_CORPUS, {"versions": 1, "layout": 1}) or {}
+            catalogue = await _catalogue(self._database).find_one(_CORPUS, {"versions": 1, "layout": 1}) or {}
             if catalogue.get("layout", LAYOUT) != LAYOUT:
                 layout = catalogue["layout"]
                 raise UnusableStore(f"the database has layout {layout}, this Mimic reads layout {LAYOUT}: seed anew")
@@ -177,7 +178,7 @@ class MongoDBReplacement(Replacement):
 
     async def prepare(self, versions: Sequence[Version]) -> None:
         """Remove what dead seeders left, and make empty collections."""
-        catalogue = await self._database.mimic.find_one(_CORPUS) or {}
+        catalogue = await _catalogue(self._database).find_one(_CORPUS) or {}
         in_use = {entry["collection"] for entry in catalogue.get("versions", {}).values()}
         for name in await self._database.list_collection_names(filter={"name": {"$regex": "^v[123]_[0-9a-f]{16}$"}}):
             if name not in in_use:
@@ -244,7 +245,7 @@ class MongoDBReplacement(Replacement):
     async def _publish(self, seeded: Mapping[str, Seeded]) -> None:
         self._check_lease()
         with _errors():
-            before = (await self._database.mimic.find_one(_CORPUS) or {}).get("versions", {})
+            before = (await _catalogue(self._database).find_one(_CORPUS) or {}).get("versions", {})
             entries = {
                 f"versions.{version}": {"collection": f"{version}_{self.seeding.id}", "seeded": _fields(entry)}
                 for version, entry in seeded.items()
@@ -279,18 +280,18 @@ class MongoDBReplacement(Replacement):
     async def _update_lease(self, fields: _Fields) -> bool:
         """Set fields of the catalogue and renew the lease, if it is still ours."""
         update = {"$set": {"layout": LAYOUT, **fields}, **_HEARTBEAT}
-        result = await self._database.mimic.update_one({**_CORPUS, "seeding.id": self.seeding.id}, update)
+        result = await _catalogue(self._database).update_one({**_CORPUS, "seeding.id": self.seeding.id}, update)
         return result.matched_count == 1
 
 
 async def _take_lease(database: _Database, seeding: Seeding) -> None:
     """Enter the seeding in the catalogue, unless one that is alive stands there. Ages are by the server's clock."""
-    await database.mimic.update_one(_CORPUS, {"$setOnInsert": {"layout": LAYOUT}}, upsert=True)
+    await _catalogue(database).update_one(_CORPUS, {"$setOnInsert": {"layout": LAYOUT}}, upsert=True)
     age = {"$subtract": ["$$NOW", "$seeding.heartbeat"]}
     is_free = {"$or": [{"seeding.state": {"$ne": "running"}}, {"$expr": {"$gt": [age, LEASE_SECONDS * 1000]}}]}
-    taken = await database.mimic.update_one({**_CORPUS, **is_free}, {"$set": _lease(seeding), **_HEARTBEAT})
+    taken = await _catalogue(database).update_one({**_CORPUS, **is_free}, {"$set": _lease(seeding), **_HEARTBEAT})
     if taken.matched_count == 0:
-        catalogue = await database.mimic.find_one(_CORPUS) or {}
+        catalogue = await _catalogue(database).find_one(_CORPUS) or {}
         other = msgspec.convert(catalogue["seeding"], Seeding)
         raise SeedingInProgress(other.holder, other.since)
 
@@ -307,9 +308,9 @@ def find_query(lookup: Lookup) -> _Fields:
 
 def _connect(url: str, driver: Driver, timeouts: Mapping[str, int]) -> tuple[AsyncMongoClient[_Fields], _Database]:
     """A client and the database that the URL names. It connects when it is first used."""
-    in_url = {name.lower() for name, _ in parse_qsl(urlsplit(url).query)}
-    options: _Fields = {name: value for name, value in timeouts.items() if name.lower() not in in_url}
     try:
+        in_url = {name.lower() for name, _ in parse_qsl(urlsplit(url).query)}
+        options: _Fields = {name: value for name, value in timeouts.items() if name.lower() not in in_url}
         client: AsyncMongoClient[_Fields] = _client_class(driver)(url, appname="mimic", tz_aware=True, **options)
         return client, client.get_default_database()
     except (ConfigurationError, ValueError) as exc:
@@ -329,6 +330,11 @@ async def _close(client: AsyncMongoClient[_Fields]) -> None:
     closing: Any = client.close()
     if closing is not None:
         await closing
+
+
+def _catalogue(database: _Database) -> AsyncCollection[_Fields]:
+    """The collection of the one document. What is written there is on the disk before it is believed."""
+    return database.get_collection("mimic", write_concern=WriteConcern(w="majority", j=True))
 
 
 def _lease(seeding: Seeding) -> _Fields:

@@ -11,7 +11,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from mimic.errors import NotSeeded, SeedingInProgress, StoreFull, StoreUnavailable, UnusableStore
-from mimic.schemas import SCHEMAS, Document, Lookup, Schema, Version
+from mimic.schemas import SCHEMAS, VERSIONS, Document, Lookup, Schema, Version
 from mimic.seedings import Seeded, Seeding, Size
 from mimic.stores.base import BATCH_DOCUMENTS, Replacement, Store
 
@@ -107,7 +107,7 @@ class SQLiteStore(Store):
             raise SeedingInProgress(other.holder if other else "another process", other.since if other else None)
         try:
             _refuse_foreign_file(self.path)
-            return SQLiteReplacement(self.path, lock, seeding, versions)
+            return SQLiteReplacement(self.path, lock, seeding, versions, _kept(self.path, versions))
         except BaseException:
             lock.release()
             raise
@@ -180,13 +180,16 @@ class _Corpus:
 class SQLiteReplacement(Replacement):
     """A new file beside the corpus. Its writes block the event loop: it belongs in a process of its own."""
 
-    def __init__(self, path: Path, lock: "_Lock", seeding: Seeding, versions: Sequence[Version]) -> None:
+    def __init__(
+        self, path: Path, lock: "_Lock", seeding: Seeding, versions: Sequence[Version], kept: Sequence[Version]
+    ) -> None:
         super().__init__(seeding)
+        self._kept = kept
         self._path = path
         self._new = _beside(path, ".new")
         self._lock = lock
         self._positions = dict.fromkeys(versions, 0)
-        self._pages = dict.fromkeys(versions, 0)
+        self._pages = dict.fromkeys(versions, 1)  # a table has a page from the start
         with _errors(self._new):
             self._new.unlink(missing_ok=True)
             self._write_record(seeding)
@@ -239,7 +242,7 @@ class SQLiteReplacement(Replacement):
 
     async def _publish(self, seeded: Mapping[str, Seeded]) -> None:
         with _errors(self._new):
-            self._keep_other_versions(set(seeded))
+            self._copy_kept_versions()
             for version, entry in seeded.items():
                 self._connection.execute(
                     "INSERT INTO corpus VALUES (?, ?)", (version, msgspec.json.encode(entry).decode())
@@ -261,18 +264,14 @@ class SQLiteReplacement(Replacement):
         draft.write_bytes(msgspec.json.encode(seeding))
         draft.replace(record)
 
-    def _keep_other_versions(self, replaced: set[str]) -> None:
+    def _copy_kept_versions(self) -> None:
         """Copy the versions that this seeding does not replace from the old file."""
-        if not self._path.exists():
-            return
-        with _opened(self._path) as old:
-            kept = [version for version in _read_catalogue(self._path, old) if version not in replaced]
-        if not kept:
+        if not self._kept:
             return
         self._connection.execute("COMMIT")
         self._connection.execute("ATTACH ? AS old", (f"{self._path.absolute().as_uri()}?mode=ro&immutable=1",))
         self._connection.execute("BEGIN")
-        for version in kept:
+        for version in self._kept:
             schema = SCHEMAS[version]
             self._connection.execute(_create_table(schema))
             self._connection.execute(f"INSERT INTO main.{version} SELECT * FROM old.{version} ORDER BY position")
@@ -378,13 +377,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    connection = _connect(path)
-    try:
-        yield connection
-    finally:
-        connection.close()
+def _kept(path: Path, replaced: Sequence[Version]) -> list[Version]:
+    """The versions of the corpus at ``path`` that are not to be replaced; it needs to be whole only if there are any."""
+    if set(replaced) == set(VERSIONS) or not path.exists():
+        return []
+    with _errors(path), closing(_connect(path)) as connection:
+        return [version for version in _read_catalogue(path, connection) if version not in replaced]
 
 
 def _read_catalogue(path: Path, connection: sqlite3.Connection) -> dict[Version, Seeded]:
@@ -432,6 +430,8 @@ def _errors(path: Path) -> Iterator[None]:
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             raise StoreFull(f"no space left for {path}") from exc
+        if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_WRITE:
+            raise StoreFull(f"cannot write {path}: {exc} (no space left?)") from exc
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
             raise UnusableStore(f"{path} is damaged or not a corpus of Mimic's ({exc})") from exc
         raise StoreUnavailable(f"cannot use {path}: {exc}") from exc

@@ -1,0 +1,185 @@
+"""Real stores for the tests: SQLite files, and a real mongod that is found or started once for the session."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from uuid import uuid4
+
+import pymongo
+import pytest
+from hypothesis import HealthCheck, settings
+
+from mimic.stores import Driver, mongodb, open_store
+from mimic.stores.base import Store
+
+SECONDS_TO_START = 30
+
+# Shared machines are slow at times, and what is generated is what is tested.
+settings.register_profile("mimic", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mimic")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio."""
+    return "asyncio"
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def find_mongod() -> str | None:
+    """A mongod on the PATH, or the one that the test dependency carries."""
+    if found := shutil.which("mongod"):
+        return found
+    package = find_spec("fiftyone")
+    for folder in package.submodule_search_locations or [] if package else []:
+        program = Path(folder) / "db" / "bin" / "mongod"
+        if program.is_file():
+            return str(program)
+    return None
+
+
+class Mongod:
+    """A mongod of our own on loopback, that a test may kill and start again."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._program = program
+        self._folder = folder
+        self.port = free_port()
+        self.url = f"mongodb://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = (
+            "--bind_ip",
+            "127.0.0.1",
+            "--wiredTigerCacheSizeGB",
+            "0.5",
+            "--setParameter",
+            "ttlMonitorEnabled=false",
+        )
+        command = (self._program, "--dbpath", self._folder, "--port", str(self.port), *options)
+        with (self._folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        with pymongo.MongoClient(self.url, serverSelectionTimeoutMS=SECONDS_TO_START * 1000) as client:
+            client.admin.command("ping")
+
+    def kill(self) -> None:
+        """As a machine that loses power."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture
+def mongod(tmp_path: Path) -> Iterator[Mongod]:
+    """A mongod for one test, to be killed in it."""
+    program = _mongod_or_skip()
+    folder = tmp_path / "mongod"
+    folder.mkdir()
+    mongod = Mongod(program, folder)
+    mongod.start()
+    yield mongod
+    mongod.kill()
+
+
+@pytest.fixture(scope="session")
+def mongodb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real MongoDB server, without a database in it."""
+    if url := os.environ.get("MIMIC_TEST_MONGODB_URL"):
+        yield url.rstrip("/")
+        return
+    mongod = Mongod(_mongod_or_skip(), tmp_path_factory.mktemp("mongod"))
+    mongod.start()
+    yield mongod.url
+    mongod.kill()
+
+
+def _mongod_or_skip() -> str:
+    if program := find_mongod():
+        return program
+    message = "no MongoDB: set MIMIC_TEST_MONGODB_URL, or put a mongod on the PATH"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture
+def mongodb_url(mongodb_server: str) -> Iterator[str]:
+    """The URL of an empty database."""
+    name = f"mimic_test_{uuid4().hex[:12]}"
+    yield f"{mongodb_server}/{name}"
+    with pymongo.MongoClient(mongodb_server) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'corpus.db'}"
+
+
+@pytest.fixture(params=["sqlite", "mongodb"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty store, on each backend."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def _no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mongodb, "GRACE_SECONDS", 0)
+
+
+@pytest.fixture(params=["sqlite", "mongodb-pymongo", "mongodb-motor"])
+async def store(request: pytest.FixtureRequest, _no_grace: None) -> AsyncIterator[Store]:
+    """An empty store, on each backend through each driver."""
+    backend, _, name = request.param.partition("-")
+    driver: Driver = "motor" if name == "motor" else "pymongo"
+    async with open_store(request.getfixturevalue(f"{backend}_url"), driver) as store:
+        yield store
+
+
+class Server:
+    """A real ``mimic serve`` in a process of its own."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = folder / f"server-{self.port}.log"
+        self._environment = environment
+
+    def __enter__(self) -> "Server":
+        environment = {"PATH": os.environ["PATH"], "MIMIC_PORT": str(self.port), **self._environment}
+        with self._log.open("wb") as log:
+            command = (sys.executable, "-W", "error", "-m", "mimic", "serve")
+            self.process = subprocess.Popen(command, env=environment, stderr=log, cwd=self._log.parent)
+        until = time.monotonic() + SECONDS_TO_START
+        while time.monotonic() < until:
+            with socket.socket() as caller:
+                if self.process.poll() is not None:
+                    break
+                if caller.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return self
+            time.sleep(0.05)
+        pytest.fail(f"the server did not start:\n{self.log()}")
+
+    def __exit__(self, *exc: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait(timeout=40)
+
+    def log(self) -> str:
+        """What the server has said."""
+        return self._log.read_text()

@@ -1,0 +1,79 @@
+"""Conversations to test with, and the reference that every store is held to."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from mimic.conversations import Message
+from mimic.corpus import Corpus
+from mimic.schemas import VERSIONS, Version
+from mimic.seedings import Report
+from mimic.stores.base import Store
+from seed.loader import load
+from seed.source import Source
+
+Dump: TypeAlias = Sequence[dict[str, Any]]
+Pairs: TypeAlias = Sequence[tuple[str, str]]
+
+
+def reference(dump: Dump, messages: Pairs, version: Version) -> list[tuple[str, str]]:
+    """What a completion must answer, said over plain lists."""
+    wanted = list(messages[-2:] if version == "v3" else messages[-1:])
+    choices = []
+    for conversation in dump:
+        said = [(message["from"], message["value"]) for message in conversation["conversations"]]
+        for start in range(len(said) - len(wanted)):
+            if said[start : start + len(wanted)] == wanted:
+                choices.append(said[start + len(wanted)])
+    return choices
+
+
+def conversation(name: str, *messages: tuple[str, str]) -> dict[str, Any]:
+    """One element of a dump."""
+    return {"id": name, "conversations": [{"from": sender, "value": value} for sender, value in messages]}
+
+
+SMALL: Dump = [
+    conversation("a_0", ("human", "hi"), ("gpt", "hello"), ("human", "continue"), ("gpt", "more")),
+    conversation("a_1", ("gpt", "and so on"), ("human", "continue"), ("gpt", "even more")),
+    conversation(
+        "b_0", ("system", "be brief"), ("human", "hi"), ("gpt", "hello"), ("human", "continue"), ("gpt", "so")
+    ),
+    conversation("c_0", ("human", "hi"), ("human", "hi"), ("gpt", "hello"), ("gpt", "")),
+    conversation("d_0", ("human", "alone")),
+    conversation("e_0"),
+    conversation("f_0", ("human", ""), ("gpt", "you said nothing"), ("tool", "hi"), ("gpt", "from a tool")),
+]
+
+
+async def fill(
+    store: Store, dump: Dump, folder: Path, versions: Sequence[Version] = VERSIONS, *, batch_size: int = 1000
+) -> Report:
+    """Seed a store the way users do, from a file."""
+    return await seed_text(store, json.dumps(dump), folder, versions, batch_size=batch_size)
+
+
+async def seed_text(
+    store: Store,
+    text: str,
+    folder: Path,
+    versions: Sequence[Version] = VERSIONS,
+    *,
+    batch_size: int = 1000,
+    strict: bool = False,
+) -> Report:
+    """Seed a store from a file with this very text."""
+    file = folder / "dump.json"
+    file.write_text(text)
+    async with Source(file) as source:
+        return await load(source, store, versions, batch_size=batch_size, strict=strict)
+
+
+async def ask(store: Store, messages: Pairs, version: Version, limit: int | None = None) -> list[tuple[str, str]]:
+    """Every choice of a completion; raises NoCompletion where there is none."""
+    asked = [Message(sender, value) for sender, value in messages]
+    choices = []
+    async for batch in Corpus(store).complete(asked, version, limit):
+        choices += [(choice.sender, choice.value) for choice in batch]
+    return choices

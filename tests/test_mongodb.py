@@ -1,0 +1,219 @@
+"""What is special about the MongoDB store: its queries, its lease, and that the server may go away."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+
+from mimic.conversations import Message
+from mimic.errors import SeedingInProgress, SeedingLost, SettingError, StoreUnavailable
+from mimic.schemas import SCHEMAS, VERSIONS, Version
+from mimic.stores import Driver, mongodb, open_store
+from mimic.stores.mongodb import find_query
+from tests.conftest import Mongod, free_port
+from tests.corpora import SMALL, ask, conversation, fill
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_no_grace")]
+
+DRIVERS: tuple[Driver, ...] = ("pymongo", "motor")
+CONTINUE = [
+    conversation(str(n), ("human", "go"), ("gpt", f"part {n}"), ("human", "continue"), ("gpt", f"answer {n}"))
+    for n in range(10_000)
+]
+
+
+@pytest.fixture
+async def database(mongodb_url: str) -> AsyncIterator[AsyncDatabase[dict[str, Any]]]:
+    """The database of the store, seen directly."""
+    async with AsyncMongoClient[dict[str, Any]](mongodb_url) as client:
+        yield client.get_default_database()
+
+
+async def collection_names(database: AsyncDatabase[dict[str, Any]]) -> list[str]:
+    """What is in the database, the version's names only."""
+    return sorted(name.partition("_")[0] for name in await database.list_collection_names())
+
+
+@pytest.mark.parametrize(
+    ("version", "messages", "answers"),
+    [
+        ("v2", [Message("human", "continue")], 10_000),
+        ("v2", [Message("gpt", "part 77")], 1),
+        ("v3", [Message("human", "continue")], 10_000),
+        ("v3", [Message("gpt", "part 77"), Message("human", "continue")], 1),
+        ("v3", [Message("gpt", "part 77"), Message("human", "never said")], 0),
+    ],
+)
+async def test_lookups_examine_only_what_they_return(
+    mongodb_url: str,
+    database: AsyncDatabase[dict[str, Any]],
+    tmp_path: Path,
+    version: Version,
+    messages: list[Message],
+    answers: int,
+) -> None:
+    """By the server's own account: as many documents and keys as answers, by the index, without a sort."""
+    async with open_store(mongodb_url) as store:
+        await fill(store, CONTINUE, tmp_path, [version])
+    [name] = [name for name in await database.list_collection_names() if name.startswith(version)]
+    query = find_query(SCHEMAS[version].lookup(messages))
+    command = {"find": name, **query, "sort": dict(query["sort"])}
+    explained = await database.command({"explain": command, "verbosity": "executionStats"})
+    statistics = explained["executionStats"]
+    assert statistics["nReturned"] == answers
+    assert statistics["totalDocsExamined"] == answers
+    assert statistics["totalKeysExamined"] <= answers + 1
+    stages = str(explained["queryPlanner"]["winningPlan"])
+    assert "IXSCAN" in stages
+    assert "SORT" not in stages
+    assert "COLLSCAN" not in stages
+
+
+async def test_indexes_take_at_most_a_tenth_of_the_data(mongodb_url: str, tmp_path: Path) -> None:
+    """All indexes of a version together, against its documents; v1 has none."""
+    dump = [conversation(str(n), *[("human", f"{n} {i} " + "some words " * 20) for i in range(6)]) for n in range(2000)]
+    async with open_store(mongodb_url) as store:
+        report = await fill(store, dump, tmp_path)
+    for version in ("v2", "v3"):
+        assert 0 < report.versions[version].size.index_bytes <= report.versions[version].size.data_bytes / 10
+    assert report.versions["v1"].size.index_bytes == 0
+
+
+async def test_documents_are_as_the_schema_says(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Those of the store are those of the schema, numbered in corpus order."""
+    async with open_store(mongodb_url) as store:
+        await fill(store, SMALL, tmp_path)
+    names = {name[:2]: name for name in await database.list_collection_names()}
+    for version in VERSIONS:
+        documents = await database[names[version]].find(sort=[("_id", 1)]).to_list()
+        assert [document.pop("_id") for document in documents] == list(range(len(documents)))
+        assert sum(len(document) for document in documents) > 0
+        assert all(set(document) <= set(SCHEMAS[version].fields) for document in documents)
+        assert len(documents) == (7 if version == "v1" else 21)
+
+
+async def test_space_of_the_replaced_corpus_is_given_back(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
+) -> None:
+    """After a replacement, and after a failure, there is one collection a version, and the catalogue."""
+    async with open_store(mongodb_url) as store:
+        for _ in range(3):
+            await fill(store, SMALL, tmp_path)
+        assert await collection_names(database) == ["mimic", "v1", "v2", "v3"]
+        with pytest.raises(ZeroDivisionError):
+            async with store.replace(["v2"]):
+                _ = 1 / 0
+        assert await collection_names(database) == ["mimic", "v1", "v2", "v3"]
+
+
+async def test_a_dead_seeder_keeps_others_out_only_so_long(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease runs out by the server's clock; what it left is removed; if it was only slow, it learns that it lost."""
+    monkeypatch.setattr(mongodb, "LEASE_SECONDS", 1)
+    monkeypatch.setattr(mongodb, "HEARTBEAT_SECONDS", 60)
+    async with open_store(mongodb_url) as store:
+        with pytest.raises(SeedingLost):  # noqa: PT012
+            async with store.replace(["v2"]) as slow:
+                await slow.add("v2", [{"externalId": "x", "from": "human", "value": "hi", "messageDigest": 1}])
+                with pytest.raises(SeedingInProgress):
+                    await fill(store, SMALL, tmp_path)
+                await asyncio.sleep(1.2)
+                seeding = await store.seeding()
+                assert seeding
+                assert seeding.state == "interrupted"
+                await fill(store, SMALL, tmp_path)
+                assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+                await slow.progress(slow.seeding.progress)
+        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+        seeding = await store.seeding()
+        assert seeding
+        assert seeding.state == "done"
+        assert await collection_names(database) == ["mimic", "v1", "v2", "v3"]
+
+
+async def test_a_seeder_that_lives_keeps_its_lease(
+    mongodb_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it waits for its input."""
+    monkeypatch.setattr(mongodb, "LEASE_SECONDS", 1)
+    monkeypatch.setattr(mongodb, "HEARTBEAT_SECONDS", 0.2)
+    async with open_store(mongodb_url) as store, store.replace(["v2"]):
+        await asyncio.sleep(2)
+        with pytest.raises(SeedingInProgress):
+            await fill(store, SMALL, tmp_path)
+
+
+# Motor's threads may drop a socket whose connection was just refused.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. .socket.socket:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_server_that_is_not_there_is_told_in_seconds(driver: Driver) -> None:
+    """Also to those who want to seed, and without the password."""
+    url = f"mongodb://user:pa55word@127.0.0.1:{free_port()}/mimic"
+    async with open_store(url, driver) as store:
+        for ask_something in (store.seeded, store.seeding):
+            started = time.monotonic()
+            with pytest.raises(StoreUnavailable) as caught:
+                await ask_something()
+            assert time.monotonic() - started < 4
+            assert "pa55word" not in str(caught.value)
+        with pytest.raises(StoreUnavailable):
+            async with store.replace(["v2"]):
+                pass
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_server_that_goes_away_and_comes_back(mongod: Mongod, tmp_path: Path, driver: Driver) -> None:
+    """Killed, it is reported in seconds; back again, the same store answers by itself."""
+    async with open_store(f"{mongod.url}/mimic", driver) as store:
+        await fill(store, SMALL, tmp_path)
+        mongod.kill()  # at once: what was reported as done must be on the disk
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            await ask(store, [("gpt", "and so on")], "v3")
+        assert time.monotonic() - started < 5
+        await asyncio.to_thread(mongod.start)
+        started = time.monotonic()
+        while time.monotonic() - started < 10:
+            try:
+                assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+                break
+            except StoreUnavailable:
+                await asyncio.sleep(0.1)
+        else:
+            pytest.fail("it did not come back")
+
+
+async def test_a_server_that_hangs_is_told_in_seconds(
+    mongod: Mongod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there but says nothing: the socket's time-out ends the wait."""
+    url = f"{mongod.url}/mimic?socketTimeoutMS=1000"
+    async with open_store(url) as store:
+        await fill(store, SMALL, tmp_path)
+        assert mongod.process
+        os.kill(mongod.process.pid, signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                await ask(store, [("gpt", "and so on")], "v3")
+            assert time.monotonic() - started < 8
+        finally:
+            os.kill(mongod.process.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("url", ["mongodb://127.0.0.1:27017", "mongodb://127.0.0.1:27017/", "mongodb://[::1/x"])
+async def test_a_url_without_a_database_is_refused(url: str) -> None:
+    """The setting is named."""
+    with pytest.raises(SettingError, match="MIMIC_STORE: "):
+        async with open_store(url):
+            pass

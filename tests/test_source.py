@@ -1,0 +1,105 @@
+"""Where a dump comes from: files and pipes, gzipped or not."""
+
+import asyncio
+import gzip
+import hashlib
+import os
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+
+from mimic.errors import BrokenDump, DumpError
+from seed.source import CHUNK_BYTES, Source
+
+pytestmark = pytest.mark.anyio
+
+TEXT = os.urandom(1000).hex().encode() * 1000
+
+
+async def read(source: Source) -> bytes:
+    """All of it; no chunk may be larger than what is promised."""
+    async with source:
+        chunks = [chunk async for chunk in source.chunks()]
+    assert max(map(len, chunks), default=0) <= CHUNK_BYTES
+    return b"".join(chunks)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", TEXT], ids=["empty", "short", "long"])
+async def test_a_file_is_read_gzipped_or_not(tmp_path: Path, text: bytes) -> None:
+    """Told by its content: names say nothing. Size and SHA-256 are those of the file as it lies there."""
+    for stored in (text, gzip.compress(text), gzip.compress(text[:7]) + gzip.compress(text[7:]) + b"\0" * 512):
+        if stored == b"":
+            continue
+        file = tmp_path / "dump.txt"
+        file.write_bytes(stored)
+        source = Source(file)
+        assert await read(source) == text
+        origin = source.origin()
+        assert (origin.name, origin.bytes) == ("dump.txt", len(stored))
+        assert origin.sha256 == hashlib.sha256(stored).hexdigest()
+        assert source.total_bytes == len(stored)
+
+
+async def test_much_text_in_few_bytes_comes_in_small_chunks(tmp_path: Path) -> None:
+    """100 MB of the same byte, gzipped to 100 kB."""
+    file = tmp_path / "dump.gz"
+    file.write_bytes(gzip.compress(b"x" * 100_000_000))
+    total = 0
+    async with Source(file) as source:
+        async for chunk in source.chunks():
+            assert len(chunk) <= CHUNK_BYTES
+            total += len(chunk)
+    assert total == 100_000_000
+
+
+@pytest.mark.parametrize("cut", [2, 5, 100, -8, -1])
+async def test_a_gzip_file_that_was_cut_off_is_refused(tmp_path: Path, cut: int) -> None:
+    """Wherever it ends before its end."""
+    file = tmp_path / "dump.gz"
+    file.write_bytes(gzip.compress(TEXT)[:cut])
+    with pytest.raises(BrokenDump, match=r"byte \d+: the gzip data end here"):
+        await read(Source(file))
+
+
+async def test_damaged_gzip_data_are_refused(tmp_path: Path) -> None:
+    """With the byte of the text up to which it could be read, at most."""
+    stored = bytearray(gzip.compress(TEXT))
+    stored[len(stored) // 2] ^= 0xFF
+    file = tmp_path / "dump.gz"
+    file.write_bytes(stored)
+    with pytest.raises(BrokenDump, match="gzip data behind this byte of the text are damaged"):
+        await read(Source(file))
+
+
+async def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    """A missing file, and a folder."""
+    for path in (tmp_path / "missing.json", tmp_path):
+        with pytest.raises(DumpError, match=f"cannot read {path}"):
+            await read(Source(path))
+
+
+@pytest.mark.parametrize("stored", [TEXT, zlib.compress(TEXT, wbits=31)], ids=["plain", "gzipped"])
+async def test_standard_input_is_read_from_a_pipe_and_from_a_file(tmp_path: Path, stored: bytes) -> None:
+    """Both ways in which a shell gives it; the total is known only of the file."""
+    program = (
+        "import asyncio, sys\n"
+        "from seed.source import Source\n"
+        "async def main():\n"
+        "    async with Source('-') as source:\n"
+        "        text = b''.join([chunk async for chunk in source.chunks()])\n"
+        "        print(len(text), source.origin().name, source.total_bytes)\n"
+        "asyncio.run(main())\n"
+    )
+    file = tmp_path / "dump"
+    file.write_bytes(stored)
+    command = (sys.executable, "-W", "error", "-c", program)
+    pipe = asyncio.subprocess.PIPE
+    piped = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    output, _ = await piped.communicate(stored)
+    assert output.decode() == f"{len(TEXT)} standard input None\n"
+    with file.open("rb") as opened:
+        redirected = await asyncio.create_subprocess_exec(*command, stdin=opened, stdout=pipe)
+    output, _ = await redirected.communicate()
+    assert output.decode() == f"{len(TEXT)} standard input {len(stored)}\n"

@@ -1,0 +1,226 @@
+"""What is special about the SQLite store: its file."""
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mimic.conversations import Message
+from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
+from mimic.schemas import SCHEMAS, Lookup
+from mimic.stores import open_store
+from mimic.stores.sqlite import LAYOUT, find_query
+from tests.corpora import SMALL, ask, conversation, fill
+
+pytestmark = pytest.mark.anyio
+
+CONTINUE = [
+    conversation(str(n), ("human", "go"), ("gpt", f"part {n}"), ("human", "continue"), ("gpt", f"answer {n}"))
+    for n in range(10_000)
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the corpus will be."""
+    return tmp_path / "corpus.db"
+
+
+async def test_it_is_one_file(path: Path) -> None:
+    """Beside it only the lock and the record of the last seeding, a few bytes; also after seeding twice."""
+    async with open_store(f"sqlite:///{path}") as store:
+        for _ in range(2):
+            await fill(store, SMALL, path.parent)
+            assert {file.name for file in path.parent.iterdir()} == {
+                "corpus.db",
+                "corpus.db.lock",
+                "corpus.db.seeding",
+                "dump.json",
+            }
+    assert (path.parent / "corpus.db.lock").stat().st_size == 0
+
+
+async def test_a_copy_of_the_file_is_the_corpus(path: Path) -> None:
+    """Nothing else is needed to answer, not even the right to write."""
+    async with open_store(f"sqlite:///{path}") as store:
+        await fill(store, SMALL, path.parent)
+    folder = path.parent / "elsewhere"
+    folder.mkdir()
+    copy = folder / "copy #1 100%.db?"
+    path.rename(copy)
+    folder.chmod(0o555)
+    copy.chmod(0o444)
+    async with open_store(f"sqlite:///{copy}") as store:
+        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+        assert await store.seeding() is None
+    folder.chmod(0o755)
+
+
+async def test_space_of_the_replaced_corpus_is_given_back(path: Path) -> None:
+    """A small corpus after a large one makes a small file."""
+    async with open_store(f"sqlite:///{path}") as store:
+        await fill(store, CONTINUE, path.parent)
+        large = path.stat().st_size
+        await fill(store, SMALL, path.parent)
+        assert await ask(store, [("human", "alone")] * 2 + [("gpt", "and so on")], "v2")
+    assert path.stat().st_size < large / 10
+
+
+async def test_lookups_use_their_index_and_touch_only_what_they_return(path: Path) -> None:
+    """By the query planner's account no scan and no sort; and one row, not ten thousand, for a pair that occurs once."""
+    async with open_store(f"sqlite:///{path}") as store:
+        await fill(store, CONTINUE, path.parent)
+        assert await ask(store, [("gpt", "part 77"), ("human", "continue")], "v3") == [("gpt", "answer 77")]
+    last, pair = [Message("human", "continue")], [Message("gpt", "part 77"), Message("human", "continue")]
+    assert steps(path, SCHEMAS["v2"].lookup(last)) < 10_000 * 40
+    assert steps(path, SCHEMAS["v3"].lookup(pair)) < 100
+    for version, messages, index in (("v2", last, "v2_messageDigest"), ("v3", pair, "v3_pairDigest")):
+        query, values = find_query(SCHEMAS[version].lookup(messages))  # type: ignore[index]
+        connection = sqlite3.connect(path)
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", values)]
+        connection.close()
+        assert plan == [f"SEARCH {version} USING INDEX {index} ({index.partition('_')[2]}=?)"]
+
+
+def steps(path: Path, lookup: Lookup) -> int:
+    """How many instructions SQLite's virtual machine takes for a lookup."""
+    connection = sqlite3.connect(path)
+    count = 0
+
+    def tick() -> int:
+        nonlocal count
+        count += 1
+        return 0
+
+    connection.set_progress_handler(tick, 1)
+    query, values = find_query(lookup)
+    list(connection.execute(query, values))
+    connection.close()
+    return count
+
+
+async def test_indexes_take_at_most_a_tenth_of_the_data(path: Path) -> None:
+    """With texts as short as those of a chat about nothing."""
+    dump = [conversation(str(n), *[("human", f"{n} {i} " + "some words " * 20) for i in range(6)]) for n in range(2000)]
+    async with open_store(f"sqlite:///{path}") as store:
+        report = await fill(store, dump, path.parent)
+    for version in ("v2", "v3"):
+        assert report.versions[version].size.index_bytes <= report.versions[version].size.data_bytes / 10
+    assert report.versions["v1"].size.index_bytes == 0
+
+
+@pytest.mark.parametrize("content", [b"not a database", b"SQLite format 3\0" + b"\0" * 200], ids=["text", "garbage"])
+async def test_a_foreign_file_is_neither_read_nor_replaced(path: Path, content: bytes) -> None:
+    """A clear message, and the file stays as it is."""
+    path.write_bytes(content)
+    async with open_store(f"sqlite:///{path}") as store:
+        with pytest.raises(UnusableStore, match="not a corpus of Mimic's"):
+            await store.seeded()
+        with pytest.raises(UnusableStore, match="it is left alone"):
+            await fill(store, SMALL, path.parent)
+    assert path.read_bytes() == content
+
+
+async def test_another_programs_database_is_neither_read_nor_replaced(path: Path) -> None:
+    """Even though it is a good SQLite file."""
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE accounts (owner TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    async with open_store(f"sqlite:///{path}") as store:
+        with pytest.raises(UnusableStore, match="not a corpus of Mimic's"):
+            await store.seeded()
+        with pytest.raises(UnusableStore, match="it is left alone"):
+            await fill(store, SMALL, path.parent)
+    assert path.read_bytes() == before
+
+
+async def test_a_truncated_corpus_is_named_and_can_be_replaced(path: Path) -> None:
+    """What was cut off gives a clear error, not a wrong answer; seeding anew mends it."""
+    async with open_store(f"sqlite:///{path}") as store:
+        await fill(store, CONTINUE, path.parent)
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size // 2)
+        with pytest.raises(UnusableStore, match="damaged"):
+            await ask(store, [("human", "continue")], "v3")
+        await fill(store, SMALL, path.parent)
+        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+
+
+async def test_another_layout_is_named(path: Path) -> None:
+    """A corpus of an older or newer Mimic is not misread."""
+    async with open_store(f"sqlite:///{path}") as store:
+        await fill(store, SMALL, path.parent)
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {LAYOUT + 1}")
+    connection.close()
+    async with open_store(f"sqlite:///{path}") as store:
+        with pytest.raises(UnusableStore, match=f"has layout {LAYOUT + 1}, this Mimic reads layout {LAYOUT}"):
+            await store.seeded()
+        await fill(store, SMALL, path.parent)
+
+
+async def test_a_folder_that_is_not_there_is_named(path: Path) -> None:
+    """Before anything is read."""
+    async with open_store(f"sqlite:///{path.parent}/nowhere/corpus.db") as store:
+        assert await store.seeded() == {}
+        with pytest.raises(StoreUnavailable, match=f"there is no folder {path.parent}/nowhere"):
+            async with store.replace(["v2"]):
+                pass
+
+
+async def test_a_full_disk_leaves_the_old_corpus(path: Path) -> None:
+    """A limit on file sizes stands for it: a clear error, exit code 3, nothing left behind."""
+    async with open_store(f"sqlite:///{path}") as store:
+        await fill(store, SMALL, path.parent)
+        await fill_large_dump(path.parent)
+        program = (
+            "import resource, signal, sys\n"
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))\n"
+            "from mimic.cli import main\n"
+            f"main(['seed', {str(path.parent / 'large.json')!r}, '--store', 'sqlite:///{path}', '--quiet'])\n"
+        )
+        run = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 3, run.stderr
+        assert "no space left" in run.stderr or "File too large" in run.stderr
+        assert "Traceback" not in run.stderr
+        assert not (path.parent / "corpus.db.new").exists()
+        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+
+
+async def fill_large_dump(folder: Path) -> None:
+    """A dump whose corpus takes more than the limit."""
+    import json  # noqa: PLC0415
+
+    (folder / "large.json").write_text(json.dumps(CONTINUE))
+
+
+async def test_a_store_that_cannot_be_written_is_named(path: Path) -> None:
+    """As any user but root sees it."""
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    path.parent.chmod(0o555)
+    async with open_store(f"sqlite:///{path}") as store:
+        with pytest.raises(StoreUnavailable, match="Permission denied"):
+            async with store.replace(["v2"]):
+                pass
+    path.parent.chmod(0o755)
+
+
+async def test_no_space_is_told_from_other_failures(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's own code for a full disk becomes ours."""
+    async with open_store(f"sqlite:///{path}") as store:
+        with pytest.raises(StoreFull, match="no space left"):
+            async with store.replace(["v2"]) as replacement:
+                connection = replacement._connection  # type: ignore[attr-defined] # noqa: SLF001
+                connection.execute("PRAGMA max_page_count = 10")
+                document = {"externalId": "x", "from": "human", "value": "x" * 10_000}
+                for _ in range(100):
+                    await replacement.add("v2", [document])
