@@ -15,6 +15,7 @@ from litestar.types import Scope
 
 from mimic import __version__
 from mimic.api import completion, seeding, status
+from mimic.api.bodies import JSONRequest
 from mimic.api.errors import EXCEPTION_HANDLERS
 from mimic.api.observation import UNKNOWN_ROUTE, Metrics, Observed
 from mimic.corpus import Corpus
@@ -56,6 +57,7 @@ def create_app(settings: Settings) -> Observed:
             "seeder": Provide(lambda: seeder, sync_to_thread=False),
         },
         lifespan=[lifespan],
+        request_class=JSONRequest,
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=LARGEST_BODY,
         openapi_config=_openapi(),

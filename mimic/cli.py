@@ -160,7 +160,9 @@ def _settings(**options: str | None) -> Settings:
     os.environ.update({name: value for name, value in in_file.items() if name not in os.environ})
     os.environ.update({VARIABLES[field][0]: value for field, value in options.items() if value is not None})
     try:
-        return Settings.from_environment(os.environ)
+        settings = Settings.from_environment(os.environ)
+        open_store(settings.store, settings.mongo_driver)  # a URL that is none is wrong usage, too
+        return settings
     except SettingError as exc:
         raise click.UsageError(str(exc)) from None
 

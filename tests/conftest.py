@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Self
 from uuid import uuid4
 
 import pymongo
@@ -73,7 +74,7 @@ class Mongod:
         command = (self._program, "--dbpath", self._folder, "--port", str(self.port), *options)
         with (self._folder / "log").open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        with pymongo.MongoClient(self.url, serverSelectionTimeoutMS=SECONDS_TO_START * 1000) as client:
+        with pymongo.MongoClient[dict[str, Any]](self.url, serverSelectionTimeoutMS=SECONDS_TO_START * 1000) as client:
             client.admin.command("ping")
 
     def kill(self) -> None:
@@ -121,7 +122,7 @@ def mongodb_url(mongodb_server: str) -> Iterator[str]:
     """The URL of an empty database."""
     name = f"mimic_test_{uuid4().hex[:12]}"
     yield f"{mongodb_server}/{name}"
-    with pymongo.MongoClient(mongodb_server) as client:
+    with pymongo.MongoClient[dict[str, Any]](mongodb_server) as client:
         client.drop_database(name)
 
 
@@ -160,7 +161,7 @@ class Server:
         self._log = folder / f"server-{self.port}.log"
         self._environment = environment
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Self:
         environment = {"PATH": os.environ["PATH"], "MIMIC_PORT": str(self.port), **self._environment}
         with self._log.open("wb") as log:
             command = (sys.executable, "-W", "error", "-m", "mimic", "serve")

@@ -118,11 +118,11 @@ async def test_space_of_the_replaced_corpus_is_given_back(
 async def test_a_dead_seeder_keeps_others_out_only_so_long(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its lease runs out by the server's clock; what it left is removed; if it was only slow, it learns that it lost."""
+    """Its lease runs out by the server's clock; what it left is removed; if it was only slow, it is told."""
     monkeypatch.setattr(mongodb, "LEASE_SECONDS", 1)
     monkeypatch.setattr(mongodb, "HEARTBEAT_SECONDS", 60)
     async with open_store(mongodb_url) as store:
-        with pytest.raises(SeedingLost):  # noqa: PT012
+        with pytest.raises(SeedingLost):
             async with store.replace(["v2"]) as slow:
                 await slow.add("v2", [{"externalId": "x", "from": "human", "value": "hi", "messageDigest": 1}])
                 with pytest.raises(SeedingInProgress):

@@ -71,7 +71,7 @@ async def test_space_of_the_replaced_corpus_is_given_back(path: Path) -> None:
 
 
 async def test_lookups_use_their_index_and_touch_only_what_they_return(path: Path) -> None:
-    """By the query planner's account no scan and no sort; and one row, not ten thousand, for a pair that occurs once."""
+    """By the query planner's account no scan and no sort; one row, not ten thousand, for a pair that occurs once."""
     async with open_store(f"sqlite:///{path}") as store:
         await fill(store, CONTINUE, path.parent)
         assert await ask(store, [("gpt", "part 77"), ("human", "continue")], "v3") == [("gpt", "answer 77")]
@@ -219,7 +219,7 @@ async def test_no_space_is_told_from_other_failures(path: Path, monkeypatch: pyt
     async with open_store(f"sqlite:///{path}") as store:
         with pytest.raises(StoreFull, match="no space left"):
             async with store.replace(["v2"]) as replacement:
-                connection = replacement._connection  # type: ignore[attr-defined] # noqa: SLF001
+                connection = replacement._connection  # type: ignore[attr-defined]
                 connection.execute("PRAGMA max_page_count = 10")
                 document = {"externalId": "x", "from": "human", "value": "x" * 10_000}
                 for _ in range(100):

@@ -130,10 +130,7 @@ def answer_invalid_request(request: Request[Any, Any, Any], exc: ValidationExcep
 
 
 def answer_http_exception(request: Request[Any, Any, Any], exc: HTTPException) -> Response[ErrorBody]:
-    """What the framework raises by itself: no such route, wrong method, a body that is too large or not JSON."""
-    if isinstance(exc.__cause__, Exception) and isinstance(exc.__cause__.__cause__, msgspec.DecodeError):
-        where = "" if "(byte " in exc.detail else f" (byte {request.headers.get('content-length', 'last')})"
-        return answer(400, f"The body is not JSON: {exc.detail}{where}", code="invalid_json")
+    """What the framework raises by itself: no such route, wrong method, a body that is too large."""
     if exc.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
         return answer_bug(request, exc)
     where = f"{request.method} {request.url.path}"

@@ -136,7 +136,7 @@ async def start_seeding(
     seeder: NamedDependency[Seeder],
 ) -> Response[SeedingStarted]:
     """The secret is looked at before anything else."""
-    check_secret(settings, data.secret)
+    check_secret(settings, data.secret.encode())
     if not settings.seed_file.is_file():
         raise ApiError(409, f"There is no file {settings.seed_file}, which SEED_FILE names", code="seed_file_missing")
     await seeder.start()
@@ -159,15 +159,15 @@ async def last_seeding(
 ) -> Response[Any]:
     """The store knows, so any worker can tell."""
     scheme, _, secret = authorization.partition(" ")
-    check_secret(settings, secret.strip() if scheme.lower() == "bearer" else "")
+    check_secret(settings, secret.strip().encode("latin-1") if scheme.lower() == "bearer" else b"")
     return Response(await corpus.store.seeding() or NeverSeeded())
 
 
-def check_secret(settings: Settings, given: str) -> None:
+def check_secret(settings: Settings, given: bytes) -> None:
     """Raises ApiError: 403 where seeding over HTTP is off, 401 where the secret is wrong. In constant time."""
     if not settings.seed_secret:
         raise ApiError(403, "Seeding over HTTP is switched off: SEED_SECRET is not set", code="seeding_disabled")
-    if not hmac.compare_digest(given.encode(errors="surrogateescape"), settings.seed_secret.encode()):
+    if not hmac.compare_digest(given, settings.seed_secret.encode(errors="surrogateescape")):
         raise ApiError(
             401, "The secret is missing or wrong", code="invalid_secret", headers={"www-authenticate": "Bearer"}
         )

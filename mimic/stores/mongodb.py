@@ -20,6 +20,7 @@ from pymongo import AsyncMongoClient, IndexModel
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.uri_parser import parse_uri
 from pymongo.write_concern import WriteConcern
 
 from mimic.errors import (
@@ -63,14 +64,15 @@ class MongoDBStore(Store):
     """A corpus in the database that a MongoDB URL names. MongoDB 6.0 or later."""
 
     def __init__(self, url: str, driver: Driver = "pymongo") -> None:
+        """Raises SettingError where the URL is not one of a MongoDB database."""
+        self._own_options = _options_of(url)
         self._url = url
         self._driver: Driver = driver
         self._catalogue: _Fields = {}
         self._catalogue_until = 0.0
 
     async def __aenter__(self) -> Self:
-        """Raises SettingError where the URL is not one of a MongoDB database."""
-        self._client, self._database = _connect(self._url, self._driver, SERVING)
+        self._client, self._database = self._connect(SERVING)
         return self
 
     async def __aexit__(
@@ -115,7 +117,7 @@ class MongoDBStore(Store):
         return seeding
 
     async def _claim(self, seeding: Seeding, versions: Sequence[Version]) -> "MongoDBReplacement":
-        client, database = _connect(self._url, self._driver, SEEDING)
+        client, database = self._connect(SEEDING)
         try:
             with _errors():
                 await _take_lease(database, seeding)
@@ -125,6 +127,12 @@ class MongoDBStore(Store):
         except BaseException:
             await _close(client)
             raise
+
+    def _connect(self, timeouts: Mapping[str, int]) -> tuple[AsyncMongoClient[_Fields], _Database]:
+        """A client and the database that the URL names. It connects when it is first used."""
+        options: _Fields = {name: value for name, value in timeouts.items() if name.lower() not in self._own_options}
+        client = _client_class(self._driver)(self._url, appname="mimic", tz_aware=True, **options)
+        return client, client.get_default_database()
 
     async def _collection(self, version: Version) -> str:
         """The name of the collection that is this version of the corpus."""
@@ -306,15 +314,17 @@ def find_query(lookup: Lookup) -> _Fields:
     return {"filter": condition, "projection": answer, "sort": [("_id", 1)]}
 
 
-def _connect(url: str, driver: Driver, timeouts: Mapping[str, int]) -> tuple[AsyncMongoClient[_Fields], _Database]:
-    """A client and the database that the URL names. It connects when it is first used."""
+def _options_of(url: str) -> set[str]:
+    """The lower-case names of the options in a URL. Raises SettingError where it is not one of a MongoDB database."""
     try:
-        in_url = {name.lower() for name, _ in parse_qsl(urlsplit(url).query)}
-        options: _Fields = {name: value for name, value in timeouts.items() if name.lower() not in in_url}
-        client: AsyncMongoClient[_Fields] = _client_class(driver)(url, appname="mimic", tz_aware=True, **options)
-        return client, client.get_default_database()
+        parts = urlsplit(url)
+        if not parts.path.strip("/"):
+            raise ConfigurationError("it names no database")
+        if parts.scheme == "mongodb":  # the hosts of mongodb+srv are looked up when it connects
+            parse_uri(url)
     except (ConfigurationError, ValueError) as exc:
         raise SettingError("MIMIC_STORE", f"not the URL of a MongoDB database: {exc}") from exc
+    return {name.lower() for name, _ in parse_qsl(parts.query)}
 
 
 def _client_class(driver: Driver) -> type[AsyncMongoClient[_Fields]]:

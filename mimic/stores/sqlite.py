@@ -378,7 +378,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _kept(path: Path, replaced: Sequence[Version]) -> list[Version]:
-    """The versions of the corpus at ``path`` that are not to be replaced; it needs to be whole only if there are any."""
+    """The versions of the corpus at ``path`` that are not to be replaced. It may be damaged if all are."""
     if set(replaced) == set(VERSIONS) or not path.exists():
         return []
     with _errors(path), closing(_connect(path)) as connection:

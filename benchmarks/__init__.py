@@ -1,0 +1,1 @@
+"""Measurements of Mimic, to be repeated by whoever doubts them."""

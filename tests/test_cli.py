@@ -1,0 +1,281 @@
+"""The command line as its users see it: output, exit codes, and what a kill leaves behind."""
+
+import asyncio
+import gzip
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pymongo
+import pytest
+
+from mimic.stores import open_store
+from tests.conftest import Server, free_port
+from tests.corpora import SMALL, conversation
+
+OLD = [conversation(str(n), ("human", "continue"), ("gpt", f"old {n}")) for n in range(300)]
+NEW = [conversation(str(n), ("human", "continue"), ("gpt", f"new {n} " + "x" * 500)) for n in range(30_000)]
+
+
+def mimic(*arguments: str | Path, stdin: bytes | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``mimic`` as a user would, with warnings as errors."""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "mimic", *arguments],
+        input=stdin,
+        capture_output=True,
+        env={"PATH": os.environ["PATH"], **environment},
+        check=False,
+        timeout=100,
+    )
+    out, err = run.stdout.decode(), run.stderr.decode()
+    assert "Traceback" not in err, err
+    return subprocess.CompletedProcess(run.args, run.returncode, out, err)
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> Path:
+    """A small dump."""
+    file = tmp_path / "dump.json"
+    file.write_text(json.dumps(SMALL))
+    return file
+
+
+def test_seed_reports_what_it_did(store_url: str, dump: Path) -> None:
+    """Progress on standard error, a table on standard output: per version documents, times and sizes; peak memory."""
+    run = mimic("seed", dump, "--store", store_url)
+    assert run.returncode == 0
+    assert "Seeded 7 conversations, 21 messages from dump.json" in run.stdout
+    assert re.search(r"peak memory \d+ MB", run.stdout)
+    for version, documents in (("v1", 7), ("v2", 21), ("v3", 21)):
+        assert re.search(rf"│ {version} +│ +{documents} │( +[\d.,]+ │){{6}}", run.stdout)
+    assert "Skipped" not in run.stdout
+    assert "reading: 0.0 of 0.0 MB, 21 messages" in run.stderr
+    assert "indexing:" in run.stderr
+
+
+def test_skipped_conversations_are_counted_and_named(sqlite_url: str, tmp_path: Path) -> None:
+    """By reason, the first few by position and id; strict stops at the first."""
+    broken: list[Any] = [{"id": f"b{n}", "conversations": [{"from": "human"}]} for n in range(20)]
+    file = tmp_path / "dump.json"
+    file.write_text(json.dumps([*SMALL, *broken, 17]))
+    run = mimic("seed", file, "--store", sqlite_url)
+    assert run.returncode == 0
+    assert "Skipped 21 conversations:\n  20 a message without `value`\n  1 not an object" in run.stdout
+    assert "conversation 7 (id b0): message 0 has no `value`" in run.stdout
+    assert "b9)" in run.stdout
+    assert "b10)" not in run.stdout
+    strict = mimic("seed", file, "--store", sqlite_url, "--strict")
+    assert strict.returncode == 1
+    assert strict.stderr.splitlines()[-1] == f"Error: {file}: conversation 7 (id b0): message 0 has no `value`"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "byte 0: the input is empty"),
+        ("[]", "the input holds no conversation; nothing was replaced"),
+        ('{"conversations": 3}', "no conversation that can be seeded (1 `conversations` is not an array)"),
+        ("[{", "byte 2: the input ends here"),
+        ('{"a": 1}]', "byte 8: expected a JSON value"),
+        ("hello", "byte 0: expected '['"),
+    ],
+)
+def test_bad_input_is_exit_code_1(sqlite_url: str, tmp_path: Path, content: str, message: str) -> None:
+    """The message names the file, the byte and what was expected; the old corpus stays."""
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_text(json.dumps(SMALL))
+    bad.write_text(content)
+    assert mimic("seed", good, "--store", sqlite_url).returncode == 0
+    before = (tmp_path / "corpus.db").read_bytes()
+    run = mimic("seed", bad, "--store", sqlite_url)
+    assert run.returncode == 1
+    assert f"Error: {bad}: " in run.stderr
+    assert message in run.stderr
+    assert (tmp_path / "corpus.db").read_bytes() == before
+
+
+def test_standard_input_and_gzip(sqlite_url: str, dump: Path) -> None:
+    """A pipe, a compressed pipe, and a missing file."""
+    for data in (dump.read_bytes(), gzip.compress(dump.read_bytes())):
+        run = mimic("seed", "-", "--store", sqlite_url, stdin=data)
+        assert run.returncode == 0
+        assert "21 messages from standard input" in run.stdout
+    missing = mimic("seed", dump.parent / "missing.json", "--store", sqlite_url)
+    assert missing.returncode == 1
+    assert "missing.json: No such file or directory" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["seed"], "Give either FILE or --sample"),
+        (["seed", "x.json", "--sample"], "Give either FILE or --sample"),
+        (["seed", "x.json", "--versions", "v1,v9"], "'v9' is none of v1, v2, v3"),
+        (["seed", "x.json", "--store", "postgres://x/y"], "MIMIC_STORE: expected sqlite:///"),
+        (["seed", "x.json", "--store", "mongodb://127.0.0.1:1"], "MIMIC_STORE: not the URL of a MongoDB database"),
+        (["serve", "--port", "0"], "MIMIC_PORT: expected a whole number from 1 to 65535, not '0'"),
+        (["serve", "--store", "nonsense"], "MIMIC_STORE: expected sqlite:///"),
+        (["serve", "--store", "mongodb://127.0.0.1:1"], "MIMIC_STORE: not the URL of a MongoDB database"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str], message: str) -> None:
+    """With what is wrong."""
+    run = mimic(*arguments)
+    assert run.returncode == 2
+    assert message in run.stderr
+
+
+def test_an_unreachable_store_is_exit_code_3(dump: Path) -> None:
+    """MongoDB that is not there, and a folder that is not there; without the password."""
+    run = mimic("seed", dump, "--store", f"mongodb://user:pa55word@127.0.0.1:{free_port()}/mimic")
+    assert run.returncode == 3
+    assert "Error: MongoDB cannot be reached" in run.stderr
+    assert "pa55word" not in run.stderr
+    run = mimic("seed", dump, "--store", f"sqlite:///{dump.parent}/nowhere/corpus.db")
+    assert run.returncode == 3
+    assert "there is no folder" in run.stderr
+
+
+def test_if_empty_seeds_once(store_url: str, dump: Path) -> None:
+    """The second time it says that there is nothing to do."""
+    assert "Seeded 7" in mimic("seed", dump, "--if-empty", "--store", store_url).stdout
+    run = mimic("seed", dump, "--if-empty", "--store", store_url)
+    assert (run.returncode, run.stdout) == (0, "")
+    assert "Seeded already (v1, v2, v3)" in run.stderr
+
+
+def test_quiet_is_quiet(sqlite_url: str, dump: Path) -> None:
+    """Nothing at all where nothing is wrong."""
+    run = mimic("seed", dump, "--quiet", "--store", sqlite_url)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_settings_come_from_the_environment_and_from_a_file(tmp_path: Path, dump: Path) -> None:
+    """An option wins over the environment, the environment over .env."""
+    (tmp_path / ".env").write_text(f"MIMIC_STORE=sqlite:///{tmp_path}/file.db\nSEED_BATCH_SIZE=2\n")
+    command = [sys.executable, "-m", "mimic", "seed", str(dump), "--quiet"]
+    environment = {"PATH": os.environ["PATH"]}
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True)
+    assert (tmp_path / "file.db").exists()
+    environment["MIMIC_STORE"] = f"sqlite:///{tmp_path}/environment.db"
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True)
+    assert (tmp_path / "environment.db").exists()
+    subprocess.run([*command, "--store", f"sqlite:///{tmp_path}/option.db"], env=environment, cwd=tmp_path, check=True)
+    assert (tmp_path / "option.db").exists()
+
+
+def test_a_bad_setting_is_named(dump: Path) -> None:
+    """By the name of its variable."""
+    run = mimic("seed", dump, SEED_BATCH_SIZE="many")
+    assert run.returncode == 2
+    assert "SEED_BATCH_SIZE: expected a whole number from 1 to 100000, not 'many'" in run.stderr
+
+
+def test_a_port_that_is_taken_is_told(sqlite_url: str, tmp_path: Path) -> None:
+    """The second server on a port ends with an error."""
+    with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
+        run = mimic("serve", "--port", str(server.port), "--store", sqlite_url)
+        assert run.returncode != 0
+        assert "address already in use" in run.stderr
+
+
+def test_the_second_seeder_is_exit_code_4(store_url: str, tmp_path: Path, dump: Path) -> None:
+    """It names the first, which goes on; SIGTERM then stops that one cleanly."""
+    first = subprocess.Popen(
+        [sys.executable, "-m", "mimic", "seed", "-", "--store", store_url, "--quiet"], stdin=subprocess.PIPE
+    )
+    assert first.stdin
+    first.stdin.write(b"[")
+    first.stdin.flush()
+    asyncio.run(claimed(store_url))
+    run = mimic("seed", dump, "--store", store_url)
+    assert run.returncode == 4
+    assert re.search(rf"another seeding is running: held by process {first.pid} on \S+ since 20", run.stderr)
+    first.terminate()
+    assert first.wait(timeout=10) == 130
+    first.stdin.close()
+    assert mimic("seed", dump, "--store", store_url).returncode == 0
+
+
+async def claimed(url: str) -> None:
+    """Wait until somebody seeds this store."""
+    async with open_store(url) as store:
+        while not (seeding := await store.seeding()) or seeding.state != "running":
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def killed(store_url: str, tmp_path: Path) -> str:
+    """A store that holds the old corpus."""
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    old.write_text(json.dumps(OLD))
+    new.write_text(json.dumps(NEW))
+    assert mimic("seed", old, "--store", store_url).returncode == 0
+    return store_url
+
+
+def test_sigkill_while_reading_leaves_the_old_corpus(killed: str, tmp_path: Path) -> None:
+    """A server answers from it all the while; the next seeding succeeds and cleans up what was left."""
+    asked = {"messages": [{"from": "human", "value": "continue"}]}
+    expected = [f"old {n}" for n in range(300)]
+    environment = {"PATH": os.environ["PATH"]}
+    with Server(tmp_path, MIMIC_STORE=killed) as server, httpx.Client(base_url=server.url, timeout=30) as client:
+
+        def answers() -> list[str]:
+            response = client.post("/conversation/completion", json=asked)
+            assert response.status_code == 200
+            return [choice["value"] for choice in response.json()["choices"]]
+
+        for patience in (0.6, random.uniform(0.3, 1.2), random.uniform(1.2, 2)):
+            command = [sys.executable, "-m", "mimic", "seed", "-", "--store", killed, "--quiet"]
+            seeder = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
+            feeder = threading.Thread(target=feed, args=(seeder, (tmp_path / "new.json").read_bytes()[:-1]))
+            feeder.start()
+            until = time.monotonic() + patience
+            while time.monotonic() < until and seeder.poll() is None:
+                assert answers() == expected
+            seeder.send_signal(signal.SIGKILL)
+            assert seeder.wait() == -signal.SIGKILL
+            feeder.join()
+            assert answers() == expected
+            if killed.startswith("mongodb"):
+                break  # its lease must run out before the next
+        until = time.monotonic() + 20
+        while (run := mimic("seed", tmp_path / "new.json", "--store", killed)).returncode == 4:
+            assert time.monotonic() < until
+            time.sleep(0.5)
+        assert run.returncode == 0, run.stderr
+        time.sleep(1.1)
+        assert len(answers()) == 30_000
+    assert_no_leftovers(killed, tmp_path)
+
+
+def feed(seeder: subprocess.Popen[bytes], text: bytes) -> None:
+    """Give a seeder all but the end of a dump, so that it is never done."""
+    assert seeder.stdin
+    with suppress(BrokenPipeError):
+        seeder.stdin.write(text)
+        seeder.stdin.flush()
+    seeder.wait()
+    with suppress(BrokenPipeError):
+        seeder.stdin.close()
+
+
+def assert_no_leftovers(url: str, folder: Path) -> None:
+    """One corpus, and nothing of those that were never published."""
+    if url.startswith("sqlite"):
+        assert {file.name for file in folder.glob("corpus.db*")} == {"corpus.db", "corpus.db.lock", "corpus.db.seeding"}
+        return
+    with pymongo.MongoClient[dict[str, Any]](url) as client:
+        names = client.get_default_database().list_collection_names()
+    assert sorted(name.partition("_")[0] for name in names) == ["mimic", "v1", "v2", "v3"]

@@ -1,0 +1,154 @@
+"""The project as a whole: its layers, its sample corpus, and that its files agree with the code."""
+
+import ast
+import json
+import re
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mimic.settings import VARIABLES, Settings
+from seed.reader import DumpReader
+
+ROOT = Path(__file__).parent.parent
+
+# From the ground up. A module may import from lower lines, and from its own line what stands left of it.
+LAYERS = (
+    ("mimic", "mimic.conversations", "mimic.errors", "mimic.seedings"),
+    ("mimic.schemas", "mimic.stores.base", "mimic.stores"),
+    ("mimic.stores.sqlite", "mimic.stores.mongodb", "mimic.corpus"),
+    ("seed", "seed.source", "seed.reader", "seed.loader", "seed.terminal", "mimic.settings", "mimic.logs"),
+    ("mimic.api", "mimic.api.errors", "mimic.api.bodies", "mimic.api.observation"),
+    ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status"),
+    ("mimic.app", "mimic.cli", "mimic.__main__"),
+)
+LOADED_LATE = {("mimic.stores", "mimic.stores.sqlite"), ("mimic.stores", "mimic.stores.mongodb")}
+"""Where a store is picked by its URL."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the two packages by its dotted name."""
+    files = [file for package in ("mimic", "seed") for file in (ROOT / package).rglob("*.py")]
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+
+
+def imports_of(file: Path, names: set[str]) -> set[str]:
+    """Which of our modules a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found & names
+
+
+def test_imports_go_downward_only() -> None:
+    """Every module has its place, and imports only from below it."""
+    order = [name for layer in LAYERS for name in layer]
+    found = modules()
+    assert set(order) == set(found)
+    upward = [
+        (name, imported)
+        for name, file in found.items()
+        for imported in imports_of(file, set(found))
+        if order.index(imported) > order.index(name) and (name, imported) not in LOADED_LATE
+    ]
+    assert upward == []
+
+
+def test_domain_code_knows_no_http_and_no_driver() -> None:
+    """Litestar is imported by the API only, PyMongo and sqlite3 each by its store only."""
+    allowed = {
+        "litestar": ("mimic.api", "mimic.app"),
+        "pymongo": ("mimic.stores.mongodb",),
+        "sqlite3": ("mimic.stores.sqlite",),
+    }
+    for name, file in modules().items():
+        for library, places in allowed.items():
+            imported = re.search(rf"^\s*(?:from|import) {library}\b", file.read_text(), re.MULTILINE)
+            assert not imported or name.startswith(places), f"{name} imports {library}"
+
+
+def test_the_sample_corpus_has_the_traits_of_the_real_dump() -> None:
+    """At least 80 conversations and 500 messages; what makes the real one interesting is in it."""
+    sample = json.loads((ROOT / "seed" / "sample.json").read_text())
+    reader = DumpReader()
+    read = reader.feed((ROOT / "seed" / "sample.json").read_bytes()) + reader.close()
+    assert len(read) == len(sample) >= 80
+    talks = [element["conversations"] for element in sample]
+    assert sum(map(len, talks)) >= 500
+    assert len({str(element["id"]) for element in sample}) == len(sample)
+    assert any(talk[0]["from"] == "gpt" for talk in talks)
+    assert any(talk[0]["from"] == "system" for talk in talks)
+    assert any("```" in message["value"] for talk in talks for message in talk)
+    assert any(
+        "\u4e00" <= character <= "\u9fff" for talk in talks for message in talk for character in message["value"]
+    )
+    assert any(message["value"] == "" for talk in talks for message in talk)
+    assert any(a["from"] == b["from"] for talk in talks for a, b in pairwise(talk))
+    assert any(re.search(r"_[1-9]$", str(element["id"])) for element in sample)
+    followed = Counter((before["value"], after["value"]) for talk in talks for before, after in pairwise(talk))
+    answers = Counter(question for question, _ in followed)
+    assert answers["continue"] >= 20
+    assert answers["Why is the sky blue?"] >= 3
+
+
+def test_env_example_lists_exactly_the_settings() -> None:
+    """Each with its default."""
+    lines = [line for line in (ROOT / ".env.example").read_text().splitlines() if line and not line.startswith("# ")]
+    listed = dict(line.removeprefix("#").split("=", 1) for line in lines)
+    assert set(listed) == {name for name, _ in VARIABLES.values()}
+    assert Settings.from_environment(listed) == Settings()
+
+
+def test_the_readme_lists_every_setting() -> None:
+    """With its name and its default."""
+    readme = (ROOT / "README.md").read_text()
+    defaults = Settings()
+    for field, (name, _) in VARIABLES.items():
+        default = str(getattr(defaults, field))
+        assert re.search(rf"\| `{name}` \|.*\|.*{re.escape(default)}", readme), name
+
+
+def test_compose_file_is_what_it_should_be() -> None:
+    """MongoDB as a replica set of one, with a volume and a health check; Mimic behind it, on loopback."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    database, mimic, seed = (compose["services"][name] for name in ("mongodb", "mimic", "seed"))
+    assert "--replSet" in database["command"]
+    assert "rs.initiate" in str(database["healthcheck"]["test"])
+    assert database["volumes"][0].split(":")[0] in compose["volumes"]
+    assert mimic["depends_on"]["seed"]["condition"] == "service_completed_successfully"
+    assert seed["depends_on"]["mongodb"]["condition"] == "service_healthy"
+    assert "/ready" in str(mimic["healthcheck"]["test"])
+    for service in (mimic, seed):
+        settings = Settings.from_environment({name: str(value) for name, value in service["environment"].items()})
+        assert settings.store.startswith("mongodb://mongodb:27017/mimic")
+        assert service["read_only"] is True
+    assert set(mimic["environment"]) <= {name for name, _ in VARIABLES.values()}
+    assert mimic["ports"][0].startswith("127.0.0.1:")
+
+
+def test_the_dockerfile_runs_as_nobody_special() -> None:
+    """Not as root, from the lock file, and what it copies exists."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    users = re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE)
+    assert users
+    assert users[-1] not in {"root", "0"}
+    assert "requirements.lock" in dockerfile
+    for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE):
+        for source in sources.split():
+            assert (ROOT / source).exists(), source
+
+
+def test_the_lock_file_has_every_dependency() -> None:
+    """Each that pyproject.toml names is pinned."""
+    tomllib = pytest.importorskip("tomllib")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pinned = {line.split("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line}
+    named = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = {re.split(r"[<>=;\s]", requirement)[0].lower() for requirement in named}
+    assert names <= pinned

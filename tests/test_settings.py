@@ -1,0 +1,58 @@
+"""Settings: defaults, names, errors, and that secrets stay secret."""
+
+from pathlib import Path
+
+import pytest
+
+from mimic.errors import SettingError
+from mimic.settings import VARIABLES, Settings
+
+
+def test_defaults() -> None:
+    """An empty environment gives what the design says; so do empty variables."""
+    defaults = Settings.from_environment({})
+    assert defaults == Settings() == Settings.from_environment({name: " " for name, _ in VARIABLES.values()})
+    assert (defaults.store, defaults.version, defaults.host, defaults.port) == (
+        "sqlite:///mimic.db",
+        "v3",
+        "127.0.0.1",
+        8000,
+    )
+    assert (defaults.workers, defaults.mongo_driver) == (1, "pymongo")
+    assert (defaults.seed_secret, defaults.seed_file, defaults.seed_batch_size) == (
+        "",
+        Path("seed/conversations.json"),
+        1000,
+    )
+
+
+def test_every_setting_has_a_variable() -> None:
+    """And no variable sets anything else."""
+    assert set(VARIABLES) == set(Settings.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MIMIC_VERSION", "v4"),
+        ("MIMIC_PORT", "http"),
+        ("MIMIC_PORT", "65536"),
+        ("MIMIC_PORT", "-1"),
+        ("MIMIC_WORKERS", "0"),
+        ("MIMIC_WORKERS", "1.5"),
+        ("MIMIC_MONGO_DRIVER", "mongoengine"),
+        ("SEED_BATCH_SIZE", "0"),
+    ],
+)
+def test_what_does_not_parse_is_named(name: str, value: str) -> None:
+    """With the variable, what was expected and what was found."""
+    with pytest.raises(SettingError, match=f"^{name}: expected .*, not '{value}'$"):
+        Settings.from_environment({name: value})
+
+
+def test_secrets_are_not_shown() -> None:
+    """Neither the seed secret, nor the store's URL, in which a password may be."""
+    settings = Settings(store="mongodb://user:pa55word@host/db", seed_secret="hunter2")
+    assert "pa55word" not in repr(settings)
+    assert "hunter2" not in str(settings)
+    assert "port=8000" in repr(settings)
