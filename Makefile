@@ -12,7 +12,7 @@ run: $(INSTALLED)  ## Serve the sample corpus (or what is seeded already)
 	$(BIN)/mimic seed --sample --if-empty --store '$(STORE)'
 	@printf '\nServing on http://127.0.0.1:%s, documentation on http://127.0.0.1:%s/schema. Try:\n\n' $(PORT) $(PORT)
 	@printf "  curl -s http://127.0.0.1:%s/conversation/completion -H 'content-type: application/json' \\\\\n" $(PORT)
-	@printf "    -d '%s'\n\n" '{"messages": [{"from": "human", "value": "Why is the sky blue?"}]}'
+	@printf "    -d '%s'\n\n" '{"messages": [{"from": "human", "value": "Write a haiku about the sea"}]}'
 	$(BIN)/mimic serve --store '$(STORE)' --port '$(PORT)'
 
 test: $(INSTALLED)  ## The whole test suite, real MongoDB included

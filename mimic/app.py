@@ -10,6 +10,7 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 from litestar.types import Scope
 
@@ -81,7 +82,15 @@ def _openapi() -> OpenAPIConfig:
         path="/",
     )
     description = "Answers from real conversations, by indexed lookup."
-    return OpenAPIConfig("Mimic", __version__, description=description, render_plugins=[page], path="/schema")
+    secret = SecurityScheme(type="http", scheme="bearer", description="The secret that SEED_SECRET holds.")
+    return OpenAPIConfig(
+        "Mimic",
+        __version__,
+        description=description,
+        render_plugins=[page],
+        path="/schema",
+        components=Components(security_schemes={seeding.SECURITY_SCHEME: secret}),
+    )
 
 
 def _swagger_ui() -> Path:

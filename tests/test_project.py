@@ -1,17 +1,24 @@
 """The project as a whole: its layers, its sample corpus, and that its files agree with the code."""
 
 import ast
+import asyncio
 import json
 import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
+from mimic.schemas import VERSIONS
 from mimic.settings import VARIABLES, Settings
+from mimic.stores import open_store
+from seed.loader import load
 from seed.reader import DumpReader
+from seed.source import Source
+from tests.conftest import Server
 
 ROOT = Path(__file__).parent.parent
 
@@ -152,3 +159,26 @@ def test_the_lock_file_has_every_dependency() -> None:
     named = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     names = {re.split(r"[<>=;\s]", requirement)[0].lower() for requirement in named}
     assert names <= pinned
+
+
+def test_the_readme_shows_a_real_answer(tmp_path: Path) -> None:
+    """The first completion in it, asked of the sample corpus, is answered as it says; so is the example of the docs."""
+    readme = (ROOT / "README.md").read_text()
+    asked = re.search(r"-d '(\{\"messages\".*\})'", readme)
+    shown = re.search(r"```json\n(\{\"choices\".*?)```", readme, re.DOTALL)
+    assert asked
+    assert shown
+    asyncio.run(_seed_sample(f"sqlite:///{tmp_path}/corpus.db"))
+    with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db") as server:
+        answer = httpx.post(f"{server.url}/conversation/completion", content=asked[1])
+        assert answer.json() == json.loads(shown[1])
+        document = httpx.get(f"{server.url}/schema/openapi.json").json()
+        body = document["paths"]["/conversation/completion"]["post"]["requestBody"]["content"]["application/json"]
+        [example] = body["schema"]["examples"]
+        assert httpx.post(f"{server.url}/conversation/completion", json=example).status_code == 200
+    assert asked[1] in re.sub(r"'\\''", "'", (ROOT / "Makefile").read_text())
+
+
+async def _seed_sample(url: str) -> None:
+    async with open_store(url) as store, Source(ROOT / "seed" / "sample.json") as source:
+        await load(source, store, VERSIONS)

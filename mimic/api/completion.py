@@ -19,7 +19,7 @@ from mimic.errors import NoCompletion
 from mimic.schemas import Version
 from mimic.settings import Settings
 
-EXAMPLE = {"messages": [{"from": "human", "value": "Why is the sky blue?"}]}
+EXAMPLE = {"messages": [{"from": "human", "value": "Write a haiku about the sea"}]}
 
 
 class CompletionRequest(msgspec.Struct, frozen=True):
