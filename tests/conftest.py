@@ -16,8 +16,9 @@ import pymongo
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mimic.stores import Driver, mongodb, open_store
+from mimic.stores import Driver, open_store
 from mimic.stores.base import Store
+from mimic.stores.mongodb import replacement
 
 SECONDS_TO_START = 30
 
@@ -140,7 +141,7 @@ def store_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def _no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mongodb, "GRACE_SECONDS", 0)
+    monkeypatch.setattr(replacement, "GRACE_SECONDS", 0)
 
 
 @pytest.fixture(params=["sqlite", "mongodb-pymongo", "mongodb-motor"])

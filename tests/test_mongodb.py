@@ -15,8 +15,9 @@ from pymongo.asynchronous.database import AsyncDatabase
 from mimic.conversations import Message
 from mimic.errors import SeedingInProgress, SeedingLost, SettingError, StoreUnavailable
 from mimic.schemas import SCHEMAS, VERSIONS, Version
-from mimic.stores import Driver, mongodb, open_store
-from mimic.stores.mongodb import find_query
+from mimic.stores import Driver, open_store
+from mimic.stores.mongodb import catalogue, replacement
+from mimic.stores.mongodb.store import find_query
 from tests.conftest import Mongod, free_port
 from tests.corpora import SMALL, ask, conversation, fill
 
@@ -119,8 +120,8 @@ async def test_a_dead_seeder_keeps_others_out_only_so_long(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its lease runs out by the server's clock; what it left is removed; if it was only slow, it is told."""
-    monkeypatch.setattr(mongodb, "LEASE_SECONDS", 1)
-    monkeypatch.setattr(mongodb, "HEARTBEAT_SECONDS", 60)
+    monkeypatch.setattr(catalogue, "LEASE_SECONDS", 1)
+    monkeypatch.setattr(replacement, "HEARTBEAT_SECONDS", 60)
     async with open_store(mongodb_url) as store:
         with pytest.raises(SeedingLost):
             async with store.replace(["v2"]) as slow:
@@ -145,8 +146,8 @@ async def test_a_seeder_that_lives_keeps_its_lease(
     mongodb_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long it waits for its input."""
-    monkeypatch.setattr(mongodb, "LEASE_SECONDS", 1)
-    monkeypatch.setattr(mongodb, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(catalogue, "LEASE_SECONDS", 1)
+    monkeypatch.setattr(replacement, "HEARTBEAT_SECONDS", 0.2)
     async with open_store(mongodb_url) as store, store.replace(["v2"]):
         await asyncio.sleep(2)
         with pytest.raises(SeedingInProgress):

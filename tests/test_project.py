@@ -26,13 +26,28 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     ("mimic", "mimic.conversations", "mimic.errors", "mimic.seedings"),
     ("mimic.schemas", "mimic.stores.base", "mimic.stores"),
-    ("mimic.stores.sqlite", "mimic.stores.mongodb", "mimic.corpus"),
-    ("seed", "seed.source", "seed.reader", "seed.loader", "seed.terminal", "mimic.settings", "mimic.logs"),
+    ("mimic.stores.sqlite", *(f"mimic.stores.sqlite.{name}" for name in ("file", "replacement", "store"))),
+    (
+        "mimic.stores.mongodb",
+        *(f"mimic.stores.mongodb.{name}" for name in ("client", "catalogue", "replacement", "store")),
+    ),
+    ("mimic.corpus",),
+    (
+        "seed",
+        "seed.source",
+        "seed.escapes",
+        "seed.elements",
+        "seed.reader",
+        "seed.loader",
+        "seed.terminal",
+        "mimic.settings",
+        "mimic.logs",
+    ),
     ("mimic.api", "mimic.api.errors", "mimic.api.bodies", "mimic.api.observation"),
     ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status"),
     ("mimic.app", "mimic.cli", "mimic.__main__"),
 )
-LOADED_LATE = {("mimic.stores", "mimic.stores.sqlite"), ("mimic.stores", "mimic.stores.mongodb")}
+LOADED_LATE = {("mimic.stores", f"mimic.stores.{backend}.store") for backend in ("sqlite", "mongodb")}
 """Where a store is picked by its URL."""
 
 

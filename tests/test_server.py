@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from mimic.schemas import VERSIONS
-from mimic.stores import mongodb, open_store
+from mimic.stores import open_store
+from mimic.stores.mongodb import replacement
 from tests.conftest import Mongod, Server, free_port
 from tests.corpora import SMALL, conversation, fill, reference
 
@@ -238,7 +239,7 @@ def long(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if request.param == "mongodb":
         url = f"{request.getfixturevalue('mongodb_server')}/mimic_long"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mongodb, "GRACE_SECONDS", 0)
+        patch.setattr(replacement, "GRACE_SECONDS", 0)
         seed(url, [*LONG, *SMALL], folder)
     with Server(folder, MIMIC_STORE=url) as server:
         yield server
@@ -303,7 +304,7 @@ def test_several_workers_serve_one_corpus_and_notice_a_new_one(
     store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Re-seeded under load: answers are of the old or the new corpus, later all are new; metrics count all workers."""
-    monkeypatch.setattr(mongodb, "GRACE_SECONDS", 3)
+    monkeypatch.setattr(replacement, "GRACE_SECONDS", 3)
     asked = body_of(("human", "hi"))
     old, new = ([conversation("a", ("human", "hi"), ("gpt", answer))] for answer in ("old", "new"))
     seed(store_url, old, tmp_path)

@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import hashlib
-import os
+import random
 import sys
 import zlib
 from pathlib import Path
@@ -15,7 +15,7 @@ from seed.source import CHUNK_BYTES, Source
 
 pytestmark = pytest.mark.anyio
 
-TEXT = os.urandom(1000).hex().encode() * 1000
+TEXT = random.Random(1).randbytes(1000).hex().encode() * 1000
 
 
 async def read(source: Source) -> bytes:
@@ -64,12 +64,15 @@ async def test_a_gzip_file_that_was_cut_off_is_refused(tmp_path: Path, cut: int)
 
 
 async def test_damaged_gzip_data_are_refused(tmp_path: Path) -> None:
-    """With the byte of the text up to which it could be read, at most."""
-    stored = bytearray(gzip.compress(TEXT))
-    stored[len(stored) // 2] ^= 0xFF
+    """Also where only the checksum at the end shows it; with the byte of the text up to which all was well."""
     file = tmp_path / "dump.gz"
-    file.write_bytes(stored)
-    with pytest.raises(BrokenDump, match="gzip data behind this byte of the text are damaged"):
+    for damaged_byte in (3, 1000, -6):
+        stored = bytearray(gzip.compress(TEXT))
+        stored[damaged_byte] ^= 0xFF
+        file.write_bytes(stored)
+        with pytest.raises(BrokenDump, match=r"byte \d+: the gzip data"):
+            await read(Source(file))
+    with pytest.raises(BrokenDump, match=r"byte \d+: the gzip data behind this byte .* are damaged .*check"):
         await read(Source(file))
 
 

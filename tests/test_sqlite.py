@@ -13,7 +13,8 @@ from mimic.conversations import Message
 from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
 from mimic.schemas import SCHEMAS, Lookup
 from mimic.stores import open_store
-from mimic.stores.sqlite import LAYOUT, find_query
+from mimic.stores.sqlite.file import LAYOUT
+from mimic.stores.sqlite.store import find_query
 from tests.corpora import SMALL, ask, conversation, fill
 
 pytestmark = pytest.mark.anyio

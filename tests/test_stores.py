@@ -16,8 +16,9 @@ from mimic import schemas
 from mimic.conversations import Message
 from mimic.errors import BrokenDump, NoCompletion, NotSeeded, SeedingInProgress
 from mimic.schemas import SCHEMAS, VERSIONS, Version
-from mimic.stores import Driver, mongodb, open_store
+from mimic.stores import Driver, open_store
 from mimic.stores.base import Store
+from mimic.stores.mongodb import catalogue, replacement
 from tests.corpora import SMALL, Dump, ask, conversation, fill, reference, seed_text
 
 pytestmark = pytest.mark.anyio
@@ -241,13 +242,13 @@ async def test_a_reader_on_its_way_reads_the_old_corpus_to_its_end(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that began before a replacement is all of the old corpus, one that begins after it all of the new."""
-    monkeypatch.setattr(mongodb, "CATALOGUE_SECONDS", 0.02)
+    monkeypatch.setattr(catalogue, "CATALOGUE_SECONDS", 0.02)
     old = [conversation(str(n), ("human", "continue"), ("gpt", f"old {n}")) for n in range(1000)]
     new = [conversation(str(n), ("human", "continue"), ("gpt", f"new {n}")) for n in range(1000)]
     for version in VERSIONS:
-        monkeypatch.setattr(mongodb, "GRACE_SECONDS", 0)
+        monkeypatch.setattr(replacement, "GRACE_SECONDS", 0)
         await fill(store, old, tmp_path)
-        monkeypatch.setattr(mongodb, "GRACE_SECONDS", 0.7)
+        monkeypatch.setattr(replacement, "GRACE_SECONDS", 0.7)
         lookup = SCHEMAS[version].lookup([Message("human", "continue")])
         batches = store.find(lookup)
         documents = list(await anext(batches))

@@ -1,0 +1,110 @@
+"""The one document that says which collections are the corpus, and who is seeding."""
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from pymongo.write_concern import WriteConcern
+
+from mimic.errors import SeedingInProgress, SeedingLost, UnusableStore
+from mimic.schemas import Version
+from mimic.seedings import Seeded, Seeding
+from mimic.stores.mongodb.client import Database, Fields, errors
+
+LAYOUT: Final = 1
+CATALOGUE_SECONDS: Final = 1.0
+"""How long readers believe what they know of the corpus."""
+LEASE_SECONDS: Final = 10.0
+"""How long a seeder that is not heard of keeps others out."""
+
+_CORPUS: Final = {"_id": "corpus"}
+_AGE: Final = {"$subtract": ["$$NOW", "$seeding.heartbeat"]}  # in milliseconds, by the server's clock
+_HEARTBEAT: Final = {"$currentDate": {"seeding.heartbeat": True}}
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A version of the corpus: the collection that it is, and what is in it."""
+
+    collection: str
+    seeded: Seeded
+
+
+class Catalogue:
+    """The document ``corpus`` of the collection ``mimic``. What is written there is on the disk before it counts."""
+
+    def __init__(self, database: Database) -> None:
+        self._collection = database.get_collection("mimic", write_concern=WriteConcern(w="majority", j=True))
+        self._entries: Mapping[Version, Entry] = {}
+        self._believed_until = 0.0
+
+    async def entries(self) -> Mapping[Version, Entry]:
+        """The versions that there are, as of a second ago at most."""
+        if time.monotonic() >= self._believed_until:
+            with errors():
+                found = await self._collection.find_one(_CORPUS, {"versions": 1, "layout": 1}) or {}
+            if found.get("layout", LAYOUT) != LAYOUT:
+                layout = found["layout"]
+                raise UnusableStore(f"the database has layout {layout}, this Mimic reads layout {LAYOUT}: seed anew")
+            self._entries = msgspec.convert(found.get("versions", {}), dict[Version, Entry])
+            self._believed_until = time.monotonic() + CATALOGUE_SECONDS
+        return self._entries
+
+    def forget(self) -> None:
+        """Look again what the corpus is."""
+        self._believed_until = 0.0
+
+    async def seeding(self) -> Seeding | None:
+        """The last seeding; one that is not heard of any more is ``interrupted``."""
+        with errors():
+            found = await self._collection.find_one(_CORPUS, {"seeding": 1, "age": _AGE})
+        if not found or "seeding" not in found:
+            return None
+        seeding = msgspec.convert(found["seeding"], Seeding)
+        if seeding.state == "running" and found["age"] > LEASE_SECONDS * 1000:
+            return msgspec.structs.replace(seeding, state="interrupted", error="the seeding process died")
+        return seeding
+
+    async def take_lease(self, seeding: Seeding) -> None:
+        """Enter a seeding. Raises SeedingInProgress where one that is alive stands there."""
+        is_free = {"$or": [{"seeding.state": {"$ne": "running"}}, {"$expr": {"$gt": [_AGE, LEASE_SECONDS * 1000]}}]}
+        with errors():
+            await self._collection.update_one(_CORPUS, {"$setOnInsert": {"layout": LAYOUT}}, upsert=True)
+            taken = await self._collection.update_one(
+                {**_CORPUS, **is_free}, {"$set": _seeding_fields(seeding), **_HEARTBEAT}
+            )
+        if taken.matched_count == 0:
+            other = await self.seeding()
+            raise SeedingInProgress(other.holder if other else "another process", other.since if other else None)
+
+    async def record(self, seeding: Seeding) -> None:
+        """Write how a seeding stands, and renew its lease. Raises SeedingLost where another one took over."""
+        await self._update(seeding, _seeding_fields(seeding))
+
+    async def renew_lease(self, seeding: Seeding) -> None:
+        """Raises SeedingLost where another one took over."""
+        await self._update(seeding, {})
+
+    async def publish(self, seeding: Seeding, entries: Mapping[str, Entry]) -> None:
+        """Make these collections the corpus, all at once. Raises SeedingLost where another one took over."""
+        versions = {f"versions.{version}": _fields(entry) for version, entry in entries.items()}
+        await self._update(seeding, {"layout": LAYOUT, **versions})
+        self.forget()
+
+    async def _update(self, seeding: Seeding, fields: Fields) -> None:
+        update = {"$set": fields, **_HEARTBEAT} if fields else _HEARTBEAT
+        with errors():
+            result = await self._collection.update_one({**_CORPUS, "seeding.id": seeding.id}, update)
+        if result.matched_count == 0:
+            raise SeedingLost
+
+
+def _seeding_fields(seeding: Seeding) -> Fields:
+    """Field by field, so that the heartbeat beside them can be set in the same update."""
+    return {f"seeding.{field}": value for field, value in _fields(seeding).items()}
+
+
+def _fields(struct: msgspec.Struct) -> Fields:
+    fields: Fields = msgspec.to_builtins(struct, builtin_types=(datetime,))
+    return fields

@@ -1,0 +1,76 @@
+"""Connecting, through either driver, and what goes wrong with it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from mimic.errors import SettingError, StoreFull, StoreUnavailable
+from mimic.stores import Driver
+
+Fields: TypeAlias = dict[str, Any]
+Client: TypeAlias = AsyncMongoClient[Fields]
+Database: TypeAlias = AsyncDatabase[Fields]
+
+SERVING: Final = {"serverSelectionTimeoutMS": 2_000, "connectTimeoutMS": 2_000, "socketTimeoutMS": 10_000}
+SEEDING: Final = {"serverSelectionTimeoutMS": 5_000, "connectTimeoutMS": 5_000, "socketTimeoutMS": 600_000}
+"""Time-outs in milliseconds, unless the URL has its own. Building an index says nothing for minutes."""
+
+_OUT_OF_DISK_SPACE: Final = 14031
+_REFUSED: Final = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, AtlasError
+
+
+def check_url(url: str) -> None:
+    """Raises SettingError where it is not the URL of a MongoDB database."""
+    try:
+        parts = urlsplit(url)
+        if not parts.path.strip("/"):
+            raise ConfigurationError("it names no database")
+        if parts.scheme == "mongodb":  # the hosts of mongodb+srv are looked up when it connects
+            parse_uri(url)
+    except (ConfigurationError, ValueError) as exc:
+        raise SettingError("MIMIC_STORE", f"not the URL of a MongoDB database: {exc}") from exc
+
+
+def connect(url: str, driver: Driver, timeouts: Mapping[str, int]) -> tuple[Client, Database]:
+    """A client and the database that the URL names. It connects when it is first used."""
+    in_url = {name.lower() for name, _ in parse_qsl(urlsplit(url).query)}
+    options: Fields = {name: value for name, value in timeouts.items() if name.lower() not in in_url}
+    client = _client_class(driver)(url, appname="mimic", tz_aware=True, **options)
+    return client, client.get_default_database()
+
+
+async def disconnect(client: Client) -> None:
+    """Close a client; PyMongo's answers with a coroutine, Motor's does not."""
+    closing: Any = client.close()
+    if closing is not None:
+        await closing
+
+
+def _client_class(driver: Driver) -> type[Client]:
+    if driver == "pymongo":
+        return AsyncMongoClient
+    from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - only where it is chosen
+
+    return cast("type[Client]", AsyncIOMotorClient)  # the methods used here are the same
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """The drivers' errors as ours."""
+    try:
+        yield
+    except PyMongoError as exc:
+        code = exc.code if isinstance(exc, OperationFailure) else None
+        if code == _OUT_OF_DISK_SPACE:
+            raise StoreFull("MongoDB has no space left") from exc
+        if code in _REFUSED:
+            raise StoreUnavailable("MongoDB refused: check the user and password in MIMIC_STORE") from exc
+        if isinstance(exc, ConnectionFailure):
+            raise StoreUnavailable("MongoDB cannot be reached, or did not answer in time") from exc
+        raise StoreUnavailable(f"MongoDB failed: {exc}") from exc

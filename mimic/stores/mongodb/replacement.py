@@ -1,0 +1,144 @@
+"""Making a new corpus: collections of its own, and the lease on the right to publish them."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from pymongo import IndexModel
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import OperationFailure
+
+from mimic.errors import SeedingLost, StoreError
+from mimic.schemas import SCHEMAS, Version
+from mimic.seedings import Seeded, Seeding, Size
+from mimic.stores.base import Replacement
+from mimic.stores.mongodb.catalogue import Catalogue, Entry
+from mimic.stores.mongodb.client import Client, Database, Fields, disconnect, errors
+
+HEARTBEAT_SECONDS: Final = 2.0
+GRACE_SECONDS: Final = 3.0
+"""How long a replaced collection is kept for those who are reading it."""
+
+_OURS: Final = {"name": {"$regex": "^v[123]_[0-9a-f]{16}$"}}
+
+
+class MongoDBReplacement(Replacement):
+    """New collections for the versions asked for. One batch a version is on its way at a time."""
+
+    def __init__(self, client: Client, database: Database, seeding: Seeding, on_publish: Callable[[], None]) -> None:
+        super().__init__(seeding)
+        self._on_publish = on_publish
+        self._client = client
+        self._database = database
+        self._catalogue = Catalogue(database)
+        self._collections: dict[Version, AsyncCollection[Fields]] = {}
+        self._positions: dict[Version, int] = {}
+        self._writing: dict[Version, asyncio.Task[None]] = {}
+        self._lost = False
+
+    async def prepare(self, versions: Sequence[Version]) -> None:
+        """Take the lease, remove what dead seeders left, and make empty collections."""
+        await self._catalogue.take_lease(self.seeding)
+        in_use = {entry.collection for entry in (await self._catalogue.entries()).values()}
+        with errors():
+            for name in await self._database.list_collection_names(filter=_OURS):
+                if name not in in_use:
+                    await self._database.drop_collection(name)
+            for version in versions:
+                name = self._name(version)
+                clustered = {"key": {"_id": 1}, "unique": True}
+                await self._database.create_collection(name, check_exists=False, clusteredIndex=clustered)
+                self._collections[version] = self._database[name]
+                self._positions[version] = 0
+        self._heart = asyncio.create_task(self._beat())
+
+    async def add(self, version: Version, documents: Sequence[dict[str, Any]]) -> None:
+        self._check_lease()
+        first = self._positions[version]
+        self._positions[version] += len(documents)
+        numbered = [{"_id": position, **document} for position, document in enumerate(documents, first)]
+        await self._written(version)
+        self._writing[version] = asyncio.create_task(self._write(version, numbered))
+        await asyncio.sleep(0)
+
+    async def index(self, version: Version) -> Size:
+        await self._written(version)
+        collection = self._collections[version]
+        # With _id, documents come out in corpus order without a sort; partial, since only some have an answer.
+        models = [
+            IndexModel([(field, 1), ("_id", 1)], name=field, partialFilterExpression={field: {"$exists": True}})
+            for field in SCHEMAS[version].indexes
+        ]
+        with errors():
+            if models:
+                await collection.create_indexes(models)
+            with suppress(OperationFailure):  # without the right to, sizes are those of the last checkpoint
+                await self._client.admin.command("fsync")
+            statistics = await self._database.command("collStats", collection.name)
+        return Size(
+            data_bytes=int(statistics["size"]),
+            disk_bytes=int(statistics["storageSize"]),
+            index_bytes=int(statistics["totalIndexSize"]),
+        )
+
+    async def close(self, seeding: Seeding) -> None:
+        self._heart.cancel()
+        for writing in self._writing.values():
+            writing.cancel()
+        await asyncio.gather(self._heart, *self._writing.values(), return_exceptions=True)
+        try:
+            if not self.published:
+                with errors():
+                    for collection in self._collections.values():
+                        await self._database.drop_collection(collection.name)
+            with suppress(SeedingLost):  # then the record is of the one that took over
+                await self._catalogue.record(seeding)
+        finally:
+            await disconnect(self._client)
+
+    async def _publish(self, seeded: Mapping[str, Seeded]) -> None:
+        self._check_lease()
+        self._catalogue.forget()
+        before = await self._catalogue.entries()
+        await self._catalogue.publish(
+            self.seeding, {version: Entry(self._name(version), entry) for version, entry in seeded.items()}
+        )
+        self.published = True
+        self._on_publish()
+        replaced = [entry.collection for version, entry in before.items() if version in seeded]
+        if replaced:
+            await asyncio.sleep(GRACE_SECONDS)
+        with errors():
+            for name in replaced:
+                await self._database.drop_collection(name)
+
+    async def _record(self) -> None:
+        self._check_lease()
+        await self._catalogue.record(self.seeding)
+
+    async def _write(self, version: Version, documents: Sequence[Fields]) -> None:
+        with errors():
+            await self._collections[version].insert_many(documents)
+
+    async def _written(self, version: Version) -> None:
+        if writing := self._writing.pop(version, None):
+            await writing
+
+    async def _beat(self) -> None:
+        """Keep the lease, also while the server is busy with an index or away for a moment."""
+        while not self._lost:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            try:
+                await self._catalogue.renew_lease(self.seeding)
+            except SeedingLost:
+                self._lost = True
+            except StoreError:
+                pass  # the next beat may get through
+
+    def _check_lease(self) -> None:
+        if self._lost:
+            raise SeedingLost
+
+    def _name(self, version: str) -> str:
+        return f"{version}_{self.seeding.id}"

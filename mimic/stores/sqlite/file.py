@@ -1,0 +1,66 @@
+"""The file: its marks, its catalogue, and what goes wrong with it."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, ENOSPC
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
+from mimic.schemas import Version
+from mimic.seedings import Seeded
+
+APPLICATION_ID: Final = int.from_bytes(b"Mimc")
+LAYOUT: Final = 1
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection that takes the file as it is, for good: without locks, and usable in any thread."""
+    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+
+
+def read_catalogue(path: Path, connection: sqlite3.Connection) -> dict[Version, Seeded]:
+    """What the file says it holds. Raises UnusableStore where it is not ours, or of another layout."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (layout,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        raise UnusableStore(f"{path} is not a corpus of Mimic's")
+    if layout != LAYOUT:
+        raise UnusableStore(f"{path} has layout {layout}, this Mimic reads layout {LAYOUT}: remove it and seed anew")
+    rows = connection.execute("SELECT version, seeded FROM corpus ORDER BY version")
+    return {version: msgspec.json.decode(seeded, type=Seeded) for version, seeded in rows}
+
+
+def file_identity(path: Path) -> tuple[int, ...]:
+    """What is another after the file was replaced or written."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """A file that goes with the corpus."""
+    return path.with_name(path.name + suffix)
+
+
+@contextmanager
+def errors(path: Path) -> Iterator[None]:
+    """SQLite's and the system's errors as ours."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise StoreFull(f"no space left for {path}") from exc
+        if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_WRITE:
+            raise StoreFull(f"cannot write {path}: {exc} (no space left?)") from exc
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
+            raise UnusableStore(f"{path} is damaged or not a corpus of Mimic's ({exc})") from exc
+        raise StoreUnavailable(f"cannot use {path}: {exc}") from exc
+    except OSError as exc:
+        if exc.errno in (ENOSPC, EDQUOT, EFBIG):
+            raise StoreFull(f"no space left for {path}: {exc.strerror}") from exc
+        raise StoreUnavailable(f"cannot use {path}: {exc.strerror}") from exc

@@ -1,0 +1,210 @@
+"""Making a new corpus: a new file beside the old one, without a journal, renamed over it when it is complete."""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from mimic.errors import UnusableStore
+from mimic.schemas import SCHEMAS, VERSIONS, Schema, Version
+from mimic.seedings import Seeded, Seeding, Size
+from mimic.stores.base import Replacement
+from mimic.stores.sqlite.file import APPLICATION_ID, LAYOUT, beside, connect, errors, read_catalogue
+
+PAGE_BYTES: Final = 8192
+
+_CATALOGUE = "CREATE TABLE corpus (version TEXT PRIMARY KEY, seeded TEXT NOT NULL)"
+
+
+class SQLiteReplacement(Replacement):
+    """A new file beside the corpus. Its writes block the event loop: it belongs in a process of its own."""
+
+    def __init__(
+        self, path: Path, lock: "Lock", seeding: Seeding, versions: Sequence[Version], kept: Sequence[Version]
+    ) -> None:
+        super().__init__(seeding)
+        self._kept = kept
+        self._path = path
+        self._new = beside(path, ".new")
+        self._lock = lock
+        self._positions = dict.fromkeys(versions, 0)
+        self._pages = dict.fromkeys(versions, 1)  # a table has a page from the start
+        with errors(self._new):
+            self._new.unlink(missing_ok=True)
+            self._write_record(seeding)
+            self._connection = sqlite3.connect(self._new.absolute().as_uri(), uri=True, isolation_level=None)
+            for pragma in (
+                f"page_size={PAGE_BYTES}",
+                f"application_id={APPLICATION_ID}",
+                f"user_version={LAYOUT}",
+                "journal_mode=OFF",
+                "synchronous=OFF",
+                "locking_mode=EXCLUSIVE",
+                "cache_size=-16384",
+            ):
+                self._connection.execute(f"PRAGMA {pragma}")
+            self._connection.execute(_CATALOGUE)
+            for version in versions:
+                self._connection.execute(_create_table(SCHEMAS[version]))
+            self._connection.execute("BEGIN")
+
+    async def add(self, version: Version, documents: Sequence[dict[str, Any]]) -> None:
+        fields = SCHEMAS[version].fields
+        first = self._positions[version]
+        rows = (
+            (position, *[_column(document.get(field)) for field in fields])
+            for position, document in enumerate(documents, first)
+        )
+        before = self._page_count()
+        with errors(self._new):
+            self._connection.executemany(_insert(SCHEMAS[version]), rows)
+        self._pages[version] += self._page_count() - before
+        self._positions[version] += len(documents)
+
+    async def index(self, version: Version) -> Size:
+        before = self._page_count()
+        with errors(self._new):
+            for statement in _create_indexes(SCHEMAS[version]):
+                self._connection.execute(statement)
+        pages = self._page_count() - before
+        taken = self._pages[version] * PAGE_BYTES
+        return Size(data_bytes=taken, disk_bytes=taken, index_bytes=pages * PAGE_BYTES)
+
+    async def close(self, seeding: Seeding) -> None:
+        try:
+            self._connection.close()
+            with errors(self._new):
+                self._new.unlink(missing_ok=True)
+                self._write_record(seeding)
+        finally:
+            self._lock.release()
+
+    async def _publish(self, seeded: Mapping[str, Seeded]) -> None:
+        with errors(self._new):
+            self._copy_kept_versions()
+            for version, entry in seeded.items():
+                self._connection.execute(
+                    "INSERT INTO corpus VALUES (?, ?)", (version, msgspec.json.encode(entry).decode())
+                )
+            self._connection.execute("COMMIT")
+            self._connection.close()
+            _sync(self._new)
+            self._new.replace(self._path)
+            self.published = True
+            _sync(self._path.parent)
+
+    async def _record(self) -> None:
+        with errors(self._path):
+            self._write_record(self.seeding)
+
+    def _write_record(self, seeding: Seeding) -> None:
+        record = beside(self._path, ".seeding")
+        draft = beside(self._path, ".seeding.new")
+        draft.write_bytes(msgspec.json.encode(seeding))
+        draft.replace(record)
+
+    def _copy_kept_versions(self) -> None:
+        """Copy the versions that this seeding does not replace from the old file."""
+        if not self._kept:
+            return
+        self._connection.execute("COMMIT")
+        self._connection.execute("ATTACH ? AS old", (f"{self._path.absolute().as_uri()}?mode=ro&immutable=1",))
+        self._connection.execute("BEGIN")
+        for version in self._kept:
+            schema = SCHEMAS[version]
+            self._connection.execute(_create_table(schema))
+            self._connection.execute(f"INSERT INTO main.{version} SELECT * FROM old.{version} ORDER BY position")
+            for statement in _create_indexes(schema):
+                self._connection.execute(statement)
+            self._connection.execute("INSERT INTO main.corpus SELECT * FROM old.corpus WHERE version = ?", (version,))
+
+    def _page_count(self) -> int:
+        (count,) = self._connection.execute("PRAGMA page_count").fetchone()
+        return int(count)
+
+
+class Lock:
+    """The right to seed: an flock(2) on a file beside the corpus, which the system releases when its holder dies."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = beside(path, ".lock")
+        self._file: int | None = None
+
+    async def take(self) -> bool:
+        with errors(self._path):
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        for _ in range(5):  # one who only asks whether it is held holds it, for a moment
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._file = file
+                return True
+            await asyncio.sleep(0.02)
+        os.close(file)
+        return False
+
+    def is_held(self) -> bool:
+        """By anybody. Asks for a shared lock, so that two who ask do not see each other."""
+        try:
+            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+        return False
+
+    def release(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def kept_versions(path: Path, replaced: Sequence[Version]) -> list[Version]:
+    """The versions of the corpus at ``path`` that are not to be replaced. It may be damaged if all are."""
+    if set(replaced) == set(VERSIONS) or not path.exists():
+        return []
+    with errors(path), closing(connect(path)) as connection:
+        return [version for version in read_catalogue(path, connection) if version not in replaced]
+
+
+def refuse_foreign_file(path: Path) -> None:
+    """Never replace a file that Mimic did not make. A damaged corpus may be replaced."""
+    with errors(path), suppress(FileNotFoundError), path.open("rb") as file:
+        header = file.read(100)  # https://www.sqlite.org/fileformat.html#the_database_header
+        if header and not (header.startswith(b"SQLite format 3\0") and header[68:72] == APPLICATION_ID.to_bytes(4)):
+            raise UnusableStore(f"{path} is not a corpus of Mimic's; it is left alone")
+
+
+def _create_table(schema: Schema) -> str:
+    columns = ", ".join(f'"{field}" {"INTEGER" if field in schema.indexes else "TEXT"}' for field in schema.fields)
+    return f"CREATE TABLE main.{schema.version} (position INTEGER PRIMARY KEY, {columns})"
+
+
+def _create_indexes(schema: Schema) -> Iterator[str]:
+    for field in schema.indexes:
+        yield (f"CREATE INDEX main.{schema.version}_{field} ON {schema.version} ({field}) WHERE {field} IS NOT NULL")
+
+
+def _insert(schema: Schema) -> str:
+    return f"INSERT INTO {schema.version} VALUES (?{', ?' * len(schema.fields)})"
+
+
+def _column(value: Any) -> Any:
+    return msgspec.json.encode(value).decode() if isinstance(value, list) else value
+
+
+def _sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

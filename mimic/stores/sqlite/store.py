@@ -1,0 +1,197 @@
+"""Reading: the file that is the corpus now."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import msgspec
+
+from mimic.errors import NotSeeded, SeedingInProgress, StoreUnavailable, UnusableStore
+from mimic.schemas import SCHEMAS, Document, Lookup, Schema, Version
+from mimic.seedings import Seeded, Seeding
+from mimic.stores.base import BATCH_DOCUMENTS, Store
+from mimic.stores.sqlite.file import beside, connect, errors, file_identity, read_catalogue
+from mimic.stores.sqlite.replacement import Lock, SQLiteReplacement, kept_versions, refuse_foreign_file
+
+BATCH_CHARACTERS: Final = 256 * 1024
+
+
+class SQLiteStore(Store):
+    """A corpus in one SQLite file.
+
+    Looking up by index happens right on the event loop, a batch at a time: it takes some ten microseconds, less than
+    handing it to a thread and back. Scanning (v1) goes to a thread.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._corpus: _Corpus | None = None
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._retire()
+
+    async def seeded(self) -> Mapping[Version, Seeded]:
+        corpus = self._current()
+        return corpus.seeded if corpus else {}
+
+    async def find(self, lookup: Lookup, limit: int | None = None) -> AsyncIterator[Sequence[Document]]:
+        corpus = self._current()
+        if corpus is None:
+            raise NotSeeded
+        if lookup.version not in corpus.seeded:
+            raise NotSeeded(lookup.version)
+        query, values = find_query(lookup, limit)
+        schema = SCHEMAS[lookup.version]
+        if lookup.index is None:
+            async for batch in self._scan(schema, query, values):
+                yield batch
+            return
+        with errors(self.path), corpus.in_use() as connection:
+            for batch in _batches(connection, schema, query, values):
+                yield batch
+
+    async def _scan(self, schema: Schema, query: str, values: Sequence[str | int]) -> AsyncIterator[Sequence[Document]]:
+        """In a thread, so on a connection of its own: one that is scanning makes others wait."""
+        corpus = _Corpus.open(self.path)
+        with errors(self.path), corpus.in_use() as connection:
+            corpus.retire()
+            batches = _batches(connection, schema, query, values)
+            try:
+                while batch := await asyncio.to_thread(next, batches, None):
+                    yield [{"conversations": msgspec.json.decode(document["conversations"])} for document in batch]
+            finally:
+                connection.interrupt()  # the thread, where the caller went away
+
+    async def seeding(self) -> Seeding | None:
+        seeding = self._read_record()
+        if seeding is None or seeding.state != "running" or Lock(self.path).is_held():
+            return seeding
+        seeding = self._read_record()  # it may have ended just before its lock was looked at
+        if seeding is None or seeding.state != "running":
+            return seeding
+        return msgspec.structs.replace(seeding, state="interrupted", error="the seeding process died")
+
+    def _read_record(self) -> Seeding | None:
+        try:
+            return msgspec.json.decode(beside(self.path, ".seeding").read_bytes(), type=Seeding)
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise StoreUnavailable(f"cannot read {exc.filename}: {exc.strerror}") from exc
+        except msgspec.DecodeError as exc:
+            raise UnusableStore(f"{beside(self.path, '.seeding')} is damaged: {exc}") from exc
+
+    async def _claim(self, seeding: Seeding, versions: Sequence[Version]) -> "SQLiteReplacement":
+        if not self.path.parent.is_dir():
+            raise StoreUnavailable(f"there is no folder {self.path.parent}")
+        lock = Lock(self.path)
+        if not await lock.take():
+            other = await self.seeding()
+            raise SeedingInProgress(other.holder if other else "another process", other.since if other else None)
+        try:
+            refuse_foreign_file(self.path)
+            return SQLiteReplacement(self.path, lock, seeding, versions, kept_versions(self.path, versions))
+        except BaseException:
+            lock.release()
+            raise
+
+    def _current(self) -> "_Corpus | None":
+        """The corpus that the name leads to now."""
+        try:
+            identity = file_identity(self.path)
+        except FileNotFoundError:
+            self._retire()
+            return None
+        except OSError as exc:
+            raise StoreUnavailable(f"cannot read {self.path}: {exc.strerror}") from exc
+        if self._corpus is None or self._corpus.identity != identity:
+            opened = _Corpus.open(self.path)
+            self._retire()
+            self._corpus = opened
+        return self._corpus
+
+    def _retire(self) -> None:
+        if self._corpus:
+            self._corpus.retire()
+            self._corpus = None
+
+
+class _Corpus:
+    """One file that is, or was, the corpus. Closed when it is retired and its last reader is through."""
+
+    def __init__(self, identity: tuple[int, ...], path: Path, connection: sqlite3.Connection) -> None:
+        self.identity = identity
+        self._path = path
+        self._connection = connection
+        self._readers = 0
+        self._retired = False
+        self.seeded = read_catalogue(path, connection)
+
+    @classmethod
+    def open(cls, path: Path) -> "_Corpus":
+        with errors(path):
+            while True:  # until the name led to the same file before and after
+                identity = file_identity(path)
+                connection = connect(path)
+                if identity == file_identity(path):
+                    break
+                connection.close()
+            try:
+                return cls(identity, path, connection)
+            except BaseException:
+                connection.close()
+                raise
+
+    @contextmanager
+    def in_use(self) -> Iterator[sqlite3.Connection]:
+        self._readers += 1
+        try:
+            yield self._connection
+        finally:
+            self._readers -= 1
+            self._close_if_done()
+
+    def retire(self) -> None:
+        self._retired = True
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._retired and not self._readers:
+            self._connection.close()
+
+
+def find_query(lookup: Lookup, limit: int | None = None) -> tuple[str, list[str | int]]:
+    """The SQL that answers a lookup, and its parameters."""
+    schema = SCHEMAS[lookup.version]
+    columns = ", ".join(schema.answer)
+    ending = "ORDER BY position" + ("" if limit is None else " LIMIT ?")
+    last: list[str | int] = [] if limit is None else [limit]
+    if lookup.index is None:
+        # The text is as msgspec encodes it, always in the same way, so each message of a conversation is a part of it.
+        needle = msgspec.json.encode({"from": lookup.fields["from"], "value": lookup.fields["value"]}).decode()
+        return f"SELECT {columns} FROM {lookup.version} WHERE instr(conversations, ?) {ending}", [needle, *last]
+    conditions = " AND ".join(f'"{field}" = ?' for field in (lookup.index, *lookup.fields))
+    values: list[str | int] = [lookup.key, *lookup.fields.values(), *last]
+    return f"SELECT {columns} FROM {lookup.version} WHERE {conditions} {ending}", values
+
+
+def _batches(
+    connection: sqlite3.Connection, schema: Schema, query: str, values: Sequence[str | int]
+) -> Iterator[list[Document]]:
+    """A query's rows in batches of bounded size."""
+    batch: list[Document] = []
+    characters = 0
+    for row in connection.execute(query, values):
+        batch.append(dict(zip(schema.answer, row, strict=True)))
+        characters += len(row[-1])
+        if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,182 @@
+"""Conversations from the events of a JSON parser, and what is wrong with those that are broken."""
+
+from collections.abc import Callable
+from typing import Any
+
+import ijson
+
+from mimic.conversations import Conversation, Message
+from mimic.schemas import LARGEST_DOCUMENT, fits
+from mimic.seedings import Skipped
+
+FIELD, ITEM, TEXT = 1, 2, 3
+"""How deep below an element of the dump its fields lie, the items of its messages, and a message's fields."""
+
+_MISSING = object()
+
+
+class Elements:
+    """Puts ijson's events together into conversations.
+
+    Depth counts the open arrays and objects; elements of the dump open at ``depth``. Whatever is not part
+    of a conversation is passed over.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self.events = ijson.sendable_list()
+        self.finished: list[Conversation | Skipped] = []
+        self._element_depth = depth
+        self._depth = 0
+        self._position = 0
+        self._in_messages = False
+        self._in_message = False
+        self._begin_element()
+        self._handlers: dict[str, Callable[[Any], None]] = {
+            "map_key": self._key,
+            "start_map": lambda _: self._open(is_object=True),
+            "start_array": lambda _: self._open(is_object=False),
+            "end_map": self._close,
+            "end_array": self._close,
+        }
+
+    @property
+    def between_elements(self) -> bool:
+        return self._depth == self._element_depth
+
+    def lone_surrogate(self) -> None:
+        """The text about to be parsed holds half of a surrogate pair, which no UTF-8 text can."""
+        if not self.between_elements:
+            self._blame("lone surrogate", f"message {len(self._messages)} holds a lone surrogate")
+
+    def work_through(self) -> None:
+        """Take in the events that have come."""
+        handlers = self._handlers
+        for event, value in self.events:
+            handlers.get(event, self._scalar)(value)
+        self.events.clear()
+
+    def _key(self, key: str) -> None:
+        if self._depth == self._element_depth + FIELD:
+            self._field = key
+        elif self._depth == self._element_depth + TEXT:
+            self._text_field = key
+
+    def _open(self, *, is_object: bool) -> None:
+        self._depth += 1
+        depth = self._depth - self._element_depth
+        if depth == FIELD:
+            self._begin_element(is_object=is_object)
+        elif depth == ITEM:
+            self._begin_field(is_object=is_object)
+        elif depth == TEXT and self._in_messages:
+            self._begin_item(is_object=is_object)
+        elif depth == TEXT + 1:
+            self._depth -= 1
+            self._scalar(None)
+            self._depth += 1
+
+    def _close(self, _: None) -> None:
+        self._depth -= 1
+        depth = self._depth - self._element_depth
+        if depth == ITEM and self._in_messages:
+            self._end_item()
+        elif depth == FIELD:
+            self._in_messages = False
+        elif depth == 0:
+            self._end_element()
+
+    def _scalar(self, value: Any) -> None:
+        depth = self._depth - self._element_depth
+        if depth == TEXT and self._in_message:
+            if self._text_field in {"from", "value"}:
+                self._texts[self._text_field] = value
+        elif depth == ITEM and self._in_messages:
+            self._blame("a message is not an object", f"message {len(self._messages)} is not an object")
+        elif depth == FIELD:
+            if self._field == "id":
+                self._take_id(value)
+            elif self._field == "conversations":
+                self._has_messages = True
+                self._blame("`conversations` is not an array")
+        elif depth == 0:
+            self._begin_element(is_object=False)
+            self._end_element()
+
+    def _begin_element(self, *, is_object: bool = True) -> None:
+        self._problem: tuple[str, str] | None = None
+        self._id: str | None = None
+        self._messages: list[Message] = []
+        self._characters = 0
+        self._has_messages = False
+        self._in_messages = False
+        self._in_message = False
+        self._field = ""
+        self._text_field = ""
+        self._texts: dict[str, Any] = {}
+        if not is_object:
+            self._blame("not an object")
+
+    def _begin_field(self, *, is_object: bool) -> None:
+        if self._field == "conversations":
+            self._in_messages = not is_object
+            self._has_messages = True
+            self._messages = []
+            if is_object:
+                self._blame("`conversations` is not an array")
+        elif self._field == "id":
+            self._blame("`id` is neither a string nor a number")
+
+    def _begin_item(self, *, is_object: bool) -> None:
+        self._in_message = is_object
+        self._texts = {}
+        if not is_object:
+            self._blame("a message is not an object", f"message {len(self._messages)} is not an object")
+
+    def _end_item(self) -> None:
+        if self._in_message:
+            sender, value = self._text("from"), self._text("value")
+            self._characters += len(sender) + len(value)
+            self._messages.append(Message(sender, value))
+            if self._characters > LARGEST_DOCUMENT:
+                self._too_large()
+        self._in_message = False
+
+    def _text(self, name: str) -> str:
+        text = self._texts.get(name, _MISSING)
+        if isinstance(text, str):
+            return text
+        where = f"message {len(self._messages)}"
+        if text is _MISSING:
+            self._blame(f"a message without `{name}`", f"{where} has no `{name}`")
+        else:
+            self._blame(f"`{name}` is not a string", f"`{name}` of {where} is not a string")
+        return ""
+
+    def _take_id(self, value: Any) -> None:
+        if value is None or isinstance(value, str):
+            self._id = value
+        elif isinstance(value, bool):
+            self._blame("`id` is neither a string nor a number")
+        else:
+            self._id = str(value)
+
+    def _end_element(self) -> None:
+        if not self._has_messages:
+            self._blame("without `conversations`")
+        conversation = Conversation(self._id, self._messages)
+        if not self._problem and not fits(conversation):
+            self._too_large()
+        if self._problem:
+            self.finished.append(Skipped(self._position, self._id, *self._problem))
+        else:
+            self.finished.append(conversation)
+        self._position += 1
+
+    def _too_large(self) -> None:
+        self._messages = []
+        self._characters = 0
+        self._blame("larger than 16 MiB", "as one document it is larger than the 16 MiB that MongoDB takes")
+
+    def _blame(self, reason: str, detail: str = "") -> None:
+        """Mark the element as broken. What is found first counts."""
+        self._problem = self._problem or (reason, detail)

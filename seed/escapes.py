@@ -1,0 +1,49 @@
+"""Escapes of surrogates in JSON text: which are lone, and where bytes may be cut without cutting one in two.
+
+yajl would silently make question marks of them, and UTF-8, BSON and SQLite cannot hold them.
+"""
+
+import re
+from collections.abc import Iterator
+
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD]([89a-fA-F])[0-9a-fA-F]{2}")
+_HIGH = b"89abAB"
+_UNFINISHED_ESCAPE = re.compile(
+    rb"\\(?:u[0-9a-fA-F]{0,3})?\Z"  # \, \u, \uXXX
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z"  # half of a pair, and the start of the other
+)
+_LONGEST_ESCAPE = len(rb"\ud83d\ude00")
+
+
+def lone_surrogates(data: bytes) -> Iterator[int]:
+    """Where the escapes of lone surrogates start."""
+    if rb"\ud" not in data and rb"\uD" not in data:
+        return
+    low_expected_at = -1
+    for match in _ESCAPED_SURROGATE.finditer(data):
+        start = match.start()
+        if start == low_expected_at or _is_escaped(data, start):
+            continue
+        following = _ESCAPED_SURROGATE.match(data, match.end()) if match[1] in _HIGH else None
+        if following and following[1] not in _HIGH:
+            low_expected_at = following.start()
+        else:
+            yield start
+
+
+def end_of_whole_escapes(data: bytes) -> int:
+    """Where to cut so that no escape, nor pair of surrogates, is cut in two."""
+    start = max(0, len(data) - _LONGEST_ESCAPE)
+    while unfinished := _UNFINISHED_ESCAPE.search(data, start):
+        if not _is_escaped(data, unfinished.start()):
+            return unfinished.start()
+        start = unfinished.start() + 1
+    return len(data)
+
+
+def _is_escaped(data: bytes, backslash: int) -> bool:
+    """Whether the backslash is itself escaped: behind an odd number of others."""
+    before = backslash
+    while before and data[before - 1] == ord("\\"):
+        before -= 1
+    return (backslash - before) % 2 == 1
