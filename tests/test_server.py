@@ -7,14 +7,19 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import structlog
 
+from mimic.app import create_app
+from mimic.conversations import Message
+from mimic.corpus import Corpus
 from mimic.schemas import VERSIONS
+from mimic.settings import Settings
 from mimic.stores import open_store
 from mimic.stores.mongodb import replacement
 from tests.conftest import Mongod, Server, free_port
@@ -372,6 +377,29 @@ def test_a_store_that_was_never_there_does_not_keep_the_server_from_starting(tmp
         assert "pa55word" not in answer.text
     assert "store failed" in server.log()
     assert "pa55word" not in server.log()
+
+
+async def _broken(*_: object) -> AsyncIterator[list[Message]]:
+    yield [Message("gpt", str(1 / 0))]
+
+
+@pytest.mark.anyio
+async def test_a_bug_is_a_500_that_tells_nothing(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A constant text; the log has the traceback under the id that the answer bears."""
+    monkeypatch.setattr(Corpus, "complete", _broken)
+    transport = httpx.ASGITransport(create_app(Settings(store=sqlite_url)), raise_app_exceptions=False)  # type: ignore[arg-type]
+    structlog.reset_defaults()
+    async with httpx.AsyncClient(transport=transport, base_url="http://mimic") as client:
+        answer = await client.post("/conversation/completion", json=SKY)
+    assert answer.status_code == 500
+    error = answer.json()["error"]
+    assert (error["type"], error["param"], error["code"]) == ("server_error", None, None)
+    assert "division" not in answer.text.lower()
+    logged = capsys.readouterr().out
+    assert answer.headers["x-request-id"] in logged
+    assert "ZeroDivisionError: division by zero" in logged
 
 
 def test_logs_are_json_lines(small: Server) -> None:

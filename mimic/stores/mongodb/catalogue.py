@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from pymongo.write_concern import WriteConcern
@@ -12,6 +12,8 @@ from mimic.errors import SeedingInProgress, SeedingLost, UnusableStore
 from mimic.schemas import Version
 from mimic.seedings import Seeded, Seeding
 from mimic.stores.mongodb.client import Database, Fields, errors
+
+T = TypeVar("T")
 
 LAYOUT: Final = 1
 CATALOGUE_SECONDS: Final = 1.0
@@ -47,7 +49,7 @@ class Catalogue:
             if found.get("layout", LAYOUT) != LAYOUT:
                 layout = found["layout"]
                 raise UnusableStore(f"the database has layout {layout}, this Mimic reads layout {LAYOUT}: seed anew")
-            self._entries = msgspec.convert(found.get("versions", {}), dict[Version, Entry])
+            self._entries = _convert(found.get("versions", {}), dict[Version, Entry])
             self._believed_until = time.monotonic() + CATALOGUE_SECONDS
         return self._entries
 
@@ -61,7 +63,7 @@ class Catalogue:
             found = await self._collection.find_one(_CORPUS, {"seeding": 1, "age": _AGE})
         if not found or "seeding" not in found:
             return None
-        seeding = msgspec.convert(found["seeding"], Seeding)
+        seeding = _convert(found["seeding"], Seeding)
         if seeding.state == "running" and found["age"] > LEASE_SECONDS * 1000:
             return msgspec.structs.replace(seeding, state="interrupted", error="the seeding process died")
         return seeding
@@ -98,6 +100,13 @@ class Catalogue:
             result = await self._collection.update_one({**_CORPUS, "seeding.id": seeding.id}, update)
         if result.matched_count == 0:
             raise SeedingLost
+
+
+def _convert(fields: Fields, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as exc:
+        raise UnusableStore(f"the catalogue in the collection mimic is damaged: {exc}") from exc
 
 
 def _seeding_fields(seeding: Seeding) -> Fields:

@@ -32,7 +32,10 @@ def read_catalogue(path: Path, connection: sqlite3.Connection) -> dict[Version, 
     if layout != LAYOUT:
         raise UnusableStore(f"{path} has layout {layout}, this Mimic reads layout {LAYOUT}: remove it and seed anew")
     rows = connection.execute("SELECT version, seeded FROM corpus ORDER BY version")
-    return {version: msgspec.json.decode(seeded, type=Seeded) for version, seeded in rows}
+    try:
+        return {version: msgspec.json.decode(seeded, type=Seeded) for version, seeded in rows}
+    except msgspec.DecodeError as exc:
+        raise UnusableStore(f"{path} is damaged: its catalogue says {exc}") from exc
 
 
 def file_identity(path: Path) -> tuple[int, ...]:
