@@ -1,19 +1,17 @@
 # Two commands to remember: make run, make test. Both set up everything they need in .venv.
 PYTHON ?= python3
-PORT ?= 8000
-STORE ?= sqlite:///mimic.db
 
+# Where they are not given, the settings of the environment and of .env hold.
+TO_STORE := $(if $(STORE),--store '$(STORE)')
+ON_PORT := $(if $(PORT),--port '$(PORT)')
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .PHONY: run test check format lock clean
 
 run: $(INSTALLED)  ## Serve the sample corpus (or what is seeded already)
-	$(BIN)/mimic seed --sample --if-empty --store '$(STORE)'
-	@printf '\nServing on http://127.0.0.1:%s, documentation on http://127.0.0.1:%s/schema. Try:\n\n' $(PORT) $(PORT)
-	@printf "  curl -s http://127.0.0.1:%s/conversation/completion -H 'content-type: application/json' \\\\\n" $(PORT)
-	@printf "    -d '%s'\n\n" '{"messages": [{"from": "human", "value": "Write a haiku about the sea"}]}'
-	$(BIN)/mimic serve --store '$(STORE)' --port '$(PORT)'
+	@$(BIN)/mimic seed --sample --if-empty $(TO_STORE)
+	@$(BIN)/mimic serve $(TO_STORE) $(ON_PORT)
 
 test: $(INSTALLED)  ## The whole test suite, real MongoDB included
 	$(BIN)/pytest
@@ -41,7 +39,8 @@ clean:
 $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Mimic needs Python 3.11 or newer; set PYTHON=/path/to/python3'; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@echo 'Setting up .venv, which takes half a minute ...'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@

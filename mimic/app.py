@@ -3,21 +3,26 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from litestar import Litestar
+from litestar import Litestar, Response, Router, get
+from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.static_files import create_static_files_router
+from litestar.params import FromPath
+from litestar.response import File
 from litestar.types import Scope
 
 from mimic import __version__
 from mimic.api import completion, seeding, status
 from mimic.api.bodies import JSONRequest
-from mimic.api.errors import EXCEPTION_HANDLERS
+from mimic.api.errors import EXCEPTION_HANDLERS, answer
 from mimic.api.observation import UNKNOWN_ROUTE, Metrics, Observed
 from mimic.corpus import Corpus
 from mimic.logs import configure_logs
@@ -26,6 +31,7 @@ from mimic.stores import open_store
 
 LARGEST_BODY = 10_000_000
 ASSETS = "/schema-assets"
+ASSET_NAMES = ("swagger-ui-bundle.js", "swagger-ui.css", "swagger-ui-standalone-preset.js")
 
 
 def create_app(settings: Settings) -> Observed:
@@ -49,7 +55,7 @@ def create_app(settings: Settings) -> Observed:
             status.health,
             status.ready,
             status.show_metrics,
-            create_static_files_router(ASSETS, [_swagger_ui()], include_in_schema=False),
+            page_asset,
         ],
         dependencies={
             "corpus": Provide(lambda: corpus, sync_to_thread=False),
@@ -59,6 +65,7 @@ def create_app(settings: Settings) -> Observed:
         },
         lifespan=[lifespan],
         request_class=JSONRequest,
+        state=State({"settings": settings}),
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=LARGEST_BODY,
         openapi_config=_openapi(),
@@ -75,9 +82,9 @@ def from_environment() -> Observed:
 
 def _openapi() -> OpenAPIConfig:
     page = SwaggerRenderPlugin(
-        js_url=f"{ASSETS}/swagger-ui-bundle.js",
-        css_url=f"{ASSETS}/swagger-ui.css",
-        standalone_preset_js_url=f"{ASSETS}/swagger-ui-standalone-preset.js",
+        js_url=f"{ASSETS}/{ASSET_NAMES[0]}",
+        css_url=f"{ASSETS}/{ASSET_NAMES[1]}",
+        standalone_preset_js_url=f"{ASSETS}/{ASSET_NAMES[2]}",
         favicon="",
         path="/",
     )
@@ -88,14 +95,24 @@ def _openapi() -> OpenAPIConfig:
         __version__,
         description=description,
         render_plugins=[page],
-        path="/schema",
+        openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, after_request=_in_one_shape),
         components=Components(security_schemes={seeding.SECURITY_SCHEME: secret}),
     )
 
 
-def _swagger_ui() -> Path:
-    """Swagger UI's files, so that the page works offline."""
-    return Path(str(files("litestar_offline_docs") / "static"))
+def _in_one_shape(response: Response[Any]) -> Response[Any]:
+    """Litestar's own page for what is not found below /schema, as every other error."""
+    if response.status_code == HTTPStatus.NOT_FOUND:
+        return answer(HTTPStatus.NOT_FOUND, "Unknown request URL", code="unknown_url")
+    return response
+
+
+@get(f"{ASSETS}/{{name:str}}", include_in_schema=False)
+async def page_asset(name: FromPath[str]) -> File:
+    """A file of Swagger UI, so that the page works offline."""
+    if name not in ASSET_NAMES:
+        raise NotFoundException
+    return File(Path(str(files("litestar_offline_docs") / "static" / name)), content_disposition_type="inline")
 
 
 def _route(scope: Scope) -> str:

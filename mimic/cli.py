@@ -1,8 +1,10 @@
 """The command line: ``mimic seed`` and ``mimic serve``."""
 
 import asyncio
+import json
 import os
 import signal
+import socket
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -14,6 +16,7 @@ import uvicorn
 from dotenv import dotenv_values
 
 from mimic import __version__
+from mimic.api.completion import EXAMPLE
 from mimic.errors import DumpError, MimicError, SeedingError, SettingError, StoreError
 from mimic.logs import configure_logs
 from mimic.schemas import VERSIONS, Version
@@ -26,6 +29,7 @@ from seed.source import Source
 from seed.terminal import show_progress, show_report
 
 SECONDS_TO_FINISH = 30
+STORE_HELP = "sqlite:///file.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,7 +44,7 @@ def main() -> None:
 @main.command()
 @click.argument("file", required=False)
 @click.option("--sample", is_flag=True, help="Seed the sample corpus that ships with Mimic.")
-@click.option("--store", help="Where to: sqlite:///file.db or mongodb://host/database. [MIMIC_STORE]")
+@click.option("--store", metavar="URL", help=f"Where to. {STORE_HELP}")
 @click.option("--versions", default=",".join(VERSIONS), show_default=True, help="Which schema versions to fill.")
 @click.option("--strict", is_flag=True, help="Stop at the first broken conversation instead of skipping it.")
 @click.option("--if-empty", is_flag=True, help="Do nothing where something is seeded already.")
@@ -56,7 +60,9 @@ def seed(
     if_empty: bool,
     quiet: bool,
 ) -> None:
-    """Replace the corpus by the conversations in FILE (- for standard input).
+    """Seed the corpus from a dump.
+
+    Replaces it by the conversations in FILE, or in standard input where FILE is "-".
 
     FILE is a ShareGPT dump: a JSON array or JSON Lines of {"id", "conversations": [{"from", "value"}, ...]}, gzipped or
     not. Readers see the old corpus until the new one is complete.
@@ -72,17 +78,19 @@ def seed(
 
 
 @main.command()
-@click.option("--store", help="Where the corpus is: sqlite:///file.db or mongodb://host/database. [MIMIC_STORE]")
-@click.option("--host", help="The address to listen on. [MIMIC_HOST]")
-@click.option("--port", help="The port to listen on. [MIMIC_PORT]")
-@click.option("--workers", help="How many processes. [MIMIC_WORKERS]")
+@click.option("--store", metavar="URL", help=f"Where the corpus is. {STORE_HELP}")
+@click.option("--host", metavar="ADDRESS", help="The address to listen on. [MIMIC_HOST; default 127.0.0.1]")
+@click.option("--port", metavar="NUMBER", help="The port to listen on. [MIMIC_PORT; default 8000]")
+@click.option("--workers", metavar="NUMBER", help="How many processes. [MIMIC_WORKERS; default 1]")
 def serve(store: str | None, host: str | None, port: str | None, workers: str | None) -> None:
     """Serve the API, and its documentation at /schema.
 
     Stops at SIGTERM or Ctrl-C, when the requests in flight are answered.
     """
     settings = _settings(store=store, host=host, port=port, workers=workers)
+    _check_address(settings)
     configure_logs()
+    _show_address(settings)
     several = tempfile.TemporaryDirectory(prefix="mimic-metrics-") if settings.workers > 1 else nullcontext()
     with several as metrics_folder:
         if metrics_folder:
@@ -115,16 +123,15 @@ async def _seed(
             if if_empty and (seeded := await store.seeded()):
                 _say(f"Seeded already ({', '.join(seeded)}): nothing to do.")
                 return ExitCode.DONE
-            async with Source(name) as source:
-                with show_progress(quiet=quiet) as on_progress:
-                    report = await load(
-                        source,
-                        store,
-                        versions,
-                        batch_size=settings.seed_batch_size,
-                        strict=strict,
-                        on_progress=on_progress,
-                    )
+            with show_progress(quiet=quiet) as on_progress:
+                report = await load(
+                    Source(name),
+                    store,
+                    versions,
+                    batch_size=settings.seed_batch_size,
+                    strict=strict,
+                    on_progress=on_progress,
+                )
     except asyncio.CancelledError:
         _say("Stopped.")
         return ExitCode.STOPPED
@@ -157,6 +164,10 @@ def _versions(text: str) -> list[Version]:
 def _settings(**options: str | None) -> Settings:
     """Settings from the environment, under it a file .env, and over it the options that were given."""
     in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    known = {name for name, _ in VARIABLES.values()}
+    for name in in_file:
+        if name.startswith(("MIMIC_", "SEED_")) and name not in known:
+            _say(f"Warning: {name} in .env is not a setting; those are {', '.join(sorted(known))}.")
     os.environ.update({name: value for name, value in in_file.items() if name not in os.environ})
     os.environ.update({VARIABLES[field][0]: value for field, value in options.items() if value is not None})
     try:
@@ -164,7 +175,26 @@ def _settings(**options: str | None) -> Settings:
         open_store(settings.store, settings.mongo_driver)  # a URL that is none is wrong usage, too
         return settings
     except SettingError as exc:
-        raise click.UsageError(str(exc)) from None
+        as_option = {VARIABLES[field][0]: f"--{field}" for field, value in options.items() if value is not None}
+        raise click.UsageError(f"{as_option.get(exc.name, exc.name)}: {exc.problem}") from None
+
+
+def _check_address(settings: Settings) -> None:
+    """End the program, with what is wrong, where nobody can listen on the address."""
+    try:
+        [(family, *_, address), *_] = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as exc:
+        raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}") from None
+
+
+def _show_address(settings: Settings) -> None:
+    url = f"http://{settings.host}:{settings.port}"
+    click.echo(f"Mimic on {url}, documentation on {url}/schema. Try:\n")
+    click.echo(f"  curl -s {url}/conversation/completion -H 'content-type: application/json' \\")
+    click.echo(f"    -d '{json.dumps(EXAMPLE)}'\n")
 
 
 def _say(text: str) -> None:

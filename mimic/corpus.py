@@ -1,6 +1,7 @@
 """The corpus: what can be asked of it, in the words of the domain, whatever store it is in."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 
 from mimic.conversations import Message
 from mimic.errors import NoCompletion, NotSeeded
@@ -17,7 +18,7 @@ class Corpus:
 
     async def complete(
         self, messages: Sequence[Message], version: Version, limit: int | None = None
-    ) -> AsyncIterator[list[Message]]:
+    ) -> AsyncGenerator[list[Message]]:
         """Every message that came next after these, in corpus order, in batches of bounded size.
 
         v1 and v2 look at the last message, v3 at the last two. At most ``limit`` choices.
@@ -27,15 +28,18 @@ class Corpus:
         schema = SCHEMAS[version]
         lookup = schema.lookup(messages)
         given = 0
-        async for documents in self.store.find(lookup, limit):
-            choices = [choice for document in documents for choice in schema.choices(document, lookup)]
-            if limit is not None:
-                choices = choices[: limit - given]
-            if choices:
-                given += len(choices)
-                yield choices
-            if given == limit:
-                return
+        # What is found by index holds one choice each; what is found by scanning, any number.
+        documents_needed = limit if lookup.index else None
+        async with aclosing(self.store.find(lookup, documents_needed)) as batches:
+            async for documents in batches:
+                choices = [choice for document in documents for choice in schema.choices(document, lookup)]
+                if limit is not None:
+                    choices = choices[: limit - given]
+                if choices:
+                    given += len(choices)
+                    yield choices
+                if given == limit:
+                    return
         if not given:
             raise NoCompletion
 

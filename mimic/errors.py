@@ -33,6 +33,7 @@ class SettingError(MimicError):
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name}: {problem}")
         self.name = name
+        self.problem = problem
 
 
 class RequestError(MimicError):

@@ -9,6 +9,8 @@ import msgspec
 
 State: TypeAlias = Literal["running", "done", "failed", "interrupted"]
 
+Phase: TypeAlias = Literal["reading", "indexing", "publishing"]
+
 
 class ExitCode(IntEnum):
     """How ``mimic seed`` ends."""
@@ -51,7 +53,7 @@ class Seeded(msgspec.Struct, frozen=True):
 class Progress(msgspec.Struct, frozen=True):
     """How far a seeding is. ``total_bytes`` is None when it reads from a pipe."""
 
-    phase: Literal["reading", "indexing", "publishing"] = "reading"
+    phase: Phase = "reading"
     bytes: int = 0
     total_bytes: int | None = None
     conversations: int = 0

@@ -7,12 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
-
 from mimic.conversations import Conversation
 from mimic.errors import NothingToSeed, SkippedConversation
 from mimic.schemas import SCHEMAS, Schema, Version
-from mimic.seedings import Progress, Report, Size, Skipped, VersionReport
+from mimic.seedings import Phase, Progress, Report, Size, Skipped, VersionReport
 from mimic.stores.base import Replacement, Store
 from seed.reader import DumpReader
 from seed.source import Source
@@ -37,13 +35,13 @@ async def load(
     strict: bool = False,
     on_progress: OnProgress = lambda _: None,
 ) -> Report:
-    """Replace these versions of the store's corpus by what the source holds, in one pass.
+    """Replace these versions of the store's corpus by what the source, which is opened here, holds, in one pass.
 
     ``batch_size`` is in documents. Raises BrokenDump where the source stops being a dump, NothingToSeed where it has
     no conversation, SkippedConversation at the first broken one when ``strict``, SeedingError and StoreError; the old
     corpus then stays.
     """
-    async with store.replace(versions) as replacement:
+    async with store.replace(versions) as replacement, source:
         loading = _Loading(source, replacement, versions, batch_size, strict, on_progress)
         await loading.read()
         await loading.index()
@@ -107,18 +105,15 @@ class _Loading:
             peak_memory_bytes=peak_memory_bytes(),
         )
 
-    async def tell(self, phase: str) -> None:
+    async def tell(self, phase: Phase) -> None:
         """Say how far it is, and note it in the store once a second."""
-        progress = msgspec.convert(
-            {
-                "phase": phase,
-                "bytes": self._source.bytes_read,
-                "total_bytes": self._source.total_bytes,
-                "conversations": self._conversations,
-                "messages": self._messages,
-                "seconds": time.perf_counter() - self._started,
-            },
-            Progress,
+        progress = Progress(
+            phase=phase,
+            bytes=self._source.bytes_read,
+            total_bytes=self._source.total_bytes,
+            conversations=self._conversations,
+            messages=self._messages,
+            seconds=time.perf_counter() - self._started,
         )
         self._on_progress(progress)
         if phase != "reading" or progress.seconds >= self._recorded_at + SECONDS_BETWEEN_RECORDS:

@@ -119,7 +119,7 @@ class DumpReader:
         try:
             self._events.send(data)
         except _PARSING_FAILED as exc:
-            raise BrokenDump(self._replay.find_error(), _expected(exc)) from exc
+            raise self._replay.locate(_expected(exc)) from exc
         self._offset += len(data)
         self._found.work_through()
 
@@ -141,6 +141,7 @@ class _Replay:
         self._lines = lines
         self._kept: list[bytes] = []
         self._kept_bytes = 0
+        self._is_whole = True
 
     def keep(self, data: bytes) -> None:
         self._kept.append(data)
@@ -148,10 +149,12 @@ class _Replay:
         if self._kept_bytes > LONGEST_REPLAY and len(self._kept) > 1:
             self._offset += self._kept_bytes - len(data)
             self._kept, self._kept_bytes = [data], len(data)
-            self._primer = b""
+            self._is_whole = False
 
-    def find_error(self) -> int:
-        """The offset of the byte at which parsing fails; it lies in the last bytes kept."""
+    def locate(self, expected: str) -> BrokenDump:
+        """The error, at the byte at which parsing fails; it lies in the last bytes kept."""
+        if not self._is_whole:
+            return BrokenDump(self._offset, f"somewhere in the {self._kept_bytes:,} bytes from here: {expected}")
         parser = _new_parser(ijson.sendable_list(), self._lines)
         *before, last = self._kept
         offset = self._offset
@@ -164,7 +167,7 @@ class _Replay:
                 offset += 1
         except _PARSING_FAILED:
             pass
-        return offset
+        return BrokenDump(offset, expected)
 
 
 # Besides JSON errors: a string that is not UTF-8 where yajl does not look (a surrogate as three bytes), and a number

@@ -7,9 +7,10 @@ import stat
 import sys
 import zlib
 from collections.abc import AsyncIterator, Iterator
+from errno import EBADF
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from mimic.errors import BrokenDump, DumpError
 from mimic.seedings import Origin
@@ -26,7 +27,7 @@ class Source:
     """
 
     def __init__(self, name: str | Path) -> None:
-        self.name = "standard input" if str(name) == "-" else Path(name).name
+        self.name = "standard input" if str(name) == "-" else os.fsencode(Path(name).name).decode(errors="replace")
         self.bytes_read = 0
         self.total_bytes: int | None = None
         self._path = None if str(name) == "-" else Path(name)
@@ -35,21 +36,27 @@ class Source:
     async def __aenter__(self) -> Self:
         """Open it. Raises DumpError where there is nothing to read."""
         try:
-            self._file: BinaryIO = self._path.open("rb") if self._path else sys.stdin.buffer
+            self._file = self._path.open("rb") if self._path else _standard_input()
+            status = os.fstat(self._file.fileno())
         except OSError as exc:
-            raise DumpError(f"cannot read {self._path}: {exc.strerror}") from exc
-        status = os.fstat(self._file.fileno())
+            raise DumpError(f"cannot be read: {exc.strerror}") from exc
         self._pipe: asyncio.StreamReader | None = None
+        self._transport: asyncio.ReadTransport | None = None
         if stat.S_ISREG(status.st_mode):
             self.total_bytes = status.st_size
-        else:
-            self._pipe = await _as_stream(self._file)
+        elif stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode) or self._file.isatty():
+            # Unlike a read in a thread, waiting for a stream can be cancelled.
+            self._pipe = asyncio.StreamReader(limit=CHUNK_BYTES)
+            protocol = asyncio.StreamReaderProtocol(self._pipe)
+            self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, self._file)
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._path:
+        if self._transport:
+            self._transport.close()
+        elif self._path:
             self._file.close()
 
     def origin(self) -> Origin:
@@ -77,7 +84,7 @@ class Source:
             else:
                 data = await asyncio.to_thread(self._file.read, CHUNK_BYTES)
         except OSError as exc:
-            raise DumpError(f"cannot read {self.name}: {exc.strerror}") from exc
+            raise DumpError(f"cannot be read: {exc.strerror}") from exc
         self.bytes_read += len(data)
         self._sha256.update(data)
         return data
@@ -87,13 +94,13 @@ class _Gunzip:
     """Decompression of one or more gzip members (RFC 1952), in pieces of bounded size."""
 
     def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(wbits=31)
+        self._inflate: Any = None  # nothing between two members
         self._text_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while True:
-            if self._inflate.eof:
-                data = (self._inflate.unused_data or data).lstrip(b"\0")
+            if self._inflate is None:
+                data = data.lstrip(b"\0")  # as gzip(1) passes over what tapes are padded with
                 if not data:
                     return
                 self._inflate = zlib.decompressobj(wbits=31)
@@ -105,18 +112,21 @@ class _Gunzip:
                 ) from exc
             self._text_bytes += len(piece)
             yield piece
+            if self._inflate.eof:
+                data = self._inflate.unused_data
+                self._inflate = None
+                continue
             data = self._inflate.unconsumed_tail
-            if not (self._inflate.eof or data or len(piece) == CHUNK_BYTES):
+            if not data and len(piece) < CHUNK_BYTES:
                 return
 
     def close(self) -> None:
         """Raises BrokenDump if the last member is not complete."""
-        if not self._inflate.eof:
+        if self._inflate is not None:
             raise BrokenDump(self._text_bytes, "the gzip data end here, before their end mark (was the file cut off?)")
 
 
-async def _as_stream(file: BinaryIO) -> asyncio.StreamReader:
-    """A pipe or terminal as a stream: unlike a read in a thread, waiting for it can be cancelled."""
-    stream = asyncio.StreamReader(limit=CHUNK_BYTES)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), file)
-    return stream
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:  # as Python has it where it was closed
+        raise OSError(EBADF, os.strerror(EBADF))
+    return sys.stdin.buffer

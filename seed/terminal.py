@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import click
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
@@ -34,7 +35,7 @@ def show_report(report: Report) -> None:
     source = report.source
     console.print(
         f"Seeded {report.conversations:,} conversations, {report.messages:,} messages from {source.name} "
-        f"({source.bytes / 1e6:,.1f} MB) in {report.seconds:.1f} s; peak memory {report.peak_memory_bytes / 1e6:.0f} MB"
+        f"({decimal(source.bytes)}) in {report.seconds:.1f} s; peak memory {decimal(report.peak_memory_bytes)}"
     )
     console.print(_versions(report))
     if report.skipped:
@@ -49,7 +50,7 @@ def show_report(report: Report) -> None:
 def _versions(report: Report) -> Table:
     table = Table()
     table.add_column("version")
-    for heading in ("documents", "seconds", "MB/s", "index s", "data MB", "on disk MB", "index MB"):
+    for heading in ("documents", "seconds", "MB/s", "index s", "data", "on disk", "index"):
         table.add_column(heading, justify="right")
     for version, cost in report.versions.items():
         table.add_row(
@@ -58,7 +59,7 @@ def _versions(report: Report) -> Table:
             f"{cost.seconds:.2f}",
             f"{cost.megabytes_per_second:.1f}",
             f"{cost.index_seconds:.2f}",
-            *(f"{size / 1e6:,.1f}" for size in (cost.size.data_bytes, cost.size.disk_bytes, cost.size.index_bytes)),
+            *(decimal(size) for size in (cost.size.data_bytes, cost.size.disk_bytes, cost.size.index_bytes)),
         )
     return table
 
@@ -91,11 +92,9 @@ def _lines() -> Callable[[Progress], None]:
         if progress.phase == shown_phase and now < shown_at + SECONDS_BETWEEN_LINES:
             return
         shown_at, shown_phase = now, progress.phase
-        done = f"{progress.bytes / 1e6:,.1f}"
-        of = f" of {progress.total_bytes / 1e6:,.1f} MB" if progress.total_bytes else " MB"
-        click.echo(
-            f"{progress.phase}: {done}{of}, {progress.messages:,} messages, {_rate(progress):,.0f} messages/s", err=True
-        )
+        of = f" of {decimal(progress.total_bytes)}" if progress.total_bytes else ""
+        messages = f"{progress.messages:,} messages, {_rate(progress):,.0f} messages/s"
+        click.echo(f"{progress.phase}: {decimal(progress.bytes)}{of}, {messages}", err=True)
 
     return show
 

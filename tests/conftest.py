@@ -165,7 +165,7 @@ class Server:
     def __enter__(self) -> Self:
         environment = {"PATH": os.environ["PATH"], "MIMIC_PORT": str(self.port), **self._environment}
         with self._log.open("wb") as log:
-            command = (sys.executable, "-W", "error", "-m", "mimic", "serve")
+            command = (sys.executable, "-P", "-W", "error", "-m", "mimic", "serve")
             self.process = subprocess.Popen(command, env=environment, stderr=log, cwd=self._log.parent)
         until = time.monotonic() + SECONDS_TO_START
         while time.monotonic() < until:

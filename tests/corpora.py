@@ -66,8 +66,7 @@ async def seed_text(
     """Seed a store from a file with this very text."""
     file = folder / "dump.json"
     file.write_text(text)
-    async with Source(file) as source:
-        return await load(source, store, versions, batch_size=batch_size, strict=strict)
+    return await load(Source(file), store, versions, batch_size=batch_size, strict=strict)
 
 
 async def ask(store: Store, messages: Pairs, version: Version, limit: int | None = None) -> list[tuple[str, str]]:

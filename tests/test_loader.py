@@ -26,8 +26,8 @@ async def test_every_message_is_there_whatever_the_batch_size(tmp_path: Path, ba
     plain = json.loads(SAMPLE.read_text())
     expected = [(m["from"], m["value"]) for element in plain for m in element["conversations"]]
     path = tmp_path / "corpus.db"
-    async with open_store(f"sqlite:///{path}") as store, Source(SAMPLE) as source:
-        report = await load(source, store, VERSIONS, batch_size=batch_size)
+    async with open_store(f"sqlite:///{path}") as store:
+        report = await load(Source(SAMPLE), store, VERSIONS, batch_size=batch_size)
     assert (report.conversations, report.messages) == (len(plain), len(expected))
     connection = sqlite3.connect(path)
     for version in ("v2", "v3"):
@@ -63,8 +63,7 @@ async def test_progress_is_told_from_start_to_end(store: Store, tmp_path: Path) 
     file = tmp_path / "dump.json"
     file.write_text(json.dumps(list(SMALL) * 2000))
     told: list[Progress] = []
-    async with Source(file) as source:
-        await load(source, store, VERSIONS, on_progress=told.append)
+    await load(Source(file), store, VERSIONS, on_progress=told.append)
     phases = [progress.phase for progress in told]
     assert phases == sorted(phases, key=["reading", "indexing", "publishing"].index)
     assert phases.count("indexing") == 3

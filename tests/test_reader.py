@@ -215,6 +215,15 @@ def test_an_error_is_found_far_into_a_large_dump() -> None:
         assert caught.expected == "after key and value, inside map, I expect ',' or '}'"
 
 
+def test_an_error_behind_more_than_is_kept_is_told_roughly() -> None:
+    """In a conversation over 32 MiB the bytes before it are gone; the error says so."""
+    value = '{"from": "human", "value": "' + "x" * 1000 + '"}, '
+    text = f'[{ONE}, {{"id": "huge", "conversations": [{value * 34_000}nonsense'
+    caught = error(text, 65_536)
+    assert caught.offset <= len(text) - 8 <= caught.offset + 32 * 1024 * 1024
+    assert "somewhere in the" in caught.expected
+
+
 def test_deep_nesting_costs_nothing() -> None:
     """A million brackets in a field that nobody needs are passed over; unclosed ones are a truncated file."""
     deep = "[" * 1_000_000 + "]" * 1_000_000

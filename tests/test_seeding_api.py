@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,12 @@ def test_without_a_secret_it_is_switched_off(sqlite_url: str, tmp_path: Path, du
     for unset in ({}, {"SEED_SECRET": ""}):
         with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), **unset) as server:
             url = f"{server.url}/conversation/seed"
-            for answer in (httpx.post(url, json={"secret": ""}), httpx.post(url, json={}), httpx.get(url)):
+            for answer in (
+                httpx.post(url, json={"secret": ""}),
+                httpx.post(url),
+                httpx.post(url, content="x"),
+                httpx.get(url),
+            ):
                 assert answer.status_code == 403
                 assert "SEED_SECRET" in answer.json()["error"]["message"]
             assert httpx.get(f"{server.url}/corpus").json()["versions"] == {}
@@ -64,6 +70,7 @@ def test_a_wrong_secret_starts_nothing(sqlite_url: str, tmp_path: Path, dump: Pa
                 answer = httpx.post(url, json=given)
                 assert answer.status_code == 401
                 assert answer.json()["error"]["code"] == "invalid_secret"
+            assert httpx.post(url).status_code == 401
             for headers in (None, authorization("wrong"), authorization(SECRET, "")):
                 assert httpx.get(url, headers=headers).status_code == 401
             assert httpx.get(url, headers=authorization(SECRET)).json() == {"state": "never"}
@@ -169,3 +176,36 @@ def test_the_secret_and_the_store_are_not_among_the_arguments(sqlite_url: str, t
         assert "seed --quiet" in listed
         assert SECRET not in listed
         assert sqlite_url not in listed
+
+
+def test_a_file_that_breaks_off_at_once_is_reported(sqlite_url: str, tmp_path: Path) -> None:
+    """It is there, and holds the first two bytes of gzip data."""
+    dump = tmp_path / "dump.json"
+    dump.write_bytes(b"\x1f\x8b")
+    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), SEED_SECRET=SECRET) as server:
+        assert httpx.post(f"{server.url}/conversation/seed", json={"secret": SECRET}, timeout=30).status_code == 202
+        seeding = outcome(server.url)
+        assert (seeding["state"], seeding["error"][:7]) == ("failed", "byte 0:")
+
+
+def test_what_lies_in_the_current_folder_is_not_run(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
+    """A seed.py of the user's is not taken for Mimic's package."""
+    (tmp_path / "seed.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
+    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), SEED_SECRET=SECRET) as server:
+        assert httpx.post(f"{server.url}/conversation/seed", json={"secret": SECRET}, timeout=30).status_code == 202
+        assert outcome(server.url)["state"] == "done"
+    assert not (tmp_path / "executed").exists()
+
+
+def test_of_many_at_once_one_starts(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
+    """The others are told who holds the store; when the server ends, so does the one."""
+    dump.write_text(json.dumps(LARGE))
+    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), SEED_SECRET=SECRET) as server:
+        url = f"{server.url}/conversation/seed"
+        with ThreadPoolExecutor(4) as threads:
+            answers = list(threads.map(lambda _: httpx.post(url, json={"secret": SECRET}, timeout=30), range(4)))
+        assert sorted(answer.status_code for answer in answers) == [202, 409, 409, 409]
+        for answer in answers:
+            assert answer.status_code == 202 or "held by process" in answer.json()["error"]["message"]
+        holder = int(httpx.get(url, headers=authorization(SECRET)).json()["holder"].split()[1])
+    assert not Path(f"/proc/{holder}").exists()

@@ -14,7 +14,7 @@ from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
 from mimic.schemas import SCHEMAS, Lookup
 from mimic.stores import open_store
 from mimic.stores.sqlite.file import LAYOUT
-from mimic.stores.sqlite.store import find_query
+from mimic.stores.sqlite.store import MOST_SCANS, find_query
 from tests.corpora import SMALL, ask, conversation, fill
 
 pytestmark = pytest.mark.anyio
@@ -225,3 +225,32 @@ async def test_no_space_is_told_from_other_failures(path: Path, monkeypatch: pyt
                 document = {"externalId": "x", "from": "human", "value": "x" * 10_000}
                 for _ in range(100):
                     await replacement.add("v2", [document])
+
+
+async def test_a_corpus_behind_a_link_is_replaced_where_it_is(path: Path) -> None:
+    """The link stays a link."""
+    link = path.parent / "link.db"
+    link.symlink_to(path)
+    async with open_store(f"sqlite:///{link}") as store:
+        for _ in range(2):
+            await fill(store, SMALL, path.parent)
+            assert link.is_symlink()
+            assert not path.is_symlink()
+            assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+
+
+async def test_many_scans_at_once_wait_for_each_other(path: Path) -> None:
+    """Each has the file open, so there are never more than a few."""
+    async with open_store(f"sqlite:///{path}") as store:
+        await fill(store, SMALL, path.parent)
+        most = 0
+
+        async def scan() -> None:
+            nonlocal most
+            async for _ in store.find(SCHEMAS["v1"].lookup([Message("human", "continue")])):
+                opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+                most = max(most, sum(link == str(path) for link in opened))
+                await asyncio.sleep(0.01)
+
+        await asyncio.gather(*(scan() for _ in range(100)))
+        assert 1 < most <= MOST_SCANS + 1

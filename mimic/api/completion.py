@@ -1,6 +1,8 @@
 """``POST /conversation/completion``: what really came next."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import msgspec
@@ -19,6 +21,7 @@ from mimic.errors import NoCompletion
 from mimic.schemas import Version
 from mimic.settings import Settings
 
+MOST_CHOICES = 1_000_000_000
 EXAMPLE = {"messages": [{"from": "human", "value": "Write a haiku about the sea"}]}
 
 
@@ -38,6 +41,7 @@ class Completion(msgspec.Struct, frozen=True):
     "/conversation/completion",
     status_code=200,
     summary="What came next",
+    tags=["Conversations"],
     description=(
         "Every message of the corpus that came next after the last message (v1, v2) or the last two (v3), "
         "matched byte for byte, in corpus order."
@@ -54,7 +58,7 @@ async def complete(
     settings: NamedDependency[Settings],
     metrics: NamedDependency[Metrics],
     version: Annotated[Version | None, QueryParameter(description="The schema version; default MIMIC_VERSION.")] = None,
-    limit: Annotated[int | None, QueryParameter(description="At most so many choices.", ge=1)] = None,
+    limit: Annotated[int | None, QueryParameter(description="At most so many choices.", ge=1, le=MOST_CHOICES)] = None,
 ) -> Response[Any]:
     """One small answer in one piece; one that takes several batches as a stream, a batch at a time."""
     asked = version or settings.version
@@ -75,9 +79,11 @@ async def complete(
         yield b'{"choices":[' + _inner(first)
         counter.inc(len(second))
         yield b"," + _inner(second)
-        async for batch in batches:
-            counter.inc(len(batch))
-            yield b"," + _inner(batch)
+        async with aclosing(batches):
+            async for batch in batches:
+                await asyncio.sleep(0)  # others are served between two batches, however fast this client reads
+                counter.inc(len(batch))
+                yield b"," + _inner(batch)
         yield b"]}"
 
     return Stream(body(), media_type="application/json")

@@ -59,6 +59,12 @@ class ApiError(Exception):
         self.headers = headers
 
 
+OUTWARD: Final[Mapping[type[MimicError], str]] = {
+    UnusableStore: "The corpus is damaged, or not one of Mimic's. The log says more under the request id.",
+    StoreError: "The store of the corpus cannot be used at the moment. The log says more under the request id.",
+}
+"""What is said of errors whose text names paths or hosts, which are nobody's business outside."""
+
 _RETRY: Final = {"retry-after": "1"}
 STATUS: Final[Mapping[type[MimicError], tuple[int, str | None]]] = {
     NoCompletion: (404, None),
@@ -101,7 +107,7 @@ def answer_mimic_error(request: Request[Any, Any, Any], exc: MimicError) -> Resp
                 )
             if isinstance(exc, RequestError):
                 return answer(status, str(exc), exc.param, exc.code)
-            return answer(status, str(exc), code=code)
+            return answer(status, OUTWARD.get(kind, str(exc)), code=code)
     return answer_bug(request, exc)
 
 

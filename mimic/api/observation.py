@@ -1,20 +1,19 @@
-"""What is seen of the server from outside: an id for every request, metrics, and a log."""
+"""What is seen of the server from outside: an id for every request, and metrics."""
 
 import os
 import time
 from collections.abc import Callable
 from typing import Final
 
-import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-
-log = structlog.get_logger("mimic")
 
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 UNKNOWN_ROUTE: Final = "unknown"
+
+disable_created_metrics()  # type: ignore[no-untyped-call] # a time stamp for every series, that nobody reads
 
 
 class Metrics:
@@ -78,11 +77,3 @@ class Observed:
             route = self._route_of(scope)
             self._metrics.requests.labels(scope["method"], route, status).inc()
             self._metrics.seconds.labels(route, state.get("version", "")).observe(seconds)
-            log.debug(
-                "request",
-                id=request_id,
-                method=scope["method"],
-                route=route,
-                status=status,
-                ms=round(seconds * 1000, 2),
-            )

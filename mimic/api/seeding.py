@@ -13,7 +13,9 @@ from typing import Annotated, Any, Literal, Self
 import msgspec
 import structlog
 from litestar import Request, Response, get, post
+from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
@@ -60,12 +62,13 @@ class Seeder:
         self._corpus = corpus
         self._process: asyncio.subprocess.Process | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        """Stop what is running; it records that it was interrupted."""
+        """Stop what is running; it records that it was interrupted, if it ends in time."""
         if self._process and self._process.returncode is None:
             self._process.terminate()
             try:
@@ -78,11 +81,20 @@ class Seeder:
     async def start(self) -> None:
         """Start a seeding and wait until it has the store to itself.
 
-        Raises SeedingInProgress and StoreUnavailable.
+        Raises SeedingInProgress, StoreUnavailable, and ApiError where it ended before it began.
         """
-        running = await self._corpus.store.seeding()
-        if running and running.state == "running":
-            raise SeedingInProgress(running.holder, running.since)
+        async with self._starting:
+            seeding = await self._corpus.store.seeding()
+            if self._process and self._process.returncode is None:
+                raise SeedingInProgress(holder_name(self._process.pid), seeding.since if seeding else None)
+            if seeding and seeding.state == "running":
+                raise SeedingInProgress(seeding.holder, seeding.since)
+            self._process = process = await self._run()
+            log.info("seeding started", process=process.pid, file=str(self._settings.seed_file))
+            self._watching = asyncio.create_task(_watch(process))
+            await self._claimed(process)
+
+    async def _run(self) -> asyncio.subprocess.Process:
         # By environment and not by arguments, which other users of the machine can see.
         environment = {name: value for name, value in os.environ.items() if name != "SEED_SECRET"}
         environment |= {
@@ -90,17 +102,16 @@ class Seeder:
             "MIMIC_MONGO_DRIVER": self._settings.mongo_driver,
             "SEED_BATCH_SIZE": str(self._settings.seed_batch_size),
         }
-        command = (sys.executable, "-m", "mimic", "seed", "--quiet", "--", str(self._settings.seed_file))
-        self._process = process = await asyncio.create_subprocess_exec(
-            *command, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
-        )
-        log.info("seeding started", process=process.pid, file=str(self._settings.seed_file))
-        self._watching = asyncio.create_task(_watch(process))
-        await self._claimed(process)
+        # With -P, a seed.py in the current folder is not taken for ours.
+        command = (sys.executable, "-P", "-m", "mimic", "seed", "--quiet", "--", str(self._settings.seed_file))
+        nowhere = asyncio.subprocess.DEVNULL
+        return await asyncio.create_subprocess_exec(*command, env=environment, stdin=nowhere, stdout=nowhere)
 
     async def _claimed(self, process: asyncio.subprocess.Process) -> None:
         until = asyncio.get_running_loop().time() + SECONDS_TO_CLAIM
-        while process.returncode is None and asyncio.get_running_loop().time() < until:
+        has_ended = False
+        while not has_ended and asyncio.get_running_loop().time() < until:
+            has_ended = process.returncode is not None  # looked at first: what it recorded, it did before
             seeding = await self._corpus.store.seeding()
             if seeding and seeding.holder == holder_name(process.pid):
                 return
@@ -108,7 +119,11 @@ class Seeder:
         if process.returncode == ExitCode.STORE_UNREACHABLE:
             raise StoreUnavailable("the seeding could not use the store")
         if process.returncode == ExitCode.IN_PROGRESS:
-            raise SeedingInProgress("another process", None)
+            raise SeedingInProgress(
+                seeding.holder if seeding else "another process", seeding.since if seeding else None
+            )
+        if has_ended:
+            raise ApiError(500, "The seeding ended before it began; the log says why", code="seeding_failed")
 
 
 async def _watch(process: asyncio.subprocess.Process) -> None:
@@ -119,10 +134,27 @@ async def _watch(process: asyncio.subprocess.Process) -> None:
         log.error("seeding failed", process=process.pid, exit_code=code)
 
 
+def seeding_is_on(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """A guard. Raises ApiError, 403, where seeding over HTTP is switched off."""
+    settings: Settings = connection.app.state.settings
+    if not settings.seed_secret:
+        raise ApiError(403, "Seeding over HTTP is switched off: SEED_SECRET is not set", code="seeding_disabled")
+
+
+def check_secret(settings: Settings, given: bytes) -> None:
+    """Raises ApiError, 401, where the secret is wrong. In constant time."""
+    if not hmac.compare_digest(given, settings.seed_secret.encode(errors="surrogateescape")):
+        raise ApiError(
+            401, "The secret is missing or wrong", code="invalid_secret", headers={"www-authenticate": "Bearer"}
+        )
+
+
 @post(
     STATUS_PATH,
     status_code=202,
     summary="Seed from SEED_FILE",
+    tags=["Seeding"],
+    guards=[seeding_is_on],
     description="Replaces the corpus by the file that SEED_FILE names; until it is there, the old one answers.",
     responses={
         202: ResponseSpec(SeedingStarted, description="It has started.", generate_examples=False),
@@ -130,16 +162,16 @@ async def _watch(process: asyncio.subprocess.Process) -> None:
     },
 )
 async def start_seeding(
-    data: Annotated[
-        SeedRequest, BodyKwarg(media_type="application/json", examples=[Example(value={"secret": "the secret"})])
-    ],
     settings: NamedDependency[Settings],
     seeder: NamedDependency[Seeder],
+    data: Annotated[
+        SeedRequest | None, BodyKwarg(media_type="application/json", examples=[Example(value={"secret": "the secret"})])
+    ] = None,
 ) -> Response[SeedingStarted]:
     """The secret is looked at before anything else."""
-    check_secret(settings, data.secret.encode())
+    check_secret(settings, data.secret.encode() if data else b"")
     if not settings.seed_file.is_file():
-        raise ApiError(409, f"There is no file {settings.seed_file}, which SEED_FILE names", code="seed_file_missing")
+        raise ApiError(409, f"SEED_FILE names {settings.seed_file}, which is not a file", code="seed_file_missing")
     await seeder.start()
     return Response(SeedingStarted(), headers={"location": STATUS_PATH})
 
@@ -147,6 +179,8 @@ async def start_seeding(
 @get(
     STATUS_PATH,
     summary="The last seeding",
+    tags=["Seeding"],
+    guards=[seeding_is_on],
     description="State, progress, and the report or the error, whoever ran it. The secret is the bearer token.",
     security=[{SECURITY_SCHEME: []}],
     responses={
@@ -163,13 +197,3 @@ async def last_seeding(
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     check_secret(settings, secret.strip().encode("latin-1") if scheme.lower() == "bearer" else b"")
     return Response(await corpus.store.seeding() or NeverSeeded())
-
-
-def check_secret(settings: Settings, given: bytes) -> None:
-    """Raises ApiError: 403 where seeding over HTTP is off, 401 where the secret is wrong. In constant time."""
-    if not settings.seed_secret:
-        raise ApiError(403, "Seeding over HTTP is switched off: SEED_SECRET is not set", code="seeding_disabled")
-    if not hmac.compare_digest(given, settings.seed_secret.encode(errors="surrogateescape")):
-        raise ApiError(
-            401, "The secret is missing or wrong", code="invalid_secret", headers={"www-authenticate": "Bearer"}
-        )

@@ -37,19 +37,19 @@ class Readiness(msgspec.Struct, frozen=True):
     status: Literal["ready"] = "ready"
 
 
-@get("/corpus", summary="What is seeded", responses=documented(503))
+@get("/corpus", summary="What is seeded", tags=["Status"], responses=documented(503))
 async def describe_corpus(corpus: NamedDependency[Corpus], settings: NamedDependency[Settings]) -> CorpusDescription:
     """Counts, sizes, the file and its SHA-256, and when, per version."""
     return CorpusDescription(settings.version, await corpus.store.seeded())  # type: ignore[arg-type]
 
 
-@get("/health", summary="Alive?")
+@get("/health", summary="Alive?", tags=["Status"])
 async def health() -> Health:
     """Always 200 while the process answers at all."""
     return Health()
 
 
-@get("/ready", summary="Able to answer?", responses=documented(503))
+@get("/ready", summary="Able to answer?", tags=["Status"], responses=documented(503))
 async def ready(corpus: NamedDependency[Corpus], settings: NamedDependency[Settings]) -> Readiness:
     """200, or 503 with the reason while the default version is not seeded or the store is away."""
     seeded = await corpus.seeded()
@@ -58,7 +58,7 @@ async def ready(corpus: NamedDependency[Corpus], settings: NamedDependency[Setti
     return Readiness(list(seeded))
 
 
-@get("/metrics", summary="Prometheus metrics", media_type="text/plain")
+@get("/metrics", summary="Prometheus metrics", tags=["Status"], media_type="text/plain")
 async def show_metrics(metrics: NamedDependency[Metrics]) -> Response[bytes]:
     """In Prometheus' text format."""
     return Response(metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -17,7 +17,7 @@ def open_store(url: str, driver: Driver = "pymongo") -> Store:
     imported where it is asked for. Raises SettingError.
     """
     scheme, separator, rest = url.partition("://")
-    if separator and scheme == "sqlite" and rest.startswith("/") and rest.strip("/"):
+    if separator and scheme == "sqlite" and rest.startswith("/") and rest.strip("/") and rest != "/:memory:":
         from mimic.stores.sqlite.store import SQLiteStore  # noqa: PLC0415 - each where it is asked for
 
         return SQLiteStore(Path(rest[1:]))

@@ -1,10 +1,10 @@
 """The contract of a store: where documents live, and how a corpus is replaced. One file per backend implements it."""
 
+import asyncio
 import os
 import socket
 from abc import ABC, abstractmethod
-from asyncio import CancelledError
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from types import TracebackType
@@ -17,7 +17,8 @@ from mimic.schemas import Document, Lookup, Version
 from mimic.seedings import Progress, Report, Seeded, Seeding, Size
 
 BATCH_DOCUMENTS = 128
-"""Documents that a store hands over at a time at most."""
+BATCH_CHARACTERS = 256 * 1024
+"""Documents that a store hands over at a time at most, and characters of text at which that is enough."""
 
 
 class Store(ABC):
@@ -40,11 +41,12 @@ class Store(ABC):
         """What the corpus holds now, per version; empty before the first seeding."""
 
     @abstractmethod
-    def find(self, lookup: Lookup, limit: int | None = None) -> AsyncIterator[Sequence[Document]]:
+    def find(self, lookup: Lookup, limit: int | None = None) -> AsyncGenerator[Sequence[Document]]:
         """The documents that ``lookup`` asks for, with the fields that its schema's choices need, in corpus order.
 
         They come in batches of bounded size, none of them empty, and all from the same corpus, even if it is replaced
-        meanwhile; a corpus published a second before the call or earlier is seen by it. At most ``limit`` documents.
+        meanwhile: who then takes longer than the store keeps the old one gets StoreUnavailable. A corpus published a
+        second before the call or earlier is seen by it. At most ``limit`` documents.
 
         Raises NotSeeded where the version has not been seeded.
         """
@@ -54,11 +56,8 @@ class Store(ABC):
         """The last seeding, by whichever process; one whose process has died is ``interrupted``."""
 
     @abstractmethod
-    async def _claim(self, seeding: Seeding, versions: Sequence[Version]) -> "Replacement":
-        """Become the only seeder of this store and remove what dead ones left.
-
-        Raises SeedingInProgress while another one is alive.
-        """
+    async def _claim(self, seeding: Seeding) -> "Replacement":
+        """Become the only seeder of this store. Raises SeedingInProgress while another one is alive."""
 
     @asynccontextmanager
     async def replace(self, versions: Sequence[Version]) -> AsyncGenerator["Replacement"]:
@@ -70,14 +69,15 @@ class Store(ABC):
         Raises SeedingInProgress while another seeding of this store is running.
         """
         seeding = Seeding(os.urandom(8).hex(), "running", holder_name(os.getpid()), datetime.now(UTC))
-        replacement = await self._claim(seeding, versions)
+        replacement = await self._claim(seeding)
         try:
+            await replacement.prepare(versions)
             yield replacement
         except BaseException as exc:
             with suppress(StoreError):  # what went wrong first is what counts
-                await replacement.close(_failed(replacement, exc))
+                await to_the_end(replacement.close(_outcome(replacement, exc)))
             raise
-        await replacement.close(msgspec.structs.replace(replacement.seeding, state="done"))
+        await to_the_end(replacement.close(msgspec.structs.replace(replacement.seeding, state="done")))
 
 
 def holder_name(pid: int) -> str:
@@ -85,11 +85,20 @@ def holder_name(pid: int) -> str:
     return f"process {pid} on {socket.gethostname()}"
 
 
-def _failed(replacement: "Replacement", exc: BaseException) -> Seeding:
+async def to_the_end(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Await what must not be left half done, whoever cancels the caller meanwhile."""
+    task = asyncio.ensure_future(coroutine)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+    task.result()
+
+
+def _outcome(replacement: "Replacement", exc: BaseException) -> Seeding:
     """How the seeding stands after an exception. What was published is published, whatever came next."""
     if replacement.published:
         return msgspec.structs.replace(replacement.seeding, state="done")
-    if isinstance(exc, CancelledError):
+    if isinstance(exc, asyncio.CancelledError):
         return msgspec.structs.replace(replacement.seeding, state="interrupted", error="the seeding was stopped")
     error = str(exc) if isinstance(exc, MimicError) else f"a bug in Mimic: {type(exc).__name__}"
     return msgspec.structs.replace(replacement.seeding, state="failed", error=error)
@@ -101,6 +110,10 @@ class Replacement(ABC):
     def __init__(self, seeding: Seeding) -> None:
         self.seeding = seeding
         self.published = False
+
+    @abstractmethod
+    async def prepare(self, versions: Sequence[Version]) -> None:
+        """Remove what dead seeders left, and make room for these versions."""
 
     @abstractmethod
     async def add(self, version: Version, documents: Sequence[dict[str, Any]]) -> None:
@@ -121,7 +134,8 @@ class Replacement(ABC):
     async def publish(self, report: Report) -> None:
         """Let readers see the new corpus, all versions at once, and remove the old one.
 
-        Raises SeedingLost if another seeding took over.
+        From the moment it is published nothing stops it: who is cancelled then, finishes. Raises SeedingLost if another
+        seeding took over.
         """
         self.seeding = msgspec.structs.replace(self.seeding, report=report)
         await self._publish({version: report.seeded(version, datetime.now(UTC)) for version in report.versions})

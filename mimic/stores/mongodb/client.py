@@ -17,7 +17,7 @@ Fields: TypeAlias = dict[str, Any]
 Client: TypeAlias = AsyncMongoClient[Fields]
 Database: TypeAlias = AsyncDatabase[Fields]
 
-SERVING: Final = {"serverSelectionTimeoutMS": 2_000, "connectTimeoutMS": 2_000, "socketTimeoutMS": 10_000}
+SERVING: Final = {"serverSelectionTimeoutMS": 2_000, "connectTimeoutMS": 2_000, "socketTimeoutMS": 4_000}
 SEEDING: Final = {"serverSelectionTimeoutMS": 5_000, "connectTimeoutMS": 5_000, "socketTimeoutMS": 600_000}
 """Time-outs in milliseconds, unless the URL has its own. Building an index says nothing for minutes."""
 
@@ -30,19 +30,28 @@ def check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         if not parts.path.strip("/"):
-            raise ConfigurationError("it names no database")
+            raise ConfigurationError("it names no database, as in mongodb://host:port/database")
         if parts.scheme == "mongodb":  # the hosts of mongodb+srv are looked up when it connects
             parse_uri(url)
-    except (ConfigurationError, ValueError) as exc:
-        raise SettingError("MIMIC_STORE", f"not the URL of a MongoDB database: {exc}") from exc
+    except (ConfigurationError, OSError, ValueError) as exc:
+        raise _wrong(url, exc) from exc
 
 
 def connect(url: str, driver: Driver, timeouts: Mapping[str, int]) -> tuple[Client, Database]:
-    """A client and the database that the URL names. It connects when it is first used."""
+    """A client and the database that the URL names. It connects when it is first used. Raises SettingError."""
     in_url = {name.lower() for name, _ in parse_qsl(urlsplit(url).query)}
     options: Fields = {name: value for name, value in timeouts.items() if name.lower() not in in_url}
-    client = _client_class(driver)(url, appname="mimic", tz_aware=True, **options)
+    try:
+        client = _client_class(driver)(url, appname="mimic", tz_aware=True, **options)
+    except (ConfigurationError, OSError, ValueError) as exc:
+        raise _wrong(url, exc) from exc
     return client, client.get_default_database()
+
+
+def _wrong(url: str, exc: Exception) -> SettingError:
+    """What is wrong with a URL, in the driver's words only where no password can be among them."""
+    problem = "its user and password must be percent-encoded, or an option is wrong" if "@" in url else str(exc)
+    return SettingError("MIMIC_STORE", f"not the URL of a MongoDB database: {problem}")
 
 
 async def disconnect(client: Client) -> None:

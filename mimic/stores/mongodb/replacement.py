@@ -1,6 +1,7 @@
 """Making a new corpus: collections of its own, and the lease on the right to publish them."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -12,13 +13,14 @@ from pymongo.errors import OperationFailure
 from mimic.errors import SeedingLost, StoreError
 from mimic.schemas import SCHEMAS, Version
 from mimic.seedings import Seeded, Seeding, Size
-from mimic.stores.base import Replacement
+from mimic.stores.base import Replacement, to_the_end
 from mimic.stores.mongodb.catalogue import Catalogue, Entry
 from mimic.stores.mongodb.client import Client, Database, Fields, disconnect, errors
 
 HEARTBEAT_SECONDS: Final = 2.0
 GRACE_SECONDS: Final = 3.0
-"""How long a replaced collection is kept for those who are reading it."""
+LONGEST_READ_SECONDS: Final = 60.0
+"""How long a replaced collection is kept at least, and at most for those who are reading it."""
 
 _OURS: Final = {"name": {"$regex": "^v[123]_[0-9a-f]{16}$"}}
 
@@ -36,10 +38,14 @@ class MongoDBReplacement(Replacement):
         self._positions: dict[Version, int] = {}
         self._writing: dict[Version, asyncio.Task[None]] = {}
         self._lost = False
+        self._heart: asyncio.Task[None] | None = None
+
+    async def claim(self) -> None:
+        """Take the lease, and keep it. Raises SeedingInProgress where another one has it."""
+        await self._catalogue.take_lease(self.seeding)
+        self._heart = asyncio.create_task(self._beat())
 
     async def prepare(self, versions: Sequence[Version]) -> None:
-        """Take the lease, remove what dead seeders left, and make empty collections."""
-        await self._catalogue.take_lease(self.seeding)
         in_use = {entry.collection for entry in (await self._catalogue.entries()).values()}
         with errors():
             for name in await self._database.list_collection_names(filter=_OURS):
@@ -51,7 +57,6 @@ class MongoDBReplacement(Replacement):
                 await self._database.create_collection(name, check_exists=False, clusteredIndex=clustered)
                 self._collections[version] = self._database[name]
                 self._positions[version] = 0
-        self._heart = asyncio.create_task(self._beat())
 
     async def add(self, version: Version, documents: Sequence[dict[str, Any]]) -> None:
         self._check_lease()
@@ -83,35 +88,63 @@ class MongoDBReplacement(Replacement):
         )
 
     async def close(self, seeding: Seeding) -> None:
-        self._heart.cancel()
-        for writing in self._writing.values():
-            writing.cancel()
-        await asyncio.gather(self._heart, *self._writing.values(), return_exceptions=True)
+        tasks = [task for task in (self._heart, *self._writing.values()) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         try:
             if not self.published:
-                with errors():
-                    for collection in self._collections.values():
-                        await self._database.drop_collection(collection.name)
+                await self._discard()
             with suppress(SeedingLost):  # then the record is of the one that took over
                 await self._catalogue.record(seeding)
         finally:
             await disconnect(self._client)
 
+    async def _discard(self) -> None:
+        """Drop what was not published, by the catalogue's account: an answer that was lost may have been a yes."""
+        self._catalogue.forget()
+        in_use = {entry.collection for entry in (await self._catalogue.entries()).values()}
+        with errors():
+            for collection in self._collections.values():
+                if collection.name not in in_use:
+                    await self._database.drop_collection(collection.name)
+
     async def _publish(self, seeded: Mapping[str, Seeded]) -> None:
         self._check_lease()
         self._catalogue.forget()
         before = await self._catalogue.entries()
+        await to_the_end(self._switch(seeded))
+        await to_the_end(self._drop([entry.collection for version, entry in before.items() if version in seeded]))
+
+    async def _switch(self, seeded: Mapping[str, Seeded]) -> None:
         await self._catalogue.publish(
             self.seeding, {version: Entry(self._name(version), entry) for version, entry in seeded.items()}
         )
         self.published = True
         self._on_publish()
-        replaced = [entry.collection for version, entry in before.items() if version in seeded]
-        if replaced:
-            await asyncio.sleep(GRACE_SECONDS)
+
+    async def _drop(self, replaced: Sequence[str]) -> None:
+        """Drop replaced collections when nobody reads them any more, or after a minute."""
+        if not replaced:
+            return
+        await asyncio.sleep(GRACE_SECONDS)
+        until = time.monotonic() + LONGEST_READ_SECONDS
+        while await self._are_read(replaced) and time.monotonic() < until:
+            await asyncio.sleep(0.5)
         with errors():
             for name in replaced:
                 await self._database.drop_collection(name)
+
+    async def _are_read(self, names: Sequence[str]) -> bool:
+        """Whether there are cursors on these collections, as far as this user may see them."""
+        match = {"ns": {"$in": [f"{self._database.name}.{name}" for name in names]}}
+        pipeline = [{"$currentOp": {"idleCursors": True}}, {"$match": match}, {"$limit": 1}]
+        try:
+            with errors():
+                found = await self._client.admin.command({"aggregate": 1, "pipeline": pipeline, "cursor": {}})
+        except StoreError:
+            return False
+        return bool(found["cursor"]["firstBatch"])
 
     async def _record(self) -> None:
         self._check_lease()

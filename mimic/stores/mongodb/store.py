@@ -1,6 +1,7 @@
 """Reading: the collections that are the corpus now."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Final, Self
 
@@ -10,7 +11,7 @@ from mimic.errors import NotSeeded, StoreUnavailable
 from mimic.schemas import SCHEMAS, Document, Lookup, Version
 from mimic.seedings import Seeded, Seeding
 from mimic.stores import Driver
-from mimic.stores.base import BATCH_DOCUMENTS, Store
+from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Store
 from mimic.stores.mongodb.catalogue import Catalogue
 from mimic.stores.mongodb.client import SEEDING, SERVING, Fields, check_url, connect, disconnect, errors
 from mimic.stores.mongodb.replacement import MongoDBReplacement
@@ -40,15 +41,16 @@ class MongoDBStore(Store):
     async def seeded(self) -> Mapping[Version, Seeded]:
         return {version: entry.seeded for version, entry in sorted((await self._catalogue.entries()).items())}
 
-    async def find(self, lookup: Lookup, limit: int | None = None) -> AsyncIterator[Sequence[Document]]:
+    async def find(self, lookup: Lookup, limit: int | None = None) -> AsyncGenerator[Sequence[Document]]:
         collection, asked = await self._collection(lookup.version), ""
         found_any = False
         with errors():
             while collection != asked:
                 try:
-                    async for batch in self._batches(collection, lookup, limit):
-                        found_any = True
-                        yield batch
+                    async with aclosing(self._batches(collection, lookup, limit)) as batches:
+                        async for batch in batches:
+                            found_any = True
+                            yield batch
                 except OperationFailure as exc:
                     if exc.code not in _READING_WAS_KILLED:
                         raise
@@ -63,11 +65,11 @@ class MongoDBStore(Store):
     async def seeding(self) -> Seeding | None:
         return await self._catalogue.seeding()
 
-    async def _claim(self, seeding: Seeding, versions: Sequence[Version]) -> MongoDBReplacement:
+    async def _claim(self, seeding: Seeding) -> MongoDBReplacement:
         client, database = connect(self._url, self._driver, SEEDING)
         replacement = MongoDBReplacement(client, database, seeding, on_publish=self._catalogue.forget)
         try:
-            await replacement.prepare(versions)
+            await replacement.claim()
         except BaseException:
             await disconnect(client)
             raise
@@ -82,15 +84,29 @@ class MongoDBStore(Store):
             raise NotSeeded(version)
         return entries[version].collection
 
-    async def _batches(self, name: str, lookup: Lookup, limit: int | None) -> AsyncIterator[list[Fields]]:
+    async def _batches(self, name: str, lookup: Lookup, limit: int | None) -> AsyncGenerator[list[Fields]]:
         query = find_query(lookup)
         cursor = self._database[name].find(query["filter"], query["projection"], sort=query["sort"])
         cursor = cursor.batch_size(BATCH_DOCUMENTS).limit(limit or 0)
+        batch: list[Fields] = []
+        characters = 0
         try:
-            while batch := await cursor.to_list(BATCH_DOCUMENTS):
+            async for document in cursor:
+                batch.append(document)
+                characters += _characters(document)
+                if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+                    yield batch
+                    batch, characters = [], 0
+            if batch:
                 yield batch
         finally:
             await cursor.close()
+
+
+def _characters(document: Fields) -> int:
+    if "conversations" in document:
+        return sum(len(message["value"]) for message in document["conversations"])
+    return len(document["nextMessageValue"])
 
 
 def find_query(lookup: Lookup) -> Fields:

@@ -25,19 +25,21 @@ _CATALOGUE = "CREATE TABLE corpus (version TEXT PRIMARY KEY, seeded TEXT NOT NUL
 class SQLiteReplacement(Replacement):
     """A new file beside the corpus. Its writes block the event loop: it belongs in a process of its own."""
 
-    def __init__(
-        self, path: Path, lock: "Lock", seeding: Seeding, versions: Sequence[Version], kept: Sequence[Version]
-    ) -> None:
+    def __init__(self, path: Path, lock: "Lock", seeding: Seeding) -> None:
         super().__init__(seeding)
-        self._kept = kept
         self._path = path
         self._new = beside(path, ".new")
         self._lock = lock
+        self._connection: sqlite3.Connection | None = None
+
+    async def prepare(self, versions: Sequence[Version]) -> None:
+        refuse_foreign_file(self._path)
+        self._kept = kept_versions(self._path, versions)
         self._positions = dict.fromkeys(versions, 0)
         self._pages = dict.fromkeys(versions, 1)  # a table has a page from the start
         with errors(self._new):
+            self._write_record(self.seeding)
             self._new.unlink(missing_ok=True)
-            self._write_record(seeding)
             self._connection = sqlite3.connect(self._new.absolute().as_uri(), uri=True, isolation_level=None)
             for pragma in (
                 f"page_size={PAGE_BYTES}",
@@ -63,7 +65,7 @@ class SQLiteReplacement(Replacement):
         )
         before = self._page_count()
         with errors(self._new):
-            self._connection.executemany(_insert(SCHEMAS[version]), rows)
+            self._opened.executemany(_insert(SCHEMAS[version]), rows)
         self._pages[version] += self._page_count() - before
         self._positions[version] += len(documents)
 
@@ -71,14 +73,15 @@ class SQLiteReplacement(Replacement):
         before = self._page_count()
         with errors(self._new):
             for statement in _create_indexes(SCHEMAS[version]):
-                self._connection.execute(statement)
+                self._opened.execute(statement)
         pages = self._page_count() - before
         taken = self._pages[version] * PAGE_BYTES
         return Size(data_bytes=taken, disk_bytes=taken, index_bytes=pages * PAGE_BYTES)
 
     async def close(self, seeding: Seeding) -> None:
         try:
-            self._connection.close()
+            if self._connection:
+                self._connection.close()
             with errors(self._new):
                 self._new.unlink(missing_ok=True)
                 self._write_record(seeding)
@@ -89,11 +92,9 @@ class SQLiteReplacement(Replacement):
         with errors(self._new):
             self._copy_kept_versions()
             for version, entry in seeded.items():
-                self._connection.execute(
-                    "INSERT INTO corpus VALUES (?, ?)", (version, msgspec.json.encode(entry).decode())
-                )
-            self._connection.execute("COMMIT")
-            self._connection.close()
+                self._opened.execute("INSERT INTO corpus VALUES (?, ?)", (version, msgspec.json.encode(entry).decode()))
+            self._opened.execute("COMMIT")
+            self._opened.close()
             _sync(self._new)
             self._new.replace(self._path)
             self.published = True
@@ -113,19 +114,25 @@ class SQLiteReplacement(Replacement):
         """Copy the versions that this seeding does not replace from the old file."""
         if not self._kept:
             return
-        self._connection.execute("COMMIT")
-        self._connection.execute("ATTACH ? AS old", (f"{self._path.absolute().as_uri()}?mode=ro&immutable=1",))
-        self._connection.execute("BEGIN")
+        self._opened.execute("COMMIT")
+        self._opened.execute("ATTACH ? AS old", (f"{self._path.absolute().as_uri()}?mode=ro&immutable=1",))
+        self._opened.execute("BEGIN")
         for version in self._kept:
             schema = SCHEMAS[version]
-            self._connection.execute(_create_table(schema))
-            self._connection.execute(f"INSERT INTO main.{version} SELECT * FROM old.{version} ORDER BY position")
+            self._opened.execute(_create_table(schema))
+            self._opened.execute(f"INSERT INTO main.{version} SELECT * FROM old.{version} ORDER BY position")
             for statement in _create_indexes(schema):
-                self._connection.execute(statement)
-            self._connection.execute("INSERT INTO main.corpus SELECT * FROM old.corpus WHERE version = ?", (version,))
+                self._opened.execute(statement)
+            self._opened.execute("INSERT INTO main.corpus SELECT * FROM old.corpus WHERE version = ?", (version,))
+
+    @property
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise RuntimeError("not prepared")
+        return self._connection
 
     def _page_count(self) -> int:
-        (count,) = self._connection.execute("PRAGMA page_count").fetchone()
+        (count,) = self._opened.execute("PRAGMA page_count").fetchone()
         return int(count)
 
 

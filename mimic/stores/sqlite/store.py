@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -13,11 +13,12 @@ import msgspec
 from mimic.errors import NotSeeded, SeedingInProgress, StoreUnavailable, UnusableStore
 from mimic.schemas import SCHEMAS, Document, Lookup, Schema, Version
 from mimic.seedings import Seeded, Seeding
-from mimic.stores.base import BATCH_DOCUMENTS, Store
+from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Store
 from mimic.stores.sqlite.file import beside, connect, errors, file_identity, read_catalogue
-from mimic.stores.sqlite.replacement import Lock, SQLiteReplacement, kept_versions, refuse_foreign_file
+from mimic.stores.sqlite.replacement import Lock, SQLiteReplacement
 
-BATCH_CHARACTERS: Final = 256 * 1024
+MOST_SCANS: Final = 16
+"""Scans at a time, each of which has the file open; more of them wait."""
 
 
 class SQLiteStore(Store):
@@ -28,7 +29,8 @@ class SQLiteStore(Store):
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.resolve()
+        self._scans = asyncio.Semaphore(MOST_SCANS)
         self._corpus: _Corpus | None = None
 
     async def __aexit__(
@@ -40,7 +42,7 @@ class SQLiteStore(Store):
         corpus = self._current()
         return corpus.seeded if corpus else {}
 
-    async def find(self, lookup: Lookup, limit: int | None = None) -> AsyncIterator[Sequence[Document]]:
+    async def find(self, lookup: Lookup, limit: int | None = None) -> AsyncGenerator[Sequence[Document]]:
         corpus = self._current()
         if corpus is None:
             raise NotSeeded
@@ -49,24 +51,28 @@ class SQLiteStore(Store):
         query, values = find_query(lookup, limit)
         schema = SCHEMAS[lookup.version]
         if lookup.index is None:
-            async for batch in self._scan(schema, query, values):
-                yield batch
+            async with aclosing(self._scan(schema, query, values)) as batches:
+                async for batch in batches:
+                    yield batch
             return
         with errors(self.path), corpus.in_use() as connection:
             for batch in _batches(connection, schema, query, values):
                 yield batch
 
-    async def _scan(self, schema: Schema, query: str, values: Sequence[str | int]) -> AsyncIterator[Sequence[Document]]:
+    async def _scan(
+        self, schema: Schema, query: str, values: Sequence[str | int]
+    ) -> AsyncGenerator[Sequence[Document]]:
         """In a thread, so on a connection of its own: one that is scanning makes others wait."""
-        corpus = _Corpus.open(self.path)
-        with errors(self.path), corpus.in_use() as connection:
-            corpus.retire()
-            batches = _batches(connection, schema, query, values)
-            try:
-                while batch := await asyncio.to_thread(next, batches, None):
-                    yield [{"conversations": msgspec.json.decode(document["conversations"])} for document in batch]
-            finally:
-                connection.interrupt()  # the thread, where the caller went away
+        async with self._scans:
+            corpus = _Corpus.open(self.path)
+            with errors(self.path), corpus.in_use() as connection:
+                corpus.retire()
+                batches = _batches(connection, schema, query, values)
+                try:
+                    while batch := await asyncio.to_thread(next, batches, None):
+                        yield [{"conversations": msgspec.json.decode(found["conversations"])} for found in batch]
+                finally:
+                    connection.interrupt()  # the thread, where the caller went away
 
     async def seeding(self) -> Seeding | None:
         seeding = self._read_record()
@@ -87,19 +93,14 @@ class SQLiteStore(Store):
         except msgspec.DecodeError as exc:
             raise UnusableStore(f"{beside(self.path, '.seeding')} is damaged: {exc}") from exc
 
-    async def _claim(self, seeding: Seeding, versions: Sequence[Version]) -> "SQLiteReplacement":
+    async def _claim(self, seeding: Seeding) -> SQLiteReplacement:
         if not self.path.parent.is_dir():
             raise StoreUnavailable(f"there is no folder {self.path.parent}")
         lock = Lock(self.path)
         if not await lock.take():
             other = await self.seeding()
             raise SeedingInProgress(other.holder if other else "another process", other.since if other else None)
-        try:
-            refuse_foreign_file(self.path)
-            return SQLiteReplacement(self.path, lock, seeding, versions, kept_versions(self.path, versions))
-        except BaseException:
-            lock.release()
-            raise
+        return SQLiteReplacement(self.path, lock, seeding)
 
     def _current(self) -> "_Corpus | None":
         """The corpus that the name leads to now."""
