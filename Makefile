@@ -14,7 +14,7 @@ run: $(INSTALLED)  ## Serve the sample corpus (or what is seeded already)
 	@$(BIN)/mimic serve $(TO_STORE) $(ON_PORT)
 
 test: $(INSTALLED)  ## The whole test suite, real MongoDB included
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 check: $(INSTALLED)  ## Format, lint, types
 	$(BIN)/ruff format --check .

@@ -21,7 +21,12 @@ from mimic.stores.mongodb.store import find_query
 from tests.conftest import Mongod, free_port
 from tests.corpora import SMALL, ask, conversation, fill
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_no_grace")]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.usefixtures("_no_grace"),
+    # Motor's threads may drop a socket whose connection was just refused, which shows some tests later.
+    pytest.mark.filterwarnings("ignore:Exception ignored in. .socket.socket:pytest.PytestUnraisableExceptionWarning"),
+]
 
 DRIVERS: tuple[Driver, ...] = ("pymongo", "motor")
 CONTINUE = [
@@ -155,8 +160,6 @@ async def test_a_seeder_that_lives_keeps_its_lease(
             await fill(store, SMALL, tmp_path)
 
 
-# Motor's threads may drop a socket whose connection was just refused.
-@pytest.mark.filterwarnings("ignore:Exception ignored in. .socket.socket:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_a_server_that_is_not_there_is_told_in_seconds(driver: Driver) -> None:
     """Also to those who want to seed, and without the password."""
