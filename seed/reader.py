@@ -78,11 +78,12 @@ class DumpReader:
 
     def _begin(self, data: bytes) -> bytes:
         """Skip to the first byte that counts, and choose the format by it. Empty while there is no such byte."""
-        if data.startswith((b"\xff", b"\xfe")):
+        mark = BYTE_ORDER_MARK if self._offset == 0 else b""
+        if mark and data.startswith((b"\xff", b"\xfe")):
             raise BrokenDump(0, "expected UTF-8, found UTF-16")
-        if len(data) < len(BYTE_ORDER_MARK) and BYTE_ORDER_MARK.startswith(data):
+        if len(data) < len(mark) and mark.startswith(data):
             return b""
-        text = data.removeprefix(BYTE_ORDER_MARK).lstrip(b" \t\r\n")
+        text = data.removeprefix(mark).lstrip(b" \t\r\n")
         self._offset += len(data) - len(text)
         self._held = b""
         if not text:

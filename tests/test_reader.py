@@ -160,6 +160,7 @@ BEFORE = f"[{ONE}, "
         ("\ufeff", 3, "the input is empty"),
         ('"text"', 0, r"expected '\[' \(an array of conversations\) or '{' \(JSON Lines\), found '\"'"),
         ("nonsense", 0, "expected .* found 'n'"),
+        (" \ufeff[]", 1, "expected .* found"),
         (f"[{ONE}", len(ONE) + 1, "the input ends here"),
         (BEFORE, len(BEFORE), "the input ends here"),
         (f"[{ONE}] x", len(ONE) + 3, "expected the end of the input"),

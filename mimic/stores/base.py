@@ -85,13 +85,17 @@ def holder_name(pid: int) -> str:
     return f"process {pid} on {socket.gethostname()}"
 
 
-async def to_the_end(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Await what must not be left half done, whoever cancels the caller meanwhile."""
+async def to_the_end(coroutine: Coroutine[Any, Any, None]) -> bool:
+    """Await what must not be left half done. Returns whether somebody tried to cancel it meanwhile."""
     task = asyncio.ensure_future(coroutine)
+    cancelled = False
     while not task.done():
-        with suppress(asyncio.CancelledError):
+        try:
             await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
     task.result()
+    return cancelled
 
 
 def _outcome(replacement: "Replacement", exc: BaseException) -> Seeding:

@@ -113,8 +113,12 @@ class MongoDBReplacement(Replacement):
         self._check_lease()
         self._catalogue.forget()
         before = await self._catalogue.entries()
-        await to_the_end(self._switch(seeded))
-        await to_the_end(self._drop([entry.collection for version, entry in before.items() if version in seeded]))
+        in_a_hurry = await to_the_end(self._switch(seeded))
+        replaced = [entry.collection for version, entry in before.items() if version in seeded]
+        if replaced and not in_a_hurry:
+            with suppress(asyncio.CancelledError):
+                await self._until_unread(replaced)
+        await to_the_end(self._drop(replaced))
 
     async def _switch(self, seeded: Mapping[str, Seeded]) -> None:
         await self._catalogue.publish(
@@ -123,16 +127,16 @@ class MongoDBReplacement(Replacement):
         self.published = True
         self._on_publish()
 
-    async def _drop(self, replaced: Sequence[str]) -> None:
-        """Drop replaced collections when nobody reads them any more, or after a minute."""
-        if not replaced:
-            return
+    async def _until_unread(self, replaced: Sequence[str]) -> None:
+        """Wait until nobody reads these collections any more, or for a minute."""
         await asyncio.sleep(GRACE_SECONDS)
         until = time.monotonic() + LONGEST_READ_SECONDS
         while await self._are_read(replaced) and time.monotonic() < until:
             await asyncio.sleep(0.5)
+
+    async def _drop(self, names: Sequence[str]) -> None:
         with errors():
-            for name in replaced:
+            for name in names:
                 await self._database.drop_collection(name)
 
     async def _are_read(self, names: Sequence[str]) -> bool:
