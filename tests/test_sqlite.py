@@ -205,7 +205,7 @@ async def fill_large_dump(folder: Path) -> None:
 async def test_a_place_that_cannot_be_written_is_named() -> None:
     """Where even root may not."""
     async with open_store("sqlite:////proc/corpus.db") as store:
-        with pytest.raises(StoreUnavailable, match="cannot use /proc/corpus.db.lock: "):
+        with pytest.raises(StoreUnavailable, match=r"cannot use /proc/corpus\.db\.lock: "):
             async with store.replace(["v2"]):
                 pass
 
