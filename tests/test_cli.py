@@ -160,6 +160,14 @@ def test_if_empty_seeds_once(store_url: str, dump: Path) -> None:
     assert "Seeded already (v1, v2, v3)" in run.stderr
 
 
+def test_a_missing_fast_parser_is_said_loudly(sqlite_url: str, dump: Path) -> None:
+    """Reading works all the same with ijson's slow backend, and the user knows why it takes so long."""
+    run = mimic("seed", dump, "--store", sqlite_url, IJSON_BACKEND="python")
+    assert run.returncode == 0
+    assert run.stderr.startswith("Warning: ijson's C backend yajl2_c is missing")
+    assert "21 messages" in run.stdout
+
+
 def test_quiet_is_quiet(sqlite_url: str, dump: Path) -> None:
     """Nothing at all where nothing is wrong."""
     run = mimic("seed", dump, "--quiet", "--store", sqlite_url)
