@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -55,8 +55,12 @@ class SQLiteStore(Store):
                 async for batch in batches:
                     yield batch
             return
-        with errors(self.path), corpus.in_use() as connection:
-            for batch in _batches(connection, schema, query, values):
+        with (
+            errors(self.path),
+            corpus.in_use() as connection,
+            closing(_batches(connection, schema, query, values)) as rows,
+        ):
+            for batch in rows:
                 yield batch
 
     async def _scan(
@@ -73,6 +77,8 @@ class SQLiteStore(Store):
                         yield [{"conversations": msgspec.json.decode(found["conversations"])} for found in batch]
                 finally:
                     connection.interrupt()  # the thread, where the caller went away
+                    with suppress(ValueError):  # it is still in there, and leaves by itself
+                        batches.close()
 
     async def seeding(self) -> Seeding | None:
         seeding = self._read_record()
@@ -184,15 +190,16 @@ def find_query(lookup: Lookup, limit: int | None = None) -> tuple[str, list[str 
 
 def _batches(
     connection: sqlite3.Connection, schema: Schema, query: str, values: Sequence[str | int]
-) -> Iterator[list[Document]]:
+) -> Generator[list[Document]]:
     """A query's rows in batches of bounded size."""
     batch: list[Document] = []
     characters = 0
-    for row in connection.execute(query, values):
-        batch.append(dict(zip(schema.answer, row, strict=True)))
-        characters += len(row[-1])
-        if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
+    with closing(connection.execute(query, values)) as rows:  # an open one would keep the file open
+        for row in rows:
+            batch.append(dict(zip(schema.answer, row, strict=True)))
+            characters += len(row[-1])
+            if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+                yield batch
+                batch, characters = [], 0
     if batch:
         yield batch
