@@ -36,7 +36,8 @@ class Source:
     async def __aenter__(self) -> Self:
         """Open it. Raises DumpError where there is nothing to read."""
         try:
-            self._file = self._path.open("rb") if self._path else _standard_input()
+            # Without blocking: to open a named pipe that nobody writes to would wait, and could not be cancelled.
+            self._file = _open_without_blocking(self._path) if self._path else _standard_input()
             status = os.fstat(self._file.fileno())
         except OSError as exc:
             raise DumpError(f"cannot be read: {exc.strerror}") from exc
@@ -124,6 +125,10 @@ class _Gunzip:
         """Raises BrokenDump if the last member is not complete."""
         if self._inflate is not None:
             raise BrokenDump(self._text_bytes, "the gzip data end here, before their end mark (was the file cut off?)")
+
+
+def _open_without_blocking(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
 
 
 def _standard_input() -> BinaryIO:

@@ -13,7 +13,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 
 from mimic.conversations import Message
-from mimic.errors import SeedingInProgress, SeedingLost, SettingError, StoreUnavailable
+from mimic.errors import SeedingInProgress, SeedingLost, SettingError, StoreUnavailable, UnusableStore
 from mimic.schemas import SCHEMAS, VERSIONS, Version
 from mimic.stores import Driver, open_store
 from mimic.stores.mongodb import catalogue, replacement
@@ -214,6 +214,46 @@ async def test_a_server_that_hangs_is_told_in_seconds(
             assert time.monotonic() - started < 8
         finally:
             os.kill(mongod.process.pid, signal.SIGCONT)
+
+
+async def test_a_publication_whose_answer_is_lost_is_one(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The update got through, its answer did not: the catalogue decides, the seeding is done, the old corpus gone."""
+    publish = catalogue.Catalogue.publish
+
+    async def lossy(self: catalogue.Catalogue, *arguments: Any) -> None:
+        await publish(self, *arguments)
+        raise StoreUnavailable("the answer is lost")
+
+    async with open_store(mongodb_url) as store:
+        await fill(store, [conversation("old", ("human", "hi"), ("gpt", "old"))], tmp_path)
+        monkeypatch.setattr(catalogue.Catalogue, "publish", lossy)
+        await fill(store, SMALL, tmp_path)
+        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+        seeding = await store.seeding()
+        assert seeding
+        assert seeding.state == "done"
+    assert await collection_names(database) == ["mimic", "v1", "v2", "v3"]
+
+
+async def test_an_unusable_catalogue_is_told_with_its_remedy(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Readers and seeders are told; no seeder keeps the store; the remedy works."""
+    async with open_store(mongodb_url) as store:
+        await fill(store, SMALL, tmp_path)
+        for damage in ({"layout": 99}, {"versions": {"v2": 7}}):
+            await database.mimic.update_one({"_id": "corpus"}, {"$set": damage})
+        async with open_store(mongodb_url) as reader:
+            with pytest.raises(UnusableStore, match="drop the collection mimic, and seed anew"):
+                await reader.seeded()
+        for _ in range(2):
+            with pytest.raises(UnusableStore, match="drop the collection mimic, and seed anew"):
+                await fill(store, SMALL, tmp_path)
+        await database.drop_collection("mimic")
+        await fill(store, SMALL, tmp_path)
+        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
 
 
 @pytest.mark.parametrize(

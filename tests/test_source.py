@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import hashlib
+import os
 import random
 import sys
 import zlib
@@ -110,6 +111,20 @@ async def test_standard_input_is_read_from_a_pipe_and_from_a_file(tmp_path: Path
         redirected = await asyncio.create_subprocess_exec(*command, stdin=opened, stdout=pipe)
     output, _ = await redirected.communicate()
     assert output.decode() == f"{len(TEXT)} standard input {len(stored)}\n"
+
+
+@pytest.mark.anyio
+async def test_a_named_pipe_is_waited_for_without_blocking(tmp_path: Path) -> None:
+    """Until somebody writes to it, others run, and the wait can be cancelled."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await read(Source(pipe))
+    reading = asyncio.create_task(read(Source(pipe)))
+    await asyncio.sleep(0.1)
+    await asyncio.to_thread(pipe.write_bytes, TEXT)
+    assert await reading == TEXT
 
 
 @pytest.mark.parametrize("padding", [0, 1, 4, 512])

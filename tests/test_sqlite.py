@@ -223,7 +223,7 @@ async def test_no_space_is_told_from_other_failures(path: Path, monkeypatch: pyt
 
 
 async def test_a_corpus_behind_a_link_is_replaced_where_it_is(path: Path) -> None:
-    """The link stays a link."""
+    """The link stays a link; when it is made to lead elsewhere, that is what is read."""
     link = path.parent / "link.db"
     link.symlink_to(path)
     async with open_store(f"sqlite:///{link}") as store:
@@ -232,6 +232,12 @@ async def test_a_corpus_behind_a_link_is_replaced_where_it_is(path: Path) -> Non
             assert link.is_symlink()
             assert not path.is_symlink()
             assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+        other = path.parent / "other.db"
+        async with open_store(f"sqlite:///{other}") as elsewhere:
+            await fill(elsewhere, [conversation("a", ("gpt", "and so on"), ("human", "other"))], path.parent)
+        link.unlink()
+        link.symlink_to(other)
+        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "other")]
 
 
 async def test_many_scans_at_once_wait_for_each_other(path: Path) -> None:

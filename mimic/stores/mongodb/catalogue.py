@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 import msgspec
+from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from mimic.errors import SeedingInProgress, SeedingLost, UnusableStore
@@ -20,6 +21,8 @@ CATALOGUE_SECONDS: Final = 1.0
 """How long readers believe what they know of the corpus."""
 LEASE_SECONDS: Final = 10.0
 """How long a seeder that is not heard of keeps others out."""
+
+REMEDY: Final = "drop the collection mimic, and seed anew"
 
 _CORPUS: Final = {"_id": "corpus"}
 _AGE: Final = {"$subtract": ["$$NOW", "$seeding.heartbeat"]}  # in milliseconds, by the server's clock
@@ -37,7 +40,10 @@ class Catalogue:
     """The document ``corpus`` of the collection ``mimic``. What is written there is on the disk before it counts."""
 
     def __init__(self, database: Database) -> None:
-        self._collection = database.get_collection("mimic", write_concern=WriteConcern(w="majority", j=True))
+        # Read from the primary whatever the URL says: what is dropped is decided by this document.
+        self._collection = database.get_collection(
+            "mimic", write_concern=WriteConcern(w="majority", j=True), read_preference=ReadPreference.PRIMARY
+        )
         self._entries: Mapping[Version, Entry] = {}
         self._believed_until = 0.0
 
@@ -48,7 +54,7 @@ class Catalogue:
                 found = await self._collection.find_one(_CORPUS, {"versions": 1, "layout": 1}) or {}
             if found.get("layout", LAYOUT) != LAYOUT:
                 layout = found["layout"]
-                raise UnusableStore(f"the database has layout {layout}, this Mimic reads layout {LAYOUT}: seed anew")
+                raise UnusableStore(f"the database has layout {layout}, this Mimic reads layout {LAYOUT}: {REMEDY}")
             self._entries = _convert(found.get("versions", {}), dict[Version, Entry])
             self._believed_until = time.monotonic() + CATALOGUE_SECONDS
         return self._entries
@@ -91,13 +97,13 @@ class Catalogue:
     async def publish(self, seeding: Seeding, entries: Mapping[str, Entry]) -> None:
         """Make these collections the corpus, all at once. Raises SeedingLost where another one took over."""
         versions = {f"versions.{version}": _fields(entry) for version, entry in entries.items()}
-        await self._update(seeding, {"layout": LAYOUT, **versions})
+        await self._update(seeding, {"layout": LAYOUT, **versions}, only_if={"seeding.state": "running"})
         self.forget()
 
-    async def _update(self, seeding: Seeding, fields: Fields) -> None:
+    async def _update(self, seeding: Seeding, fields: Fields, only_if: Fields | None = None) -> None:
         update = {"$set": fields, **_HEARTBEAT} if fields else _HEARTBEAT
         with errors():
-            result = await self._collection.update_one({**_CORPUS, "seeding.id": seeding.id}, update)
+            result = await self._collection.update_one({**_CORPUS, "seeding.id": seeding.id, **(only_if or {})}, update)
         if result.matched_count == 0:
             raise SeedingLost
 
@@ -106,7 +112,7 @@ def _convert(fields: Fields, kind: type[T]) -> T:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as exc:
-        raise UnusableStore(f"the catalogue in the collection mimic is damaged: {exc}") from exc
+        raise UnusableStore(f"the catalogue is damaged ({exc}): {REMEDY}") from exc
 
 
 def _seeding_fields(seeding: Seeding) -> Fields:

@@ -93,21 +93,19 @@ class MongoDBReplacement(Replacement):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
-            if not self.published:
-                await self._discard()
+            # First the record: from then on nothing of this seeding can be published any more.
             with suppress(SeedingLost):  # then the record is of the one that took over
                 await self._catalogue.record(seeding)
+            if not (self.published or await self._is_published()):
+                await self._drop([collection.name for collection in self._collections.values()])
         finally:
             await disconnect(self._client)
 
-    async def _discard(self) -> None:
-        """Drop what was not published, by the catalogue's account: an answer that was lost may have been a yes."""
+    async def _is_published(self) -> bool:
+        """By the catalogue's account, whatever this seeder believes."""
         self._catalogue.forget()
         in_use = {entry.collection for entry in (await self._catalogue.entries()).values()}
-        with errors():
-            for collection in self._collections.values():
-                if collection.name not in in_use:
-                    await self._database.drop_collection(collection.name)
+        return any(collection.name in in_use for collection in self._collections.values())
 
     async def _publish(self, seeded: Mapping[str, Seeded]) -> None:
         self._check_lease()
@@ -121,9 +119,12 @@ class MongoDBReplacement(Replacement):
         await to_the_end(self._drop(replaced))
 
     async def _switch(self, seeded: Mapping[str, Seeded]) -> None:
-        await self._catalogue.publish(
-            self.seeding, {version: Entry(self._name(version), entry) for version, entry in seeded.items()}
-        )
+        entries = {version: Entry(self._name(version), entry) for version, entry in seeded.items()}
+        try:
+            await self._catalogue.publish(self.seeding, entries)
+        except StoreError:
+            if not await self._is_published():  # for the answer may have been lost, not the update
+                raise
         self.published = True
         self._on_publish()
 

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -18,7 +18,8 @@ from mimic.stores.sqlite.file import beside, connect, errors, file_identity, rea
 from mimic.stores.sqlite.replacement import Lock, SQLiteReplacement
 
 MOST_SCANS: Final = 16
-"""Scans at a time, each of which has the file open; more of them wait."""
+SECONDS_TO_WAIT_FOR_A_SCAN: Final = 10
+"""Scans at a time, each of which has the file open; more of them wait, so long."""
 
 
 class SQLiteStore(Store):
@@ -29,7 +30,7 @@ class SQLiteStore(Store):
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.resolve()
+        self.path = path
         self._scans = asyncio.Semaphore(MOST_SCANS)
         self._corpus: _Corpus | None = None
 
@@ -67,7 +68,7 @@ class SQLiteStore(Store):
         self, schema: Schema, query: str, values: Sequence[str | int]
     ) -> AsyncGenerator[Sequence[Document]]:
         """In a thread, so on a connection of its own: one that is scanning makes others wait."""
-        async with self._scans:
+        async with self._scan_slot():
             corpus = _Corpus.open(self.path)
             with errors(self.path), corpus.in_use() as connection:
                 corpus.retire()
@@ -80,9 +81,21 @@ class SQLiteStore(Store):
                     with suppress(ValueError):  # it is still in there, and leaves by itself
                         batches.close()
 
+    @asynccontextmanager
+    async def _scan_slot(self) -> AsyncGenerator[None]:
+        try:
+            async with asyncio.timeout(SECONDS_TO_WAIT_FOR_A_SCAN):
+                await self._scans.acquire()
+        except TimeoutError:
+            raise StoreUnavailable(f"{MOST_SCANS} scans are under way, and their readers are slow") from None
+        try:
+            yield
+        finally:
+            self._scans.release()
+
     async def seeding(self) -> Seeding | None:
         seeding = self._read_record()
-        if seeding is None or seeding.state != "running" or Lock(self.path).is_held():
+        if seeding is None or seeding.state != "running" or Lock(self._target()).is_held():
             return seeding
         seeding = self._read_record()  # it may have ended just before its lock was looked at
         if seeding is None or seeding.state != "running":
@@ -91,22 +104,30 @@ class SQLiteStore(Store):
 
     def _read_record(self) -> Seeding | None:
         try:
-            return msgspec.json.decode(beside(self.path, ".seeding").read_bytes(), type=Seeding)
+            return msgspec.json.decode(beside(self._target(), ".seeding").read_bytes(), type=Seeding)
         except FileNotFoundError:
             return None
         except OSError as exc:
             raise StoreUnavailable(f"cannot read {exc.filename}: {exc.strerror}") from exc
         except msgspec.DecodeError as exc:
-            raise UnusableStore(f"{beside(self.path, '.seeding')} is damaged: {exc}") from exc
+            raise UnusableStore(f"{beside(self._target(), '.seeding')} is damaged: {exc}") from exc
+
+    def _target(self) -> Path:
+        """The file itself, where the name is a link: that is what is replaced, and what is locked."""
+        try:
+            return self.path.resolve()
+        except (OSError, RuntimeError) as exc:
+            raise StoreUnavailable(f"cannot use {self.path}: {exc}") from exc
 
     async def _claim(self, seeding: Seeding) -> SQLiteReplacement:
-        if not self.path.parent.is_dir():
-            raise StoreUnavailable(f"there is no folder {self.path.parent}")
-        lock = Lock(self.path)
+        path = self._target()
+        if not path.parent.is_dir():
+            raise StoreUnavailable(f"there is no folder {path.parent}")
+        lock = Lock(path)
         if not await lock.take():
             other = await self.seeding()
             raise SeedingInProgress(other.holder if other else "another process", other.since if other else None)
-        return SQLiteReplacement(self.path, lock, seeding)
+        return SQLiteReplacement(path, lock, seeding)
 
     def _current(self) -> "_Corpus | None":
         """The corpus that the name leads to now."""
