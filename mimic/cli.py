@@ -113,9 +113,15 @@ async def _seed(
     name: str, settings: Settings, versions: Sequence[Version], *, strict: bool, if_empty: bool, quiet: bool
 ) -> ExitCode:
     """Run a seeding and tell how it went; returns how the program ends."""
-    task = cast("asyncio.Task[Any]", asyncio.current_task())
+    task, loop = cast("asyncio.Task[Any]", asyncio.current_task()), asyncio.get_running_loop()
+
+    def stop() -> None:
+        # Again and again: asyncio.wait_for, which the driver uses, may swallow a cancellation (before Python 3.12).
+        task.cancel()
+        loop.call_later(0.5, stop)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, stop)
     if SLOW_BACKEND:
         _say("Warning: ijson's C backend yajl2_c is missing; reading will take some twenty times as long.")
     try:
