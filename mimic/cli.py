@@ -123,7 +123,7 @@ async def _seed(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
     if SLOW_BACKEND:
-        _say("Warning: ijson's C backend yajl2_c is missing; reading will take some twenty times as long.")
+        _say("Warning: ijson's C backend yajl2_c is missing; reading will take about three times as long.")
     try:
         async with open_store(settings.store, settings.mongo_driver) as store:
             if if_empty and (seeded := await store.seeded()):

@@ -17,7 +17,7 @@ from seed.elements import Elements
 from seed.escapes import end_of_whole_escapes, lone_surrogates
 
 SLOW_BACKEND = ijson.backend != "yajl2_c"
-"""Whether ijson's C backend is missing, so that reading takes some twenty times as long."""
+"""Whether ijson's C backend is missing, so that reading takes about three times as long."""
 
 LONGEST_REPLAY = 32 * 1024 * 1024
 """Bytes that are kept at most to find the byte of an error in."""

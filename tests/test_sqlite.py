@@ -1,9 +1,11 @@
 """What is special about the SQLite store: its file."""
 
 import asyncio
+import json
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -113,23 +115,16 @@ async def test_indexes_take_at_most_a_tenth_of_the_data(path: Path) -> None:
     assert report.versions["v1"].size.index_bytes == 0
 
 
-@pytest.mark.parametrize("content", [b"not a database", b"SQLite format 3\0" + b"\0" * 200], ids=["text", "garbage"])
-async def test_a_foreign_file_is_neither_read_nor_replaced(path: Path, content: bytes) -> None:
-    """A clear message, and the file stays as it is."""
-    path.write_bytes(content)
-    async with open_store(f"sqlite:///{path}") as store:
-        with pytest.raises(UnusableStore, match="not a corpus of Mimic's"):
-            await store.seeded()
-        with pytest.raises(UnusableStore, match="it is left alone"):
-            await fill(store, SMALL, path.parent)
-    assert path.read_bytes() == content
-
-
-async def test_another_programs_database_is_neither_read_nor_replaced(path: Path) -> None:
-    """Even though it is a good SQLite file."""
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE accounts (owner TEXT)")
-    connection.close()
+@pytest.mark.parametrize("content", ["text", "garbage", "another program's database"])
+async def test_a_foreign_file_is_neither_read_nor_replaced(path: Path, content: str) -> None:
+    """A clear message, and the file stays as it is; even where it is a good SQLite file."""
+    if content == "text":
+        path.write_bytes(b"not a database")
+    elif content == "garbage":
+        path.write_bytes(b"SQLite format 3\0" + b"\0" * 200)
+    else:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE accounts (owner TEXT)")
     before = path.read_bytes()
     async with open_store(f"sqlite:///{path}") as store:
         with pytest.raises(UnusableStore, match="not a corpus of Mimic's"):
@@ -177,7 +172,7 @@ async def test_a_full_disk_leaves_the_old_corpus(path: Path) -> None:
     """A limit on file sizes stands for it: a clear error, exit code 3, nothing left behind."""
     async with open_store(f"sqlite:///{path}") as store:
         await fill(store, SMALL, path.parent)
-        await fill_large_dump(path.parent)
+        (path.parent / "large.json").write_text(json.dumps(CONTINUE))
         program = (
             "import resource, signal, sys\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -193,13 +188,6 @@ async def test_a_full_disk_leaves_the_old_corpus(path: Path) -> None:
         assert "Traceback" not in run.stderr
         assert not (path.parent / "corpus.db.new").exists()
         assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
-
-
-async def fill_large_dump(folder: Path) -> None:
-    """A dump whose corpus takes more than the limit."""
-    import json  # noqa: PLC0415
-
-    (folder / "large.json").write_text(json.dumps(CONTINUE))
 
 
 async def test_a_place_that_cannot_be_written_is_named() -> None:
