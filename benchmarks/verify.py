@@ -60,7 +60,7 @@ async def verify(talks: list[list[Said]], url: str, driver: Driver, version: Ver
             got: list[Said] = []
             try:
                 async for batch in corpus.complete([Message(*message) for message in asked], version):
-                    got += [(choice.sender, choice.value) for choice in batch]
+                    got += [(choice.message.sender, choice.message.value) for choice in batch]
             except NoCompletion:
                 pass
             wrong += got != expected[asked]

@@ -1,8 +1,18 @@
 """Messages and conversations, the plain data that everything else is about."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
+
+SENDERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "user": ("human", "user"),
+    "assistant": ("gpt", "chatgpt", "bing", "bard", "assistant"),
+    "system": ("system",),
+}
+"""The roles of a chat, and under which names dumps have them. Any other sender is a role of its own."""
+
+_ROLES: Final = {sender: role for role, senders in SENDERS.items() for sender in senders}
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, rename={"sender": "from"}):
@@ -21,3 +31,21 @@ class Conversation(msgspec.Struct, frozen=True):
 
     id: str | None
     messages: Sequence[Message]
+
+
+class Choice(msgspec.Struct, frozen=True, gc=False):
+    """A real next message, and where it was said: the conversation's id, and the position in it from 0."""
+
+    message: Message
+    conversation: str | None
+    position: int
+
+
+def role_of(sender: str) -> str:
+    """The role that a sender has in a chat."""
+    return _ROLES.get(sender, sender)
+
+
+def senders_of(role: str) -> tuple[str, ...]:
+    """Who speaks in a role, as dumps name them."""
+    return SENDERS.get(role, (role,))

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
-from mimic.conversations import Message
+from mimic.conversations import Choice, Message
 from mimic.errors import NoCompletion, NotSeeded
 from mimic.schemas import SCHEMAS, Version
 from mimic.seedings import Seeded
@@ -17,16 +17,17 @@ class Corpus:
         self.store = store
 
     async def complete(
-        self, messages: Sequence[Message], version: Version, limit: int | None = None
-    ) -> AsyncGenerator[list[Message]]:
+        self, messages: Sequence[Message], version: Version, limit: int | None = None, *, by_role: bool = False
+    ) -> AsyncGenerator[list[Choice]]:
         """Every message that came next after these, in corpus order, in batches of bounded size.
 
-        v1 and v2 look at the last message, v3 at the last two. At most ``limit`` choices.
+        v1 and v2 look at the last message, v3 at the last two. At most ``limit`` choices. With ``by_role`` it does not
+        matter who said them in the dump as long as the role is the same: ``human`` then also finds ``user``.
 
         Raises NoCompletion where nothing ever came next, and NotSeeded where the corpus lacks the version.
         """
         schema = SCHEMAS[version]
-        lookup = schema.lookup(messages)
+        lookup = schema.lookup(messages, by_role=by_role)
         given = 0
         # What is found by index holds one choice each; what is found by scanning, any number.
         documents_needed = limit if lookup.index else None

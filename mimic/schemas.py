@@ -11,22 +11,22 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from mimic.conversations import Conversation, Message
+from mimic.conversations import Choice, Conversation, Message, role_of, senders_of
 
 Version: TypeAlias = Literal["v1", "v2", "v3"]
 Document: TypeAlias = Mapping[str, Any]
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """What a store must find: documents of ``version`` whose fields equal ``fields``, in corpus order.
+    """What a store must find: documents of ``version`` in which each of ``fields`` has one of the values given for it.
 
-    ``index`` names the indexed field that narrows the search down, and ``key`` its value: a digest, so only a way to
-    find candidates; ``fields`` decide. Without an index, ``fields`` are those of an element of the document's
-    ``conversations``, and the store scans.
+    In corpus order. ``index`` names the indexed field that narrows the search down, and ``key`` its value: a digest, so
+    only a way to find candidates; ``fields`` decide. Without an index, ``fields`` are those of an element of the
+    document's ``conversations``, and the store scans.
     """
 
     version: Version
-    fields: Mapping[str, str]
+    fields: Mapping[str, tuple[str, ...]]
     index: str | None = None
     key: int = 0
 
@@ -35,12 +35,13 @@ class Schema(ABC):
     """One layout of documents.
 
     ``fields`` are those a document may have, ``indexes`` the indexed ones among them (present only in documents that
-    hold an answer), ``answer`` those that :meth:`choices` reads.
+    hold an answer), ``integers`` those that are numbers, ``answer`` those that :meth:`choices` reads, texts last.
     """
 
     version: ClassVar[Version]
     fields: ClassVar[Sequence[str]]
     indexes: ClassVar[Sequence[str]]
+    integers: ClassVar[Sequence[str]]
     answer: ClassVar[Sequence[str]]
 
     @abstractmethod
@@ -48,11 +49,11 @@ class Schema(ABC):
         """The conversation's documents in order."""
 
     @abstractmethod
-    def lookup(self, messages: Sequence[Message]) -> Lookup:
-        """What answers these messages (at least one)."""
+    def lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup:
+        """What answers these messages (at least one). With ``by_role``, said by anybody in the same role."""
 
     @abstractmethod
-    def choices(self, document: Document, lookup: Lookup) -> Iterator[Message]:
+    def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:
         """The answers that a document found by ``lookup`` holds, in order."""
 
 
@@ -62,20 +63,22 @@ class Nested(Schema):
     version: ClassVar[Version] = "v1"
     fields: ClassVar[Sequence[str]] = ("externalId", "conversations")
     indexes = ()
-    answer = ("conversations",)
+    integers = ()
+    answer = ("externalId", "conversations")
 
     def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
         messages = [{"from": message.sender, "value": message.value} for message in conversation.messages]
         yield {"externalId": conversation.id, "conversations": messages}
 
-    def lookup(self, messages: Sequence[Message]) -> Lookup:
+    def lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup:
         last = messages[-1]
-        return Lookup("v1", {"from": last.sender, "value": last.value})
+        return Lookup("v1", {"from": _senders(last, by_role), "value": (last.value,)})
 
-    def choices(self, document: Document, lookup: Lookup) -> Iterator[Message]:
-        for message, following in pairwise(document["conversations"]):
-            if message == lookup.fields:
-                yield Message(following["from"], following["value"])
+    def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:
+        senders, values = lookup.fields["from"], lookup.fields["value"]
+        for position, (message, following) in enumerate(pairwise(document["conversations"]), 1):
+            if message["value"] in values and message["from"] in senders:
+                yield Choice(Message(following["from"], following["value"]), document["externalId"], position)
 
 
 class NextMessage(Schema):
@@ -84,6 +87,7 @@ class NextMessage(Schema):
     version: ClassVar[Version] = "v2"
     fields: ClassVar[Sequence[str]] = (
         "externalId",
+        "messageIndex",
         "from",
         "value",
         "nextMessageType",
@@ -91,13 +95,15 @@ class NextMessage(Schema):
         "messageDigest",
     )
     indexes: ClassVar[Sequence[str]] = ("messageDigest",)
-    answer = ("nextMessageType", "nextMessageValue")
+    integers: ClassVar[Sequence[str]] = ("messageIndex", "messageDigest")
+    answer = ("externalId", "messageIndex", "nextMessageType", "nextMessageValue")
 
     def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
         messages = conversation.messages
-        for message, following in zip_longest(messages, messages[1:]):
+        for index, (message, following) in enumerate(zip_longest(messages, messages[1:])):
             document: dict[str, Any] = {
                 "externalId": conversation.id,
+                "messageIndex": index,
                 "from": message.sender,
                 "value": message.value,
                 "nextMessageType": following and following.sender,
@@ -107,12 +113,14 @@ class NextMessage(Schema):
                 document["messageDigest"] = digest(message)
             yield document
 
-    def lookup(self, messages: Sequence[Message]) -> Lookup:
+    def lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup:
         last = messages[-1]
-        return Lookup(self.version, {"from": last.sender, "value": last.value}, "messageDigest", digest(last))
+        fields = {"from": _senders(last, by_role), "value": (last.value,)}
+        return Lookup(self.version, fields, "messageDigest", digest(last))
 
-    def choices(self, document: Document, lookup: Lookup) -> Iterator[Message]:  # noqa: ARG002 - v1 needs it
-        yield Message(document["nextMessageType"], document["nextMessageValue"])
+    def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:  # noqa: ARG002 - v1 needs it
+        answer = Message(document["nextMessageType"], document["nextMessageValue"])
+        yield Choice(answer, document["externalId"], document["messageIndex"] + 1)
 
 
 class PreviousAndNext(NextMessage):
@@ -121,6 +129,7 @@ class PreviousAndNext(NextMessage):
     version: ClassVar[Version] = "v3"
     fields: ClassVar[Sequence[str]] = (*NextMessage.fields, "prevMessageType", "prevMessageValue", "pairDigest")
     indexes: ClassVar[Sequence[str]] = ("messageDigest", "pairDigest")
+    integers: ClassVar[Sequence[str]] = (*NextMessage.integers, "pairDigest")
 
     def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
         previous: Message | None = None
@@ -132,12 +141,12 @@ class PreviousAndNext(NextMessage):
             yield document
             previous = message
 
-    def lookup(self, messages: Sequence[Message]) -> Lookup:
-        alone = super().lookup(messages)
+    def lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup:
+        alone = super().lookup(messages, by_role=by_role)
         if len(messages) == 1:
             return alone
         previous, last = messages[-2:]
-        pair = {"prevMessageType": previous.sender, "prevMessageValue": previous.value}
+        pair = {"prevMessageType": _senders(previous, by_role), "prevMessageValue": (previous.value,)}
         return Lookup(self.version, {**alone.fields, **pair}, "pairDigest", digest(previous, last))
 
 
@@ -146,11 +155,19 @@ VERSIONS: tuple[Version, ...] = tuple(SCHEMAS)
 
 
 def digest(*messages: Message) -> int:
-    """A signed 64-bit BLAKE2b digest (RFC 7693) of messages, senders and texts told apart by their lengths."""
+    """A signed 64-bit BLAKE2b digest (RFC 7693) of messages, roles and texts told apart by their lengths.
+
+    Of roles and not of senders, so that one key finds a message whoever said it in that role.
+    """
     hashed = blake2b(digest_size=8)
     for message in messages:
-        hashed.update(f"{len(message.sender)}:{len(message.value)}:{message.sender}{message.value}".encode())
+        role = role_of(message.sender)
+        hashed.update(f"{len(role)}:{len(message.value)}:{role}{message.value}".encode())
     return int.from_bytes(hashed.digest(), "big", signed=True)
+
+
+def _senders(message: Message, by_role: bool) -> tuple[str, ...]:
+    return senders_of(role_of(message.sender)) if by_role else (message.sender,)
 
 
 LARGEST_DOCUMENT = 16 * 1024 * 1024 - 1024

@@ -74,5 +74,5 @@ async def ask(store: Store, messages: Pairs, version: Version, limit: int | None
     asked = [Message(sender, value) for sender, value in messages]
     choices = []
     async for batch in Corpus(store).complete(asked, version, limit):
-        choices += [(choice.sender, choice.value) for choice in batch]
+        choices += [(choice.message.sender, choice.message.value) for choice in batch]
     return choices

@@ -32,6 +32,7 @@ def test_v2_is_a_document_per_message_with_the_next() -> None:
     first, second, last = SCHEMAS["v2"].documents(TALK)
     assert first == {
         "externalId": "xfDDcAM_3",
+        "messageIndex": 0,
         "from": "human",
         "value": "hi",
         "nextMessageType": "gpt",
@@ -64,12 +65,14 @@ def test_documents_have_no_fields_but_the_schemas(version: str) -> None:
     assert {field for document in schema.documents(TALK) for field in document} == set(schema.fields)
 
 
-def test_digests_tell_sender_and_text_apart() -> None:
-    """Whatever moves between sender, text and neighbour changes the digest."""
+def test_digests_tell_role_and_text_apart() -> None:
+    """Whatever moves between role, text and neighbour changes the digest; who speaks in the same role does not."""
     messages = [Message("a", "bc"), Message("ab", "c"), Message("", "abc"), Message("a", "1:2:b"), Message("a:1", ":")]
     assert len({digest(message) for message in messages}) == len(messages)
     assert digest(messages[0], messages[1]) != digest(messages[1], messages[0])
     assert all(-(2**63) <= digest(message) < 2**63 for message in messages)
+    assert digest(Message("human", "hi")) == digest(Message("user", "hi")) != digest(Message("gpt", "hi"))
+    assert digest(Message("gpt", "hi")) == digest(Message("bard", "hi"))
 
 
 @given(st.builds(Conversation, st.none() | TEXT, st.lists(MESSAGE, max_size=12)))

@@ -250,7 +250,9 @@ async def test_a_reader_on_its_way_reads_the_old_corpus_to_its_end(
         while (await store.seeded())[version].seeded_at == before:
             await asyncio.sleep(0.01)
         documents += [document async for batch in batches for document in batch]
-        choices = [choice.value for document in documents for choice in SCHEMAS[version].choices(document, lookup)]
+        choices = [
+            choice.message.value for document in documents for choice in SCHEMAS[version].choices(document, lookup)
+        ]
         assert choices == [f"old {n}" for n in range(1000)]
         await seeding
         assert await ask(store, [("human", "continue")], version) == [("gpt", f"new {n}") for n in range(1000)]

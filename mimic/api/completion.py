@@ -15,7 +15,7 @@ from litestar.response import Stream
 
 from mimic.api.errors import documented
 from mimic.api.observation import Metrics
-from mimic.conversations import Message
+from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
 from mimic.errors import NoCompletion
 from mimic.schemas import Version
@@ -73,7 +73,7 @@ async def complete(
     counter.inc(len(first))
     second = await anext(batches, None)
     if second is None:
-        return Response(Completion(first), media_type="application/json")
+        return Response(Completion([choice.message for choice in first]), media_type="application/json")
 
     async def body() -> AsyncIterator[bytes]:
         yield b'{"choices":[' + _inner(first)
@@ -89,6 +89,6 @@ async def complete(
     return Stream(body(), media_type="application/json")
 
 
-def _inner(choices: Sequence[Message]) -> bytes:
+def _inner(choices: Sequence[Choice]) -> bytes:
     """Choices as JSON without the brackets around them."""
-    return msgspec.json.encode(choices)[1:-1]
+    return msgspec.json.encode([choice.message for choice in choices])[1:-1]

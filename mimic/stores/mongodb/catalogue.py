@@ -16,7 +16,7 @@ from mimic.stores.mongodb.client import Database, Fields, errors
 
 T = TypeVar("T")
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 CATALOGUE_SECONDS: Final = 1.0
 """How long readers believe what they know of the corpus."""
 LEASE_SECONDS: Final = 10.0

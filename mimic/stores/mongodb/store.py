@@ -112,8 +112,11 @@ def _characters(document: Fields) -> int:
 def find_query(lookup: Lookup) -> Fields:
     """The filter, projection and sort order that answer a lookup."""
     answer = {"_id": 0, **dict.fromkeys(SCHEMAS[lookup.version].answer, 1)}
+    fields = {
+        field: values[0] if len(values) == 1 else {"$in": list(values)} for field, values in lookup.fields.items()
+    }
     if lookup.index is None:
-        condition: Fields = {"conversations": {"$elemMatch": dict(lookup.fields)}}
+        condition: Fields = {"conversations": {"$elemMatch": fields}}
     else:
-        condition = {lookup.index: lookup.key, **lookup.fields}
+        condition = {lookup.index: lookup.key, **fields}
     return {"filter": condition, "projection": answer, "sort": [("_id", 1)]}

@@ -14,7 +14,7 @@ from mimic.schemas import Version
 from mimic.seedings import Seeded
 
 APPLICATION_ID: Final = int.from_bytes(b"Mimc")
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -192,7 +192,7 @@ def refuse_foreign_file(path: Path) -> None:
 
 
 def _create_table(schema: Schema) -> str:
-    columns = ", ".join(f'"{field}" {"INTEGER" if field in schema.indexes else "TEXT"}' for field in schema.fields)
+    columns = ", ".join(f'"{field}" {"INTEGER" if field in schema.integers else "TEXT"}' for field in schema.fields)
     return f"CREATE TABLE main.{schema.version} (position INTEGER PRIMARY KEY, {columns})"
 
 

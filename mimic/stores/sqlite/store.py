@@ -75,7 +75,9 @@ class SQLiteStore(Store):
                 batches = _batches(connection, schema, query, values)
                 try:
                     while batch := await asyncio.to_thread(next, batches, None):
-                        yield [{"conversations": msgspec.json.decode(found["conversations"])} for found in batch]
+                        yield [
+                            {**found, "conversations": msgspec.json.decode(found["conversations"])} for found in batch
+                        ]
                 finally:
                     connection.interrupt()  # the thread, where the caller went away
                     with suppress(ValueError):  # it is still in there, and leaves by itself
@@ -197,16 +199,24 @@ class _Corpus:
 def find_query(lookup: Lookup, limit: int | None = None) -> tuple[str, list[str | int]]:
     """The SQL that answers a lookup, and its parameters."""
     schema = SCHEMAS[lookup.version]
-    columns = ", ".join(schema.answer)
-    ending = "ORDER BY position" + ("" if limit is None else " LIMIT ?")
-    last: list[str | int] = [] if limit is None else [limit]
+    values: list[str | int]
     if lookup.index is None:
         # The text is as msgspec encodes it, always in the same way, so each message of a conversation is a part of it.
-        needle = msgspec.json.encode({"from": lookup.fields["from"], "value": lookup.fields["value"]}).decode()
-        return f"SELECT {columns} FROM {lookup.version} WHERE instr(conversations, ?) {ending}", [needle, *last]
-    conditions = " AND ".join(f'"{field}" = ?' for field in (lookup.index, *lookup.fields))
-    values: list[str | int] = [lookup.key, *lookup.fields.values(), *last]
-    return f"SELECT {columns} FROM {lookup.version} WHERE {conditions} {ending}", values
+        values = [
+            msgspec.json.encode({"from": sender, "value": value}).decode()
+            for sender in lookup.fields["from"]
+            for value in lookup.fields["value"]
+        ]
+        condition = " OR ".join("instr(conversations, ?)" for _ in values)
+    else:
+        values = [lookup.key, *(value for allowed in lookup.fields.values() for value in allowed)]
+        conditions = [f"{lookup.index} = ?"]
+        conditions += [f'"{field}" IN (?{", ?" * (len(allowed) - 1)})' for field, allowed in lookup.fields.items()]
+        condition = " AND ".join(conditions)
+    query = f"SELECT {', '.join(schema.answer)} FROM {lookup.version} WHERE {condition} ORDER BY position"
+    if limit is not None:
+        return f"{query} LIMIT ?", [*values, limit]
+    return query, values
 
 
 def _batches(
