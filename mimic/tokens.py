@@ -1,0 +1,62 @@
+"""Tokens as OpenAI's models count them: the encoding ``o200k_base``, without network access.
+
+Text that spells a special token, as ``<|endoftext|>``, counts as the text that it is.
+"""
+
+import re
+from codecs import getincrementaldecoder
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from splintr import Tokenizer
+
+LONGEST_PIECE: Final = 100_000
+"""Characters encoded at a time: the encoder takes 75 bytes of memory for each character of one word."""
+
+# No word of o200k_base's pattern reaches across these, so text may be encoded apart on both sides: from a line break
+# to a letter, and before a single blank between two words.
+_BOUNDARY: Final = re.compile(r"(?<=[\r\n])(?=[^\W\d_])|(?<=\S)(?= [A-Za-z])")
+_ENCODING: Final = Tokenizer.from_pretrained("o200k_base")
+_decoder = getincrementaldecoder("utf-8")
+
+
+def encode(text: str) -> list[int]:
+    """The tokens of a text. One word of more than 100,000 characters is encoded in parts."""
+    if len(text) <= LONGEST_PIECE:
+        return _ENCODING.encode_ordinary(text)
+    return [token for piece in _pieces(text) for token in _ENCODING.encode_ordinary(piece)]
+
+
+def count(text: str) -> int:
+    """How many tokens a text has."""
+    return len(encode(text))
+
+
+def decode(tokens: Iterable[int]) -> Iterator[str]:
+    """The text that each token adds, one by one.
+
+    A character may take several tokens: it comes with the last of them, and what the others add of it is empty. Of a
+    character that is not complete at the end nothing comes. Raises ValueError where a number is no token.
+    """
+    decoder = _decoder()
+    return (decoder.decode(_ENCODING.decode_token_bytes(token)) for token in tokens)
+
+
+def cut(tokens: Sequence[int], most: int) -> Sequence[int]:
+    """The first tokens, ``most`` of them or as many fewer as it takes to end with a whole character."""
+    decoder = _decoder()
+    end = 0
+    for number, token in enumerate(tokens[:most], 1):
+        decoder.decode(_ENCODING.decode_token_bytes(token))
+        if decoder.getstate() == (b"", 0):
+            end = number
+    return tokens[:end]
+
+
+def _pieces(text: str) -> Iterator[str]:
+    start = 0
+    while start < len(text):
+        boundary = _BOUNDARY.search(text, start + LONGEST_PIECE // 2, start + LONGEST_PIECE)
+        end = boundary.start() if boundary else start + LONGEST_PIECE
+        yield text[start:end]
+        start = end
