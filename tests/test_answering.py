@@ -1,0 +1,236 @@
+"""Answers to a chat, on every store: how it is matched, what is drawn, where it ends."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mimic import answering, matching, tokens
+from mimic.answering import Answer, Answers, Limits, answer
+from mimic.conversations import Choice, Message
+from mimic.corpus import Corpus
+from mimic.errors import NoCompletion, NotSeeded
+from mimic.matching import Match, attempts, find_match
+from mimic.sampling import Sampling, draw, key_of
+from mimic.schemas import VERSIONS, Version
+from mimic.stores.base import Store
+from tests.corpora import Dump, Pairs, conversation, fill, reference
+
+pytestmark = pytest.mark.anyio
+
+DUMP: Dump = [
+    conversation("a", ("human", "hi"), ("gpt", "hello"), ("human", "continue"), ("gpt", "after hello")),
+    conversation("b", ("user", "hi"), ("bing", "hello"), ("user", "continue"), ("bing", "bing after hello")),
+    conversation("c", ("human", "hi"), ("chatgpt", "hey"), ("human", "continue"), ("gpt", "after hey")),
+    conversation("d", ("gpt", "so on"), ("human", "continue"), ("gpt", "after hey")),
+    conversation("e", ("system", "be brief"), ("human", "hi"), ("gpt", "yo")),
+    conversation("f", ("human", "weather?"), ("gpt", "rain"), ("tool", "sun"), ("gpt", "sun, then")),
+]
+
+DEFAULT = Sampling()
+
+
+def chat(*said: tuple[str, str]) -> list[Message]:
+    """A chat as the corpus would have it."""
+    return [Message(sender, text) for sender, text in said]
+
+
+async def ask(
+    store: Store,
+    *said: tuple[str, str],
+    version: Version = "v3",
+    sampling: Sampling = DEFAULT,
+) -> Answers:
+    """Answer a chat."""
+    return await answer(Corpus(store), chat(*said), version, sampling, Limits())
+
+
+def texts(found: Answers) -> list[str]:
+    """What was answered."""
+    return [one.text for one in found.answers]
+
+
+def by_role(said: Pairs, role: dict[str, str]) -> list[tuple[str, str]]:
+    """Messages with roles for senders."""
+    return [(role.get(sender, sender), text) for sender, text in said]
+
+
+async def test_the_last_two_messages_win_over_the_last_alone(store: Store, tmp_path: Path) -> None:
+    """In v3; whoever of a role said them. The last alone answers where the two were never seen."""
+    await fill(store, DUMP, tmp_path)
+    pair = await ask(store, ("gpt", "hello"), ("human", "continue"), sampling=Sampling(n=2, temperature=0))
+    assert (pair.rung, texts(pair)) == ("previous", ["after hello", "bing after hello"])
+    alone = await ask(store, ("gpt", "my own words"), ("human", "continue"), sampling=Sampling(n=3, temperature=0))
+    assert (alone.rung, texts(alone)) == ("last", ["after hey", "after hello", "bing after hello"])
+    for version in ("v1", "v2"):
+        found = await ask(
+            store, ("gpt", "hello"), ("human", "continue"), version=version, sampling=Sampling(temperature=0)
+        )
+        assert (found.rung, texts(found)) == ("last", ["after hey"])
+
+
+async def test_what_applications_put_in_does_not_stop_a_match(store: Store, tmp_path: Path) -> None:
+    """A system message in front or between, a tool's, an assistant's without text; but the corpus may have them."""
+    await fill(store, DUMP, tmp_path)
+    assistant = ("system", "You are a helpful assistant.")
+    in_front = await ask(store, assistant, ("human", "continue"))
+    assert in_front.rung == "last"
+    between = await ask(store, ("gpt", "hey"), assistant, ("human", "continue"))
+    assert (between.rung, texts(between)) == ("previous", ["after hey"])
+    called = await ask(store, ("human", "weather?"), ("gpt", ""), ("tool", '{"sky": "grey"}'))
+    assert (called.rung, texts(called)) == ("last", ["rain"])
+    known = await ask(store, ("system", "be brief"), ("human", "hi"))
+    assert (known.rung, texts(known)) == ("previous", ["yo"])
+    known = await ask(store, ("human", "weather?"), ("gpt", "rain"), ("tool", "sun"))
+    assert (known.rung, texts(known)) == ("previous", ["sun, then"])
+    with pytest.raises(NoCompletion):
+        await ask(store, ("system", "be wordy"))
+
+
+async def test_what_was_never_said_has_no_answer(store: Store, tmp_path: Path) -> None:
+    """Neither has a message in another role, nor one that was always the last."""
+    with pytest.raises(NotSeeded):
+        await ask(store, ("human", "hi"))
+    await fill(store, DUMP, tmp_path)
+    for said in (("human", "never said"), ("gpt", "hi"), ("human", "hi "), ("gpt", "sun, then")):
+        with pytest.raises(NoCompletion):
+            await ask(store, said)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_outcomes_are_the_texts_of_the_reference_with_how_often_they_came(
+    store: Store, tmp_path: Path, version: Version
+) -> None:
+    """The most frequent first, then in corpus order; each with the place where it was said for the first time."""
+    await fill(store, DUMP, tmp_path)
+    role = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant"}
+    plain = [
+        conversation(talk["id"], *by_role([(one["from"], one["value"]) for one in talk["conversations"]], role))
+        for talk in DUMP
+    ]
+    for said in ([("human", "hi")], [("human", "continue")], [("gpt", "hello"), ("human", "continue")]):
+        counted = Counter(text for _, text in reference(plain, by_role(said, role), version))
+        match = await find_match(Corpus(store), chat(*said), version)
+        found = [(one.choice.message.value, one.count) for one in match.outcomes if one.choice]
+        assert found == counted.most_common()
+        for outcome in match.outcomes:
+            assert outcome.choice
+            place = next(talk for talk in DUMP if talk["id"] == outcome.choice.conversation)
+            there = place["conversations"][outcome.choice.position]
+            assert there == {"from": outcome.choice.message.sender, "value": outcome.choice.message.value}
+
+
+async def test_the_same_request_is_drawn_the_same(store: Store, tmp_path: Path) -> None:
+    """As the formula says, so on every store; a seed draws another one, the same again."""
+    await fill(store, DUMP, tmp_path)
+    ordered = ["after hey", "after hello", "bing after hello"]
+    for seed in (None, *range(20)):
+        [expected] = draw([2, 1, 1], Sampling(), key_of(chat(("human", "continue")), seed))
+        for _ in range(2):
+            found = await ask(store, ("human", "continue"), sampling=Sampling(seed=seed))
+            assert texts(found) == [ordered[expected]]
+    many = await ask(store, ("human", "continue"), sampling=Sampling(n=7))
+    assert set(texts(many)) == set(ordered)
+    assert texts(many)[:1] == texts(await ask(store, ("human", "continue")))
+
+
+async def test_what_is_too_much_to_keep_is_read_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With next to no text held in memory, the answers are the same."""
+    answers = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n % 40}")) for n in range(300)]
+    await fill(store, answers, tmp_path)
+    asked = Sampling(n=50, seed=3)
+    kept = await ask(store, ("human", "continue"), sampling=asked)
+    monkeypatch.setattr(matching, "KEPT_CHARACTERS", 30)
+    match = await find_match(Corpus(store), chat(("human", "continue")), "v3")
+    assert sum(outcome.choice is not None for outcome in match.outcomes) == 3
+    assert await ask(store, ("human", "continue"), sampling=asked) == kept
+    assert [one.source.position for one in kept.answers] == [1] * 50
+
+
+async def test_a_corpus_replaced_in_between_is_asked_anew(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between finding and reading: the answer is one of the new corpus, whole, or there is none."""
+    old = [conversation(str(n), ("human", "continue"), ("gpt", f"old {n}")) for n in range(9)]
+    new = [conversation(str(n), ("human", "continue"), ("gpt", f"new {n}")) for n in range(5)]
+    await fill(store, old, tmp_path)
+    monkeypatch.setattr(matching, "KEPT_CHARACTERS", 0)
+    dumps = [[*DUMP[4:], conversation("x", ("human", "other"), ("gpt", "words"))], new]
+
+    async def find_and_replace(corpus: Corpus, messages: list[Message], version: Version) -> Match:
+        match = await find_match(corpus, messages, version)
+        if dumps:
+            await fill(store, dumps.pop(), tmp_path)
+        return match
+
+    monkeypatch.setattr(answering, "find_match", find_and_replace)
+    with pytest.raises(NoCompletion):
+        await ask(store, ("human", "continue"), sampling=Sampling(n=9))
+    dumps.append(new)
+    await fill(store, old, tmp_path)
+    found = await ask(store, ("human", "continue"), sampling=Sampling(n=5))
+    assert set(texts(found)) == {f"new {n}" for n in range(5)}
+
+
+def said_by(*senders: str) -> list[tuple[str, list[str]]]:
+    """The rungs for a chat in which these speak, with the senders of what is looked for."""
+    messages = chat(*((sender, f"{number}") for number, sender in enumerate(senders)))
+    return [(rung, [one.sender for one in asked]) for rung, asked in attempts(messages, "v3")]
+
+
+def test_the_rungs_of_the_ladder() -> None:
+    """Two and then one, as they are and then without what only applications say."""
+    assert said_by("human") == [("last", ["human"])]
+    assert said_by("human", "gpt", "human") == [("previous", ["gpt", "human"]), ("last", ["human"])]
+    assert said_by("system", "human") == [("previous", ["system", "human"]), ("last", ["human"]), ("last", ["human"])]
+    assert said_by("human", "tool") == [("previous", ["human", "tool"]), ("last", ["tool"]), ("last", ["human"])]
+    assert said_by("system") == [("last", ["system"])]
+    assert [rung for rung, _ in attempts(chat(("gpt", "a"), ("human", "b")), "v2")] == ["last"]
+
+
+async def generated(text: str, limits: Limits) -> Answer:
+    """A text, ended."""
+    return await answering.generate(Choice(Message("gpt", text), "a", 1), limits)
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "most", "expected", "reason"),
+    [
+        ("one two three", [], None, "one two three", "stop"),
+        ("one two three", [], 3, "one two three", "stop"),
+        ("one two three", [], 2, "one two", "length"),
+        ("one two three", ["three"], None, "one two ", "stop"),
+        ("one two three", ["three", " two"], None, "one", "stop"),
+        ("one two three", ["never"], None, "one two three", "stop"),
+        ("one two three", ["three"], 1, "one", "length"),
+        ("one two three", ["two"], 2, "one ", "stop"),
+        ("one two three", [""], None, "one two three", "stop"),
+        ("one two three", ["one"], None, "", "stop"),
+        ("", [], 1, "", "stop"),
+        ("𒀀 good", [], 1, "", "length"),
+    ],
+)
+async def test_where_answers_end(text: str, stop: list[str], most: int | None, expected: str, reason: str) -> None:
+    """Before the first stop text, or after so many tokens; the tokens are those of what is left."""
+    found = await generated(text, Limits(stop, most))
+    assert (found.text, found.finish_reason) == (expected, reason)
+    assert "".join(tokens.decode(found.tokens)) == expected
+
+
+async def test_tokens_of_a_cut_answer_are_those_of_its_text(store: Store) -> None:
+    """So the usage of what was cut is what anybody counts who has only the text."""
+    text = "It's 12345.6 o'clock — naïve? 你好吗, don't HTTPServer()\r\n\r\n    indented\tby 4  \n👍🏽"
+    for most in range(1, tokens.count(text)):
+        found = await generated(text, Limits((), most))
+        assert tokens.encode(found.text) == found.tokens
+
+
+async def test_a_huge_answer_is_encoded_in_a_thread(store: Store, tmp_path: Path) -> None:
+    """It comes whole, with all its tokens."""
+    huge = "word " * 100_000
+    await fill(store, [conversation("a", ("human", "hi"), ("gpt", huge))], tmp_path)
+    found = await ask(store, ("human", "hi"))
+    assert texts(found) == [huge]
+    assert len(found.answers[0].tokens) == 100_001
