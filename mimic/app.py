@@ -20,10 +20,11 @@ from litestar.response import File
 from litestar.types import Scope
 
 from mimic import __version__
-from mimic.api import completion, seeding, status
+from mimic.api import completion, keys, seeding, status
 from mimic.api.bodies import JSONRequest
 from mimic.api.errors import EXCEPTION_HANDLERS, answer
 from mimic.api.observation import UNKNOWN_ROUTE, Metrics, Observed
+from mimic.api.openai import chat, completions, embeddings, models
 from mimic.corpus import Corpus
 from mimic.logs import configure_logs
 from mimic.settings import Settings
@@ -56,6 +57,7 @@ def create_app(settings: Settings) -> Observed:
             status.ready,
             status.show_metrics,
             page_asset,
+            _openai_routes(),
         ],
         dependencies={
             "corpus": Provide(lambda: corpus, sync_to_thread=False),
@@ -80,6 +82,17 @@ def from_environment() -> Observed:
     return create_app(Settings.from_environment(os.environ))
 
 
+def _openai_routes() -> Router:
+    handlers = [
+        chat.complete_chat,
+        completions.complete_prompt,
+        embeddings.embed_texts,
+        models.list_models,
+        models.retrieve_model,
+    ]
+    return Router("/v1", route_handlers=handlers, guards=[keys.require_key], security=[{keys.SECURITY_SCHEME: []}, {}])
+
+
 def _openapi() -> OpenAPIConfig:
     page = SwaggerRenderPlugin(
         js_url=f"{ASSETS}/{ASSET_NAMES[0]}",
@@ -90,13 +103,14 @@ def _openapi() -> OpenAPIConfig:
     )
     description = "Answers from real conversations, by indexed lookup."
     secret = SecurityScheme(type="http", scheme="bearer", description="The secret that SEED_SECRET holds.")
+    key = SecurityScheme(type="http", scheme="bearer", description="One of the keys that MIMIC_API_KEYS holds, if any.")
     return OpenAPIConfig(
         "Mimic",
         __version__,
         description=description,
         render_plugins=[page],
         openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, after_request=_in_one_shape),
-        components=Components(security_schemes={seeding.SECURITY_SCHEME: secret}),
+        components=Components(security_schemes={seeding.SECURITY_SCHEME: secret, keys.SECURITY_SCHEME: key}),
     )
 
 

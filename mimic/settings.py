@@ -20,6 +20,8 @@ class Settings(msgspec.Struct, frozen=True):
     port: int = 8000
     workers: int = 1
     mongo_driver: Driver = "pymongo"
+    api_keys: tuple[str, ...] = ()
+    strict_models: bool = False
     seed_secret: str = ""
     seed_file: Path = Path("seed/conversations.json")
     seed_batch_size: int = 1000
@@ -40,10 +42,8 @@ class Settings(msgspec.Struct, frozen=True):
         return cls(**values)
 
     def __repr__(self) -> str:
-        """Without the secret, and without the store's URL, which may hold a password."""
-        shown = {
-            field: getattr(self, field) for field in self.__struct_fields__ if field not in ("store", "seed_secret")
-        }
+        """Without what is secret, or may hold a password."""
+        shown = {field: getattr(self, field) for field in self.__struct_fields__ if field not in SECRET}
         return f"Settings({', '.join(f'{field}={value!r}' for field, value in shown.items())})"
 
 
@@ -65,6 +65,23 @@ def _one_of(*values: str) -> Callable[[str], str]:
     return parse
 
 
+def _switch(text: str) -> bool:
+    switch = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+    if text.lower() not in switch:
+        raise ValueError(f"expected on or off, not {text!r}")
+    return switch[text.lower()]
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    keys = tuple(key for part in text.split(",") if (key := part.strip()))
+    if not keys:  # who set this does not want to be open to all
+        raise ValueError("expected keys separated by commas, and found none")
+    return keys
+
+
+SECRET: Final = frozenset({"store", "api_keys", "seed_secret"})
+"""Settings that are never shown: secrets, and the store's URL, which may hold a password."""
+
 VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "store": ("MIMIC_STORE", str),
     "version": ("MIMIC_VERSION", _one_of(*VERSIONS)),
@@ -72,6 +89,8 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "port": ("MIMIC_PORT", _integer(1, 65535)),
     "workers": ("MIMIC_WORKERS", _integer(1, 256)),
     "mongo_driver": ("MIMIC_MONGO_DRIVER", _one_of(*get_args(Driver))),
+    "api_keys": ("MIMIC_API_KEYS", _keys),
+    "strict_models": ("MIMIC_STRICT_MODELS", _switch),
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),
     "seed_batch_size": ("SEED_BATCH_SIZE", _integer(1, 100_000)),

@@ -19,6 +19,7 @@ def test_defaults() -> None:
         8000,
     )
     assert (defaults.workers, defaults.mongo_driver) == (1, "pymongo")
+    assert (defaults.api_keys, defaults.strict_models) == ((), False)
     assert (defaults.seed_secret, defaults.seed_file, defaults.seed_batch_size) == (
         "",
         Path("seed/conversations.json"),
@@ -41,6 +42,7 @@ def test_every_setting_has_a_variable() -> None:
         ("MIMIC_WORKERS", "0"),
         ("MIMIC_WORKERS", "1.5"),
         ("MIMIC_MONGO_DRIVER", "mongoengine"),
+        ("MIMIC_STRICT_MODELS", "strict"),
         ("SEED_BATCH_SIZE", "0"),
     ],
 )
@@ -50,9 +52,20 @@ def test_what_does_not_parse_is_named(name: str, value: str) -> None:
         Settings.from_environment({name: value})
 
 
+def test_keys_and_switches() -> None:
+    """Keys are separated by commas, blanks around them do not count; there are several words for on and off."""
+    assert Settings.from_environment({"MIMIC_API_KEYS": " sk-one, sk-two,"}).api_keys == ("sk-one", "sk-two")
+    with pytest.raises(SettingError, match=r"^MIMIC_API_KEYS: expected keys"):
+        Settings.from_environment({"MIMIC_API_KEYS": " , "})
+    for words, value in ((("on", "true", "Yes", "1"), True), (("off", "false", "no", "0"), False)):
+        for word in words:
+            assert Settings.from_environment({"MIMIC_STRICT_MODELS": word}).strict_models is value
+
+
 def test_secrets_are_not_shown() -> None:
-    """Neither the seed secret, nor the store's URL, in which a password may be."""
-    settings = Settings(store="mongodb://user:pa55word@host/db", seed_secret="hunter2")
+    """Neither the seed secret, nor the API keys, nor the store's URL, in which a password may be."""
+    settings = Settings(store="mongodb://user:pa55word@host/db", seed_secret="hunter2", api_keys=("sk-one",))
+    assert "sk-one" not in repr(settings)
     assert "pa55word" not in repr(settings)
     assert "hunter2" not in str(settings)
     assert "port=8000" in repr(settings)

@@ -14,6 +14,7 @@ from litestar.params import BodyKwarg, QueryParameter
 from litestar.response import Stream
 
 from mimic.api.errors import documented
+from mimic.api.keys import SECURITY_SCHEME, require_key
 from mimic.api.observation import Metrics
 from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
@@ -42,13 +43,15 @@ class Completion(msgspec.Struct, frozen=True):
     status_code=200,
     summary="What came next",
     tags=["Conversations"],
+    guards=[require_key],
+    security=[{SECURITY_SCHEME: []}, {}],
     description=(
         "Every message of the corpus that came next after the last message (v1, v2) or the last two (v3), "
         "matched byte for byte, in corpus order."
     ),
     responses={
         200: ResponseSpec(Completion, description="The choices.", generate_examples=False),
-        **documented(400, 404, 413, 503),
+        **documented(400, 401, 404, 413, 503),
     },
 )
 async def complete(

@@ -83,6 +83,16 @@ _TYPES: Final[Mapping[int, str]] = {
 }
 
 
+_KINDS: Final[Mapping[str, str]] = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "a boolean",
+    "array": "an array",
+    "object": "an object",
+}
+
+
 def answer(
     status: int,
     message: str,
@@ -129,10 +139,30 @@ def answer_invalid_request(request: Request[Any, Any, Any], exc: ValidationExcep
     if missing:
         path = f"{path}.{missing[1]}" if path else missing[1]
         return answer(400, f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
+    text, code = described(message, f"'{path}'" if path else "the body")
     if path == "version":
-        message += f"; expected one of {', '.join(VERSIONS)}"
-    where = f"'{path}'" if path else "the body"
-    return answer(400, f"Invalid value for {where}: {message}", path or None, "invalid_value")
+        text += f" Expected one of {', '.join(VERSIONS)}."
+    return answer(400, text, path or None, code)
+
+
+def described(fault: str, where: str) -> tuple[str, str]:
+    """A fault that msgspec found, in OpenAI's words and with its code."""
+    if found := re.fullmatch(r"Expected `(.+)`, got `(.+)`", fault):
+        expected = [_KINDS.get(kind, kind) for kind in sorted(found[1].split(" | "), key=lambda kind: kind == "null")]
+        got = _KINDS.get(found[2], found[2])
+        return f"Invalid type for {where}: expected {' or '.join(expected)}, but got {got} instead.", "invalid_type"
+    if found := re.fullmatch(r"Expected `(int|float)` ([<>]=?) (.+)", fault):
+        kind = "integer" if found[1] == "int" else "decimal"
+        side, end = ("above", "maximum") if found[2].startswith("<") else ("below", "minimum")
+        text = f"Invalid {where}: {kind} {side} {end} value. Expected a value {found[2]} {found[3]}."
+        return text, f"{kind}_{side}_{end[:3]}_value"
+    if found := re.fullmatch(r"Expected `(array|str)` of length ([<>]=) (\d+)", fault):
+        kind = "array" if found[1] == "array" else "string"
+        if found[2] == ">=":
+            return f"Invalid {where}: the {kind} is empty. Expected a length of at least {found[3]}.", f"empty_{kind}"
+        text = f"Invalid {where}: the {kind} is too long. Expected a length of at most {found[3]}."
+        return text, f"{kind}_above_max_length"
+    return f"Invalid value for {where}: {fault}.", "invalid_value"
 
 
 def answer_http_exception(request: Request[Any, Any, Any], exc: HTTPException) -> Response[ErrorBody]:

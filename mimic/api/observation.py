@@ -12,6 +12,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 UNKNOWN_ROUTE: Final = "unknown"
+OPENAI_VERSION: Final = b"2020-10-01"
+"""Of the API that /v1 is like: what OpenAI's own answers say."""
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # a time stamp for every series, that nobody reads
 
@@ -67,7 +69,11 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                headers = [*message["headers"], (b"x-request-id", request_id.encode())]
+                if scope["path"].startswith("/v1/"):
+                    milliseconds = round((time.perf_counter() - started) * 1000)
+                    headers += [(b"openai-version", OPENAI_VERSION), (b"openai-processing-ms", b"%d" % milliseconds)]
+                message["headers"] = headers
             await send(message)
 
         try:

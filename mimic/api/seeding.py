@@ -31,6 +31,7 @@ log = structlog.get_logger("mimic")
 
 STATUS_PATH = "/conversation/seed"
 SECURITY_SCHEME = "SEED_SECRET"
+NOT_HANDED_DOWN = frozenset({"SEED_SECRET", "MIMIC_API_KEYS"})
 SECONDS_TO_CLAIM = 15.0
 SECONDS_TO_STOP = 10.0
 
@@ -96,7 +97,7 @@ class Seeder:
 
     async def _run(self) -> asyncio.subprocess.Process:
         # By environment and not by arguments, which other users of the machine can see.
-        environment = {name: value for name, value in os.environ.items() if name != "SEED_SECRET"}
+        environment = {name: value for name, value in os.environ.items() if name not in NOT_HANDED_DOWN}
         environment |= {
             "MIMIC_STORE": self._settings.store,
             "MIMIC_MONGO_DRIVER": self._settings.mongo_driver,

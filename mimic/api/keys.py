@@ -1,0 +1,47 @@
+"""API keys: who may ask, where MIMIC_API_KEYS says so."""
+
+from hashlib import blake2b
+from hmac import compare_digest
+from typing import Any, Final
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from mimic.api.errors import ApiError
+from mimic.settings import Settings
+
+SECURITY_SCHEME: Final = "MIMIC_API_KEYS"
+SHOWN_FROM: Final = 12
+"""Characters from which on a wrong key is told by its last four."""
+
+_HEADERS: Final = {"www-authenticate": "Bearer"}
+
+
+def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """A guard. Raises ApiError, 401, where keys are asked for and the request has none of them."""
+    settings: Settings = connection.app.state.settings
+    if not settings.api_keys:
+        return
+    scheme, _separator, given = connection.headers.get("authorization", "").partition(" ")
+    given = given.strip()
+    if scheme.lower() != "bearer" or not given:
+        raise ApiError(
+            401,
+            "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
+            "auth (i.e. Authorization: Bearer YOUR_KEY).",
+            headers=_HEADERS,
+        )
+    # All keys are compared, in constant time and as digests, so that the time tells neither which nor how long.
+    digest = _digest(given.encode("latin-1"))
+    matches = [compare_digest(digest, _digest(key.encode(errors="surrogateescape"))) for key in settings.api_keys]
+    if not any(matches):
+        raise ApiError(401, f"Incorrect API key provided: {masked(given)}.", code="invalid_api_key", headers=_HEADERS)
+
+
+def masked(key: str) -> str:
+    """A key as it may be shown: it may be right somewhere else."""
+    return "*" * 8 + (key[-4:] if len(key) >= SHOWN_FROM else "")
+
+
+def _digest(key: bytes) -> bytes:
+    return blake2b(key).digest()

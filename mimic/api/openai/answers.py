@@ -1,0 +1,103 @@
+"""What answers to requests for completions have in common: usage, headers, and how they are streamed."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+from litestar.response import Stream
+
+from mimic.answering import Answer, Answers
+from mimic.tokens import decode
+
+FRAMES_BYTES: Final = 16 * 1024
+"""Frames of a stream that nobody has to wait for are sent together, up to so many bytes."""
+LONGEST_NAME: Final = 100
+"""Characters of a conversation's id that are shown in a header."""
+
+
+class PromptDetails(msgspec.Struct, frozen=True):
+    """Nothing is cached and nothing is sound."""
+
+    cached_tokens: int = 0
+    audio_tokens: int = 0
+
+
+class CompletionDetails(msgspec.Struct, frozen=True):
+    """Nothing is reasoned, sound, or predicted."""
+
+    reasoning_tokens: int = 0
+    audio_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of ``o200k_base``."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails = PromptDetails()
+    completion_tokens_details: CompletionDetails = CompletionDetails()
+
+    @classmethod
+    def of(cls, prompt_tokens: int, answers: Sequence[Answer]) -> "Usage":
+        """The usage of some answers to a prompt."""
+        completion_tokens = sum(len(answer.tokens) for answer in answers)
+        return cls(prompt_tokens, completion_tokens, prompt_tokens + completion_tokens)
+
+
+def new_id(prefix: str) -> str:
+    """An id that no other answer has."""
+    return f"{prefix}-{os.urandom(12).hex()}"
+
+
+def match_headers(found: Sequence[Answers]) -> Mapping[str, str]:
+    """Where the answers came from: the rung per prompt, and conversation and position per answer."""
+    sources = [
+        f"{quote((answer.source.conversation or '')[:LONGEST_NAME], safe='')}#{answer.source.position}"
+        for answers in found
+        for answer in answers.answers
+    ]
+    return {"x-mimic-match": ", ".join(answers.rung for answers in found), "x-mimic-source": ", ".join(sources)}
+
+
+def event_stream(events: Iterable[msgspec.Struct], headers: Mapping[str, str]) -> Stream:
+    """Server-sent events, one for each struct, and the ``[DONE]`` that ends OpenAI's streams."""
+    return Stream(_joined(_frames(events)), media_type="text/event-stream", headers={**_HEADERS, **headers})
+
+
+_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+def _frames(events: Iterable[msgspec.Struct]) -> Iterator[bytes]:
+    for event in events:
+        yield b"data: " + msgspec.json.encode(event) + b"\n\n"
+    yield b"data: [DONE]\n\n"
+
+
+async def _joined(frames: Iterable[bytes]) -> AsyncIterator[bytes]:
+    parts: list[bytes] = []
+    size = 0
+    for frame in frames:
+        parts.append(frame)
+        size += len(frame)
+        if size >= FRAMES_BYTES:
+            yield b"".join(parts)
+            parts, size = [], 0
+            await asyncio.sleep(0)  # others are served in between, however fast this client reads
+    yield b"".join(parts)
+
+
+def in_turn(answers: Sequence[Answer]) -> Iterator[tuple[int, str | None]]:
+    """The index of an answer and what its next token adds, each answer in turn; None when it ends."""
+    going = {index: decode(answer.tokens) for index, answer in enumerate(answers)}
+    while going:
+        for index, parts in list(going.items()):
+            text = next(parts, None)
+            yield index, text
+            if text is None:
+                del going[index]

@@ -1,0 +1,223 @@
+"""``POST /v1/chat/completions``."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
+from litestar.params import BodyKwarg
+
+from mimic import tokens
+from mimic.answering import Answer, FinishReason, answer
+from mimic.api.errors import ApiError, documented
+from mimic.api.observation import Metrics
+from mimic.api.openai.answers import Usage, event_stream, in_turn, match_headers, new_id
+from mimic.api.openai.models import version_of
+from mimic.api.openai.requests import Sampled, TokenLimit
+from mimic.conversations import SENDERS, Message
+from mimic.corpus import Corpus
+from mimic.errors import NoCompletion
+from mimic.settings import Settings
+
+EXAMPLE: Final = {"model": "mimic-v3", "messages": [{"role": "user", "content": "Write a haiku about the sea"}]}
+
+TOKENS_PER_MESSAGE: Final = 3
+TOKENS_PER_NAME: Final = 1
+TOKENS_OF_PRIMING: Final = 3
+"""What OpenAI's chat format adds to the texts (its cookbook, "How to count tokens with tiktoken")."""
+
+Role: TypeAlias = Literal["developer", "system", "user", "assistant", "tool", "function"]
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part of a message. Those of other types than ``text`` are accepted and left out."""
+
+    type: str
+    text: str | None = None
+
+
+class ChatMessage(msgspec.Struct, frozen=True):
+    """A message of the chat. An assistant's may have no content, where it called tools."""
+
+    role: Role
+    content: str | Sequence[Part] | None = None
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The content, or its text parts joined."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text or "" for part in self.content or () if part.type == "text")
+
+
+class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
+    """The chat so far, and how to draw the answer from all that came next in the corpus."""
+
+    messages: Annotated[Sequence[ChatMessage], msgspec.Meta(min_length=1)]
+    max_completion_tokens: TokenLimit | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+
+
+class AnswerMessage(msgspec.Struct, frozen=True):
+    """What the assistant says."""
+
+    content: str
+    role: Literal["assistant"] = "assistant"
+    refusal: None = None
+    annotations: Sequence[None] = ()
+
+
+class ChatChoice(msgspec.Struct, frozen=True):
+    """One of ``n`` answers."""
+
+    index: int
+    message: AnswerMessage
+    finish_reason: FinishReason
+    logprobs: None = None
+
+
+class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
+    """The answers, whole."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: Sequence[ChatChoice]
+    usage: Usage
+    service_tier: Literal["default"] = "default"
+
+
+class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a chunk adds to an answer."""
+
+    role: Literal["assistant"] | msgspec.UnsetType = msgspec.UNSET
+    content: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class ChunkChoice(msgspec.Struct, frozen=True):
+    """What a chunk adds to which answer."""
+
+    index: int
+    delta: Delta
+    logprobs: None = None
+    finish_reason: FinishReason | None = None
+
+
+class ChatCompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """One token of an answer; ``usage`` is there if it was asked for, and null until the last chunk."""
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: Sequence[ChunkChoice]
+    usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+    service_tier: Literal["default"] = "default"
+
+
+@post(
+    "/chat/completions",
+    status_code=200,
+    summary="Answer a chat",
+    tags=["OpenAI"],
+    description=(
+        "Draws from what really came next in the corpus, after the last two messages (mimic-v3) or the last one. "
+        "Fields of OpenAI's that are not listed are accepted and ignored."
+    ),
+    responses={
+        200: ResponseSpec(
+            ChatCompletion,
+            description="The answers; with `stream`, server-sent events of `chat.completion.chunk` objects.",
+            generate_examples=False,
+        ),
+        **documented(400, 401, 404, 413, 503),
+    },
+)
+async def complete_chat(
+    data: Annotated[ChatCompletionRequest, BodyKwarg(media_type="application/json", examples=[Example(value=EXAMPLE)])],
+    request: Request[Any, Any, Any],
+    corpus: NamedDependency[Corpus],
+    settings: NamedDependency[Settings],
+    metrics: NamedDependency[Metrics],
+) -> Response[Any]:
+    """The answer is found before the first byte is sent, so whatever goes wrong is an error answer."""
+    wants_usage = data.wants_usage()
+    version = request.state.version = version_of(data.model, settings)
+    limits = data.limits()
+    if data.max_completion_tokens is not None:
+        limits = msgspec.structs.replace(limits, max_tokens=data.max_completion_tokens)
+    try:
+        found = await answer(corpus, said(data.messages), version, data.sampling(), limits)
+    except NoCompletion:
+        metrics.misses.labels(version).inc()
+        raise
+    metrics.choices.labels(version).inc(len(found.answers))
+    usage = Usage.of(await prompt_tokens(data.messages), found.answers)
+    headers = match_headers([found])
+    name, created = new_id("chatcmpl"), int(time.time())
+    if data.stream:
+        blank = ChatCompletionChunk(
+            id=name, created=created, model=data.model, choices=(), usage=None if wants_usage else msgspec.UNSET
+        )
+        return event_stream(chunks(blank, found.answers, usage if wants_usage else None), headers)
+    choices = [ChatChoice(index, AnswerMessage(one.text), one.finish_reason) for index, one in enumerate(found.answers)]
+    completion = ChatCompletion(id=name, created=created, model=data.model, choices=choices, usage=usage)
+    return Response(completion, headers=headers)
+
+
+def said(messages: Sequence[ChatMessage]) -> list[Message]:
+    """The chat as the corpus has it. Raises ApiError where a message has no content."""
+    for index, message in enumerate(messages):
+        path = f"messages[{index}].content"
+        if message.content is None and message.role != "assistant":
+            expected = "expected a string or an array of parts, but got null instead"
+            raise ApiError(400, f"Invalid type for '{path}': {expected}.", param=path, code="invalid_type")
+        for number, part in enumerate(message.content or () if not isinstance(message.content, str) else ()):
+            if part.type == "text" and part.text is None:
+                missing = f"{path}[{number}].text"
+                text = f"Missing required parameter: '{missing}'."
+                raise ApiError(400, text, param=missing, code="missing_required_parameter")
+    return [Message(_sender(message.role), message.text) for message in messages]
+
+
+async def prompt_tokens(messages: Sequence[ChatMessage]) -> int:
+    """The tokens of a chat's roles, names and texts, and what the chat format adds."""
+    total = TOKENS_OF_PRIMING
+    if sum(len(message.text) for message in messages) > tokens.LONGEST_PIECE:
+        return total + await asyncio.to_thread(_count, messages)
+    return total + _count(messages)
+
+
+def chunks(blank: ChatCompletionChunk, answers: Sequence[Answer], usage: Usage | None) -> Iterator[ChatCompletionChunk]:
+    """A stream's chunks, made from one without choices: the roles, a chunk a token, the ends, the usage."""
+
+    def chunk(index: int, delta: Delta, finish_reason: FinishReason | None = None) -> ChatCompletionChunk:
+        return msgspec.structs.replace(blank, choices=(ChunkChoice(index, delta, None, finish_reason),))
+
+    for index in range(len(answers)):
+        yield chunk(index, Delta(role="assistant", content=""))
+    for index, text in in_turn(answers):
+        yield chunk(index, Delta(), answers[index].finish_reason) if text is None else chunk(index, Delta(content=text))
+    if usage:
+        yield msgspec.structs.replace(blank, usage=usage)
+
+
+def _sender(role: Role) -> str:
+    """A sender who speaks in a role of the API's."""
+    return SENDERS.get("system" if role == "developer" else role, (role,))[0]
+
+
+def _count(messages: Sequence[ChatMessage]) -> int:
+    total = 0
+    for message in messages:
+        total += TOKENS_PER_MESSAGE + tokens.count(message.role) + tokens.count(message.text)
+        if message.name is not None:
+            total += TOKENS_PER_NAME + tokens.count(message.name)
+    return total

@@ -1,0 +1,114 @@
+"""``POST /v1/completions``, OpenAI's older API: a prompt as one message of the user's."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
+from litestar.params import BodyKwarg
+
+from mimic.answering import Answer, FinishReason, answer, encode
+from mimic.api.errors import documented
+from mimic.api.observation import Metrics
+from mimic.api.openai.answers import Usage, event_stream, in_turn, match_headers, new_id
+from mimic.api.openai.models import version_of
+from mimic.api.openai.requests import Sampled, texts_of
+from mimic.conversations import Message
+from mimic.corpus import Corpus
+from mimic.errors import NoCompletion
+from mimic.settings import Settings
+
+EXAMPLE: Final = {"model": "mimic-v3", "prompt": "Write a haiku about the sea"}
+
+
+class TextCompletionRequest(Sampled, frozen=True, kw_only=True):
+    """One prompt or several, each a text or a list of tokens."""
+
+    prompt: str | Annotated[Sequence[str | int | Sequence[int]], msgspec.Meta(min_length=1)]
+    echo: bool | None = None
+
+
+class TextChoice(msgspec.Struct, frozen=True):
+    """One of ``n`` answers to one of the prompts, or what a chunk adds to it."""
+
+    index: int
+    text: str
+    finish_reason: FinishReason | None
+    logprobs: None = None
+
+
+class TextCompletion(msgspec.Struct, frozen=True, kw_only=True):
+    """The answers, or a chunk of them; ``usage`` is there in chunks if it was asked for, null until the last."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: Sequence[TextChoice]
+    usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+
+
+@post(
+    "/completions",
+    status_code=200,
+    summary="Answer a prompt",
+    tags=["OpenAI"],
+    description="As a chat of one message of the user's. Without `max_tokens` the answer is whole.",
+    responses={
+        200: ResponseSpec(
+            TextCompletion, description="The answers; with `stream`, server-sent events.", generate_examples=False
+        ),
+        **documented(400, 401, 404, 413, 503),
+    },
+)
+async def complete_prompt(
+    data: Annotated[TextCompletionRequest, BodyKwarg(media_type="application/json", examples=[Example(value=EXAMPLE)])],
+    request: Request[Any, Any, Any],
+    corpus: NamedDependency[Corpus],
+    settings: NamedDependency[Settings],
+    metrics: NamedDependency[Metrics],
+) -> Response[Any]:
+    """The answers to the first prompt, then those to the next one."""
+    wants_usage = data.wants_usage()
+    version = request.state.version = version_of(data.model, settings)
+    prompts = texts_of(data.prompt, "prompt")
+    try:
+        found = [
+            await answer(corpus, [Message("human", prompt)], version, data.sampling(), data.limits())
+            for prompt in prompts
+        ]
+    except NoCompletion:
+        metrics.misses.labels(version).inc()
+        raise
+    answers = [one for answers in found for one in answers.answers]
+    metrics.choices.labels(version).inc(len(answers))
+    usage = Usage.of(sum([len(await encode(prompt)) for prompt in prompts]), answers)
+    echoed = [prompt if data.echo else "" for prompt in prompts for _ in range(len(answers) // len(prompts))]
+    headers = match_headers(found)
+    blank = TextCompletion(id=new_id("cmpl"), created=int(time.time()), model=data.model, choices=())
+    if data.stream:
+        blank = msgspec.structs.replace(blank, usage=None if wants_usage else msgspec.UNSET)
+        return event_stream(chunks(blank, echoed, answers, usage if wants_usage else None), headers)
+    choices = [
+        TextChoice(index, echo + one.text, one.finish_reason)
+        for index, (echo, one) in enumerate(zip(echoed, answers, strict=True))
+    ]
+    return Response(msgspec.structs.replace(blank, choices=choices, usage=usage), headers=headers)
+
+
+def chunks(
+    blank: TextCompletion, echoed: Sequence[str], answers: Sequence[Answer], usage: Usage | None
+) -> Iterator[TextCompletion]:
+    """A stream's chunks: the prompts that are echoed, a chunk a token, the ends, the usage."""
+    for index, echo in enumerate(echoed):
+        if echo:
+            yield msgspec.structs.replace(blank, choices=(TextChoice(index, echo, None),))
+    for index, text in in_turn(answers):
+        choice = TextChoice(index, text or "", answers[index].finish_reason if text is None else None)
+        yield msgspec.structs.replace(blank, choices=(choice,))
+    if usage:
+        yield msgspec.structs.replace(blank, usage=usage)

@@ -1,0 +1,100 @@
+"""What requests for completions have in common: the fields that are acted on, and what they mean.
+
+Every other field of OpenAI's is accepted and ignored.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+
+from mimic import tokens
+from mimic.answering import Limits
+from mimic.api.errors import ApiError
+from mimic.sampling import Sampling
+
+MOST_ANSWERS: Final = 128
+
+Penalty: TypeAlias = Annotated[float, msgspec.Meta(ge=-2, le=2)]
+TokenLimit: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class StreamOptions(msgspec.Struct, frozen=True):
+    """With ``include_usage`` a stream ends with the usage."""
+
+    include_usage: bool | None = None
+
+
+class Sampled(msgspec.Struct, frozen=True, kw_only=True):
+    """A request whose answer is drawn. A field that is null takes its default."""
+
+    model: Annotated[str, msgspec.Meta(min_length=1)]
+    n: Annotated[int, msgspec.Meta(ge=1, le=MOST_ANSWERS)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: str | Annotated[Sequence[str], msgspec.Meta(max_length=4)] | None = None
+    max_tokens: TokenLimit | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+
+    def sampling(self) -> Sampling:
+        """How to draw."""
+        return Sampling(
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            n=self.n or 1,
+            seed=self.seed,
+        )
+
+    def limits(self) -> Limits:
+        """Where to end."""
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop or ()
+        return Limits(stop, self.max_tokens)
+
+    def wants_usage(self) -> bool:
+        """Whether a stream is to end with the usage. Raises ApiError where that is asked of what is no stream."""
+        if self.stream_options and not self.stream:
+            raise ApiError(
+                400,
+                "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+                param="stream_options",
+                code="invalid_parameter_combination",
+            )
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+def texts_of(given: str | Sequence[str | int | Sequence[int]], param: str) -> list[str]:
+    """The texts that a field holds: a text, several, the tokens of one, or those of several.
+
+    Raises ApiError where it holds numbers that are no tokens, or a mixture.
+    """
+    if isinstance(given, str):
+        return [given]
+    if all(isinstance(one, str) for one in given):
+        return [one for one in given if isinstance(one, str)]
+    if all(isinstance(one, int) for one in given):
+        return [_decoded([one for one in given if isinstance(one, int)], param)]
+    lists = [one for one in given if not isinstance(one, (str, int))]
+    if len(lists) < len(given):
+        raise ApiError(
+            400,
+            f"Invalid type for '{param}': expected all texts, all tokens or all lists of tokens, but got a mixture.",
+            param=param,
+            code="invalid_type",
+        )
+    return [_decoded(one, f"{param}[{index}]") for index, one in enumerate(lists)]
+
+
+def _decoded(numbers: Sequence[int], path: str) -> str:
+    try:
+        return "".join(tokens.decode(numbers))
+    except (ValueError, OverflowError):
+        raise ApiError(
+            400,
+            f"Invalid '{path}': it holds numbers that are not tokens of o200k_base.",
+            param=path,
+            code="invalid_value",
+        ) from None
