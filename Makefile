@@ -6,6 +6,7 @@ TO_STORE := $(if $(STORE),--store '$(STORE)')
 ON_PORT := $(if $(PORT),--port '$(PORT)')
 BIN := .venv/bin
 INSTALLED := .venv/installed
+DEVELOPED := .venv/installed-dev
 
 .PHONY: run test check format lock clean
 
@@ -13,19 +14,19 @@ run: $(INSTALLED)  ## Serve the sample corpus (or what is seeded already)
 	@$(BIN)/mimic seed --sample --if-empty $(TO_STORE)
 	@$(BIN)/mimic serve $(TO_STORE) $(ON_PORT)
 
-test: $(INSTALLED)  ## The whole test suite, real MongoDB included
+test: $(DEVELOPED)  ## The whole test suite, real MongoDB included
 	$(BIN)/pytest --numprocesses 3 --dist loadfile
 
-check: $(INSTALLED)  ## Format, lint, types
+check: $(DEVELOPED)  ## Format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(INSTALLED)  ## Put the code into form
+format: $(DEVELOPED)  ## Put the code into form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: $(INSTALLED)  ## Pin the newest versions that fit, in requirements.lock
+lock: $(DEVELOPED)  ## Pin the newest versions that fit, in requirements.lock
 	$(BIN)/pip install --quiet 'pip-tools>=7.5'
 	$(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --no-annotate --extra dev --output-file requirements.lock pyproject.toml
@@ -41,6 +42,11 @@ $(INSTALLED): pyproject.toml requirements.lock
 	  { echo 'Mimic needs Python 3.11 or newer; set PYTHON=/path/to/python3'; exit 1; }
 	@echo 'Setting up .venv, which takes half a minute ...'
 	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable .
+	@touch $@
+
+# What tests and checks need besides: a MongoDB, and the clients that Mimic is tried with.
+$(DEVELOPED): $(INSTALLED)
+	@echo 'Adding what tests and checks need, which takes a minute ...'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@

@@ -198,7 +198,10 @@ def _check_address(settings: Settings) -> None:
 
 def _show_address(settings: Settings) -> None:
     url = f"http://{settings.host}:{settings.port}"
-    click.echo(f"Mimic on {url}, documentation on {url}/schema. Try:\n")
+    click.echo(f"Mimic on {url}, documentation on {url}/schema. For OpenAI's clients:\n")
+    key = "..." if settings.api_keys else "unused"
+    click.echo(f"  export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}\n")
+    click.echo("Or try:\n")
     click.echo(f"  curl -s {url}/conversation/completion -H 'content-type: application/json' \\")
     click.echo(f"    -d '{json.dumps(EXAMPLE)}'\n")
 

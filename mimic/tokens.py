@@ -19,6 +19,8 @@ _BOUNDARY: Final = re.compile(r"(?<=[\r\n])(?=[^\W\d_])|(?<=\S)(?= [A-Za-z])")
 _ENCODING: Final = Tokenizer.from_pretrained("o200k_base")
 _decoder = getincrementaldecoder("utf-8")
 
+_ENCODING.encode_ordinary("Unhurriedly")  # it makes its tables at the first word that is not a token: not in a request
+
 
 def encode(text: str) -> list[int]:
     """The tokens of a text. One word of more than 100,000 characters is encoded in parts."""

@@ -203,6 +203,10 @@ def test_headers_say_where_an_answer_was_said(v1: httpx.Client) -> None:
         response = v1.post("/chat/completions", json=body)
         assert response.headers["x-mimic-source"] == source
         assert "x-evil" not in response.headers
+    many = {"model": "m", "prompt": ["你好"] * 64, "n": 2}
+    sources = v1.post("/completions", json=many).headers["x-mimic-source"].split(", ")
+    assert 10 < len(sources) < 20
+    assert (set(sources[:-1]), sources[-1]) == ({"p%C3%A4ge%2F1%0D%0Ax-evil%3A%201" + "x" * 83 + "#1"}, "...")
     pair = [{"role": "assistant", "content": "It scatters."}, {"role": "user", "content": "ok"}]
     response = v1.post("/chat/completions", json={"model": "mimic-v3", "messages": pair})
     assert (response.headers["x-mimic-match"], response.headers["x-mimic-source"]) == ("previous", "sky_1#3")
@@ -310,6 +314,8 @@ def test_bad_requests_name_the_field(v1: httpx.Client, changed: dict[str, Any], 
         ("/chat/completions", {"model": "m"}, "messages", MISSING),
         ("/completions", {"model": "m"}, "prompt", MISSING),
         ("/completions", {"model": "m", "prompt": []}, "prompt", "empty_array"),
+        ("/completions", {"model": "m", "prompt": ["Why?"] * 129}, "prompt", "array_above_max_length"),
+        ("/completions", {"model": "m", "prompt": ["Why?"] * 65, "n": 2}, "prompt", "array_above_max_length"),
         ("/completions", {"model": "m", "prompt": ["a", 1]}, "prompt", "invalid_type"),
         ("/completions", {"model": "m", "prompt": [1, [2]]}, "prompt", "invalid_type"),
         ("/completions", {"model": "m", "prompt": [[1], [10**30]]}, "prompt[1]", "invalid_value"),
@@ -372,8 +378,8 @@ def test_keys(corpus: str, tmp_path: Path) -> None:
                 assert answer.json()["error"]["code"] == "invalid_api_key"
                 assert answer.json()["error"]["message"].startswith("Incorrect API key provided: ********")
                 assert given.decode("latin-1")[7:] not in answer.text
-            for right in ("Bearer sk-one", "bearer  sk-one", b"Bearer cl\xc3\xa9"):
-                assert client.request(method, path, headers={"authorization": right}).status_code != 401
+            for right in (b"Bearer sk-one", b"bearer  sk-one", b"Bearer cl\xc3\xa9"):
+                assert client.request(method, path, headers={b"authorization": right}).status_code != 401
         for path in ("/health", "/ready", "/corpus", "/metrics", "/schema"):
             assert client.get(path).status_code == 200
     assert "sk-one" not in server.log()

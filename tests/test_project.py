@@ -54,7 +54,7 @@ LAYERS = (
             for name in ("models", "requests", "answers", "chat", "completions", "embeddings")
         ),
     ),
-    ("mimic.app", "mimic.cli", "mimic.__main__"),
+    ("mimic.app", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
 )
 LOADED_LATE = {("mimic.stores", f"mimic.stores.{backend}.store") for backend in ("sqlite", "mongodb")}
 """Where a store is picked by its URL."""

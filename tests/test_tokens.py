@@ -32,7 +32,8 @@ def published() -> dict[str, Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(openai_public, "load_tiktoken_bpe", ranks)
-        return definition | openai_public.o200k_base()
+        definition.update(openai_public.o200k_base())
+    return definition
 
 
 @pytest.fixture(scope="module")

@@ -184,16 +184,14 @@ async def start_seeding(
     guards=[seeding_is_on],
     description="State, progress, and the report or the error, whoever ran it. The secret is the bearer token.",
     security=[{SECURITY_SCHEME: []}],
-    responses={
-        200: ResponseSpec(Seeding | NeverSeeded, description="How it stands.", generate_examples=False),
-        **documented(401, 403, 503),
-    },
+    response_description="How it stands.",
+    responses=documented(401, 403, 503),
 )
 async def last_seeding(
     settings: NamedDependency[Settings],
     corpus: NamedDependency[Corpus],
     request: Request[Any, Any, Any],
-) -> Response[Any]:
+) -> Response[Seeding | NeverSeeded]:
     """The store knows, so any worker can tell."""
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     check_secret(settings, secret.strip().encode("latin-1") if scheme.lower() == "bearer" else b"")

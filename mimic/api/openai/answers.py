@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Final
 from urllib.parse import quote
 
@@ -16,6 +18,11 @@ FRAMES_BYTES: Final = 16 * 1024
 """Frames of a stream that nobody has to wait for are sent together, up to so many bytes."""
 LONGEST_NAME: Final = 100
 """Characters of a conversation's id that are shown in a header."""
+LONGEST_HEADER: Final = 2000
+"""Characters of a header: some clients take no more than 16 KB of all headers together."""
+
+_LINE_BREAKS: Final = ((b"\xc2\x85", rb"\u0085"), (b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"))
+"""Characters at which some clients, wrongly, end a line of a stream, and how JSON may write them instead."""
 
 
 class PromptDetails(msgspec.Struct, frozen=True):
@@ -56,13 +63,19 @@ def new_id(prefix: str) -> str:
 
 
 def match_headers(found: Sequence[Answers]) -> Mapping[str, str]:
-    """Where the answers came from: the rung per prompt, and conversation and position per answer."""
+    """Where the answers came from: the rung per prompt, and conversation and position per answer, as many as fit."""
     sources = [
         f"{quote((answer.source.conversation or '')[:LONGEST_NAME], safe='')}#{answer.source.position}"
         for answers in found
         for answer in answers.answers
     ]
-    return {"x-mimic-match": ", ".join(answers.rung for answers in found), "x-mimic-source": ", ".join(sources)}
+    return {"x-mimic-match": _listed([answers.rung for answers in found]), "x-mimic-source": _listed(sources)}
+
+
+def _listed(items: Sequence[str]) -> str:
+    ends = list(accumulate(len(item) + len(", ") for item in items))
+    fitting = bisect_right(ends, LONGEST_HEADER)
+    return ", ".join([*items[:fitting], *(["..."] if fitting < len(items) else [])])
 
 
 def event_stream(events: Iterable[msgspec.Struct], headers: Mapping[str, str]) -> Stream:
@@ -75,7 +88,10 @@ _HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 def _frames(events: Iterable[msgspec.Struct]) -> Iterator[bytes]:
     for event in events:
-        yield b"data: " + msgspec.json.encode(event) + b"\n\n"
+        data = msgspec.json.encode(event)
+        for character, escape in _LINE_BREAKS:
+            data = data.replace(character, escape)
+        yield b"data: " + data + b"\n\n"
     yield b"data: [DONE]\n\n"
 
 

@@ -12,11 +12,11 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
 
 from mimic.answering import Answer, FinishReason, answer, encode
-from mimic.api.errors import documented
+from mimic.api.errors import ApiError, documented
 from mimic.api.observation import Metrics
 from mimic.api.openai.answers import Usage, event_stream, in_turn, match_headers, new_id
 from mimic.api.openai.models import version_of
-from mimic.api.openai.requests import Sampled, texts_of
+from mimic.api.openai.requests import MOST_ANSWERS, Sampled, texts_of
 from mimic.conversations import Message
 from mimic.corpus import Corpus
 from mimic.errors import NoCompletion
@@ -76,6 +76,13 @@ async def complete_prompt(
     wants_usage = data.wants_usage()
     version = request.state.version = version_of(data.model, settings)
     prompts = texts_of(data.prompt, "prompt")
+    if len(prompts) * (data.n or 1) > MOST_ANSWERS:
+        raise ApiError(
+            400,
+            f"Invalid 'prompt': the array is too long. Expected at most {MOST_ANSWERS} answers, 'n' to each prompt.",
+            param="prompt",
+            code="array_above_max_length",
+        )
     try:
         found = [
             await answer(corpus, [Message("human", prompt)], version, data.sampling(), data.limits())

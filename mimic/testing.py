@@ -1,0 +1,215 @@
+"""A Mimic server for the tests of other programs, in a process of its own.
+
+::
+
+    with MimicServer("dump.json") as mimic:
+        client = OpenAI(base_url=mimic.base_url, api_key=mimic.api_key)
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from math import inf
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol, Self, TypeAlias
+
+from mimic.errors import MimicError, SettingError
+from mimic.settings import VARIABLES, Settings
+
+SECONDS_TO_START = 30
+"""How long a server may take to be ready, from the end of its seeding, which may take as long as it needs."""
+
+ATTEMPTS = 5
+PORT_TAKEN = "address already in use"
+OWN_SETTINGS = ("MIMIC_STORE", "MIMIC_HOST", "MIMIC_PORT")
+
+Corpus: TypeAlias = Sequence[Mapping[str, Any]] | str | os.PathLike[str] | None
+"""Conversations in the dump's shape, the path of a dump, or nothing for the corpus that ships with Mimic."""
+
+
+class NotStarted(MimicError):
+    """The server did not start. The text is the seeding's message, or what the server has said."""
+
+
+class StartMimic(Protocol):
+    """What the fixture ``mimic_server`` is."""
+
+    def __call__(self, corpus: Corpus = None, *, settings: Mapping[str, str] | None = None) -> "MimicServer":
+        """A server of that corpus, which ``OPENAI_BASE_URL`` leads to until the test ends.
+
+        Raises what :meth:`MimicServer.start` raises.
+        """
+
+
+class MimicServer:
+    """A server on a free port of loopback. Use as a context manager, or call :meth:`start` and :meth:`stop`.
+
+    ``settings`` are variables such as ``MIMIC_API_KEYS``; those of the environment do not count. A corpus that is given
+    as a list is seeded strictly: a broken conversation in it is an error, while in a dump it is skipped.
+
+    While it runs, ``url`` is where it listens, ``base_url`` what a client of OpenAI's wants, and ``api_key`` a key that
+    is accepted. It ends with the program that started it, however that ends.
+
+    Raises SettingError for a setting that does not exist, does not parse, or is not the caller's to choose.
+    """
+
+    url: str
+    base_url: str
+
+    def __init__(self, corpus: Corpus = None, *, settings: Mapping[str, str] | None = None) -> None:
+        self._corpus = corpus
+        self._settings = dict(settings or {})
+        self.api_key = next(iter(_parse(self._settings).api_keys), "mimic")
+        self._running = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Seed and serve; returns when the server is ready. Raises NotStarted."""
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="mimic-")))
+            arguments = self._arguments(folder)
+            for port in (free_port() for _ in range(ATTEMPTS)):
+                process = stack.enter_context(_process(arguments, folder, self._environment(folder, port)))
+                if _started(process, folder, port):
+                    break
+                problem = _problem(process, (folder / "log").read_text(errors="replace").strip())
+                if PORT_TAKEN not in problem.lower():
+                    raise NotStarted(problem)
+            else:
+                raise NotStarted(problem)
+            self.url = f"http://127.0.0.1:{port}"
+            self.base_url = f"{self.url}/v1"
+            self._running = stack.pop_all()
+
+    def stop(self) -> None:
+        """End the process and remove its files, at once."""
+        self._running.close()
+
+    def _arguments(self, folder: Path) -> tuple[str, ...]:
+        if self._corpus is None:
+            return ("--sample",)
+        if isinstance(self._corpus, str | os.PathLike):
+            return (str(Path(self._corpus).absolute()),)
+        (folder / "corpus.json").write_text(json.dumps(self._corpus))
+        return ("--strict", "corpus.json")
+
+    def _environment(self, folder: Path, port: int) -> dict[str, str]:
+        """The caller's environment without its settings of Mimic."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MIMIC_", "SEED_"))}
+        own = {"MIMIC_STORE": "sqlite:///corpus.db", "MIMIC_HOST": "127.0.0.1", "MIMIC_PORT": str(port)}
+        return {**inherited, "TMPDIR": str(folder), **self._settings, **own}
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on, and that the system gives to nobody for the next half minute or more.
+
+    A connection leaves it in TIME_WAIT (RFC 9293, 3.6.1), in which only who asks for it by its number gets it.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address: tuple[str, int] = listener.getsockname()
+        with socket.create_connection(address), listener.accept()[0]:  # the side that closes first is left waiting
+            return address[1]
+
+
+def _parse(settings: Mapping[str, str]) -> Settings:
+    known = {name for name, _ in VARIABLES.values()}
+    for name in settings:
+        if name in OWN_SETTINGS:
+            raise SettingError(name, "is chosen by MimicServer")
+        if name not in known:
+            raise SettingError(name, f"is not a setting; those are {', '.join(sorted(known.difference(OWN_SETTINGS)))}")
+    return Settings.from_environment(settings)
+
+
+@contextmanager
+def _process(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """``python -m mimic.testing`` in a process group of its own, so that a Ctrl-C in a debugger does not reach it."""
+    command = (sys.executable, "-m", "mimic.testing", *arguments)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - what runs is ours
+            command,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+        )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                with suppress(PermissionError):  # on macOS, where it has ended since
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def _started(process: subprocess.Popen[bytes], folder: Path, port: int) -> bool:
+    def ready() -> bool:
+        with closing(HTTPConnection("127.0.0.1", port, timeout=1)) as connection:
+            try:
+                connection.request("GET", "/ready")
+                return connection.getresponse().status == HTTPStatus.OK
+            except (OSError, HTTPException):
+                return False
+
+    # The file appears when the seeding is through.
+    return _holds((folder / "corpus.db").exists, process, inf) and _holds(ready, process, SECONDS_TO_START)
+
+
+def _holds(condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait until the condition holds; False if the process or the time ends before."""
+    until = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def _problem(process: subprocess.Popen[bytes], said: str) -> str:
+    if process.poll() is None:
+        return f"the server is not ready after {SECONDS_TO_START} seconds; it has said:\n{said}"
+    return said.removeprefix("Error: ") or f"the server ended with exit code {process.returncode} and said nothing"
+
+
+def _seed_and_serve(arguments: Sequence[str]) -> None:
+    """What the process runs: both commands, one after the other, so that everything is loaded once."""
+    threading.Thread(target=_end_with_caller, daemon=True).start()
+    from mimic.cli import main  # noqa: PLC0415 - not to be loaded into the caller
+
+    # Only if empty: where the port was taken, this is the second time.
+    code = main(["seed", "--quiet", "--if-empty", *arguments], standalone_mode=False)
+    if code:
+        sys.exit(code)
+    main(["serve"])
+
+
+def _end_with_caller() -> None:
+    """Standard input ends when the caller does, whatever ended it."""
+    os.read(0, 1)
+    shutil.rmtree(Path.cwd(), ignore_errors=True)
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    _seed_and_serve(sys.argv[1:])
