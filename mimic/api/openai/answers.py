@@ -11,7 +11,13 @@ from urllib.parse import quote
 import msgspec
 from litestar.response import Stream
 
-from mimic.answering import Answer, Answers
+from mimic.answering import Answer, Answers, answer
+from mimic.api.observation import Metrics
+from mimic.api.openai.requests import Sampled
+from mimic.conversations import Message
+from mimic.corpus import Corpus
+from mimic.errors import NoCompletion
+from mimic.schemas import Version
 from mimic.tokens import decode
 
 FRAMES_BYTES: Final = 16 * 1024
@@ -55,6 +61,19 @@ class Usage(msgspec.Struct, frozen=True):
         """The usage of some answers to a prompt."""
         completion_tokens = sum(len(answer.tokens) for answer in answers)
         return cls(prompt_tokens, completion_tokens, prompt_tokens + completion_tokens)
+
+
+async def answer_all(
+    prompts: Sequence[Sequence[Message]], asked: Sampled, version: Version, corpus: Corpus, metrics: Metrics
+) -> list[Answers]:
+    """The answers to each of some prompts, and the metrics of them. Raises NoCompletion where one has none."""
+    try:
+        found = [await answer(corpus, prompt, version, asked.sampling(), asked.limits()) for prompt in prompts]
+    except NoCompletion:
+        metrics.misses.labels(version).inc()
+        raise
+    metrics.choices.labels(version).inc(sum(len(answers.answers) for answers in found))
+    return found
 
 
 def new_id(prefix: str) -> str:

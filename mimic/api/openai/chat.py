@@ -13,15 +13,14 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
 
 from mimic import tokens
-from mimic.answering import Answer, FinishReason, answer
+from mimic.answering import Answer, FinishReason, Limits
 from mimic.api.errors import ApiError, documented
 from mimic.api.observation import Metrics
-from mimic.api.openai.answers import Usage, event_stream, in_turn, match_headers, new_id
+from mimic.api.openai.answers import Usage, answer_all, event_stream, in_turn, match_headers, new_id
 from mimic.api.openai.models import version_of
 from mimic.api.openai.requests import Sampled, TokenLimit
 from mimic.conversations import SENDERS, Message
 from mimic.corpus import Corpus
-from mimic.errors import NoCompletion
 from mimic.settings import Settings
 
 EXAMPLE: Final = {"model": "mimic-v3", "messages": [{"role": "user", "content": "Write a haiku about the sea"}]}
@@ -62,6 +61,13 @@ class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
     messages: Annotated[Sequence[ChatMessage], msgspec.Meta(min_length=1)]
     max_completion_tokens: TokenLimit | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+
+    def limits(self) -> Limits:
+        """Where to end; the newer name of the limit wins."""
+        limits = super().limits()
+        if self.max_completion_tokens is None:
+            return limits
+        return msgspec.structs.replace(limits, max_tokens=self.max_completion_tokens)
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):
@@ -150,15 +156,7 @@ async def complete_chat(
     """The answer is found before the first byte is sent, so whatever goes wrong is an error answer."""
     wants_usage = data.wants_usage()
     version = request.state.version = version_of(data.model, settings)
-    limits = data.limits()
-    if data.max_completion_tokens is not None:
-        limits = msgspec.structs.replace(limits, max_tokens=data.max_completion_tokens)
-    try:
-        found = await answer(corpus, said(data.messages), version, data.sampling(), limits)
-    except NoCompletion:
-        metrics.misses.labels(version).inc()
-        raise
-    metrics.choices.labels(version).inc(len(found.answers))
+    [found] = await answer_all([said(data.messages)], data, version, corpus, metrics)
     usage = Usage.of(await prompt_tokens(data.messages), found.answers)
     headers = match_headers([found])
     name, created = new_id("chatcmpl"), int(time.time())

@@ -11,15 +11,14 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
 
-from mimic.answering import Answer, FinishReason, answer, encode
+from mimic.answering import Answer, FinishReason, encode
 from mimic.api.errors import ApiError, documented
 from mimic.api.observation import Metrics
-from mimic.api.openai.answers import Usage, event_stream, in_turn, match_headers, new_id
+from mimic.api.openai.answers import Usage, answer_all, event_stream, in_turn, match_headers, new_id
 from mimic.api.openai.models import version_of
 from mimic.api.openai.requests import MOST_ANSWERS, Sampled, texts_of
 from mimic.conversations import Message
 from mimic.corpus import Corpus
-from mimic.errors import NoCompletion
 from mimic.settings import Settings
 
 EXAMPLE: Final = {"model": "mimic-v3", "prompt": "Write a haiku about the sea"}
@@ -83,16 +82,8 @@ async def complete_prompt(
             param="prompt",
             code="array_above_max_length",
         )
-    try:
-        found = [
-            await answer(corpus, [Message("human", prompt)], version, data.sampling(), data.limits())
-            for prompt in prompts
-        ]
-    except NoCompletion:
-        metrics.misses.labels(version).inc()
-        raise
+    found = await answer_all([[Message("human", prompt)] for prompt in prompts], data, version, corpus, metrics)
     answers = [one for answers in found for one in answers.answers]
-    metrics.choices.labels(version).inc(len(answers))
     usage = Usage.of(sum([len(await encode(prompt)) for prompt in prompts]), answers)
     echoed = [prompt if data.echo else "" for prompt in prompts for _ in range(len(answers) // len(prompts))]
     headers = match_headers(found)
