@@ -1,6 +1,5 @@
 """Answers to a chat: matched, drawn, and cut as a model's are."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -53,24 +52,20 @@ async def answer(
         choices = await read(corpus, version, match, [match.outcomes[index] for index in drawn])
         if choices is not None:  # else the corpus was replaced between finding and reading
             break
-    return Answers(match.rung, [await generate(choice, limits) for choice in choices])
+    ended = [before_stop(choice.message.value, limits.stop) for choice in choices]
+    encoded = await tokens.encode_all(ended)
+    return Answers(match.rung, [cut(*parts, limits.max_tokens) for parts in zip(choices, ended, encoded, strict=True)])
 
 
-async def generate(choice: Choice, limits: Limits) -> Answer:
-    """The text of a choice, up to where it is to end."""
-    text = choice.message.value
-    ends = [end for stop in limits.stop if stop and (end := text.find(stop)) >= 0]
-    if ends:
-        text = text[: min(ends)]
-    encoded = await encode(text)
-    if limits.max_tokens is None or len(encoded) <= limits.max_tokens:
-        return Answer(text, encoded, "stop", choice)
-    kept = tokens.cut(encoded, limits.max_tokens)
-    return Answer("".join(tokens.decode(kept)), kept, "length", choice)
+def before_stop(text: str, stops: Sequence[str]) -> str:
+    """A text up to the first of the stop texts."""
+    ends = [end for stop in stops if stop and (end := text.find(stop)) >= 0]
+    return text[: min(ends)] if ends else text
 
 
-async def encode(text: str) -> list[int]:
-    """The tokens of a text; in a thread where it would keep others waiting."""
-    if len(text) > tokens.LONGEST_PIECE:
-        return await asyncio.to_thread(tokens.encode, text)
-    return tokens.encode(text)
+def cut(source: Choice, text: str, encoded: Sequence[int], most: int | None) -> Answer:
+    """A text as an answer, cut after so many of its tokens."""
+    if most is None or len(encoded) <= most:
+        return Answer(text, encoded, "stop", source)
+    kept = tokens.cut(encoded, most)
+    return Answer(tokens.text_of(kept), kept, "length", source)

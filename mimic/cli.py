@@ -12,12 +12,13 @@ from importlib.resources import files
 from typing import Any, cast
 
 import click
+import structlog
 import uvicorn
 from dotenv import dotenv_values
 
 from mimic import __version__
 from mimic.api.completion import EXAMPLE
-from mimic.errors import DumpError, MimicError, SeedingError, SettingError, StoreError
+from mimic.errors import DumpError, MimicError, NotSeeded, SeedingError, SettingError, StoreError
 from mimic.logs import configure_logs
 from mimic.schemas import VERSIONS, Version
 from mimic.seedings import ExitCode
@@ -28,7 +29,10 @@ from seed.reader import SLOW_BACKEND
 from seed.source import Source
 from seed.terminal import show_progress, show_report
 
+log = structlog.get_logger("mimic")
+
 SECONDS_TO_FINISH = 30
+OF_TESTS = "MIMIC_TEST_"
 STORE_HELP = "sqlite:///file.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
 
 
@@ -91,6 +95,7 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     _check_address(settings)
     configure_logs()
     _show_address(settings)
+    asyncio.run(_check_corpus(settings))
     several = tempfile.TemporaryDirectory(prefix="mimic-metrics-") if settings.workers > 1 else nullcontext()
     with several as metrics_folder:
         if metrics_folder:
@@ -171,9 +176,11 @@ def _settings(**options: str | None) -> Settings:
     """Settings from the environment, under it a file .env, and over it the options that were given."""
     in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     known = {name for name, _ in VARIABLES.values()}
-    for name in in_file:
-        if name.startswith(("MIMIC_", "SEED_")) and name not in known:
-            _say(f"Warning: {name} in .env is not a setting; those are {', '.join(sorted(known))}.")
+    misspelt = [(name, ".env") for name in in_file if name.startswith(("MIMIC_", "SEED_"))]
+    misspelt += [(name, "the environment") for name in os.environ if name.startswith("MIMIC_")]
+    for name, place in misspelt:
+        if name not in known and not name.startswith(OF_TESTS):
+            _say(f"Warning: {name} in {place} is not a setting; those are {', '.join(sorted(known))}.")
     os.environ.update({name: value for name, value in in_file.items() if name not in os.environ})
     os.environ.update({VARIABLES[field][0]: value for field, value in options.items() if value is not None})
     try:
@@ -196,8 +203,20 @@ def _check_address(settings: Settings) -> None:
         raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}") from None
 
 
+async def _check_corpus(settings: Settings) -> None:
+    """Warn where nothing can be answered yet. The server starts all the same: that may change while it runs."""
+    try:
+        async with open_store(settings.store, settings.mongo_driver) as store:
+            seeded = await store.seeded()
+        if settings.version not in seeded:
+            raise NotSeeded(settings.version if seeded else None)
+    except StoreError as exc:
+        log.warning("no request can be answered yet", reason=str(exc))
+
+
 def _show_address(settings: Settings) -> None:
-    url = f"http://{settings.host}:{settings.port}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - to be asked, not bound
+    url = f"http://{host}:{settings.port}"
     click.echo(f"Mimic on {url}, documentation on {url}/schema. For OpenAI's clients:\n")
     key = "..." if settings.api_keys else "unused"
     click.echo(f"  export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}\n")

@@ -1,32 +1,44 @@
 """Embeddings that stand in for a model's: deterministic, of unit length, and alike where texts share words.
 
-Feature hashing (Weinberger et al. 2009, "Feature Hashing for Large Scale Multitask Learning") of a text's tokens and of
-neighbouring pairs of them. There is no meaning in it: synonyms are as far apart as any other words.
+Feature hashing (Weinberger et al. 2009, "Feature Hashing for Large Scale Multitask Learning") of a text's words, of
+neighbouring pairs of them, and, with little weight, of the text as it is. There is no meaning in it: synonyms are as
+far apart as any other words.
 """
 
+import re
 from array import array
+from collections import defaultdict
 from hashlib import blake2b
 from itertools import pairwise
 from math import sqrt
 from struct import unpack
 from typing import Final
 
-from mimic import tokens
-
 PLACES: Final = 4
-"""Coordinates that each feature moves, by 1 up or down."""
+"""Coordinates that each feature moves, up or down."""
+PAIR: Final = 0.5
+WHOLE: Final = 0.25
+"""What a pair of words and the text as a whole weigh, in words."""
 
+_CJK: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+# In scripts without blanks between words each character is one.
+_WORD: Final = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
 _HASH: Final = f"<{PLACES}I"
 
 
 def embed(text: str, dimensions: int) -> "array[float]":
     """A vector of 32-bit floats of length 1 for a text."""
-    encoded = tokens.encode(text)
+    words = _WORD.findall(text.casefold())
+    features: defaultdict[str, float] = defaultdict(float, {f"\n{text}": WHOLE})  # and no word begins like this
+    for word in words:
+        features[word] += 1
+    for first, second in pairwise(words):
+        features[f"{first} {second}"] += PAIR
     vector = [0.0] * dimensions
-    for feature in [*encoded, *pairwise(encoded)]:
-        digest = blake2b(repr(feature).encode(), digest_size=4 * PLACES).digest()
+    for feature, weight in features.items():
+        digest = blake2b(feature.encode(), digest_size=4 * PLACES).digest()
         for number in unpack(_HASH, digest):
-            vector[(number >> 1) % dimensions] += 1.0 if number & 1 else -1.0
+            vector[(number >> 1) % dimensions] += weight if number & 1 else -weight
     length = sqrt(sum(value * value for value in vector))
     if length == 0:
         vector[0] = length = 1.0

@@ -46,10 +46,10 @@ class RequestError(MimicError):
 
 
 class NoCompletion(RequestError):
-    """No completion found for this message."""
+    """No completion found for this message. The text may say more of what was looked for."""
 
-    def __init__(self) -> None:
-        super().__init__("No completion found for this message", code="completion_not_found")
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(f"No completion found for this message{detail}", code="completion_not_found")
 
 
 class DumpError(MimicError):

@@ -18,7 +18,9 @@ Rung: TypeAlias = Literal["previous", "last"]
 KEPT_CHARACTERS: Final = 1_000_000
 """Text of choices held in memory; what goes beyond is read again if it is drawn."""
 
-NOT_SPOKEN: Final = frozenset({"system", "developer", "tool", "function"})
+SHOWN_CHARACTERS: Final = 60
+
+NOT_SPOKEN: Final = frozenset({"system", "tool", "function"})
 """Roles that applications add to what was said, and that a corpus seldom has in the same place."""
 
 
@@ -62,6 +64,8 @@ async def find_match(corpus: Corpus, messages: Sequence[Message], version: Versi
 
     Raises NoCompletion where none has, and NotSeeded where the corpus lacks the version.
     """
+    if not messages:
+        raise NoCompletion(": there is no text in the chat")
     tried: list[Sequence[Message]] = []
     for rung, asked in attempts(messages, version):
         if asked in tried:
@@ -71,7 +75,16 @@ async def find_match(corpus: Corpus, messages: Sequence[Message], version: Versi
             return Match(rung, asked, await _outcomes(corpus.complete(asked, version, by_role=True)))
         except NoCompletion:
             continue
-    raise NoCompletion
+    last = tried[-1][-1]
+    raise NoCompletion(
+        f": in the corpus nothing follows {shorten(last.value)} of the role {role_of(last.sender)!r}. "
+        "Texts are compared byte for byte."
+    )
+
+
+def shorten(text: str) -> str:
+    """The beginning of a text, quoted, as it may be shown in a message."""
+    return repr(text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}...")
 
 
 async def read(corpus: Corpus, version: Version, match: Match, wanted: Sequence[Outcome]) -> Sequence[Choice] | None:
@@ -100,19 +113,20 @@ async def _reread(batches: AsyncGenerator[Sequence[Choice]], missing: Mapping[in
     return found
 
 
-async def _outcomes(batches: AsyncIterator[Sequence[Choice]]) -> list[Outcome]:
+async def _outcomes(batches: AsyncGenerator[Sequence[Choice]]) -> list[Outcome]:
     outcomes: dict[bytes, Outcome] = {}
     position = characters = 0
-    async for batch in _unhurried(batches):
-        for choice in batch:
-            digest = _digest(choice)
-            outcome = outcomes.get(digest)
-            if outcome is None:
-                characters += len(choice.message.value)
-                keep = characters <= KEPT_CHARACTERS or position == 0
-                outcome = outcomes[digest] = Outcome(digest, position, choice if keep else None)
-            outcome.count += 1
-            position += 1
+    async with aclosing(batches):
+        async for batch in _unhurried(batches):
+            for choice in batch:
+                digest = _digest(choice)
+                outcome = outcomes.get(digest)
+                if outcome is None:
+                    characters += len(choice.message.value)
+                    keep = characters <= KEPT_CHARACTERS or position == 0
+                    outcome = outcomes[digest] = Outcome(digest, position, choice if keep else None)
+                outcome.count += 1
+                position += 1
     return sorted(outcomes.values(), key=lambda outcome: -outcome.count)
 
 

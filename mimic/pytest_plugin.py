@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from mimic.testing import Corpus, MimicServer, StartMimic
+    from mimic.testing import MimicServer, Seedable, StartMimic
 
 KEPT = 4
 """Servers that are left running from one test to the next: those used last, of about 100 MB each."""
@@ -24,12 +24,12 @@ class _Servers:
     def __init__(self) -> None:
         self._running: dict[Hashable, MimicServer] = {}
 
-    def get(self, corpus: "Corpus", settings: Mapping[str, str]) -> "MimicServer":
+    def get(self, corpus: "Seedable", settings: Mapping[str, str]) -> "MimicServer":
         from mimic.testing import MimicServer  # noqa: PLC0415 - only where it is used
 
         key = (_identity(corpus), *sorted(settings.items()))
         server = self._running.pop(key, None)
-        if server is None:
+        if server is None or not server.is_running():  # a test may have stopped it
             server = MimicServer(corpus, settings=settings)
             server.start()
         self._running[key] = server
@@ -40,7 +40,7 @@ class _Servers:
             self._running.pop(next(iter(self._running))).stop()
 
 
-def _identity(corpus: "Corpus") -> Hashable:
+def _identity(corpus: "Seedable") -> Hashable:
     """Equal for corpora that are the same; a dump that is written anew is another one."""
     if isinstance(corpus, str | os.PathLike):
         file = Path(corpus).absolute()
@@ -60,7 +60,7 @@ def _mimic_servers() -> Iterator[_Servers]:
 def mimic_server(_mimic_servers: _Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator["StartMimic"]:
     """Starts a Mimic server from conversations, a dump or nothing, and points OPENAI_BASE_URL at it for the test."""
 
-    def start(corpus: "Corpus" = None, *, settings: Mapping[str, str] | None = None) -> "MimicServer":
+    def start(corpus: "Seedable" = None, *, settings: Mapping[str, str] | None = None) -> "MimicServer":
         server = _mimic_servers.get(corpus, settings or {})
         # The older name of the variable is what some clients look at first.
         for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE"):

@@ -34,7 +34,7 @@ ATTEMPTS = 5
 PORT_TAKEN = "address already in use"
 OWN_SETTINGS = ("MIMIC_STORE", "MIMIC_HOST", "MIMIC_PORT")
 
-Corpus: TypeAlias = Sequence[Mapping[str, Any]] | str | os.PathLike[str] | None
+Seedable: TypeAlias = Sequence[Mapping[str, Any]] | str | os.PathLike[str] | None
 """Conversations in the dump's shape, the path of a dump, or nothing for the corpus that ships with Mimic."""
 
 
@@ -45,7 +45,7 @@ class NotStarted(MimicError):
 class StartMimic(Protocol):
     """What the fixture ``mimic_server`` is."""
 
-    def __call__(self, corpus: Corpus = None, *, settings: Mapping[str, str] | None = None) -> "MimicServer":
+    def __call__(self, corpus: Seedable = None, *, settings: Mapping[str, str] | None = None) -> "MimicServer":
         """A server of that corpus, which ``OPENAI_BASE_URL`` leads to until the test ends.
 
         Raises what :meth:`MimicServer.start` raises.
@@ -67,10 +67,11 @@ class MimicServer:
     url: str
     base_url: str
 
-    def __init__(self, corpus: Corpus = None, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, corpus: Seedable = None, *, settings: Mapping[str, str] | None = None) -> None:
         self._corpus = corpus
         self._settings = dict(settings or {})
         self.api_key = next(iter(_parse(self._settings).api_keys), "mimic")
+        self._process: subprocess.Popen[bytes] | None = None
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -81,7 +82,8 @@ class MimicServer:
         self.stop()
 
     def start(self) -> None:
-        """Seed and serve; returns when the server is ready. Raises NotStarted."""
+        """Seed and serve, anew where it runs already; returns when the server is ready. Raises NotStarted."""
+        self.stop()
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="mimic-")))
             arguments = self._arguments(folder)
@@ -96,7 +98,12 @@ class MimicServer:
                 raise NotStarted(problem)
             self.url = f"http://127.0.0.1:{port}"
             self.base_url = f"{self.url}/v1"
+            self._process = process
             self._running = stack.pop_all()
+
+    def is_running(self) -> bool:
+        """Whether it was started, and neither stopped nor ended by itself."""
+        return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
         """End the process and remove its files, at once."""
@@ -111,8 +118,9 @@ class MimicServer:
         return ("--strict", "corpus.json")
 
     def _environment(self, folder: Path, port: int) -> dict[str, str]:
-        """The caller's environment without its settings of Mimic."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MIMIC_", "SEED_"))}
+        """The caller's environment without its settings of Mimic, and without the place for its own metrics."""
+        theirs = ("MIMIC_", "SEED_", "PROMETHEUS_MULTIPROC_DIR")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
         own = {"MIMIC_STORE": "sqlite:///corpus.db", "MIMIC_HOST": "127.0.0.1", "MIMIC_PORT": str(port)}
         return {**inherited, "TMPDIR": str(folder), **self._settings, **own}
 

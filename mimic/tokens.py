@@ -3,6 +3,7 @@
 Text that spells a special token, as ``<|endoftext|>``, counts as the text that it is.
 """
 
+import asyncio
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,9 +14,13 @@ from splintr import Tokenizer
 LONGEST_PIECE: Final = 100_000
 """Characters encoded at a time: the encoder takes 75 bytes of memory for each character of one word."""
 
-# No word of o200k_base's pattern reaches across these, so text may be encoded apart on both sides: from a line break
-# to a letter, and before a single blank between two words.
-_BOUNDARY: Final = re.compile(r"(?<=[\r\n])(?=[^\W\d_])|(?<=\S)(?= [A-Za-z])")
+# No word of o200k_base's pattern reaches across these, so text may be encoded apart on both sides.
+_BOUNDARY: Final = re.compile(
+    r"(?<=[\r\n])(?=[A-Za-z0-9\u4e00-\u9fff])"  # between a line break and what begins the next line
+    r"|(?<=\S)(?= [A-Za-z0-9])"  # before a single blank
+    r"|(?<=[^\w\s])(?=[0-9])"  # between punctuation and a number
+    r"|(?<=[A-Za-z\u4e00-\u9fff])(?=[,.;:!?\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])"  # and before it
+)
 _ENCODING: Final = Tokenizer.from_pretrained("o200k_base")
 _decoder = getincrementaldecoder("utf-8")
 
@@ -23,15 +28,33 @@ _ENCODING.encode_ordinary("Unhurriedly")  # it makes its tables at the first wor
 
 
 def encode(text: str) -> list[int]:
-    """The tokens of a text. One word of more than 100,000 characters is encoded in parts."""
+    """The tokens of a text.
+
+    Of one that has 50,000 characters without a blank before a word, a line break or punctuation there may be one more.
+    """
     if len(text) <= LONGEST_PIECE:
         return _ENCODING.encode_ordinary(text)
     return [token for piece in _pieces(text) for token in _ENCODING.encode_ordinary(piece)]
 
 
+async def encode_all(texts: Sequence[str]) -> list[list[int]]:
+    """The tokens of each text; in a thread where together they would keep others waiting."""
+    if sum(map(len, texts)) <= LONGEST_PIECE:
+        return [encode(text) for text in texts]
+    return await asyncio.to_thread(lambda: [encode(text) for text in texts])
+
+
 def count(text: str) -> int:
     """How many tokens a text has."""
     return len(encode(text))
+
+
+def text_of(tokens: Iterable[int]) -> str:
+    """The text of some tokens.
+
+    Raises ValueError or OverflowError where a number is no token, and UnicodeDecodeError where they make no text.
+    """
+    return b"".join([_ENCODING.decode_token_bytes(token) for token in tokens]).decode()
 
 
 def decode(tokens: Iterable[int]) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """Answers to a chat, on every store: how it is matched, what is drawn, where it ends."""
 
+import asyncio
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -168,10 +170,13 @@ async def test_a_corpus_replaced_in_between_is_asked_anew(
     monkeypatch.setattr(answering, "find_match", find_and_replace)
     with pytest.raises(NoCompletion):
         await ask(store, ("human", "continue"), sampling=Sampling(n=9))
-    dumps.append(new)
-    await fill(store, old, tmp_path)
-    found = await ask(store, ("human", "continue"), sampling=Sampling(n=5))
-    assert set(texts(found)) == {f"new {n}" for n in range(5)}
+    as_long = [conversation(str(n), ("human", "continue"), ("gpt", f"other {n}")) for n in range(9)]
+    for dump, word in ((new, "new"), (as_long, "other")):
+        dumps.append(dump)
+        await fill(store, old, tmp_path)
+        found = await ask(store, ("human", "continue"), sampling=Sampling(n=5))
+        assert [text.split()[0] for text in texts(found)] == [word] * 5
+        assert len(set(texts(found))) == 5
 
 
 def said_by(*senders: str) -> list[tuple[str, list[str]]]:
@@ -190,9 +195,10 @@ def test_the_rungs_of_the_ladder() -> None:
     assert [rung for rung, _ in attempts(chat(("gpt", "a"), ("human", "b")), "v2")] == ["last"]
 
 
-async def generated(text: str, limits: Limits) -> Answer:
+def ended(text: str, stop: list[str], most: int | None) -> Answer:
     """A text, ended."""
-    return await answering.generate(Choice(Message("gpt", text), "a", 1), limits)
+    left = answering.before_stop(text, stop)
+    return answering.cut(Choice(Message("gpt", text), "a", 1), left, tokens.encode(left), most)
 
 
 @pytest.mark.parametrize(
@@ -212,25 +218,61 @@ async def generated(text: str, limits: Limits) -> Answer:
         ("𒀀 good", [], 1, "", "length"),
     ],
 )
-async def test_where_answers_end(text: str, stop: list[str], most: int | None, expected: str, reason: str) -> None:
+def test_where_answers_end(text: str, stop: list[str], most: int | None, expected: str, reason: str) -> None:
     """Before the first stop text, or after so many tokens; the tokens are those of what is left."""
-    found = await generated(text, Limits(stop, most))
+    found = ended(text, stop, most)
     assert (found.text, found.finish_reason) == (expected, reason)
     assert "".join(tokens.decode(found.tokens)) == expected
 
 
-async def test_tokens_of_a_cut_answer_are_those_of_its_text(store: Store) -> None:
-    """So the usage of what was cut is what anybody counts who has only the text."""
+def test_a_cut_answer_has_the_tokens_that_were_made() -> None:
+    """Whole characters of the beginning of the text; of prose they are also the tokens of what is left."""
     text = "It's 12345.6 o'clock — naïve? 你好吗, don't HTTPServer()\r\n\r\n    indented\tby 4  \n👍🏽"
     for most in range(1, tokens.count(text)):
-        found = await generated(text, Limits((), most))
+        found = ended(text, [], most)
         assert tokens.encode(found.text) == found.tokens
+        assert text.startswith(found.text)
+        assert len(found.tokens) <= most
+    assert len(ended("| a |\t\t| b |", [], 5).tokens) == 5
 
 
-async def test_a_huge_answer_is_encoded_in_a_thread(store: Store, tmp_path: Path) -> None:
-    """It comes whole, with all its tokens."""
-    huge = "word " * 100_000
-    await fill(store, [conversation("a", ("human", "hi"), ("gpt", huge))], tmp_path)
+async def test_huge_answers_are_encoded_in_a_thread(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One, or several together; they come whole, with all their tokens."""
+    threads: list[bool] = []
+    encode = tokens.encode
+
+    def watched(text: str) -> list[int]:
+        threads.append(threading.current_thread() is not threading.main_thread())
+        return encode(text)
+
+    monkeypatch.setattr(tokens, "encode", watched)
+    huge, large = "word " * 100_000, "word " * 11_000
+    talks = [conversation(str(n), ("human", "large"), ("gpt", f"{n} {large}")) for n in range(3)]
+    await fill(store, [conversation("a", ("human", "hi"), ("gpt", huge)), *talks], tmp_path)
     found = await ask(store, ("human", "hi"))
     assert texts(found) == [huge]
     assert len(found.answers[0].tokens) == 100_001
+    await ask(store, ("human", "large"), sampling=Sampling(n=2))
+    assert threads == [True] * 3
+    await ask(store, ("human", "large"))
+    assert threads == [True] * 3 + [False]
+
+
+async def test_others_are_served_while_a_common_message_is_weighed(store: Store, tmp_path: Path) -> None:
+    """Between two batches of its answers, on an embedded store too."""
+    answers = [conversation(str(n), ("human", "continue"), ("gpt", f"{n} " + "x" * 20_000)) for n in range(400)]
+    await fill(store, answers, tmp_path)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    await ask(store, ("human", "continue"))
+    counting.cancel()
+    assert turns >= 30  # 8 MB are 31 batches

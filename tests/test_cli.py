@@ -188,6 +188,22 @@ def test_settings_come_from_the_environment_and_from_a_file(tmp_path: Path, dump
     assert (tmp_path / "option.db").exists()
 
 
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_a_misspelt_setting_is_told(tmp_path: Path, dump: Path, place: str) -> None:
+    """A server that is open because of it would go unnoticed."""
+    (tmp_path / ".env").write_text("MIMIC_API_KEY=sk-one\n" if place == ".env" else "")
+    misspelt = {"MIMIC_API_KEY": "sk-one"} if place == "environment" else {}
+    command = [sys.executable, "-m", "mimic", "seed", str(dump), "--quiet", "--store", f"sqlite:///{tmp_path}/x.db"]
+    environment = {"PATH": os.environ["PATH"], "MIMIC_TEST_MONGODB_URL": "x", **misspelt}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert (
+        f"Warning: MIMIC_API_KEY in {'the ' * (place != '.env')}{place} is not a setting; those are MIMIC_API_KEYS,"
+        in done.stderr
+    )
+    assert "MIMIC_TEST" not in done.stderr
+    assert "sk-one" not in done.stderr
+
+
 def test_a_bad_setting_is_named(dump: Path) -> None:
     """By the name of its variable."""
     run = mimic("seed", dump, SEED_BATCH_SIZE="many")

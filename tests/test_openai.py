@@ -5,7 +5,6 @@ import json
 import math
 import re
 import struct
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ DUMP = [
     conversation("sky_1", ("human", "Why?"), ("gpt", "It scatters."), ("human", "ok"), ("gpt", "Anything else?")),
     conversation("sky_2", ("human", "Why?"), ("gpt", "It scatters.")),
     conversation(LONG_ID, ("user", "你好"), ("bing", "你好, 我能帮你吗")),
+    conversation("empty", ("human", ""), ("gpt", "You said nothing.")),
     {"conversations": [{"from": "human", "value": "nameless"}, {"from": "gpt", "value": "no id"}]},
     *(conversation(str(n), ("human", "continue"), ("gpt", f"{n} " + "word " * 2000)) for n in range(500)),
 ]
@@ -277,12 +277,18 @@ MESSAGE = {"role": "user", "content": "Why?"}
         ({"messages": [{"role": "usr", "content": "Why?"}]}, "messages[0].role", "invalid_value"),
         ({"messages": [{"content": "Why?"}]}, "messages[0].role", MISSING),
         ({"messages": [MESSAGE, {"role": "user", "content": 1}]}, "messages[1].content", "invalid_type"),
-        ({"messages": [MESSAGE, {"role": "user"}]}, "messages[1].content", "invalid_type"),
+        ({"messages": [MESSAGE, {"role": "user"}]}, "messages[1].content", MISSING),
+        ({"messages": [{"role": "tool", "content": None}]}, "messages[0].content", "invalid_type"),
+        ({"logprobs": "yes"}, "logprobs", "invalid_type"),
+        ({"logit_bias": {"1": "x"}}, "logit_bias[...]", "invalid_type"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text", MISSING),
         ({"messages": [{"role": "user", "content": [{"text": "a"}]}]}, "messages[0].content[0].type", MISSING),
         ({"temperature": 2.1}, "temperature", "decimal_above_max_value"),
         ({"temperature": -1}, "temperature", "decimal_below_min_value"),
         ({"temperature": "hot"}, "temperature", "invalid_type"),
+        ({"temperature": "0"}, "temperature", "invalid_type"),
+        ({"n": "2"}, "n", "invalid_type"),
+        ({"messages": [{"role": "user", "content": [{"type": "x"}]}]}, "messages[0].content[0].type", "invalid_value"),
         ({"top_p": 1.1}, "top_p", "decimal_above_max_value"),
         ({"n": 0}, "n", "integer_below_min_value"),
         ({"n": 129}, "n", "integer_above_max_value"),
@@ -320,10 +326,13 @@ def test_bad_requests_name_the_field(v1: httpx.Client, changed: dict[str, Any], 
         ("/completions", {"model": "m", "prompt": [1, [2]]}, "prompt", "invalid_type"),
         ("/completions", {"model": "m", "prompt": [[1], [10**30]]}, "prompt[1]", "invalid_value"),
         ("/completions", {"model": "m", "prompt": [-1]}, "prompt", "invalid_value"),
+        ("/completions", {"model": "m", "prompt": [172]}, "prompt", "invalid_value"),
         ("/embeddings", {"model": "m"}, "input", MISSING),
         ("/embeddings", {"model": "m", "input": ""}, "input", "invalid_value"),
         ("/embeddings", {"model": "m", "input": ["a", ""]}, "input", "invalid_value"),
         ("/embeddings", {"model": "m", "input": ["a"] * 2049}, "input", "array_above_max_length"),
+        ("/embeddings", {"model": "m", "input": "a " * 8193}, "input", "invalid_value"),
+        ("/embeddings", {"model": "m", "input": ["a " * 8000] * 38}, "input", "invalid_value"),
         ("/embeddings", {"model": "m", "input": "a", "dimensions": 0}, "dimensions", "integer_below_min_value"),
         ("/embeddings", {"model": "m", "input": "a", "encoding_format": "hex"}, "encoding_format", "invalid_value"),
     ],
@@ -340,10 +349,15 @@ def test_other_errors(v1: httpx.Client) -> None:
     """What has no answer, what is no JSON, no route and no method of it."""
     never = {"model": "m", "messages": [{"role": "user", "content": "never said"}], "stream": True}
     assert error_of(v1.post("/chat/completions", json=never), 404)["code"] == "completion_not_found"
+    assert "nothing follows 'never said' of the role 'user'" in v1.post("/chat/completions", json=never).text
     assert error_of(v1.post("/completions", json={"model": "m", "prompt": ["Why?", "?"]}), 404)
+    image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
+    assert "no text" in error_of(v1.post("/chat/completions", json={"model": "m", "messages": image}), 404)["message"]
     assert error_of(v1.post("/chat/completions", content=b"{"), 400)["code"] == "invalid_json"
     assert error_of(v1.post("/chat/completions", content=b'{"model": "\xff"}'), 400)["code"] == "invalid_json"
     assert error_of(v1.get("/nothing"), 404)["code"] == "unknown_url"
+    without = httpx.post(f"{str(v1.base_url).removesuffix('/v1/')}/chat/completions", json=WHY)
+    assert without.json()["error"]["message"].endswith("Did you mean /v1/chat/completions?")
     assert error_of(v1.get("/chat/completions"), 405)["code"] == "method_not_allowed"
     assert error_of(v1.post("/chat/completions", content=b"x" * 10_000_001), 413)["code"] == "request_too_large"
 
@@ -423,11 +437,15 @@ def test_embeddings(v1: httpx.Client) -> None:
     assert len(large[0]["embedding"]) == 3072
     [by_tokens] = v1.post("/embeddings", json={**body, "input": tokens.encode(body["input"][0])}).json()["data"]
     assert by_tokens["embedding"] == vectors[0]
+    given = v1.post("/embeddings", json={**body, "input": [[1, 2, 3], [400]]}).json()["usage"]
+    assert given == {"prompt_tokens": 4, "total_tokens": 4}
 
 
 def test_embeddings_are_told_apart_and_never_zero() -> None:
     """Also by the order of words, and where coordinates cancel out."""
-    assert embed("a b", 1536) != embed("b a", 1536)
+    assert embed("a b", 1536) != embed("b a", 1536) != embed("B A", 1536)
+    for one, other, least in (("cat dog", "dog cat", 0.8), ("The Sky", "the sky", 0.9), ("天空很蓝", "蓝天空", 0.5)):
+        assert sum(a * b for a, b in zip(embed(one, 1536), embed(other, 1536), strict=True)) > least
     for number in range(300):
         assert math.isclose(math.hypot(*embed(f"text {number}", 1)), 1)
 
@@ -448,24 +466,15 @@ def test_a_client_that_goes_away_costs_nothing_more(v1: httpx.Client, server: Se
     assert "Traceback" not in server.log()
 
 
-def test_a_common_message_does_not_keep_others_waiting(server: Server) -> None:
-    """While 5 MB of answers are read and weighed for each of many requests, others are answered."""
-    body = {"model": "m", "messages": [{"role": "user", "content": "continue"}]}
-    stop = threading.Event()
-
-    def ask() -> None:
-        with httpx.Client(timeout=60) as client:
-            while not stop.is_set():
-                assert client.post(f"{server.url}/v1/chat/completions", json=body).status_code == 200
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    with httpx.Client(timeout=60) as client:
-        assert all(client.get(f"{server.url}/health").status_code == 200 for _ in range(20))
-    stop.set()
-    for thread in threads:
-        thread.join()
+def test_many_embeddings(v1: httpx.Client) -> None:
+    """As many as are accepted, as numbers and as base64, which say the same."""
+    body = {"model": "m", "input": [f"text {n}" for n in range(2048)], "dimensions": 16}
+    floats, encoded = (
+        v1.post("/embeddings", json={**body, "encoding_format": form}).json()["data"] for form in ("float", "base64")
+    )
+    assert [item["index"] for item in floats] == list(range(2048))
+    for one, other in zip(floats, encoded, strict=True):
+        assert list(struct.unpack("<16f", base64.b64decode(other["embedding"]))) == one["embedding"]
 
 
 def test_a_huge_prompt_is_counted(v1: httpx.Client) -> None:

@@ -45,7 +45,14 @@ LAYERS = (
         "mimic.settings",
         "mimic.logs",
     ),
-    ("mimic.api", "mimic.api.errors", "mimic.api.keys", "mimic.api.bodies", "mimic.api.observation"),
+    (
+        "mimic.api",
+        "mimic.api.faults",
+        "mimic.api.errors",
+        "mimic.api.keys",
+        "mimic.api.bodies",
+        "mimic.api.observation",
+    ),
     ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status"),
     (
         "mimic.api.openai",

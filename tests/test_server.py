@@ -93,7 +93,7 @@ def test_the_default_version_is_a_setting(sqlite_url: str, tmp_path: Path) -> No
         (b"", "", 400, "The body is empty", None, "invalid_json"),
         (b'{"messages": [', "", 400, "not JSON: Input data was truncated (byte 14)", None, "invalid_json"),
         (b'{"messages": nope}', "", 400, "invalid character (byte 17)", None, "invalid_json"),
-        (b'{"messages": []} x', "", 400, "trailing characters (byte 18)", None, "invalid_json"),
+        (b'{"messages": [{"from":"a","value":""}]} x', "", 400, "characters (byte 41)", None, "invalid_json"),
         (b'{"messages": [{"from":"a","value":"\xff"}]}', "", 400, "not UTF-8 (byte 35)", None, "invalid_json"),
         (b"[]", "", 400, "expected an object, but got an array", None, "invalid_type"),
         (b"{}", "", 400, "Missing required parameter: 'messages'", "messages", "missing_required_parameter"),
@@ -116,7 +116,7 @@ def test_the_default_version_is_a_setting(sqlite_url: str, tmp_path: Path) -> No
         (json.dumps(SKY).encode(), "?limit=x", 400, "expected an integer", "limit", "invalid_type"),
         (json.dumps(NEVER_SAID).encode(), "", 404, "No completion found", None, "completion_not_found"),
         (b'{"messages": [{"from":"a","value":"\\ud800"}]}', "", 400, "lone surrogate (byte 35)", None, "invalid_json"),
-        (b"[" * 100_000, "", 400, "nested too deeply", None, "invalid_json"),
+        (b'{"x": ' + b"[" * 100_000, "", 400, "nested too deeply", None, "invalid_json"),
     ],
 )  # fmt: skip
 def test_bad_requests_are_told_what_is_wrong(
@@ -192,6 +192,7 @@ def test_status_routes(server: Server) -> None:
 def test_an_empty_store_is_not_ready(store_url: str, tmp_path: Path) -> None:
     """It lives, says why it cannot answer, and how to change that; no restart is needed when something is seeded."""
     with Server(tmp_path, MIMIC_STORE=store_url) as server, httpx.Client(base_url=server.url) as client:
+        assert "nothing has been seeded yet" in server.log()
         assert client.get("/health").status_code == 200
         assert client.get("/corpus").json() == {"default_version": "v3", "versions": {}}
         for answer in (client.get("/ready"), client.post("/conversation/completion", json=SKY)):

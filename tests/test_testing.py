@@ -19,13 +19,13 @@ import pytest
 
 from mimic import testing
 from mimic.errors import SettingError
-from mimic.testing import Corpus, MimicServer, NotStarted
+from mimic.testing import MimicServer, NotStarted, Seedable
 from tests.corpora import SMALL, conversation
 
 ROOT = Path(__file__).parent.parent
 START = f"""
 import os, pytest, sys
-from openai import AsyncOpenAI, OpenAI
+from openai import APIConnectionError, AsyncOpenAI, OpenAI
 
 SMALL = {SMALL!r}
 OTHER = [{conversation("o_0", ("human", "hi"), ("gpt", "who is there?"))!r}]
@@ -100,7 +100,7 @@ def test_a_server_from_a_list_a_dump_or_nothing(tmp_path: Path, kind: str) -> No
     """It answers from that corpus; nobody listens when it is stopped."""
     dump = tmp_path / "dump.json"
     dump.write_text(json.dumps([*SMALL, {"conversations": "skipped"}]))
-    corpora: dict[str, Corpus] = {"list": SMALL, "path": dump, "text": str(dump), "sample": None}
+    corpora: dict[str, Seedable] = {"list": SMALL, "path": dump, "text": str(dump), "sample": None}
     with MimicServer(corpora[kind]) as server:
         assert server.base_url == f"{server.url}/v1"
         if kind == "sample":
@@ -118,7 +118,12 @@ def test_a_server_can_be_started_again_and_within_an_event_loop() -> None:
         server.start()
 
     for _ in range(2):
+        assert not server.is_running()
         asyncio.run(start())
+        first = server.url
+        server.start()
+        assert not listens(first)
+        assert server.is_running()
         assert completion(server, "hi") == ["hello", "hello", "hi", "hello"]
         server.stop()
         server.stop()
@@ -133,7 +138,7 @@ def test_a_server_can_be_started_again_and_within_an_event_loop() -> None:
         ("/nowhere/dump.json", "/nowhere/dump.json: cannot be read: No such file or directory"),
     ],
 )
-def test_a_broken_corpus_is_told_as_by_the_seeding(corpus: Corpus, message: str) -> None:
+def test_a_broken_corpus_is_told_as_by_the_seeding(corpus: Seedable, message: str) -> None:
     """In its words; in a list also the first broken conversation."""
     with pytest.raises(NotStarted) as raised, MimicServer(corpus):
         pass
@@ -195,7 +200,9 @@ def test_nothing_of_the_developer_counts(project: Path) -> None:
     theirs = {"MIMIC_STORE": "mongodb://example.org/x", "MIMIC_VERSION": "v9", "SEED_BATCH_SIZE": "none"}
     openai = {"OPENAI_API_KEY": "sk-real", "OPENAI_API_BASE": "https://example.org"}
     proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "example.org"}
-    run(project, code, **theirs, **openai, **proxy)
+    (project / "metrics").mkdir()
+    run(project, code, **theirs, **openai, **proxy, PROMETHEUS_MULTIPROC_DIR=str(project / "metrics"))
+    assert list((project / "metrics").iterdir()) == []
 
 
 def test_servers_are_shared_by_corpus_and_settings(project: Path) -> None:
@@ -219,6 +226,15 @@ def test_servers_are_shared_by_corpus_and_settings(project: Path) -> None:
             assert answer() == "hello"
             assert mimic_server(SMALL, settings={"MIMIC_VERSION": "v2"}) is not small
 
+        def test_an_outage(mimic_server):
+            mimic_server(SMALL).stop()
+            with pytest.raises(APIConnectionError):
+                ask(OpenAI(max_retries=0))
+
+        def test_after_the_outage(mimic_server):
+            mimic_server(SMALL)
+            assert answer() == "hello"
+
         def test_a_dump(mimic_server):
             dump = pathlib.Path("dump.json")
             dump.write_text(json.dumps(SMALL))
@@ -228,7 +244,7 @@ def test_servers_are_shared_by_corpus_and_settings(project: Path) -> None:
             mimic_server(dump)
             assert answer() == "who is there?"
     """
-    assert "22 passed" in run(project, code)
+    assert "24 passed" in run(project, code)
 
 
 def test_only_so_many_servers_are_kept(project: Path) -> None:

@@ -18,6 +18,8 @@ from mimic import tokens
 VOCABULARY = 199_998
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 CONFUSING = st.text("aA'sStTdD1 \n\r\t\u00a0\u3000你é\u0301👍🏽\u200d.!/<|>", max_size=60)
+PARTS = "a|Word|I'm|don't|1|123|4567| |  |\n|\r\n|\t|,|.|...|!?|'|/|你好|世|\uff0c|\u3002|é|e\u0301|_|$|👍🏽|[|-"
+PARTS += "|\u00a0|\u3000|'s|A"
 SAMPLE = json.loads((Path(__file__).parent.parent / "seed" / "sample.json").read_text())
 
 
@@ -90,6 +92,13 @@ def test_long_texts_are_encoded_in_pieces_exactly(
     assert list(map(len, tokens._pieces("x" * 10 * piece))) == [2 * piece] * 5
 
 
+@given(text=st.lists(st.sampled_from(PARTS.split("|")), max_size=12).map("".join))
+def test_where_texts_are_cut_no_word_reaches_across(reference: Callable[[str], list[int]], text: str) -> None:
+    """At every boundary, both sides encoded apart are the whole."""
+    for boundary in tokens._BOUNDARY.finditer(text):
+        assert reference(text[: boundary.start()]) + reference(text[boundary.start() :]) == reference(text)
+
+
 def test_every_token_adds_its_text_and_half_characters_wait() -> None:
     """Joined it is the text; each part is valid; a character comes with the last of its tokens."""
     text = "naïve 👍🏽 你好 𒀀"
@@ -98,6 +107,9 @@ def test_every_token_adds_its_text_and_half_characters_wait() -> None:
     assert len(parts) == len(encoded)
     assert "".join(parts) == text
     assert "" in parts
+    assert tokens.text_of(encoded) == text
+    with pytest.raises(UnicodeDecodeError):
+        tokens.text_of(encoded[:-1])
     assert "\ufffd" not in "".join(tokens.decode(encoded[:-1]))
 
 
@@ -118,3 +130,5 @@ def test_numbers_that_are_no_tokens_are_refused(number: int) -> None:
     """Not silently left out."""
     with pytest.raises((ValueError, OverflowError)):
         list(tokens.decode([15339, number]))
+    with pytest.raises((ValueError, OverflowError)):
+        tokens.text_of([number])

@@ -1,22 +1,28 @@
-"""Request bodies: JSON, or an error that says where they stop being it."""
+"""Request bodies: JSON of the handler's type, or an error that says what is wrong and where."""
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from litestar import Request
 
 from mimic.api.errors import ApiError
+from mimic.api.faults import fault_in_body
 from seed.escapes import lone_surrogates
 
 
 class JSONRequest(Request[Any, Any, Any]):
-    """A request whose body is decoded with our errors."""
+    """A request whose body is decoded with our errors, and strictly: "2" is no number."""
 
     async def json(self) -> Any:
-        """Raises ApiError with the byte at which decoding failed."""
+        """Raises ApiError with the field, or the byte at which decoding failed."""
         body = await self.body()
+        field = self.route_handler.parsed_data_field
         try:
-            return msgspec.json.decode(body)
+            return _decoder(field.annotation if field else Any).decode(body)
+        except msgspec.ValidationError as exc:
+            fault = fault_in_body(str(exc))
+            raise ApiError(400, fault.message, param=fault.param, code=fault.code) from None
         except msgspec.DecodeError as exc:
             lone = next(lone_surrogates(body), None)
             if lone is not None:
@@ -28,6 +34,11 @@ class JSONRequest(Request[Any, Any, Any]):
         except RecursionError:
             problem = "it is nested too deeply"
         raise ApiError(400, f"The body is not JSON: {problem}", code="invalid_json")
+
+
+@lru_cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
 
 
 def _first_byte_not_utf8(body: bytes) -> int:

@@ -1,6 +1,5 @@
 """Every error as HTTP, in the one shape that OpenAI's API has. The only place that maps domain errors to a status."""
 
-import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -11,6 +10,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
+from mimic.api.faults import described
 from mimic.errors import (
     MimicError,
     NoCompletion,
@@ -20,7 +20,6 @@ from mimic.errors import (
     StoreError,
     UnusableStore,
 )
-from mimic.schemas import VERSIONS
 
 log = structlog.get_logger("mimic")
 
@@ -59,8 +58,10 @@ class ApiError(Exception):
         self.headers = headers
 
 
+OPENAI_PATHS: Final = frozenset({"/chat/completions", "/completions", "/embeddings", "/models"})
+
 OUTWARD: Final[Mapping[type[MimicError], str]] = {
-    UnusableStore: "The corpus is damaged, or not one of Mimic's. The log says more under the request id.",
+    UnusableStore: "The corpus is damaged, or not of this version of Mimic. The log says more under the request id.",
     StoreError: "The store of the corpus cannot be used at the moment. The log says more under the request id.",
 }
 """What is said of errors whose text names paths or hosts, which are nobody's business outside."""
@@ -80,16 +81,6 @@ _TYPES: Final[Mapping[int, str]] = {
     403: "permission_error",
     500: "server_error",
     503: "service_unavailable_error",
-}
-
-
-_KINDS: Final[Mapping[str, str]] = {
-    "str": "a string",
-    "int": "an integer",
-    "float": "a number",
-    "bool": "a boolean",
-    "array": "an array",
-    "object": "an object",
 }
 
 
@@ -127,42 +118,13 @@ def answer_api_error(request: Request[Any, Any, Any], exc: ApiError) -> Response
 
 
 def answer_invalid_request(request: Request[Any, Any, Any], exc: ValidationException) -> Response[ErrorBody]:
-    """What Litestar found wrong with a body or the query; its ``extra`` lists each fault, and the first is told."""
+    """What Litestar found wrong with the query or the body; its ``extra`` lists each fault, and the first is told."""
     faults: Any = exc.extra or [{"message": exc.detail}]
-    fault = faults[0]
-    message, path = fault["message"], fault.get("key", "")
-    if fault.get("source") == "body":
-        if message == "'data'":
-            return answer(400, "The body is empty; expected a JSON object", code="invalid_json")
-        path = "" if path == "data" else path
-    missing = re.fullmatch(r"Object missing required field `(.+)`", message)
-    if missing:
-        path = f"{path}.{missing[1]}" if path else missing[1]
-        return answer(400, f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
-    text, code = described(message, f"'{path}'" if path else "the body")
-    if path == "version":
-        text += f" Expected one of {', '.join(VERSIONS)}."
-    return answer(400, text, path or None, code)
-
-
-def described(fault: str, where: str) -> tuple[str, str]:
-    """A fault that msgspec found, in OpenAI's words and with its code."""
-    if found := re.fullmatch(r"Expected `(.+)`, got `(.+)`", fault):
-        expected = [_KINDS.get(kind, kind) for kind in sorted(found[1].split(" | "), key=lambda kind: kind == "null")]
-        got = _KINDS.get(found[2], found[2])
-        return f"Invalid type for {where}: expected {' or '.join(expected)}, but got {got} instead.", "invalid_type"
-    if found := re.fullmatch(r"Expected `(int|float)` ([<>]=?) (.+)", fault):
-        kind = "integer" if found[1] == "int" else "decimal"
-        side, end = ("above", "maximum") if found[2].startswith("<") else ("below", "minimum")
-        text = f"Invalid {where}: {kind} {side} {end} value. Expected a value {found[2]} {found[3]}."
-        return text, f"{kind}_{side}_{end[:3]}_value"
-    if found := re.fullmatch(r"Expected `(array|str)` of length ([<>]=) (\d+)", fault):
-        kind = "array" if found[1] == "array" else "string"
-        if found[2] == ">=":
-            return f"Invalid {where}: the {kind} is empty. Expected a length of at least {found[3]}.", f"empty_{kind}"
-        text = f"Invalid {where}: the {kind} is too long. Expected a length of at most {found[3]}."
-        return text, f"{kind}_above_max_length"
-    return f"Invalid value for {where}: {fault}.", "invalid_value"
+    message, path = faults[0]["message"], faults[0].get("key", "")
+    if message == "'data'":
+        return answer(400, "The body is empty; expected a JSON object", code="invalid_json")
+    fault = described(message, path)
+    return answer(400, fault.message, fault.param, fault.code)
 
 
 def answer_http_exception(request: Request[Any, Any, Any], exc: HTTPException) -> Response[ErrorBody]:
@@ -171,12 +133,17 @@ def answer_http_exception(request: Request[Any, Any, Any], exc: HTTPException) -
         return answer_bug(request, exc)
     where = f"{request.method} {request.url.path}"
     phrases = {
-        404: (f"Unknown request URL: {where}", "unknown_url"),
+        404: (f"Unknown request URL: {where}{_hint(request.url.path)}", "unknown_url"),
         405: (f"Not allowed to {where}", "method_not_allowed"),
         413: ("The body is larger than the 10 MB that are accepted", "request_too_large"),
     }
     message, code = phrases.get(exc.status_code, (exc.detail or HTTPStatus(exc.status_code).phrase, None))
     return answer(exc.status_code, message, code=code, headers=exc.headers)
+
+
+def _hint(path: str) -> str:
+    """What a client may have meant whose base URL lacks the version of OpenAI's API."""
+    return f". Did you mean /v1{path}?" if path in OPENAI_PATHS else ""
 
 
 def answer_bug(request: Request[Any, Any, Any], exc: Exception) -> Response[ErrorBody]:

@@ -1,6 +1,5 @@
 """``POST /v1/chat/completions``."""
 
-import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -12,16 +11,16 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
 
-from mimic import tokens
 from mimic.answering import Answer, FinishReason, Limits
 from mimic.api.errors import ApiError, documented
 from mimic.api.observation import Metrics
 from mimic.api.openai.answers import Usage, answer_all, event_stream, in_turn, match_headers, new_id
 from mimic.api.openai.models import version_of
-from mimic.api.openai.requests import Sampled, TokenLimit
+from mimic.api.openai.requests import Sampled
 from mimic.conversations import SENDERS, Message
 from mimic.corpus import Corpus
 from mimic.settings import Settings
+from mimic.tokens import encode_all
 
 EXAMPLE: Final = {"model": "mimic-v3", "messages": [{"role": "user", "content": "Write a haiku about the sea"}]}
 
@@ -30,13 +29,16 @@ TOKENS_PER_NAME: Final = 1
 TOKENS_OF_PRIMING: Final = 3
 """What OpenAI's chat format adds to the texts (its cookbook, "How to count tokens with tiktoken")."""
 
+TokenLimit: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+MAY_BE_SILENT: Final = frozenset({"assistant", "function"})
+
 Role: TypeAlias = Literal["developer", "system", "user", "assistant", "tool", "function"]
 
 
 class Part(msgspec.Struct, frozen=True):
     """A part of a message. Those of other types than ``text`` are accepted and left out."""
 
-    type: str
+    type: Literal["text", "image_url", "input_audio", "file", "refusal"]
     text: str | None = None
 
 
@@ -44,22 +46,27 @@ class ChatMessage(msgspec.Struct, frozen=True):
     """A message of the chat. An assistant's may have no content, where it called tools."""
 
     role: Role
-    content: str | Sequence[Part] | None = None
+    content: str | Sequence[Part] | msgspec.UnsetType | None = msgspec.UNSET
     name: str | None = None
 
     @property
-    def text(self) -> str:
-        """The content, or its text parts joined."""
+    def text(self) -> str | None:
+        """The content, or its text parts joined; None where there is none, as with an image alone."""
         if isinstance(self.content, str):
             return self.content
-        return "".join(part.text or "" for part in self.content or () if part.type == "text")
+        if not self.content:
+            return None
+        texts = [part.text or "" for part in self.content if part.type == "text"]
+        return "".join(texts) if texts else None
 
 
 class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
     """The chat so far, and how to draw the answer from all that came next in the corpus."""
 
     messages: Annotated[Sequence[ChatMessage], msgspec.Meta(min_length=1)]
+    max_tokens: TokenLimit | None = None
     max_completion_tokens: TokenLimit | None = None
+    logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
 
     def limits(self) -> Limits:
@@ -171,26 +178,32 @@ async def complete_chat(
 
 
 def said(messages: Sequence[ChatMessage]) -> list[Message]:
-    """The chat as the corpus has it. Raises ApiError where a message has no content."""
+    """The chat as the corpus has it: what has no text was not said. Raises ApiError where a message has no content."""
     for index, message in enumerate(messages):
-        path = f"messages[{index}].content"
-        if message.content is None and message.role != "assistant":
-            expected = "expected a string or an array of parts, but got null instead"
-            raise ApiError(400, f"Invalid type for '{path}': {expected}.", param=path, code="invalid_type")
-        for number, part in enumerate(message.content or () if not isinstance(message.content, str) else ()):
-            if part.type == "text" and part.text is None:
-                missing = f"{path}[{number}].text"
-                text = f"Missing required parameter: '{missing}'."
-                raise ApiError(400, text, param=missing, code="missing_required_parameter")
-    return [Message(_sender(message.role), message.text) for message in messages]
+        check_content(message, f"messages[{index}].content")
+    return [Message(_sender(message.role), message.text) for message in messages if message.text is not None]
+
+
+def check_content(message: ChatMessage, path: str) -> None:
+    """Raises ApiError where content or a text is missing: only who called tools, or is one, may have said nothing."""
+    content = message.content
+    if content is None and message.role not in MAY_BE_SILENT:
+        text = f"Invalid type for '{path}': expected a string or an array, but got null instead."
+        raise ApiError(400, text, param=path, code="invalid_type")
+    missing = [path] if content is msgspec.UNSET and message.role not in MAY_BE_SILENT else []
+    if content and not isinstance(content, str):
+        missing += [f"{path}[{n}].text" for n, part in enumerate(content) if part.type == "text" and part.text is None]
+    if missing:
+        text = f"Missing required parameter: '{missing[0]}'."
+        raise ApiError(400, text, param=missing[0], code="missing_required_parameter")
 
 
 async def prompt_tokens(messages: Sequence[ChatMessage]) -> int:
     """The tokens of a chat's roles, names and texts, and what the chat format adds."""
-    total = TOKENS_OF_PRIMING
-    if sum(len(message.text) for message in messages) > tokens.LONGEST_PIECE:
-        return total + await asyncio.to_thread(_count, messages)
-    return total + _count(messages)
+    named = [message.name for message in messages if message.name is not None]
+    texts = [text for message in messages for text in (message.role, message.text or "")]
+    format_tokens = TOKENS_OF_PRIMING + TOKENS_PER_MESSAGE * len(messages) + TOKENS_PER_NAME * len(named)
+    return format_tokens + sum(map(len, await encode_all(texts + named)))
 
 
 def chunks(blank: ChatCompletionChunk, answers: Sequence[Answer], usage: Usage | None) -> Iterator[ChatCompletionChunk]:
@@ -210,12 +223,3 @@ def chunks(blank: ChatCompletionChunk, answers: Sequence[Answer], usage: Usage |
 def _sender(role: Role) -> str:
     """A sender who speaks in a role of the API's."""
     return SENDERS.get("system" if role == "developer" else role, (role,))[0]
-
-
-def _count(messages: Sequence[ChatMessage]) -> int:
-    total = 0
-    for message in messages:
-        total += TOKENS_PER_MESSAGE + tokens.count(message.role) + tokens.count(message.text)
-        if message.name is not None:
-            total += TOKENS_PER_NAME + tokens.count(message.name)
-    return total

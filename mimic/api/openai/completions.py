@@ -11,12 +11,12 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
 
-from mimic.answering import Answer, FinishReason, encode
+from mimic.answering import Answer, FinishReason
 from mimic.api.errors import ApiError, documented
 from mimic.api.observation import Metrics
 from mimic.api.openai.answers import Usage, answer_all, event_stream, in_turn, match_headers, new_id
 from mimic.api.openai.models import version_of
-from mimic.api.openai.requests import MOST_ANSWERS, Sampled, texts_of
+from mimic.api.openai.requests import MOST_ANSWERS, Sampled, inputs_of
 from mimic.conversations import Message
 from mimic.corpus import Corpus
 from mimic.settings import Settings
@@ -74,7 +74,7 @@ async def complete_prompt(
     """The answers to the first prompt, then those to the next one."""
     wants_usage = data.wants_usage()
     version = request.state.version = version_of(data.model, settings)
-    prompts = texts_of(data.prompt, "prompt")
+    prompts = await inputs_of(data.prompt, "prompt")
     if len(prompts) * (data.n or 1) > MOST_ANSWERS:
         raise ApiError(
             400,
@@ -82,10 +82,18 @@ async def complete_prompt(
             param="prompt",
             code="array_above_max_length",
         )
-    found = await answer_all([[Message("human", prompt)] for prompt in prompts], data, version, corpus, metrics)
+    different = list(dict.fromkeys(prompt.text for prompt in prompts))
+    found_for = dict(
+        zip(
+            different,
+            await answer_all([[Message("human", text)] for text in different], data, version, corpus, metrics),
+            strict=True,
+        )
+    )
+    found = [found_for[prompt.text] for prompt in prompts]
     answers = [one for answers in found for one in answers.answers]
-    usage = Usage.of(sum([len(await encode(prompt)) for prompt in prompts]), answers)
-    echoed = [prompt if data.echo else "" for prompt in prompts for _ in range(len(answers) // len(prompts))]
+    usage = Usage.of(sum(prompt.tokens for prompt in prompts), answers)
+    echoed = [prompt.text if data.echo else "" for prompt in prompts for _ in range(len(answers) // len(prompts))]
     headers = match_headers(found)
     blank = TextCompletion(id=new_id("cmpl"), created=int(time.time()), model=data.model, choices=())
     if data.stream:

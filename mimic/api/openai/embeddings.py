@@ -14,10 +14,9 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
 
-from mimic.answering import encode
 from mimic.api.errors import ApiError, documented
 from mimic.api.openai.models import EMBEDDING_MODEL, unknown_model
-from mimic.api.openai.requests import texts_of
+from mimic.api.openai.requests import Input, inputs_of
 from mimic.embedding import embed
 from mimic.settings import Settings
 
@@ -25,8 +24,10 @@ EXAMPLE: Final = {"model": EMBEDDING_MODEL, "input": "Why is the sky blue?", "di
 DIMENSIONS: Final = 1536
 DIMENSIONS_OF: Final = {"text-embedding-3-large": 3072}
 MOST_INPUTS: Final = 2048
-MANY_CHARACTERS: Final = 10_000
-"""From so many on, a thread does it: that takes some ten milliseconds."""
+MOST_TOKENS_OF_A_TEXT: Final = 8192
+MOST_TOKENS: Final = 300_000
+MUCH: Final = 10_000
+"""Tokens and coordinates from which on a thread does it."""
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,7 @@ class Embedding(msgspec.Struct, frozen=True, kw_only=True):
 
     object: Literal["embedding"] = "embedding"
     index: int
-    embedding: Sequence[float] | str
+    embedding: Annotated[msgspec.Raw, msgspec.Meta(description="numbers or base64")]
 
 
 class EmbeddingUsage(msgspec.Struct, frozen=True):
@@ -83,29 +84,46 @@ async def embed_texts(
     """The corpus has no part in it."""
     if settings.strict_models and data.model != EMBEDDING_MODEL:
         raise unknown_model(data.model)
-    texts = texts_of(data.input, "input")
-    if "" in texts:
-        path = "input" if isinstance(data.input, str) else f"input[{texts.index('')}]"
-        raise ApiError(400, f"Invalid '{path}': an empty text cannot be embedded.", param="input", code="invalid_value")
-    if len(texts) > MOST_INPUTS:
-        expected = f"Expected at most {MOST_INPUTS} texts, but got {len(texts)} instead"
-        raise ApiError(
-            400, f"Invalid 'input': array too long. {expected}.", param="input", code="array_above_max_length"
-        )
+    inputs = await inputs_of(data.input, "input")
+    check_inputs(inputs)
     dimensions = data.dimensions or DIMENSIONS_OF.get(data.model, DIMENSIONS)
-    if sum(map(len, texts)) > MANY_CHARACTERS:
-        vectors = await asyncio.to_thread(lambda: [embed(text, dimensions) for text in texts])
-    else:
-        vectors = [embed(text, dimensions) for text in texts]
-    encoded = [_base64(vector) if data.encoding_format == "base64" else vector.tolist() for vector in vectors]
-    used = sum([len(await encode(text)) for text in texts])
-    embeddings = [Embedding(index=index, embedding=vector) for index, vector in enumerate(encoded)]
+    as_base64 = data.encoding_format == "base64"
+
+    def embeddings() -> list[Embedding]:
+        return [
+            Embedding(index=n, embedding=_encoded(embed(one.text, dimensions), as_base64))
+            for n, one in enumerate(inputs)
+        ]
+
+    used = sum(one.tokens for one in inputs)
+    # In a thread where it would keep others waiting.
+    vectors = await asyncio.to_thread(embeddings) if used + len(inputs) * dimensions > MUCH else embeddings()
     usage = EmbeddingUsage(prompt_tokens=used, total_tokens=used)
-    return Response(EmbeddingList(data=embeddings, model=data.model, usage=usage))
+    return Response(EmbeddingList(data=vectors, model=data.model, usage=usage))
 
 
-def _base64(vector: "array[float]") -> str:
+def check_inputs(inputs: Sequence[Input]) -> None:
+    """Raises ApiError where there are too many texts, an empty one, or too many tokens, as OpenAI's API does."""
+    tokens = [one.tokens for one in inputs]
+    empty = next((index for index, one in enumerate(inputs) if not one.text), None)
+    code = "invalid_value"
+    if len(inputs) > MOST_INPUTS:
+        problem, code = f"there are {len(inputs)} texts, more than {MOST_INPUTS}", "array_above_max_length"
+    elif empty is not None:
+        problem = f"text {empty} is empty"
+    elif max(tokens) > MOST_TOKENS_OF_A_TEXT:
+        problem = f"text {tokens.index(max(tokens))} has {max(tokens)} tokens, more than {MOST_TOKENS_OF_A_TEXT}"
+    elif sum(tokens) > MOST_TOKENS:
+        problem = f"the texts have {sum(tokens)} tokens, more than {MOST_TOKENS}"
+    else:
+        return
+    raise ApiError(400, f"Invalid 'input': {problem}.", param="input", code=code)
+
+
+def _encoded(vector: "array[float]", as_base64: bool) -> msgspec.Raw:
+    """As JSON already, which for many vectors takes long."""
+    if not as_base64:
+        return msgspec.Raw(msgspec.json.encode(vector.tolist()))
     if sys.byteorder == "big":
-        vector = vector[:]
         vector.byteswap()
-    return b64encode(vector.tobytes()).decode()
+    return msgspec.Raw(b'"' + b64encode(vector.tobytes()) + b'"')

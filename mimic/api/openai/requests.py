@@ -3,7 +3,7 @@
 Every other field of OpenAI's is accepted and ignored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
@@ -16,7 +16,6 @@ from mimic.sampling import Sampling
 MOST_ANSWERS: Final = 128
 
 Penalty: TypeAlias = Annotated[float, msgspec.Meta(ge=-2, le=2)]
-TokenLimit: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
@@ -34,11 +33,13 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
     top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: str | Annotated[Sequence[str], msgspec.Meta(max_length=4)] | None = None
-    max_tokens: TokenLimit | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
+    logit_bias: Mapping[str, float] | None = None
+    user: str | None = None
 
     def sampling(self) -> Sampling:
         """How to draw."""
@@ -66,15 +67,22 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-def texts_of(given: str | Sequence[str | int | Sequence[int]], param: str) -> list[str]:
+class Input(msgspec.Struct, frozen=True):
+    """A text that was given, and how many tokens it has."""
+
+    text: str
+    tokens: int
+
+
+async def inputs_of(given: str | Sequence[str | int | Sequence[int]], param: str) -> list[Input]:
     """The texts that a field holds: a text, several, the tokens of one, or those of several.
 
     Raises ApiError where it holds numbers that are no tokens, or a mixture.
     """
-    if isinstance(given, str):
-        return [given]
-    if all(isinstance(one, str) for one in given):
-        return [one for one in given if isinstance(one, str)]
+    texts = [given] if isinstance(given, str) else [one for one in given if isinstance(one, str)]
+    if len(texts) == len(given) or isinstance(given, str):
+        encoded = await tokens.encode_all(texts)
+        return [Input(text, len(numbers)) for text, numbers in zip(texts, encoded, strict=True)]
     if all(isinstance(one, int) for one in given):
         return [_decoded([one for one in given if isinstance(one, int)], param)]
     lists = [one for one in given if not isinstance(one, (str, int))]
@@ -88,13 +96,11 @@ def texts_of(given: str | Sequence[str | int | Sequence[int]], param: str) -> li
     return [_decoded(one, f"{param}[{index}]") for index, one in enumerate(lists)]
 
 
-def _decoded(numbers: Sequence[int], path: str) -> str:
+def _decoded(numbers: Sequence[int], path: str) -> Input:
     try:
-        return "".join(tokens.decode(numbers))
+        return Input(tokens.text_of(numbers), len(numbers))
+    except UnicodeDecodeError:
+        problem = "its tokens do not make whole characters"
     except (ValueError, OverflowError):
-        raise ApiError(
-            400,
-            f"Invalid '{path}': it holds numbers that are not tokens of o200k_base.",
-            param=path,
-            code="invalid_value",
-        ) from None
+        problem = "it holds numbers that are not tokens of o200k_base"
+    raise ApiError(400, f"Invalid '{path}': {problem}.", param=path, code="invalid_value")
