@@ -64,16 +64,19 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 async def answer_all(
-    prompts: Sequence[Sequence[Message]], asked: Sampled, version: Version, corpus: Corpus, metrics: Metrics
+    prompts: Sequence[tuple[Message, ...]], asked: Sampled, version: Version, corpus: Corpus, metrics: Metrics
 ) -> list[Answers]:
     """The answers to each of some prompts, and the metrics of them. Raises NoCompletion where one has none."""
+    found: dict[tuple[Message, ...], Answers] = {}
     try:
-        found = [await answer(corpus, prompt, version, asked.sampling(), asked.limits()) for prompt in prompts]
+        for prompt in prompts:
+            if prompt not in found:  # equal prompts have equal answers
+                found[prompt] = await answer(corpus, prompt, version, asked.sampling(), asked.limits())
     except NoCompletion:
         metrics.misses.labels(version).inc()
         raise
-    metrics.choices.labels(version).inc(sum(len(answers.answers) for answers in found))
-    return found
+    metrics.choices.labels(version).inc(sum(len(found[prompt].answers) for prompt in prompts))
+    return [found[prompt] for prompt in prompts]
 
 
 def new_id(prefix: str) -> str:

@@ -82,15 +82,8 @@ async def complete_prompt(
             param="prompt",
             code="array_above_max_length",
         )
-    different = list(dict.fromkeys(prompt.text for prompt in prompts))
-    found_for = dict(
-        zip(
-            different,
-            await answer_all([[Message("human", text)] for text in different], data, version, corpus, metrics),
-            strict=True,
-        )
-    )
-    found = [found_for[prompt.text] for prompt in prompts]
+    chats = [(Message("human", prompt.text),) for prompt in prompts]
+    found = await answer_all(chats, data, version, corpus, metrics)
     answers = [one for answers in found for one in answers.answers]
     usage = Usage.of(sum(prompt.tokens for prompt in prompts), answers)
     echoed = [prompt.text if data.echo else "" for prompt in prompts for _ in range(len(answers) // len(prompts))]
