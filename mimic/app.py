@@ -25,6 +25,7 @@ from mimic.api.bodies import JSONRequest
 from mimic.api.errors import EXCEPTION_HANDLERS, answer
 from mimic.api.observation import UNKNOWN_ROUTE, Metrics, Observed
 from mimic.api.openai import chat, completions, embeddings, models
+from mimic.api.traffic import Traffic
 from mimic.corpus import Corpus
 from mimic.logs import configure_logs
 from mimic.settings import Settings
@@ -73,7 +74,7 @@ def create_app(settings: Settings) -> Observed:
         openapi_config=_openapi(),
         logging_config=None,
     )
-    return Observed(app, metrics, _route)
+    return Observed(Traffic(app, settings.most_in_flight), metrics, _route)
 
 
 def from_environment() -> Observed:

@@ -1,5 +1,6 @@
 """The settings, parsed once from an environment that is passed in."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -7,6 +8,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from mimic.errors import SettingError
+from mimic.pacing import PACES, Delay, parse_delay
 from mimic.schemas import VERSIONS, Version
 from mimic.stores import Driver
 
@@ -22,6 +24,11 @@ class Settings(msgspec.Struct, frozen=True):
     mongo_driver: Driver = "pymongo"
     api_keys: tuple[str, ...] = ()
     strict_models: bool = False
+    pace: str = "instant"
+    ttft_ms: Delay | None = None
+    itl_ms: Delay | None = None
+    load_factor: float = 0.0
+    most_in_flight: int = 0
     seed_secret: str = ""
     seed_file: Path = Path("seed/conversations.json")
     seed_batch_size: int = 1000
@@ -65,6 +72,12 @@ def _one_of(*values: str) -> Callable[[str], str]:
     return parse
 
 
+def _factor(text: str) -> float:
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,6})?", text, re.ASCII):
+        raise ValueError(f"expected a number from 0 to 999, not {text!r}")
+    return float(text)
+
+
 def _switch(text: str) -> bool:
     switch = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
     if text.lower() not in switch:
@@ -91,6 +104,11 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "mongo_driver": ("MIMIC_MONGO_DRIVER", _one_of(*get_args(Driver))),
     "api_keys": ("MIMIC_API_KEYS", _keys),
     "strict_models": ("MIMIC_STRICT_MODELS", _switch),
+    "pace": ("MIMIC_PACE", _one_of(*PACES)),
+    "ttft_ms": ("MIMIC_TTFT_MS", parse_delay),
+    "itl_ms": ("MIMIC_ITL_MS", parse_delay),
+    "load_factor": ("MIMIC_LOAD_FACTOR", _factor),
+    "most_in_flight": ("MIMIC_MOST_IN_FLIGHT", _integer(0, 1_000_000)),
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),
     "seed_batch_size": ("SEED_BATCH_SIZE", _integer(1, 100_000)),

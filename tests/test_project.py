@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 # From the ground up. A module may import from lower lines, and from its own line what stands left of it.
 LAYERS = (
     ("mimic", "mimic.conversations", "mimic.errors", "mimic.seedings"),
-    ("mimic.tokens", "mimic.sampling", "mimic.embedding"),
+    ("mimic.tokens", "mimic.sampling", "mimic.embedding", "mimic.pacing"),
     ("mimic.schemas", "mimic.stores.base", "mimic.stores"),
     ("mimic.stores.sqlite", *(f"mimic.stores.sqlite.{name}" for name in ("file", "replacement", "store"))),
     (
@@ -52,13 +52,14 @@ LAYERS = (
         "mimic.api.keys",
         "mimic.api.bodies",
         "mimic.api.observation",
+        "mimic.api.traffic",
     ),
     ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status"),
     (
         "mimic.api.openai",
         *(
             f"mimic.api.openai.{name}"
-            for name in ("models", "requests", "answers", "chat", "completions", "embeddings")
+            for name in ("models", "requests", "timing", "answers", "chat", "completions", "embeddings")
         ),
     ),
     ("mimic.app", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),

@@ -4,16 +4,18 @@ import asyncio
 import os
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
-from typing import Final
+from itertools import accumulate, chain
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
+from litestar import Request
 from litestar.response import Stream
 
 from mimic.answering import Answer, Answers, answer
 from mimic.api.observation import Metrics
 from mimic.api.openai.requests import Sampled
+from mimic.api.openai.timing import wait_until
 from mimic.conversations import Message
 from mimic.corpus import Corpus
 from mimic.errors import NoCompletion
@@ -100,42 +102,67 @@ def _listed(items: Sequence[str]) -> str:
     return ", ".join([*items[:fitting], *(["..."] if fitting < len(items) else [])])
 
 
-def event_stream(events: Iterable[msgspec.Struct], headers: Mapping[str, str]) -> Stream:
-    """Server-sent events, one for each struct, and the ``[DONE]`` that ends OpenAI's streams."""
-    return Stream(_joined(_frames(events)), media_type="text/event-stream", headers={**_HEADERS, **headers})
+class Script(msgspec.Struct, frozen=True):
+    """What is streamed: what comes with the first token, the chunks of each step, and what comes with the last."""
+
+    opening: Sequence[msgspec.Struct]
+    steps: Iterator[Sequence[msgspec.Struct]]
+    ending: Sequence[msgspec.Struct]
+
+
+async def event_stream(
+    script: Script, headers: Mapping[str, str], request: Request[Any, Any, Any], due: Iterator[float] | None
+) -> Stream:
+    """Server-sent events, one for each struct of a script, and the ``[DONE]`` that ends OpenAI's streams.
+
+    Each step is sent when it is ``due``, the first one together with the headers.
+    """
+    if due is not None:
+        first = next(due)
+        await wait_until(request, first)
+        due = chain([first], due)
+    return Stream(_paced(script, due), media_type="text/event-stream", headers={**_HEADERS, **headers})
 
 
 _HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
-def _frames(events: Iterable[msgspec.Struct]) -> Iterator[bytes]:
+def _frames(events: Iterable[msgspec.Struct]) -> bytes:
+    frames = []
     for event in events:
         data = msgspec.json.encode(event)
         for character, escape in _LINE_BREAKS:
             data = data.replace(character, escape)
-        yield b"data: " + data + b"\n\n"
-    yield b"data: [DONE]\n\n"
+        frames.append(b"data: " + data + b"\n\n")
+    return b"".join(frames)
 
 
-async def _joined(frames: Iterable[bytes]) -> AsyncIterator[bytes]:
-    parts: list[bytes] = []
-    size = 0
-    for frame in frames:
-        parts.append(frame)
-        size += len(frame)
-        if size >= FRAMES_BYTES:
-            yield b"".join(parts)
-            parts, size = [], 0
-            await asyncio.sleep(0)  # others are served in between, however fast this client reads
-    yield b"".join(parts)
+async def _paced(script: Script, due: Iterator[float] | None) -> AsyncIterator[bytes]:
+    """What nobody has to wait for goes out together, up to so many bytes."""
+    clock = asyncio.get_running_loop().time
+    waiting = _frames(script.opening)
+    for step in script.steps:
+        seconds = next(due) - clock() if due else 0.0
+        if seconds > 0 or len(waiting) >= FRAMES_BYTES:
+            if waiting:
+                yield waiting
+                waiting = b""
+            await asyncio.sleep(max(seconds, 0))  # also 0: others are served, however fast this client reads
+        waiting += _frames(step)
+    yield waiting + _frames(script.ending) + b"data: [DONE]\n\n"
 
 
-def in_turn(answers: Sequence[Answer]) -> Iterator[tuple[int, str | None]]:
-    """The index of an answer and what its next token adds, each answer in turn; None when it ends."""
-    going = {index: decode(answer.tokens) for index, answer in enumerate(answers)}
+def in_turn(answers: Sequence[Answer]) -> Iterator[list[tuple[int, str | None]]]:
+    """Step by step, the indexes of the answers that go on and what their next token adds; None where one ends."""
+    going = {index: (decode(answer.tokens), len(answer.tokens)) for index, answer in enumerate(answers)}
+    number = 0
     while going:
-        for index, parts in list(going.items()):
-            text = next(parts, None)
-            yield index, text
-            if text is None:
+        step: list[tuple[int, str | None]] = []
+        number += 1
+        for index, (parts, length) in list(going.items()):
+            if length:
+                step.append((index, next(parts)))
+            if number >= length:
+                step.append((index, None))
                 del going[index]
+        yield step

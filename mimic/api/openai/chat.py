@@ -1,7 +1,7 @@
 """``POST /v1/chat/completions``."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -14,9 +14,10 @@ from litestar.params import BodyKwarg
 from mimic.answering import Answer, FinishReason, Limits
 from mimic.api.errors import ApiError, documented
 from mimic.api.observation import Metrics
-from mimic.api.openai.answers import Usage, answer_all, event_stream, in_turn, match_headers, new_id
+from mimic.api.openai.answers import Script, Usage, answer_all, event_stream, in_turn, match_headers, new_id
 from mimic.api.openai.models import version_of
 from mimic.api.openai.requests import Sampled
+from mimic.api.openai.timing import due_of, wait_for_last
 from mimic.conversations import SENDERS, Message
 from mimic.corpus import Corpus
 from mimic.settings import Settings
@@ -161,7 +162,7 @@ async def complete_chat(
     metrics: NamedDependency[Metrics],
 ) -> Response[Any]:
     """The answer is found before the first byte is sent, so whatever goes wrong is an error answer."""
-    wants_usage = data.wants_usage()
+    wants_usage, due = data.wants_usage(), due_of(request, settings)
     version = request.state.version = version_of(data.model, settings)
     [found] = await answer_all([tuple(said(data.messages))], data, version, corpus, metrics)
     usage = Usage.of(await prompt_tokens(data.messages), found.answers)
@@ -171,7 +172,9 @@ async def complete_chat(
         blank = ChatCompletionChunk(
             id=name, created=created, model=data.model, choices=(), usage=None if wants_usage else msgspec.UNSET
         )
-        return event_stream(chunks(blank, found.answers, usage if wants_usage else None), headers)
+        stream = script(blank, found.answers, usage if wants_usage else None)
+        return await event_stream(stream, headers, request, due)
+    await wait_for_last(request, due, max(len(one.tokens) for one in found.answers))
     choices = [ChatChoice(index, AnswerMessage(one.text), one.finish_reason) for index, one in enumerate(found.answers)]
     completion = ChatCompletion(id=name, created=created, model=data.model, choices=choices, usage=usage)
     return Response(completion, headers=headers)
@@ -206,18 +209,20 @@ async def prompt_tokens(messages: Sequence[ChatMessage]) -> int:
     return format_tokens + sum(map(len, await encode_all(texts + named)))
 
 
-def chunks(blank: ChatCompletionChunk, answers: Sequence[Answer], usage: Usage | None) -> Iterator[ChatCompletionChunk]:
-    """A stream's chunks, made from one without choices: the roles, a chunk a token, the ends, the usage."""
+def script(blank: ChatCompletionChunk, answers: Sequence[Answer], usage: Usage | None) -> Script:
+    """A stream, made from a chunk without choices: the roles, a chunk a token, the ends, the usage."""
 
     def chunk(index: int, delta: Delta, finish_reason: FinishReason | None = None) -> ChatCompletionChunk:
         return msgspec.structs.replace(blank, choices=(ChunkChoice(index, delta, None, finish_reason),))
 
-    for index in range(len(answers)):
-        yield chunk(index, Delta(role="assistant", content=""))
-    for index, text in in_turn(answers):
-        yield chunk(index, Delta(), answers[index].finish_reason) if text is None else chunk(index, Delta(content=text))
-    if usage:
-        yield msgspec.structs.replace(blank, usage=usage)
+    def said(index: int, text: str | None) -> ChatCompletionChunk:
+        if text is None:
+            return chunk(index, Delta(), answers[index].finish_reason)
+        return chunk(index, Delta(content=text))
+
+    opening = [chunk(index, Delta(role="assistant", content="")) for index in range(len(answers))]
+    ending = [msgspec.structs.replace(blank, usage=usage)] if usage else []
+    return Script(opening, ([said(*part) for part in step] for step in in_turn(answers)), ending)
 
 
 def _sender(role: Role) -> str:

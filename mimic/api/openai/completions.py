@@ -1,7 +1,7 @@
 """``POST /v1/completions``, OpenAI's older API: a prompt as one message of the user's."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -14,9 +14,10 @@ from litestar.params import BodyKwarg
 from mimic.answering import Answer, FinishReason
 from mimic.api.errors import ApiError, documented
 from mimic.api.observation import Metrics
-from mimic.api.openai.answers import Usage, answer_all, event_stream, in_turn, match_headers, new_id
+from mimic.api.openai.answers import Script, Usage, answer_all, event_stream, in_turn, match_headers, new_id
 from mimic.api.openai.models import version_of
 from mimic.api.openai.requests import MOST_ANSWERS, Sampled, inputs_of
+from mimic.api.openai.timing import due_of, wait_for_last
 from mimic.conversations import Message
 from mimic.corpus import Corpus
 from mimic.settings import Settings
@@ -72,7 +73,7 @@ async def complete_prompt(
     metrics: NamedDependency[Metrics],
 ) -> Response[Any]:
     """The answers to the first prompt, then those to the next one."""
-    wants_usage = data.wants_usage()
+    wants_usage, due = data.wants_usage(), due_of(request, settings)
     version = request.state.version = version_of(data.model, settings)
     prompts = await inputs_of(data.prompt, "prompt")
     if len(prompts) * (data.n or 1) > MOST_ANSWERS:
@@ -91,7 +92,9 @@ async def complete_prompt(
     blank = TextCompletion(id=new_id("cmpl"), created=int(time.time()), model=data.model, choices=())
     if data.stream:
         blank = msgspec.structs.replace(blank, usage=None if wants_usage else msgspec.UNSET)
-        return event_stream(chunks(blank, echoed, answers, usage if wants_usage else None), headers)
+        stream = script(blank, echoed, answers, usage if wants_usage else None)
+        return await event_stream(stream, headers, request, due)
+    await wait_for_last(request, due, max(len(one.tokens) for one in answers))
     choices = [
         TextChoice(index, echo + one.text, one.finish_reason)
         for index, (echo, one) in enumerate(zip(echoed, answers, strict=True))
@@ -99,15 +102,13 @@ async def complete_prompt(
     return Response(msgspec.structs.replace(blank, choices=choices, usage=usage), headers=headers)
 
 
-def chunks(
-    blank: TextCompletion, echoed: Sequence[str], answers: Sequence[Answer], usage: Usage | None
-) -> Iterator[TextCompletion]:
-    """A stream's chunks: the prompts that are echoed, a chunk a token, the ends, the usage."""
-    for index, echo in enumerate(echoed):
-        if echo:
-            yield msgspec.structs.replace(blank, choices=(TextChoice(index, echo, None),))
-    for index, text in in_turn(answers):
-        choice = TextChoice(index, text or "", answers[index].finish_reason if text is None else None)
-        yield msgspec.structs.replace(blank, choices=(choice,))
-    if usage:
-        yield msgspec.structs.replace(blank, usage=usage)
+def script(blank: TextCompletion, echoed: Sequence[str], answers: Sequence[Answer], usage: Usage | None) -> Script:
+    """A stream, made from a chunk without choices: what is echoed, a chunk a token, the ends, the usage."""
+
+    def chunk(index: int, text: str | None) -> TextCompletion:
+        reason = answers[index].finish_reason if text is None else None
+        return msgspec.structs.replace(blank, choices=(TextChoice(index, text or "", reason),))
+
+    opening = [chunk(index, echo) for index, echo in enumerate(echoed) if echo]
+    ending = [msgspec.structs.replace(blank, usage=usage)] if usage else []
+    return Script(opening, ([chunk(*part) for part in step] for step in in_turn(answers)), ending)

@@ -1,0 +1,61 @@
+"""The pace of a model: how long it takes to the first token, and from one to the next. Pure: nothing sleeps here."""
+
+import re
+from collections.abc import Iterator, Mapping
+from random import Random
+from typing import Final
+
+import msgspec
+
+MOST_MILLISECONDS: Final = 600_000
+
+
+class Delay(msgspec.Struct, frozen=True):
+    """A time that varies: its mean and its standard deviation, in milliseconds."""
+
+    mean: float = 0.0
+    spread: float = 0.0
+
+    def draw(self, random: Random) -> float:
+        """One such time, in seconds: from a gamma distribution, so never negative, and seldom much longer."""
+        if not self.mean or not self.spread:
+            return self.mean / 1000
+        shape = (self.mean / self.spread) ** 2
+        return random.gammavariate(shape, self.mean / shape) / 1000
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """The time to the first token, and that between two tokens."""
+
+    first: Delay = Delay()
+    between: Delay = Delay()
+
+    def moments(self, random: Random, stretch: float = 1.0) -> Iterator[float]:
+        """When each token comes, in seconds from the beginning, endlessly; all of them ``stretch`` times as late."""
+        moment = stretch * self.first.draw(random)
+        while True:
+            yield moment
+            moment += stretch * self.between.draw(random)
+
+
+INSTANT: Final = Pace()
+PACES: Final[Mapping[str, Pace]] = {
+    "instant": INSTANT,
+    "fast": Pace(Delay(250, 60), Delay(6, 2)),
+    "typical": Pace(Delay(600, 200), Delay(15, 5)),
+    "slow-reasoning": Pace(Delay(8000, 3000), Delay(25, 8)),
+}
+"""Kinds of models by name: a small one, a large one, and one that thinks before it speaks. Round figures to test with,
+not measurements of any model."""
+
+
+def parse_delay(text: str) -> Delay:
+    """A delay as settings and headers have it: ``300``, or with a spread ``300/100``, in milliseconds.
+
+    Raises ValueError.
+    """
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(?:/(\d{1,6}(?:\.\d{1,3})?))?", text, re.ASCII)
+    delay = Delay(float(found[1]), float(found[2] or 0)) if found else None
+    if delay is None or max(delay.mean, delay.spread) > MOST_MILLISECONDS:
+        raise ValueError(f"expected milliseconds up to {MOST_MILLISECONDS}, as 300 or 300/100, not {text!r}")
+    return delay
