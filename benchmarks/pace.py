@@ -1,0 +1,101 @@
+"""Open many slow streams at once; show the pace that was delivered against the one asked for, and the server's memory.
+
+    mimic seed --sample && mimic serve &
+    python -m benchmarks.pace [--url http://127.0.0.1:8000] [--streams 10000] [--ttft 2000/500] [--itl 1000/300]
+
+Streams begin one after the other over ``--ramp`` seconds. Linux only, and the limit of open files must allow for it.
+"""
+
+import asyncio
+import json
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, stdev
+from urllib.parse import urlsplit
+
+import click
+import uvloop
+
+from mimic.pacing import Delay, parse_delay
+
+TOKEN = b'"delta":{"content":'
+
+
+@click.command()
+@click.option("--url", default="http://127.0.0.1:8000", show_default=True)
+@click.option("--streams", default=10_000, show_default=True)
+@click.option("--ttft", default="2000/500", show_default=True)
+@click.option("--itl", default="1000/300", show_default=True)
+@click.option("--ramp", default=20.0, show_default=True)
+@click.option("--message", default="Why is the sky blue?", show_default=True)
+@click.option("--tokens", default=20, show_default=True)
+@click.option("--pid", type=int, help="The server's process, whose memory is shown.")
+def main(url: str, streams: int, ttft: str, itl: str, ramp: float, message: str, tokens: int, pid: int | None) -> None:
+    """Open the streams and compare."""
+    body = {"model": "mimic-v3", "messages": [{"role": "user", "content": message}], "stream": True}
+    request = _request(urlsplit(url).netloc, json.dumps({**body, "max_tokens": tokens}), ttft, itl)
+    before = _memory(pid)
+    arrivals, most = uvloop.run(
+        _run(urlsplit(url).hostname or "", urlsplit(url).port or 80, request, streams, ramp, pid)
+    )
+    first = [moments[1] - moments[0] for moments in arrivals]
+    between = [later - earlier for moments in arrivals for earlier, later in pairwise(moments[1:])]
+    _show("to the first token", first, parse_delay(ttft))
+    _show("between tokens", between, parse_delay(itl))
+    click.echo(f"{len(arrivals):,} streams, {sum(map(len, arrivals)) - len(arrivals):,} tokens")
+    if pid:
+        click.echo(f"memory of the server: {before:.0f} MB before, {most:.0f} MB at most")
+
+
+async def _run(
+    host: str, port: int, request: bytes, streams: int, ramp: float, pid: int | None
+) -> tuple[list[list[float]], float]:
+    async def later(number: int) -> list[float]:
+        await asyncio.sleep(ramp * number / streams)
+        return await _stream(host, port, request)
+
+    tasks = [asyncio.create_task(later(number)) for number in range(streams)]
+    most = 0.0
+    while not all(task.done() for task in tasks):
+        most = max(most, _memory(pid))
+        await asyncio.sleep(1)
+    return [await task for task in tasks], most
+
+
+async def _stream(host: str, port: int, request: bytes) -> list[float]:
+    """When the request was sent, and when each token came."""
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(request)
+    moments = [time.perf_counter()]
+    while b"[DONE]" not in (data := await reader.read(65536)):
+        if not data:
+            raise ConnectionError("a stream ended before its end")
+        moments += [time.perf_counter()] * data.count(TOKEN)
+    moments += [time.perf_counter()] * data.count(TOKEN)
+    writer.close()
+    return moments
+
+
+def _request(host: str, body: str, ttft: str, itl: str) -> bytes:
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+    pace = f"x-mimic-ttft-ms: {ttft}\r\nx-mimic-itl-ms: {itl}\r\n"
+    return f"{head}{pace}content-length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def _memory(pid: int | None) -> float:
+    if pid is None:
+        return 0.0
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+def _show(what: str, seconds: list[float], asked: Delay) -> None:
+    mean, spread = fmean(seconds) * 1000, stdev(seconds) * 1000
+    error = (mean / asked.mean - 1) * 100
+    click.echo(
+        f"{what}: {mean:.1f} ms, spread {spread:.1f}; asked {asked.mean:g}/{asked.spread:g}; error {error:+.1f}%"
+    )
+
+
+if __name__ == "__main__":
+    main()
