@@ -1,7 +1,7 @@
 """Answers to a chat: matched, drawn, and cut as a model's are."""
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,8 @@ from mimic.schemas import Version
 
 FinishReason: TypeAlias = Literal["stop", "length"]
 
+ECHO: Final = "echo"
+
 
 class Limits(msgspec.Struct, frozen=True):
     """Where an answer ends: before the first of the ``stop`` texts, and after so many tokens of ``o200k_base``."""
@@ -23,12 +25,12 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One answer: its text and the tokens of it, why it ends, and where it was said."""
+    """One answer: its text and the tokens of it, why it ends, and where it was said, if anywhere."""
 
     text: str
     tokens: Sequence[int]
     finish_reason: FinishReason
-    source: Choice
+    source: Choice | None
 
 
 class Answers(msgspec.Struct, frozen=True):
@@ -52,9 +54,20 @@ async def answer(
         choices = await read(corpus, version, match, [match.outcomes[index] for index in drawn])
         if choices is not None:  # else the corpus was replaced between finding and reading
             break
-    ended = [before_stop(choice.message.value, limits.stop) for choice in choices]
-    encoded = await tokens.encode_all(ended)
-    return Answers(match.rung, [cut(*parts, limits.max_tokens) for parts in zip(choices, ended, encoded, strict=True)])
+    texts = [choice.message.value for choice in choices]
+    return Answers(match.rung, await _ended(texts, choices, limits))
+
+
+async def invent(messages: Sequence[Message], on_miss: str, n: int, limits: Limits) -> Answers:
+    """What is answered where nothing was ever said: the last message again (``echo``), or the same text always."""
+    text = messages[-1].value if on_miss == ECHO and messages else on_miss
+    return Answers("none", await _ended([text] * n, [None] * n, limits))
+
+
+async def _ended(texts: Sequence[str], sources: Sequence[Choice | None], limits: Limits) -> list[Answer]:
+    left = [before_stop(text, limits.stop) for text in texts]
+    encoded = await tokens.encode_all(left)
+    return [cut(*parts, limits.max_tokens) for parts in zip(sources, left, encoded, strict=True)]
 
 
 def before_stop(text: str, stops: Sequence[str]) -> str:
@@ -63,7 +76,7 @@ def before_stop(text: str, stops: Sequence[str]) -> str:
     return text[: min(ends)] if ends else text
 
 
-def cut(source: Choice, text: str, encoded: Sequence[int], most: int | None) -> Answer:
+def cut(source: Choice | None, text: str, encoded: Sequence[int], most: int | None) -> Answer:
     """A text as an answer, cut after so many of its tokens."""
     if most is None or len(encoded) <= most:
         return Answer(text, encoded, "stop", source)

@@ -13,7 +13,7 @@ from mimic.corpus import Corpus
 from mimic.errors import NoCompletion
 from mimic.schemas import Version
 
-Rung: TypeAlias = Literal["previous", "last"]
+Rung: TypeAlias = Literal["previous", "last", "none"]
 
 KEPT_CHARACTERS: Final = 1_000_000
 """Text of choices held in memory; what goes beyond is read again if it is drawn."""

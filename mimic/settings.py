@@ -12,6 +12,9 @@ from mimic.pacing import PACES, Delay, parse_delay
 from mimic.schemas import VERSIONS, Version
 from mimic.stores import Driver
 
+NOT_FOUND: Final = "404"
+"""What MIMIC_ON_MISS says where a message without an answer is an error."""
+
 
 class Settings(msgspec.Struct, frozen=True):
     """Everything that can be set, with its default. ``.env.example`` says what each is for."""
@@ -24,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True):
     mongo_driver: Driver = "pymongo"
     api_keys: tuple[str, ...] = ()
     strict_models: bool = False
+    on_miss: str = NOT_FOUND
     pace: str = "instant"
     ttft_ms: Delay | None = None
     itl_ms: Delay | None = None
@@ -104,6 +108,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "mongo_driver": ("MIMIC_MONGO_DRIVER", _one_of(*get_args(Driver))),
     "api_keys": ("MIMIC_API_KEYS", _keys),
     "strict_models": ("MIMIC_STRICT_MODELS", _switch),
+    "on_miss": ("MIMIC_ON_MISS", str),
     "pace": ("MIMIC_PACE", _one_of(*PACES)),
     "ttft_ms": ("MIMIC_TTFT_MS", parse_delay),
     "itl_ms": ("MIMIC_ITL_MS", parse_delay),

@@ -148,7 +148,7 @@ async def test_what_is_too_much_to_keep_is_read_again(
     match = await find_match(Corpus(store), chat(("human", "continue")), "v3")
     assert sum(outcome.choice is not None for outcome in match.outcomes) == 3
     assert await ask(store, ("human", "continue"), sampling=asked) == kept
-    assert [one.source.position for one in kept.answers] == [1] * 50
+    assert [one.source.position for one in kept.answers if one.source] == [1] * 50
 
 
 async def test_a_corpus_replaced_in_between_is_asked_anew(

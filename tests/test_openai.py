@@ -362,6 +362,31 @@ def test_other_errors(v1: httpx.Client) -> None:
     assert error_of(v1.post("/chat/completions", content=b"x" * 10_000_001), 413)["code"] == "request_too_large"
 
 
+@pytest.mark.parametrize(("on_miss", "answer"), [("echo", "never said"), ("I am a mock.", "I am a mock.")])
+def test_what_was_never_said_may_be_answered(corpus: str, tmp_path: Path, on_miss: str, answer: str) -> None:
+    """With the message itself, or with a text; limits hold, usage is counted; what was said is answered as ever."""
+    with (
+        Server(tmp_path, MIMIC_STORE=corpus, MIMIC_ON_MISS=on_miss) as server,
+        httpx.Client(base_url=f"{server.url}/v1") as v1,
+    ):
+        never = {"model": "m", "messages": [{"role": "user", "content": "never said"}], "n": 2}
+        response = v1.post("/chat/completions", json=never)
+        assert [choice["message"]["content"] for choice in response.json()["choices"]] == [answer] * 2
+        assert (response.headers["x-mimic-match"], response.headers["x-mimic-source"]) == ("none", "none, none")
+        assert response.json()["usage"]["completion_tokens"] == 2 * tokens.count(answer)
+        chunks = events(v1.post("/chat/completions", json={**never, "n": 1, "stream": True, "max_tokens": 1}))
+        [first] = tokens.encode(answer)[:1]
+        assert chunks[1]["choices"][0]["delta"]["content"] == tokens.text_of([first])
+        assert v1.post("/chat/completions", json=WHY).headers["x-mimic-match"] == "last"
+        several = v1.post("/completions", json={"model": "m", "prompt": ["Why?", "never said"]})
+        assert several.headers["x-mimic-match"] == "last, none"
+        assert several.json()["choices"][1]["text"] == answer
+        image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
+        assert v1.post("/chat/completions", json={"model": "m", "messages": image}).status_code == 200
+        metrics = httpx.get(f"{server.url}/metrics").text
+        assert 'mimic_completion_misses_total{version="v3"} 4.0' in metrics
+
+
 def test_keys(corpus: str, tmp_path: Path) -> None:
     """Where they are asked for, every route that answers from the corpus wants one; wrong ones are not repeated."""
     routes = [

@@ -12,14 +12,15 @@ import msgspec
 from litestar import Request
 from litestar.response import Stream
 
-from mimic.answering import Answer, Answers, answer
+from mimic.answering import Answer, Answers, answer, invent
 from mimic.api.observation import Metrics
 from mimic.api.openai.requests import Sampled
 from mimic.api.openai.timing import wait_until
-from mimic.conversations import Message
+from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
 from mimic.errors import NoCompletion
 from mimic.schemas import Version
+from mimic.settings import NOT_FOUND
 from mimic.tokens import decode
 
 FRAMES_BYTES: Final = 16 * 1024
@@ -66,17 +67,28 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 async def answer_all(
-    prompts: Sequence[tuple[Message, ...]], asked: Sampled, version: Version, corpus: Corpus, metrics: Metrics
+    prompts: Sequence[tuple[Message, ...]],
+    asked: Sampled,
+    version: Version,
+    corpus: Corpus,
+    metrics: Metrics,
+    on_miss: str,
 ) -> list[Answers]:
-    """The answers to each of some prompts, and the metrics of them. Raises NoCompletion where one has none."""
+    """The answers to each of some prompts, and the metrics of them.
+
+    Raises NoCompletion where one has none, and ``on_miss`` does not say what else to answer.
+    """
     found: dict[tuple[Message, ...], Answers] = {}
-    try:
-        for prompt in prompts:
-            if prompt not in found:  # equal prompts have equal answers
-                found[prompt] = await answer(corpus, prompt, version, asked.sampling(), asked.limits())
-    except NoCompletion:
-        metrics.misses.labels(version).inc()
-        raise
+    for prompt in prompts:
+        if prompt in found:  # equal prompts have equal answers
+            continue
+        try:
+            found[prompt] = await answer(corpus, prompt, version, asked.sampling(), asked.limits())
+        except NoCompletion:
+            metrics.misses.labels(version).inc()
+            if on_miss == NOT_FOUND:
+                raise
+            found[prompt] = await invent(prompt, on_miss, asked.sampling().n, asked.limits())
     metrics.choices.labels(version).inc(sum(len(found[prompt].answers) for prompt in prompts))
     return [found[prompt] for prompt in prompts]
 
@@ -88,12 +100,14 @@ def new_id(prefix: str) -> str:
 
 def match_headers(found: Sequence[Answers]) -> Mapping[str, str]:
     """Where the answers came from: the rung per prompt, and conversation and position per answer, as many as fit."""
-    sources = [
-        f"{quote((answer.source.conversation or '')[:LONGEST_NAME], safe='')}#{answer.source.position}"
-        for answers in found
-        for answer in answers.answers
-    ]
+    sources = [_place(answer.source) for answers in found for answer in answers.answers]
     return {"x-mimic-match": _listed([answers.rung for answers in found]), "x-mimic-source": _listed(sources)}
+
+
+def _place(source: Choice | None) -> str:
+    if source is None:
+        return "none"
+    return f"{quote((source.conversation or '')[:LONGEST_NAME], safe='')}#{source.position}"
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -164,7 +164,7 @@ async def complete_chat(
     """The answer is found before the first byte is sent, so whatever goes wrong is an error answer."""
     wants_usage, due = data.wants_usage(), due_of(request, settings)
     version = request.state.version = version_of(data.model, settings)
-    [found] = await answer_all([tuple(said(data.messages))], data, version, corpus, metrics)
+    [found] = await answer_all([tuple(said(data.messages))], data, version, corpus, metrics, settings.on_miss)
     usage = Usage.of(await prompt_tokens(data.messages), found.answers)
     headers = match_headers([found])
     name, created = new_id("chatcmpl"), int(time.time())

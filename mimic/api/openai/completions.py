@@ -84,7 +84,7 @@ async def complete_prompt(
             code="array_above_max_length",
         )
     chats = [(Message("human", prompt.text),) for prompt in prompts]
-    found = await answer_all(chats, data, version, corpus, metrics)
+    found = await answer_all(chats, data, version, corpus, metrics, settings.on_miss)
     answers = [one for answers in found for one in answers.answers]
     usage = Usage.of(sum(prompt.tokens for prompt in prompts), answers)
     echoed = [prompt.text if data.echo else "" for prompt in prompts for _ in range(len(answers) // len(prompts))]
