@@ -185,3 +185,9 @@ class Server:
     def log(self) -> str:
         """What the server has said."""
         return self._log.read_text()
+
+
+def resident_bytes(pid: int) -> int:
+    """What a process has in memory now."""
+    fields = Path(f"/proc/{pid}/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")

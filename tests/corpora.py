@@ -1,5 +1,6 @@
 """Conversations to test with, and the reference that every store is held to."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from mimic.conversations import Message
 from mimic.corpus import Corpus
 from mimic.schemas import VERSIONS, Version
 from mimic.seedings import Report
+from mimic.stores import open_store
 from mimic.stores.base import Store
 from seed.loader import load
 from seed.source import Source
@@ -76,3 +78,13 @@ async def ask(store: Store, messages: Pairs, version: Version, limit: int | None
     async for batch in Corpus(store).complete(asked, version, limit):
         choices += [(choice.message.sender, choice.message.value) for choice in batch]
     return choices
+
+
+def seed(url: str, dump: Dump, folder: Path) -> None:
+    """Fill a store before a server serves it."""
+
+    async def run() -> None:
+        async with open_store(url) as store:
+            await fill(store, dump, folder)
+
+    asyncio.run(run())

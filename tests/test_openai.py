@@ -1,4 +1,4 @@
-"""OpenAI's routes over HTTP, byte by byte; tests/test_clients.py asks with real clients."""
+"""OpenAI's routes over HTTP, byte by byte; tests/clients asks with real clients."""
 
 import base64
 import json
@@ -15,9 +15,8 @@ import pytest
 
 from mimic import tokens
 from mimic.embedding import embed
-from tests.conftest import Server
-from tests.corpora import conversation
-from tests.test_server import resident_bytes, seed
+from tests.conftest import Server, resident_bytes
+from tests.corpora import conversation, seed
 
 LONG_ID = "päge/1\r\nx-evil: 1" + "x" * 200
 DUMP = [

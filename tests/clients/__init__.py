@@ -1,0 +1,1 @@
+"""Real clients pointed at a real server."""

@@ -1,0 +1,61 @@
+"""LangChain's models of OpenAI's."""
+
+from math import hypot
+from typing import Any
+
+import pytest
+import tiktoken
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from openai import (
+    NotFoundError,
+)
+from pydantic import SecretStr
+
+from tests.clients.chats import HELLO, KEY, SEA, prompt_tokens, user
+
+
+def chain(base_url: str, **options: Any) -> ChatOpenAI:
+    """LangChain's chat model."""
+    return ChatOpenAI(model="mimic-v3", base_url=base_url, api_key=SecretStr(KEY), max_retries=0, **options)
+
+
+def test_langchain(base_url: str, o200k: tiktoken.Encoding) -> None:
+    """``invoke``, ``stream`` with usage metadata, ``batch``; a chat with a system message and history."""
+    model = chain(base_url, temperature=0, stream_usage=True)
+    answer = model.invoke("hi")
+    assert answer.content == HELLO
+    assert answer.response_metadata["finish_reason"] == "stop"
+    asked = "Tell me about the sea"
+    chunks = list(model.stream(asked))
+    whole = chunks[0]
+    for chunk in chunks[1:]:
+        whole += chunk
+    assert whole.content == SEA
+    assert whole.usage_metadata
+    assert whole.usage_metadata["input_tokens"] == prompt_tokens([user(asked)], o200k)
+    assert whole.usage_metadata["output_tokens"] == len(o200k.encode(SEA))
+    assert [message.content for message in model.batch(["hi", "Flip a coin", asked])] == [HELLO, "tails", SEA]
+    history = [SystemMessage("Be brief."), HumanMessage(asked), AIMessage(SEA), HumanMessage("continue")]
+    assert model.invoke(history).content == "Its waves are made by the wind."
+    with pytest.raises(NotFoundError):
+        model.invoke("never said")
+
+
+@pytest.mark.anyio
+async def test_langchain_asynchronously(base_url: str) -> None:
+    """``ainvoke``, ``astream``, ``abatch``."""
+    model = chain(base_url, temperature=0)
+    assert (await model.ainvoke("hi")).content == HELLO
+    assert "".join([str(chunk.content) async for chunk in model.astream("Tell me about the sea")]) == SEA
+    assert [message.content for message in await model.abatch(["hi", "Flip a coin"])] == [HELLO, "tails"]
+
+
+def test_langchain_embeddings(base_url: str) -> None:
+    """Texts are sent as they are, so that no vocabulary is downloaded to cut them into tokens."""
+    embeddings = OpenAIEmbeddings(
+        model="mimic-embedding", base_url=base_url, api_key=SecretStr(KEY), check_embedding_ctx_length=False
+    )
+    first, second = embeddings.embed_documents(["hi", "the sea"])
+    assert embeddings.embed_query("hi") == first != second
+    assert hypot(*first) == pytest.approx(1, abs=1e-6)

