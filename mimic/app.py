@@ -59,7 +59,7 @@ def create_app(settings: Settings) -> Observed:
             status.ready,
             status.show_metrics,
             page_asset,
-            _openai_routes(),
+            _openai_routes(Traffic(settings.most_in_flight)),
         ],
         dependencies={
             "corpus": Provide(lambda: corpus, sync_to_thread=False),
@@ -75,7 +75,7 @@ def create_app(settings: Settings) -> Observed:
         openapi_config=_openapi(),
         logging_config=None,
     )
-    return Observed(Traffic(app, settings.most_in_flight), metrics, _route)
+    return Observed(app, metrics, _route)
 
 
 def from_environment() -> Observed:
@@ -96,15 +96,12 @@ def _collect_seldom() -> None:
     gc.set_threshold(5_000, 10, 10)
 
 
-def _openai_routes() -> Router:
-    handlers = [
-        chat.complete_chat,
-        completions.complete_prompt,
-        embeddings.embed_texts,
-        models.list_models,
-        models.retrieve_model,
-    ]
-    return Router("/v1", route_handlers=handlers, guards=[keys.require_key], security=[{keys.SECURITY_SCHEME: []}, {}])
+def _openai_routes(traffic: Traffic) -> Router:
+    answering = Router("/", route_handlers=[chat.complete_chat, completions.complete_prompt], middleware=[traffic.gate])
+    others = [embeddings.embed_texts, models.list_models, models.retrieve_model]
+    return Router(
+        "/v1", route_handlers=[answering, *others], guards=[keys.require_key], security=[{keys.SECURITY_SCHEME: []}, {}]
+    )
 
 
 def _openapi() -> OpenAPIConfig:

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from mimic.stores import Driver, open_store
 from mimic.stores.base import Store
 from mimic.stores.mongodb import replacement
+from mimic.testing import free_port
 
 SECONDS_TO_START = 30
 
@@ -31,13 +32,6 @@ settings.load_profile("mimic")
 def anyio_backend() -> str:
     """Async tests run on asyncio."""
     return "asyncio"
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def find_mongod() -> str | None:

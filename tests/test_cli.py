@@ -19,7 +19,8 @@ import pymongo
 import pytest
 
 from mimic.stores import open_store
-from tests.conftest import Server, free_port
+from mimic.testing import free_port
+from tests.conftest import Server
 from tests.corpora import SMALL, ask, conversation
 
 OLD = [conversation(str(n), ("human", "continue"), ("gpt", f"old {n}")) for n in range(300)]

@@ -18,7 +18,8 @@ from mimic.schemas import SCHEMAS, VERSIONS, Version
 from mimic.stores import Driver, open_store
 from mimic.stores.mongodb import catalogue, replacement
 from mimic.stores.mongodb.store import find_query
-from tests.conftest import Mongod, free_port
+from mimic.testing import free_port
+from tests.conftest import Mongod
 from tests.corpora import SMALL, ask, conversation, fill
 
 pytestmark = [

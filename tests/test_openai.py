@@ -1,5 +1,6 @@
 """OpenAI's routes over HTTP, byte by byte; tests/clients asks with real clients."""
 
+import asyncio
 import base64
 import json
 import math
@@ -14,6 +15,8 @@ import httpx
 import pytest
 
 from mimic import tokens
+from mimic.api.openai.answers import Script, _paced
+from mimic.api.openai.chat import ChatCompletionChunk
 from mimic.embedding import embed
 from tests.conftest import Server, resident_bytes
 from tests.corpora import conversation, seed
@@ -520,3 +523,22 @@ def test_metrics_count_chats(v1: httpx.Client, server: Server) -> None:
     assert re.search(r'mimic_request_seconds_count\{route="/v1/chat/completions",version="v2"\} \d', text)
     assert re.search(r'mimic_choices_returned_total\{version="v3"\} [1-9]', text)
     assert re.search(r'mimic_completion_misses_total\{version="v3"\} [1-9]', text)
+
+
+@pytest.mark.anyio
+async def test_others_are_served_while_a_long_stream_is_written() -> None:
+    """However fast its client reads: a turn of the event loop for every few kilobytes."""
+    frame = ChatCompletionChunk(id="x" * 1000, created=0, model="m", choices=())
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    parts = [part async for part in _paced(Script([], iter([[frame]] * 500), []), None)]
+    counting.cancel()
+    assert b"".join(parts).count(b"data: {") == 500
+    assert turns >= 25

@@ -127,6 +127,17 @@ def test_a_header_that_does_not_parse_is_named(server: Server, header: str, valu
     assert "expected" in error["message"]
 
 
+def test_a_slash_at_the_end_is_the_same_route(server: Server) -> None:
+    """As everywhere: paced, too. A delay of 0 is one."""
+    started = time.monotonic()
+    for path, pace in (("/v1/chat/completions/", {"x-mimic-ttft-ms": "200"}), ("/v1/chat/completions/", {})):
+        response = httpx.post(f"{server.url}{path}", json=ASKED, headers=pace)
+        assert response.status_code == 200, response.text
+    assert time.monotonic() - started >= 0.2
+    none: dict[str, Any] = {"x_mimic_pace": "slow-reasoning", "x_mimic_ttft_ms": "0", "x_mimic_itl_ms": "0"}
+    assert ask(server.url, **none)[1] < 1
+
+
 def test_settings_set_the_pace_and_headers_win(corpus: str, tmp_path: Path) -> None:
     """A preset, parts of it replaced; a request may be as quick as it likes."""
     settings = {"MIMIC_PACE": "slow-reasoning", "MIMIC_TTFT_MS": "300/0", "MIMIC_ITL_MS": "1"}

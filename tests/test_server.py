@@ -19,7 +19,8 @@ from mimic.logs import configure_logs
 from mimic.schemas import VERSIONS
 from mimic.settings import Settings
 from mimic.stores.mongodb import replacement
-from tests.conftest import Mongod, Server, free_port, resident_bytes
+from mimic.testing import free_port
+from tests.conftest import Mongod, Server, resident_bytes
 from tests.corpora import SMALL, conversation, reference, seed
 
 SKY = {"messages": [{"from": "human", "value": "hi"}]}

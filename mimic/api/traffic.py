@@ -2,34 +2,31 @@
 
 import asyncio
 from contextlib import nullcontext
-from typing import Final
 
-from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
-
-PATHS: Final = frozenset({"/v1/chat/completions", "/v1/completions"})
 
 
 class Traffic:
-    """The application behind a gate: ASGI in, ASGI out. Each worker process has its own.
+    """A gate for some routes, all together: :meth:`gate` is their middleware. Each worker process has its own.
 
     A request beyond ``most`` in flight (0: no limit) waits until another one is through with its last byte. How many
     are in flight, with this one, stands in ``state["in_flight"]``, and when its turn came in ``state["began"]``.
     """
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self._app = app
-        self._gate = asyncio.Semaphore(most) if most else nullcontext()
-        self.in_flight = 0
+    def __init__(self, most: int) -> None:
+        self._places = asyncio.Semaphore(most) if most else nullcontext()
+        self._in_flight = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or scope["path"] not in PATHS:
-            await self._app(scope, receive, send)
-            return
-        async with self._gate:
-            self.in_flight += 1
-            scope.setdefault("state", {}).update(in_flight=self.in_flight, began=asyncio.get_running_loop().time())
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                self.in_flight -= 1
+    def gate(self, app: ASGIApp) -> ASGIApp:
+        """The application of one route behind the gate."""
+
+        async def gated(scope: Scope, receive: Receive, send: Send) -> None:
+            async with self._places:
+                self._in_flight += 1
+                scope["state"].update(in_flight=self._in_flight, began=asyncio.get_running_loop().time())
+                try:
+                    await app(scope, receive, send)
+                finally:
+                    self._in_flight -= 1
+
+        return gated

@@ -215,14 +215,14 @@ def script(blank: ChatCompletionChunk, answers: Sequence[Answer], usage: Usage |
     def chunk(index: int, delta: Delta, finish_reason: FinishReason | None = None) -> ChatCompletionChunk:
         return msgspec.structs.replace(blank, choices=(ChunkChoice(index, delta, None, finish_reason),))
 
-    def said(index: int, text: str | None) -> ChatCompletionChunk:
+    def added(index: int, text: str | None) -> ChatCompletionChunk:
         if text is None:
             return chunk(index, Delta(), answers[index].finish_reason)
         return chunk(index, Delta(content=text))
 
     opening = [chunk(index, Delta(role="assistant", content="")) for index in range(len(answers))]
     ending = [msgspec.structs.replace(blank, usage=usage)] if usage else []
-    return Script(opening, ([said(*part) for part in step] for step in in_turn(answers)), ending)
+    return Script(opening, ([added(*part) for part in step] for step in in_turn(answers)), ending)
 
 
 def _sender(role: Role) -> str:

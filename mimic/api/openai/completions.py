@@ -16,7 +16,7 @@ from mimic.api.errors import ApiError, documented
 from mimic.api.observation import Metrics
 from mimic.api.openai.answers import Script, Usage, answer_all, event_stream, in_turn, match_headers, new_id
 from mimic.api.openai.models import version_of
-from mimic.api.openai.requests import MOST_ANSWERS, Sampled, inputs_of
+from mimic.api.openai.requests import MOST_ANSWERS, Sampled, Texts, inputs_of
 from mimic.api.openai.timing import due_of, wait_for_last
 from mimic.conversations import Message
 from mimic.corpus import Corpus
@@ -28,7 +28,7 @@ EXAMPLE: Final = {"model": "mimic-v3", "prompt": "Write a haiku about the sea"}
 class TextCompletionRequest(Sampled, frozen=True, kw_only=True):
     """One prompt or several, each a text or a list of tokens."""
 
-    prompt: str | Annotated[Sequence[str | int | Sequence[int]], msgspec.Meta(min_length=1)]
+    prompt: Texts
     echo: bool | None = None
 
 

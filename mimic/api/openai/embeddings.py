@@ -16,7 +16,7 @@ from litestar.params import BodyKwarg
 
 from mimic.api.errors import ApiError, documented
 from mimic.api.openai.models import EMBEDDING_MODEL, unknown_model
-from mimic.api.openai.requests import Input, inputs_of
+from mimic.api.openai.requests import Input, Texts, inputs_of
 from mimic.embedding import embed
 from mimic.settings import Settings
 
@@ -34,7 +34,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One text or several, each a string or a list of tokens."""
 
     model: Annotated[str, msgspec.Meta(min_length=1)]
-    input: str | Annotated[Sequence[str | int | Sequence[int]], msgspec.Meta(min_length=1)]
+    input: Texts
     dimensions: Annotated[int, msgspec.Meta(ge=1, le=4096)] | None = None
     encoding_format: Literal["float", "base64"] | None = None
 

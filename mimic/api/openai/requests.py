@@ -15,6 +15,8 @@ from mimic.sampling import Sampling
 
 MOST_ANSWERS: Final = 128
 
+Texts: TypeAlias = str | Annotated[Sequence[str | int | Sequence[int]], msgspec.Meta(min_length=1)]
+"""One text or several, each as a string or as its tokens."""
 Penalty: TypeAlias = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 
 
@@ -74,7 +76,7 @@ class Input(msgspec.Struct, frozen=True):
     tokens: int
 
 
-async def inputs_of(given: str | Sequence[str | int | Sequence[int]], param: str) -> list[Input]:
+async def inputs_of(given: Texts, param: str) -> list[Input]:
     """The texts that a field holds: a text, several, the tokens of one, or those of several.
 
     Raises ApiError where it holds numbers that are no tokens, or a mixture.
