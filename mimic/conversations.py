@@ -34,11 +34,15 @@ class Conversation(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True, gc=False):
-    """A real next message, and where it was said: the conversation's id, and the position in it from 0."""
+    """A real next message, and where it was said: the conversation's id, and the position in it from 0.
+
+    ``document`` is the position in the corpus, from 0, of the document that holds it as an answer.
+    """
 
     message: Message
     conversation: str | None
     position: int
+    document: int
 
 
 def role_of(sender: str) -> str:

@@ -35,7 +35,8 @@ class Schema(ABC):
     """One layout of documents.
 
     ``fields`` are those a document may have, ``indexes`` the indexed ones among them (present only in documents that
-    hold an answer), ``integers`` those that are numbers, ``answer`` those that :meth:`choices` reads, texts last.
+    hold an answer), ``integers`` those that are numbers, ``answer`` those that :meth:`choices` reads, texts last. A
+    document that a store gives has a ``position`` besides: where it stands among the documents of the corpus, from 0.
     """
 
     version: ClassVar[Version]
@@ -64,7 +65,7 @@ class Nested(Schema):
     fields: ClassVar[Sequence[str]] = ("externalId", "conversations")
     indexes = ()
     integers = ()
-    answer = ("externalId", "conversations")
+    answer = ("position", "externalId", "conversations")
 
     def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
         messages = [{"from": message.sender, "value": message.value} for message in conversation.messages]
@@ -78,7 +79,8 @@ class Nested(Schema):
         senders, values = lookup.fields["from"], lookup.fields["value"]
         for position, (message, following) in enumerate(pairwise(document["conversations"]), 1):
             if message["value"] in values and message["from"] in senders:
-                yield Choice(Message(following["from"], following["value"]), document["externalId"], position)
+                answer = Message(following["from"], following["value"])
+                yield Choice(answer, document["externalId"], position, document["position"])
 
 
 class NextMessage(Schema):
@@ -96,7 +98,7 @@ class NextMessage(Schema):
     )
     indexes: ClassVar[Sequence[str]] = ("messageDigest",)
     integers: ClassVar[Sequence[str]] = ("messageIndex", "messageDigest")
-    answer = ("externalId", "messageIndex", "nextMessageType", "nextMessageValue")
+    answer = ("position", "externalId", "messageIndex", "nextMessageType", "nextMessageValue")
 
     def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
         messages = conversation.messages
@@ -120,7 +122,7 @@ class NextMessage(Schema):
 
     def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:  # noqa: ARG002 - v1 needs it
         answer = Message(document["nextMessageType"], document["nextMessageValue"])
-        yield Choice(answer, document["externalId"], document["messageIndex"] + 1)
+        yield Choice(answer, document["externalId"], document["messageIndex"] + 1, document["position"])
 
 
 class PreviousAndNext(NextMessage):

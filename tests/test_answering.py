@@ -198,7 +198,7 @@ def test_the_rungs_of_the_ladder() -> None:
 def ended(text: str, stop: list[str], most: int | None) -> Answer:
     """A text, ended."""
     left = answering.before_stop(text, stop)
-    return answering.cut(Choice(Message("gpt", text), "a", 1), left, tokens.encode(left), most)
+    return answering.cut(Choice(Message("gpt", text), "a", 1, 0), left, tokens.encode(left), most)
 
 
 @pytest.mark.parametrize(

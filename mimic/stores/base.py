@@ -52,6 +52,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def documents(self, version: Version, first: int, count: int) -> Sequence[Document]:
+        """The documents at the positions from ``first`` on in the corpus, ``count`` at most, with all their fields.
+
+        Raises NotSeeded where the version has not been seeded.
+        """
+
+    @abstractmethod
     async def seeding(self) -> Seeding | None:
         """The last seeding, by whichever process; one whose process has died is ``interrupted``."""
 

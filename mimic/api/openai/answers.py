@@ -99,9 +99,16 @@ def new_id(prefix: str) -> str:
 
 
 def match_headers(found: Sequence[Answers]) -> Mapping[str, str]:
-    """Where the answers came from: the rung per prompt, and conversation and position per answer, as many as fit."""
-    sources = [_place(answer.source) for answers in found for answer in answers.answers]
-    return {"x-mimic-match": _listed([answers.rung for answers in found]), "x-mimic-source": _listed(sources)}
+    """Where the answers came from: the rung per prompt, and per answer conversation, position, and document.
+
+    As many as fit.
+    """
+    sources = [answer.source for answers in found for answer in answers.answers]
+    return {
+        "x-mimic-match": _listed([answers.rung for answers in found]),
+        "x-mimic-source": _listed([_place(source) for source in sources]),
+        "x-mimic-document": _listed([str(source.document) if source else "none" for source in sources]),
+    }
 
 
 def _place(source: Choice | None) -> str:

@@ -44,11 +44,7 @@ class SQLiteStore(Store):
         return corpus.seeded if corpus else {}
 
     async def find(self, lookup: Lookup, limit: int | None = None) -> AsyncGenerator[Sequence[Document]]:
-        corpus = self._current()
-        if corpus is None:
-            raise NotSeeded
-        if lookup.version not in corpus.seeded:
-            raise NotSeeded(lookup.version)
+        corpus = self._current_with(lookup.version)
         query, values = find_query(lookup, limit)
         schema = SCHEMAS[lookup.version]
         if lookup.index is None:
@@ -64,6 +60,15 @@ class SQLiteStore(Store):
             for batch in rows:
                 yield batch
 
+    async def documents(self, version: Version, first: int, count: int) -> Sequence[Document]:
+        corpus = self._current_with(version)
+        fields = ("position", *SCHEMAS[version].fields)
+        columns = ", ".join(f'"{field}"' for field in fields)
+        query = f"SELECT {columns} FROM {version} WHERE position >= ? ORDER BY position LIMIT ?"
+        with errors(self.path), corpus.in_use() as connection:
+            rows = connection.execute(query, (first, count)).fetchall()
+        return [_with_messages(dict(zip(fields, row, strict=True))) for row in rows]
+
     async def _scan(
         self, schema: Schema, query: str, values: Sequence[str | int]
     ) -> AsyncGenerator[Sequence[Document]]:
@@ -75,9 +80,7 @@ class SQLiteStore(Store):
                 batches = _batches(connection, schema, query, values)
                 try:
                     while batch := await asyncio.to_thread(next, batches, None):
-                        yield [
-                            {**found, "conversations": msgspec.json.decode(found["conversations"])} for found in batch
-                        ]
+                        yield [_with_messages(found) for found in batch]
                 finally:
                     connection.interrupt()  # the thread, where the caller went away
                     with suppress(ValueError):  # it is still in there, and leaves by itself
@@ -130,6 +133,15 @@ class SQLiteStore(Store):
             other = await self.seeding()
             raise SeedingInProgress(other.holder if other else "another process", other.since if other else None)
         return SQLiteReplacement(path, lock, seeding)
+
+    def _current_with(self, version: Version) -> "_Corpus":
+        """The corpus that the name leads to now. Raises NotSeeded where it lacks the version."""
+        corpus = self._current()
+        if corpus is None:
+            raise NotSeeded
+        if version not in corpus.seeded:
+            raise NotSeeded(version)
+        return corpus
 
     def _current(self) -> "_Corpus | None":
         """The corpus that the name leads to now."""
@@ -217,6 +229,13 @@ def find_query(lookup: Lookup, limit: int | None = None) -> tuple[str, list[str 
     if limit is not None:
         return f"{query} LIMIT ?", [*values, limit]
     return query, values
+
+
+def _with_messages(found: Document) -> Document:
+    """A document of v1, whose messages lie there as JSON; any other as it is."""
+    if "conversations" not in found:
+        return found
+    return {**found, "conversations": msgspec.json.decode(found["conversations"])}
 
 
 def _batches(
