@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from mimic.ladder import Rung
+
 State: TypeAlias = Literal["running", "done", "failed", "interrupted"]
 
 Phase: TypeAlias = Literal["reading", "indexing", "publishing"]
@@ -39,8 +41,18 @@ class Size(msgspec.Struct, frozen=True):
     index_bytes: int
 
 
+class SeededIndex(msgspec.Struct, frozen=True):
+    """The index of messages by what they are like, down to which rung it serves, and what it cost."""
+
+    id: str
+    depth: Rung
+    messages: int
+    seconds: float
+    bytes: int
+
+
 class Seeded(msgspec.Struct, frozen=True):
-    """One version of the corpus as it lies in the store."""
+    """One version of the corpus as it lies in the store. Without an index, messages are found byte for byte only."""
 
     documents: int
     conversations: int
@@ -48,6 +60,7 @@ class Seeded(msgspec.Struct, frozen=True):
     size: Size
     source: Origin
     seeded_at: datetime
+    index: SeededIndex | None = None
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -89,7 +102,7 @@ class VersionReport(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The outcome of a seeding that succeeded."""
+    """The outcome of a seeding that succeeded; ``joined`` counts the parts that were put to those before them."""
 
     source: Origin
     conversations: int
@@ -99,6 +112,8 @@ class Report(msgspec.Struct, frozen=True):
     examples: Sequence[Skipped]
     seconds: float
     peak_memory_bytes: int
+    joined: int = 0
+    index: SeededIndex | None = None
 
     def seeded(self, version: str, at: datetime) -> Seeded:
         """The corpus's entry for a version that this seeding filled."""
@@ -110,6 +125,7 @@ class Report(msgspec.Struct, frozen=True):
             size=cost.size,
             source=self.source,
             seeded_at=at,
+            index=self.index,
         )
 
 

@@ -387,7 +387,7 @@ def test_a_store_that_was_never_there_does_not_keep_the_server_from_starting(tmp
     assert "pa55word" not in server.log()
 
 
-async def _broken(*_: object) -> AsyncIterator[list[Message]]:
+async def _broken(*_: object, **__: object) -> AsyncIterator[list[Message]]:
     yield [Message("gpt", str(1 / 0))]
 
 
