@@ -19,7 +19,8 @@ AGREEMENT: Final = 0.2
 """How alike the messages before must at least be to prefer one message to another."""
 
 Asked: TypeAlias = Sequence[Message]
-"""The last one or two messages of a chat, as the corpus has them."""
+"""The last one or two messages of a chat, as the corpus has them; none where nothing was found."""
+NOTHING: Final[Asked] = ()
 
 
 async def find_equal(
@@ -34,7 +35,7 @@ async def find_equal(
     key = normal_digest(message)
     found = [said for said in await corpus.said(version, places) if normal_digest(said.message) == key]
     if not found:
-        return ()
+        return NOTHING
     agreeing = _agreeing(found, previous) if previous else None
     if agreeing and agreeing.previous:
         return agreeing.previous, agreeing.message
@@ -57,7 +58,7 @@ async def find_nearest(
         if score >= DOUBTFUL:
             break
     if best is None:
-        return 0.0, ()
+        return 0.0, NOTHING
     return score, (await find_equal(corpus, index, version, best, previous) if previous else ()) or (best,)
 
 
