@@ -2,7 +2,9 @@
 
 import json
 import re
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -291,6 +293,25 @@ async def test_a_read_only_folder_is_enough(sqlite_url: str, tmp_path: Path) -> 
         before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
         assert (await find(store, ("human", "contineu"))).rung == "nearest"
         assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+
+
+async def test_the_index_is_searched_in_threads_of_its_own(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes, others are served meanwhile."""
+    threads: list[str] = []
+    for name in ("equal", "similar", "misspelt"):
+        search = getattr(MatchIndex, name)
+
+        def watched(*arguments: object, search: Any = search) -> object:
+            threads.append(threading.current_thread().name.partition("_")[0])
+            return search(*arguments)
+
+        monkeypatch.setattr(MatchIndex, name, watched)
+    async with open_store(sqlite_url) as store:
+        await fill(store, DUMP, tmp_path)
+        await find(store, ("human", "helo"))
+    assert threads == ["mimic-search"] * 3
 
 
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
