@@ -86,6 +86,8 @@ class Corpus:
 
     async def said(self, version: Version, places: Sequence[Place]) -> list[Said]:
         """What was said at these places, in their order; what is not there, in another corpus, is left out."""
+        if not places:
+            return []
         schema = SCHEMAS[version]
         documents = await self.store.documents(version, sorted({schema.position(place) for place in places}))
         held = {document["position"]: document for document in documents}

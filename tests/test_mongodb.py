@@ -83,6 +83,22 @@ async def test_lookups_examine_only_what_they_return(
     assert "COLLSCAN" not in stages
 
 
+async def test_documents_at_positions_are_read_without_the_others(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
+) -> None:
+    """By the server's own profile of what it did: as many are examined as are returned, in corpus order."""
+    async with open_store(mongodb_url) as store:
+        await fill(store, CONTINUE, tmp_path, ["v2"])
+        await database.command({"profile": 2})
+        for positions in ([7], [30_000, 5, 6, 7, 12_345], range(200, 400), []):
+            found = await store.documents("v2", positions)
+            assert [document["position"] for document in found] == sorted(positions)
+        await database.command({"profile": 0})
+    profiled = await database["system.profile"].find({"command.aggregate": {"$regex": "^v2_"}}).to_list()
+    assert sum(one["nreturned"] for one in profiled) == 1 + 5 + 200
+    assert sum(one["docsExamined"] for one in profiled) <= 1 + 5 + 200 + len(profiled)
+
+
 async def test_indexes_take_at_most_a_tenth_of_the_data(mongodb_url: str, tmp_path: Path) -> None:
     """All indexes of a version together, against its documents; v1 has none."""
     dump = [conversation(str(n), *[("human", f"{n} {i} " + "some words " * 20) for i in range(6)]) for n in range(2000)]
