@@ -39,8 +39,61 @@ class Size(msgspec.Struct, frozen=True):
     index_bytes: int
 
 
+class Distribution(msgspec.Struct, frozen=True):
+    """How some numbers from 0 on are distributed: exact percentiles (by nearest rank), and a histogram.
+
+    ``histogram[k]`` counts the numbers of k binary digits: the zeros, the ones, 2 and 3, 4 to 7, and so on.
+    """
+
+    p50: int
+    p90: int
+    p99: int
+    max: int
+    histogram: Sequence[int]
+
+
+class Common(msgspec.Struct, frozen=True):
+    """A message that came often: its text or the beginning of it, its length in characters, how often it came.
+
+    It came ``count`` times at least, and :attr:`RoleProfile.uncertainty` times more at most.
+    """
+
+    text: str
+    characters: int
+    count: int
+
+
+class RoleProfile(msgspec.Struct, frozen=True):
+    """The messages of a role; ``other`` is who is neither user nor assistant nor system. Lengths are in characters."""
+
+    role: str
+    messages: int
+    lengths: Distribution
+    common: Sequence[Common]
+    uncertainty: int
+
+
+class SenderCount(msgspec.Struct, frozen=True):
+    """Who spoke, by the dump's own name, and how often."""
+
+    sender: str
+    messages: int
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """What a corpus looks like: who spoke how often, how long, and what most often.
+
+    ``conversation_lengths`` are in messages. ``unlisted_messages`` are of senders beyond the first hundred.
+    """
+
+    senders: Sequence[SenderCount]
+    unlisted_messages: int
+    conversation_lengths: Distribution
+    roles: Sequence[RoleProfile]
+
+
 class Seeded(msgspec.Struct, frozen=True):
-    """One version of the corpus as it lies in the store."""
+    """One version of the corpus as it lies in the store. What was seeded by an earlier Mimic has no profile."""
 
     documents: int
     conversations: int
@@ -48,6 +101,7 @@ class Seeded(msgspec.Struct, frozen=True):
     size: Size
     source: Origin
     seeded_at: datetime
+    profile: Profile | None = None
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -99,6 +153,7 @@ class Report(msgspec.Struct, frozen=True):
     examples: Sequence[Skipped]
     seconds: float
     peak_memory_bytes: int
+    profile: Profile | None = None
 
     def seeded(self, version: str, at: datetime) -> Seeded:
         """The corpus's entry for a version that this seeding filled."""
@@ -110,6 +165,7 @@ class Report(msgspec.Struct, frozen=True):
             size=cost.size,
             source=self.source,
             seeded_at=at,
+            profile=self.profile,
         )
 
 

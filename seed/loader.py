@@ -12,6 +12,7 @@ from mimic.errors import NothingToSeed, SkippedConversation
 from mimic.schemas import SCHEMAS, Schema, Version
 from mimic.seedings import Phase, Progress, Report, Size, Skipped, VersionReport
 from mimic.stores.base import Replacement, Store
+from seed.profile import Profiler
 from seed.reader import DumpReader
 from seed.source import Source
 
@@ -73,6 +74,7 @@ class _Loading:
         self._messages = 0
         self._skipped: Counter[str] = Counter()
         self._examples: list[Skipped] = []
+        self._profiler = Profiler()
         self._recorded_at = 0.0
 
     async def read(self) -> None:
@@ -103,6 +105,7 @@ class _Loading:
             examples=self._examples,
             seconds=time.perf_counter() - self._started,
             peak_memory_bytes=peak_memory_bytes(),
+            profile=self._profiler.profile(),
         )
 
     async def tell(self, phase: Phase) -> None:
@@ -127,6 +130,7 @@ class _Loading:
                 continue
             self._conversations += 1
             self._messages += len(item.messages)
+            self._profiler.add(item)
             for batches in self._batches:
                 await batches.add(item)
 

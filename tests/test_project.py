@@ -33,13 +33,14 @@ LAYERS = (
         "mimic.stores.mongodb",
         *(f"mimic.stores.mongodb.{name}" for name in ("client", "catalogue", "replacement", "store")),
     ),
-    ("mimic.corpus", "mimic.matching", "mimic.answering"),
+    ("mimic.corpus", "mimic.excerpts", "mimic.matching", "mimic.answering"),
     (
         "seed",
         "seed.source",
         "seed.escapes",
         "seed.elements",
         "seed.reader",
+        "seed.profile",
         "seed.loader",
         "seed.terminal",
         "mimic.settings",
@@ -54,7 +55,7 @@ LAYERS = (
         "mimic.api.observation",
         "mimic.api.traffic",
     ),
-    ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status"),
+    ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status", "mimic.api.browsing"),
     (
         "mimic.api.openai",
         *(
