@@ -55,7 +55,7 @@ LAYERS = (
         "mimic.api.observation",
         "mimic.api.traffic",
     ),
-    ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status", "mimic.api.browsing"),
+    ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status", "mimic.api.browsing", "mimic.api.page"),
     (
         "mimic.api.openai",
         *(

@@ -1,0 +1,37 @@
+// A search of the corpus.
+
+import { get } from "./api.js";
+import { openConversation } from "./conversation.js";
+import { byId, element, plural, quoted } from "./elements.js";
+import { showProblem } from "./problems.js";
+
+/** Wire the search. */
+export function prepareSearch() {
+  byId("search-form").onsubmit = async (event) => {
+    event.preventDefault();
+    const outcome = byId("search-outcome");
+    outcome.textContent = "Searching …";
+    byId("results").replaceChildren();
+    try {
+      const version = byId("model").value.replace("mimic-", "");
+      const found = await get("corpus/search", { q: byId("query").value, role: byId("search-role").value, version });
+      byId("results").append(...found.results.map((result) => shape(result, found.version)));
+      outcome.textContent = found.results.length ? plural(found.results.length, "message") : "Nothing in the corpus is similar.";
+    } catch (problem) {
+      outcome.textContent = problem.message;
+      showProblem(problem);
+    }
+  };
+}
+
+function shape({ from, value, characters, score, conversation, document: place, position }, version) {
+  const onclick = () => openConversation({ version, document: place, position });
+  const rest = characters > [...value].length ? "…" : "";
+  return element(
+    "li",
+    {},
+    element("button", { type: "button", class: "link", title: "Open its conversation", onclick }, quoted(value + rest)),
+    element("span", { class: "hint" }, element("bdi", {}, from), " in ", element("bdi", {}, `${conversation ?? "(no id)"}#${position}`)),
+    element("span", { class: "value", title: "How similar, from 0 to 1" }, score.toFixed(2)),
+  );
+}
