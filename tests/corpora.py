@@ -80,11 +80,11 @@ async def ask(store: Store, messages: Pairs, version: Version, limit: int | None
     return choices
 
 
-def seed(url: str, dump: Dump, folder: Path) -> None:
+def seed(url: str, dump: Dump, folder: Path, versions: Sequence[Version] = VERSIONS) -> None:
     """Fill a store before a server serves it."""
 
     async def run() -> None:
         async with open_store(url) as store:
-            await fill(store, dump, folder)
+            await fill(store, dump, folder, versions)
 
     asyncio.run(run())

@@ -51,7 +51,7 @@ async def page_file(name: FromPath[str]) -> Response[bytes]:
 def _file(name: str) -> Response[bytes]:
     _, dot, ending = name.rpartition(".")
     media_type = MEDIA_TYPES[dot + ending]
-    return Response(FILES[name], media_type=f"{media_type}; charset=utf-8", headers=HEADERS)
+    return Response(FILES[name], media_type=media_type, headers=HEADERS)
 
 
 ROUTES: Final = Router("/", route_handlers=[show_page, page_file], include_in_schema=False)
