@@ -8,7 +8,9 @@ import msgspec
 from mimic import tokens
 from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
-from mimic.matching import Rung, find_match, read
+from mimic.ladder import Reach, Rung
+from mimic.matching import DEFAULT_REACH, find_match
+from mimic.outcomes import read
 from mimic.sampling import Sampling, draw, key_of
 from mimic.schemas import Version
 
@@ -34,34 +36,43 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Answers(msgspec.Struct, frozen=True):
-    """The answers to one chat, and on which rung of the ladder they were found."""
+    """The answers to one chat, on which rung of the ladder they were found, and how alike what was found is, up to 1.
 
-    rung: Rung
+    Answers that were invented have neither.
+    """
+
+    rung: Rung | None
+    score: float | None
     answers: Sequence[Answer]
 
 
 async def answer(
-    corpus: Corpus, messages: Sequence[Message], version: Version, sampling: Sampling, limits: Limits
+    corpus: Corpus,
+    messages: Sequence[Message],
+    version: Version,
+    sampling: Sampling,
+    limits: Limits,
+    reach: Reach = DEFAULT_REACH,
 ) -> Answers:
     """What was really said next, drawn from all that was.
 
-    Raises NoCompletion where nothing was, and NotSeeded where the corpus lacks the version.
+    Raises what :func:`mimic.matching.find_match` raises.
     """
     key = key_of(messages, sampling.seed)
     while True:
-        match = await find_match(corpus, messages, version)
+        match = await find_match(corpus, messages, version, reach)
         drawn = draw([outcome.count for outcome in match.outcomes], sampling, key)
-        choices = await read(corpus, version, match, [match.outcomes[index] for index in drawn])
+        choices = await read(corpus, match.asked, version, [match.outcomes[index] for index in drawn])
         if choices is not None:  # else the corpus was replaced between finding and reading
             break
     texts = [choice.message.value for choice in choices]
-    return Answers(match.rung, await _ended(texts, choices, limits))
+    return Answers(match.rung, match.score, await _ended(texts, choices, limits))
 
 
 async def invent(messages: Sequence[Message], on_miss: str, n: int, limits: Limits) -> Answers:
     """What is answered where nothing was ever said: the last message again (``echo``), or the same text always."""
     text = messages[-1].value if on_miss == ECHO and messages else on_miss
-    return Answers("none", await _ended([text] * n, [None] * n, limits))
+    return Answers(None, None, await _ended([text] * n, [None] * n, limits))
 
 
 async def _ended(texts: Sequence[str], sources: Sequence[Choice | None], limits: Limits) -> list[Answer]:

@@ -19,6 +19,7 @@ from dotenv import dotenv_values
 from mimic import __version__
 from mimic.api.completion import EXAMPLE
 from mimic.errors import DumpError, MimicError, NotSeeded, SeedingError, SettingError, StoreError
+from mimic.ladder import RUNGS, Rung
 from mimic.logs import configure_logs
 from mimic.schemas import VERSIONS, Version
 from mimic.seedings import ExitCode
@@ -51,6 +52,17 @@ def main() -> None:
 @click.option("--store", metavar="URL", help=f"Where to. {STORE_HELP}")
 @click.option("--versions", default=",".join(VERSIONS), show_default=True, help="Which schema versions to fill.")
 @click.option("--strict", is_flag=True, help="Stop at the first broken conversation instead of skipping it.")
+@click.option(
+    "--match",
+    type=click.Choice(RUNGS),
+    help="How far down the ladder messages are to be found: what is only alike needs an index. "
+    "[MIMIC_MATCH; default nearest]",
+)
+@click.option(
+    "--join-splits/--no-join-splits",
+    default=None,
+    help="Whether the parts of a long chat (X_0, X_4 ...) become one conversation. [SEED_JOIN_SPLITS; default no]",
+)
 @click.option("--if-empty", is_flag=True, help="Do nothing where something is seeded already.")
 @click.option("--quiet", is_flag=True, help="Show errors only.")
 @click.pass_context
@@ -61,6 +73,8 @@ def seed(
     store: str | None,
     versions: str,
     strict: bool,
+    match: Rung | None,
+    join_splits: bool | None,
     if_empty: bool,
     quiet: bool,
 ) -> None:
@@ -75,7 +89,7 @@ def seed(
     """
     if (file is None) != sample:
         raise click.UsageError("Give either FILE or --sample.")
-    settings = _settings(store=store)
+    settings = _settings(store=store, match=match, seed_join_splits=_as_setting(join_splits))
     chosen = _versions(versions)
     name = str(files("seed") / "sample.json") if file is None else file
     context.exit(asyncio.run(_seed(name, settings, chosen, strict=strict, if_empty=if_empty, quiet=quiet)))
@@ -141,6 +155,8 @@ async def _seed(
                     versions,
                     batch_size=settings.seed_batch_size,
                     strict=strict,
+                    depth=settings.match or "nearest",
+                    join_splits=settings.seed_join_splits,
                     on_progress=on_progress,
                 )
     except asyncio.CancelledError:
@@ -170,6 +186,10 @@ def _versions(text: str) -> list[Version]:
     if unknown:
         raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(VERSIONS)}", param_hint="--versions")
     return [version for version in VERSIONS if version in chosen]
+
+
+def _as_setting(switch: bool | None) -> str | None:
+    return None if switch is None else "on" if switch else "off"
 
 
 def _settings(**options: str | None) -> Settings:

@@ -45,6 +45,22 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
     document: int
 
 
+class Place(msgspec.Struct, frozen=True, order=True):
+    """Where a message stands, from 0: among all messages of the corpus; in which conversation, and where in it."""
+
+    message: int
+    conversation: int
+    index: int
+
+
+class Said(msgspec.Struct, frozen=True):
+    """A message of the corpus at its place, and the one before it, where the schema version has that."""
+
+    place: Place
+    message: Message
+    previous: Message | None
+
+
 def role_of(sender: str) -> str:
     """The role that a sender has in a chat."""
     return _ROLES.get(sender, sender)

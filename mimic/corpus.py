@@ -1,12 +1,15 @@
 """The corpus: what can be asked of it, in the words of the domain, whatever store it is in."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
-from mimic.conversations import Choice, Message
-from mimic.errors import NoCompletion, NotSeeded
+from mimic.conversations import Choice, Message, Place, Said
+from mimic.errors import Detached, NoCompletion, NotSeeded, RungNotSeeded, UnusableStore
+from mimic.ladder import Rung, reaches
+from mimic.match_index import MatchIndex
 from mimic.schemas import SCHEMAS, Version
-from mimic.seedings import Seeded
+from mimic.seedings import Seeded, SeededIndex
 from mimic.stores.base import Store
 
 
@@ -15,6 +18,8 @@ class Corpus:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._indexes: dict[str, MatchIndex] = {}
+        self._opening = asyncio.Lock()
 
     async def complete(
         self, messages: Sequence[Message], version: Version, limit: int | None = None, *, by_role: bool = False
@@ -43,6 +48,49 @@ class Corpus:
                     return
         if not given:
             raise NoCompletion
+
+    async def index(self, version: Version, rung: Rung = "nearest") -> MatchIndex:
+        """The index of a version's messages by what they are like, which serves a rung.
+
+        Opening it takes a moment, the first time after a seeding. Raises NotSeeded where the corpus lacks the version,
+        RungNotSeeded where it was seeded without such an index, and UnusableStore where that is damaged or missing.
+        """
+        seeded = await self._seeded_index(version, rung)
+        while seeded.id not in self._indexes:
+            async with self._opening:
+                try:
+                    await self._open(seeded.id)
+                except (Detached, UnusableStore) as exc:
+                    missing, seeded = seeded, await self._seeded_index(version, rung)
+                    if seeded == missing:  # else the corpus was replaced since, and the index with it
+                        raise UnusableStore(str(exc)) from exc
+        return self._indexes[seeded.id]
+
+    async def _open(self, name: str) -> None:
+        if name in self._indexes:
+            return
+        async with self.store.attached(name) as folder:
+            opened = await asyncio.to_thread(MatchIndex, folder)
+        in_use = {entry.index.id for entry in (await self.store.seeded()).values() if entry.index}
+        kept = {other: index for other, index in self._indexes.items() if other in in_use}
+        self._indexes = {**kept, name: opened}
+
+    async def _seeded_index(self, version: Version, rung: Rung) -> SeededIndex:
+        seeded = await self.seeded()
+        if version not in seeded:
+            raise NotSeeded(version)
+        index = seeded[version].index
+        if index is None or not reaches(index.depth, rung):
+            raise RungNotSeeded(version, rung)
+        return index
+
+    async def said(self, version: Version, places: Sequence[Place]) -> list[Said]:
+        """What was said at these places, in their order; what is not there, in another corpus, is left out."""
+        schema = SCHEMAS[version]
+        documents = await self.store.documents(version, sorted({schema.position(place) for place in places}))
+        held = {document["position"]: document for document in documents}
+        found = [schema.said(held[position], place) for place in places if (position := schema.position(place)) in held]
+        return [said for said in found if said]
 
     async def seeded(self) -> Mapping[Version, Seeded]:
         """What is seeded, per version. Raises NotSeeded where nothing is."""

@@ -18,7 +18,8 @@
         ├── StoreUnavailable     it cannot be reached, or not in time
         ├── StoreFull            no space left
         ├── UnusableStore        what lies there is not a corpus, or a damaged one
-        └── NotSeeded            nothing has been seeded, or not in this version
+        ├── Detached             a folder of the corpus is not there, or no more
+        └── NotSeeded            nothing has been seeded, or not in this version, or not for this rung
 """
 
 from datetime import datetime
@@ -120,6 +121,10 @@ class UnusableStore(StoreError):
     """What lies where the store should be is not a corpus of Mimic's, or a damaged one."""
 
 
+class Detached(StoreError):
+    """A folder that was attached to a corpus is not there, or no more."""
+
+
 class NotSeeded(StoreError):
     """Nothing has been seeded, or not in the version asked for."""
 
@@ -128,3 +133,12 @@ class NotSeeded(StoreError):
             super().__init__(f"{version} has not been seeded: run `mimic seed FILE --versions {version}`")
         else:
             super().__init__("nothing has been seeded yet: run `mimic seed FILE`")
+
+
+class RungNotSeeded(NotSeeded):
+    """The corpus was seeded without the index that a rung of the ladder needs."""
+
+    def __init__(self, version: str, rung: str) -> None:
+        MimicError.__init__(
+            self, f"{version} was seeded without the index for the rung {rung!r}: run `mimic seed FILE --match nearest`"
+        )

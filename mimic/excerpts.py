@@ -17,8 +17,8 @@ LARGEST_POSITION: Final = 2**53
 """Where a corpus surely has ended."""
 
 
-class Said(msgspec.Struct, frozen=True, rename={"sender": "from"}):
-    """A message of a conversation, whole or the beginning of it. ``characters`` is the length of the whole."""
+class Shown(msgspec.Struct, frozen=True, rename={"sender": "from"}):
+    """A message, whole or the beginning of it. ``characters`` is the length of the whole."""
 
     sender: str
     value: str
@@ -37,7 +37,7 @@ class Excerpt(msgspec.Struct, frozen=True):
     position: int
     first: int
     next: int | None
-    messages: Sequence[Said]
+    messages: Sequence[Shown]
 
 
 async def excerpt(corpus: Corpus, version: Version, document: int, first: int, count: int) -> Excerpt:
@@ -45,16 +45,17 @@ async def excerpt(corpus: Corpus, version: Version, document: int, first: int, c
 
     Raises NoConversation where there is no such document, and NotSeeded where the corpus lacks the version.
     """
-    asked = next(iter(await corpus.store.documents(version, document, 1)), None)
+    asked = next(iter(await corpus.store.documents(version, [document])), None)
     if asked is None:
         raise NoConversation(document)
     position = asked.get("messageIndex", 0)
     if "conversations" in asked:
         found: Sequence[Mapping[str, Any]] = asked["conversations"][first : first + count + 1]
     else:
-        following = await corpus.store.documents(version, document - position + first, count + 1)
+        begin = document - position + first
+        following = await corpus.store.documents(version, range(begin, begin + count + 1))
         found = list(_belonging(asked, following, first))
-    messages = [_said(message) for message in islice(found, count)]
+    messages = [_shown(message) for message in islice(found, count)]
     more = first + count if len(found) > count else None
     return Excerpt(version, asked["externalId"], position, first, more, messages)
 
@@ -70,6 +71,6 @@ def _belonging(asked: Document, documents: Sequence[Document], first: int) -> It
         yield document
 
 
-def _said(message: Mapping[str, Any]) -> Said:
+def _shown(message: Mapping[str, Any]) -> Shown:
     text = message["value"]
-    return Said(message["from"], text[:LONGEST_TEXT], len(text))
+    return Shown(message["from"], text[:LONGEST_TEXT], len(text))

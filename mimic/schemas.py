@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from mimic.conversations import Choice, Conversation, Message, role_of, senders_of
+from mimic.conversations import Choice, Conversation, Message, Place, Said, role_of, senders_of
 
 Version: TypeAlias = Literal["v1", "v2", "v3"]
 Document: TypeAlias = Mapping[str, Any]
@@ -57,6 +57,14 @@ class Schema(ABC):
     def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:
         """The answers that a document found by ``lookup`` holds, in order."""
 
+    @abstractmethod
+    def position(self, place: Place) -> int:
+        """The position of the document that holds the message at a place."""
+
+    @abstractmethod
+    def said(self, document: Document, place: Place) -> Said | None:
+        """What a document at that position holds at a place; None where it is another corpus's."""
+
 
 class Nested(Schema):
     """v1: a document per conversation, as in the dump. Not indexed: the baseline the others are measured against."""
@@ -81,6 +89,16 @@ class Nested(Schema):
             if message["value"] in values and message["from"] in senders:
                 answer = Message(following["from"], following["value"])
                 yield Choice(answer, document["externalId"], position, document["position"])
+
+    def position(self, place: Place) -> int:
+        return place.conversation
+
+    def said(self, document: Document, place: Place) -> Said | None:
+        messages = document["conversations"]
+        if place.index >= len(messages):
+            return None
+        found = messages[place.index]
+        return Said(place, Message(found["from"], found["value"]), None)
 
 
 class NextMessage(Schema):
@@ -124,6 +142,12 @@ class NextMessage(Schema):
         answer = Message(document["nextMessageType"], document["nextMessageValue"])
         yield Choice(answer, document["externalId"], document["messageIndex"] + 1, document["position"])
 
+    def position(self, place: Place) -> int:
+        return place.message
+
+    def said(self, document: Document, place: Place) -> Said | None:
+        return Said(place, Message(document["from"], document["value"]), None)
+
 
 class PreviousAndNext(NextMessage):
     """v3: v2 with the message that came before, so that the last two can be looked up together."""
@@ -150,6 +174,12 @@ class PreviousAndNext(NextMessage):
         previous, last = messages[-2:]
         pair = {"prevMessageType": _senders(previous, by_role), "prevMessageValue": (previous.value,)}
         return Lookup(self.version, {**alone.fields, **pair}, "pairDigest", digest(previous, last))
+
+    def said(self, document: Document, place: Place) -> Said | None:
+        if document["prevMessageType"] is None:
+            return super().said(document, place)
+        previous = Message(document["prevMessageType"], document["prevMessageValue"])
+        return Said(place, Message(document["from"], document["value"]), previous)
 
 
 SCHEMAS: Mapping[Version, Schema] = {"v1": Nested(), "v2": NextMessage(), "v3": PreviousAndNext()}

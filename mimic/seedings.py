@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from mimic.ladder import Rung
+
 State: TypeAlias = Literal["running", "done", "failed", "interrupted"]
 
 Phase: TypeAlias = Literal["reading", "indexing", "publishing"]
@@ -92,8 +94,21 @@ class Profile(msgspec.Struct, frozen=True):
     roles: Sequence[RoleProfile]
 
 
+class SeededIndex(msgspec.Struct, frozen=True):
+    """The index of messages by what they are like, down to which rung it serves, and what it cost."""
+
+    id: str
+    depth: Rung
+    messages: int
+    seconds: float
+    bytes: int
+
+
 class Seeded(msgspec.Struct, frozen=True):
-    """One version of the corpus as it lies in the store. What was seeded by an earlier Mimic has no profile."""
+    """One version of the corpus as it lies in the store. Without an index, messages are found byte for byte only.
+
+    What was seeded by an earlier Mimic has no profile.
+    """
 
     documents: int
     conversations: int
@@ -101,6 +116,7 @@ class Seeded(msgspec.Struct, frozen=True):
     size: Size
     source: Origin
     seeded_at: datetime
+    index: SeededIndex | None = None
     profile: Profile | None = None
 
 
@@ -143,7 +159,7 @@ class VersionReport(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The outcome of a seeding that succeeded."""
+    """The outcome of a seeding that succeeded; ``joined`` counts the parts that were put to those before them."""
 
     source: Origin
     conversations: int
@@ -153,6 +169,8 @@ class Report(msgspec.Struct, frozen=True):
     examples: Sequence[Skipped]
     seconds: float
     peak_memory_bytes: int
+    joined: int = 0
+    index: SeededIndex | None = None
     profile: Profile | None = None
 
     def seeded(self, version: str, at: datetime) -> Seeded:
@@ -165,6 +183,7 @@ class Report(msgspec.Struct, frozen=True):
             size=cost.size,
             source=self.source,
             seeded_at=at,
+            index=self.index,
             profile=self.profile,
         )
 

@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from mimic.errors import SettingError
+from mimic.ladder import LEAST_SCORE, RUNGS, Rung
 from mimic.pacing import PACES, Delay, parse_delay
 from mimic.schemas import VERSIONS, Version
 from mimic.stores import Driver
@@ -27,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True):
     mongo_driver: Driver = "pymongo"
     api_keys: tuple[str, ...] = ()
     strict_models: bool = False
+    match: Rung | None = None
+    least_score: float = LEAST_SCORE
     on_miss: str = NOT_FOUND
     pace: str = "instant"
     ttft_ms: Delay | None = None
@@ -35,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True):
     most_in_flight: int = 0
     seed_secret: str = ""
     seed_file: Path = Path("seed/conversations.json")
+    seed_join_splits: bool = False
     seed_batch_size: int = 1000
 
     @classmethod
@@ -82,6 +86,12 @@ def _factor(text: str) -> float:
     return float(text)
 
 
+def _share(text: str) -> float:
+    if not re.fullmatch(r"0(\.\d{1,6})?|1(\.0{1,6})?", text, re.ASCII):
+        raise ValueError(f"expected a number from 0 to 1, not {text!r}")
+    return float(text)
+
+
 def _switch(text: str) -> bool:
     switch = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
     if text.lower() not in switch:
@@ -108,6 +118,8 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "mongo_driver": ("MIMIC_MONGO_DRIVER", _one_of(*get_args(Driver))),
     "api_keys": ("MIMIC_API_KEYS", _keys),
     "strict_models": ("MIMIC_STRICT_MODELS", _switch),
+    "match": ("MIMIC_MATCH", _one_of(*RUNGS)),
+    "least_score": ("MIMIC_LEAST_SCORE", _share),
     "on_miss": ("MIMIC_ON_MISS", str),
     "pace": ("MIMIC_PACE", _one_of(*PACES)),
     "ttft_ms": ("MIMIC_TTFT_MS", parse_delay),
@@ -116,6 +128,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "most_in_flight": ("MIMIC_MOST_IN_FLIGHT", _integer(0, 1_000_000)),
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),
+    "seed_join_splits": ("SEED_JOIN_SPLITS", _switch),
     "seed_batch_size": ("SEED_BATCH_SIZE", _integer(1, 100_000)),
 }
 """The environment variable of each setting, and how it is parsed."""

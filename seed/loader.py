@@ -1,17 +1,23 @@
 """From a source of bytes to a published corpus: read, lay out in every version, write in batches, index, publish."""
 
+import asyncio
 import resource
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Self
 
 from mimic.conversations import Conversation
 from mimic.errors import NothingToSeed, SkippedConversation
+from mimic.ladder import INDEXED, Rung
+from mimic.match_index import IndexWriter
 from mimic.schemas import SCHEMAS, Schema, Version
-from mimic.seedings import Phase, Progress, Report, Size, Skipped, VersionReport
+from mimic.seedings import Phase, Progress, Report, SeededIndex, Size, Skipped, VersionReport
 from mimic.stores.base import Replacement, Store
+from seed.joining import Joiner
 from seed.profile import Profiler
 from seed.reader import DumpReader
 from seed.source import Source
@@ -34,16 +40,25 @@ async def load(
     *,
     batch_size: int = 1000,
     strict: bool = False,
+    depth: Rung = "nearest",
+    join_splits: bool = False,
     on_progress: OnProgress = lambda _: None,
 ) -> Report:
     """Replace these versions of the store's corpus by what the source, which is opened here, holds, in one pass.
 
-    ``batch_size`` is in documents. Raises BrokenDump where the source stops being a dump, NothingToSeed where it has
-    no conversation, SkippedConversation at the first broken one when ``strict``, SeedingError and StoreError; the old
+    ``batch_size`` is in documents. ``depth`` is the lowest rung that is to be answered: an index is made for it. With
+    ``join_splits`` the parts of a long chat become one conversation.
+
+    Raises BrokenDump where the source stops being a dump, NothingToSeed where it has no conversation,
+    SkippedConversation at the first broken one when ``strict``, SeedingError and StoreError; the old
     corpus then stays.
     """
-    async with store.replace(versions) as replacement, source:
-        loading = _Loading(source, replacement, versions, batch_size, strict, on_progress)
+    async with store.replace(versions) as replacement, source, AsyncExitStack() as stack:
+        index = None
+        if depth in INDEXED:
+            index = stack.enter_context(_Index(replacement, depth, await replacement.workspace()))
+        batches = [_Batches(SCHEMAS[version], replacement, batch_size) for version in versions]
+        loading = _Loading(source, replacement, batches, index, Joiner() if join_splits else None, strict, on_progress)
         await loading.read()
         await loading.index()
         report = loading.report()
@@ -59,15 +74,18 @@ class _Loading:
         self,
         source: Source,
         replacement: Replacement,
-        versions: Sequence[Version],
-        batch_size: int,
+        batches: Sequence["_Batches"],
+        index: "_Index | None",
+        joiner: Joiner | None,
         strict: bool,
         on_progress: OnProgress,
     ) -> None:
         self._started = time.perf_counter()
         self._source = source
         self._replacement = replacement
-        self._batches = [_Batches(SCHEMAS[version], replacement, batch_size) for version in versions]
+        self._batches = batches
+        self._index = index
+        self._joiner = joiner
         self._strict = strict
         self._on_progress = on_progress
         self._conversations = 0
@@ -84,6 +102,8 @@ class _Loading:
             await self._take(reader.feed(chunk))
             await self.tell("reading")
         await self._take(reader.close())
+        if self._joiner:
+            await self._add(self._joiner.finish())
         if not self._conversations:
             raise NothingToSeed(self._why_nothing())
         for batches in self._batches:
@@ -93,6 +113,8 @@ class _Loading:
         for batches in self._batches:
             await self.tell("indexing")
             await batches.index()
+        if self._index:
+            await self._index.finish()
 
     def report(self) -> Report:
         origin = self._source.origin()
@@ -105,6 +127,8 @@ class _Loading:
             examples=self._examples,
             seconds=time.perf_counter() - self._started,
             peak_memory_bytes=peak_memory_bytes(),
+            joined=self._joiner.joined if self._joiner else 0,
+            index=self._index.seeded() if self._index else None,
             profile=self._profiler.profile(),
         )
 
@@ -127,12 +151,18 @@ class _Loading:
         for item in found:
             if isinstance(item, Skipped):
                 self._skip(item)
-                continue
+            else:
+                await self._add(self._joiner.add(item) if self._joiner else (item,))
+
+    async def _add(self, conversations: Sequence[Conversation]) -> None:
+        for conversation in conversations:
             self._conversations += 1
-            self._messages += len(item.messages)
-            self._profiler.add(item)
+            self._messages += len(conversation.messages)
+            self._profiler.add(conversation)
             for batches in self._batches:
-                await batches.add(item)
+                await batches.add(conversation)
+            if self._index:
+                self._index.add(conversation)
 
     def _skip(self, skipped: Skipped) -> None:
         if self._strict:
@@ -198,6 +228,45 @@ class _Batches:
         if batch:
             self._documents += len(batch)
             await self._replacement.add(self.schema.version, batch)
+
+
+class _Index:
+    """The index of messages by what they are like, in the making, and the time it takes."""
+
+    def __init__(self, replacement: Replacement, depth: Rung, folder: Path) -> None:
+        self._replacement = replacement
+        self._depth = depth
+        self._folder = folder
+        self._writer = IndexWriter(folder, nearest=depth == "nearest")
+        self._seconds = 0.0
+        self._name = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with self._writer:
+            pass
+
+    def add(self, conversation: Conversation) -> None:
+        started = time.perf_counter()
+        self._writer.add(conversation)
+        self._seconds += time.perf_counter() - started
+
+    async def finish(self) -> None:
+        started = time.perf_counter()
+        await asyncio.to_thread(self._writer.finish)  # long enough for a lease to be lost
+        self._name = await self._replacement.attach()
+        self._seconds += time.perf_counter() - started
+
+    def seeded(self) -> SeededIndex:
+        return SeededIndex(
+            id=self._name,
+            depth=self._depth,
+            messages=self._writer.messages,
+            seconds=self._seconds,
+            bytes=sum(file.stat().st_size for file in self._folder.iterdir()),
+        )
 
 
 def peak_memory_bytes() -> int:

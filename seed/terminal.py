@@ -38,6 +38,13 @@ def show_report(report: Report) -> None:
         f"({decimal(source.bytes)}) in {report.seconds:.1f} s; peak memory {decimal(report.peak_memory_bytes)}"
     )
     console.print(_versions(report))
+    if report.joined:
+        console.print(f"Joined {report.joined:,} parts of chats to those before them")
+    if index := report.index:
+        console.print(
+            f"Index of {index.messages:,} messages down to the rung {index.depth}: {index.seconds:.1f} s, "
+            f"{decimal(index.bytes)}"
+        )
     if report.skipped:
         console.print(f"Skipped {sum(report.skipped.values()):,} conversations:")
         for reason, count in report.skipped.items():

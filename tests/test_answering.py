@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mimic import answering, matching, tokens
+from mimic import answering, outcomes, tokens
 from mimic.answering import Answer, Answers, Limits, answer
 from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
@@ -144,7 +144,7 @@ async def test_what_is_too_much_to_keep_is_read_again(
     await fill(store, answers, tmp_path)
     asked = Sampling(n=50, seed=3)
     kept = await ask(store, ("human", "continue"), sampling=asked)
-    monkeypatch.setattr(matching, "KEPT_CHARACTERS", 30)
+    monkeypatch.setattr(outcomes, "KEPT_CHARACTERS", 30)
     match = await find_match(Corpus(store), chat(("human", "continue")), "v3")
     assert sum(outcome.choice is not None for outcome in match.outcomes) == 3
     assert await ask(store, ("human", "continue"), sampling=asked) == kept
@@ -158,7 +158,7 @@ async def test_a_corpus_replaced_in_between_is_asked_anew(
     old = [conversation(str(n), ("human", "continue"), ("gpt", f"old {n}")) for n in range(9)]
     new = [conversation(str(n), ("human", "continue"), ("gpt", f"new {n}")) for n in range(5)]
     await fill(store, old, tmp_path)
-    monkeypatch.setattr(matching, "KEPT_CHARACTERS", 0)
+    monkeypatch.setattr(outcomes, "KEPT_CHARACTERS", 0)
     dumps = [[*DUMP[4:], conversation("x", ("human", "other"), ("gpt", "words"))], new]
 
     async def find_and_replace(corpus: Corpus, messages: list[Message], version: Version) -> Match:

@@ -116,11 +116,11 @@ async def test_space_of_the_replaced_corpus_is_given_back(
     async with open_store(mongodb_url) as store:
         for _ in range(3):
             await fill(store, SMALL, tmp_path)
-        assert await collection_names(database) == ["mimic", "v1", "v2", "v3"]
+        assert await collection_names(database) == ["index", "mimic", "v1", "v2", "v3"]
         with pytest.raises(ZeroDivisionError):
             async with store.replace(["v2"]):
                 _ = 1 / 0
-        assert await collection_names(database) == ["mimic", "v1", "v2", "v3"]
+        assert await collection_names(database) == ["index", "mimic", "v1", "v2", "v3"]
 
 
 async def test_a_dead_seeder_keeps_others_out_only_so_long(
@@ -146,7 +146,7 @@ async def test_a_dead_seeder_keeps_others_out_only_so_long(
         seeding = await store.seeding()
         assert seeding
         assert seeding.state == "done"
-        assert await collection_names(database) == ["mimic", "v1", "v2", "v3"]
+        assert await collection_names(database) == ["index", "mimic", "v1", "v2", "v3"]
 
 
 async def test_a_seeder_that_lives_keeps_its_lease(
@@ -235,7 +235,7 @@ async def test_a_publication_whose_answer_is_lost_is_one(
         seeding = await store.seeding()
         assert seeding
         assert seeding.state == "done"
-    assert await collection_names(database) == ["mimic", "v1", "v2", "v3"]
+    assert await collection_names(database) == ["index", "mimic", "v1", "v2", "v3"]
 
 
 async def test_an_unusable_catalogue_is_told_with_its_remedy(

@@ -220,7 +220,7 @@ def test_the_documentation_is_served_with_examples_that_work(small: Server) -> N
         document = client.get("/schema/openapi.json").json()
         assert document["openapi"].startswith("3.1")
         ours = {"/conversation/completion", "/conversation/seed", "/corpus", "/health", "/ready", "/metrics"}
-        ours.add("/corpus/{version}/conversations/{document}")
+        ours |= {"/corpus/search", "/corpus/{version}/conversations/{document}"}
         openai = {"chat/completions", "completions", "embeddings", "models", "models/{model}"}
         assert ours | {f"/v1/{route}" for route in openai} == set(document["paths"])
         page = client.get("/schema")
@@ -388,7 +388,7 @@ def test_a_store_that_was_never_there_does_not_keep_the_server_from_starting(tmp
     assert "pa55word" not in server.log()
 
 
-async def _broken(*_: object) -> AsyncIterator[list[Message]]:
+async def _broken(*_: object, **__: object) -> AsyncIterator[list[Message]]:
     yield [Message("gpt", str(1 / 0))]
 
 

@@ -32,17 +32,18 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "corpus.db"
 
 
-async def test_it_is_one_file(path: Path) -> None:
-    """Beside it only the lock and the record of the last seeding, a few bytes; also after seeding twice."""
+async def test_it_is_one_file_and_its_index(path: Path) -> None:
+    """Beside them only the lock and the record of the last seeding, a few bytes; also after seeding twice."""
     async with open_store(f"sqlite:///{path}") as store:
         for _ in range(2):
             await fill(store, SMALL, path.parent)
-            assert {file.name for file in path.parent.iterdir()} == {
+            assert sorted(file.name.partition("-")[0] for file in path.parent.iterdir()) == [
                 "corpus.db",
+                "corpus.db.index",
                 "corpus.db.lock",
                 "corpus.db.seeding",
                 "dump.json",
-            }
+            ]
     assert (path.parent / "corpus.db.lock").stat().st_size == 0
 
 

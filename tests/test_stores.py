@@ -110,25 +110,25 @@ async def test_answers_equal_the_reference_on_generated_dumps(
 async def test_documents_come_by_their_position(store: Store, tmp_path: Path) -> None:
     """With all their fields, from a position on; and a choice names the document that holds it."""
     with pytest.raises(NotSeeded):
-        await store.documents("v3", 0, 1)
+        await store.documents("v3", [0])
     await fill(store, SMALL, tmp_path, ["v1", "v3"])
     with pytest.raises(NotSeeded):
-        await store.documents("v2", 0, 1)
+        await store.documents("v2", [0])
     said = [message for element in SMALL for message in element["conversations"]]
-    found = await store.documents("v3", 0, 1000)
+    found = await store.documents("v3", range(1000))
     assert [{"from": one["from"], "value": one["value"]} for one in found] == said
     assert [one["position"] for one in found] == list(range(len(said)))
-    assert await store.documents("v3", 3, 2) == found[3:5]
-    assert await store.documents("v3", len(said), 2) == []
-    [talk] = await store.documents("v1", 2, 1)
+    assert await store.documents("v3", [4, 3]) == found[3:5]
+    assert await store.documents("v3", [len(said)]) == []
+    [talk] = await store.documents("v1", [2])
     assert (talk["position"], talk["externalId"], talk["conversations"]) == (2, "b_0", SMALL[2]["conversations"])
     async for batch in Corpus(store).complete([Message("human", "continue")], "v3"):
         for choice in batch:
-            [holder] = await store.documents("v3", choice.document, 1)
+            [holder] = await store.documents("v3", [choice.document])
             assert (holder["value"], holder["nextMessageValue"]) == ("continue", choice.message.value)
     async for batch in Corpus(store).complete([Message("human", "continue")], "v1"):
         for choice in batch:
-            [talk] = await store.documents("v1", choice.document, 1)
+            [talk] = await store.documents("v1", [choice.document])
             assert talk["conversations"][choice.position]["value"] == choice.message.value
 
 

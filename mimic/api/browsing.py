@@ -1,7 +1,9 @@
-"""Looking around in the corpus: the conversation that an answer came from."""
+"""Looking around in the corpus: a search, and the conversation that a message was said in."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
+import msgspec
 from litestar import Router, get
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
@@ -11,10 +13,37 @@ from mimic.api.keys import SECURITY_SCHEME, require_key
 from mimic.corpus import Corpus
 from mimic.excerpts import LARGEST_POSITION, Excerpt, excerpt
 from mimic.schemas import Version
+from mimic.searching import Hit, Role, search
+from mimic.settings import Settings
 
 Position = Annotated[int, PathParameter(description="As x-mimic-document says.", ge=0, le=LARGEST_POSITION)]
 First = Annotated[int, QueryParameter(description="From which message on.", ge=0, le=LARGEST_POSITION)]
 Count = Annotated[int, QueryParameter(description="At most so many messages.", ge=1, le=100)]
+Query = Annotated[str, QueryParameter(name="q", description="The text.", min_length=1, max_length=2000)]
+Speaker = Annotated[Role | None, QueryParameter(description="Said by whom; default all of these.")]
+Asked = Annotated[Version | None, QueryParameter(description="The schema version; default MIMIC_VERSION.")]
+Limit = Annotated[int, QueryParameter(description="At most so many messages.", ge=1, le=50)]
+
+
+class SearchResults(msgspec.Struct, frozen=True):
+    """What was found in which version, the most similar first; empty where nothing is similar at all."""
+
+    version: Version
+    results: Sequence[Hit]
+
+
+@get("/search", summary="Search", tags=["Conversations"], responses=documented(400, 401, 503))
+async def search_corpus(
+    q: Query,
+    corpus: NamedDependency[Corpus],
+    settings: NamedDependency[Settings],
+    role: Speaker = None,
+    version: Asked = None,
+    limit: Limit = 20,
+) -> SearchResults:
+    """Messages that are like a text, of those that something followed; needs the index for the rung `nearest`."""
+    asked = version or settings.version
+    return SearchResults(asked, await search(corpus, asked, q, role, limit))
 
 
 @get(
@@ -35,5 +64,8 @@ async def read_conversation(
 
 
 ROUTES = Router(
-    "/corpus", route_handlers=[read_conversation], guards=[require_key], security=[{SECURITY_SCHEME: []}, {}]
+    "/corpus",
+    route_handlers=[search_corpus, read_conversation],
+    guards=[require_key],
+    security=[{SECURITY_SCHEME: []}, {}],
 )

@@ -16,9 +16,12 @@ from litestar.response import Stream
 from mimic.api.errors import documented
 from mimic.api.keys import SECURITY_SCHEME, require_key
 from mimic.api.observation import Metrics
+from mimic.api.reach import MATCH_HEADER, SCORE_HEADER
 from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
 from mimic.errors import NoCompletion
+from mimic.ladder import Reach, Rung
+from mimic.matching import find_match
 from mimic.schemas import Version
 from mimic.settings import Settings
 
@@ -62,12 +65,21 @@ async def complete(
     metrics: NamedDependency[Metrics],
     version: Annotated[Version | None, QueryParameter(description="The schema version; default MIMIC_VERSION.")] = None,
     limit: Annotated[int | None, QueryParameter(description="At most so many choices.", ge=1, le=MOST_CHOICES)] = None,
+    match: Annotated[
+        Rung | None,
+        QueryParameter(description="Match as /v1 does, by role, down to this rung; without it, exactly."),
+    ] = None,
 ) -> Response[Any]:
     """One small answer in one piece; one that takes several batches as a stream, a batch at a time."""
     asked = version or settings.version
     request.state.version = asked
-    batches = corpus.complete(data.messages, asked, limit)
+    messages, headers = data.messages, {}
     try:
+        if match:
+            found = await find_match(corpus, messages, asked, Reach(match, settings.least_score))
+            messages = found.asked
+            headers = {MATCH_HEADER: found.rung, SCORE_HEADER: f"{found.score:.3f}"}
+        batches = corpus.complete(messages, asked, limit, by_role=match is not None)
         first = await anext(batches)
     except NoCompletion:
         metrics.misses.labels(asked).inc()
@@ -76,7 +88,8 @@ async def complete(
     counter.inc(len(first))
     second = await anext(batches, None)
     if second is None:
-        return Response(Completion([choice.message for choice in first]), media_type="application/json")
+        choices = Completion([choice.message for choice in first])
+        return Response(choices, media_type="application/json", headers=headers)
 
     async def body() -> AsyncIterator[bytes]:
         yield b'{"choices":[' + _inner(first)
@@ -89,7 +102,7 @@ async def complete(
                 yield b"," + _inner(batch)
         yield b"]}"
 
-    return Stream(body(), media_type="application/json")
+    return Stream(body(), media_type="application/json", headers=headers)
 
 
 def _inner(choices: Sequence[Choice]) -> bytes:

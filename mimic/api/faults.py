@@ -1,11 +1,13 @@
 """What is wrong with a request as msgspec says it, in OpenAI's words and with its codes. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from mimic.conversations import SENDERS
+from mimic.ladder import RUNGS
 from mimic.schemas import VERSIONS
 
 _KINDS: Final[Mapping[str, str]] = {
@@ -16,6 +18,9 @@ _KINDS: Final[Mapping[str, str]] = {
     "array": "an array",
     "object": "an object",
 }
+
+_ALLOWED: Final[Mapping[str, Sequence[str]]] = {"version": VERSIONS, "match": RUNGS, "role": tuple(SENDERS)}
+"""Query parameters that are one of some words."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -38,8 +43,8 @@ def described(message: str, path: str) -> Fault:
         path = f"{path}.{found[1]}" if path else found[1]
         return Fault(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
     text, code = _worded(message, f"'{path}'" if path else "the body")
-    if path == "version":
-        text += f" Expected one of {', '.join(VERSIONS)}."
+    if path in _ALLOWED:
+        text += f" Expected one of {', '.join(_ALLOWED[path])}."
     return Fault(text, path or None, code)
 
 

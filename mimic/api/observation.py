@@ -34,6 +34,9 @@ class Metrics:
             registry=self._registry,
         )
         self.choices = Counter("mimic_choices_returned", "Choices returned.", ("version",), registry=self._registry)
+        self.matches = Counter(
+            "mimic_matches", "Prompts answered, by rung.", ("version", "rung"), registry=self._registry
+        )
         self.misses = Counter(
             "mimic_completion_misses", "Completions that found nothing.", ("version",), registry=self._registry
         )

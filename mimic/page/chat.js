@@ -11,8 +11,8 @@ const LONGEST_SHOWN = 100_000;
 const RUNGS = {
   previous: "the last two messages matched",
   last: "the last message matched",
-  normalized: "the last message matched, spelling aside",
-  nearest: "the most similar message",
+  normalized: "the last message matched, but for how it is written",
+  nearest: "the most similar message was answered",
   none: "nobody ever said this; the answer is made up",
 };
 
@@ -192,7 +192,7 @@ function origin(headers, version) {
   const [rung, score, source, place] = ["match", "score", "source", "document"].map((name) => headers.get(`x-mimic-${name}`));
   const parts = [element("span", { class: "rung" }, rung)];
   if (rung in RUNGS) parts.push(fact(RUNGS[rung]));
-  if (score) parts.push(fact(`score ${Number(score).toFixed(2)}`));
+  if (score && score !== "none") parts.push(fact(`score ${Number(score).toFixed(2)}`));
   if (!source || source === "none") return parts;
   const [id, position] = source.split("#");
   const where = { version, document: place, position: Number(position), id: decodeURIComponent(id) };

@@ -16,7 +16,7 @@ export function prepareSearch() {
       const version = byId("model").value.replace("mimic-", "");
       const found = await get("corpus/search", { q: byId("query").value, role: byId("search-role").value, version });
       byId("results").append(...found.results.map((result) => shape(result, found.version)));
-      outcome.textContent = found.results.length ? plural(found.results.length, "message") : "Nothing in the corpus is similar.";
+      outcome.textContent = found.results.length ? plural(found.results.length, "message") : "Nothing that was answered is like that.";
     } catch (problem) {
       outcome.textContent = problem.message;
       showProblem(problem);

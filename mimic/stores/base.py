@@ -5,8 +5,9 @@ import os
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -52,10 +53,17 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def documents(self, version: Version, first: int, count: int) -> Sequence[Document]:
-        """The documents at the positions from ``first`` on in the corpus, ``count`` at most, with all their fields.
+    async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
+        """The documents at these positions in the corpus, some hundreds at most, in order, with all their fields.
 
-        Raises NotSeeded where the version has not been seeded.
+        Where there is none at a position, it is left out. Raises NotSeeded where the version has not been seeded.
+        """
+
+    @abstractmethod
+    def attached(self, name: str) -> AbstractAsyncContextManager[Path]:
+        """The folder that a seeding attached to its corpus under this name, on this machine, as long as it is used.
+
+        Raises Detached where it is not there, or no more.
         """
 
     @abstractmethod
@@ -136,6 +144,14 @@ class Replacement(ABC):
     @abstractmethod
     async def index(self, version: Version) -> Size:
         """Build a version's indexes after its last document; returns what the version takes."""
+
+    @abstractmethod
+    async def workspace(self) -> Path:
+        """A new, empty folder on this machine, for files that belong to the corpus and are no documents."""
+
+    @abstractmethod
+    async def attach(self) -> str:
+        """Attach what is in the workspace to the new corpus; returns the name for :meth:`Store.attached`."""
 
     async def progress(self, progress: Progress) -> None:
         """Tell whoever asks for the last seeding how far it is. Raises SeedingLost if another one took over."""

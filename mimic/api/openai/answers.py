@@ -16,11 +16,13 @@ from mimic.answering import Answer, Answers, answer, invent
 from mimic.api.observation import Metrics
 from mimic.api.openai.requests import Sampled
 from mimic.api.openai.timing import wait_until
+from mimic.api.reach import MATCH_HEADER, SCORE_HEADER
 from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
 from mimic.errors import NoCompletion
+from mimic.ladder import Reach
 from mimic.schemas import Version
-from mimic.settings import NOT_FOUND
+from mimic.settings import NOT_FOUND, Settings
 from mimic.tokens import decode
 
 FRAMES_BYTES: Final = 16 * 1024
@@ -72,23 +74,26 @@ async def answer_all(
     version: Version,
     corpus: Corpus,
     metrics: Metrics,
-    on_miss: str,
+    settings: Settings,
+    reach: Reach,
 ) -> list[Answers]:
     """The answers to each of some prompts, and the metrics of them.
 
-    Raises NoCompletion where one has none, and ``on_miss`` does not say what else to answer.
+    Raises NoCompletion where one has none, and the settings do not say what else to answer.
     """
     found: dict[tuple[Message, ...], Answers] = {}
     for prompt in prompts:
         if prompt in found:  # equal prompts have equal answers
             continue
         try:
-            found[prompt] = await answer(corpus, prompt, version, asked.sampling(), asked.limits())
+            found[prompt] = await answer(corpus, prompt, version, asked.sampling(), asked.limits(), reach)
         except NoCompletion:
             metrics.misses.labels(version).inc()
-            if on_miss == NOT_FOUND:
+            if settings.on_miss == NOT_FOUND:
                 raise
-            found[prompt] = await invent(prompt, on_miss, asked.sampling().n, asked.limits())
+            found[prompt] = await invent(prompt, settings.on_miss, asked.sampling().n, asked.limits())
+    for prompt in prompts:
+        metrics.matches.labels(version, found[prompt].rung or "none").inc()
     metrics.choices.labels(version).inc(sum(len(found[prompt].answers) for prompt in prompts))
     return [found[prompt] for prompt in prompts]
 
@@ -99,13 +104,14 @@ def new_id(prefix: str) -> str:
 
 
 def match_headers(found: Sequence[Answers]) -> Mapping[str, str]:
-    """Where the answers came from: the rung per prompt, and per answer conversation, position, and document.
+    """Where the answers came from: per prompt the rung and the score, per answer conversation, position, and document.
 
     As many as fit.
     """
     sources = [answer.source for answers in found for answer in answers.answers]
     return {
-        "x-mimic-match": _listed([answers.rung for answers in found]),
+        MATCH_HEADER: _listed([answers.rung or "none" for answers in found]),
+        SCORE_HEADER: _listed(["none" if answers.score is None else f"{answers.score:.3f}" for answers in found]),
         "x-mimic-source": _listed([_place(source) for source in sources]),
         "x-mimic-document": _listed([str(source.document) if source else "none" for source in sources]),
     }

@@ -18,6 +18,7 @@ from mimic.api.openai.answers import Script, Usage, answer_all, event_stream, in
 from mimic.api.openai.models import version_of
 from mimic.api.openai.requests import Sampled
 from mimic.api.openai.timing import due_of, wait_for_last
+from mimic.api.reach import reach_of
 from mimic.conversations import SENDERS, Message
 from mimic.corpus import Corpus
 from mimic.settings import Settings
@@ -162,9 +163,9 @@ async def complete_chat(
     metrics: NamedDependency[Metrics],
 ) -> Response[Any]:
     """The answer is found before the first byte is sent, so whatever goes wrong is an error answer."""
-    wants_usage, due = data.wants_usage(), due_of(request, settings)
+    wants_usage, due, reach = data.wants_usage(), due_of(request, settings), reach_of(request, settings)
     version = request.state.version = version_of(data.model, settings)
-    [found] = await answer_all([tuple(said(data.messages))], data, version, corpus, metrics, settings.on_miss)
+    [found] = await answer_all([tuple(said(data.messages))], data, version, corpus, metrics, settings, reach)
     usage = Usage.of(await prompt_tokens(data.messages), found.answers)
     headers = match_headers([found])
     name, created = new_id("chatcmpl"), int(time.time())

@@ -18,6 +18,7 @@ from mimic.api.openai.answers import Script, Usage, answer_all, event_stream, in
 from mimic.api.openai.models import version_of
 from mimic.api.openai.requests import MOST_ANSWERS, Sampled, Texts, inputs_of
 from mimic.api.openai.timing import due_of, wait_for_last
+from mimic.api.reach import reach_of
 from mimic.conversations import Message
 from mimic.corpus import Corpus
 from mimic.settings import Settings
@@ -73,7 +74,7 @@ async def complete_prompt(
     metrics: NamedDependency[Metrics],
 ) -> Response[Any]:
     """The answers to the first prompt, then those to the next one."""
-    wants_usage, due = data.wants_usage(), due_of(request, settings)
+    wants_usage, due, reach = data.wants_usage(), due_of(request, settings), reach_of(request, settings)
     version = request.state.version = version_of(data.model, settings)
     prompts = await inputs_of(data.prompt, "prompt")
     if len(prompts) * (data.n or 1) > MOST_ANSWERS:
@@ -84,7 +85,7 @@ async def complete_prompt(
             code="array_above_max_length",
         )
     chats = [(Message("human", prompt.text),) for prompt in prompts]
-    found = await answer_all(chats, data, version, corpus, metrics, settings.on_miss)
+    found = await answer_all(chats, data, version, corpus, metrics, settings, reach)
     answers = [one for answers in found for one in answers.answers]
     usage = Usage.of(sum(prompt.tokens for prompt in prompts), answers)
     echoed = [prompt.text if data.echo else "" for prompt in prompts for _ in range(len(answers) // len(prompts))]

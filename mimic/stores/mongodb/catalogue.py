@@ -35,6 +35,10 @@ class Entry(msgspec.Struct, frozen=True):
     collection: str
     seeded: Seeded
 
+    def collections(self) -> list[str]:
+        """The collections that hold it: its documents, and the index of its messages, which versions may share."""
+        return [self.collection, *([self.seeded.index.id] if self.seeded.index else [])]
+
 
 class Catalogue:
     """The document ``corpus`` of the collection ``mimic``. What is written there is on the disk before it counts."""

@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from pymongo import IndexModel
@@ -14,6 +16,7 @@ from mimic.errors import SeedingLost, StoreError
 from mimic.schemas import SCHEMAS, Version
 from mimic.seedings import Seeded, Seeding, Size
 from mimic.stores.base import Replacement, to_the_end
+from mimic.stores.mongodb.attachments import store
 from mimic.stores.mongodb.catalogue import Catalogue, Entry
 from mimic.stores.mongodb.client import Client, Database, Fields, disconnect, errors
 
@@ -22,7 +25,7 @@ GRACE_SECONDS: Final = 3.0
 LONGEST_READ_SECONDS: Final = 60.0
 """How long a replaced collection is kept at least, and at most for those who are reading it."""
 
-_OURS: Final = {"name": {"$regex": "^v[123]_[0-9a-f]{16}$"}}
+_OURS: Final = {"name": {"$regex": "^(v[123]|index)_[0-9a-f]{16}$"}}
 
 
 class MongoDBReplacement(Replacement):
@@ -38,6 +41,7 @@ class MongoDBReplacement(Replacement):
         self._positions: dict[Version, int] = {}
         self._writing: dict[Version, asyncio.Task[None]] = {}
         self._lost = False
+        self._workspace: TemporaryDirectory[str] | None = None
         self._heart: asyncio.Task[None] | None = None
 
     async def claim(self) -> None:
@@ -46,7 +50,7 @@ class MongoDBReplacement(Replacement):
         self._heart = asyncio.create_task(self._beat())
 
     async def prepare(self, versions: Sequence[Version]) -> None:
-        in_use = {entry.collection for entry in (await self._catalogue.entries()).values()}
+        in_use = await self._in_use()
         with errors():
             for name in await self._database.list_collection_names(filter=_OURS):
                 if name not in in_use:
@@ -87,6 +91,18 @@ class MongoDBReplacement(Replacement):
             index_bytes=int(statistics["totalIndexSize"]),
         )
 
+    async def workspace(self) -> Path:
+        self._workspace = TemporaryDirectory(prefix="mimic-")
+        return Path(self._workspace.name)
+
+    async def attach(self) -> str:
+        self._check_lease()
+        if self._workspace is None:
+            raise RuntimeError("there is no workspace")
+        name = self._name("index")
+        await store(self._database[name], Path(self._workspace.name))
+        return name
+
     async def close(self, seeding: Seeding) -> None:
         tasks = [task for task in (self._heart, *self._writing.values()) if task]
         for task in tasks:
@@ -97,22 +113,28 @@ class MongoDBReplacement(Replacement):
             with suppress(SeedingLost):  # then the record is of the one that took over
                 await self._catalogue.record(seeding)
             if not (self.published or await self._is_published()):
-                await self._drop([collection.name for collection in self._collections.values()])
+                await self._drop([self._name("index"), *(one.name for one in self._collections.values())])
         finally:
+            if self._workspace:
+                self._workspace.cleanup()
             await disconnect(self._client)
+
+    async def _in_use(self) -> set[str]:
+        """The collections that are the corpus now."""
+        return {name for entry in (await self._catalogue.entries()).values() for name in entry.collections()}
 
     async def _is_published(self) -> bool:
         """By the catalogue's account, whatever this seeder believes."""
         self._catalogue.forget()
-        in_use = {entry.collection for entry in (await self._catalogue.entries()).values()}
+        in_use = await self._in_use()
         return any(collection.name in in_use for collection in self._collections.values())
 
     async def _publish(self, seeded: Mapping[str, Seeded]) -> None:
         self._check_lease()
         self._catalogue.forget()
-        before = await self._catalogue.entries()
+        before = await self._in_use()
         in_a_hurry = await to_the_end(self._switch(seeded))
-        replaced = [entry.collection for version, entry in before.items() if version in seeded]
+        replaced = sorted(before - await self._in_use())
         if replaced and not in_a_hurry:
             with suppress(asyncio.CancelledError):
                 await self._until_unread(replaced)

@@ -1,7 +1,9 @@
 """Reading: the collections that are the corpus now."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Final, Self
 
@@ -12,6 +14,7 @@ from mimic.schemas import SCHEMAS, Document, Lookup, Version
 from mimic.seedings import Seeded, Seeding
 from mimic.stores import Driver
 from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Store
+from mimic.stores.mongodb.attachments import fetch
 from mimic.stores.mongodb.catalogue import Catalogue
 from mimic.stores.mongodb.client import SEEDING, SERVING, Fields, check_url, connect, disconnect, errors
 from mimic.stores.mongodb.replacement import MongoDBReplacement
@@ -62,16 +65,22 @@ class MongoDBStore(Store):
                 self._catalogue.forget()
                 collection, asked = await self._collection(lookup.version), collection
 
-    async def documents(self, version: Version, first: int, count: int) -> Sequence[Document]:
+    async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
         for _ in range(2):  # the second time where what the catalogue was believed to say is no more
             name = await self._collection(version)
             with errors():
-                cursor = self._database[name].find({"_id": {"$gte": first}}, sort=[("_id", 1)]).limit(count)
+                cursor = self._database[name].find({"_id": {"$in": list(positions)}}, sort=[("_id", 1)])
                 found = [_numbered(document) for document in await cursor.to_list(None)]
             if found:
                 break
             self._catalogue.forget()
         return found
+
+    @asynccontextmanager
+    async def attached(self, name: str) -> AsyncGenerator[Path]:
+        with TemporaryDirectory(prefix="mimic-") as folder:
+            await fetch(self._database[name], Path(folder))
+            yield Path(folder)
 
     async def seeding(self) -> Seeding | None:
         return await self._catalogue.seeding()

@@ -3,9 +3,11 @@
 import asyncio
 import fcntl
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +32,7 @@ class SQLiteReplacement(Replacement):
         self._path = path
         self._new = beside(path, ".new")
         self._lock = lock
+        self._workspace: Path | None = None
         self._connection: sqlite3.Connection | None = None
 
     async def prepare(self, versions: Sequence[Version]) -> None:
@@ -39,6 +42,7 @@ class SQLiteReplacement(Replacement):
         self._pages = dict.fromkeys(versions, 1)  # a table has a page from the start
         with errors(self._new):
             self._write_record(self.seeding)
+            self._remove_unused_folders()
             self._new.unlink(missing_ok=True)
             self._connection = sqlite3.connect(self._new.absolute().as_uri(), uri=True, isolation_level=None)
             for pragma in (
@@ -78,12 +82,27 @@ class SQLiteReplacement(Replacement):
         taken = self._pages[version] * PAGE_BYTES
         return Size(data_bytes=taken, disk_bytes=taken, index_bytes=pages * PAGE_BYTES)
 
+    async def workspace(self) -> Path:
+        self._workspace = beside(self._path, f".{self._attached_name()}")
+        with errors(self._workspace):
+            self._workspace.mkdir()
+        return self._workspace
+
+    async def attach(self) -> str:
+        if self._workspace is None:
+            raise RuntimeError("there is no workspace")
+        with errors(self._workspace):
+            for path in (*self._workspace.iterdir(), self._workspace):
+                _sync(path)
+        return self._attached_name()
+
     async def close(self, seeding: Seeding) -> None:
         try:
             if self._connection:
                 self._connection.close()
             with errors(self._new):
                 self._new.unlink(missing_ok=True)
+                self._remove_unused_folders()
                 self._write_record(seeding)
         finally:
             self._lock.release()
@@ -99,6 +118,7 @@ class SQLiteReplacement(Replacement):
             self._new.replace(self._path)
             self.published = True
             _sync(self._path.parent)
+            self._remove_unused_folders()
 
     async def _record(self) -> None:
         with errors(self._path):
@@ -109,6 +129,16 @@ class SQLiteReplacement(Replacement):
         draft = beside(self._path, ".seeding.new")
         draft.write_bytes(msgspec.json.encode(seeding))
         draft.replace(record)
+
+    def _attached_name(self) -> str:
+        return f"index-{self.seeding.id}"
+
+    def _remove_unused_folders(self) -> None:
+        """Of those attached to this file, the ones that no version of the corpus names. Who reads one has it open."""
+        in_use = attached_names(self._path)
+        for folder in self._path.parent.glob(f"{escape(self._path.name)}.index-*"):
+            if folder.name.removeprefix(f"{self._path.name}.") not in in_use:
+                shutil.rmtree(folder)
 
     def _copy_kept_versions(self) -> None:
         """Copy the versions that this seeding does not replace from the old file."""
@@ -181,6 +211,15 @@ def kept_versions(path: Path, replaced: Sequence[Version]) -> list[Version]:
         return []
     with errors(path), closing(connect(path)) as connection:
         return [version for version in read_catalogue(path, connection) if version not in replaced]
+
+
+def attached_names(path: Path) -> set[str]:
+    """The folders that belong to the corpus at ``path``; of a damaged one, none."""
+    if not path.exists():
+        return set()
+    with suppress(UnusableStore), errors(path), closing(connect(path)) as connection:
+        return {seeded.index.id for seeded in read_catalogue(path, connection).values() if seeded.index}
+    return set()
 
 
 def refuse_foreign_file(path: Path) -> None:

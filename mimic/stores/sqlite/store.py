@@ -5,12 +5,13 @@ import sqlite3
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Final
 
 import msgspec
 
-from mimic.errors import NotSeeded, SeedingInProgress, StoreUnavailable, UnusableStore
+from mimic.errors import Detached, NotSeeded, SeedingInProgress, StoreUnavailable, UnusableStore
 from mimic.schemas import SCHEMAS, Document, Lookup, Schema, Version
 from mimic.seedings import Seeded, Seeding
 from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Store
@@ -60,14 +61,26 @@ class SQLiteStore(Store):
             for batch in rows:
                 yield batch
 
-    async def documents(self, version: Version, first: int, count: int) -> Sequence[Document]:
+    async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
         corpus = self._current_with(version)
         fields = ("position", *SCHEMAS[version].fields)
         columns = ", ".join(f'"{field}"' for field in fields)
-        query = f"SELECT {columns} FROM {version} WHERE position >= ? ORDER BY position LIMIT ?"
+        wanted = ", ".join("?" for _ in positions)
+        query = f"SELECT {columns} FROM {version} WHERE position IN ({wanted}) ORDER BY position"
         with errors(self.path), corpus.in_use() as connection:
-            rows = connection.execute(query, (first, count)).fetchall()
+            rows = connection.execute(query, positions).fetchall()
         return [_with_messages(dict(zip(fields, row, strict=True))) for row in rows]
+
+    @asynccontextmanager
+    async def attached(self, name: str) -> AsyncGenerator[Path]:
+        folder = beside(self._target(), f".{name}")
+        if not folder.is_dir():
+            raise Detached(f"the folder {folder} is missing: a corpus is copied together with it")
+        # Through links, since who opens the files makes others beside them, and the folder may be read-only.
+        with TemporaryDirectory(prefix="mimic-") as links:
+            for file in folder.iterdir():
+                (Path(links) / file.name).symlink_to(file)
+            yield Path(links)
 
     async def _scan(
         self, schema: Schema, query: str, values: Sequence[str | int]

@@ -1,0 +1,74 @@
+"""Messages of the corpus that are like one which nobody said: chosen among what its index gives, by comparing texts."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+from mimic.conversations import Message, Said, role_of
+from mimic.corpus import Corpus
+from mimic.match_index import MatchIndex, normal_digest
+from mimic.schemas import Version
+from mimic.similarity import likeness, trigrams
+
+MOST_CANDIDATES: Final = 10
+"""Messages that the index gives and that are then compared."""
+DOUBTFUL: Final = 0.6
+"""A score below which a spelling mistake may be why there is no better one."""
+AGREEMENT: Final = 0.2
+"""How alike the messages before must at least be to prefer one message to another."""
+
+Asked: TypeAlias = Sequence[Message]
+"""The last one or two messages of a chat, as the corpus has them."""
+
+
+async def find_equal(
+    corpus: Corpus, index: MatchIndex, version: Version, message: Message, previous: Message | None
+) -> Asked:
+    """What is equal to a message but for how it is written; empty where nothing is.
+
+    Of several the one before which something like ``previous`` was said, together with that; otherwise the one that is
+    most frequent among the first ones, alone.
+    """
+    places = await asyncio.to_thread(index.equal, message, previous, MOST_CANDIDATES)
+    key = normal_digest(message)
+    found = [said for said in await corpus.said(version, places) if normal_digest(said.message) == key]
+    if not found:
+        return ()
+    agreeing = _agreeing(found, previous) if previous else None
+    if agreeing and agreeing.previous:
+        return agreeing.previous, agreeing.message
+    [(text, _)] = Counter(said.message for said in found).most_common(1)
+    return (text,)
+
+
+async def find_nearest(
+    corpus: Corpus, index: MatchIndex, version: Version, message: Message, previous: Message | None
+) -> tuple[float, Asked]:
+    """What is most like a message, and how much, from 0 to 1; of several equal ones that of :func:`find_equal`."""
+    wanted = trigrams(message.value)
+    score, best = 0.0, None
+    for search in (index.similar, index.misspelt):
+        places = await asyncio.to_thread(search, message, MOST_CANDIDATES)
+        for said in await corpus.said(version, places):
+            likes = likeness(wanted, trigrams(said.message.value))
+            if likes > score:
+                score, best = likes, said.message
+        if score >= DOUBTFUL:
+            break
+    if best is None:
+        return 0.0, ()
+    return score, (await find_equal(corpus, index, version, best, previous) if previous else ()) or (best,)
+
+
+def _agreeing(found: Sequence[Said], previous: Message) -> Said | None:
+    """The first of those before which the most similar message of that role was said, if it is similar at all."""
+    wanted, role = trigrams(previous.value), role_of(previous.sender)
+
+    def agreement(said: Said) -> float:
+        if said.previous is None or role_of(said.previous.sender) != role:
+            return 0.0
+        return likeness(wanted, trigrams(said.previous.value))
+
+    score, best = max(((agreement(said), said) for said in found), key=lambda one: one[0])
+    return best if score >= AGREEMENT else None

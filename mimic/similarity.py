@@ -1,0 +1,88 @@
+"""How alike two texts are, in any language: when they are equal but for how they are written, and when nearly. Pure."""
+
+import re
+from collections.abc import Sequence
+from operator import add
+from typing import Final
+from unicodedata import category, normalize
+
+HEAD: Final = 700
+TAIL: Final = 300
+"""Characters of the beginning and of the end of a text by which it is compared."""
+LONGEST_NORMALIZED: Final = 100_000
+"""Characters from which on a text is not normalized: it would hold others up."""
+
+_CJK: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORD: Final = re.compile(rf"[^\W_{_CJK}]+")
+_WITHOUT_BLANKS: Final = re.compile(rf"[{_CJK}]+")
+
+
+def normalized(text: str) -> str | None:
+    """A text without what is only a way of writing it; None where it is too long.
+
+    Unicode NFKC with case folded (The Unicode Standard, section 3.13), white space collapsed, punctuation around it
+    (general category P) dropped. Of a text that is nothing but punctuation, that stays.
+    """
+    if len(text) > LONGEST_NORMALIZED:
+        return None
+    folded = text.casefold() if text.isascii() else _folded(text)
+    collapsed = " ".join(folded.split())
+    return _without_outer_punctuation(collapsed) or collapsed
+
+
+def excerpt(text: str, share: float = 1.0) -> str:
+    """A text, or the beginning and the end of a long one; with a ``share``, so much less of it."""
+    head, tail = int(HEAD * share), int(TAIL * share)
+    return text if len(text) <= head + tail else f"{text[:head]} {text[-tail:]}"
+
+
+def terms(text: str, share: float = 1.0) -> list[str]:
+    """What of a text's excerpt is looked for: words in lower case, and pairs of characters where words have no blanks.
+
+    As often as they come, in no particular order.
+    """
+    folded = excerpt(text, share).casefold()
+    found = _WORD.findall(folded)
+    if not folded.isascii():
+        for run in _WITHOUT_BLANKS.findall(folded):
+            found += map(add, run, run[1:]) if len(run) > 1 else [run]
+    return found
+
+
+def parts(found: Sequence[str]) -> list[str]:
+    """The runs of three characters in some terms, by which one is found that has a mistake in it; each once.
+
+    No term begins as they do.
+    """
+    padded = [f"_{term}_" for term in found]
+    return list({f"_{term[start : start + 3]}": None for term in padded for start in range(len(term) - 2)})
+
+
+def trigrams(text: str) -> frozenset[str]:
+    """The runs of three characters in a text's excerpt, normalized, with a blank on either side."""
+    padded = f" {normalized(excerpt(text))} "
+    return frozenset(map(add, map(add, padded, padded[1:]), padded[2:]))
+
+
+def likeness(one: frozenset[str], other: frozenset[str]) -> float:
+    """How alike two texts are by their trigrams, from 0 to 1: Dice's coefficient (Dice 1945, Ecology 26(3))."""
+    return 2 * len(one & other) / (len(one) + len(other)) if one or other else 1.0
+
+
+def _folded(text: str) -> str:
+    once = normalize("NFKC", text)
+    folded = once.casefold()
+    return once if folded == once else normalize("NFKC", folded)
+
+
+def _without_outer_punctuation(text: str) -> str:
+    start, end = 0, len(text)
+    while start < end and _is_outer(text[start]):
+        start += 1
+    while end > start and _is_outer(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _is_outer(character: str) -> bool:
+    return character == " " or category(character).startswith("P")
