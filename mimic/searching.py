@@ -40,24 +40,23 @@ class Hit(msgspec.Struct, frozen=True, rename={"sender": "from"}):
 async def search(corpus: Corpus, version: Version, text: str, role: Role | None, most: int) -> list[Hit]:
     """The messages that are most like a text, the most similar first, each text once; of one role, or of all.
 
-    Found are messages that something followed. Raises NotSeeded where the corpus lacks the version, and RungNotSeeded
-    where it was seeded without the index for that.
+    Found are messages that something followed, and that share words with the text; where none does, those that share
+    parts of words. Raises NotSeeded where the corpus lacks the version, and RungNotSeeded where it was seeded without
+    the index for that.
     """
     index, wanted = await corpus.index(version), trigrams(text)
+    asked = [Message(senders_of(one)[0], text) for one in ((role,) if role else get_args(Role))]
     hits: dict[tuple[str, str], Hit] = {}
-    for asked in (role,) if role else get_args(Role):
-        message = Message(senders_of(asked)[0], text)
-        places = await asyncio.to_thread(_candidates, index, message)
-        async for place, document in _documents(corpus, version, places):
-            if hit := _hit(version, place, document, wanted):
-                hits.setdefault((hit.sender, hit.value), hit)
+    async for place, document in _documents(corpus, version, await asyncio.to_thread(_candidates, index, asked)):
+        if hit := _hit(version, place, document, wanted):
+            hits.setdefault((hit.sender, hit.value), hit)
     return sorted(hits.values(), key=lambda hit: -hit.score)[:most]
 
 
-def _candidates(index: MatchIndex, message: Message) -> list[Place]:
-    """What the index finds, and what it finds in spite of spelling mistakes."""
-    found = (*index.similar(message, CANDIDATES), *index.misspelt(message, CANDIDATES))
-    return list(dict.fromkeys(found))
+def _candidates(index: MatchIndex, asked: Sequence[Message]) -> list[Place]:
+    """What the index finds, role by role; if that is nothing, what it finds where there are spelling mistakes."""
+    found = [place for message in asked for place in index.similar(message, CANDIDATES)]
+    return found or [place for message in asked for place in index.misspelt(message, CANDIDATES)]
 
 
 async def _documents(

@@ -242,6 +242,44 @@ def test_the_corpus_is_shown(page: Browser) -> None:
     assert [row.text for row in page.all(".common ol:first-of-type li")][:2] == ["hi\n4", "continue\n3"]
 
 
+def test_a_search_leads_to_conversations(page: Browser) -> None:
+    """By keyboard: the most similar first, with its score; each opens where it was said."""
+    page.find("#query").send_keys("mesage 17", Keys.ENTER)
+    first = page.find("#results li").text.splitlines()
+    assert first[0] == "message 17"
+    assert re.fullmatch(r"gpt in long#17", first[1])
+    assert re.fullmatch(r"0\.\d\d", first[2])
+    page.tab_to("#results button")
+    page.type(Keys.ENTER)
+    assert page.find("#said [aria-current=true]").text.splitlines() == ["gpt #17", "message 17"]
+    page.type(Keys.ESCAPE)
+    page.choose("#search-role", "user")
+    page.find("#query").send_keys(Keys.ENTER)
+    page.until(lambda: all("human" in hit.text for hit in page.all("#results li")) and page.all("#results li"))
+    page.find("#query").clear()
+    page.find("#query").send_keys("qqqqqq", Keys.ENTER)
+    page.until(lambda: page.text_of("#search-outcome") == "Nothing that was answered is like that.")
+
+
+def test_what_is_most_similar_is_answered(page: Browser) -> None:
+    """With the rung and how alike it is."""
+    answer = page.ask("please tell me a story!")
+    assert page.text_of(".rung") == "nearest"
+    score = re.search(r"score (0\.\d\d)", answer.text)
+    assert score
+    assert STORY[:50] in answer.text
+
+
+def test_without_an_index_the_search_says_so(browser: Browser, sqlite_url: str, tmp_path: Path) -> None:
+    """And how to have one."""
+    seed(sqlite_url, SMALL, tmp_path, depth="last")
+    with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
+        browser.open(server.url)
+        browser.until(lambda: browser.all("#model option"))
+        browser.find("#query").send_keys("hi", Keys.ENTER)
+        browser.until(lambda: "mimic seed FILE --match nearest" in browser.text_of("#search-outcome"))
+
+
 @pytest.mark.parametrize("width", [360, 768, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everybody_can_use_it(page: Browser, url: str, scheme: str, width: int) -> None:
@@ -250,7 +288,10 @@ def test_everybody_can_use_it(page: Browser, url: str, scheme: str, width: int) 
     page.find("#welcome")
     assert page.faults_of_access() == []
     page.ask("hi")
-    page.ask("nobody ever said this at all, and nothing like it: qqqqqq")
+    page.choose("#match", "last") if width > 1000 else None
+    page.ask("nobody ever said this at all")
+    page.find("#query").send_keys("message", Keys.ENTER)
+    page.until(lambda: page.all("#results li"))
     assert page.overflow() == 0
     assert page.faults_of_access() == []
     page.find(".source").click()

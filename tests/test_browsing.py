@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -132,3 +133,77 @@ def test_the_corpus_shows_its_profile(client: httpx.Client) -> None:
         [common, *_] = [role for role in profile["roles"] if role["role"] == "user"]
         assert common["common"][0] == {"text": "hi", "characters": 2, "count": 4}
     assert len(json.dumps(versions)) < 50_000
+
+
+def test_a_search_finds_what_is_like_a_text(client: httpx.Client) -> None:
+    """The most similar first, each text once, and where it was said; of all roles or of one."""
+    found = client.get("/corpus/search", params={"q": "hello, how much"}).json()
+    assert found["version"] == "v3"
+    first, *others = found["results"]
+    scores = [result["score"] for result in found["results"]]
+    assert scores == sorted(scores, reverse=True)
+    assert (first["from"], first["value"], first["conversation"], first["position"]) == ("human", "how much?", "big", 0)
+    assert 0 < first["score"] < 1
+    assert ("gpt", "hello") in {(other["from"], other["value"]) for other in others}
+    texts = [(result["from"], result["value"]) for result in found["results"]]
+    assert len(texts) == len(set(texts))
+    of_one = client.get("/corpus/search", params={"q": "hello, how much", "role": "assistant"}).json()["results"]
+    assert {result["from"] for result in of_one} == {"gpt"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_is_found_leads_to_its_conversation(client: httpx.Client, version: str) -> None:
+    """By its document, in each version."""
+    results = client.get(f"/corpus/search?q=message%2017&limit=3&version={version}").json()["results"]
+    assert len(results) == 3
+    [exact] = [result for result in results if result["value"] == "message 17"]
+    assert exact["score"] == 1
+    path = f"/corpus/{version}/conversations/{exact['document']}"
+    [message] = client.get(path, params={"first": exact["position"], "count": 1}).json()["messages"]
+    assert (message["from"], message["value"]) == ("gpt", "message 17")
+
+
+def test_a_misspelt_text_finds_something_as_well(client: httpx.Client) -> None:
+    """As chats do."""
+    [first, *_] = client.get("/corpus/search", params={"q": "contineu"}).json()["results"]
+    assert (first["value"], first["score"] < 1) == ("continue", True)
+
+
+@pytest.mark.parametrize("text", ["\u00a0", "?!", "qqqqqqqqq", "\0", "(", "zq:*", "x" * 2000])
+def test_what_cannot_be_found_finds_nothing(client: httpx.Client, text: str) -> None:
+    """Whatever is asked for, it is a text and no language."""
+    answer = client.get("/corpus/search", params={"q": text})
+    assert answer.status_code == 200
+    assert answer.json()["results"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "param", "code"),
+    [
+        ("", "q", "missing_required_parameter"),
+        ("q=", "q", "empty_string"),
+        ("q=a&role=nobody", "role", "invalid_value"),
+        ("q=a&version=v4", "version", "invalid_value"),
+        ("q=a&limit=51", "limit", "integer_above_max_value"),
+        (f"q={'x' * 2001}", "q", "string_above_max_length"),
+    ],
+)
+def test_bad_searches_are_told_what_is_wrong(client: httpx.Client, query: str, param: str, code: str) -> None:
+    """In the shape of all errors."""
+    answer = client.get(f"/corpus/search?{query}")
+    assert answer.status_code == 400
+    assert (answer.json()["error"]["param"], answer.json()["error"]["code"]) == (param, code)
+
+
+def test_searches_are_for_those_with_a_key(server: Server) -> None:
+    """As the answers are."""
+    assert httpx.get(f"{server.url}/corpus/search?q=hi").status_code == 401
+
+
+def test_without_an_index_there_is_no_search(store_url: str, tmp_path: Path, _no_grace: None) -> None:
+    """The answer says how to seed for it."""
+    seed(store_url, SMALL, tmp_path, depth="last")
+    with Server(tmp_path, MIMIC_STORE=store_url) as server:
+        answer = httpx.get(f"{server.url}/corpus/search?q=hi")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "rung_not_seeded")
+        assert "mimic seed FILE --match nearest" in answer.json()["error"]["message"]

@@ -42,6 +42,8 @@ def described(message: str, path: str) -> Fault:
     if found := re.fullmatch(r"Object missing required field `(.+)`", message):
         path = f"{path}.{found[1]}" if path else found[1]
         return Fault(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
+    if found := re.match(r"Missing required query parameter '(\w+)'", message):
+        return Fault(f"Missing required parameter: '{found[1]}'.", found[1], "missing_required_parameter")
     text, code = _worded(message, f"'{path}'" if path else "the body")
     if path in _ALLOWED:
         text += f" Expected one of {', '.join(_ALLOWED[path])}."

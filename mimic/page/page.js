@@ -9,20 +9,20 @@ import { problemShape, showProblem } from "./problems.js";
 import { prepareSearch } from "./search.js";
 
 const MILLISECONDS_BETWEEN_LOOKS = 5000;
-const PARTS = ["chat", "search", "corpus"];
 
 async function look() {
   try {
     const corpus = await get("corpus");
     const seeded = Object.keys(corpus.versions).length > 0;
-    byId("empty").hidden = seeded;
-    for (const part of PARTS) byId(part).hidden = !seeded;
     byId("notices").replaceChildren();
+    byId("empty").hidden = seeded;
+    byId("corpus").hidden = !seeded;
     if (!seeded) return lookLater();
     showCorpus(corpus, propose);
-    suggest(suggestions(corpus));
     showModels(await get("v1/models"), `mimic-${corpus.default_version}`);
+    suggest(suggestions(corpus));
     byId("key").hidden = true;
+    byId("chat").hidden = byId("search").hidden = false;
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     if (showProblem(problem)) return;
