@@ -2,14 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final, TypeAlias
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, ParamSpec, TypeAlias
 
-from mimic.conversations import Message, Said, role_of
+from mimic.conversations import Message, Place, Said, role_of
 from mimic.corpus import Corpus
 from mimic.match_index import MatchIndex, normal_digest
 from mimic.schemas import Version
 from mimic.similarity import likeness, trigrams
+
+P = ParamSpec("P")
 
 MOST_CANDIDATES: Final = 10
 """Messages that the index gives and that are then compared."""
@@ -19,7 +22,11 @@ AGREEMENT: Final = 0.2
 """How alike the messages before must at least be to prefer one message to another."""
 
 Asked: TypeAlias = Sequence[Message]
-"""The last one or two messages of a chat, as the corpus has them."""
+"""The last one or two messages of a chat, as the corpus has them; none where nothing was found."""
+_threads: Final = ThreadPoolExecutor(2, thread_name_prefix="mimic-search")
+"""Threads of their own: those of asyncio's may be busy for long, with scans of v1."""
+
+NOTHING: Final[Asked] = ()
 
 
 async def find_equal(
@@ -30,11 +37,11 @@ async def find_equal(
     Of several the one before which something like ``previous`` was said, together with that; otherwise the one that is
     most frequent among the first ones, alone.
     """
-    places = await asyncio.to_thread(index.equal, message, previous, MOST_CANDIDATES)
+    places = await _in_a_thread(index.equal, message, previous, MOST_CANDIDATES)
     key = normal_digest(message)
     found = [said for said in await corpus.said(version, places) if normal_digest(said.message) == key]
     if not found:
-        return ()
+        return NOTHING
     agreeing = _agreeing(found, previous) if previous else None
     if agreeing and agreeing.previous:
         return agreeing.previous, agreeing.message
@@ -49,7 +56,7 @@ async def find_nearest(
     wanted = trigrams(message.value)
     score, best = 0.0, None
     for search in (index.similar, index.misspelt):
-        places = await asyncio.to_thread(search, message, MOST_CANDIDATES)
+        places = await _in_a_thread(search, message, MOST_CANDIDATES)
         for said in await corpus.said(version, places):
             likes = likeness(wanted, trigrams(said.message.value))
             if likes > score:
@@ -57,8 +64,12 @@ async def find_nearest(
         if score >= DOUBTFUL:
             break
     if best is None:
-        return 0.0, ()
+        return 0.0, NOTHING
     return score, (await find_equal(corpus, index, version, best, previous) if previous else ()) or (best,)
+
+
+async def _in_a_thread(search: Callable[P, list[Place]], *arguments: P.args, **_: P.kwargs) -> list[Place]:
+    return await asyncio.get_running_loop().run_in_executor(_threads, search, *arguments)
 
 
 def _agreeing(found: Sequence[Said], previous: Message) -> Said | None:

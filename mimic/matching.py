@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from mimic.alike import Asked, find_equal, find_nearest
+from mimic.alike import NOTHING, Asked, find_equal, find_nearest
 from mimic.conversations import Message, role_of
 from mimic.corpus import Corpus
 from mimic.errors import NoCompletion, RungNotSeeded
@@ -81,7 +81,7 @@ async def _find_alike(
     corpus: Corpus, last: Message, previous: Message | None, version: Version, reach: Reach
 ) -> tuple[Rung, float, Asked]:
     """The rungs below those of what is equal byte for byte: which one has something, how alike, and what."""
-    score = 0.0
+    score, asked = 0.0, NOTHING
     for rung in INDEXED:
         if not reach.reaches(rung):
             raise _nothing_follows(last, f"Texts were compared down to the rung {reach.depth!r}.")
@@ -91,14 +91,16 @@ async def _find_alike(
             if reach.depth:
                 raise
             raise _nothing_follows(last, f"It was not sought for further, since {exc}.") from exc
-        asked: Asked
         if rung == "normalized":
             score, asked = 1.0, await find_equal(corpus, index, version, last, previous)
         else:
             score, asked = await find_nearest(corpus, index, version, last, previous)
         if asked and score >= reach.least_score:
             return rung, score, asked
-    raise _nothing_follows(last, f"What is most like it scores {score:.3f}, less than {reach.least_score:g}.")
+    remark = (
+        f"What is most like it scores {score:.3f}, less than {reach.least_score:g}." if asked else "Nothing is like it."
+    )
+    raise _nothing_follows(last, remark)
 
 
 def _nothing_follows(last: Message, remark: str) -> NoCompletion:

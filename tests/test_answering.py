@@ -12,6 +12,7 @@ from mimic.answering import Answer, Answers, Limits, answer
 from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
 from mimic.errors import NoCompletion, NotSeeded
+from mimic.ladder import Reach
 from mimic.matching import Match, attempts, find_match
 from mimic.sampling import Sampling, draw, key_of
 from mimic.schemas import VERSIONS, Version
@@ -43,8 +44,8 @@ async def ask(
     version: Version = "v3",
     sampling: Sampling = DEFAULT,
 ) -> Answers:
-    """Answer a chat."""
-    return await answer(Corpus(store), chat(*said), version, sampling, Limits())
+    """Answer a chat with what is equal byte for byte; tests/test_matching.py goes further."""
+    return await answer(Corpus(store), chat(*said), version, sampling, Limits(), Reach("last"))
 
 
 def texts(found: Answers) -> list[str]:
@@ -161,8 +162,8 @@ async def test_a_corpus_replaced_in_between_is_asked_anew(
     monkeypatch.setattr(outcomes, "KEPT_CHARACTERS", 0)
     dumps = [[*DUMP[4:], conversation("x", ("human", "other"), ("gpt", "words"))], new]
 
-    async def find_and_replace(corpus: Corpus, messages: list[Message], version: Version) -> Match:
-        match = await find_match(corpus, messages, version)
+    async def find_and_replace(corpus: Corpus, messages: list[Message], version: Version, reach: Reach) -> Match:
+        match = await find_match(corpus, messages, version, reach)
         if dumps:
             await fill(store, dumps.pop(), tmp_path)
         return match

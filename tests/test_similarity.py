@@ -1,0 +1,103 @@
+"""How alike texts are."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mimic import similarity
+from mimic.similarity import excerpt, likeness, normalized, parts, terms, trigrams
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Hello", "hello"),
+        ("  Hello,\n\tWORLD!!! ", "hello, world"),
+        ("«¿Qué?»", "qué"),
+        ("Straße", "strasse"),
+        ("ΣΊΣΥΦΟΣ", "σίσυφοσ"),
+        ("ﬁne ①", "fine 1"),
+        ("Ｈｅｌｌｏ　Ｗｏｒｌｄ！", "hello world"),  # noqa: RUF001
+        ("你好，世界。", "你好,世界"),  # noqa: RUF001
+        ("e\u0301", "é"),
+        ("don't", "don't"),
+        ("C++", "c++"),
+        ("?!", "?!"),
+        ("...", "..."),
+        ("", ""),
+        ("👍", "👍"),
+        ("i\u0307", "i\u0307"),
+        ("İ", "i\u0307"),
+    ],
+)
+def test_texts_that_differ_in_how_they_are_written_are_equal(text: str, expected: str) -> None:
+    """Case, width, composition, white space, and punctuation on the outside; not what stands within."""
+    assert normalized(text) == expected
+
+
+@given(TEXTS)
+def test_what_is_normalized_stays(text: str) -> None:
+    """Doing it twice is doing it once, and upper case is the same as lower case where that is the way back."""
+    once = normalized(text)
+    assert once is not None
+    assert normalized(once) == once
+    assert normalized(f" {text}\n") == once
+
+
+def test_what_is_too_long_is_not_normalized() -> None:
+    """It would hold others up."""
+    assert normalized("x" * similarity.LONGEST_NORMALIZED) is not None
+    assert normalized("x" * (similarity.LONGEST_NORMALIZED + 1)) is None
+
+
+def test_terms_are_words_and_pairs_of_characters_where_words_have_no_blanks() -> None:
+    """In lower case, as often as they come; of a single such character, that."""
+    assert sorted(terms("The cat, the CAT; don't_stop 42")) == ["42", "cat", "cat", "don", "stop", "t", "the", "the"]
+    assert sorted(terms("我喜欢 Python 编程")) == ["python", "喜欢", "我喜", "编程"]
+    assert terms("好") == ["好"]
+    assert terms("カタカナ") == ["カタ", "タカ", "カナ"]
+    assert terms("?! 👍") == []
+    assert terms("안녕하세요 세계") == ["안녕하세요", "세계"]
+
+
+def test_a_long_text_is_known_by_its_beginning_and_its_end() -> None:
+    """And costs no more than a short one."""
+    long = "a" * 5_000 + " middle " + "z" * 5_000
+    assert len(excerpt(long)) == similarity.HEAD + similarity.TAIL + 1
+    assert excerpt(long).startswith("a") and excerpt(long).endswith("z")  # noqa: PT018
+    assert "middle" not in terms(long)
+    assert len(excerpt(long, 0.1)) == (similarity.HEAD + similarity.TAIL) // 10 + 1
+    assert excerpt("short") == "short"
+
+
+def test_parts_of_terms_are_no_terms() -> None:
+    """Each once; they begin as no term does."""
+    assert sorted(parts(["hello", "hell"])) == ["__he", "_ell", "_hel", "_ll_", "_llo", "_lo_"]
+    assert parts([]) == []
+
+
+def test_likeness_is_one_for_equal_texts_and_zero_for_nothing_in_common() -> None:
+    """In between for what has a mistake in it, another order, or a half of it."""
+
+    def score(one: str, other: str) -> float:
+        return likeness(trigrams(one), trigrams(other))
+
+    assert score("Hello, World!", "hello, world") == 1
+    assert score("abc", "xyz") == 0
+    question = "How do I reverse a linked list in Python?"
+    assert score(question, "How do I revrese a linked list in Pyhton?") > 0.6
+    assert score(question, "in Python how do I reverse a linked list") > 0.7
+    assert score(question, question[: len(question) // 2]) > 0.5
+    assert score(question, "What is the capital of France?") < 0.25
+    assert score("", "") == 1
+
+
+@given(TEXTS, TEXTS)
+def test_likeness_is_symmetric_and_between_zero_and_one(one: str, other: str) -> None:
+    """For any texts, the empty one and punctuation included."""
+    there = likeness(trigrams(one), trigrams(other))
+    assert 0 <= there <= 1
+    assert there == likeness(trigrams(other), trigrams(one))
+    assert likeness(trigrams(one), trigrams(one)) == 1
