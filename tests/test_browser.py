@@ -201,6 +201,22 @@ def test_hostile_texts_are_texts(page: Browser) -> None:
     assert page.driver.title == "Mimic"
 
 
+def test_the_browser_holds_the_page_to_its_policy(browser: Browser, url: str) -> None:
+    """Should its code be wrong one day: no text becomes HTML, and nothing leaves for elsewhere."""
+    browser.open(url)
+    browser.find("#welcome")
+    asked = """
+        const [done] = arguments;
+        let markup = "written";
+        try { document.body.innerHTML = "<b>x</b>"; } catch (refusal) { markup = refusal.name; }
+        fetch("http://localhost:1/").then(() => done([markup, "sent"]), (refusal) => done([markup, refusal.name]));
+    """
+    assert browser.driver.execute_async_script(asked) == ["TypeError", "TypeError"]
+    refused = " ".join(browser.logged())
+    assert "TrustedHTML" in refused
+    assert "connect-src" in refused
+
+
 def test_a_megabyte_without_a_break_fits(page: Browser) -> None:
     """Into the page's width, and the page says what it leaves out."""
     answer = page.ask("endless")
@@ -236,7 +252,7 @@ def test_the_corpus_is_shown(page: Browser) -> None:
     assert all(version in shown for version in ("v1", "v2", "v3"))
     assert page.text_of(".shares").startswith("gpt82 · 48.8%")
     plots = [plot.get_attribute("aria-label") or "" for plot in page.all("[role=img]")]
-    assert plots[0].startswith("Messages per conversation: ")
+    assert plots[0].startswith("Conversations: ")
     assert len(plots) >= 3
     assert all(re.search(r"% are of .* the most common range", plot) for plot in plots)
     assert [row.text for row in page.all(".common ol:first-of-type li")][:2] == ["hi\n4", "continue\n3"]
@@ -275,9 +291,10 @@ def test_without_an_index_the_search_says_so(browser: Browser, sqlite_url: str, 
     seed(sqlite_url, SMALL, tmp_path, depth="last")
     with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
         browser.open(server.url)
-        browser.until(lambda: browser.all("#model option"))
+        said = browser.find("#search-outcome").text
+        assert said.startswith("This corpus was seeded without the index that a search needs.")
         browser.find("#query").send_keys("hi", Keys.ENTER)
-        browser.until(lambda: "mimic seed FILE --match nearest" in browser.text_of("#search-outcome"))
+        browser.until(lambda: browser.text_of("#search-outcome").startswith("v3 was seeded without the index"))
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])

@@ -205,7 +205,7 @@ function origin(headers, version) {
 function facts({ usage, first, ended, stopped }) {
   return [
     usage ? fact(`${number(usage.prompt_tokens)} + ${plural(usage.completion_tokens, "token")}`, "of the prompt + of the answer") : null,
-    first === null ? null : fact(`first token after ${first < 10 ? first.toFixed(1) : number(Math.round(first))} ms`),
+    first === null ? null : fact(`first token ${first < 10 ? first.toFixed(1) : number(Math.round(first))} ms`),
     ended === "length" ? fact("cut at the limit of tokens") : null,
     stopped ? fact("stopped") : null,
   ].filter(Boolean);

@@ -11,7 +11,7 @@ const SELDOM = 0.01;
 
 const ROLES = { user: "Users", assistant: "Assistants", system: "System messages", other: "Others" };
 
-const KINDS = { user: "user message", assistant: "answer", system: "system message", other: "other message" };
+const KINDS = { user: "User messages", assistant: "Answers", system: "System messages", other: "Other messages" };
 
 /** Show a corpus as `GET /corpus` describes it; `onTry` is given a message that was picked. */
 export function showCorpus({ versions, default_version: preferred }, onTry) {
@@ -51,13 +51,13 @@ function plots(profile) {
   if (rest) unlisted.unshift({ label: `${plural(profile.senders.length - MOST_SENDERS, "more sender")}`, count: rest });
   const lengths = profile.roles
     .filter(({ messages }) => messages >= SELDOM * total)
-    .map(({ role, lengths: distribution }) => histogram(`Characters per ${KINDS[role]}`, distribution, "characters"));
+    .map(({ role, lengths: distribution }) => histogram(KINDS[role], distribution, "characters"));
   return [
     element(
       "div",
       { class: "plots" },
       element("figure", {}, element("figcaption", {}, "Messages by sender"), shares([...senders, ...unlisted])),
-      histogram("Messages per conversation", profile.conversation_lengths, "messages"),
+      histogram("Conversations", profile.conversation_lengths, "messages"),
       ...lengths,
     ),
   ];
@@ -87,7 +87,7 @@ function commonOf({ role, common: messages, messages: all, uncertainty }, onTry)
   return element("div", {}, element("h3", {}, heading), list, bound);
 }
 
-function origin({ source, seeded_at: at }) {
+function origin({ source, seeded_at: at, index }) {
   const when = new Date(at);
   const time = element("time", { dateTime: at }, when.toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }));
   return element(
@@ -99,6 +99,7 @@ function origin({ source, seeded_at: at }) {
     time,
     ". SHA-256 ",
     element("code", {}, source.sha256),
+    index ? `. The index of messages that are alike takes ${size(index.bytes)}.` : ".",
   );
 }
 

@@ -6,7 +6,7 @@ import { prepareConversation } from "./conversation.js";
 import { showCorpus, suggestions } from "./corpus.js";
 import { byId, element } from "./elements.js";
 import { problemShape, showProblem } from "./problems.js";
-import { prepareSearch } from "./search.js";
+import { prepareSearch, showWhetherSearchable } from "./search.js";
 
 const MILLISECONDS_BETWEEN_LOOKS = 5000;
 
@@ -21,6 +21,7 @@ async function look() {
     showCorpus(corpus, propose);
     showModels(await get("v1/models"), `mimic-${corpus.default_version}`);
     suggest(suggestions(corpus));
+    showWhetherSearchable(corpus);
     byId("key").hidden = true;
     byId("chat").hidden = byId("search").hidden = false;
   } catch (problem) {

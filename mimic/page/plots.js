@@ -16,7 +16,7 @@ export function histogram(title, { histogram: counts, p50, p90, p99, max }, unit
   return element(
     "figure",
     {},
-    element("figcaption", {}, title),
+    element("figcaption", {}, title, element("span", { class: "hint" }, ` in ${unit}`)),
     element("div", { class: "bars", attributes: { role: "img", "aria-label": spoken } }, ...bars),
     element("div", { class: "ticks", attributes: { "aria-hidden": "true" } }, ...counts.map(tick)),
     facts([

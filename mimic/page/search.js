@@ -24,14 +24,23 @@ export function prepareSearch() {
   };
 }
 
+/** Say from the start where a corpus, as `GET /corpus` describes it, cannot be searched. */
+export function showWhetherSearchable({ versions, default_version: preferred }) {
+  const entry = versions[preferred] ?? Object.values(versions)[0];
+  const searchable = entry.index?.depth === "nearest";
+  byId("search-outcome").textContent = searchable
+    ? ""
+    : "This corpus was seeded without the index that a search needs. To have it, run `mimic seed FILE --match nearest`.";
+}
+
 function shape({ from, value, characters, score, conversation, document: place, position }, version) {
   const onclick = () => openConversation({ version, document: place, position });
   const rest = characters > [...value].length ? "…" : "";
+  const where = element("span", { class: "hint" }, element("bdi", {}, from), " in ", element("bdi", {}, `${conversation ?? "(no id)"}#${position}`));
   return element(
     "li",
     {},
-    element("button", { type: "button", class: "link", title: "Open its conversation", onclick }, quoted(value + rest)),
-    element("span", { class: "hint" }, element("bdi", {}, from), " in ", element("bdi", {}, `${conversation ?? "(no id)"}#${position}`)),
+    element("button", { type: "button", class: "link", title: "Open its conversation", onclick }, quoted(value + rest), where),
     element("span", { class: "value", title: "How similar, from 0 to 1" }, score.toFixed(2)),
   );
 }
