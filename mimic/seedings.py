@@ -93,6 +93,11 @@ class Profile(msgspec.Struct, frozen=True):
     conversation_lengths: Distribution
     roles: Sequence[RoleProfile]
 
+    def without_texts(self) -> "Profile":
+        """The same for those who may not read what is in the corpus."""
+        roles = [msgspec.structs.replace(role, common=()) for role in self.roles]
+        return msgspec.structs.replace(self, roles=roles)
+
 
 class SeededIndex(msgspec.Struct, frozen=True):
     """The index of messages by what they are like, down to which rung it serves, and what it cost."""

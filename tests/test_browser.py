@@ -171,6 +171,33 @@ def test_a_stream_is_seen_while_it_comes_and_can_be_stopped(browser: Browser) ->
         assert browser.logged() == []
 
 
+def test_a_stream_that_breaks_off_is_told(browser: Browser) -> None:
+    """What came is kept in sight, the message is given back."""
+    with MimicServer(DUMP, settings={"MIMIC_ITL_MS": "100"}) as server:
+        browser.open(server.url)
+        browser.find("#text").send_keys("tell me a story", Keys.ENTER)
+        browser.until(lambda: "word1" in browser.text_of(".turn.answer[aria-busy] .text"))
+        server.stop()
+        broken = browser.answer_after(0)
+        assert "word0 word1" in broken.text
+        assert "The answer broke off." in broken.text
+        assert browser.find("#text").get_property("value") == "tell me a story"
+        assert "The server cannot be reached." in browser.ask("hi").text
+        assert browser.logged() == []
+
+
+def test_a_source_that_is_no_more_is_told(browser: Browser, sqlite_url: str, tmp_path: Path) -> None:
+    """Where the corpus was replaced after the answer, and something else is in its place."""
+    seed(sqlite_url, SMALL, tmp_path)
+    with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
+        browser.open(server.url)
+        browser.ask("hi")
+        seed(sqlite_url, [conversation("new", ("human", "other"), ("gpt", "things"), ("human", "?"))] * 9, tmp_path)
+        browser.find(".source").click()
+        browser.until(lambda: "replaced since" in browser.text_of("#conversation-outcome"))
+        assert browser.all("#said li") == []
+
+
 def test_an_error_is_told_in_the_server_s_words(page: Browser) -> None:
     """The message is given back, to be changed; the chat goes on without it."""
     page.choose("#match", "last")
@@ -356,11 +383,13 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(browser: Browser) -> None:
     with MimicServer(SMALL, settings={"MIMIC_API_KEYS": "sk-right-one"}) as server:
         browser.open(server.url)
         assert browser.faults_of_access() == []
+        assert not browser.all(".common li")
         browser.find("#key-text").send_keys("sk-wrong-one", Keys.ENTER)
         browser.until(lambda: "Incorrect API key" in browser.find("#key").text)
         browser.find("#key-text").send_keys("sk-right-one", Keys.ENTER)
         browser.until(lambda: browser.all("#model option"))
         assert not browser.all("#key:not([hidden])")
+        assert browser.all(".common li")[0].text == "hi\n4"
         assert "hello" in browser.ask("hi").text
         browser.find(".source").click()
         assert browser.find("#said [aria-current=true]").is_displayed()

@@ -135,6 +135,17 @@ def test_the_corpus_shows_its_profile(client: httpx.Client) -> None:
     assert len(json.dumps(versions)) < 50_000
 
 
+def test_who_has_no_key_sees_no_text_of_the_corpus(server: Server, client: httpx.Client) -> None:
+    """What is seeded is told to everybody, but not what is in it."""
+    with_key, without = client.get("/corpus").json(), httpx.get(f"{server.url}/corpus").json()
+    for version in VERSIONS:
+        roles = without["versions"][version]["profile"]["roles"]
+        assert [role.pop("common") for role in roles] == [[] for _ in roles]
+        for role in with_key["versions"][version]["profile"]["roles"]:
+            assert role.pop("common")
+    assert with_key == without
+
+
 def test_a_search_finds_what_is_like_a_text(client: httpx.Client) -> None:
     """The most similar first, each text once, and where it was said; of all roles or of one."""
     found = client.get("/corpus/search", params={"q": "hello, how much"}).json()

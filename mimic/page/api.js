@@ -11,17 +11,29 @@ export class Problem extends Error {
   }
 }
 
+/** The API key, which ends with the tab. A browser that keeps nothing for pages keeps it until the page is left. */
 export const key = {
-  get: () => sessionStorage.getItem(KEY),
-  use: (text) => sessionStorage.setItem(KEY, text),
-  forget: () => sessionStorage.removeItem(KEY),
+  held: null,
+  get: () => key.held ?? storage?.getItem(KEY) ?? null,
+  use(text) {
+    key.held = text;
+    storage?.setItem(KEY, text);
+  },
 };
+
+const storage = (() => {
+  try {
+    return sessionStorage;
+  } catch {
+    return null;
+  }
+})();
 
 /** The JSON that a route answers. Throws a Problem. */
 export async function get(path, query = {}) {
   const asked = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== ""));
   const answer = await request(asked.size ? `${path}?${asked}` : path);
-  return answer.json();
+  return answer.json().catch(() => fail("The answer is not JSON.", "not_json", answer));
 }
 
 /** The answer to a JSON body, its headers there, its body still to be read. Throws a Problem. */
@@ -40,20 +52,27 @@ export async function* events(answer) {
   try {
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) throw new Problem("The answer broke off.", "stream_broken", answer.status);
+      if (done) fail("The answer broke off.", "stream_broken", answer);
       const parts = (rest + value).split("\n\n");
       rest = parts.pop();
-      for (const part of parts) {
-        const data = part.replace(/^data: /, "");
+      for (const part of parts.filter((part) => part.startsWith("data:"))) {
+        const data = part.slice("data:".length).trim();
         if (data === "[DONE]") return;
         const event = JSON.parse(data);
-        if (event.error) throw new Problem(event.error.message, event.error.code, answer.status);
+        if (event.error) fail(event.error.message, event.error.code, answer);
         yield event;
       }
     }
+  } catch (failure) {
+    if (failure.name === "AbortError" || failure instanceof Problem) throw failure;
+    fail("The answer broke off.", "stream_broken", answer); // the connection, or in the middle of an event
   } finally {
     reader.cancel().catch(() => {});
   }
+}
+
+function fail(message, code, { status }) {
+  throw new Problem(message, code, status);
 }
 
 async function request(path, { headers, ...options } = {}) {

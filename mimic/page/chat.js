@@ -80,7 +80,7 @@ async function answer() {
   working(null);
   if (chat !== history) return; // a new chat has begun since
   shape.finish();
-  if (outcome.problem) giveBack(shape, outcome.problem);
+  if (outcome.problem) giveBack(shape, outcome);
   else {
     history.push({ role: "assistant", content: outcome.text });
     shape.meta.append(...facts(outcome), againButton(shape));
@@ -113,12 +113,13 @@ async function stream(shape, { body, headers, version }) {
   return outcome;
 }
 
-/** Nothing came of it: say why, and let the message be changed and sent again. */
-function giveBack(shape, problem) {
+/** Nothing whole came of it: say why, and let the message be changed and sent again. */
+function giveBack(shape, { problem, text: came }) {
   const { content } = history.pop();
-  if (problem.name === "AbortError") shape.whole.replaceChildren(element("p", { class: "hint" }, "Stopped before anything came."));
+  if (!came) shape.whole.replaceChildren();
+  if (problem.name === "AbortError") shape.whole.append(element("p", { class: "hint" }, "Stopped before anything came."));
   else {
-    shape.whole.replaceChildren(problemShape(problem));
+    shape.whole.append(problemShape(problem));
     showProblem(problem);
   }
   const text = byId("text");

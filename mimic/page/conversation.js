@@ -9,8 +9,8 @@ const BEFORE = 10;
 let shown = null;
 
 /**
- * Open the conversation that a document is of. `position` is that of the message to show in it; where it is not
- * given, it is the document's own. `id` is the conversation's, where it is known: the corpus may have been replaced.
+ * Open the conversation that a document is of. `position` is that of the message to show in it, `id` what it should
+ * be, or begin with: the corpus may have been replaced.
  */
 export async function openConversation({ version, document: place, position, id }) {
   shown = { version, place, position, id, first: 0, next: null };
@@ -34,11 +34,10 @@ export function prepareConversation() {
 
 async function begin(asked) {
   try {
-    if (asked.position === undefined) asked.position = (await read(asked, 0, 1)).position;
     const first = Math.max(0, asked.position - BEFORE);
     const found = await read(asked, first, PAGE);
     if (shown !== asked) return;
-    if (asked.id !== undefined && asked.id !== beginning(found.conversation ?? "")) {
+    if (beginning(asked.id) !== beginning(found.conversation ?? "")) {
       tell("The corpus has been replaced since; this conversation is no longer in its place.");
       return;
     }

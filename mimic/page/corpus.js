@@ -65,7 +65,7 @@ function plots(profile) {
 
 function common(profile, onTry) {
   const lists = profile.roles
-    .filter(({ role }) => role === "user" || role === "assistant")
+    .filter(({ role, common: messages }) => messages.length && (role === "user" || role === "assistant")) // none to those without a key
     .map((role) => commonOf(role, role.role === "user" ? onTry : null));
   return element("div", { class: "common" }, ...lists);
 }

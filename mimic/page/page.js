@@ -68,13 +68,22 @@ function prepareKnobs() {
 
 function prepareTheme() {
   const theme = byId("theme");
-  theme.value = localStorage.getItem("mimic-theme") ?? "";
-  const apply = () => {
-    document.documentElement.dataset.theme = theme.value;
-    localStorage.setItem("mimic-theme", theme.value);
+  const apply = () => (document.documentElement.dataset.theme = theme.value);
+  theme.onchange = () => {
+    apply();
+    kept((storage) => storage.setItem("mimic-theme", theme.value));
   };
-  theme.onchange = apply;
+  theme.value = kept((storage) => storage.getItem("mimic-theme")) ?? "";
   apply();
+}
+
+/** What is kept for the next visit, where the browser keeps anything for pages. */
+function kept(access) {
+  try {
+    return access(localStorage);
+  } catch {
+    return null;
+  }
 }
 
 prepareTheme();

@@ -34,7 +34,7 @@ export function showWhetherSearchable({ versions, default_version: preferred }) 
 }
 
 function shape({ from, value, characters, score, conversation, document: place, position }, version) {
-  const onclick = () => openConversation({ version, document: place, position });
+  const onclick = () => openConversation({ version, document: place, position, id: conversation ?? "" });
   const rest = characters > [...value].length ? "…" : "";
   const where = element("span", { class: "hint" }, element("bdi", {}, from), " in ", element("bdi", {}, `${conversation ?? "(no id)"}#${position}`));
   return element(
