@@ -26,7 +26,7 @@ MOST_TERMS_BEFORE: Final = 12
 """Terms of a message, and of the one before it, that are looked for: the rarest ones."""
 SHORT: Final = 8
 """Terms up to which a message is short."""
-WRITER_BYTES: Final = 50_000_000
+WRITER_BYTES: Final = 25_000_000
 """Memory that is filled before it is written."""
 
 ASSISTANTS_SHARE: Final = 0.3
@@ -84,8 +84,8 @@ class IndexWriter:
             found = _terms(message)
             if len(found) <= SHORT:
                 found += parts(found)
-                document.add_text(_BEFORE, " ".join(_terms(previous)) if previous else "")
-            document.add_text(role, " ".join(found))
+                document.add_text(_BEFORE, " ".join(set(_terms(previous))) if previous else "")
+            document.add_text(role, " ".join(set(found)))
         return document
 
 
@@ -181,5 +181,5 @@ def _schema() -> tantivy.Schema:
     builder.add_integer_field(_NORMAL, indexed=True)
     builder.add_text_field(_BEFORE, tokenizer_name="whitespace", index_option="basic")
     for role in SENDERS:
-        builder.add_text_field(role, tokenizer_name="whitespace", index_option="freq")
+        builder.add_text_field(role, tokenizer_name="whitespace", index_option="basic")
     return builder.build()
