@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     ("mimic", "mimic.conversations", "mimic.errors", "mimic.ladder", "mimic.seedings"),
     ("mimic.tokens", "mimic.sampling", "mimic.embedding", "mimic.pacing", "mimic.similarity"),
-    ("mimic.schemas", "mimic.stores.base", "mimic.stores"),
+    ("mimic.schemas", "mimic.stores.base", "mimic.stores.folders", "mimic.stores"),
     ("mimic.stores.sqlite", *(f"mimic.stores.sqlite.{name}" for name in ("file", "replacement", "store"))),
     (
         "mimic.stores.mongodb",

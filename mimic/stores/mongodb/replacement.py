@@ -3,9 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from pymongo import IndexModel
@@ -16,6 +15,7 @@ from mimic.errors import SeedingLost, StoreError
 from mimic.schemas import SCHEMAS, Version
 from mimic.seedings import Seeded, Seeding, Size
 from mimic.stores.base import Replacement, to_the_end
+from mimic.stores.folders import temporary_folder
 from mimic.stores.mongodb.attachments import store
 from mimic.stores.mongodb.catalogue import Catalogue, Entry
 from mimic.stores.mongodb.client import Client, Database, Fields, disconnect, errors
@@ -41,7 +41,8 @@ class MongoDBReplacement(Replacement):
         self._positions: dict[Version, int] = {}
         self._writing: dict[Version, asyncio.Task[None]] = {}
         self._lost = False
-        self._workspace: TemporaryDirectory[str] | None = None
+        self._workspaces = ExitStack()
+        self._workspace: Path | None = None
         self._heart: asyncio.Task[None] | None = None
 
     async def claim(self) -> None:
@@ -92,15 +93,15 @@ class MongoDBReplacement(Replacement):
         )
 
     async def workspace(self) -> Path:
-        self._workspace = TemporaryDirectory(prefix="mimic-")
-        return Path(self._workspace.name)
+        self._workspace = self._workspaces.enter_context(temporary_folder())
+        return self._workspace
 
     async def attach(self) -> str:
         self._check_lease()
         if self._workspace is None:
             raise RuntimeError("there is no workspace")
         name = self._name("index")
-        await store(self._database[name], Path(self._workspace.name))
+        await store(self._database[name], self._workspace)
         return name
 
     async def close(self, seeding: Seeding) -> None:
@@ -115,8 +116,7 @@ class MongoDBReplacement(Replacement):
             if not (self.published or await self._is_published()):
                 await self._drop([self._name("index"), *(one.name for one in self._collections.values())])
         finally:
-            if self._workspace:
-                self._workspace.cleanup()
+            self._workspaces.close()
             await disconnect(self._client)
 
     async def _in_use(self) -> set[str]:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Final, Self
 
@@ -14,6 +13,7 @@ from mimic.schemas import SCHEMAS, Document, Lookup, Version
 from mimic.seedings import Seeded, Seeding
 from mimic.stores import Driver
 from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Store
+from mimic.stores.folders import temporary_folder
 from mimic.stores.mongodb.attachments import fetch
 from mimic.stores.mongodb.catalogue import Catalogue
 from mimic.stores.mongodb.client import SEEDING, SERVING, Fields, check_url, connect, disconnect, errors
@@ -78,9 +78,9 @@ class MongoDBStore(Store):
 
     @asynccontextmanager
     async def attached(self, name: str) -> AsyncGenerator[Path]:
-        with TemporaryDirectory(prefix="mimic-") as folder:
-            await fetch(self._database[name], Path(folder))
-            yield Path(folder)
+        with temporary_folder() as folder:
+            await fetch(self._database[name], folder)
+            yield folder
 
     async def seeding(self) -> Seeding | None:
         return await self._catalogue.seeding()

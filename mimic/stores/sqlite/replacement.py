@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -17,6 +16,7 @@ from mimic.errors import UnusableStore
 from mimic.schemas import SCHEMAS, VERSIONS, Schema, Version
 from mimic.seedings import Seeded, Seeding, Size
 from mimic.stores.base import Replacement
+from mimic.stores.folders import remove_folder
 from mimic.stores.sqlite.file import APPLICATION_ID, LAYOUT, beside, connect, errors, read_catalogue
 
 PAGE_BYTES: Final = 8192
@@ -138,7 +138,7 @@ class SQLiteReplacement(Replacement):
         in_use = attached_names(self._path)
         for folder in self._path.parent.glob(f"{escape(self._path.name)}.index-*"):
             if folder.name.removeprefix(f"{self._path.name}.") not in in_use:
-                shutil.rmtree(folder)
+                remove_folder(folder)
 
     def _copy_kept_versions(self) -> None:
         """Copy the versions that this seeding does not replace from the old file."""

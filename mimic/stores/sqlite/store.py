@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Final
 
@@ -15,6 +14,7 @@ from mimic.errors import Detached, NotSeeded, SeedingInProgress, StoreUnavailabl
 from mimic.schemas import SCHEMAS, Document, Lookup, Schema, Version
 from mimic.seedings import Seeded, Seeding
 from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Store
+from mimic.stores.folders import temporary_folder
 from mimic.stores.sqlite.file import beside, connect, errors, file_identity, read_catalogue
 from mimic.stores.sqlite.replacement import Lock, SQLiteReplacement
 
@@ -77,10 +77,10 @@ class SQLiteStore(Store):
         if not folder.is_dir():
             raise Detached(f"the folder {folder} is missing: a corpus is copied together with it")
         # Through links, since who opens the files makes others beside them, and the folder may be read-only.
-        with TemporaryDirectory(prefix="mimic-") as links:
+        with temporary_folder() as links:
             for file in folder.iterdir():
-                (Path(links) / file.name).symlink_to(file)
-            yield Path(links)
+                (links / file.name).symlink_to(file)
+            yield links
 
     async def _scan(
         self, schema: Schema, query: str, values: Sequence[str | int]
