@@ -21,7 +21,7 @@ from litestar.response import File
 from litestar.types import Scope
 
 from mimic import __version__
-from mimic.api import completion, keys, seeding, status
+from mimic.api import browsing, completion, keys, page, seeding, status
 from mimic.api.bodies import JSONRequest
 from mimic.api.errors import EXCEPTION_HANDLERS, answer
 from mimic.api.observation import UNKNOWN_ROUTE, Metrics, Observed
@@ -54,6 +54,8 @@ def create_app(settings: Settings) -> Observed:
             completion.complete,
             seeding.start_seeding,
             seeding.last_seeding,
+            page.ROUTES,
+            browsing.ROUTES,
             status.describe_corpus,
             status.health,
             status.ready,

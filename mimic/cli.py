@@ -237,7 +237,7 @@ async def _check_corpus(settings: Settings) -> None:
 def _show_address(settings: Settings) -> None:
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - to be asked, not bound
     url = f"http://{host}:{settings.port}"
-    click.echo(f"Mimic on {url}, documentation on {url}/schema. For OpenAI's clients:\n")
+    click.echo(f"Mimic on {url}, a page to look at; documentation on {url}/schema. For OpenAI's clients:\n")
     key = "..." if settings.api_keys else "unused"
     click.echo(f"  export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}\n")
     click.echo("Or try:\n")

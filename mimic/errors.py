@@ -5,7 +5,8 @@
     MimicError
     ├── SettingError             a setting that does not parse
     ├── RequestError             a request that cannot be answered as it stands
-    │   └── NoCompletion         no message in the corpus ever followed
+    │   ├── NoCompletion         no message in the corpus ever followed
+    │   └── NoConversation       no document at this position of the corpus
     ├── DumpError                the input of a seeding is bad
     │   ├── BrokenDump           not JSON, truncated, not an array: at a byte offset
     │   ├── SkippedConversation  one conversation is broken, and the seeding is strict
@@ -51,6 +52,15 @@ class NoCompletion(RequestError):
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(f"No completion found for this message{detail}", code="completion_not_found")
+
+
+class NoConversation(RequestError):
+    """The corpus has no document at this position, or has it no more since it was replaced."""
+
+    def __init__(self, document: int) -> None:
+        super().__init__(
+            f"The corpus has no document {document}. It may have been replaced since", code="conversation_not_found"
+        )
 
 
 class DumpError(MimicError):

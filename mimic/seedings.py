@@ -41,6 +41,64 @@ class Size(msgspec.Struct, frozen=True):
     index_bytes: int
 
 
+class Distribution(msgspec.Struct, frozen=True):
+    """How some numbers from 0 on are distributed: exact percentiles (by nearest rank), and a histogram.
+
+    ``histogram[k]`` counts the numbers of k binary digits: the zeros, the ones, 2 and 3, 4 to 7, and so on.
+    """
+
+    p50: int
+    p90: int
+    p99: int
+    max: int
+    histogram: Sequence[int]
+
+
+class Common(msgspec.Struct, frozen=True):
+    """A message that came often: its text or the beginning of it, its length in characters, how often it came.
+
+    It came ``count`` times at least, and :attr:`RoleProfile.uncertainty` times more at most.
+    """
+
+    text: str
+    characters: int
+    count: int
+
+
+class RoleProfile(msgspec.Struct, frozen=True):
+    """The messages of a role; ``other`` is who is neither user nor assistant nor system. Lengths are in characters."""
+
+    role: str
+    messages: int
+    lengths: Distribution
+    common: Sequence[Common]
+    uncertainty: int
+
+
+class SenderCount(msgspec.Struct, frozen=True):
+    """Who spoke, by the dump's own name, and how often."""
+
+    sender: str
+    messages: int
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """What a corpus looks like: who spoke how often, how long, and what most often.
+
+    ``conversation_lengths`` are in messages. ``unlisted_messages`` are of senders beyond the first hundred.
+    """
+
+    senders: Sequence[SenderCount]
+    unlisted_messages: int
+    conversation_lengths: Distribution
+    roles: Sequence[RoleProfile]
+
+    def without_texts(self) -> "Profile":
+        """The same for those who may not read what is in the corpus."""
+        roles = [msgspec.structs.replace(role, common=()) for role in self.roles]
+        return msgspec.structs.replace(self, roles=roles)
+
+
 class SeededIndex(msgspec.Struct, frozen=True):
     """The index of messages by what they are like, down to which rung it serves, and what it cost."""
 
@@ -52,7 +110,10 @@ class SeededIndex(msgspec.Struct, frozen=True):
 
 
 class Seeded(msgspec.Struct, frozen=True):
-    """One version of the corpus as it lies in the store. Without an index, messages are found byte for byte only."""
+    """One version of the corpus as it lies in the store. Without an index, messages are found byte for byte only.
+
+    What was seeded by an earlier Mimic has no profile.
+    """
 
     documents: int
     conversations: int
@@ -61,6 +122,7 @@ class Seeded(msgspec.Struct, frozen=True):
     source: Origin
     seeded_at: datetime
     index: SeededIndex | None = None
+    profile: Profile | None = None
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -114,6 +176,7 @@ class Report(msgspec.Struct, frozen=True):
     peak_memory_bytes: int
     joined: int = 0
     index: SeededIndex | None = None
+    profile: Profile | None = None
 
     def seeded(self, version: str, at: datetime) -> Seeded:
         """The corpus's entry for a version that this seeding filled."""
@@ -126,6 +189,7 @@ class Report(msgspec.Struct, frozen=True):
             source=self.source,
             seeded_at=at,
             index=self.index,
+            profile=self.profile,
         )
 
 

@@ -18,6 +18,7 @@ from mimic.schemas import SCHEMAS, Schema, Version
 from mimic.seedings import Phase, Progress, Report, SeededIndex, Size, Skipped, VersionReport
 from mimic.stores.base import Replacement, Store
 from seed.joining import Joiner
+from seed.profile import Profiler
 from seed.reader import DumpReader
 from seed.source import Source
 
@@ -91,6 +92,7 @@ class _Loading:
         self._messages = 0
         self._skipped: Counter[str] = Counter()
         self._examples: list[Skipped] = []
+        self._profiler = Profiler()
         self._recorded_at = 0.0
 
     async def read(self) -> None:
@@ -127,6 +129,7 @@ class _Loading:
             peak_memory_bytes=peak_memory_bytes(),
             joined=self._joiner.joined if self._joiner else 0,
             index=self._index.seeded() if self._index else None,
+            profile=self._profiler.profile(),
         )
 
     async def tell(self, phase: Phase) -> None:
@@ -155,6 +158,7 @@ class _Loading:
         for conversation in conversations:
             self._conversations += 1
             self._messages += len(conversation.messages)
+            self._profiler.add(conversation)
             for batches in self._batches:
                 await batches.add(conversation)
             if self._index:

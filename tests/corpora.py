@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from mimic.conversations import Message
 from mimic.corpus import Corpus
+from mimic.ladder import Rung
 from mimic.schemas import VERSIONS, Version
 from mimic.seedings import Report
 from mimic.stores import open_store
@@ -50,10 +51,16 @@ SMALL: Dump = [
 
 
 async def fill(
-    store: Store, dump: Dump, folder: Path, versions: Sequence[Version] = VERSIONS, *, batch_size: int = 1000
+    store: Store,
+    dump: Dump,
+    folder: Path,
+    versions: Sequence[Version] = VERSIONS,
+    *,
+    batch_size: int = 1000,
+    depth: Rung = "nearest",
 ) -> Report:
     """Seed a store the way users do, from a file."""
-    return await seed_text(store, json.dumps(dump), folder, versions, batch_size=batch_size)
+    return await seed_text(store, json.dumps(dump), folder, versions, batch_size=batch_size, depth=depth)
 
 
 async def seed_text(
@@ -64,11 +71,12 @@ async def seed_text(
     *,
     batch_size: int = 1000,
     strict: bool = False,
+    depth: Rung = "nearest",
 ) -> Report:
     """Seed a store from a file with this very text."""
     file = folder / "dump.json"
     file.write_text(text)
-    return await load(Source(file), store, versions, batch_size=batch_size, strict=strict)
+    return await load(Source(file), store, versions, batch_size=batch_size, strict=strict, depth=depth)
 
 
 async def ask(store: Store, messages: Pairs, version: Version, limit: int | None = None) -> list[tuple[str, str]]:
@@ -80,11 +88,13 @@ async def ask(store: Store, messages: Pairs, version: Version, limit: int | None
     return choices
 
 
-def seed(url: str, dump: Dump, folder: Path) -> None:
+def seed(
+    url: str, dump: Dump, folder: Path, versions: Sequence[Version] = VERSIONS, *, depth: Rung = "nearest"
+) -> None:
     """Fill a store before a server serves it."""
 
     async def run() -> None:
         async with open_store(url) as store:
-            await fill(store, dump, folder)
+            await fill(store, dump, folder, versions, depth=depth)
 
     asyncio.run(run())

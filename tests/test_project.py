@@ -35,6 +35,7 @@ LAYERS = (
     ),
     ("mimic.match_index",),
     ("mimic.corpus", "mimic.outcomes", "mimic.alike", "mimic.matching", "mimic.answering"),
+    ("mimic.excerpts", "mimic.searching"),
     (
         "seed",
         "seed.source",
@@ -42,6 +43,7 @@ LAYERS = (
         "seed.elements",
         "seed.reader",
         "seed.joining",
+        "seed.profile",
         "seed.loader",
         "seed.terminal",
         "mimic.settings",
@@ -57,7 +59,7 @@ LAYERS = (
         "mimic.api.traffic",
         "mimic.api.reach",
     ),
-    ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status"),
+    ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status", "mimic.api.browsing", "mimic.api.page"),
     (
         "mimic.api.openai",
         *(

@@ -14,6 +14,7 @@ from mimic.api.faults import described
 from mimic.errors import (
     MimicError,
     NoCompletion,
+    NoConversation,
     NotSeeded,
     RequestError,
     RungNotSeeded,
@@ -70,6 +71,7 @@ OUTWARD: Final[Mapping[type[MimicError], str]] = {
 _RETRY: Final = {"retry-after": "1"}
 STATUS: Final[Mapping[type[MimicError], tuple[int, str | None]]] = {
     NoCompletion: (404, None),
+    NoConversation: (404, None),
     RequestError: (400, None),
     SeedingInProgress: (409, "seeding_in_progress"),
     RungNotSeeded: (503, "rung_not_seeded"),

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from mimic.conversations import SENDERS
 from mimic.ladder import RUNGS
 from mimic.schemas import VERSIONS
 
@@ -18,7 +19,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "object": "an object",
 }
 
-_ALLOWED: Final[Mapping[str, Sequence[str]]] = {"version": VERSIONS, "match": RUNGS}
+_ALLOWED: Final[Mapping[str, Sequence[str]]] = {"version": VERSIONS, "match": RUNGS, "role": tuple(SENDERS)}
 """Query parameters that are one of some words."""
 
 
@@ -41,6 +42,8 @@ def described(message: str, path: str) -> Fault:
     if found := re.fullmatch(r"Object missing required field `(.+)`", message):
         path = f"{path}.{found[1]}" if path else found[1]
         return Fault(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
+    if found := re.match(r"Missing required query parameter '(\w+)'", message):
+        return Fault(f"Missing required parameter: '{found[1]}'.", found[1], "missing_required_parameter")
     text, code = _worded(message, f"'{path}'" if path else "the body")
     if path in _ALLOWED:
         text += f" Expected one of {', '.join(_ALLOWED[path])}."

@@ -38,6 +38,15 @@ def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHand
         raise ApiError(401, f"Incorrect API key provided: {masked(given)}.", code="invalid_api_key", headers=_HEADERS)
 
 
+def has_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> bool:
+    """Whether a request may have what only those with a key may, on a route that answers others as well."""
+    try:
+        require_key(connection, handler)
+    except ApiError:
+        return False
+    return True
+
+
 def masked(key: str) -> str:
     """A key as it may be shown: it may be right somewhere else."""
     return "*" * 8 + (key[-4:] if len(key) >= SHOWN_FROM else "")

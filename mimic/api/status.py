@@ -1,14 +1,15 @@
 """What is seeded, whether the server is alive and able to answer, and its metrics."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from mimic.api.errors import documented
+from mimic.api.keys import has_key
 from mimic.api.observation import Metrics
 from mimic.corpus import Corpus
 from mimic.errors import NotSeeded
@@ -38,9 +39,18 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 @get("/corpus", summary="What is seeded", tags=["Status"], responses=documented(503))
-async def describe_corpus(corpus: NamedDependency[Corpus], settings: NamedDependency[Settings]) -> CorpusDescription:
-    """Counts, sizes, the file and its SHA-256, and when, per version."""
-    return CorpusDescription(settings.version, await corpus.store.seeded())  # type: ignore[arg-type]
+async def describe_corpus(
+    request: Request[Any, Any, Any], corpus: NamedDependency[Corpus], settings: NamedDependency[Settings]
+) -> CorpusDescription:
+    """Counts, sizes, the file and its SHA-256, and when, per version; texts of messages to those with a key."""
+    seeded = await corpus.store.seeded()
+    if not has_key(request, request.route_handler):
+        seeded = {version: _without_texts(entry) for version, entry in seeded.items()}
+    return CorpusDescription(settings.version, seeded)  # type: ignore[arg-type]
+
+
+def _without_texts(entry: Seeded) -> Seeded:
+    return msgspec.structs.replace(entry, profile=entry.profile.without_texts() if entry.profile else None)
 
 
 @get("/health", summary="Alive?", tags=["Status"])

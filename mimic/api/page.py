@@ -1,0 +1,57 @@
+"""``GET /``: a page to look at, made of files that lie in ``mimic/page`` and of what the other routes answer."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Final
+
+from litestar import Response, Router, get
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+"""What the page may do (W3C, Content Security Policy Level 3): run its own files and ask its own server.
+
+Not even its own code may turn a text into HTML or into code: texts of a corpus are anybody's.
+"""
+
+HEADERS: Final[Mapping[str, str]] = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+
+MEDIA_TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+FILES: Final = {
+    file.name: file.read_bytes()
+    for file in (files("mimic") / "page").iterdir()
+    if file.name.endswith(tuple(MEDIA_TYPES))
+}
+"""The files of the page by name, which are few and small."""
+
+
+@get("/")
+async def show_page() -> Response[bytes]:
+    """The page."""
+    return _file("index.html")
+
+
+@get("/page/{name:str}")
+async def page_file(name: FromPath[str]) -> Response[bytes]:
+    """A file that the page is made of."""
+    if name not in FILES:
+        raise NotFoundException
+    return _file(name)
+
+
+def _file(name: str) -> Response[bytes]:
+    _, dot, ending = name.rpartition(".")
+    media_type = MEDIA_TYPES[dot + ending]
+    return Response(FILES[name], media_type=media_type, headers=HEADERS)
+
+
+ROUTES: Final = Router("/", route_handlers=[show_page, page_file], include_in_schema=False)

@@ -1,0 +1,76 @@
+"""Excerpts: the conversation that a message of the corpus was said in, a piece at a time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+
+from mimic.corpus import Corpus
+from mimic.errors import NoConversation
+from mimic.schemas import Document, Version
+
+LONGEST_TEXT: Final = 20_000
+"""Characters of a message that an excerpt holds; a conversation may have megabytes."""
+
+LARGEST_POSITION: Final = 2**53
+"""Where a corpus surely has ended."""
+
+
+class Shown(msgspec.Struct, frozen=True, rename={"sender": "from"}):
+    """A message, whole or the beginning of it. ``characters`` is the length of the whole."""
+
+    sender: str
+    value: str
+    characters: int
+
+
+class Excerpt(msgspec.Struct, frozen=True):
+    """Messages of a conversation, from the one at position ``first`` on, up to the one before ``next``.
+
+    ``next`` is None where the conversation ends, ``position`` that of the message in the document that was asked for
+    (0 in v1, where a document is a conversation).
+    """
+
+    version: Version
+    conversation: str | None
+    position: int
+    first: int
+    next: int | None
+    messages: Sequence[Shown]
+
+
+async def excerpt(corpus: Corpus, version: Version, document: int, first: int, count: int) -> Excerpt:
+    """At most ``count`` messages of the conversation that the document at this position belongs to.
+
+    Raises NoConversation where there is no such document, and NotSeeded where the corpus lacks the version.
+    """
+    asked = next(iter(await corpus.store.documents(version, [document])), None)
+    if asked is None:
+        raise NoConversation(document)
+    position = asked.get("messageIndex", 0)
+    if "conversations" in asked:
+        found: Sequence[Mapping[str, Any]] = asked["conversations"][first : first + count + 1]
+    else:
+        begin = document - position + first
+        following = await corpus.store.documents(version, range(begin, begin + count + 1))
+        found = list(_belonging(asked, following, first))
+    messages = [_shown(message) for message in islice(found, count)]
+    more = first + count if len(found) > count else None
+    return Excerpt(version, asked["externalId"], position, first, more, messages)
+
+
+def _belonging(asked: Document, documents: Sequence[Document], first: int) -> Iterator[Document]:
+    """Those documents that go on, from the message at position ``first``, in the same conversation.
+
+    A message at another position is of the next conversation, or of another corpus that came in between.
+    """
+    for index, document in enumerate(documents, first):
+        if (document["messageIndex"], document["externalId"]) != (index, asked["externalId"]):
+            return
+        yield document
+
+
+def _shown(message: Mapping[str, Any]) -> Shown:
+    text = message["value"]
+    return Shown(message["from"], text[:LONGEST_TEXT], len(text))

@@ -1,0 +1,123 @@
+// What is seeded: counts, lengths, and what is said most often.
+
+import { byId, element, number, percent, plural, quoted, size } from "./elements.js";
+import { facts, histogram, shares } from "./plots.js";
+
+const MOST_SENDERS = 4;
+const MOST_MESSAGES = 12;
+
+/** Roles that speak as seldom as this are not worth a plot. */
+const SELDOM = 0.01;
+
+const ROLES = { user: "Users", assistant: "Assistants", system: "System messages", other: "Others" };
+
+const KINDS = { user: "User messages", assistant: "Answers", system: "System messages", other: "Other messages" };
+
+/** Show a corpus as `GET /corpus` describes it; `onTry` is given a message that was picked. */
+export function showCorpus({ versions, default_version: preferred }, onTry) {
+  const entry = versions[preferred] ?? Object.values(versions)[0];
+  const { profile } = entry;
+  byId("profile").replaceChildren(
+    facts([
+      ["conversations", number(entry.conversations)],
+      ["messages", number(entry.messages)],
+      ["per conversation", (entry.messages / Math.max(entry.conversations, 1)).toFixed(1)],
+      ["versions", Object.keys(versions).join(", ")],
+    ]),
+    ...(profile ? plots(profile) : [noProfile()]),
+    ...(profile ? [common(profile, onTry)] : []),
+    origin(entry),
+    table(versions, preferred),
+  );
+}
+
+/** Messages that a user of this corpus has often sent, whole, the shortest first among equals. */
+export function suggestions({ versions, default_version: preferred }) {
+  const profile = (versions[preferred] ?? Object.values(versions)[0]).profile;
+  const users = profile?.roles.find(({ role }) => role === "user")?.common ?? [];
+  return users.filter((message) => isWhole(message) && message.text.trim()).map(({ text }) => text).slice(0, 6);
+}
+
+const isWhole = ({ text, characters }) => [...text].length === characters;
+
+const noProfile = () =>
+  element("p", { class: "muted" }, "This corpus was seeded by an earlier Mimic, which did not count what is in it. Seed it anew to see more.");
+
+function plots(profile) {
+  const total = profile.roles.reduce((sum, { messages }) => sum + messages, 0);
+  const unlisted = profile.unlisted_messages ? [{ label: "others", count: profile.unlisted_messages }] : [];
+  const senders = profile.senders.slice(0, MOST_SENDERS).map(({ sender, messages }) => ({ label: sender || "(no name)", count: messages }));
+  const rest = profile.senders.slice(MOST_SENDERS).reduce((sum, { messages }) => sum + messages, 0);
+  if (rest) unlisted.unshift({ label: `${plural(profile.senders.length - MOST_SENDERS, "more sender")}`, count: rest });
+  const lengths = profile.roles
+    .filter(({ messages }) => messages >= SELDOM * total)
+    .map(({ role, lengths: distribution }) => histogram(KINDS[role], distribution, "characters"));
+  return [
+    element(
+      "div",
+      { class: "plots" },
+      element("figure", {}, element("figcaption", {}, "Messages by sender"), shares([...senders, ...unlisted])),
+      histogram("Conversations", profile.conversation_lengths, "messages"),
+      ...lengths,
+    ),
+  ];
+}
+
+function common(profile, onTry) {
+  const lists = profile.roles
+    .filter(({ role, common: messages }) => messages.length && (role === "user" || role === "assistant")) // none to those without a key
+    .map((role) => commonOf(role, role.role === "user" ? onTry : null));
+  return element("div", { class: "common" }, ...lists);
+}
+
+function commonOf({ role, common: messages, messages: all, uncertainty }, onTry) {
+  const rows = messages.filter(({ count }) => count > 1).slice(0, MOST_MESSAGES).map((message) => {
+    const { text, characters, count } = message;
+    const shown = isWhole(message) ? quoted(text) : quoted(`${text}…`);
+    const label = onTry && isWhole(message) && text.trim()
+      ? element("button", { type: "button", class: "link", title: "Try it in the chat", onclick: () => onTry(text) }, shown)
+      : element("span", { title: plural(characters, "character") }, shown);
+    return element("li", {}, label, element("span", { class: "value", title: percent(count, all) }, number(count)));
+  });
+  const heading = `What ${ROLES[role].toLowerCase()} say most often`;
+  const bound = uncertainty
+    ? element("p", { class: "hint" }, `Counted in bounded memory: each count may be too low, by ${number(uncertainty)} at most.`)
+    : null;
+  const list = rows.length ? element("ol", {}, ...rows) : element("p", { class: "hint" }, "Nothing was said twice.");
+  return element("div", {}, element("h3", {}, heading), list, bound);
+}
+
+function origin({ source, seeded_at: at, index }) {
+  const when = new Date(at);
+  const time = element("time", { dateTime: at }, when.toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }));
+  return element(
+    "p",
+    { class: "muted origin" },
+    "Seeded from ",
+    element("bdi", {}, source.name),
+    ` (${size(source.bytes)}) on `,
+    time,
+    ". SHA-256 ",
+    element("code", {}, source.sha256),
+    index ? `. The index of messages that are alike takes ${size(index.bytes)}.` : ".",
+  );
+}
+
+function table(versions, preferred) {
+  const rows = Object.entries(versions).map(([version, { documents, size: taken }]) =>
+    element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, version, version === preferred ? element("span", { class: "hint" }, " default") : null),
+      ...[number(documents), size(taken.data_bytes), size(taken.index_bytes)].map((text) => element("td", {}, text)),
+    ),
+  );
+  const heads = ["Version", "Documents", "Data", "Indexes"].map((text) => element("th", { scope: "col" }, text));
+  return element(
+    "table",
+    {},
+    element("caption", { class: "unseen" }, "What each version takes"),
+    element("thead", {}, element("tr", {}, ...heads)),
+    element("tbody", {}, ...rows),
+  );
+}

@@ -1,0 +1,38 @@
+// Elements, made of text that nobody vouches for: it is only ever put in as text, never parsed.
+
+/** An element with properties and children; a string is a text node. `class` and `data` as in HTML. */
+export function element(name, { class: classes, data, attributes, ...properties } = {}, ...children) {
+  const made = document.createElement(name);
+  if (classes) made.className = classes;
+  Object.assign(made.dataset, data);
+  for (const [attribute, value] of Object.entries(attributes ?? {})) made.setAttribute(attribute, value);
+  Object.assign(made, properties);
+  made.append(...children.filter((child) => child !== null));
+  return made;
+}
+
+/** An element of the page by its id. */
+export const byId = (id) => document.getElementById(id);
+
+/** A text of the corpus within a line: control characters in it reach no further than itself. */
+export const quoted = (text) => element("bdi", { class: "quoted" }, oneLine(text));
+
+/** White space as single blanks; an empty text is said to be one. */
+export const oneLine = (text) => text.replace(/\s+/g, " ").trim() || "(empty)";
+
+const whole = new Intl.NumberFormat("en");
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const share = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
+
+export const number = (value) => whole.format(value);
+export const compact = (value) => short.format(value);
+export const percent = (part, all) => share.format(all ? part / all : 0);
+export const plural = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
+
+/** Bytes, as powers of 1000. */
+export function size(bytes) {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  const step = Math.min(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), units.length - 1);
+  const value = bytes / 1000 ** step;
+  return `${value >= 100 || step === 0 ? Math.round(value) : value.toFixed(1)} ${units[step]}`;
+}

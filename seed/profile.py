@@ -1,0 +1,133 @@
+"""What a corpus looks like, gathered while it is read: who speaks how often, how long, and what most often."""
+
+from collections import Counter
+from collections.abc import Mapping
+from math import ceil
+from statistics import median_low
+from typing import Final
+
+from mimic.conversations import SENDERS, Conversation, role_of
+from mimic.seedings import Common, Distribution, Profile, RoleProfile, SenderCount
+
+LISTED_SENDERS: Final = 100
+LONGEST_SENDER: Final = 100
+"""Senders that are counted by name, and characters that such a name may have: a dump may hold anything."""
+
+LISTED_MESSAGES: Final = 20
+SHOWN_CHARACTERS: Final = 160
+"""Most common messages that a role's profile lists, and characters that are shown of each."""
+
+MOST_COUNTED: Final = 65_536
+"""Different messages of a role that are counted at a time."""
+
+OTHER: Final = "other"
+
+
+class Profiler:
+    """Gathers the profile of the conversations that are added, in bounded memory.
+
+    All different lengths are kept, but k of them take more than k**2 / 2 characters of text: there are never many.
+    """
+
+    def __init__(self) -> None:
+        self._roles = {role: _Role() for role in (*SENDERS, OTHER)}
+        self._speakers: dict[str, _Speaker] = {}
+        self._unlisted = {role: _Speaker(role) for role in self._roles.values()}
+        self._conversation_lengths: Counter[int] = Counter()
+
+    def add(self, conversation: Conversation) -> None:
+        """Count a conversation and its messages."""
+        self._conversation_lengths[len(conversation.messages)] += 1
+        for message in conversation.messages:
+            speaker = self._speakers.get(message.sender) or self._meet(message.sender)
+            speaker.messages += 1
+            speaker.role.add(message.value)
+
+    def profile(self) -> Profile:
+        """The profile of what was added so far."""
+        speakers = sorted(self._speakers.items(), key=lambda item: -item[1].messages)
+        return Profile(
+            senders=[SenderCount(sender, speaker.messages) for sender, speaker in speakers],
+            unlisted_messages=sum(speaker.messages for speaker in self._unlisted.values()),
+            conversation_lengths=distribution(self._conversation_lengths),
+            roles=[role.profile(name) for name, role in self._roles.items() if role.lengths],
+        )
+
+    def _meet(self, sender: str) -> "_Speaker":
+        role = self._roles.get(role_of(sender), self._roles[OTHER])
+        if len(self._speakers) == LISTED_SENDERS or len(sender) > LONGEST_SENDER:
+            return self._unlisted[role]
+        return self._speakers.setdefault(sender, _Speaker(role))
+
+
+class _Role:
+    """The messages of a role: their lengths, and the heavy hitters among them.
+
+    These are found as Misra and Gries do ("Finding repeated elements", 1982), with many counters lowered at a time:
+    when there are too many, all are lowered by their median, and those that fall to 0 go. So a count is too low by
+    what was lowered at most, and never too high. Counters go by Python's hash of 64 bits, and texts are kept
+    for those that came twice: most never do. The first few are kept as well, for a corpus where nothing came twice.
+    """
+
+    __slots__ = ("_counts", "_lowered", "_texts", "lengths")
+
+    def __init__(self) -> None:
+        self.lengths: dict[int, int] = {}
+        self._counts: dict[int, int] = {}
+        self._texts: dict[int, tuple[str, int]] = {}
+        self._lowered = 0
+
+    def add(self, text: str) -> None:
+        length = len(text)
+        self.lengths[length] = self.lengths.get(length, 0) + 1
+        key = hash(text)
+        count = self._counts[key] = self._counts.get(key, 0) + 1
+        if (count > 1 or len(self._texts) < LISTED_MESSAGES) and key not in self._texts:
+            self._texts[key] = text[:SHOWN_CHARACTERS], length
+        if len(self._counts) > MOST_COUNTED:
+            self._lower()
+
+    def profile(self, name: str) -> RoleProfile:
+        known = [(count, *self._texts[key]) for key, count in self._counts.items() if key in self._texts]
+        known.sort(key=lambda item: -item[0])
+        return RoleProfile(
+            role=name,
+            messages=sum(self.lengths.values()),
+            lengths=distribution(self.lengths),
+            common=[Common(text, length, count) for count, text, length in known[:LISTED_MESSAGES]],
+            uncertainty=self._lowered,
+        )
+
+    def _lower(self) -> None:
+        by = median_low(self._counts.values())
+        self._lowered += by
+        self._counts = {key: count - by for key, count in self._counts.items() if count > by}
+        self._texts = {key: text for key, text in self._texts.items() if key in self._counts}
+
+
+class _Speaker:
+    __slots__ = ("messages", "role")
+
+    def __init__(self, role: _Role) -> None:
+        self.role = role
+        self.messages = 0
+
+
+def distribution(counts: Mapping[int, int]) -> Distribution:
+    """The distribution of numbers from 0 on, given how often each occurs."""
+    ordered = sorted(counts.items())
+    histogram = [0] * (max(counts, default=0).bit_length() + 1)
+    for number, count in ordered:
+        histogram[number.bit_length()] += count
+    p50, p90, p99 = (_percentile(ordered, percent) for percent in (50, 90, 99))
+    return Distribution(p50, p90, p99, max(counts, default=0), histogram)
+
+
+def _percentile(ordered: list[tuple[int, int]], percent: int) -> int:
+    """The least number that at least so many percent of all do not exceed; 0 where there is none."""
+    rank = ceil(sum(count for _, count in ordered) * percent / 100)
+    for number, count in ordered:
+        rank -= count
+        if rank <= 0:
+            return number
+    return 0

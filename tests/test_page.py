@@ -1,0 +1,72 @@
+"""The page's files: complete, safe, and nobody else's. What it does is in test_browser."""
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from mimic.api.page import FILES
+from mimic.testing import MimicServer
+
+MODULES = {name: file.decode() for name, file in FILES.items() if name.endswith(".js")}
+HTML = FILES["index.html"].decode()
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    """Asks a server of the sample corpus."""
+    with MimicServer() as server, httpx.Client(base_url=server.url) as client:
+        yield client
+
+
+def test_the_page_is_html_that_may_run_nothing_but_its_own_files(client: httpx.Client) -> None:
+    """With a policy, and nothing to be guessed, framed or passed on."""
+    page = client.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert {policy[f"{kind}-src"] for kind in ("script", "style", "img", "connect")} == {"'self'"}
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["referrer-policy"] == "no-referrer"
+
+
+def test_the_page_is_whole(client: httpx.Client) -> None:
+    """Every file that it or one of its modules asks for is there, with its type; every file is asked for."""
+    asked = set(re.findall(r"(?:src|href)=\"page/([^\"]+)\"", HTML))
+    asked |= {name for module in MODULES.values() for name in re.findall(r"from \"\./([^\"]+)\"", module)}
+    assert asked | {"index.html"} == set(FILES)
+    types = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+    for name in asked:
+        answer = client.get(f"/page/{name}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].partition(";")[0] == types[name.rpartition(".")[2]]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_every_element_that_a_module_looks_for_is_in_the_page() -> None:
+    """By its id, which is there once."""
+    ids = re.findall(r"\bid=\"([^\"]+)\"", HTML)
+    assert len(ids) == len(set(ids))
+    wanted = {name for module in MODULES.values() for name in re.findall(r"byId\(\"([^\"]+)\"\)", module)}
+    assert len(wanted) > 20
+    assert wanted <= set(ids)
+    assert set(re.findall(r" (?:for|aria-labelledby|aria-describedby)=\"([^\"]+)\"", HTML)) <= set(ids)
+
+
+def test_no_file_names_another_place() -> None:
+    """Nothing is fetched from elsewhere, and nothing turns a text into HTML or code."""
+    for name, file in FILES.items():
+        text = file.decode().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"(?:https?:)?//\w+\.|@import|url\(", text), name
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(", text), name
+
+
+@pytest.mark.parametrize("name", ["nothing.js", "..%2fapi%2fpage.py", "../api/page.py", "%00", "", "x" * 5000])
+def test_other_files_are_not_given(client: httpx.Client, name: str) -> None:
+    """Whatever is asked for."""
+    answer = client.get(f"/page/{name}")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "unknown_url"
