@@ -96,7 +96,7 @@ async def test_documents_at_positions_are_read_without_the_others(
         await database.command({"profile": 0})
     profiled = await database["system.profile"].find({"command.aggregate": {"$regex": "^v2_"}}).to_list()
     assert sum(one["nreturned"] for one in profiled) == 1 + 5 + 200
-    assert sum(one["docsExamined"] for one in profiled) <= 1 + 5 + 200 + len(profiled)
+    assert sum(one["docsExamined"] for one in profiled) <= 1 + 5 + 200 + 10  # one more for the end of a range
 
 
 async def test_indexes_take_at_most_a_tenth_of_the_data(mongodb_url: str, tmp_path: Path) -> None:
