@@ -26,7 +26,8 @@ ROOT = Path(__file__).parent.parent
 # From the ground up. A module may import from lower lines, and from its own line what stands left of it.
 LAYERS = (
     ("mimic", "mimic.conversations", "mimic.errors", "mimic.seedings"),
-    ("mimic.tokens", "mimic.sampling", "mimic.embedding", "mimic.pacing"),
+    ("mimic.tokens", "mimic.sampling", "mimic.embedding", "mimic.pacing", "mimic.moods", "mimic.allowances"),
+    ("mimic.journal", "mimic.ledger"),
     ("mimic.schemas", "mimic.stores.base", "mimic.stores"),
     ("mimic.stores.sqlite", *(f"mimic.stores.sqlite.{name}" for name in ("file", "replacement", "store"))),
     (
@@ -51,7 +52,11 @@ LAYERS = (
         "mimic.api.errors",
         "mimic.api.keys",
         "mimic.api.bodies",
+        "mimic.api.journal",
         "mimic.api.observation",
+        "mimic.api.connection",
+        "mimic.api.moods",
+        "mimic.api.throttle",
         "mimic.api.traffic",
     ),
     ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status"),
@@ -59,7 +64,17 @@ LAYERS = (
         "mimic.api.openai",
         *(
             f"mimic.api.openai.{name}"
-            for name in ("models", "requests", "timing", "answers", "chat", "completions", "embeddings")
+            for name in (
+                "models",
+                "requests",
+                "timing",
+                "streams",
+                "mishaps",
+                "answers",
+                "chat",
+                "completions",
+                "embeddings",
+            )
         ),
     ),
     ("mimic.app", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
@@ -100,11 +115,11 @@ def test_imports_go_downward_only() -> None:
 
 
 def test_domain_code_knows_no_http_and_no_driver() -> None:
-    """Litestar is imported by the API only, PyMongo and sqlite3 each by its store only."""
+    """Litestar is imported by the API only, PyMongo by its store only, sqlite3 by its store and by the ledger."""
     allowed = {
         "litestar": ("mimic.api", "mimic.app"),
         "pymongo": ("mimic.stores.mongodb",),
-        "sqlite3": ("mimic.stores.sqlite",),
+        "sqlite3": ("mimic.stores.sqlite", "mimic.ledger"),
     }
     for name, file in modules().items():
         for library, places in allowed.items():

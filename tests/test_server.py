@@ -220,6 +220,7 @@ def test_the_documentation_is_served_with_examples_that_work(small: Server) -> N
         document = client.get("/schema/openapi.json").json()
         assert document["openapi"].startswith("3.1")
         ours = {"/conversation/completion", "/conversation/seed", "/corpus", "/health", "/ready", "/metrics"}
+        ours |= {"/mimic/requests"}
         openai = {"chat/completions", "completions", "embeddings", "models", "models/{model}"}
         assert ours | {f"/v1/{route}" for route in openai} == set(document["paths"])
         page = client.get("/schema")

@@ -22,9 +22,8 @@ def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHand
     settings: Settings = connection.app.state.settings
     if not settings.api_keys:
         return
-    scheme, _separator, given = connection.headers.get("authorization", "").partition(" ")
-    given = given.strip()
-    if scheme.lower() != "bearer" or not given:
+    given = key_of(connection)
+    if not given:
         raise ApiError(
             401,
             "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
@@ -36,6 +35,12 @@ def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHand
     matches = [compare_digest(digest, _digest(key.encode(errors="surrogateescape"))) for key in settings.api_keys]
     if not any(matches):
         raise ApiError(401, f"Incorrect API key provided: {masked(given)}.", code="invalid_api_key", headers=_HEADERS)
+
+
+def key_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+    """The key that a request brings, right or wrong, if it brings one."""
+    scheme, _, given = connection.headers.get("authorization", "").partition(" ")
+    return given.strip() or None if scheme.lower() == "bearer" else None
 
 
 def masked(key: str) -> str:
