@@ -1,5 +1,6 @@
 """The journal of requests: what an entry tells. Neither a key nor anything that was said is in it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -37,6 +38,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     last_byte_ms: float | None = None
     fault: str | None = None
     client_left: bool = False
+
+
+class Requests(msgspec.Struct, frozen=True):
+    """The newest requests, in the order in which they came, and how many came since the last reset."""
+
+    total: int
+    requests: Sequence[Entry]
 
 
 def shortened(value: str | None) -> str | None:

@@ -1,6 +1,6 @@
 """``/mimic/requests``: the journal of what was asked lately, for tests to look at, and to begin anew."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -17,7 +17,7 @@ from litestar.types import HTTPResponseStartEvent, HTTPScope
 from mimic.api.errors import ApiError, documented
 from mimic.api.keys import SECURITY_SCHEME, require_key
 from mimic.errors import StoreError
-from mimic.journal import MOST_ENTRIES, Entry, shortened
+from mimic.journal import MOST_ENTRIES, Entry, Requests, shortened
 from mimic.ledger import Ledger
 from mimic.settings import Settings
 
@@ -26,13 +26,6 @@ log = structlog.get_logger("mimic")
 PATH: Final = "/mimic/requests"
 OPENAI_PREFIX: Final = "/v1/"
 CLIENT_LEFT: Final = 499
-
-
-class Requests(msgspec.Struct, frozen=True):
-    """The newest requests, in the order in which they came, and how many came since the last reset."""
-
-    total: int
-    requests: Sequence[Entry]
 
 
 class Journal:

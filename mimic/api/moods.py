@@ -65,6 +65,8 @@ class Moods:
                 await _refuse(mood, send)
             elif mood and mood.kind == "disconnect" and not mood.after:
                 scope["state"]["fault"] = mood
+                while (await receive()).get("more_body"):  # else what is not read yet makes it a reset, or not
+                    pass
                 await hang_up(scope, receive)
             else:
                 await app(scope, receive, send)

@@ -2,16 +2,32 @@
 
 from hashlib import blake2b
 from math import ceil
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from litestar import Request
 from litestar.connection import ASGIConnection
+from litestar.datastructures import ResponseHeader
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mimic.allowances import Allowance, written
 from mimic.api.errors import ApiError
 from mimic.api.keys import key_of, require_key
 from mimic.ledger import Ledger
+
+DOCUMENTED_HEADERS: Final = [
+    ResponseHeader(
+        name=f"x-ratelimit-{name}-{unit}",
+        documentation_only=True,
+        required=False,
+        description=f"Where {setting} limits {unit} in a minute: {meaning}.",
+    )
+    for unit, setting in (("requests", "MIMIC_RPM"), ("tokens", "MIMIC_TPM"))
+    for name, meaning in (
+        ("limit", "how many"),
+        ("remaining", "how many are left"),
+        ("reset", "in how long all are there again, as `120ms`, `8.64s` or `1m0s`"),
+    )
+]
 
 
 class Used(Protocol):
