@@ -4,7 +4,7 @@
 import OpenAI from "openai";
 
 const client = new OpenAI({ maxRetries: 1, timeout: 1000 });
-const MOST_MILLISECONDS = 4000;
+const MOST_MILLISECONDS = 8000;
 
 // What arrived, and what was raised.
 async function outcome(fault, stream) {
