@@ -28,7 +28,7 @@ from mimic.api.errors import EXCEPTION_HANDLERS, answer
 from mimic.api.moods import Moods
 from mimic.api.observation import UNKNOWN_ROUTE, Metrics, Observed
 from mimic.api.openai import chat, completions, embeddings, models
-from mimic.api.throttle import DOCUMENTED_HEADERS, Throttle
+from mimic.api.throttle import Throttle
 from mimic.api.traffic import Traffic
 from mimic.corpus import Corpus
 from mimic.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
@@ -112,14 +112,11 @@ def _collect_seldom() -> None:
 def _openai_routes(settings: Settings, ledger: Ledger) -> Router:
     throttle, traffic = Throttle(ledger, settings.rpm, settings.tpm), Traffic(settings.most_in_flight)
     moods = Moods(settings.faults, _points(settings, ledger))
-    counted = Router(
-        "/", route_handlers=[embeddings.embed_texts], middleware=[throttle.admit], response_headers=DOCUMENTED_HEADERS
-    )
+    counted = Router("/", route_handlers=[embeddings.embed_texts], middleware=[throttle.admit])
     answering = Router(
         "/",
         route_handlers=[chat.complete_chat, completions.complete_prompt],
         middleware=[throttle.admit, moods.befall, traffic.gate],
-        response_headers=DOCUMENTED_HEADERS,
     )
     return Router(
         "/v1",

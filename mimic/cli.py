@@ -21,7 +21,7 @@ from mimic import __version__
 from mimic.api.completion import EXAMPLE
 from mimic.api.connection import CuttableProtocol
 from mimic.errors import DumpError, MimicError, NotSeeded, SeedingError, SettingError, StoreError
-from mimic.ledger import FILE_VARIABLE
+from mimic.ledger import FILE_VARIABLE, Ledger
 from mimic.logs import configure_logs
 from mimic.schemas import VERSIONS, Version
 from mimic.seedings import ExitCode
@@ -102,7 +102,7 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     several = tempfile.TemporaryDirectory(prefix="mimic-workers-") if settings.workers > 1 else nullcontext()
     with several as folder:
         if folder:
-            _share(Path(folder))
+            _share(Path(folder), settings)
         uvicorn.run(
             "mimic.app:from_environment",
             factory=True,
@@ -117,12 +117,15 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
         )
 
 
-def _share(folder: Path) -> None:
+def _share(folder: Path, settings: Settings) -> None:
     """Tell worker processes where to put what they know together."""
     metrics = folder / "metrics"
     metrics.mkdir()
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
-    os.environ[FILE_VARIABLE] = str(folder / "ledger.db")
+    ledger = os.environ[FILE_VARIABLE] = str(folder / "ledger.db")
+    if settings.needs_ledger:
+        with Ledger(ledger):  # made before they come, so that they do not all make it at once
+            pass
 
 
 async def _seed(

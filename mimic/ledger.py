@@ -17,6 +17,7 @@ FILE_VARIABLE: Final = "_MIMIC_LEDGER"
 IN_MEMORY: Final = ":memory:"
 LONGEST_WAIT: Final = 0.25
 """Seconds that a change waits for those of other processes, which take microseconds."""
+LONGEST_WAIT_TO_OPEN: Final = 10.0
 WINDOW: Final = 60.0
 """Seconds in which a bucket that is used up is full again."""
 SWEPT_EVERY: Final = 1000
@@ -40,10 +41,11 @@ class Ledger:
         self._withdrawals = 0
 
     def __enter__(self) -> Self:
-        self._connection = sqlite3.connect(self._file, timeout=LONGEST_WAIT, isolation_level=None)
         with _translated():
+            self._connection = sqlite3.connect(self._file, timeout=LONGEST_WAIT_TO_OPEN, isolation_level=None)
             # What is lost with the machine is lost with the server, too.
             self._connection.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; {_TABLES}")
+            self._connection.execute(f"PRAGMA busy_timeout={round(LONGEST_WAIT * 1000)}")
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -402,6 +402,19 @@ def test_faults_are_counted_by_kind(server: Server) -> None:
     assert f'mimic_faults_total{{kind="empty"}} {before + 1}' in httpx.get(f"{server.url}/metrics").text
 
 
+def test_faults_limits_and_the_journal_are_documented(server: Server) -> None:
+    """In the OpenAPI document: the header of requests, those of answers, the 429, the journal and its reset."""
+    paths = httpx.get(f"{server.url}/schema/openapi.json").json()["paths"]
+    for route in ("/v1/chat/completions", "/v1/completions"):
+        operation = paths[route]["post"]
+        assert [parameter["name"] for parameter in operation["parameters"]] == ["x-mimic-fault"]
+        told = operation["responses"]["200"]["headers"]
+        assert {"x-mimic-fault", "x-ratelimit-remaining-requests", "x-ratelimit-reset-tokens"} <= set(told)
+    assert "429" in paths["/v1/chat/completions"]["post"]["responses"]
+    assert "429" in paths["/v1/embeddings"]["post"]["responses"]
+    assert set(paths["/mimic/requests"]) == {"get", "delete"}
+
+
 def test_who_goes_away_in_a_stall_gives_its_place_to_others(corpus: str, tmp_path: Path) -> None:
     """Streamed, whole, or before the headers; and who is refused needs no place."""
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_MOST_IN_FLIGHT="1") as server:

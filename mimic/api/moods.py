@@ -11,12 +11,13 @@ from typing import Any, Final
 import msgspec
 from litestar import Request
 from litestar.connection import ASGIConnection
-from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
+from litestar.openapi.spec import OpenAPIHeader, OpenAPIType, Parameter, Schema
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mimic.api.connection import hang_up
 from mimic.api.errors import ApiError, ErrorBody, ErrorDetail, type_of
 from mimic.api.keys import require_key
+from mimic.api.throttle import Limited
 from mimic.moods import NONE, Chance, Mood, drawn, parse_mood
 
 FAULT_HEADER: Final = "x-mimic-fault"
@@ -28,20 +29,19 @@ _OF_QUOTA: Final = frozenset({QUOTA, "credit_balance_exhausted"})
 
 
 @dataclass
-class Moody(Operation):
-    """A route with the header, for the OpenAPI document."""
+class Moody(Limited):
+    """A route with faults, for the OpenAPI document: the header that asks for one, and the one that tells of it."""
 
     def __post_init__(self) -> None:
-        header = Parameter(
-            name=FAULT_HEADER,
-            param_in="header",
-            schema=Schema(type=OpenAPIType.STRING, examples=["status=429; retry-after=2"]),
-            description=(
-                "A fault on purpose: status=NNN, disconnect, stall, malformed, error, slow-headers, empty or none, "
-                "with what goes with it, as `stall; after=5; seconds=30`."
-            ),
+        super().__post_init__()
+        text = Schema(type=OpenAPIType.STRING, examples=["status=429; retry-after=2"])
+        asking = (
+            "A fault on purpose: status=NNN, disconnect, stall, malformed, error, slow-headers, empty or none, "
+            "with what goes with it, as `stall; after=5; seconds=30`."
         )
+        header = Parameter(name=FAULT_HEADER, param_in="header", schema=text, description=asking)
         self.parameters = [*(self.parameters or ()), header]
+        self.tell({FAULT_HEADER: OpenAPIHeader(schema=text, description="The fault that befell the request, if any.")})
 
 
 class Moods:

@@ -1,12 +1,14 @@
 """Requests and tokens per minute for each key, with the headers and errors that OpenAI's API has for them."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from math import ceil
 from typing import Any, Final, Protocol
 
 from litestar import Request
 from litestar.connection import ASGIConnection
-from litestar.datastructures import ResponseHeader
+from litestar.openapi.spec import OpenAPIHeader, OpenAPIResponse, OpenAPIType, Operation, Schema
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mimic.allowances import Allowance, written
@@ -14,12 +16,10 @@ from mimic.api.errors import ApiError
 from mimic.api.keys import key_of, require_key
 from mimic.ledger import Ledger
 
-DOCUMENTED_HEADERS: Final = [
-    ResponseHeader(
-        name=f"x-ratelimit-{name}-{unit}",
-        documentation_only=True,
-        required=False,
-        description=f"Where {setting} limits {unit} in a minute: {meaning}.",
+_TEXT: Final = Schema(type=OpenAPIType.STRING)
+_HEADERS: Final = {
+    f"x-ratelimit-{name}-{unit}": OpenAPIHeader(
+        schema=_TEXT, description=f"Where {setting} limits {unit} in a minute: {meaning}."
     )
     for unit, setting in (("requests", "MIMIC_RPM"), ("tokens", "MIMIC_TPM"))
     for name, meaning in (
@@ -27,7 +27,21 @@ DOCUMENTED_HEADERS: Final = [
         ("remaining", "how many are left"),
         ("reset", "in how long all are there again, as `120ms`, `8.64s` or `1m0s`"),
     )
-]
+}
+
+
+@dataclass
+class Limited(Operation):
+    """A route with limits, for the OpenAPI document: the headers of its answers."""
+
+    def __post_init__(self) -> None:
+        self.tell(_HEADERS)
+
+    def tell(self, headers: Mapping[str, OpenAPIHeader]) -> None:
+        """Add headers to all answers."""
+        for response in (self.responses or {}).values():
+            if isinstance(response, OpenAPIResponse):
+                response.headers = {**(response.headers or {}), **headers}
 
 
 class Used(Protocol):

@@ -17,7 +17,7 @@ from litestar.params import BodyKwarg
 from mimic.api.errors import ApiError, documented
 from mimic.api.openai.models import EMBEDDING_MODEL, unknown_model
 from mimic.api.openai.requests import Input, Texts, inputs_of
-from mimic.api.throttle import spend
+from mimic.api.throttle import Limited, spend
 from mimic.embedding import embed
 from mimic.settings import Settings
 
@@ -69,6 +69,7 @@ class EmbeddingList(msgspec.Struct, frozen=True, kw_only=True):
     status_code=200,
     summary="Embed texts",
     tags=["OpenAI"],
+    operation_class=Limited,
     description=(
         "A stand-in for an embedding model: the same text always gets the same vector of length 1, and texts that "
         "share words get similar ones; there is no meaning in it."
