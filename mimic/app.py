@@ -2,11 +2,12 @@
 
 import gc
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from litestar import Litestar, Response, Router, get
@@ -21,14 +22,18 @@ from litestar.response import File
 from litestar.types import Scope
 
 from mimic import __version__
-from mimic.api import browsing, completion, keys, page, seeding, status
+from mimic.api import browsing, completion, journal, keys, page, seeding, status
 from mimic.api.bodies import JSONRequest
 from mimic.api.errors import EXCEPTION_HANDLERS, answer
+from mimic.api.moods import Moods
 from mimic.api.observation import UNKNOWN_ROUTE, Metrics, Observed
 from mimic.api.openai import chat, completions, embeddings, models
+from mimic.api.throttle import Throttle
 from mimic.api.traffic import Traffic
 from mimic.corpus import Corpus
+from mimic.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.logs import configure_logs
+from mimic.moods import point_of
 from mimic.settings import Settings
 from mimic.stores import open_store
 
@@ -37,17 +42,22 @@ ASSETS = "/schema-assets"
 ASSET_NAMES = ("swagger-ui-bundle.js", "swagger-ui.css", "swagger-ui-standalone-preset.js")
 
 
-def create_app(settings: Settings) -> Observed:
-    """The ASGI application; its lifespan opens and closes the store. Raises SettingError."""
+def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
+    """The ASGI application; its lifespan opens and closes the store, and what it shares with other worker processes.
+
+    Raises SettingError.
+    """
     store = open_store(settings.store, settings.mongo_driver)
     corpus = Corpus(store)
     metrics = Metrics()
     seeder = seeding.Seeder(settings, corpus)
+    ledger = Ledger(ledger_file)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with store, seeder:
-            yield
+        with ledger if settings.needs_ledger else nullcontext():
+            async with store, seeder:
+                yield
 
     app = Litestar(
         [
@@ -60,13 +70,16 @@ def create_app(settings: Settings) -> Observed:
             status.health,
             status.ready,
             status.show_metrics,
+            journal.recent_requests,
+            journal.forget_requests,
             page_asset,
-            _openai_routes(Traffic(settings.most_in_flight)),
+            _openai_routes(settings, ledger),
         ],
         dependencies={
             "corpus": Provide(lambda: corpus, sync_to_thread=False),
             "settings": Provide(lambda: settings, sync_to_thread=False),
             "metrics": Provide(lambda: metrics, sync_to_thread=False),
+            "ledger": Provide(lambda: ledger, sync_to_thread=False),
             "seeder": Provide(lambda: seeder, sync_to_thread=False),
         },
         lifespan=[lifespan],
@@ -77,13 +90,13 @@ def create_app(settings: Settings) -> Observed:
         openapi_config=_openapi(),
         logging_config=None,
     )
-    return Observed(app, metrics, _route)
+    return Observed(app, metrics, _route, journal.Journal(ledger, settings.journal) if settings.journal else None)
 
 
 def from_environment() -> Observed:
     """The application for a server's worker process."""
     configure_logs()
-    app = create_app(Settings.from_environment(os.environ))
+    app = create_app(Settings.from_environment(os.environ), os.environ.get(FILE_VARIABLE, IN_MEMORY))
     _collect_seldom()
     return app
 
@@ -98,12 +111,29 @@ def _collect_seldom() -> None:
     gc.set_threshold(5_000, 10, 10)
 
 
-def _openai_routes(traffic: Traffic) -> Router:
-    answering = Router("/", route_handlers=[chat.complete_chat, completions.complete_prompt], middleware=[traffic.gate])
-    others = [embeddings.embed_texts, models.list_models, models.retrieve_model]
-    return Router(
-        "/v1", route_handlers=[answering, *others], guards=[keys.require_key], security=[{keys.SECURITY_SCHEME: []}, {}]
+def _openai_routes(settings: Settings, ledger: Ledger) -> Router:
+    throttle, traffic = Throttle(ledger, settings.rpm, settings.tpm), Traffic(settings.most_in_flight)
+    moods = Moods(settings.faults, _points(settings, ledger))
+    counted = Router("/", route_handlers=[embeddings.embed_texts], middleware=[throttle.admit])
+    answering = Router(
+        "/",
+        route_handlers=[chat.complete_chat, completions.complete_prompt],
+        middleware=[throttle.admit, moods.befall, traffic.gate],
     )
+    return Router(
+        "/v1",
+        route_handlers=[answering, counted, models.list_models, models.retrieve_model],
+        guards=[keys.require_key],
+        security=[{keys.SECURITY_SCHEME: []}, {}],
+    )
+
+
+def _points(settings: Settings, ledger: Ledger) -> Callable[[], float]:
+    """Where the dice fall that decide on faults: with a seed, by the number of the request, of all worker processes."""
+    seed = settings.fault_seed
+    if seed is None:
+        return Random().random  # noqa: S311 - nobody is to be kept from guessing it
+    return lambda: point_of(seed, ledger.count("faults"))
 
 
 def _openapi() -> OpenAPIConfig:

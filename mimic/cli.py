@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -18,8 +19,10 @@ from dotenv import dotenv_values
 
 from mimic import __version__
 from mimic.api.completion import EXAMPLE
+from mimic.api.connection import CuttableProtocol
 from mimic.errors import DumpError, MimicError, NotSeeded, SeedingError, SettingError, StoreError
 from mimic.ladder import RUNGS, Rung
+from mimic.ledger import FILE_VARIABLE, Ledger
 from mimic.logs import configure_logs
 from mimic.schemas import VERSIONS, Version
 from mimic.seedings import ExitCode
@@ -110,10 +113,10 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     configure_logs()
     _show_address(settings)
     asyncio.run(_check_corpus(settings))
-    several = tempfile.TemporaryDirectory(prefix="mimic-metrics-") if settings.workers > 1 else nullcontext()
-    with several as metrics_folder:
-        if metrics_folder:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
+    several = tempfile.TemporaryDirectory(prefix="mimic-workers-") if settings.workers > 1 else nullcontext()
+    with several as folder:
+        if folder:
+            _share(Path(folder), settings)
         uvicorn.run(
             "mimic.app:from_environment",
             factory=True,
@@ -121,11 +124,22 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
             port=settings.port,
             workers=settings.workers,
             loop="uvloop",
-            http="httptools",
+            http=CuttableProtocol,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=SECONDS_TO_FINISH,
         )
+
+
+def _share(folder: Path, settings: Settings) -> None:
+    """Tell worker processes where to put what they know together."""
+    metrics = folder / "metrics"
+    metrics.mkdir()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
+    ledger = os.environ[FILE_VARIABLE] = str(folder / "ledger.db")
+    if settings.needs_ledger:
+        with Ledger(ledger):  # made before they come, so that they do not all make it at once
+            pass
 
 
 async def _seed(

@@ -59,9 +59,13 @@ def _mimic_servers() -> Iterator[_Servers]:
 @pytest.fixture
 def mimic_server(_mimic_servers: _Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator["StartMimic"]:
     """Starts a Mimic server from conversations, a dump or nothing, and points OPENAI_BASE_URL at it for the test."""
+    used: list[MimicServer] = []
 
     def start(corpus: "Seedable" = None, *, settings: Mapping[str, str] | None = None) -> "MimicServer":
         server = _mimic_servers.get(corpus, settings or {})
+        if server not in used:  # what other tests have asked is none of this one's business
+            server.reset()
+            used.append(server)
         # The older name of the variable is what some clients look at first.
         for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE"):
             monkeypatch.setenv(name, server.base_url)

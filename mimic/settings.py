@@ -8,7 +8,9 @@ from typing import Any, Final, get_args
 import msgspec
 
 from mimic.errors import SettingError
+from mimic.journal import MOST_ENTRIES
 from mimic.ladder import LEAST_SCORE, RUNGS, Rung
+from mimic.moods import Chance, parse_chances
 from mimic.pacing import PACES, Delay, parse_delay
 from mimic.schemas import VERSIONS, Version
 from mimic.stores import Driver
@@ -36,6 +38,11 @@ class Settings(msgspec.Struct, frozen=True):
     itl_ms: Delay | None = None
     load_factor: float = 0.0
     most_in_flight: int = 0
+    faults: tuple[Chance, ...] = ()
+    fault_seed: int | None = None
+    rpm: int = 0
+    tpm: int = 0
+    journal: int = 0
     seed_secret: str = ""
     seed_file: Path = Path("seed/conversations.json")
     seed_join_splits: bool = False
@@ -55,6 +62,11 @@ class Settings(msgspec.Struct, frozen=True):
                 except ValueError as exc:
                     raise SettingError(name, str(exc)) from None
         return cls(**values)
+
+    @property
+    def needs_ledger(self) -> bool:
+        """Whether anything is switched on for which requests have to know of one another."""
+        return bool(self.rpm or self.tpm or self.journal or (self.faults and self.fault_seed is not None))
 
     def __repr__(self) -> str:
         """Without what is secret, or may hold a password."""
@@ -126,6 +138,11 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "itl_ms": ("MIMIC_ITL_MS", parse_delay),
     "load_factor": ("MIMIC_LOAD_FACTOR", _factor),
     "most_in_flight": ("MIMIC_MOST_IN_FLIGHT", _integer(0, 1_000_000)),
+    "faults": ("MIMIC_FAULTS", parse_chances),
+    "fault_seed": ("MIMIC_FAULT_SEED", _integer(0, 2**63 - 1)),
+    "rpm": ("MIMIC_RPM", _integer(0, 1_000_000_000)),
+    "tpm": ("MIMIC_TPM", _integer(0, 1_000_000_000)),
+    "journal": ("MIMIC_JOURNAL", _integer(0, MOST_ENTRIES)),
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),
     "seed_join_splits": ("SEED_JOIN_SPLITS", _switch),

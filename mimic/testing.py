@@ -4,6 +4,8 @@
 
     with MimicServer("dump.json") as mimic:
         client = OpenAI(base_url=mimic.base_url, api_key=mimic.api_key)
+        ...
+        assert [request.status for request in mimic.requests()] == [429, 200]
 """
 
 import json
@@ -23,8 +25,12 @@ from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, Self, TypeAlias
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
 
 from mimic.errors import MimicError, SettingError
+from mimic.journal import Entry, Requests
 from mimic.settings import VARIABLES, Settings
 
 SECONDS_TO_START = 30
@@ -32,6 +38,8 @@ SECONDS_TO_START = 30
 
 ATTEMPTS = 5
 PORT_TAKEN = "address already in use"
+JOURNAL = {"MIMIC_JOURNAL": "1000"}
+"""What a server of ours has by default; one that a user starts has none."""
 OWN_SETTINGS = ("MIMIC_STORE", "MIMIC_HOST", "MIMIC_PORT")
 
 Seedable: TypeAlias = Sequence[Mapping[str, Any]] | str | os.PathLike[str] | None
@@ -40,6 +48,10 @@ Seedable: TypeAlias = Sequence[Mapping[str, Any]] | str | os.PathLike[str] | Non
 
 class NotStarted(MimicError):
     """The server did not start. The text is the seeding's message, or what the server has said."""
+
+
+class NotAnswered(MimicError):
+    """The server did not answer as it should. The text is what it said."""
 
 
 class StartMimic(Protocol):
@@ -109,6 +121,34 @@ class MimicServer:
         """End the process and remove its files, at once."""
         self._running.close()
 
+    def requests(self, route: str | None = None, *, patience: float = 0.25) -> Sequence[Entry]:
+        """The requests since the last reset, in the order in which they came; of one route, if that is given.
+
+        For those that are under way it waits so many seconds, since it takes a moment until the server has noticed
+        that a client went away; of one that has not ended then, ``last_byte_ms`` is None. Raises NotAnswered.
+        """
+        query = "?" + urlencode({"route": route}) if route else ""
+        until = time.monotonic() + patience
+        while True:
+            answered = self._ask("GET", f"/mimic/requests{query}")
+            found = msgspec.json.decode(answered, type=Requests).requests
+            if all(entry.last_byte_ms is not None for entry in found) or time.monotonic() >= until:
+                return found
+            time.sleep(0.01)
+
+    def reset(self) -> None:
+        """Forget all requests, what each key has used up, and which faults a seed had come to. Raises NotAnswered."""
+        self._ask("DELETE", "/mimic/requests")
+
+    def _ask(self, method: str, path: str) -> bytes:
+        with closing(HTTPConnection(urlsplit(self.url).netloc, timeout=SECONDS_TO_START)) as connection:
+            connection.request(method, path, headers={"authorization": f"Bearer {self.api_key}"})
+            response = connection.getresponse()
+            body = response.read()
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            raise NotAnswered(msgspec.json.decode(body)["error"]["message"])
+        return body
+
     def _arguments(self, folder: Path) -> tuple[str, ...]:
         if self._corpus is None:
             return ("--sample",)
@@ -122,7 +162,7 @@ class MimicServer:
         theirs = ("MIMIC_", "SEED_", "PROMETHEUS_MULTIPROC_DIR")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
         own = {"MIMIC_STORE": "sqlite:///corpus.db", "MIMIC_HOST": "127.0.0.1", "MIMIC_PORT": str(port)}
-        return {**inherited, "TMPDIR": str(folder), **self._settings, **own}
+        return {**inherited, "TMPDIR": str(folder), **JOURNAL, **self._settings, **own}
 
 
 def free_port() -> int:

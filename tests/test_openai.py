@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from mimic import tokens
-from mimic.api.openai.answers import Script, _paced
 from mimic.api.openai.chat import ChatCompletionChunk
+from mimic.api.openai.streams import Script, paced
 from mimic.embedding import embed
 from tests.conftest import Server, resident_bytes
 from tests.corpora import conversation, seed
@@ -538,7 +538,7 @@ async def test_others_are_served_while_a_long_stream_is_written() -> None:
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
-    parts = [part async for part in _paced(Script([], iter([[frame]] * 500), []), None)]
+    parts = [part async for part in paced(Script([], iter([[frame]] * 500), []), None)]
     counting.cancel()
     assert b"".join(parts).count(b"data: {") == 500
     assert turns >= 25

@@ -27,6 +27,8 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     ("mimic", "mimic.conversations", "mimic.errors", "mimic.ladder", "mimic.seedings"),
     ("mimic.tokens", "mimic.sampling", "mimic.embedding", "mimic.pacing", "mimic.similarity"),
+    ("mimic.moods", "mimic.allowances"),
+    ("mimic.journal", "mimic.ledger"),
     ("mimic.schemas", "mimic.stores.base", "mimic.stores.folders", "mimic.stores"),
     ("mimic.stores.sqlite", *(f"mimic.stores.sqlite.{name}" for name in ("file", "replacement", "store"))),
     (
@@ -55,7 +57,11 @@ LAYERS = (
         "mimic.api.errors",
         "mimic.api.keys",
         "mimic.api.bodies",
+        "mimic.api.journal",
         "mimic.api.observation",
+        "mimic.api.connection",
+        "mimic.api.throttle",
+        "mimic.api.moods",
         "mimic.api.traffic",
         "mimic.api.reach",
     ),
@@ -64,7 +70,17 @@ LAYERS = (
         "mimic.api.openai",
         *(
             f"mimic.api.openai.{name}"
-            for name in ("models", "requests", "timing", "answers", "chat", "completions", "embeddings")
+            for name in (
+                "models",
+                "requests",
+                "timing",
+                "streams",
+                "mishaps",
+                "answers",
+                "chat",
+                "completions",
+                "embeddings",
+            )
         ),
     ),
     ("mimic.app", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
@@ -105,11 +121,11 @@ def test_imports_go_downward_only() -> None:
 
 
 def test_domain_code_knows_no_http_and_no_driver() -> None:
-    """Litestar is imported by the API only, PyMongo and sqlite3 each by its store only."""
+    """Litestar is imported by the API only, PyMongo by its store only, sqlite3 by its store and by the ledger."""
     allowed = {
         "litestar": ("mimic.api", "mimic.app"),
         "pymongo": ("mimic.stores.mongodb",),
-        "sqlite3": ("mimic.stores.sqlite",),
+        "sqlite3": ("mimic.stores.sqlite", "mimic.ledger"),
         "tantivy": ("mimic.match_index",),
     }
     for name, file in modules().items():

@@ -221,6 +221,7 @@ def test_the_documentation_is_served_with_examples_that_work(small: Server) -> N
         assert document["openapi"].startswith("3.1")
         ours = {"/conversation/completion", "/conversation/seed", "/corpus", "/health", "/ready", "/metrics"}
         ours |= {"/corpus/search", "/corpus/{version}/conversations/{document}"}
+        ours |= {"/mimic/requests"}
         openai = {"chat/completions", "completions", "embeddings", "models", "models/{model}"}
         assert ours | {f"/v1/{route}" for route in openai} == set(document["paths"])
         page = client.get("/schema")

@@ -287,6 +287,27 @@ def test_settings_and_keys(project: Path) -> None:
     run(project, code)
 
 
+def test_each_test_has_a_journal_of_its_own(project: Path) -> None:
+    """Of the same server: what other tests have asked is not in it, nor have they used up its limits."""
+    code = """
+        import openai
+        SETTINGS = {"MIMIC_RPM": "1"}
+
+        @pytest.mark.parametrize("number", range(2))
+        def test_tries(mimic_server, number):
+            server = mimic_server(SMALL, settings=SETTINGS)
+            assert server.requests() == []
+            assert answer() == "hello"
+            assert mimic_server(SMALL, settings=SETTINGS) is server
+            with pytest.raises(openai.RateLimitError):
+                ask(OpenAI(max_retries=0))
+            assert [request.status for request in server.requests()] == [200, 429]
+            server.reset()
+            assert answer() == "hello"
+    """
+    run(project, code)
+
+
 def test_async_tests(project: Path) -> None:
     """A server is started within an event loop, too."""
     code = """

@@ -52,12 +52,14 @@ class ApiError(Exception):
         param: str | None = None,
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
+        kind: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.param = param
         self.code = code
         self.headers = headers
+        self.kind = kind
 
 
 OPENAI_PATHS: Final = frozenset({"/chat/completions", "/completions", "/embeddings", "/models"})
@@ -83,9 +85,15 @@ STATUS: Final[Mapping[type[MimicError], tuple[int, str | None]]] = {
 
 _TYPES: Final[Mapping[int, str]] = {
     403: "permission_error",
-    500: "server_error",
+    429: "requests",
     503: "service_unavailable_error",
 }
+
+
+def type_of(status: int) -> str:
+    """OpenAI's type for an error with that status."""
+    by_class = "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error"
+    return _TYPES.get(status, by_class)
 
 
 def answer(
@@ -94,9 +102,10 @@ def answer(
     param: str | None = None,
     code: str | None = None,
     headers: Mapping[str, str] | None = None,
+    kind: str | None = None,
 ) -> Response[ErrorBody]:
-    """An error answer."""
-    kind = _TYPES.get(status, "invalid_request_error")
+    """An error answer; its ``kind`` is OpenAI's ``type``, by default that of the status."""
+    kind = kind or type_of(status)
     headers = {**(_RETRY if status == HTTPStatus.SERVICE_UNAVAILABLE else {}), **(headers or {})}
     body = ErrorBody(ErrorDetail(message, kind, param, code))
     return Response(body, status_code=status, headers=headers, media_type="application/json")
@@ -118,7 +127,7 @@ def answer_mimic_error(request: Request[Any, Any, Any], exc: MimicError) -> Resp
 
 def answer_api_error(request: Request[Any, Any, Any], exc: ApiError) -> Response[ErrorBody]:
     """An error that knows its status."""
-    return answer(exc.status, str(exc), exc.param, exc.code, exc.headers)
+    return answer(exc.status, str(exc), exc.param, exc.code, exc.headers, exc.kind)
 
 
 def answer_invalid_request(request: Request[Any, Any, Any], exc: ValidationException) -> Response[ErrorBody]:

@@ -22,9 +22,8 @@ def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHand
     settings: Settings = connection.app.state.settings
     if not settings.api_keys:
         return
-    scheme, _separator, given = connection.headers.get("authorization", "").partition(" ")
-    given = given.strip()
-    if scheme.lower() != "bearer" or not given:
+    given = key_of(connection)
+    if not given:
         raise ApiError(
             401,
             "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
@@ -45,6 +44,12 @@ def has_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHa
     except ApiError:
         return False
     return True
+
+
+def key_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+    """The key that a request brings, right or wrong, if it brings one."""
+    scheme, _, given = connection.headers.get("authorization", "").partition(" ")
+    return given.strip() or None if scheme.lower() == "bearer" else None
 
 
 def masked(key: str) -> str:

@@ -3,12 +3,14 @@
 import os
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from mimic.api.journal import Journal, Record, is_recorded
 
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 UNKNOWN_ROUTE: Final = "unknown"
@@ -40,6 +42,7 @@ class Metrics:
         self.misses = Counter(
             "mimic_completion_misses", "Completions that found nothing.", ("version",), registry=self._registry
         )
+        self.faults = Counter("mimic_faults", "Faults on purpose.", ("kind",), registry=self._registry)
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""
@@ -50,39 +53,82 @@ class Metrics:
         return generate_latest(registry)
 
 
+class Observation:
+    """One request, seen from outside: what the headers of its answer say, and how it ended.
+
+    ``state["fault"]`` is the fault on purpose that befell it, if any; ``state["headers"]`` are headers that its answer
+    has, whatever the answer is.
+    """
+
+    __slots__ = ("_ended", "_record", "_scope", "_send", "_started", "_state", "_status", "_watcher")
+
+    def __init__(self, scope: HTTPScope, send: Send, watcher: "Observed") -> None:
+        self._scope = scope
+        self._send = send
+        self._watcher = watcher
+        self._started = time.perf_counter()
+        self._status = 0
+        self._ended = False
+        self._state: dict[str, Any] = scope.setdefault("state", {})
+        self._state.update(request_id=f"req_{os.urandom(12).hex()}", headers={}, observation=self)
+        journal = watcher.journal if is_recorded(scope) else None
+        self._record = Record(journal, scope, self._state) if journal else None
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer. The last one is counted before it is sent, since who has it may ask at once."""
+        if message["type"] == "http.response.start":
+            self._begin(message)
+        elif not message.get("more_body", False):
+            self.end()
+        await self._send(message)
+
+    def end(self, *, client_left: bool = False) -> None:
+        """The request is over; what happens later does not count."""
+        if self._ended:
+            return
+        self._ended = True
+        seconds = time.perf_counter() - self._started
+        route = self._watcher.route_of(self._scope)
+        metrics = self._watcher.metrics
+        metrics.requests.labels(self._scope["method"], route, self._status).inc()
+        metrics.seconds.labels(route, self._state.get("version", "")).observe(seconds)
+        if fault := self._state.get("fault"):
+            metrics.faults.labels(fault.kind).inc()
+        if self._record:
+            self._record.end(route, seconds, client_left=client_left)
+
+    def _begin(self, message: HTTPResponseStartEvent) -> None:
+        seconds = time.perf_counter() - self._started
+        self._status = message["status"]
+        if self._record:
+            self._record.begin(message, seconds)
+        headers = [*message["headers"], (b"x-request-id", self._state["request_id"].encode())]
+        headers += self._state["headers"].items()
+        if self._scope["path"].startswith("/v1/"):
+            milliseconds = round(seconds * 1000)
+            headers += [(b"openai-version", OPENAI_VERSION), (b"openai-processing-ms", b"%d" % milliseconds)]
+        if fault := self._state.get("fault"):
+            headers.append((b"x-mimic-fault", str(fault).encode()))
+        message["headers"] = headers
+
+
 class Observed:
     """The application, observed: ASGI in, ASGI out."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, route_of: Callable[[Scope], str]) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, route_of: Callable[[Scope], str], journal: Journal | None = None
+    ) -> None:
         self._app = app
-        self._metrics = metrics
-        self._route_of = route_of
+        self.metrics = metrics
+        self.route_of = route_of
+        self.journal = journal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
-        request_id = f"req_{os.urandom(12).hex()}"
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id
-        status = 0
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = [*message["headers"], (b"x-request-id", request_id.encode())]
-                if scope["path"].startswith("/v1/"):
-                    milliseconds = round((time.perf_counter() - started) * 1000)
-                    headers += [(b"openai-version", OPENAI_VERSION), (b"openai-processing-ms", b"%d" % milliseconds)]
-                message["headers"] = headers
-            await send(message)
-
+        observation = Observation(scope, send, self)
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive, observation.send)
         finally:
-            seconds = time.perf_counter() - started
-            route = self._route_of(scope)
-            self._metrics.requests.labels(scope["method"], route, status).inc()
-            self._metrics.seconds.labels(route, state.get("version", "")).observe(seconds)
+            observation.end(client_left=True)  # whose answer has no last part: nobody was there to take it

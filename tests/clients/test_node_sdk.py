@@ -13,7 +13,39 @@ from typing import Any, NoReturn, TypeAlias
 import pytest
 import tiktoken
 
-from tests.clients.chats import HELLO, HI, KEY, SEA
+from mimic.testing import MimicServer
+from tests.clients.chats import CORPUS, HELLO, HI, KEY, RED, SEA
+
+BEFORE: dict[str, tuple[str, int]] = {
+    "status=429; retry-after=1": ("RateLimitError", 2),
+    "status=429; code=insufficient_quota": ("RateLimitError", 2),
+    "status=408": ("APIError", 2),
+    "status=409": ("ConflictError", 2),
+    "status=500": ("InternalServerError", 2),
+    "status=503; retry-after=61": ("InternalServerError", 2),
+    "status=400": ("BadRequestError", 1),
+    "status=401": ("AuthenticationError", 1),
+    "status=404": ("NotFoundError", 1),
+    "status=400; should-retry=true": ("BadRequestError", 2),
+    "status=500; should-retry=false": ("InternalServerError", 1),
+    "disconnect; after=0": ("APIConnectionError", 2),
+    "slow-headers; seconds=60": ("APIConnectionTimeoutError", 2),
+}
+"""What the Node SDK raises, and how often it has tried by then: with one retry, streamed or not."""
+
+IN_A_STREAM: dict[str, tuple[str, int]] = {
+    "disconnect; after=2": ("TypeError", 1),
+    "stall; after=2; seconds=60": ("nothing yet", 1),
+    "malformed; after=2": ("SyntaxError", 1),
+    "error; after=2; code=overloaded": ("APIError", 1),
+}
+IN_A_WHOLE_ANSWER: dict[str, tuple[str, int]] = {
+    "disconnect; after=2": ("TypeError", 1),
+    "stall; after=2; seconds=60": ("APIConnectionTimeoutError", 2),
+    "malformed; after=2": ("SyntaxError", 1),
+    "error; after=2; code=overloaded": ("InternalServerError", 2),
+}
+HARMLESS = {"slow-headers; seconds=0.4": RED, "stall; after=1; seconds=0.4": RED, "empty": ""}
 
 NODE = Path(__file__).parent / "node"
 OLDEST_NODE = 22
@@ -67,7 +99,8 @@ def node(request: pytest.FixtureRequest) -> tuple[Command, Path]:
         installed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
         if installed.returncode != 0:
             fail_or_skip(f"npm cannot install the Node SDK:\n{installed.stderr}")
-    shutil.copy(NODE / "client.mjs", folder)
+    for program in ("client.mjs", "faults.mjs"):
+        shutil.copy(NODE / program, folder)
     return node, folder
 
 
@@ -133,3 +166,28 @@ def test_errors_through_the_node_sdk(asked_by_node: Any) -> None:
         assert error["request_id"].startswith("req_")
     assert (errors["temperature"]["name"], errors["temperature"]["param"]) == ("BadRequestError", "temperature")
     assert (errors["model"]["status"], errors["model"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("how", ["streamed", "whole"])
+def test_faults_through_the_node_sdk(node: tuple[Command, Path], how: str) -> None:
+    """What it raises, how often it tries, that Retry-After is honoured up to a minute; the journal has the tries."""
+    expected = BEFORE | (IN_A_STREAM if how == "streamed" else IN_A_WHOLE_ANSWER)
+    command, folder = node
+    with MimicServer(CORPUS) as server:
+        environment = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": KEY}
+        run = (*command, "faults.mjs", json.dumps([*expected, *HARMLESS]), how)
+        done = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        requests = server.requests(patience=5)
+    came = json.loads(done.stdout)
+    at = {fault: [request.at for request in requests if request.fault == fault] for fault in came}
+    assert {fault: (came[fault]["raised"], len(at[fault])) for fault in expected} == expected
+    assert {fault: came[fault]["text"] for fault in HARMLESS} == HARMLESS
+    first, second = at["status=429; retry-after=1"]
+    assert (second - first).total_seconds() >= 1
+    assert came["status=429; code=insufficient_quota"]["type"] == "insufficient_quota"
+    assert came["error; after=2; code=overloaded"]["code"] == "overloaded"
+    if how == "streamed":
+        assert {came[fault].get("text") for fault in IN_A_STREAM} == {"red\n", None}  # which a stall has not told yet
+    left = {request.fault for request in requests if request.client_left}
+    assert left == {"slow-headers; seconds=60", "stall; after=2; seconds=60"}

@@ -1,21 +1,23 @@
-"""What answers to requests for completions have in common: usage, headers, and how they are streamed."""
+"""What answers to requests for completions have in common: usage, headers, and how they are sent."""
 
-import asyncio
 import os
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
-from litestar import Request
+from litestar import Request, Response
 from litestar.response import Stream
 
 from mimic.answering import Answer, Answers, answer, invent
+from mimic.api.moods import befallen
 from mimic.api.observation import Metrics
+from mimic.api.openai.mishaps import beset, spoilt
 from mimic.api.openai.requests import Sampled
-from mimic.api.openai.timing import wait_until
+from mimic.api.openai.streams import Script, paced
+from mimic.api.openai.timing import wait_for_last, wait_until
 from mimic.api.reach import MATCH_HEADER, SCORE_HEADER
 from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
@@ -23,17 +25,11 @@ from mimic.errors import NoCompletion
 from mimic.ladder import Reach
 from mimic.schemas import Version
 from mimic.settings import NOT_FOUND, Settings
-from mimic.tokens import decode
 
-FRAMES_BYTES: Final = 16 * 1024
-"""Frames of a stream that nobody has to wait for are sent together, up to so many bytes."""
 LONGEST_NAME: Final = 100
 """Characters of a conversation's id that are shown in a header."""
 LONGEST_HEADER: Final = 2000
 """Characters of a header: some clients take no more than 16 KB of all headers together."""
-
-_LINE_BREAKS: Final = ((b"\xc2\x85", rb"\u0085"), (b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"))
-"""Characters at which some clients, wrongly, end a line of a stream, and how JSON may write them instead."""
 
 
 class PromptDetails(msgspec.Struct, frozen=True):
@@ -129,14 +125,6 @@ def _listed(items: Sequence[str]) -> str:
     return ", ".join([*items[:fitting], *(["..."] if fitting < len(items) else [])])
 
 
-class Script(msgspec.Struct, frozen=True):
-    """What is streamed: what comes with the first token, the chunks of each step, and what comes with the last."""
-
-    opening: Sequence[msgspec.Struct]
-    steps: Iterator[Sequence[msgspec.Struct]]
-    ending: Sequence[msgspec.Struct]
-
-
 async def event_stream(
     script: Script, headers: Mapping[str, str], request: Request[Any, Any, Any], due: Iterator[float] | None
 ) -> Stream:
@@ -144,52 +132,26 @@ async def event_stream(
 
     Each step is sent when it is ``due``, the first one together with the headers.
     """
+    mood = befallen(request)
     if due is not None:
         first = next(due)
         await wait_until(request, first)
         due = chain([first], due)
-    return Stream(_paced(script, due), media_type="text/event-stream", headers={**_HEADERS, **headers})
+    body = beset(script, due, mood, request) if mood else paced(script, due)
+    return Stream(body, media_type="text/event-stream", headers={**_HEADERS, **headers})
+
+
+async def whole_answer(
+    completion: msgspec.Struct,
+    tokens: int,
+    headers: Mapping[str, str],
+    request: Request[Any, Any, Any],
+    due: Iterator[float] | None,
+) -> Response[Any]:
+    """An answer in one piece, when the last of its tokens would have been streamed."""
+    mood = befallen(request)
+    await wait_for_last(request, due, tokens)
+    return spoilt(completion, headers, mood, request) if mood else Response(completion, headers=headers)
 
 
 _HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-
-
-def _frames(events: Iterable[msgspec.Struct]) -> bytes:
-    frames = []
-    for event in events:
-        data = msgspec.json.encode(event)
-        for character, escape in _LINE_BREAKS:
-            data = data.replace(character, escape)
-        frames.append(b"data: " + data + b"\n\n")
-    return b"".join(frames)
-
-
-async def _paced(script: Script, due: Iterator[float] | None) -> AsyncIterator[bytes]:
-    """What nobody has to wait for goes out together, up to so many bytes."""
-    clock = asyncio.get_running_loop().time
-    waiting = _frames(script.opening)
-    for step in script.steps:
-        seconds = next(due) - clock() if due else 0.0
-        if seconds > 0 or len(waiting) >= FRAMES_BYTES:
-            if waiting:
-                yield waiting
-                waiting = b""
-            await asyncio.sleep(max(seconds, 0))  # also 0: others are served, however fast this client reads
-        waiting += _frames(step)
-    yield waiting + _frames(script.ending) + b"data: [DONE]\n\n"
-
-
-def in_turn(answers: Sequence[Answer]) -> Iterator[list[tuple[int, str | None]]]:
-    """Step by step, the indexes of the answers that go on and what their next token adds; None where one ends."""
-    going = {index: (decode(answer.tokens), len(answer.tokens)) for index, answer in enumerate(answers)}
-    number = 0
-    while going:
-        step: list[tuple[int, str | None]] = []
-        number += 1
-        for index, (parts, length) in list(going.items()):
-            if length:
-                step.append((index, next(parts)))
-            if number >= length:
-                step.append((index, None))
-                del going[index]
-        yield step

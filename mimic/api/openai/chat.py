@@ -13,12 +13,16 @@ from litestar.params import BodyKwarg
 
 from mimic.answering import Answer, FinishReason, Limits
 from mimic.api.errors import ApiError, documented
+from mimic.api.moods import Moody
 from mimic.api.observation import Metrics
-from mimic.api.openai.answers import Script, Usage, answer_all, event_stream, in_turn, match_headers, new_id
+from mimic.api.openai.answers import Usage, answer_all, event_stream, match_headers, new_id, whole_answer
+from mimic.api.openai.mishaps import emptied
 from mimic.api.openai.models import version_of
 from mimic.api.openai.requests import Sampled
-from mimic.api.openai.timing import due_of, wait_for_last
+from mimic.api.openai.streams import Script, in_turn
+from mimic.api.openai.timing import due_of
 from mimic.api.reach import reach_of
+from mimic.api.throttle import spend
 from mimic.conversations import SENDERS, Message
 from mimic.corpus import Corpus
 from mimic.settings import Settings
@@ -142,6 +146,7 @@ class ChatCompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
     status_code=200,
     summary="Answer a chat",
     tags=["OpenAI"],
+    operation_class=Moody,
     description=(
         "Draws from what really came next in the corpus, after the last two messages (mimic-v3) or the last one. "
         "Fields of OpenAI's that are not listed are accepted and ignored."
@@ -152,7 +157,7 @@ class ChatCompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
             description="The answers; with `stream`, server-sent events of `chat.completion.chunk` objects.",
             generate_examples=False,
         ),
-        **documented(400, 401, 404, 413, 503),
+        **documented(400, 401, 404, 413, 429, 503),
     },
 )
 async def complete_chat(
@@ -163,10 +168,13 @@ async def complete_chat(
     metrics: NamedDependency[Metrics],
 ) -> Response[Any]:
     """The answer is found before the first byte is sent, so whatever goes wrong is an error answer."""
+    request.state.model = data.model
     wants_usage, due, reach = data.wants_usage(), due_of(request, settings), reach_of(request, settings)
     version = request.state.version = version_of(data.model, settings)
-    [found] = await answer_all([tuple(said(data.messages))], data, version, corpus, metrics, settings, reach)
+    found_all = await answer_all([tuple(said(data.messages))], data, version, corpus, metrics, settings, reach)
+    [found] = emptied(found_all, request)
     usage = Usage.of(await prompt_tokens(data.messages), found.answers)
+    spend(request, usage)
     headers = match_headers([found])
     name, created = new_id("chatcmpl"), int(time.time())
     if data.stream:
@@ -175,10 +183,9 @@ async def complete_chat(
         )
         stream = script(blank, found.answers, usage if wants_usage else None)
         return await event_stream(stream, headers, request, due)
-    await wait_for_last(request, due, max(len(one.tokens) for one in found.answers))
     choices = [ChatChoice(index, AnswerMessage(one.text), one.finish_reason) for index, one in enumerate(found.answers)]
     completion = ChatCompletion(id=name, created=created, model=data.model, choices=choices, usage=usage)
-    return Response(completion, headers=headers)
+    return await whole_answer(completion, max(len(one.tokens) for one in found.answers), headers, request, due)
 
 
 def said(messages: Sequence[ChatMessage]) -> list[Message]:

@@ -13,12 +13,16 @@ from litestar.params import BodyKwarg
 
 from mimic.answering import Answer, FinishReason
 from mimic.api.errors import ApiError, documented
+from mimic.api.moods import Moody
 from mimic.api.observation import Metrics
-from mimic.api.openai.answers import Script, Usage, answer_all, event_stream, in_turn, match_headers, new_id
+from mimic.api.openai.answers import Usage, answer_all, event_stream, match_headers, new_id, whole_answer
+from mimic.api.openai.mishaps import emptied
 from mimic.api.openai.models import version_of
 from mimic.api.openai.requests import MOST_ANSWERS, Sampled, Texts, inputs_of
-from mimic.api.openai.timing import due_of, wait_for_last
+from mimic.api.openai.streams import Script, in_turn
+from mimic.api.openai.timing import due_of
 from mimic.api.reach import reach_of
+from mimic.api.throttle import spend
 from mimic.conversations import Message
 from mimic.corpus import Corpus
 from mimic.settings import Settings
@@ -58,12 +62,13 @@ class TextCompletion(msgspec.Struct, frozen=True, kw_only=True):
     status_code=200,
     summary="Answer a prompt",
     tags=["OpenAI"],
+    operation_class=Moody,
     description="As a chat of one message of the user's. Without `max_tokens` the answer is whole.",
     responses={
         200: ResponseSpec(
             TextCompletion, description="The answers; with `stream`, server-sent events.", generate_examples=False
         ),
-        **documented(400, 401, 404, 413, 503),
+        **documented(400, 401, 404, 413, 429, 503),
     },
 )
 async def complete_prompt(
@@ -74,6 +79,7 @@ async def complete_prompt(
     metrics: NamedDependency[Metrics],
 ) -> Response[Any]:
     """The answers to the first prompt, then those to the next one."""
+    request.state.model = data.model
     wants_usage, due, reach = data.wants_usage(), due_of(request, settings), reach_of(request, settings)
     version = request.state.version = version_of(data.model, settings)
     prompts = await inputs_of(data.prompt, "prompt")
@@ -85,22 +91,23 @@ async def complete_prompt(
             code="array_above_max_length",
         )
     chats = [(Message("human", prompt.text),) for prompt in prompts]
-    found = await answer_all(chats, data, version, corpus, metrics, settings, reach)
+    found = emptied(await answer_all(chats, data, version, corpus, metrics, settings, reach), request)
     answers = [one for answers in found for one in answers.answers]
     usage = Usage.of(sum(prompt.tokens for prompt in prompts), answers)
     echoed = [prompt.text if data.echo else "" for prompt in prompts for _ in range(len(answers) // len(prompts))]
+    spend(request, usage)
     headers = match_headers(found)
     blank = TextCompletion(id=new_id("cmpl"), created=int(time.time()), model=data.model, choices=())
     if data.stream:
         blank = msgspec.structs.replace(blank, usage=None if wants_usage else msgspec.UNSET)
         stream = script(blank, echoed, answers, usage if wants_usage else None)
         return await event_stream(stream, headers, request, due)
-    await wait_for_last(request, due, max(len(one.tokens) for one in answers))
     choices = [
         TextChoice(index, echo + one.text, one.finish_reason)
         for index, (echo, one) in enumerate(zip(echoed, answers, strict=True))
     ]
-    return Response(msgspec.structs.replace(blank, choices=choices, usage=usage), headers=headers)
+    completion = msgspec.structs.replace(blank, choices=choices, usage=usage)
+    return await whole_answer(completion, max(len(one.tokens) for one in answers), headers, request, due)
 
 
 def script(blank: TextCompletion, echoed: Sequence[str], answers: Sequence[Answer], usage: Usage | None) -> Script:

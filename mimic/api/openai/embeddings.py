@@ -5,10 +5,10 @@ import sys
 from array import array
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from litestar import Response, post
+from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
@@ -17,6 +17,7 @@ from litestar.params import BodyKwarg
 from mimic.api.errors import ApiError, documented
 from mimic.api.openai.models import EMBEDDING_MODEL, unknown_model
 from mimic.api.openai.requests import Input, Texts, inputs_of
+from mimic.api.throttle import Limited, spend
 from mimic.embedding import embed
 from mimic.settings import Settings
 
@@ -68,20 +69,23 @@ class EmbeddingList(msgspec.Struct, frozen=True, kw_only=True):
     status_code=200,
     summary="Embed texts",
     tags=["OpenAI"],
+    operation_class=Limited,
     description=(
         "A stand-in for an embedding model: the same text always gets the same vector of length 1, and texts that "
         "share words get similar ones; there is no meaning in it."
     ),
     responses={
         200: ResponseSpec(EmbeddingList, description="The vectors.", generate_examples=False),
-        **documented(400, 401, 404, 413),
+        **documented(400, 401, 404, 413, 429),
     },
 )
 async def embed_texts(
     data: Annotated[EmbeddingRequest, BodyKwarg(media_type="application/json", examples=[Example(value=EXAMPLE)])],
+    request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
 ) -> Response[EmbeddingList]:
     """The corpus has no part in it."""
+    request.state.model = data.model
     if settings.strict_models and data.model != EMBEDDING_MODEL:
         raise unknown_model(data.model)
     inputs = await inputs_of(data.input, "input")
@@ -96,9 +100,10 @@ async def embed_texts(
         ]
 
     used = sum(one.tokens for one in inputs)
+    usage = EmbeddingUsage(prompt_tokens=used, total_tokens=used)
+    spend(request, usage)
     # In a thread where it would keep others waiting.
     vectors = await asyncio.to_thread(embeddings) if used + len(inputs) * dimensions > MUCH else embeddings()
-    usage = EmbeddingUsage(prompt_tokens=used, total_tokens=used)
     return Response(EmbeddingList(data=vectors, model=data.model, usage=usage))
 
 

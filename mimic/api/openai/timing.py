@@ -9,6 +9,7 @@ from typing import Any, Final
 from litestar import Request
 
 from mimic.api.errors import ApiError
+from mimic.moods import Mood
 from mimic.pacing import INSTANT, PACES, Delay, Pace, parse_delay
 from mimic.settings import Settings
 
@@ -25,9 +26,11 @@ def due_of(request: Request[Any, Any, Any], settings: Settings) -> Iterator[floa
     Raises ApiError where a header does not parse.
     """
     pace = pace_of(request, settings)
-    if pace == INSTANT:
+    mood: Mood | None = request.scope["state"].get("mood")
+    held_up = mood.seconds or 0.0 if mood and mood.kind == "slow-headers" else 0.0
+    if pace == INSTANT and not held_up:
         return None
-    began: float = request.state.began
+    began = request.state.began + held_up
     stretch = 1 + settings.load_factor * (request.state.in_flight - 1)
     return (began + moment for moment in pace.moments(_random, stretch))
 
