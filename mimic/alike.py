@@ -38,14 +38,15 @@ async def find_equal(
     most frequent among the first ones, alone.
     """
     places = await _in_a_thread(index.equal, message, previous, MOST_CANDIDATES)
-    key = normal_digest(message)
-    found = [said for said in await corpus.said(version, places) if normal_digest(said.message) == key]
+    said = await corpus.said(version, places)
+    key = normal_digest(message) if said else None
+    found = [one for one in said if normal_digest(one.message) == key]
     if not found:
         return NOTHING
     agreeing = _agreeing(found, previous) if previous else None
     if agreeing and agreeing.previous:
         return agreeing.previous, agreeing.message
-    [(text, _)] = Counter(said.message for said in found).most_common(1)
+    [(text, _)] = Counter(one.message for one in found).most_common(1)
     return (text,)
 
 

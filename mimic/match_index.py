@@ -24,6 +24,8 @@ from mimic.similarity import normalized, parts, terms
 MOST_TERMS: Final = 24
 MOST_TERMS_BEFORE: Final = 12
 """Terms of a message, and of the one before it, that are looked for: the rarest ones."""
+MOST_COUNTED: Final = 256
+"""Terms of which it is asked how rare they are; of more, some from everywhere in the text."""
 SHORT: Final = 8
 """Terms up to which a message is short."""
 WRITER_BYTES: Final = 25_000_000
@@ -135,7 +137,9 @@ class MatchIndex:
 
     def _rarest(self, field: str, found: Sequence[str], most: int) -> list[str]:
         """Those of some terms that the field has, the rarest first: the others say little, and cost much."""
-        known = [(count, term) for term in dict.fromkeys(found) if (count := self._searcher.doc_freq(field, term))]
+        terms_once = list(dict.fromkeys(found))
+        some = terms_once[:: len(terms_once) // MOST_COUNTED + 1]
+        known = [(count, term) for term in some if (count := self._searcher.doc_freq(field, term))]
         return [term for _, term in sorted(known)[:most]]
 
     def _any_of(self, field: str, wanted: Sequence[str]) -> Query:

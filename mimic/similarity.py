@@ -9,7 +9,7 @@ from unicodedata import category, normalize
 HEAD: Final = 700
 TAIL: Final = 300
 """Characters of the beginning and of the end of a text by which it is compared."""
-LONGEST_NORMALIZED: Final = 100_000
+LONGEST_NORMALIZED: Final = 20_000
 """Characters from which on a text is not normalized: it would hold others up."""
 
 _CJK: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
