@@ -28,6 +28,7 @@ DUMP = [
     LONG,
     conversation("story", ("human", "tell me a story"), ("gpt", STORY), ("human", "and then?"), ("gpt", "The end.")),
     conversation("endless", ("human", "endless"), ("gpt", ENDLESS), ("human", BIDI), ("gpt", BIDI)),
+    *(conversation(f"unseen_{number}", ("human", "\u200b"), ("gpt", "\u200b")) for number in range(2)),
     *HOSTILE,
 ]
 
@@ -223,6 +224,7 @@ def test_hostile_texts_are_texts(page: Browser) -> None:
     page.find("#close-conversation").click()
     assert SCRIPT in page.text_of(".shares")
     assert SCRIPT in page.text_of(".common")
+    assert "(invisible)" in page.text_of(".common")
     injected = "return document.querySelectorAll('script:not([src]), main img, main b, dialog img, dialog b').length"
     assert page.driver.execute_script(injected) == 0
     assert page.driver.title == "Mimic"
@@ -277,7 +279,7 @@ def test_the_corpus_is_shown(page: Browser) -> None:
     shown = page.text_of("#profile")
     assert str(len(DUMP)) in page.text_of("#profile > .facts")
     assert all(version in shown for version in ("v1", "v2", "v3"))
-    assert page.text_of(".shares").startswith("gpt82 · 48.8%")
+    assert page.text_of(".shares").startswith("gpt84 · 48.8%")
     plots = [plot.get_attribute("aria-label") or "" for plot in page.all("[role=img]")]
     assert plots[0].startswith("Conversations: ")
     assert len(plots) >= 3

@@ -17,8 +17,12 @@ export const byId = (id) => document.getElementById(id);
 /** A text of the corpus within a line: control characters in it reach no further than itself. */
 export const quoted = (text) => element("bdi", { class: "quoted" }, oneLine(text));
 
-/** White space as single blanks; an empty text is said to be one. */
-export const oneLine = (text) => text.replace(/\s+/g, " ").trim() || "(empty)";
+/** White space as single blanks; a text that is empty, or that nobody can see, is said to be so. */
+export const oneLine = (text) => {
+  const line = text.replace(/\s+/g, " ").trim();
+  if (!line) return "(empty)";
+  return /[^\p{Cf}\p{Cc}\s]/u.test(line) ? line : "(invisible)";
+};
 
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
