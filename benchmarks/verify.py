@@ -59,7 +59,7 @@ async def verify(talks: list[list[Said]], url: str, driver: Driver, version: Ver
         for asked in questions:
             got: list[Said] = []
             try:
-                async for batch in corpus.complete([Message(*message) for message in asked], version):
+                async for batch in await corpus.complete([Message(*message) for message in asked], version):
                     got += [(choice.message.sender, choice.message.value) for choice in batch]
             except NoCompletion:
                 pass

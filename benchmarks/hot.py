@@ -1,0 +1,233 @@
+"""How close the server is to its limit: Mimic against a bare ASGI callable under the same server, in turn, in one run.
+
+    mimic seed dump.json --store sqlite:///mimic.db
+    python -m benchmarks.hot dump.json --store sqlite:///mimic.db [--store mongodb://127.0.0.1:27017/mimic]
+
+Seeds nothing: each store must hold the dump. The server has one processor core, the load generator the other ones. Each
+prompt is another message of the dump, asked again when all were asked; a round of each server follows upon a round of
+all others, and what is shown is the median of the rounds and, of the ratios, the range.
+"""
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from http.client import HTTPConnection, HTTPException
+from itertools import cycle, pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import click
+import msgspec
+
+from benchmarks.bare import URL_VARIABLE
+from benchmarks.load import Outcome, press
+from mimic.conversations import Conversation, Message
+from mimic.testing import free_port
+from seed.reader import DumpReader
+from seed.source import Source
+
+SECONDS_TO_START: Final = 30
+BARE: Final = "bare ASGI callable"
+FINDING: Final = "one find a request"
+ROLES: Final = {"human": "user", "user": "user"}
+
+Pair = tuple[Message, Message]
+
+
+class Contestant(msgspec.Struct):
+    """A server, what is asked of it, and what came of it in each round."""
+
+    name: str
+    port: int
+    requests: Iterator[bytes]
+    rounds: list[Outcome] = msgspec.field(default_factory=list)
+
+
+@click.command()
+@click.argument("dump", type=click.Path(exists=True, path_type=Path))
+@click.option("--store", "stores", multiple=True, required=True, help="A store that holds the dump; may be repeated.")
+@click.option("--versions", default="v2,v3", show_default=True)
+@click.option("--routes", default="completion,chat,stream", show_default=True)
+@click.option("--connections", default=32, show_default=True)
+@click.option("--seconds", default=2.0, show_default=True, help="Of one round.")
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--prompts", default=20_000, show_default=True)
+@click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write the figures to a file.")
+def main(
+    dump: Path,
+    stores: Sequence[str],
+    versions: str,
+    routes: str,
+    connections: int,
+    seconds: float,
+    rounds: int,
+    prompts: int,
+    as_json: Path | None,
+) -> None:
+    """Show the answers a second, as they are and in relation to the bare callable."""
+    pairs = asyncio.run(drawn(dump, prompts))
+    with ExitStack() as stack:
+        contestants = [
+            Contestant(BARE, stack.enter_context(bare("constant", {})), cycle(bodies("completion", "v2", pairs)))
+        ]
+        for store in stores:
+            kind = store.partition(":")[0]
+            if kind.startswith("mongodb"):
+                port = stack.enter_context(bare("finding", {URL_VARIABLE: store}))
+                contestants.append(Contestant(FINDING, port, cycle(bodies("completion", "v2", pairs))))
+            port = stack.enter_context(mimic(store))
+            contestants += [
+                Contestant(f"{kind} {route} {version}", port, cycle(bodies(route, version, pairs)))
+                for route in routes.split(",")
+                for version in versions.split(",")
+            ]
+        os.sched_setaffinity(0, os.sched_getaffinity(0) - {server_core()} or {server_core()})
+        compete(contestants, connections, seconds, rounds)
+    show(contestants)
+    if as_json:
+        as_json.write_text(json.dumps(figures(contestants), indent=2))
+
+
+async def drawn(dump: Path, most: int) -> list[Pair]:
+    """Messages of users that something followed, each with the one before it, drawn with a fixed seed; each once."""
+    reader, chance = DumpReader(), random.Random(1)  # noqa: S311 - to be repeated
+    seen: set[str] = set()
+    kept: list[Pair] = []
+    async with Source(str(dump)) as source:
+        async for chunk in source.chunks():
+            for conversation in reader.feed(chunk):
+                if not isinstance(conversation, Conversation):
+                    continue
+                for pair in _pairs(conversation):
+                    if pair[1].value in seen:
+                        continue
+                    seen.add(pair[1].value)
+                    place = len(kept) if len(kept) < most else chance.randrange(len(seen))  # Vitter's algorithm R
+                    kept[place : place + 1] = [pair] if place < most else kept[place : place + 1]
+    chance.shuffle(kept)
+    return kept
+
+
+def _pairs(conversation: Conversation) -> Iterator[Pair]:
+    messages = conversation.messages
+    for previous, last in pairwise(messages[:-1]):
+        if last.sender in ROLES and last.value and previous.sender not in ROLES:
+            yield previous, last
+
+
+def bodies(route: str, version: str, pairs: Sequence[Pair]) -> list[bytes]:
+    """The requests for some prompts: the last message, or the last two where the version looks at them."""
+    asked = [pair[-2:] if version == "v3" else pair[-1:] for pair in pairs]
+    if route == "completion":
+        return [_post(f"/conversation/completion?version={version}", {"messages": messages}) for messages in asked]
+    made = []
+    for messages in asked:
+        chat = [{"role": ROLES.get(one.sender, "assistant"), "content": one.value} for one in messages]
+        body = {"model": f"mimic-{version}", "messages": chat}
+        made.append(_post("/v1/chat/completions", {**body, "stream": True} if route == "stream" else body))
+    return made
+
+
+def _post(path: str, body: Mapping[str, object]) -> bytes:
+    data = msgspec.json.encode(body)
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(data)}"
+    return head.encode() + b"\r\n\r\n" + data
+
+
+def bare(name: str, environment: Mapping[str, str]) -> AbstractContextManager[int]:
+    """One of the servers that Mimic is compared with; its port."""
+    port = free_port()
+    options = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "error")
+    command = (sys.executable, "-m", "uvicorn", f"benchmarks.bare:{name}", "--port", str(port), *options)
+    return serving(command, port, environment)
+
+
+def mimic(store: str, workers: int = 1) -> AbstractContextManager[int]:
+    """Mimic, as its users start it; its port."""
+    port = free_port()
+    command = (sys.executable, "-m", "mimic", "serve", "--store", store, "--port", str(port))
+    return serving((*command, "--workers", str(workers)), port, {}, pinned=workers == 1)
+
+
+@contextmanager
+def serving(command: Sequence[str], port: int, environment: Mapping[str, str], *, pinned: bool = True) -> Iterator[int]:
+    """A server in a process of its own, on one core if it is ``pinned``."""
+    with subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL) as process:  # noqa: S603
+        if pinned:
+            os.sched_setaffinity(process.pid, {server_core()})
+        try:
+            _wait_for(port, process)
+            yield port
+        finally:
+            process.terminate()
+
+
+def server_core() -> int:
+    """The core that servers run on."""
+    return min(os.sched_getaffinity(os.getppid()))
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + SECONDS_TO_START
+    while process.poll() is None and time.monotonic() < until:
+        try:
+            connection = HTTPConnection("127.0.0.1", port, timeout=1)
+            connection.request("GET", "/ready")
+            connection.getresponse().read()
+        except (OSError, HTTPException):
+            time.sleep(0.05)
+        else:
+            return
+    raise click.ClickException(f"a server did not start: {process.args!r}")
+
+
+def compete(contestants: Sequence[Contestant], connections: int, seconds: float, rounds: int) -> None:
+    """Rounds of load for each in turn, after one to warm up."""
+    for number in range(rounds + 1):
+        for contestant in contestants:
+            outcome = press(contestant.port, contestant.requests, connections, seconds if number else 1)
+            if outcome.wrong:
+                raise click.ClickException(f"{contestant.name}: {outcome.wrong} answers were not 200")
+            if number:
+                contestant.rounds.append(outcome)
+        click.echo(f"round {number} of {rounds}", err=True)
+
+
+def figures(contestants: Sequence[Contestant]) -> list[dict[str, Any]]:
+    """For each contestant the median of its rounds, and its ratios to the others that it is compared with."""
+    found = []
+    for contestant in contestants:
+        ratios = [mine.rate / bare.rate for mine, bare in zip(contestant.rounds, contestants[0].rounds, strict=True)]
+        found.append(
+            {
+                "name": contestant.name,
+                "rate": median(one.rate for one in contestant.rounds),
+                "ratio": median(ratios),
+                "least_ratio": min(ratios),
+                "most_ratio": max(ratios),
+                "p50_ms": median(one.percentile(50) for one in contestant.rounds) * 1000,
+                "p99_ms": median(one.percentile(99) for one in contestant.rounds) * 1000,
+            }
+        )
+    return found
+
+
+def show(contestants: Sequence[Contestant]) -> None:
+    """The figures as a table in Markdown."""
+    click.echo("| server | answers/s | of the bare callable | p50 ms | p99 ms |\n|---|---|---|---|---|")
+    for row in figures(contestants):
+        click.echo(
+            "| {name} | {rate:,.0f} | {ratio:.3f} ({least_ratio:.3f} to {most_ratio:.3f}) "
+            "| {p50_ms:.2f} | {p99_ms:.2f} |".format(**row)
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""A load generator for HTTP/1.1: requests that are ready as bytes, over connections that stay open.
+
+It does as little as it can for a request, so that one core of it keeps one core of a server busy: it finds the end of
+an answer, and whether its status is 200.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+import uvloop
+
+HEAD_END: Final = b"\r\n\r\n"
+LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
+OK: Final = b"HTTP/1.1 200"
+TICK_SECONDS: Final = 0.001
+SECONDS_TO_ANSWER: Final = 60
+
+
+class Outcome(msgspec.Struct):
+    """What came of some load: how long it took in seconds, each answer's latency in seconds, and how many were not 200.
+
+    Where requests came at a rate, a latency counts from when the request was due, not from when it could be sent.
+    """
+
+    seconds: float
+    latencies: list[float]
+    wrong: int
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return len(self.latencies) / self.seconds
+
+    def percentile(self, percent: float) -> float:
+        """The latency in seconds that so many percent of the answers did not exceed."""
+        ordered = sorted(self.latencies)
+        return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
+
+
+def press(port: int, requests: Iterator[bytes], connections: int, seconds: float, rate: float = 0.0) -> Outcome:
+    """Send requests to this machine, over each connection one after another or, with a ``rate``, so many a second.
+
+    Raises ConnectionError where the server hangs up.
+    """
+    return uvloop.run(_press(port, requests, connections, seconds, rate))
+
+
+async def _press(port: int, requests: Iterator[bytes], connections: int, seconds: float, rate: float) -> Outcome:
+    load = _Load(requests)
+    loop = asyncio.get_running_loop()
+    opened = [await loop.create_connection(lambda: _Connection(load), "127.0.0.1", port) for _ in range(connections)]
+    started = time.perf_counter()
+    load.ends = started + seconds
+    if rate:
+        await load.at_rate([connection for _, connection in opened], rate)
+    else:
+        load.again = True
+        for _, connection in opened:
+            connection.ask(time.perf_counter())
+    async with asyncio.timeout(seconds + SECONDS_TO_ANSWER):
+        await load.done.wait()
+    took = time.perf_counter() - started
+    for transport, _ in opened:
+        transport.close()
+    if load.lost:
+        raise ConnectionError(f"the server hung up {load.lost} times")
+    return Outcome(took, load.latencies, load.wrong)
+
+
+class _Load:
+    """What the connections share."""
+
+    def __init__(self, requests: Iterator[bytes]) -> None:
+        self.requests = requests
+        self.latencies: list[float] = []
+        self.wrong = 0
+        self.lost = 0
+        self.asked = 0
+        self.ends = 0.0
+        self.again = False
+        self.idle: deque[_Connection] = deque()
+        self.done = asyncio.Event()
+
+    async def at_rate(self, connections: list["_Connection"], rate: float) -> None:
+        """Ask at even intervals; what finds no free connection waits for one."""
+        self.idle.extend(connections)
+        due = time.perf_counter()
+        waiting: deque[float] = deque()
+        while due < self.ends:
+            now = time.perf_counter()
+            while due <= now:
+                waiting.append(due)
+                due += 1 / rate
+            while waiting and self.idle:
+                self.idle.popleft().ask(waiting.popleft())
+            await asyncio.sleep(TICK_SECONDS)
+
+    def answered(self, connection: "_Connection", latency: float) -> None:
+        self.latencies.append(latency)
+        now = time.perf_counter()
+        if self.again and now < self.ends:
+            connection.ask(now)
+        else:
+            self.idle.append(connection)
+            if len(self.latencies) == self.asked and now >= self.ends - TICK_SECONDS:
+                self.done.set()
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, load: _Load) -> None:
+        self._load = load
+        self._began = 0.0
+        self._received = bytearray()
+        self._end = 0  # of the answer in what was received; -1 where the last chunk ends it, 0 while nobody knows
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+
+    def ask(self, began: float) -> None:
+        self._began = began
+        self._load.asked += 1
+        self._transport.write(next(self._load.requests))
+
+    def data_received(self, data: bytes) -> None:
+        received = self._received
+        received += data
+        if not self._end:
+            self._look_for_end()
+        if received.endswith(LAST_CHUNK) if self._end < 0 else 0 < self._end <= len(received):
+            if not received.startswith(OK):
+                self._load.wrong += 1
+            self._received = bytearray()
+            self._end = 0
+            self._load.answered(self, time.perf_counter() - self._began)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio gives it
+        if self not in self._load.idle:
+            self._load.lost += 1
+            self._load.done.set()
+
+    def _look_for_end(self) -> None:
+        head = self._received.find(HEAD_END)
+        if head < 0:
+            return
+        at = self._received.find(b"content-length: ", 0, head)
+        if at < 0:
+            self._end = -1
+        else:
+            at += len(b"content-length: ")
+            self._end = head + len(HEAD_END) + int(self._received[at : self._received.find(b"\r\n", at)])
