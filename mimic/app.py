@@ -25,6 +25,7 @@ from mimic import __version__
 from mimic.api import browsing, completion, journal, keys, page, seeding, status
 from mimic.api.bodies import JSONRequest
 from mimic.api.errors import EXCEPTION_HANDLERS, answer
+from mimic.api.express import Express, Plain
 from mimic.api.moods import Moods
 from mimic.api.observation import UNKNOWN_ROUTE, Metrics, Observed
 from mimic.api.openai import chat, completions, embeddings, models
@@ -90,7 +91,11 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
         openapi_config=_openapi(),
         logging_config=None,
     )
-    return Observed(app, metrics, _route, journal.Journal(ledger, settings.journal) if settings.journal else None)
+    plain: dict[str, Plain[Any]] = {completion.PATH: completion.plain(corpus, settings, metrics)}
+    if settings.answers_at_once:
+        plain[f"/v1{chat.PATH}"] = chat.plain(corpus, settings, metrics)
+    recorded = journal.Journal(ledger, settings.journal) if settings.journal else None
+    return Observed(Express(app, settings, plain), metrics, _route, recorded)
 
 
 def from_environment() -> Observed:

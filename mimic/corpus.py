@@ -8,9 +8,9 @@ from mimic.conversations import Choice, Message, Place, Said
 from mimic.errors import Detached, NoCompletion, NotSeeded, RungNotSeeded, UnusableStore
 from mimic.ladder import Rung, reaches
 from mimic.match_index import MatchIndex
-from mimic.schemas import SCHEMAS, Version
+from mimic.schemas import SCHEMAS, Document, Lookup, Schema, Version
 from mimic.seedings import Seeded, SeededIndex
-from mimic.stores.base import Store
+from mimic.stores.base import Batches, Store
 
 
 class Corpus:
@@ -23,8 +23,8 @@ class Corpus:
 
     async def complete(
         self, messages: Sequence[Message], version: Version, limit: int | None = None, *, by_role: bool = False
-    ) -> AsyncGenerator[list[Choice]]:
-        """Every message that came next after these, in corpus order, in batches of bounded size.
+    ) -> Batches[Choice]:
+        """Every message that came next after these, in corpus order; at least one.
 
         v1 and v2 look at the last message, v3 at the last two. At most ``limit`` choices. With ``by_role`` it does not
         matter who said them in the dump as long as the role is the same: ``human`` then also finds ``user``.
@@ -33,21 +33,15 @@ class Corpus:
         """
         schema = SCHEMAS[version]
         lookup = schema.lookup(messages, by_role=by_role)
-        given = 0
         # What is found by index holds one choice each; what is found by scanning, any number.
-        documents_needed = limit if lookup.index else None
-        async with aclosing(self.store.find(lookup, documents_needed)) as batches:
-            async for documents in batches:
-                choices = [choice for document in documents for choice in schema.choices(document, lookup)]
-                if limit is not None:
-                    choices = choices[: limit - given]
-                if choices:
-                    given += len(choices)
-                    yield choices
-                if given == limit:
-                    return
-        if not given:
+        found = await self.store.find(lookup, limit if lookup.index else None)
+        if found.rest is None:
+            choices: Batches[Choice] = Batches(_choices(found.first, schema, lookup)[:limit])
+        else:
+            choices = await Batches.of(_limited(found, schema, lookup, limit))
+        if not choices.first:
             raise NoCompletion
+        return choices
 
     async def index(self, version: Version, rung: Rung = "nearest") -> MatchIndex:
         """The index of a version's messages by what they are like, which serves a rung.
@@ -100,3 +94,24 @@ class Corpus:
         if not seeded:
             raise NotSeeded
         return seeded
+
+
+def _choices(documents: Sequence[Document], schema: Schema, lookup: Lookup) -> list[Choice]:
+    return [choice for document in documents for choice in schema.choices(document, lookup)]
+
+
+async def _limited(
+    found: Batches[Document], schema: Schema, lookup: Lookup, limit: int | None
+) -> AsyncGenerator[list[Choice]]:
+    """The choices of some documents, so many at most, in batches that are not empty."""
+    given = 0
+    async with aclosing(found):
+        async for documents in found:
+            choices = _choices(documents, schema, lookup)
+            if limit is not None:
+                choices = choices[: limit - given]
+            if choices:
+                given += len(choices)
+                yield choices
+            if given == limit:
+                return

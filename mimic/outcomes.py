@@ -1,7 +1,6 @@
 """What came next, as a distribution: every different text, and how often it did."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from hashlib import blake2b
 from typing import Final
@@ -12,6 +11,7 @@ from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
 from mimic.errors import NoCompletion
 from mimic.schemas import Version
+from mimic.stores.base import Batches
 
 KEPT_CHARACTERS: Final = 1_000_000
 """Text of choices held in memory; what goes beyond is read again if it is drawn."""
@@ -34,7 +34,7 @@ async def weigh(corpus: Corpus, asked: Sequence[Message], version: Version) -> l
 
     Raises NoCompletion where nothing ever came next, and NotSeeded where the corpus lacks the version.
     """
-    return await _outcomes(corpus.complete(asked, version, by_role=True))
+    return await _outcomes(await corpus.complete(asked, version, by_role=True))
 
 
 async def read(
@@ -45,31 +45,31 @@ async def read(
     found = {outcome.position: outcome.choice for outcome in wanted if outcome.choice}
     missing = {outcome.position: outcome.digest for outcome in wanted if not outcome.choice}
     if missing:
-        found |= await _reread(corpus.complete(asked, version, by_role=True), missing)
+        with suppress(NoCompletion):
+            found |= await _reread(await corpus.complete(asked, version, by_role=True), missing)
     return [found[outcome.position] for outcome in wanted] if found.keys() >= positions else None
 
 
-async def _reread(batches: AsyncGenerator[Sequence[Choice]], missing: Mapping[int, bytes]) -> dict[int, Choice]:
+async def _reread(batches: Batches[Choice], missing: Mapping[int, bytes]) -> dict[int, Choice]:
     """The choices at these positions, as far as their texts still have these digests."""
     found: dict[int, Choice] = {}
     position, last = 0, max(missing)
     async with aclosing(batches):
-        with suppress(NoCompletion):
-            async for batch in _unhurried(batches):
-                for choice in batch:
-                    if position in missing and missing[position] == _digest(choice):
-                        found[position] = choice
-                    position += 1
-                if position > last:
-                    break
+        async for batch in batches:
+            for choice in batch:
+                if position in missing and missing[position] == _digest(choice):
+                    found[position] = choice
+                position += 1
+            if position > last:
+                break
     return found
 
 
-async def _outcomes(batches: AsyncGenerator[Sequence[Choice]]) -> list[Outcome]:
+async def _outcomes(batches: Batches[Choice]) -> list[Outcome]:
     outcomes: dict[bytes, Outcome] = {}
     position = characters = 0
     async with aclosing(batches):
-        async for batch in _unhurried(batches):
+        async for batch in batches:
             for choice in batch:
                 digest = _digest(choice)
                 outcome = outcomes.get(digest)
@@ -80,13 +80,6 @@ async def _outcomes(batches: AsyncGenerator[Sequence[Choice]]) -> list[Outcome]:
                 outcome.count += 1
                 position += 1
     return sorted(outcomes.values(), key=lambda outcome: -outcome.count)
-
-
-async def _unhurried(batches: AsyncIterator[Sequence[Choice]]) -> AsyncIterator[Sequence[Choice]]:
-    """Others are served between two batches: an embedded store hands them over without a pause."""
-    async for batch in batches:
-        yield batch
-        await asyncio.sleep(0)
 
 
 def _digest(choice: Choice) -> bytes:

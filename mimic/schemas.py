@@ -30,6 +30,10 @@ class Lookup(msgspec.Struct, frozen=True):
     index: str | None = None
     key: int = 0
 
+    def matches(self, document: Document) -> bool:
+        """Whether a document that has the key is one of those to be found."""
+        return all(document[field] in allowed for field, allowed in self.fields.items())
+
 
 class Schema(ABC):
     """One layout of documents.

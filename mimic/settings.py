@@ -68,6 +68,12 @@ class Settings(msgspec.Struct, frozen=True):
         """Whether anything is switched on for which requests have to know of one another."""
         return bool(self.rpm or self.tpm or self.journal or (self.faults and self.fault_seed is not None))
 
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether nothing is switched on that holds requests to ``/v1`` up, refuses them or makes them fail."""
+        is_paced = self.pace != "instant" or self.ttft_ms or self.itl_ms or self.load_factor or self.most_in_flight
+        return not (is_paced or self.faults or self.rpm or self.tpm)
+
     def __repr__(self) -> str:
         """Without what is secret, or may hold a password."""
         shown = {field: getattr(self, field) for field in self.__struct_fields__ if field not in SECRET}

@@ -57,6 +57,11 @@ def text_of(tokens: Iterable[int]) -> str:
     return b"".join([_ENCODING.decode_token_bytes(token) for token in tokens]).decode()
 
 
+def bytes_of(token: int) -> bytes:
+    """What a token stands for in UTF-8, which may be a part of a character. Raises ValueError where it is no token."""
+    return _ENCODING.decode_token_bytes(token)
+
+
 def decode(tokens: Iterable[int]) -> Iterator[str]:
     """The text that each token adds, one by one.
 

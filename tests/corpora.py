@@ -83,7 +83,7 @@ async def ask(store: Store, messages: Pairs, version: Version, limit: int | None
     """Every choice of a completion; raises NoCompletion where there is none."""
     asked = [Message(sender, value) for sender, value in messages]
     choices = []
-    async for batch in Corpus(store).complete(asked, version, limit):
+    async for batch in await Corpus(store).complete(asked, version, limit):
         choices += [(choice.message.sender, choice.message.value) for choice in batch]
     return choices
 

@@ -15,7 +15,6 @@ import httpx
 import pytest
 
 from mimic import tokens
-from mimic.api.openai.chat import ChatCompletionChunk
 from mimic.api.openai.streams import Script, paced
 from mimic.embedding import embed
 from tests.conftest import Server, resident_bytes
@@ -528,7 +527,6 @@ def test_metrics_count_chats(v1: httpx.Client, server: Server) -> None:
 @pytest.mark.anyio
 async def test_others_are_served_while_a_long_stream_is_written() -> None:
     """However fast its client reads: a turn of the event loop for every few kilobytes."""
-    frame = ChatCompletionChunk(id="x" * 1000, created=0, model="m", choices=())
     turns = 0
 
     async def count() -> None:
@@ -538,7 +536,7 @@ async def test_others_are_served_while_a_long_stream_is_written() -> None:
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
-    parts = [part async for part in paced(Script([], iter([[frame]] * 500), []), None)]
+    parts = [part async for part in paced(Script(b"", iter([b"data: {%s}\n\n" % (b" " * 1000)] * 2_000)), None)]
     counting.cancel()
-    assert b"".join(parts).count(b"data: {") == 500
+    assert b"".join(parts).count(b"data: {") == 2_000
     assert turns >= 25

@@ -33,7 +33,10 @@ LAYERS = (
     ("mimic.stores.sqlite", *(f"mimic.stores.sqlite.{name}" for name in ("file", "replacement", "store"))),
     (
         "mimic.stores.mongodb",
-        *(f"mimic.stores.mongodb.{name}" for name in ("client", "attachments", "catalogue", "replacement", "store")),
+        *(
+            f"mimic.stores.mongodb.{name}"
+            for name in ("client", "attachments", "catalogue", "gathering", "replacement", "store")
+        ),
     ),
     ("mimic.match_index",),
     ("mimic.corpus", "mimic.outcomes", "mimic.alike", "mimic.matching", "mimic.answering"),
@@ -64,6 +67,8 @@ LAYERS = (
         "mimic.api.moods",
         "mimic.api.traffic",
         "mimic.api.reach",
+        "mimic.api.replies",
+        "mimic.api.express",
     ),
     ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status", "mimic.api.browsing", "mimic.api.page"),
     (

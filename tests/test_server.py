@@ -5,7 +5,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import httpx
 import pytest
 
 from mimic.app import create_app
-from mimic.conversations import Message
+from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
 from mimic.logs import configure_logs
 from mimic.schemas import VERSIONS
 from mimic.settings import Settings
+from mimic.stores.base import Batches
 from mimic.stores.mongodb import replacement
 from mimic.testing import free_port
 from tests.conftest import Mongod, Server, resident_bytes
@@ -389,8 +390,8 @@ def test_a_store_that_was_never_there_does_not_keep_the_server_from_starting(tmp
     assert "pa55word" not in server.log()
 
 
-async def _broken(*_: object, **__: object) -> AsyncIterator[list[Message]]:
-    yield [Message("gpt", str(1 / 0))]
+async def _broken(*_: object, **__: object) -> Batches[Choice]:
+    return Batches([Choice(Message("gpt", str(1 / 0)), None, 0, 0)])
 
 
 @pytest.mark.anyio

@@ -237,7 +237,7 @@ async def test_many_scans_at_once_wait_for_each_other(path: Path) -> None:
 
         async def scan() -> None:
             nonlocal most
-            async for _ in store.find(SCHEMAS["v1"].lookup([Message("human", "continue")])):
+            async for _ in await store.find(SCHEMAS["v1"].lookup([Message("human", "continue")])):
                 opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
                 most = max(most, sum(link == str(path) for link in opened))
                 await asyncio.sleep(0.01)

@@ -122,11 +122,11 @@ async def test_documents_come_by_their_position(store: Store, tmp_path: Path) ->
     assert await store.documents("v3", [len(said)]) == []
     [talk] = await store.documents("v1", [2])
     assert (talk["position"], talk["externalId"], talk["conversations"]) == (2, "b_0", SMALL[2]["conversations"])
-    async for batch in Corpus(store).complete([Message("human", "continue")], "v3"):
+    async for batch in await Corpus(store).complete([Message("human", "continue")], "v3"):
         for choice in batch:
             [holder] = await store.documents("v3", [choice.document])
             assert (holder["value"], holder["nextMessageValue"]) == ("continue", choice.message.value)
-    async for batch in Corpus(store).complete([Message("human", "continue")], "v1"):
+    async for batch in await Corpus(store).complete([Message("human", "continue")], "v1"):
         for choice in batch:
             [talk] = await store.documents("v1", [choice.document])
             assert talk["conversations"][choice.position]["value"] == choice.message.value
@@ -157,7 +157,7 @@ async def test_thousands_of_answers_come_in_bounded_batches_in_order(
     dump = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n}")) for n in range(3000)]
     await fill(store, dump, tmp_path)
     lookup = SCHEMAS[version].lookup([Message("human", "continue")])
-    batches = [batch async for batch in store.find(lookup)]
+    batches = [batch async for batch in await store.find(lookup)]
     assert max(len(batch) for batch in batches) <= 128
     assert min(len(batch) for batch in batches) > 0
     expected = [("gpt", f"answer {n}") for n in range(3000)]
@@ -268,13 +268,12 @@ async def test_a_reader_on_its_way_reads_the_old_corpus_to_its_end(
         await fill(store, old, tmp_path)
         monkeypatch.setattr(replacement, "GRACE_SECONDS", 0.7)
         lookup = SCHEMAS[version].lookup([Message("human", "continue")])
-        batches = store.find(lookup)
-        documents = list(await anext(batches))
+        batches = await store.find(lookup)
         before = (await store.seeded())[version].seeded_at
         seeding = asyncio.create_task(fill(store, new, tmp_path))
         while (await store.seeded())[version].seeded_at == before:
             await asyncio.sleep(0.01)
-        documents += [document async for batch in batches for document in batch]
+        documents = [document async for batch in batches for document in batch]
         choices = [
             choice.message.value for document in documents for choice in SCHEMAS[version].choices(document, lookup)
         ]
@@ -300,9 +299,7 @@ async def test_an_abandoned_answer_leaves_nothing_open(store: Store, tmp_path: P
     await ask(store, [("human", "continue")], "v2")
     before = await open_things(store)
     for version in VERSIONS:
-        answers = [Corpus(store).complete([Message("human", "continue")], version) for _ in range(5)]
-        for answer in answers:
-            await anext(answer)
+        answers = [await Corpus(store).complete([Message("human", "continue")], version) for _ in range(5)]
         if isinstance(store, MongoDBStore):
             assert await open_things(store) > before
         for answer in answers:
@@ -325,7 +322,7 @@ async def test_a_large_answer_is_cut_into_batches_by_its_size(store: Store, tmp_
     await fill(store, dump, tmp_path)
     for version in VERSIONS:
         lookup = SCHEMAS[version].lookup([Message("human", "continue")])
-        assert [len(batch) async for batch in store.find(lookup)] == [1] * 20
+        assert [len(batch) async for batch in await store.find(lookup)] == [1] * 20
 
 
 @pytest.mark.parametrize("steps", range(12))

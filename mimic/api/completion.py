@@ -1,7 +1,6 @@
 """``POST /conversation/completion``: what really came next."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -11,20 +10,24 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, QueryParameter
-from litestar.response import Stream
+from prometheus_client import Counter
 
 from mimic.api.errors import documented
+from mimic.api.express import Plain
 from mimic.api.keys import SECURITY_SCHEME, require_key
 from mimic.api.observation import Metrics
 from mimic.api.reach import MATCH_HEADER, SCORE_HEADER
+from mimic.api.replies import Reply
 from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
 from mimic.errors import NoCompletion
 from mimic.ladder import Reach, Rung
 from mimic.matching import find_match
-from mimic.schemas import Version
+from mimic.schemas import VERSIONS, Version
 from mimic.settings import Settings
+from mimic.stores.base import Batches
 
+PATH = "/conversation/completion"
 MOST_CHOICES = 1_000_000_000
 EXAMPLE = {"messages": [{"from": "human", "value": "Write a haiku about the sea"}]}
 
@@ -42,7 +45,7 @@ class Completion(msgspec.Struct, frozen=True):
 
 
 @post(
-    "/conversation/completion",
+    PATH,
     status_code=200,
     summary="What came next",
     tags=["Conversations"],
@@ -71,38 +74,66 @@ async def complete(
     ] = None,
 ) -> Response[Any]:
     """One small answer in one piece; one that takes several batches as a stream, a batch at a time."""
-    asked = version or settings.version
-    request.state.version = asked
+    asked = request.state.version = version or settings.version
+    reach = Reach(match, settings.least_score) if match else None
+    return (await answered(data, asked, corpus, metrics, limit, reach)).response()
+
+
+def plain(corpus: Corpus, settings: Settings, metrics: Metrics) -> Plain[CompletionRequest]:
+    """The same for those who ask for no more than a version."""
+    versions: Mapping[bytes, Version] = {b"version=%s" % version.encode(): version for version in VERSIONS}
+    versions = {b"": settings.version, **versions}
+
+    async def answer(data: CompletionRequest, query: bytes, state: dict[str, Any]) -> Reply | None:
+        version = versions.get(query)
+        if version is None:
+            return None
+        state["version"] = version
+        return await answered(data, version, corpus, metrics)
+
+    return Plain(CompletionRequest, answer)
+
+
+async def answered(
+    data: CompletionRequest,
+    version: Version,
+    corpus: Corpus,
+    metrics: Metrics,
+    limit: int | None = None,
+    reach: Reach | None = None,
+) -> Reply:
+    """The choices; with a ``reach`` those of a match by role, else those of the messages as they are.
+
+    Raises NoCompletion and NotSeeded, with a ``reach`` also RungNotSeeded.
+    """
     messages, headers = data.messages, {}
     try:
-        if match:
-            found = await find_match(corpus, messages, asked, Reach(match, settings.least_score))
+        if reach:
+            found = await find_match(corpus, messages, version, reach)
             messages = found.asked
             headers = {MATCH_HEADER: found.rung, SCORE_HEADER: f"{found.score:.3f}"}
-        batches = corpus.complete(messages, asked, limit, by_role=match is not None)
-        first = await anext(batches)
+        choices = await corpus.complete(messages, version, limit, by_role=reach is not None)
     except NoCompletion:
-        metrics.misses.labels(asked).inc()
+        metrics.misses.labels(version).inc()
         raise
-    counter = metrics.choices.labels(asked)
-    counter.inc(len(first))
-    second = await anext(batches, None)
+    counter = metrics.choices.labels(version)
+    counter.inc(len(choices.first))
+    second = await anext(choices.rest, None) if choices.rest else None
     if second is None:
-        choices = Completion([choice.message for choice in first])
-        return Response(choices, media_type="application/json", headers=headers)
+        return Reply(b'{"choices":[' + _inner(choices.first) + b"]}", headers)
+    return Reply(_streamed(choices, second, counter), headers)
 
-    async def body() -> AsyncIterator[bytes]:
-        yield b'{"choices":[' + _inner(first)
-        counter.inc(len(second))
-        yield b"," + _inner(second)
-        async with aclosing(batches):
-            async for batch in batches:
-                await asyncio.sleep(0)  # others are served between two batches, however fast this client reads
+
+async def _streamed(choices: Batches[Choice], second: Sequence[Choice], counter: Counter) -> AsyncIterator[bytes]:
+    yield b'{"choices":[' + _inner(choices.first)
+    counter.inc(len(second))
+    yield b"," + _inner(second)
+    if choices.rest:
+        async with aclosing(choices.rest):
+            async for batch in choices.rest:
                 counter.inc(len(batch))
                 yield b"," + _inner(batch)
-        yield b"]}"
-
-    return Stream(body(), media_type="application/json", headers=headers)
+    yield b"]}"
 
 
 def _inner(choices: Sequence[Choice]) -> bytes:

@@ -174,6 +174,11 @@ EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[Request[Any, Any
 }
 
 
+def answer_exception(request: Request[Any, Any, Any], exc: Exception) -> Response[Any]:
+    """Any error, by the most special of these handlers."""
+    return next(handler for kind, handler in EXCEPTION_HANDLERS.items() if isinstance(exc, kind))(request, exc)  # type: ignore[arg-type]
+
+
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
     """The error answers of a route, for the OpenAPI document."""
     return {

@@ -30,10 +30,7 @@ def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHand
             "auth (i.e. Authorization: Bearer YOUR_KEY).",
             headers=_HEADERS,
         )
-    # All keys are compared, in constant time and as digests, so that the time tells neither which nor how long.
-    digest = _digest(given.encode("latin-1"))
-    matches = [compare_digest(digest, _digest(key.encode(errors="surrogateescape"))) for key in settings.api_keys]
-    if not any(matches):
+    if not _is_right(given, settings):
         raise ApiError(401, f"Incorrect API key provided: {masked(given)}.", code="invalid_api_key", headers=_HEADERS)
 
 
@@ -48,13 +45,30 @@ def has_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHa
 
 def key_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
     """The key that a request brings, right or wrong, if it brings one."""
-    scheme, _, given = connection.headers.get("authorization", "").partition(" ")
-    return given.strip() or None if scheme.lower() == "bearer" else None
+    return _given(connection.headers.get("authorization", ""))
+
+
+def is_known(authorization: bytes, settings: Settings) -> bool:
+    """Whether the header of that name brings one of the keys."""
+    given = _given(authorization.decode("latin-1"))
+    return given is not None and _is_right(given, settings)
 
 
 def masked(key: str) -> str:
     """A key as it may be shown: it may be right somewhere else."""
     return "*" * 8 + (key[-4:] if len(key) >= SHOWN_FROM else "")
+
+
+def _given(authorization: str) -> str | None:
+    scheme, _, given = authorization.partition(" ")
+    return given.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _is_right(given: str, settings: Settings) -> bool:
+    # All keys are compared, in constant time and as digests, so that the time tells neither which nor how long.
+    digest = _digest(given.encode("latin-1"))
+    matches = [compare_digest(digest, _digest(key.encode(errors="surrogateescape"))) for key in settings.api_keys]
+    return any(matches)
 
 
 def _digest(key: bytes) -> bytes:

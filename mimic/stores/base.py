@@ -4,12 +4,12 @@ import asyncio
 import os
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 
@@ -18,8 +18,41 @@ from mimic.schemas import Document, Lookup, Version
 from mimic.seedings import Progress, Report, Seeded, Seeding, Size
 
 BATCH_DOCUMENTS = 128
-BATCH_CHARACTERS = 256 * 1024
+BATCH_CHARACTERS = 64 * 1024
 """Documents that a store hands over at a time at most, and characters of text at which that is enough."""
+
+T = TypeVar("T")
+
+
+class Batches(Generic[T]):
+    """What was found, in order and in batches of bounded size. Iterated asynchronously, it gives one after the other.
+
+    ``first`` is there at once, and empty only where nothing was found. ``rest`` are those that follow, none of them
+    empty; None where it is known that there are none. Who does not iterate to the end closes it.
+    """
+
+    __slots__ = ("first", "rest")
+
+    def __init__(self, first: Sequence[T], rest: AsyncGenerator[Sequence[T]] | None = None) -> None:
+        self.first = first
+        self.rest = rest
+
+    @classmethod
+    async def of(cls, batches: AsyncGenerator[Sequence[T]]) -> Self:
+        """Batches of which the first one has to be waited for."""
+        return cls(await anext(batches, []), batches)  # no tuple: CPython loses that
+
+    async def __aiter__(self) -> AsyncIterator[Sequence[T]]:
+        if self.first:
+            yield self.first
+        if self.rest:
+            async for batch in self.rest:
+                yield batch
+
+    async def aclose(self) -> None:
+        """Read no further."""
+        if self.rest:
+            await self.rest.aclose()
 
 
 class Store(ABC):
@@ -42,12 +75,12 @@ class Store(ABC):
         """What the corpus holds now, per version; empty before the first seeding."""
 
     @abstractmethod
-    def find(self, lookup: Lookup, limit: int | None = None) -> AsyncGenerator[Sequence[Document]]:
+    async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
         """The documents that ``lookup`` asks for, with the fields that its schema's choices need, in corpus order.
 
-        They come in batches of bounded size, none of them empty, and all from the same corpus, even if it is replaced
-        meanwhile: who then takes longer than the store keeps the old one gets StoreUnavailable. A corpus published a
-        second before the call or earlier is seen by it. At most ``limit`` documents.
+        They are all from the same corpus, even if it is replaced meanwhile: who then takes longer than the store keeps
+        the old one gets StoreUnavailable. A corpus published a second before the call or earlier is seen by it. At most
+        ``limit`` documents. Between two batches others are served.
 
         Raises NotSeeded where the version has not been seeded.
         """

@@ -19,6 +19,7 @@ from mimic.api.openai.requests import Sampled
 from mimic.api.openai.streams import Script, paced
 from mimic.api.openai.timing import wait_for_last, wait_until
 from mimic.api.reach import MATCH_HEADER, SCORE_HEADER
+from mimic.api.replies import EVENTS
 from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
 from mimic.errors import NoCompletion
@@ -26,6 +27,7 @@ from mimic.ladder import Reach
 from mimic.schemas import Version
 from mimic.settings import NOT_FOUND, Settings
 
+STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 LONGEST_NAME: Final = 100
 """Characters of a conversation's id that are shown in a header."""
 LONGEST_HEADER: Final = 2000
@@ -138,7 +140,7 @@ async def event_stream(
         await wait_until(request, first)
         due = chain([first], due)
     body = beset(script, due, mood, request) if mood else paced(script, due)
-    return Stream(body, media_type="text/event-stream", headers={**_HEADERS, **headers})
+    return Stream(body, media_type=EVENTS, headers={**STREAM_HEADERS, **headers})
 
 
 async def whole_answer(
@@ -152,6 +154,3 @@ async def whole_answer(
     mood = befallen(request)
     await wait_for_last(request, due, tokens)
     return spoilt(completion, headers, mood, request) if mood else Response(completion, headers=headers)
-
-
-_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}

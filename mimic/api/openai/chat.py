@@ -11,23 +11,35 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
 
-from mimic.answering import Answer, FinishReason, Limits
+from mimic.answering import Answer, Answers, FinishReason, Limits
 from mimic.api.errors import ApiError, documented
+from mimic.api.express import Plain
 from mimic.api.moods import Moody
 from mimic.api.observation import Metrics
-from mimic.api.openai.answers import Usage, answer_all, event_stream, match_headers, new_id, whole_answer
+from mimic.api.openai.answers import (
+    STREAM_HEADERS,
+    Usage,
+    answer_all,
+    event_stream,
+    match_headers,
+    new_id,
+    whole_answer,
+)
 from mimic.api.openai.mishaps import emptied
 from mimic.api.openai.models import version_of
 from mimic.api.openai.requests import Sampled
-from mimic.api.openai.streams import Script, in_turn
+from mimic.api.openai.streams import SPOT, TOKENS_AT_ONCE, Around, Script, Track, frames, in_turn, paced
 from mimic.api.openai.timing import due_of
 from mimic.api.reach import reach_of
+from mimic.api.replies import EVENTS, Reply
 from mimic.api.throttle import spend
 from mimic.conversations import SENDERS, Message
 from mimic.corpus import Corpus
+from mimic.ladder import Reach
 from mimic.settings import Settings
 from mimic.tokens import encode_all
 
+PATH: Final = "/chat/completions"
 EXAMPLE: Final = {"model": "mimic-v3", "messages": [{"role": "user", "content": "Write a haiku about the sea"}]}
 
 TOKENS_PER_MESSAGE: Final = 3
@@ -142,7 +154,7 @@ class ChatCompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @post(
-    "/chat/completions",
+    PATH,
     status_code=200,
     summary="Answer a chat",
     tags=["OpenAI"],
@@ -169,23 +181,77 @@ async def complete_chat(
 ) -> Response[Any]:
     """The answer is found before the first byte is sent, so whatever goes wrong is an error answer."""
     request.state.model = data.model
-    wants_usage, due, reach = data.wants_usage(), due_of(request, settings), reach_of(request, settings)
+    data.check()
+    due, reach = due_of(request, settings), reach_of(request, settings)
     version = request.state.version = version_of(data.model, settings)
-    found_all = await answer_all([tuple(said(data.messages))], data, version, corpus, metrics, settings, reach)
-    [found] = emptied(found_all, request)
-    usage = Usage.of(await prompt_tokens(data.messages), found.answers)
-    spend(request, usage)
-    headers = match_headers([found])
-    name, created = new_id("chatcmpl"), int(time.time())
+    found = await answer_all([tuple(said(data.messages))], data, version, corpus, metrics, settings, reach)
+    answered = await Answered.of(data, *emptied(found, request))
+    spend(request, answered.usage)
+    headers = match_headers([answered.found])
     if data.stream:
-        blank = ChatCompletionChunk(
-            id=name, created=created, model=data.model, choices=(), usage=None if wants_usage else msgspec.UNSET
+        return await event_stream(answered.script(), headers, request, due)
+    tokens = max(len(one.tokens) for one in answered.found.answers)
+    return await whole_answer(answered.completion(), tokens, headers, request, due)
+
+
+def plain(corpus: Corpus, settings: Settings, metrics: Metrics) -> Plain[ChatCompletionRequest]:
+    """The same where nobody is made to wait."""
+    reach = Reach(settings.match, settings.least_score)
+
+    async def answer(data: ChatCompletionRequest, query: bytes, state: dict[str, Any]) -> Reply:
+        state["model"] = data.model
+        data.check()
+        version = state["version"] = version_of(data.model, settings)
+        found = await answer_all([tuple(said(data.messages))], data, version, corpus, metrics, settings, reach)
+        answered = await Answered.of(data, *found)
+        state["usage"] = answered.usage
+        headers = match_headers(found)
+        if not data.stream:
+            return Reply(msgspec.json.encode(answered.completion()), headers)
+        is_short = answered.usage.completion_tokens <= TOKENS_AT_ONCE
+        script = answered.script()
+        body = script.whole() if is_short else paced(script, None)
+        return Reply(body, {**STREAM_HEADERS, **headers}, EVENTS)
+
+    return Plain(ChatCompletionRequest, answer)
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """An answered chat, and the shapes in which it may be sent."""
+
+    data: ChatCompletionRequest
+    found: Answers
+    usage: Usage
+    id: str
+    created: int
+
+    @classmethod
+    async def of(cls, data: ChatCompletionRequest, found: Answers) -> "Answered":
+        """Count the tokens, and give it a name."""
+        usage = Usage.of(await prompt_tokens(data.messages), found.answers)
+        return cls(data, found, usage, new_id("chatcmpl"), int(time.time()))
+
+    def completion(self) -> ChatCompletion:
+        """The answers, whole."""
+        choices = [
+            ChatChoice(index, AnswerMessage(one.text), one.finish_reason)
+            for index, one in enumerate(self.found.answers)
+        ]
+        return ChatCompletion(
+            id=self.id, created=self.created, model=self.data.model, choices=choices, usage=self.usage
         )
-        stream = script(blank, found.answers, usage if wants_usage else None)
-        return await event_stream(stream, headers, request, due)
-    choices = [ChatChoice(index, AnswerMessage(one.text), one.finish_reason) for index, one in enumerate(found.answers)]
-    completion = ChatCompletion(id=name, created=created, model=data.model, choices=choices, usage=usage)
-    return await whole_answer(completion, max(len(one.tokens) for one in found.answers), headers, request, due)
+
+    def script(self) -> Script:
+        """The answers as a stream."""
+        usage = self.usage if self.data.wants_usage() else None
+        blank = ChatCompletionChunk(
+            id=self.id,
+            created=self.created,
+            model=self.data.model,
+            choices=(),
+            usage=None if usage else msgspec.UNSET,
+        )
+        return script(blank, self.found.answers, usage)
 
 
 def said(messages: Sequence[ChatMessage]) -> list[Message]:
@@ -223,14 +289,17 @@ def script(blank: ChatCompletionChunk, answers: Sequence[Answer], usage: Usage |
     def chunk(index: int, delta: Delta, finish_reason: FinishReason | None = None) -> ChatCompletionChunk:
         return msgspec.structs.replace(blank, choices=(ChunkChoice(index, delta, None, finish_reason),))
 
-    def added(index: int, text: str | None) -> ChatCompletionChunk:
-        if text is None:
-            return chunk(index, Delta(), answers[index].finish_reason)
-        return chunk(index, Delta(content=text))
-
     opening = [chunk(index, Delta(role="assistant", content="")) for index in range(len(answers))]
+    tracks = [
+        Track(
+            Around.of(chunk(index, Delta(content=SPOT))),
+            answer.tokens,
+            frames([chunk(index, Delta(), answer.finish_reason)]),
+        )
+        for index, answer in enumerate(answers)
+    ]
     ending = [msgspec.structs.replace(blank, usage=usage)] if usage else []
-    return Script(opening, ([added(*part) for part in step] for step in in_turn(answers)), ending)
+    return Script(frames(opening), in_turn(tracks), frames(ending))
 
 
 def _sender(role: Role) -> str:

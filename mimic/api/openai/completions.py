@@ -19,7 +19,7 @@ from mimic.api.openai.answers import Usage, answer_all, event_stream, match_head
 from mimic.api.openai.mishaps import emptied
 from mimic.api.openai.models import version_of
 from mimic.api.openai.requests import MOST_ANSWERS, Sampled, Texts, inputs_of
-from mimic.api.openai.streams import Script, in_turn
+from mimic.api.openai.streams import SPOT, Around, Script, Track, frames, in_turn
 from mimic.api.openai.timing import due_of
 from mimic.api.reach import reach_of
 from mimic.api.throttle import spend
@@ -80,6 +80,7 @@ async def complete_prompt(
 ) -> Response[Any]:
     """The answers to the first prompt, then those to the next one."""
     request.state.model = data.model
+    data.check()
     wants_usage, due, reach = data.wants_usage(), due_of(request, settings), reach_of(request, settings)
     version = request.state.version = version_of(data.model, settings)
     prompts = await inputs_of(data.prompt, "prompt")
@@ -113,10 +114,13 @@ async def complete_prompt(
 def script(blank: TextCompletion, echoed: Sequence[str], answers: Sequence[Answer], usage: Usage | None) -> Script:
     """A stream, made from a chunk without choices: what is echoed, a chunk a token, the ends, the usage."""
 
-    def chunk(index: int, text: str | None) -> TextCompletion:
-        reason = answers[index].finish_reason if text is None else None
-        return msgspec.structs.replace(blank, choices=(TextChoice(index, text or "", reason),))
+    def chunk(index: int, text: str, finish_reason: FinishReason | None = None) -> TextCompletion:
+        return msgspec.structs.replace(blank, choices=(TextChoice(index, text, finish_reason),))
 
     opening = [chunk(index, echo) for index, echo in enumerate(echoed) if echo]
+    tracks = [
+        Track(Around.of(chunk(index, SPOT)), answer.tokens, frames([chunk(index, "", answer.finish_reason)]))
+        for index, answer in enumerate(answers)
+    ]
     ending = [msgspec.structs.replace(blank, usage=usage)] if usage else []
-    return Script(opening, ([chunk(*part) for part in step] for step in in_turn(answers)), ending)
+    return Script(frames(opening), in_turn(tracks), frames(ending))

@@ -41,7 +41,7 @@ async def beset(
         taken = list(islice(script.steps, mood.after + 1))
         async for part in paced(Script(script.opening, iter(taken[:-1]), end=b""), due):
             yield part
-        rest = Script((), chain(taken[-1:], script.steps), script.ending)
+        rest = Script(b"", chain(taken[-1:], script.steps), script.ending)
     if mood.kind == "disconnect":
         await hang_up(request.scope, request.receive)
         return

@@ -57,8 +57,8 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or ()
         return Limits(stop, self.max_tokens)
 
-    def wants_usage(self) -> bool:
-        """Whether a stream is to end with the usage. Raises ApiError where that is asked of what is no stream."""
+    def check(self) -> None:
+        """Raises ApiError where fields do not go together."""
         if self.stream_options and not self.stream:
             raise ApiError(
                 400,
@@ -66,6 +66,9 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
                 param="stream_options",
                 code="invalid_parameter_combination",
             )
+
+    def wants_usage(self) -> bool:
+        """Whether a stream is to end with the usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
 

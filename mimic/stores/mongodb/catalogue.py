@@ -1,5 +1,6 @@
 """The one document that says which collections are the corpus, and who is seeding."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -50,18 +51,25 @@ class Catalogue:
         )
         self._entries: Mapping[Version, Entry] = {}
         self._believed_until = 0.0
+        self._reading = asyncio.Lock()
 
     async def entries(self) -> Mapping[Version, Entry]:
         """The versions that there are, as of a second ago at most."""
         if time.monotonic() >= self._believed_until:
-            with errors():
-                found = await self._collection.find_one(_CORPUS, {"versions": 1, "layout": 1}) or {}
-            if found.get("layout", LAYOUT) != LAYOUT:
-                layout = found["layout"]
-                raise UnusableStore(f"the database has layout {layout}, this Mimic reads layout {LAYOUT}: {REMEDY}")
-            self._entries = _convert(found.get("versions", {}), dict[Version, Entry])
-            self._believed_until = time.monotonic() + CATALOGUE_SECONDS
+            async with self._reading:  # who comes meanwhile gets the same
+                if time.monotonic() >= self._believed_until:
+                    await self._read()
         return self._entries
+
+    async def _read(self) -> None:
+        until = time.monotonic() + CATALOGUE_SECONDS
+        with errors():
+            found = await self._collection.find_one(_CORPUS, {"versions": 1, "layout": 1}) or {}
+        if found.get("layout", LAYOUT) != LAYOUT:
+            layout = found["layout"]
+            raise UnusableStore(f"the database has layout {layout}, this Mimic reads layout {LAYOUT}: {REMEDY}")
+        self._entries = _convert(found.get("versions", {}), dict[Version, Entry])
+        self._believed_until = until
 
     def forget(self) -> None:
         """Look again what the corpus is."""

@@ -1,7 +1,8 @@
 """Reading: the collections that are the corpus now."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -12,11 +13,12 @@ from mimic.errors import NotSeeded, StoreUnavailable
 from mimic.schemas import SCHEMAS, Document, Lookup, Version
 from mimic.seedings import Seeded, Seeding
 from mimic.stores import Driver
-from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Store
+from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store, to_the_end
 from mimic.stores.folders import temporary_folder
 from mimic.stores.mongodb.attachments import fetch
 from mimic.stores.mongodb.catalogue import Catalogue
 from mimic.stores.mongodb.client import SEEDING, SERVING, Fields, check_url, connect, disconnect, errors
+from mimic.stores.mongodb.gathering import Gathering
 from mimic.stores.mongodb.replacement import MongoDBReplacement
 
 _READING_WAS_KILLED: Final = {26, 43, 175, 237}  # NamespaceNotFound, CursorNotFound, QueryPlanKilled, CursorKilled
@@ -34,36 +36,39 @@ class MongoDBStore(Store):
     async def __aenter__(self) -> Self:
         self._client, self._database = connect(self._url, self._driver, SERVING)
         self._catalogue = Catalogue(self._database)
+        self._gathering = Gathering(self._database)
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self._gathering.close()
         await disconnect(self._client)
 
     async def seeded(self) -> Mapping[Version, Seeded]:
         return {version: entry.seeded for version, entry in sorted((await self._catalogue.entries()).items())}
 
-    async def find(self, lookup: Lookup, limit: int | None = None) -> AsyncGenerator[Sequence[Document]]:
+    async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
         collection, asked = await self._collection(lookup.version), ""
-        found_any = False
+        found: Batches[Document] = Batches(())
         with errors():
-            while collection != asked:
+            while not found.first and collection != asked:
                 try:
-                    async with aclosing(self._batches(collection, lookup, limit)) as batches:
-                        async for batch in batches:
-                            found_any = True
-                            yield batch
+                    found = await self._found(collection, lookup, limit)
                 except OperationFailure as exc:
                     if exc.code not in _READING_WAS_KILLED:
                         raise
-                    if found_any:
-                        raise StoreUnavailable("the corpus was replaced while an answer was being read") from exc
-                if found_any:
-                    return
-                # Nothing there: it may be that this collection is the corpus no more.
-                self._catalogue.forget()
-                collection, asked = await self._collection(lookup.version), collection
+                if not found.first:  # it may be that this collection is the corpus no more
+                    self._catalogue.forget()
+                    collection, asked = await self._collection(lookup.version), collection
+        return found
+
+    async def _found(self, collection: str, lookup: Lookup, limit: int | None) -> Batches[Document]:
+        if lookup.index:
+            documents = await self._gathering.find(collection, lookup)
+            if documents is not None:
+                return Batches(documents[:limit])
+        return await Batches.of(self._batches(collection, lookup, limit))
 
     async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
         for _ in range(2):  # the second time where what the catalogue was believed to say is no more
@@ -92,10 +97,12 @@ class MongoDBStore(Store):
         client, database = connect(self._url, self._driver, SEEDING)
         replacement = MongoDBReplacement(client, database, seeding, on_publish=self._catalogue.forget)
         try:
-            await replacement.claim()
+            cancelled = await to_the_end(replacement.claim())
         except BaseException:
             await disconnect(client)
             raise
+        if cancelled and (task := asyncio.current_task()):
+            task.cancel()  # only now, where who holds the replacement gives the lease back
         return replacement
 
     async def _collection(self, version: Version) -> str:
@@ -107,23 +114,35 @@ class MongoDBStore(Store):
             raise NotSeeded(version)
         return entries[version].collection
 
-    async def _batches(self, name: str, lookup: Lookup, limit: int | None) -> AsyncGenerator[list[Fields]]:
+    async def _batches(self, name: str, lookup: Lookup, limit: int | None) -> AsyncGenerator[list[Document]]:
         query = find_query(lookup)
         cursor = self._database[name].find(query["filter"], query["projection"], sort=query["sort"])
-        cursor = cursor.batch_size(BATCH_DOCUMENTS).limit(limit or 0)
-        batch: list[Fields] = []
-        characters = 0
-        try:
-            async for document in cursor:
-                batch.append(_numbered(document))
-                characters += _characters(document)
-                if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+        found_any = False
+        with errors():
+            try:
+                async for batch in _in_batches(cursor.batch_size(BATCH_DOCUMENTS).limit(limit or 0)):
                     yield batch
-                    batch, characters = [], 0
-            if batch:
-                yield batch
-        finally:
-            await cursor.close()
+                    found_any = True
+            except OperationFailure as exc:
+                if exc.code in _READING_WAS_KILLED and found_any:
+                    raise StoreUnavailable("the corpus was replaced while an answer was being read") from exc
+                raise
+            finally:
+                await cursor.close()
+
+
+async def _in_batches(cursor: AsyncIterable[Fields]) -> AsyncGenerator[list[Document]]:
+    """Documents in batches of bounded size."""
+    batch: list[Document] = []
+    characters = 0
+    async for document in cursor:
+        batch.append(_numbered(document))
+        characters += _characters(document)
+        if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def _numbered(document: Fields) -> Fields:

@@ -3,17 +3,17 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
 from mimic.errors import Detached, NotSeeded, SeedingInProgress, StoreUnavailable, UnusableStore
 from mimic.schemas import SCHEMAS, Document, Lookup, Schema, Version
 from mimic.seedings import Seeded, Seeding
-from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Store
+from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store
 from mimic.stores.folders import temporary_folder
 from mimic.stores.sqlite.file import beside, connect, errors, file_identity, read_catalogue
 from mimic.stores.sqlite.replacement import Lock, SQLiteReplacement
@@ -21,6 +21,9 @@ from mimic.stores.sqlite.replacement import Lock, SQLiteReplacement
 MOST_SCANS: Final = 16
 SECONDS_TO_WAIT_FOR_A_SCAN: Final = 10
 """Scans at a time, each of which has the file open; more of them wait, so long."""
+
+
+_Reading: TypeAlias = Generator[tuple[list[Document], bool]]
 
 
 class SQLiteStore(Store):
@@ -33,6 +36,7 @@ class SQLiteStore(Store):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._scans = asyncio.Semaphore(MOST_SCANS)
+        self._turn = asyncio.Lock()
         self._corpus: _Corpus | None = None
 
     async def __aexit__(
@@ -44,22 +48,33 @@ class SQLiteStore(Store):
         corpus = self._current()
         return corpus.seeded if corpus else {}
 
-    async def find(self, lookup: Lookup, limit: int | None = None) -> AsyncGenerator[Sequence[Document]]:
+    async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
         corpus = self._current_with(lookup.version)
         query, values = find_query(lookup, limit)
         schema = SCHEMAS[lookup.version]
         if lookup.index is None:
-            async with aclosing(self._scan(schema, query, values)) as batches:
-                async for batch in batches:
-                    yield batch
-            return
-        with (
-            errors(self.path),
-            corpus.in_use() as connection,
-            closing(_batches(connection, schema, query, values)) as rows,
-        ):
-            for batch in rows:
-                yield batch
+            return await Batches.of(self._scan(schema, query, values))
+        batches = self._read(corpus, schema, query, values)
+        first, goes_on = next(batches)
+        if goes_on:
+            return Batches(first, self._in_turn(batches))
+        batches.close()
+        return Batches(first)
+
+    def _read(self, corpus: "_Corpus", schema: Schema, query: str, values: Sequence[str | int]) -> "_Reading":
+        with errors(self.path), corpus.in_use() as connection:
+            yield from _batches(connection, schema, query, values)
+
+    async def _in_turn(self, batches: "_Reading") -> AsyncGenerator[list[Document]]:
+        """The rest of a long answer. Of all that are being read, one batch each time around the event loop."""
+        goes_on = True
+        with closing(batches):
+            while goes_on:
+                async with self._turn:
+                    await asyncio.sleep(0)
+                    documents, goes_on = next(batches)
+                if documents:
+                    yield documents
 
     async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
         corpus = self._current_with(version)
@@ -91,9 +106,12 @@ class SQLiteStore(Store):
             with errors(self.path), corpus.in_use() as connection:
                 corpus.retire()
                 batches = _batches(connection, schema, query, values)
+                goes_on = True
                 try:
-                    while batch := await asyncio.to_thread(next, batches, None):
-                        yield [_with_messages(found) for found in batch]
+                    while goes_on:
+                        documents, goes_on = await asyncio.to_thread(next, batches)
+                        if documents:
+                            yield [_with_messages(found) for found in documents]
                 finally:
                     connection.interrupt()  # the thread, where the caller went away
                     with suppress(ValueError):  # it is still in there, and leaves by itself
@@ -251,10 +269,8 @@ def _with_messages(found: Document) -> Document:
     return {**found, "conversations": msgspec.json.decode(found["conversations"])}
 
 
-def _batches(
-    connection: sqlite3.Connection, schema: Schema, query: str, values: Sequence[str | int]
-) -> Generator[list[Document]]:
-    """A query's rows in batches of bounded size."""
+def _batches(connection: sqlite3.Connection, schema: Schema, query: str, values: Sequence[str | int]) -> "_Reading":
+    """A query's rows in batches of bounded size, and with each whether there may be more; at least one batch."""
     batch: list[Document] = []
     characters = 0
     with closing(connection.execute(query, values)) as rows:  # an open one would keep the file open
@@ -262,7 +278,6 @@ def _batches(
             batch.append(dict(zip(schema.answer, row, strict=True)))
             characters += len(row[-1])
             if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
-                yield batch
+                yield batch, True
                 batch, characters = [], 0
-    if batch:
-        yield batch
+    yield batch, False
