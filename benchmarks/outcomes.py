@@ -2,14 +2,13 @@
 
 import os
 import platform
-import sqlite3
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
-PACKAGES = ("mimic-chat", "litestar", "uvicorn", "msgspec", "pymongo", "locust")
+PACKAGES = ("mimic-chat", "litestar", "uvicorn", "msgspec", "locust")
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -77,8 +76,8 @@ class Sizes(msgspec.Struct, frozen=True):
     results: Sequence[Result]
 
 
-def this_machine() -> Machine:
-    """The machine that runs this."""
+def this_machine(engine: Mapping[str, str]) -> Machine:
+    """The machine that runs this, with the name and version of the store's engine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Machine(
         processor=_processor(),
@@ -86,7 +85,7 @@ def this_machine() -> Machine:
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
-        versions={**{name: version(name) for name in PACKAGES}, "sqlite": sqlite3.sqlite_version},
+        versions={**{name: version(name) for name in PACKAGES}, **engine},
     )
 
 

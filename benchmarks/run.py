@@ -7,6 +7,7 @@ Each version is seeded alone, in a store of its own. Writes a table, a picture a
 ``benchmarks/results``. Ends with exit code 1 where an answer was not what the dump says.
 """
 
+import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,18 +41,28 @@ LAST_ANSWER_SECONDS: Final = 120
 """How long what is on its way at the end may still take: a scan of a large corpus, many at a time."""
 
 
+def known_versions(text: str) -> Sequence[str]:
+    """Versions, separated by commas."""
+    versions = text.split(",")
+    if unknown := set(versions) - set(USERS):
+        raise click.BadParameter(f"{unknown.pop()!r} is none of {', '.join(USERS)}")
+    return versions
+
+
 @click.command()
 @click.option("--store", default="sqlite", show_default=True, help="sqlite, mongodb (one is started) or mongodb://...")
 @click.option("--size", "sizes", default="100MB", show_default=True, help="Of the dump that is made.")
 @click.option("--dump", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file to take instead.")
-@click.option("--versions", default="v1,v2,v3", show_default=True)
+@click.option("--versions", type=known_versions, default="v1,v2,v3", show_default=True)
 @click.option("--duration", default=20, show_default=True, help="Seconds of load, for each version and route.")
 @click.option("--users", default=16, show_default=True, help="Who ask at the same time.")
 @click.option("--results", default=RESULTS, type=click.Path(path_type=Path), help="The folder to write to.")
-def main(store: str, sizes: str, dump: Path | None, versions: str, duration: int, users: int, results: Path) -> None:
+def main(
+    store: str, sizes: str, dump: Path | None, versions: Sequence[str], duration: int, users: int, results: Path
+) -> None:
     """Compare the versions, and write what was found."""
     dump = dump or made(sizes)
-    result = measure(store, dump, versions.split(","), duration, users)
+    result = measure(store, dump, versions, duration, users)
     click.echo(write_result(result, results))
     sys.exit(1 if result.wrong else 0)
 
@@ -59,10 +70,10 @@ def main(store: str, sizes: str, dump: Path | None, versions: str, duration: int
 def made(size: str) -> Path:
     """A dump of a size, which is made unless it is there."""
     DATA.mkdir(exist_ok=True)
-    dump = DATA / f"{size}.json"
+    dump, size_bytes = DATA / f"{size}.json", size_in_bytes(size)
     if not dump.exists():
         say(f"making a dump of {size}")
-        make_dump(dump, size_in_bytes(size), seed=1)
+        make_dump(dump, size_bytes, seed=1)
     return dump
 
 
@@ -73,7 +84,7 @@ def measure(store: str, dump: Path, versions: Sequence[str], seconds: int, users
     at = datetime.now(UTC).isoformat(timespec="seconds")
     DATA.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=DATA, prefix="run-") as name, _stores(store, Path(name)) as urls:
-        folder = Path(name)
+        folder, machine = Path(name), this_machine(_engine(urls["v3"]))
         say("drawing questions")
         asked = questions.draw(dump)
         questions.write(asked, folder / "questions.json")
@@ -86,7 +97,7 @@ def measure(store: str, dump: Path, versions: Sequence[str], seconds: int, users
                     say(f"{route}: {users} users for {seconds} s")
                     loads[route] = _ask(server.url, users_class, folder, seconds, users)
     return Result(
-        store=store.partition(":")[0],
+        store="sqlite" if store == "sqlite" else "mongodb",
         dump=dump.stem,
         dump_bytes=dump.stat().st_size,
         conversations=conversations,
@@ -94,7 +105,7 @@ def measure(store: str, dump: Path, versions: Sequence[str], seconds: int, users
         users=users,
         seconds=seconds,
         at=at,
-        machine=this_machine(),
+        machine=machine,
         mixture=questions.MIXTURE,
         seedings=seedings,
         loads=loads,
@@ -134,6 +145,14 @@ def _stores(store: str, folder: Path) -> Iterator[dict[str, str]]:
                     client.drop_database(client.get_default_database())
     else:
         raise click.BadParameter(f"{store!r} is neither sqlite nor mongodb nor the URL of a MongoDB")
+
+
+def _engine(url: str) -> dict[str, str]:
+    """What a store lives in, and its version."""
+    if url.startswith("sqlite:"):
+        return {"sqlite": sqlite3.sqlite_version}
+    with pymongo.MongoClient[dict[str, object]](url) as client:
+        return {"mongod": str(client.server_info()["version"]), "pymongo": pymongo.version}
 
 
 def _database(url: str, version: str) -> str:
