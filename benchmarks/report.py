@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from benchmarks.outcomes import Outcome, Result, Sizes
 
 VERSIONS: Final = ("v1", "v2", "v3")
+LINES: Final = {"v1": "-", "v2": "-", "v3": "--"}
 COLOURS: Final = {"v1": "#8c8c8c", "v2": "#2a7fb8", "v3": "#d1602b"}
 SHADES: Final = {"p50": 1.0, "p95": 0.65, "p99": 0.35}
 ROUTES: Final = {
@@ -159,7 +160,7 @@ def picture_of_sizes(sizes: Sizes) -> Figure:
     for axes, (title, value) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         for version in versions:
             values = [value(result, version) for result in sizes.results]
-            axes.plot(megabytes, values, marker="o", label=version, color=COLOURS[version])
+            axes.plot(megabytes, values, LINES[version], marker="o", label=version, color=COLOURS[version])
         axes.set_xscale("log")
         axes.set_xticks(megabytes, [f"{size:,.0f}" for size in megabytes], minor=False)
         axes.minorticks_off()
