@@ -46,6 +46,7 @@ class Run:
     def begin(self, questions: Sequence[Question], seconds: float) -> None:
         """Start the clock, of a run of so many seconds."""
         self.questions = cycle(questions)
+        self.latencies, self.answers, self.wrong = [], 0, 0
         self.began = self.ended = time.perf_counter() + WARM_UP * seconds
 
     def count(self, latency: float, problem: object) -> None:
