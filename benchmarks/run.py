@@ -1,0 +1,172 @@
+"""Compare the three versions: seed each from the same dump, serve it, and let locust ask it.
+
+    make bench STORE=mongodb SIZE=673MB
+    python -m benchmarks.run --store mongodb --size 673MB --duration 20 --users 16
+
+Each version is seeded alone, in a store of its own. Writes a table, a picture and all figures to
+``benchmarks/results``. Ends with exit code 1 where an answer was not what the dump says.
+"""
+
+import sqlite3
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import click
+import msgspec
+import pymongo
+
+from benchmarks import questions
+from benchmarks.dataset import make_dump, size_in_bytes
+from benchmarks.outcomes import Outcome, Result, Seeding, this_machine
+from benchmarks.report import write_result
+from benchmarks.servers import locust, mongodb, seed, serving
+
+FOLDER: Final = Path(__file__).parent
+DATA: Final = FOLDER / "data"
+RESULTS: Final = FOLDER / "results"
+
+USERS: Final = {
+    "v1": {"v1": "CompletionV1"},
+    "v2": {"v2": "CompletionV2"},
+    "v3": {"v3": "CompletionV3", "chat": "Chat", "stream": "StreamedChat"},
+}
+"""By version what is asked of it, and by which class of users."""
+LAST_ANSWER_SECONDS: Final = 120
+"""How long what is on its way at the end may still take: a scan of a large corpus, many at a time."""
+
+
+def known_versions(text: str) -> Sequence[str]:
+    """Versions, separated by commas."""
+    versions = text.split(",")
+    if unknown := set(versions) - set(USERS):
+        raise click.BadParameter(f"{unknown.pop()!r} is none of {', '.join(USERS)}")
+    return versions
+
+
+@click.command()
+@click.option("--store", default="sqlite", show_default=True, help="sqlite, mongodb (one is started) or mongodb://...")
+@click.option("--size", "sizes", default="100MB", show_default=True, help="Of the dump that is made.")
+@click.option("--dump", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file to take instead.")
+@click.option("--versions", type=known_versions, default="v1,v2,v3", show_default=True)
+@click.option("--duration", default=20, show_default=True, help="Seconds of load, for each version and route.")
+@click.option("--users", default=16, show_default=True, help="Who ask at the same time.")
+@click.option("--results", default=RESULTS, type=click.Path(path_type=Path), help="The folder to write to.")
+def main(
+    store: str, sizes: str, dump: Path | None, versions: Sequence[str], duration: int, users: int, results: Path
+) -> None:
+    """Compare the versions, and write what was found."""
+    dump = dump or made(sizes)
+    result = measure(store, dump, versions, duration, users)
+    click.echo(write_result(result, results))
+    sys.exit(1 if result.wrong else 0)
+
+
+def made(size: str) -> Path:
+    """A dump of a size, which is made unless it is there."""
+    DATA.mkdir(exist_ok=True)
+    dump, size_bytes = DATA / f"{size}.json", size_in_bytes(size)
+    if not dump.exists():
+        say(f"making a dump of {size}")
+        make_dump(dump, size_bytes, seed=1)
+    return dump
+
+
+def measure(store: str, dump: Path, versions: Sequence[str], seconds: int, users: int) -> Result:
+    """Seed, serve and ask each version in turn."""
+    seedings: dict[str, Seeding] = {}
+    loads: dict[str, Outcome] = {}
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    DATA.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=DATA, prefix="run-") as name, _stores(store, Path(name)) as urls:
+        folder, machine = Path(name), this_machine(_engine(urls["v3"]))
+        say("drawing questions")
+        asked = questions.draw(dump)
+        questions.write(asked, folder / "questions.json")
+        for version in versions:
+            say(f"{version}: seeding")
+            seed(dump, urls[version], version, folder)
+            with serving(urls[version], version, folder) as server:
+                seedings[version], conversations, messages = server.seeding(version)
+                for route, users_class in USERS[version].items():
+                    say(f"{route}: {users} users for {seconds} s")
+                    loads[route] = _ask(server.url, users_class, folder, seconds, users)
+    return Result(
+        store="sqlite" if store == "sqlite" else "mongodb",
+        dump=dump.stem,
+        dump_bytes=dump.stat().st_size,
+        conversations=conversations,
+        messages=messages,
+        users=users,
+        seconds=seconds,
+        at=at,
+        machine=machine,
+        mixture=questions.MIXTURE,
+        seedings=seedings,
+        loads=loads,
+    )
+
+
+def _ask(url: str, users_class: str, folder: Path, seconds: int, users: int) -> Outcome:
+    """Let users of a class ask. An answer that is wrong counts, and so does a request without any."""
+    outcome = folder / "outcome.json"
+    outcome.unlink(missing_ok=True)
+    arguments = [users_class, "--host", url, "--questions", str(folder / "questions.json"), "--outcome", str(outcome)]
+    arguments += ["--users", str(users), "--spawn-rate", str(users), "--run-time", f"{seconds}s"]
+    code = locust([*arguments, "--stop-timeout", str(LAST_ANSWER_SECONDS)])
+    if not outcome.exists():
+        raise click.ClickException(f"locust ended with exit code {code}, and without figures")
+    found = msgspec.json.decode(outcome.read_bytes(), type=Outcome)
+    if (code and not found.wrong) or not found.rate:
+        raise click.ClickException(f"locust ended with exit code {code} after {found.answers} answers")
+    return found
+
+
+@contextmanager
+def _stores(store: str, folder: Path) -> Iterator[dict[str, str]]:
+    """For each version the URL of an empty store, which is removed at the end."""
+    if store == "sqlite":
+        yield {version: f"sqlite:///{folder.absolute()}/{version}.db" for version in USERS}
+    elif store == "mongodb":
+        with mongodb(folder) as url:
+            yield {version: _database(url, version) for version in USERS}
+    elif store.startswith(("mongodb://", "mongodb+srv://")):
+        urls = {version: _database(store, version) for version in USERS}
+        try:
+            yield urls
+        finally:
+            for url in urls.values():
+                with pymongo.MongoClient[dict[str, object]](url) as client:
+                    client.drop_database(client.get_default_database())
+    else:
+        raise click.BadParameter(f"{store!r} is neither sqlite nor mongodb nor the URL of a MongoDB")
+
+
+def _engine(url: str) -> dict[str, str]:
+    """What a store lives in, and its version."""
+    if url.startswith("sqlite:"):
+        return {"sqlite": sqlite3.sqlite_version}
+    with pymongo.MongoClient[dict[str, object]](url) as client:
+        return {"mongod": str(client.server_info()["version"]), "pymongo": pymongo.version}
+
+
+def _database(url: str, version: str) -> str:
+    """A database for a version on the server of a URL. A scan may take long there."""
+    parts = urlsplit(url)
+    name = f"{parts.path.strip('/') or 'mimic'}_bench_{version}"
+    query = parts.query if "sockettimeoutms=" in parts.query.lower() else f"{parts.query}&socketTimeoutMS=120000"
+    return urlunsplit(parts._replace(path=f"/{name}", query=query.lstrip("&")))
+
+
+def say(text: str) -> None:
+    """Tell what is going on."""
+    click.echo(text, err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""The programs that benchmarks run, each in a process of its own: a seeding, a server, a MongoDB."""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import click
+import msgspec
+
+from benchmarks.outcomes import Seeding
+from mimic.testing import free_port
+
+SECONDS_TO_START: Final = 30
+MIMIC: Final = (sys.executable, "-P", "-m", "mimic")
+OURS: Final = ("MIMIC_", "SEED_")
+SMALL_PARENT: Final = ("/bin/sh", "-c", '"$@"; exit $?', "sh")
+"""Runs a command whose peak memory is wanted. Linux begins to count at the memory of the process that it comes from."""
+
+
+def seed(dump: Path, store: str, version: str, folder: Path) -> None:
+    """Seed one version, without the index for messages that are only alike; its progress is shown."""
+    arguments = ("seed", str(dump.absolute()), "--store", store, "--versions", version, "--match", "last")
+    command = (*SMALL_PARENT, *MIMIC, *arguments)
+    ended = subprocess.run(command, cwd=folder, env=_environment(), stdout=subprocess.DEVNULL, check=False)  # noqa: S603
+    if ended.returncode:
+        raise click.ClickException(f"mimic seed ended with exit code {ended.returncode}")
+
+
+class Server:
+    """A ``mimic serve`` that is running."""
+
+    def __init__(self, url: str, secret: str) -> None:
+        self.url = url
+        self._secret = secret
+
+    def seeding(self, version: str) -> tuple[Seeding, int, int]:
+        """What the last seeding cost; and how many conversations and messages it read."""
+        report = self._get("/conversation/seed")["report"]
+        cost = report["versions"][version]
+        size, megabytes = cost["size"], report["source"]["bytes"] / 1e6
+        seeding = Seeding(
+            documents=cost["documents"],
+            seconds=report["seconds"],
+            megabytes_per_second=megabytes / report["seconds"],
+            peak_memory_bytes=report["peak_memory_bytes"],
+            **size,
+        )
+        return seeding, report["conversations"], report["messages"]
+
+    def is_ready(self) -> bool:
+        """Whether it can answer."""
+        try:
+            self._get("/ready")
+        except (OSError, HTTPException, ValueError):
+            return False
+        return True
+
+    def _get(self, path: str) -> Any:
+        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=10)
+        try:
+            connection.request("GET", path, headers={"authorization": f"Bearer {self._secret}"})
+            response = connection.getresponse()
+            body = response.read()
+        finally:
+            connection.close()
+        if response.status >= 400:  # noqa: PLR2004 - errors begin there
+            raise ValueError(f"{path} is answered with {response.status}: {body!r}")
+        return msgspec.json.decode(body)
+
+
+@contextmanager
+def serving(store: str, version: str, folder: Path) -> Iterator[Server]:
+    """A server of one version, as its users start it."""
+    port, secret = free_port(), secrets.token_hex()
+    settings = {"MIMIC_STORE": store, "MIMIC_VERSION": version, "MIMIC_PORT": str(port), "SEED_SECRET": secret}
+    with (folder / "server.log").open("wb") as log:
+        command, environment = (*MIMIC, "serve"), _environment() | settings
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)  # noqa: S603
+    with process:
+        try:
+            server = Server(f"http://127.0.0.1:{port}", secret)
+            _wait_for(server, process, folder / "server.log")
+            yield server
+        finally:
+            process.terminate()
+
+
+def _wait_for(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + SECONDS_TO_START
+    while process.poll() is None and time.monotonic() < until:
+        if server.is_ready():
+            return
+        time.sleep(0.05)
+    raise click.ClickException(f"the server did not start:\n{log.read_text()}")
+
+
+def _environment() -> dict[str, str]:
+    """The environment without settings of Mimic's: what is measured are its defaults."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+
+
+@contextmanager
+def mongodb(folder: Path) -> Iterator[str]:
+    """The URL of a MongoDB of our own, which the dependencies for tests bring, with its data in a folder."""
+    from tests.conftest import Mongod, find_mongod  # noqa: PLC0415 - needs pytest, and is needed for this only
+
+    program = find_mongod()
+    if not program:
+        raise click.ClickException("there is no mongod: put one on the PATH, or give the URL of a MongoDB")
+    with TemporaryDirectory(dir=folder, prefix="mongod-") as data:
+        mongod = Mongod(program, Path(data))
+        mongod.start()
+        try:
+            yield mongod.url
+        finally:
+            mongod.kill()
+
+
+def locust(arguments: Sequence[str]) -> int:
+    """Run locust without its web page and its own tables; returns its exit code, 1 where answers were wrong."""
+    file = Path(__file__).with_name("locustfile.py")
+    options = ("--headless", "--only-summary", "--skip-log-setup")
+    command = (sys.executable, "-m", "locust", "-f", str(file), *options, *arguments)
+    return subprocess.run(command, env=_environment(), stdout=subprocess.DEVNULL, check=False).returncode  # noqa: S603
