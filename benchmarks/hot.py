@@ -144,7 +144,16 @@ def _post(path: str, body: Mapping[str, object]) -> bytes:
 def bare(name: str, environment: Mapping[str, str]) -> AbstractContextManager[int]:
     """One of the servers that Mimic is compared with; its port."""
     port = free_port()
-    options = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "error")
+    options = (
+        "--loop",
+        "uvloop",
+        "--http",
+        "httptools",
+        "--no-access-log",
+        "--no-proxy-headers",
+        "--log-level",
+        "error",
+    )
     command = (sys.executable, "-m", "uvicorn", f"benchmarks.bare:{name}", "--port", str(port), *options)
     return serving(command, port, environment)
 

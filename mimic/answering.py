@@ -58,10 +58,11 @@ async def answer(
 
     Raises what :func:`mimic.matching.find_match` raises.
     """
-    key = key_of(messages, sampling.seed)
     while True:
         match = await find_match(corpus, messages, version, reach)
-        drawn = draw([outcome.count for outcome in match.outcomes], sampling, key)
+        counts = [outcome.count for outcome in match.outcomes]
+        # Of one there is nothing to draw, and a key of a long chat takes time.
+        drawn = draw(counts, sampling, key_of(messages, sampling.seed)) if len(counts) > 1 else [0] * sampling.n
         choices = await read(corpus, match.asked, version, [match.outcomes[index] for index in drawn])
         if choices is not None:  # else the corpus was replaced between finding and reading
             break

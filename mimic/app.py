@@ -113,7 +113,7 @@ def _collect_seldom() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(5_000, 10, 10)
+    gc.set_threshold(20_000, 10, 10)
 
 
 def _openai_routes(settings: Settings, ledger: Ledger) -> Router:

@@ -127,6 +127,7 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
             http=CuttableProtocol,
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # who asks, and over which protocol, makes no difference here
             timeout_graceful_shutdown=SECONDS_TO_FINISH,
         )
 

@@ -22,7 +22,8 @@ _BOUNDARY: Final = re.compile(
     r"|(?<=[A-Za-z\u4e00-\u9fff])(?=[,.;:!?\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])"  # and before it
 )
 _ENCODING: Final = Tokenizer.from_pretrained("o200k_base")
-_decoder = getincrementaldecoder("utf-8")
+incremental_decoder = getincrementaldecoder("utf-8")
+"""Makes one character of the bytes of several tokens."""
 
 _ENCODING.encode_ordinary("Unhurriedly")  # it makes its tables at the first word that is not a token: not in a request
 
@@ -68,13 +69,13 @@ def decode(tokens: Iterable[int]) -> Iterator[str]:
     A character may take several tokens: it comes with the last of them, and what the others add of it is empty. Of a
     character that is not complete at the end nothing comes. Raises ValueError where a number is no token.
     """
-    decoder = _decoder()
+    decoder = incremental_decoder()
     return (decoder.decode(_ENCODING.decode_token_bytes(token)) for token in tokens)
 
 
 def cut(tokens: Sequence[int], most: int) -> Sequence[int]:
     """The first tokens, ``most`` of them or as many fewer as it takes to end with a whole character."""
-    decoder = _decoder()
+    decoder = incremental_decoder()
     end = 0
     for number, token in enumerate(tokens[:most], 1):
         decoder.decode(_ENCODING.decode_token_bytes(token))

@@ -15,7 +15,7 @@ from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
 from mimic.schemas import SCHEMAS, Lookup
 from mimic.stores import open_store
 from mimic.stores.sqlite.file import LAYOUT
-from mimic.stores.sqlite.store import MOST_SCANS, find_query
+from mimic.stores.sqlite.store import MOST_SCANS, SECONDS_TO_BELIEVE, find_query
 from tests.corpora import SMALL, ask, conversation, fill
 
 pytestmark = pytest.mark.anyio
@@ -226,6 +226,7 @@ async def test_a_corpus_behind_a_link_is_replaced_where_it_is(path: Path) -> Non
             await fill(elsewhere, [conversation("a", ("gpt", "and so on"), ("human", "other"))], path.parent)
         link.unlink()
         link.symlink_to(other)
+        await asyncio.sleep(SECONDS_TO_BELIEVE)
         assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "other")]
 
 

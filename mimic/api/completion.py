@@ -116,7 +116,7 @@ async def answered(
     except NoCompletion:
         metrics.misses.labels(version).inc()
         raise
-    counter = metrics.choices.labels(version)
+    counter = metrics.choices_of(version)
     counter.inc(len(choices.first))
     second = await anext(choices.rest, None) if choices.rest else None
     if second is None:

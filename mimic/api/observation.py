@@ -3,6 +3,8 @@
 import os
 import time
 from collections.abc import Callable
+from functools import cache
+from random import Random
 from typing import Any, Final
 
 from litestar.enums import ScopeType
@@ -16,6 +18,8 @@ SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 UNKNOWN_ROUTE: Final = "unknown"
 OPENAI_VERSION: Final = b"2020-10-01"
 """Of the API that /v1 is like: what OpenAI's own answers say."""
+
+random_bits: Final = Random().getrandbits  # noqa: S311 - ids are not secret
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # a time stamp for every series, that nobody reads
 
@@ -44,6 +48,21 @@ class Metrics:
         )
         self.faults = Counter("mimic_faults", "Faults on purpose.", ("kind",), registry=self._registry)
 
+    @cache  # noqa: B019 - there is one for the process  # finding a series by its labels takes longer than counting
+    def of_route(self, method: str, route: str, status: int, version: str) -> tuple[Counter, Histogram]:
+        """The series that a request counts in."""
+        return self.requests.labels(method, route, status), self.seconds.labels(route, version)
+
+    @cache  # noqa: B019
+    def choices_of(self, version: str) -> Counter:
+        """The choices of a version."""
+        return self.choices.labels(version)
+
+    @cache  # noqa: B019
+    def matches_of(self, version: str, rung: str) -> Counter:
+        """The prompts that were answered by a version on a rung."""
+        return self.matches.labels(version, rung)
+
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""
         registry = self._registry
@@ -70,7 +89,7 @@ class Observation:
         self._status = 0
         self._ended = False
         self._state: dict[str, Any] = scope.setdefault("state", {})
-        self._state.update(request_id=f"req_{os.urandom(12).hex()}", headers={}, observation=self)
+        self._state.update(request_id=f"req_{random_bits(96):024x}", headers={}, observation=self)
         journal = watcher.journal if is_recorded(scope) else None
         self._record = Record(journal, scope, self._state) if journal else None
 
@@ -90,8 +109,10 @@ class Observation:
         seconds = time.perf_counter() - self._started
         route = self._watcher.route_of(self._scope)
         metrics = self._watcher.metrics
-        metrics.requests.labels(self._scope["method"], route, self._status).inc()
-        metrics.seconds.labels(route, self._state.get("version", "")).observe(seconds)
+        version = self._state.get("version", "")
+        requests, latencies = metrics.of_route(self._scope["method"], route, self._status, version)
+        requests.inc()
+        latencies.observe(seconds)
         if fault := self._state.get("fault"):
             metrics.faults.labels(fault.kind).inc()
         if self._record:

@@ -91,8 +91,8 @@ async def answer_all(
                 raise
             found[prompt] = await invent(prompt, settings.on_miss, asked.sampling().n, asked.limits())
     for prompt in prompts:
-        metrics.matches.labels(version, found[prompt].rung or "none").inc()
-    metrics.choices.labels(version).inc(sum(len(found[prompt].answers) for prompt in prompts))
+        metrics.matches_of(version, found[prompt].rung or "none").inc()
+    metrics.choices_of(version).inc(sum(len(found[prompt].answers) for prompt in prompts))
     return [found[prompt] for prompt in prompts]
 
 
@@ -122,9 +122,12 @@ def _place(source: Choice | None) -> str:
 
 
 def _listed(items: Sequence[str]) -> str:
+    text = ", ".join(items)
+    if len(text) + len(", ") <= LONGEST_HEADER:
+        return text
     ends = list(accumulate(len(item) + len(", ") for item in items))
     fitting = bisect_right(ends, LONGEST_HEADER)
-    return ", ".join([*items[:fitting], *(["..."] if fitting < len(items) else [])])
+    return ", ".join([*items[:fitting], "..."])
 
 
 async def event_stream(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -37,7 +38,7 @@ from mimic.conversations import SENDERS, Message
 from mimic.corpus import Corpus
 from mimic.ladder import Reach
 from mimic.settings import Settings
-from mimic.tokens import encode_all
+from mimic.tokens import count, encode_all
 
 PATH: Final = "/chat/completions"
 EXAMPLE: Final = {"model": "mimic-v3", "messages": [{"role": "user", "content": "Write a haiku about the sea"}]}
@@ -278,9 +279,16 @@ def check_content(message: ChatMessage, path: str) -> None:
 async def prompt_tokens(messages: Sequence[ChatMessage]) -> int:
     """The tokens of a chat's roles, names and texts, and what the chat format adds."""
     named = [message.name for message in messages if message.name is not None]
-    texts = [text for message in messages for text in (message.role, message.text or "")]
+    texts = [message.text or "" for message in messages]
     format_tokens = TOKENS_OF_PRIMING + TOKENS_PER_MESSAGE * len(messages) + TOKENS_PER_NAME * len(named)
-    return format_tokens + sum(map(len, await encode_all(texts + named)))
+    role_tokens = sum(tokens_of_role(message.role) for message in messages)
+    return format_tokens + role_tokens + sum(map(len, await encode_all(texts + named)))
+
+
+@cache
+def tokens_of_role(role: Role) -> int:
+    """The tokens of a role's name."""
+    return count(role)
 
 
 def script(blank: ChatCompletionChunk, answers: Sequence[Answer], usage: Usage | None) -> Script:

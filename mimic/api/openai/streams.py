@@ -3,12 +3,13 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Final
 
 import msgspec
 
-from mimic.tokens import bytes_of, decode
+from mimic.tokens import bytes_of, incremental_decoder
 
 BYTES_AT_ONCE: Final = 64 * 1024
 """Frames of a stream that nobody has to wait for are sent together, up to so many bytes."""
@@ -97,18 +98,32 @@ async def paced(script: Script, due: Iterator[float] | None) -> AsyncIterator[by
 
 def texts_of(tokens: Sequence[int]) -> list[bytes]:
     """The text that each token adds, in JSON."""
-    try:
-        return list(map(_TEXTS.__getitem__, tokens))
-    except UnicodeDecodeError:  # one of them is a part of a character
-        return [_on_one_line(msgspec.json.encode(text)) for text in decode(tokens)]
+    texts = list(map(_TEXTS.__getitem__, tokens))
+    return texts if all(texts) else list(_joined(tokens, texts))
+
+
+def _joined(tokens: Sequence[int], texts: Sequence[bytes]) -> Iterator[bytes]:
+    """The texts, with each character that several tokens make where the last of them is."""
+    decoder, is_whole = incremental_decoder(), True
+    for token, text in zip(tokens, texts, strict=True):
+        if text and is_whole:
+            yield text
+        else:
+            yield _on_one_line(msgspec.json.encode(decoder.decode(bytes_of(token))))
+            is_whole = not decoder.getstate()[0]
 
 
 class _Texts(dict[int, bytes]):
-    """The JSON of tokens that are whole characters, of which there are 200,000 at most, made when first asked for."""
+    """The JSON of tokens that are whole characters, of which there are 200,000 at most, made when first asked for.
+
+    Nothing for those that are only a part of a character.
+    """
 
     def __missing__(self, token: int) -> bytes:
-        """Raises UnicodeDecodeError where it is only a part of a character."""
-        text = self[token] = _on_one_line(msgspec.json.encode(bytes_of(token).decode()))
+        text = b""
+        with suppress(UnicodeDecodeError):
+            text = _on_one_line(msgspec.json.encode(bytes_of(token).decode()))
+        self[token] = text
         return text
 
 

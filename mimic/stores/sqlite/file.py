@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
+from mimic.errors import StoreError, StoreFull, StoreUnavailable, UnusableStore
 from mimic.schemas import Version
 from mimic.seedings import Seeded
 
@@ -54,16 +54,22 @@ def errors(path: Path) -> Iterator[None]:
     """SQLite's and the system's errors as ours."""
     try:
         yield
-    except sqlite3.Error as exc:
-        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
-            raise StoreFull(f"no space left for {path}") from exc
-        if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_WRITE:
-            raise StoreFull(f"cannot write {path}: {exc} (no space left?)") from exc
-        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
-            raise UnusableStore(f"{path} is damaged or not a corpus of Mimic's ({exc})") from exc
-        raise StoreUnavailable(f"cannot use {path}: {exc}") from exc
-    except OSError as exc:
+    except (sqlite3.Error, OSError) as exc:
+        raise translated(exc, path) from exc
+
+
+def translated(exc: sqlite3.Error | OSError, path: Path) -> StoreError:
+    """An error of SQLite's or of the system's as one of ours."""
+    if isinstance(exc, OSError):
         if exc.errno in (ENOSPC, EDQUOT, EFBIG):
-            raise StoreFull(f"no space left for {path}: {exc.strerror}") from exc
-        raise StoreUnavailable(f"cannot use {path}: {exc.strerror}") from exc
+            return StoreFull(f"no space left for {path}: {exc.strerror}")
+        return StoreUnavailable(f"cannot use {path}: {exc.strerror}")
+    extended = getattr(exc, "sqlite_errorcode", 0)
+    code = extended & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(f"no space left for {path}")
+    if extended == sqlite3.SQLITE_IOERR_WRITE:
+        return StoreFull(f"cannot write {path}: {exc} (no space left?)")
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
+        return UnusableStore(f"{path} is damaged or not a corpus of Mimic's ({exc})")
+    return StoreUnavailable(f"cannot use {path}: {exc}")

@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from glob import escape
 from pathlib import Path
@@ -27,8 +27,9 @@ _CATALOGUE = "CREATE TABLE corpus (version TEXT PRIMARY KEY, seeded TEXT NOT NUL
 class SQLiteReplacement(Replacement):
     """A new file beside the corpus. Its writes block the event loop: it belongs in a process of its own."""
 
-    def __init__(self, path: Path, lock: "Lock", seeding: Seeding) -> None:
+    def __init__(self, path: Path, lock: "Lock", seeding: Seeding, on_publish: Callable[[], None]) -> None:
         super().__init__(seeding)
+        self._on_publish = on_publish
         self._path = path
         self._new = beside(path, ".new")
         self._lock = lock
@@ -117,6 +118,7 @@ class SQLiteReplacement(Replacement):
             _sync(self._new)
             self._new.replace(self._path)
             self.published = True
+            self._on_publish()
             _sync(self._path.parent)
             self._remove_unused_folders()
 

@@ -1,12 +1,16 @@
 """Reading: the file that is the corpus now."""
 
 import asyncio
+import math
 import sqlite3
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -15,14 +19,16 @@ from mimic.schemas import SCHEMAS, Document, Lookup, Schema, Version
 from mimic.seedings import Seeded, Seeding
 from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store
 from mimic.stores.folders import temporary_folder
-from mimic.stores.sqlite.file import beside, connect, errors, file_identity, read_catalogue
+from mimic.stores.sqlite.file import beside, connect, errors, file_identity, read_catalogue, translated
 from mimic.stores.sqlite.replacement import Lock, SQLiteReplacement
 
+SECONDS_TO_BELIEVE: Final = 0.1
+"""How long a file is taken for the corpus before it is looked at again: that takes as long as finding in it."""
 MOST_SCANS: Final = 16
 SECONDS_TO_WAIT_FOR_A_SCAN: Final = 10
 """Scans at a time, each of which has the file open; more of them wait, so long."""
 
-
+_Row: TypeAlias = tuple[Any, ...]
 _Reading: TypeAlias = Generator[tuple[list[Document], bool]]
 
 
@@ -38,6 +44,7 @@ class SQLiteStore(Store):
         self._scans = asyncio.Semaphore(MOST_SCANS)
         self._turn = asyncio.Lock()
         self._corpus: _Corpus | None = None
+        self._forget()
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -45,6 +52,7 @@ class SQLiteStore(Store):
         self._retire()
 
     async def seeded(self) -> Mapping[Version, Seeded]:
+        self._forget()
         corpus = self._current()
         return corpus.seeded if corpus else {}
 
@@ -54,18 +62,25 @@ class SQLiteStore(Store):
         schema = SCHEMAS[lookup.version]
         if lookup.index is None:
             return await Batches.of(self._scan(schema, query, values))
-        batches = self._read(corpus, schema, query, values)
+        try:
+            rows = corpus.connection.execute(query, values)
+            some = rows.fetchmany(2)
+        except sqlite3.Error as exc:
+            raise translated(exc, self.path) from exc
+        if len(some) < 2:  # noqa: PLR2004 - as most lookups; this way takes half of the time
+            return Batches([dict(zip(schema.answer, row, strict=True)) for row in some])
+        batches = self._read(corpus, schema, rows, some)
         first, goes_on = next(batches)
         if goes_on:
             return Batches(first, self._in_turn(batches))
         batches.close()
         return Batches(first)
 
-    def _read(self, corpus: "_Corpus", schema: Schema, query: str, values: Sequence[str | int]) -> "_Reading":
-        with errors(self.path), corpus.in_use() as connection:
-            yield from _batches(connection, schema, query, values)
+    def _read(self, corpus: "_Corpus", schema: Schema, rows: sqlite3.Cursor, some: Iterable[_Row]) -> _Reading:
+        with errors(self.path), corpus.in_use(), closing(rows):  # an open cursor would keep the file open
+            yield from _batches(schema, chain(some, rows))
 
-    async def _in_turn(self, batches: "_Reading") -> AsyncGenerator[list[Document]]:
+    async def _in_turn(self, batches: _Reading) -> AsyncGenerator[list[Document]]:
         """The rest of a long answer. Of all that are being read, one batch each time around the event loop."""
         goes_on = True
         with closing(batches):
@@ -82,8 +97,8 @@ class SQLiteStore(Store):
         columns = ", ".join(f'"{field}"' for field in fields)
         wanted = ", ".join("?" for _ in positions)
         query = f"SELECT {columns} FROM {version} WHERE position IN ({wanted}) ORDER BY position"
-        with errors(self.path), corpus.in_use() as connection:
-            rows = connection.execute(query, positions).fetchall()
+        with errors(self.path):
+            rows = corpus.connection.execute(query, positions).fetchall()
         return [_with_messages(dict(zip(fields, row, strict=True))) for row in rows]
 
     @asynccontextmanager
@@ -103,9 +118,9 @@ class SQLiteStore(Store):
         """In a thread, so on a connection of its own: one that is scanning makes others wait."""
         async with self._scan_slot():
             corpus = _Corpus.open(self.path)
-            with errors(self.path), corpus.in_use() as connection:
+            with errors(self.path), corpus.in_use():
                 corpus.retire()
-                batches = _batches(connection, schema, query, values)
+                batches = _scanned(corpus.connection, schema, query, values)
                 goes_on = True
                 try:
                     while goes_on:
@@ -113,7 +128,7 @@ class SQLiteStore(Store):
                         if documents:
                             yield [_with_messages(found) for found in documents]
                 finally:
-                    connection.interrupt()  # the thread, where the caller went away
+                    corpus.connection.interrupt()  # the thread, where the caller went away
                     with suppress(ValueError):  # it is still in there, and leaves by itself
                         batches.close()
 
@@ -130,6 +145,7 @@ class SQLiteStore(Store):
             self._scans.release()
 
     async def seeding(self) -> Seeding | None:
+        self._forget()  # who is told that it is done asks next
         seeding = self._read_record()
         if seeding is None or seeding.state != "running" or Lock(self._target()).is_held():
             return seeding
@@ -163,7 +179,7 @@ class SQLiteStore(Store):
         if not await lock.take():
             other = await self.seeding()
             raise SeedingInProgress(other.holder if other else "another process", other.since if other else None)
-        return SQLiteReplacement(path, lock, seeding)
+        return SQLiteReplacement(path, lock, seeding, on_publish=self._forget)
 
     def _current_with(self, version: Version) -> "_Corpus":
         """The corpus that the name leads to now. Raises NotSeeded where it lacks the version."""
@@ -174,8 +190,15 @@ class SQLiteStore(Store):
             raise NotSeeded(version)
         return corpus
 
+    def _forget(self) -> None:
+        """Look which file it is the next time, whenever that is."""
+        self._looked = -math.inf
+
     def _current(self) -> "_Corpus | None":
-        """The corpus that the name leads to now."""
+        """The corpus that the name leads to now, or led to a moment ago."""
+        now = time.monotonic()
+        if self._corpus is not None and now - self._looked < SECONDS_TO_BELIEVE:
+            return self._corpus
         try:
             identity = file_identity(self.path)
         except FileNotFoundError:
@@ -187,6 +210,7 @@ class SQLiteStore(Store):
             opened = _Corpus.open(self.path)
             self._retire()
             self._corpus = opened
+        self._looked = now
         return self._corpus
 
     def _retire(self) -> None:
@@ -201,7 +225,7 @@ class _Corpus:
     def __init__(self, identity: tuple[int, ...], path: Path, connection: sqlite3.Connection) -> None:
         self.identity = identity
         self._path = path
-        self._connection = connection
+        self.connection = connection
         self._readers = 0
         self._retired = False
         self.seeded = read_catalogue(path, connection)
@@ -222,10 +246,10 @@ class _Corpus:
                 raise
 
     @contextmanager
-    def in_use(self) -> Iterator[sqlite3.Connection]:
+    def in_use(self) -> Iterator[None]:
         self._readers += 1
         try:
-            yield self._connection
+            yield
         finally:
             self._readers -= 1
             self._close_if_done()
@@ -236,12 +260,11 @@ class _Corpus:
 
     def _close_if_done(self) -> None:
         if self._retired and not self._readers:
-            self._connection.close()
+            self.connection.close()
 
 
 def find_query(lookup: Lookup, limit: int | None = None) -> tuple[str, list[str | int]]:
     """The SQL that answers a lookup, and its parameters."""
-    schema = SCHEMAS[lookup.version]
     values: list[str | int]
     if lookup.index is None:
         # The text is as msgspec encodes it, always in the same way, so each message of a conversation is a part of it.
@@ -252,14 +275,23 @@ def find_query(lookup: Lookup, limit: int | None = None) -> tuple[str, list[str 
         ]
         condition = " OR ".join("instr(conversations, ?)" for _ in values)
     else:
-        values = [lookup.key, *(value for allowed in lookup.fields.values() for value in allowed)]
-        conditions = [f"{lookup.index} = ?"]
-        conditions += [f'"{field}" IN (?{", ?" * (len(allowed) - 1)})' for field, allowed in lookup.fields.items()]
-        condition = " AND ".join(conditions)
-    query = f"SELECT {', '.join(schema.answer)} FROM {lookup.version} WHERE {condition} ORDER BY position"
+        values = [lookup.key, *chain.from_iterable(lookup.fields.values())]
+        condition = _condition(lookup.index, tuple((field, len(allowed)) for field, allowed in lookup.fields.items()))
+    query = f"{_selection(lookup.version)} WHERE {condition} ORDER BY position"
     if limit is not None:
         return f"{query} LIMIT ?", [*values, limit]
     return query, values
+
+
+@cache
+def _selection(version: Version) -> str:
+    return f"SELECT {', '.join(SCHEMAS[version].answer)} FROM {version}"
+
+
+@cache
+def _condition(index: str, fields: tuple[tuple[str, int], ...]) -> str:
+    conditions = [f'"{field}" IN (?{", ?" * (allowed - 1)})' for field, allowed in fields]
+    return " AND ".join([f"{index} = ?", *conditions])
 
 
 def _with_messages(found: Document) -> Document:
@@ -269,15 +301,19 @@ def _with_messages(found: Document) -> Document:
     return {**found, "conversations": msgspec.json.decode(found["conversations"])}
 
 
-def _batches(connection: sqlite3.Connection, schema: Schema, query: str, values: Sequence[str | int]) -> "_Reading":
+def _scanned(connection: sqlite3.Connection, schema: Schema, query: str, values: Sequence[str | int]) -> _Reading:
+    with closing(connection.execute(query, values)) as rows:
+        yield from _batches(schema, rows)
+
+
+def _batches(schema: Schema, rows: Iterable[_Row]) -> _Reading:
     """A query's rows in batches of bounded size, and with each whether there may be more; at least one batch."""
     batch: list[Document] = []
     characters = 0
-    with closing(connection.execute(query, values)) as rows:  # an open one would keep the file open
-        for row in rows:
-            batch.append(dict(zip(schema.answer, row, strict=True)))
-            characters += len(row[-1])
-            if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
-                yield batch, True
-                batch, characters = [], 0
+    for row in rows:
+        batch.append(dict(zip(schema.answer, row, strict=True)))
+        characters += len(row[-1])
+        if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+            yield batch, True
+            batch, characters = [], 0
     yield batch, False
