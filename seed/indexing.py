@@ -17,8 +17,11 @@ from mimic.seedings import SeededIndex
 from mimic.stores.base import to_the_end
 from seed.indexer import FULL, pack, write_index
 
-PACK_CHARACTERS: Final = 1024 * 1024
+PACK_CHARACTERS: Final = 512 * 1024
 """Characters of text that are handed over at a time. Of less, the index is made here: a process takes time to start."""
+
+GIVE_MEMORY_BACK: Final = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+"""For glibc's malloc: by itself it would come to keep tens of megabytes that are free (mallopt(3))."""
 
 
 class Indexing:
@@ -74,9 +77,12 @@ class Indexing:
     async def _start(self) -> Process:
         # Not in our process group: Ctrl-C is for us, who then end it.
         command = (sys.executable, "-P", "-m", "seed.indexer", str(self._folder), self._depth)
+        environment = {**GIVE_MEMORY_BACK, **os.environ}
         receiver, self._sender = Pipe(duplex=False)
         with receiver:
-            return await create_subprocess_exec(*command, stdin=receiver.fileno(), stderr=PIPE, process_group=0)
+            return await create_subprocess_exec(
+                *command, stdin=receiver.fileno(), stderr=PIPE, env=environment, process_group=0
+            )
 
     async def _send(self, process: Process, packed: bytes) -> None:
         """Hand a pack over once the one before it is. In a thread: meanwhile the next one is read."""
