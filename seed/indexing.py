@@ -20,6 +20,8 @@ from seed.indexer import FULL, pack, write_index
 PACK_CHARACTERS: Final = 512 * 1024
 """Characters of text that are handed over at a time. Of less, the index is made here: a process takes time to start."""
 
+COMMAND: Final = ("-P", "-m", "seed.indexer")
+
 GIVE_MEMORY_BACK: Final = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
 """For glibc's malloc: by itself it would come to keep tens of megabytes that are free (mallopt(3))."""
 
@@ -76,7 +78,7 @@ class Indexing:
 
     async def _start(self) -> Process:
         # Not in our process group: Ctrl-C is for us, who then end it.
-        command = (sys.executable, "-P", "-m", "seed.indexer", str(self._folder), self._depth)
+        command = (sys.executable, *COMMAND, str(self._folder), self._depth)
         environment = {**GIVE_MEMORY_BACK, **os.environ}
         receiver, self._sender = Pipe(duplex=False)
         with receiver:
