@@ -14,12 +14,9 @@ from typing import Any, cast
 
 import click
 import structlog
-import uvicorn
 from dotenv import dotenv_values
 
 from mimic import __version__
-from mimic.api.completion import EXAMPLE
-from mimic.api.connection import CuttableProtocol
 from mimic.errors import DumpError, MimicError, NotSeeded, SeedingError, SettingError, StoreError
 from mimic.ladder import RUNGS, Rung
 from mimic.ledger import FILE_VARIABLE, Ledger
@@ -108,6 +105,8 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
 
     Stops at SIGTERM or Ctrl-C, when the requests in flight are answered.
     """
+    import uvicorn  # noqa: PLC0415 - a seeding takes little memory, and does without all that serves
+
     settings = _settings(store=store, host=host, port=port, workers=workers)
     _check_address(settings)
     configure_logs()
@@ -124,7 +123,7 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
             port=settings.port,
             workers=settings.workers,
             loop="uvloop",
-            http=CuttableProtocol,
+            http="mimic.api.connection:CuttableProtocol",
             log_config=None,
             access_log=False,
             proxy_headers=False,  # who asks, and over which protocol, makes no difference here
@@ -250,6 +249,8 @@ async def _check_corpus(settings: Settings) -> None:
 
 
 def _show_address(settings: Settings) -> None:
+    from mimic.api.completion import EXAMPLE  # noqa: PLC0415 - as above
+
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - to be asked, not bound
     url = f"http://{host}:{settings.port}"
     click.echo(f"Mimic on {url}, a page to look at; documentation on {url}/schema. For OpenAI's clients:\n")

@@ -28,7 +28,7 @@ MOST_COUNTED: Final = 256
 """Terms of which it is asked how rare they are; of more, some from everywhere in the text."""
 SHORT: Final = 8
 """Terms up to which a message is short."""
-WRITER_BYTES: Final = 25_000_000
+WRITER_BYTES: Final = 15_000_000
 """Memory that is filled before it is written."""
 
 ASSISTANTS_SHARE: Final = 0.3

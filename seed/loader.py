@@ -1,28 +1,26 @@
 """From a source of bytes to a published corpus: read, lay out in every version, write in batches, index, publish."""
 
-import asyncio
 import resource
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from mimic.conversations import Conversation
 from mimic.errors import NothingToSeed, SkippedConversation
 from mimic.ladder import INDEXED, Rung
-from mimic.match_index import IndexWriter
 from mimic.schemas import SCHEMAS, Schema, Version
-from mimic.seedings import Phase, Progress, Report, SeededIndex, Size, Skipped, VersionReport
+from mimic.seedings import Phase, Progress, Report, Size, Skipped, VersionReport
 from mimic.stores.base import Replacement, Store
+from seed.indexing import Indexing
 from seed.joining import Joiner
 from seed.profile import Profiler
 from seed.reader import DumpReader
 from seed.source import Source
 
-BATCH_CHARACTERS = 4 * 1024 * 1024
+BATCH_CHARACTERS = 256 * 1024
 """Characters of text at which a batch is full, however few its documents."""
 
 NAMED_EXAMPLES = 10
@@ -56,7 +54,7 @@ async def load(
     async with store.replace(versions) as replacement, source, AsyncExitStack() as stack:
         index = None
         if depth in INDEXED:
-            index = stack.enter_context(_Index(replacement, depth, await replacement.workspace()))
+            index = await stack.enter_async_context(Indexing(await replacement.workspace(), depth))
         batches = [_Batches(SCHEMAS[version], replacement, batch_size) for version in versions]
         loading = _Loading(source, replacement, batches, index, Joiner() if join_splits else None, strict, on_progress)
         await loading.read()
@@ -75,7 +73,7 @@ class _Loading:
         source: Source,
         replacement: Replacement,
         batches: Sequence["_Batches"],
-        index: "_Index | None",
+        index: Indexing | None,
         joiner: Joiner | None,
         strict: bool,
         on_progress: OnProgress,
@@ -85,6 +83,7 @@ class _Loading:
         self._replacement = replacement
         self._batches = batches
         self._index = index
+        self._index_name = ""
         self._joiner = joiner
         self._strict = strict
         self._on_progress = on_progress
@@ -115,6 +114,7 @@ class _Loading:
             await batches.index()
         if self._index:
             await self._index.finish()
+            self._index_name = await self._replacement.attach()
 
     def report(self) -> Report:
         origin = self._source.origin()
@@ -128,7 +128,7 @@ class _Loading:
             seconds=time.perf_counter() - self._started,
             peak_memory_bytes=peak_memory_bytes(),
             joined=self._joiner.joined if self._joiner else 0,
-            index=self._index.seeded() if self._index else None,
+            index=self._index.seeded(self._index_name) if self._index else None,
             profile=self._profiler.profile(),
         )
 
@@ -162,7 +162,7 @@ class _Loading:
             for batches in self._batches:
                 await batches.add(conversation)
             if self._index:
-                self._index.add(conversation)
+                await self._index.add(conversation)
 
     def _skip(self, skipped: Skipped) -> None:
         if self._strict:
@@ -230,46 +230,8 @@ class _Batches:
             await self._replacement.add(self.schema.version, batch)
 
 
-class _Index:
-    """The index of messages by what they are like, in the making, and the time it takes."""
-
-    def __init__(self, replacement: Replacement, depth: Rung, folder: Path) -> None:
-        self._replacement = replacement
-        self._depth = depth
-        self._folder = folder
-        self._writer = IndexWriter(folder, nearest=depth == "nearest")
-        self._seconds = 0.0
-        self._name = ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        with self._writer:
-            pass
-
-    def add(self, conversation: Conversation) -> None:
-        started = time.perf_counter()
-        self._writer.add(conversation)
-        self._seconds += time.perf_counter() - started
-
-    async def finish(self) -> None:
-        started = time.perf_counter()
-        await asyncio.to_thread(self._writer.finish)  # long enough for a lease to be lost
-        self._name = await self._replacement.attach()
-        self._seconds += time.perf_counter() - started
-
-    def seeded(self) -> SeededIndex:
-        return SeededIndex(
-            id=self._name,
-            depth=self._depth,
-            messages=self._writer.messages,
-            seconds=self._seconds,
-            bytes=sum(file.stat().st_size for file in self._folder.iterdir()),
-        )
-
-
 def peak_memory_bytes() -> int:
-    """The most memory that this process has had resident, in bytes (getrusage(2) counts KiB, on macOS bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The most memory that this process has had resident, and the largest that it has started, together, in bytes."""
+    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    # getrusage(2) counts KiB, on macOS bytes.
     return peak if sys.platform == "darwin" else peak * 1024

@@ -49,6 +49,8 @@ LAYERS = (
         "seed.reader",
         "seed.joining",
         "seed.profile",
+        "seed.indexer",
+        "seed.indexing",
         "seed.loader",
         "seed.terminal",
         "mimic.settings",

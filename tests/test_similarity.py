@@ -1,5 +1,7 @@
 """How alike texts are."""
 
+from unicodedata import normalize
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,6 +62,20 @@ def test_terms_are_words_and_pairs_of_characters_where_words_have_no_blanks() ->
     assert terms("カタカナ") == ["カタ", "タカ", "カナ"]
     assert terms("?! 👍") == []
     assert terms("안녕하세요 세계") == ["안녕하세요", "세계"]
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_short_cuts_for_ascii_give_the_same_terms(text: str) -> None:
+    """As the pattern for all scripts finds them."""
+    assert terms(text) == similarity._WORD.findall(text.casefold())
+
+
+@given(st.text(st.sampled_from([*similarity._COMPATIBLE, *"a \u0301\u3042\u3099\u00b4\u00e9Z\u4f60"])))
+def test_short_cuts_to_nfkc_lead_there(text: str) -> None:
+    """Whatever is replaced first, and what combines with it."""
+    once = normalize("NFKC", text)
+    folded = normalize("NFKC", once.casefold())
+    assert similarity._folded(text) == folded
 
 
 def test_a_long_text_is_known_by_its_beginning_and_its_end() -> None:

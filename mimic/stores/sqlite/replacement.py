@@ -53,7 +53,7 @@ class SQLiteReplacement(Replacement):
                 "journal_mode=OFF",
                 "synchronous=OFF",
                 "locking_mode=EXCLUSIVE",
-                "cache_size=-16384",
+                "cache_size=-2048",
             ):
                 self._connection.execute(f"PRAGMA {pragma}")
             self._connection.execute(_CATALOGUE)

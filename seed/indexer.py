@@ -1,0 +1,71 @@
+"""Making the index of messages by what they are like from packed conversations: here, or as a process of its own.
+
+``python -m seed.indexer FOLDER DEPTH`` reads packs from standard input, each behind its length in four bytes, up to an
+empty one. It ends with FULL where no space is left, says on standard error what went wrong, and commits nothing where
+its input ends before that.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+from mimic.conversations import Conversation
+from mimic.errors import StoreError, StoreFull
+from mimic.match_index import IndexWriter
+
+FAILED: Final = 1
+FULL: Final = 28
+
+_decoder: Final = msgspec.msgpack.Decoder(list[Conversation])
+
+
+def pack(conversations: Sequence[Conversation]) -> bytes:
+    """Conversations as bytes."""
+    return msgspec.msgpack.encode(conversations)
+
+
+def write_index(folder: Path, packs: Iterable[bytes], depth: str) -> None:
+    """Make the index of all that the packs hold. Raises StoreFull and StoreUnavailable."""
+    with IndexWriter(folder, nearest=depth == "nearest") as writer:
+        for packed in packs:
+            for conversation in _decoder.decode(packed):
+                writer.add(conversation)
+        writer.finish()
+
+
+def send(file: BinaryIO, packed: bytes) -> None:
+    """Hand a pack over; an empty one is the last."""
+    file.write(len(packed).to_bytes(4, "big"))
+    file.write(packed)
+    file.flush()
+
+
+def _received(file: BinaryIO) -> Iterator[bytes]:
+    while size := int.from_bytes(_read(file, 4), "big"):
+        yield _read(file, size)
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    data = file.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def main() -> None:
+    """The process."""
+    folder, depth = sys.argv[1:]
+    try:
+        write_index(Path(folder), _received(sys.stdin.buffer), depth)
+    except EOFError:
+        sys.exit("nobody wants the index any more")
+    except StoreError as exc:
+        sys.stderr.write(str(exc))
+        sys.exit(FULL if isinstance(exc, StoreFull) else FAILED)
+
+
+if __name__ == "__main__":
+    main()

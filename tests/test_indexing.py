@@ -1,0 +1,91 @@
+"""The index in the making: here, or by a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mimic.conversations import Conversation, Message, Place
+from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
+from mimic.match_index import MatchIndex
+from mimic.stores import open_store
+from seed import indexing
+from seed.indexer import FULL, pack, send
+from seed.indexing import Indexing
+from tests.corpora import SMALL, ask, conversation, fill
+
+pytestmark = pytest.mark.anyio
+
+TALKS = [
+    Conversation(
+        str(n), [Message("human", f"what is number {n}? 你好 {n % 7}"), Message("gpt", "x"), Message("gpt", "y")]
+    )
+    for n in range(300)
+]
+
+
+async def found(folder: Path) -> tuple[list[list[Place]], int]:
+    """Makes an index of the talks; returns what some messages find in it, and how many messages it says it has."""
+    async with Indexing(folder, "nearest") as made:
+        for talk in TALKS:
+            await made.add(talk)
+        await made.finish()
+    index = MatchIndex(folder)
+    asked = [talk.messages[0] for talk in TALKS[::50]]
+    places = [find for message in asked for find in (index.equal(message, None, 5), index.similar(message, 5))]
+    return places, made.seeded("name").messages
+
+
+async def test_a_process_makes_the_same_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whatever packs it gets the conversations."""
+    folders = [tmp_path / name for name in ("here", "packs", "singly")]
+    results = []
+    for folder, characters in zip(folders, (10**9, 1000, 1), strict=True):
+        folder.mkdir()
+        monkeypatch.setattr(indexing, "PACK_CHARACTERS", characters)
+        results.append(await found(folder))
+    assert results[0] == results[1] == results[2]
+    places, messages = results[0]
+    assert places[2] == [Place(150, 50, 0)]
+    assert messages == 600
+
+
+async def test_a_process_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether there is more to hand over or not, and the old corpus stays."""
+    monkeypatch.setattr(indexing, "PACK_CHARACTERS", 1)
+    async with Indexing(tmp_path, "nearest") as made:
+        await made.add(TALKS[0])
+        assert made._process
+        made._process.kill()
+        with pytest.raises(StoreUnavailable, match="the process that makes the index ended with -9"):
+            for talk in TALKS * 10:
+                await made.add(talk)
+
+
+@pytest.mark.usefixtures("_no_grace")
+async def test_no_space_left_in_the_process_leaves_the_old_corpus(
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is the one that it would be here."""
+    async with open_store(store_url) as store:
+        await fill(store, SMALL, tmp_path)
+        monkeypatch.setattr(indexing, "PACK_CHARACTERS", 1000)
+        program = f"import sys; sys.stdin.read(3000); sys.stderr.write('no space left: it is full'); sys.exit({FULL})"
+        monkeypatch.setattr(indexing, "COMMAND", ("-c", program))
+        with pytest.raises(StoreFull, match="no space left: it is full"):
+            await fill(store, [conversation("a", ("human", "hi"), ("gpt", "x" * 500))] * 5000, tmp_path)
+        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+
+
+def test_the_process_ends_with_who_started_it(tmp_path: Path) -> None:
+    """When its input ends too early it leaves no index."""
+    command = [sys.executable, *indexing.COMMAND, str(tmp_path), "nearest"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin
+    send(process.stdin, pack(TALKS))  # type: ignore[arg-type]
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (1, b"nobody wants the index any more\n")
+    with pytest.raises(UnusableStore):
+        MatchIndex(tmp_path / "nothing")
+    assert MatchIndex(tmp_path).equal(TALKS[0].messages[0], None, 5) == []
