@@ -27,7 +27,7 @@ import click
 import msgspec
 
 from benchmarks.bare import URL_VARIABLE
-from benchmarks.load import Outcome, press
+from benchmarks.load import Outcome, post, press
 from mimic.conversations import Conversation, Message
 from mimic.testing import free_port
 from seed.reader import DumpReader
@@ -126,19 +126,13 @@ def bodies(route: str, version: str, pairs: Sequence[Pair]) -> list[bytes]:
     """The requests for some prompts: the last message, or the last two where the version looks at them."""
     asked = [pair[-2:] if version == "v3" else pair[-1:] for pair in pairs]
     if route == "completion":
-        return [_post(f"/conversation/completion?version={version}", {"messages": messages}) for messages in asked]
+        return [post(f"/conversation/completion?version={version}", {"messages": messages}) for messages in asked]
     made = []
     for messages in asked:
         chat = [{"role": ROLES.get(one.sender, "assistant"), "content": one.value} for one in messages]
         body = {"model": f"mimic-{version}", "messages": chat}
-        made.append(_post("/v1/chat/completions", {**body, "stream": True} if route == "stream" else body))
+        made.append(post("/v1/chat/completions", {**body, "stream": True} if route == "stream" else body))
     return made
-
-
-def _post(path: str, body: Mapping[str, object]) -> bytes:
-    data = msgspec.json.encode(body)
-    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(data)}"
-    return head.encode() + b"\r\n\r\n" + data
 
 
 def bare(name: str, environment: Mapping[str, str]) -> AbstractContextManager[int]:

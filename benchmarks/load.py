@@ -7,7 +7,7 @@ an answer, and whether its status is 200.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -18,6 +18,13 @@ LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 OK: Final = b"HTTP/1.1 200"
 TICK_SECONDS: Final = 0.001
 SECONDS_TO_ANSWER: Final = 60
+
+
+def post(path: str, body: Mapping[str, object]) -> bytes:
+    """A request with a body of JSON."""
+    data = msgspec.json.encode(body)
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(data)}"
+    return head.encode() + b"\r\n\r\n" + data
 
 
 class Outcome(msgspec.Struct):
@@ -91,14 +98,15 @@ class _Load:
         self.idle.extend(connections)
         due = time.perf_counter()
         waiting: deque[float] = deque()
-        while due < self.ends:
+        while waiting or time.perf_counter() < self.ends:
             now = time.perf_counter()
-            while due <= now:
+            while due <= min(now, self.ends):
                 waiting.append(due)
                 due += 1 / rate
             while waiting and self.idle:
                 self.idle.popleft().ask(waiting.popleft())
             await asyncio.sleep(TICK_SECONDS)
+        self._end_if_done()
 
     def answered(self, connection: "_Connection", latency: float) -> None:
         self.latencies.append(latency)
@@ -107,8 +115,11 @@ class _Load:
             connection.ask(now)
         else:
             self.idle.append(connection)
-            if len(self.latencies) == self.asked and now >= self.ends - TICK_SECONDS:
-                self.done.set()
+            self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if len(self.latencies) == self.asked and time.perf_counter() >= self.ends:
+            self.done.set()
 
 
 class _Connection(asyncio.Protocol):

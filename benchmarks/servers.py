@@ -38,8 +38,9 @@ def seed(dump: Path, store: str, version: str, folder: Path) -> None:
 class Server:
     """A ``mimic serve`` that is running."""
 
-    def __init__(self, url: str, secret: str) -> None:
+    def __init__(self, url: str, secret: str, pid: int) -> None:
         self.url = url
+        self.pid = pid
         self._secret = secret
 
     def seeding(self, version: str) -> tuple[Seeding, int, int]:
@@ -87,7 +88,7 @@ def serving(store: str, version: str, folder: Path) -> Iterator[Server]:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)  # noqa: S603
     with process:
         try:
-            server = Server(f"http://127.0.0.1:{port}", secret)
+            server = Server(f"http://127.0.0.1:{port}", secret, process.pid)
             _wait_for(server, process, folder / "server.log")
             yield server
         finally:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -21,6 +21,9 @@ from mimic.stores.mongodb.client import SEEDING, SERVING, Fields, check_url, con
 from mimic.stores.mongodb.gathering import Gathering
 from mimic.stores.mongodb.replacement import MongoDBReplacement
 
+MOST_TURNS: Final = 2
+"""Batches of long answers that are fetched at a time."""
+
 _READING_WAS_KILLED: Final = {26, 43, 175, 237}  # NamespaceNotFound, CursorNotFound, QueryPlanKilled, CursorKilled
 
 
@@ -32,6 +35,7 @@ class MongoDBStore(Store):
         check_url(url)
         self._url = url
         self._driver: Driver = driver
+        self._turns = asyncio.Semaphore(MOST_TURNS)
 
     async def __aenter__(self) -> Self:
         self._client, self._database = connect(self._url, self._driver, SERVING)
@@ -68,7 +72,18 @@ class MongoDBStore(Store):
             documents = await self._gathering.find(collection, lookup)
             if documents is not None:
                 return Batches(documents[:limit])
+            return await Batches.of(self._in_turn(self._batches(collection, lookup, limit)))
         return await Batches.of(self._batches(collection, lookup, limit))
+
+    async def _in_turn(self, batches: AsyncGenerator[list[Document]]) -> AsyncGenerator[list[Document]]:
+        """A long answer. Of all that are being read, a few batches at a time: else whoever asks for less waits long."""
+        async with aclosing(batches):
+            while True:
+                async with self._turns:
+                    batch = await anext(batches, None)
+                if batch is None:
+                    return
+                yield batch
 
     async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
         for _ in range(2):  # the second time where what the catalogue was believed to say is no more
