@@ -124,8 +124,9 @@ class NextMessage(Schema):
 
     def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
         messages = conversation.messages
+        keys = self._keys(messages[:-1])
         for index, (message, following) in enumerate(zip_longest(messages, messages[1:])):
-            document: dict[str, Any] = {
+            document = {
                 "externalId": conversation.id,
                 "messageIndex": index,
                 "from": message.sender,
@@ -134,8 +135,13 @@ class NextMessage(Schema):
                 "nextMessageValue": following and following.value,
             }
             if following:
-                document["messageDigest"] = digest(message)
+                document.update(next(keys))
             yield document
+
+    def _keys(self, messages: Sequence[Message]) -> Iterator[dict[str, int]]:
+        """The indexed fields of the messages that something followed."""
+        for message in messages:
+            yield {"messageDigest": digest(message)}
 
     def lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup:
         last = messages[-1]
@@ -166,10 +172,21 @@ class PreviousAndNext(NextMessage):
         for message, document in zip(conversation.messages, super().documents(conversation), strict=True):
             document["prevMessageType"] = previous and previous.sender
             document["prevMessageValue"] = previous and previous.value
-            if previous and "messageDigest" in document:
-                document["pairDigest"] = digest(previous, message)
             yield document
             previous = message
+
+    def _keys(self, messages: Sequence[Message]) -> Iterator[dict[str, int]]:
+        """As :func:`digest` would have it, but that each text is hashed twice and not three times."""
+        previous = None
+        for message in messages:
+            packed = _packed(message)
+            hashed = blake2b(packed, digest_size=8)
+            keys = {"messageDigest": _as_integer(hashed.digest())}
+            if previous:
+                previous.update(packed)
+                keys["pairDigest"] = _as_integer(previous.digest())
+            yield keys
+            previous = hashed
 
     def lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup:
         alone = super().lookup(messages, by_role=by_role)
@@ -195,11 +212,16 @@ def digest(*messages: Message) -> int:
 
     Of roles and not of senders, so that one key finds a message whoever said it in that role.
     """
-    hashed = blake2b(digest_size=8)
-    for message in messages:
-        role = role_of(message.sender)
-        hashed.update(f"{len(role)}:{len(message.value)}:{role}{message.value}".encode())
-    return int.from_bytes(hashed.digest(), "big", signed=True)
+    return _as_integer(blake2b(b"".join(map(_packed, messages)), digest_size=8).digest())
+
+
+def _packed(message: Message) -> bytes:
+    role = role_of(message.sender)
+    return f"{len(role)}:{len(message.value)}:{role}{message.value}".encode()
+
+
+def _as_integer(hashed: bytes) -> int:
+    return int.from_bytes(hashed, "big", signed=True)
 
 
 def _senders(message: Message, by_role: bool) -> tuple[str, ...]:
