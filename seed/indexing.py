@@ -17,7 +17,7 @@ from mimic.seedings import SeededIndex
 from mimic.stores.base import to_the_end
 from seed.indexer import FULL, pack, write_index
 
-PACK_CHARACTERS: Final = 512 * 1024
+PACK_CHARACTERS: Final = 256 * 1024
 """Characters of text that are handed over at a time. Of less, the index is made here: a process takes time to start."""
 
 COMMAND: Final = ("-P", "-m", "seed.indexer")

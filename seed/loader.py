@@ -20,7 +20,7 @@ from seed.profile import Profiler
 from seed.reader import DumpReader
 from seed.source import Source
 
-BATCH_CHARACTERS = 1 * 1024 * 1024
+BATCH_CHARACTERS = 256 * 1024
 """Characters of text at which a batch is full, however few its documents."""
 
 NAMED_EXAMPLES = 10
