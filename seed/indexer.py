@@ -1,15 +1,14 @@
 """Making the index of messages by what they are like from packed conversations: here, or as a process of its own.
 
-``python -m seed.indexer FOLDER DEPTH`` reads packs from standard input, framed as ``multiprocessing.connection`` does,
-up to an empty one. It ends with FULL where no space is left, says on standard error what went wrong, and commits
-nothing where its input ends before that.
+``python -m seed.indexer FOLDER DEPTH`` reads packs from standard input, each behind its length in four bytes, up to an
+empty one. It ends with FULL where no space is left, says on standard error what went wrong, and commits nothing where
+its input ends before that.
 """
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
@@ -37,16 +36,30 @@ def write_index(folder: Path, packs: Iterable[bytes], depth: str) -> None:
         writer.finish()
 
 
-def _received(connection: "Connection[bytes, bytes]") -> Iterator[bytes]:
-    while packed := connection.recv_bytes():
-        yield packed
+def send(file: BinaryIO, packed: bytes) -> None:
+    """Hand a pack over; an empty one is the last."""
+    file.write(len(packed).to_bytes(4, "big"))
+    file.write(packed)
+    file.flush()
+
+
+def _received(file: BinaryIO) -> Iterator[bytes]:
+    while size := int.from_bytes(_read(file, 4), "big"):
+        yield _read(file, size)
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    data = file.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
 
 
 def main() -> None:
     """The process."""
     folder, depth = sys.argv[1:]
     try:
-        write_index(Path(folder), _received(Connection(sys.stdin.fileno())), depth)
+        write_index(Path(folder), _received(sys.stdin.buffer), depth)
     except EOFError:
         sys.exit("nobody wants the index any more")
     except StoreError as exc:

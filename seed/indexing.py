@@ -6,7 +6,6 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
 from contextlib import suppress
-from multiprocessing import Pipe
 from pathlib import Path
 from typing import Final, Self
 
@@ -15,7 +14,7 @@ from mimic.errors import StoreFull, StoreUnavailable
 from mimic.ladder import Rung
 from mimic.seedings import SeededIndex
 from mimic.stores.base import to_the_end
-from seed.indexer import FULL, pack, write_index
+from seed.indexer import FULL, pack, send, write_index
 
 PACK_CHARACTERS: Final = 256 * 1024
 """Characters of text that are handed over at a time. Of less, the index is made here: a process takes time to start."""
@@ -78,18 +77,19 @@ class Indexing:
 
     async def _start(self) -> Process:
         # Not in our process group: Ctrl-C is for us, who then end it.
-        command = (sys.executable, *COMMAND, str(self._folder), self._depth)
+        arguments = (*COMMAND, str(self._folder), self._depth)
         environment = {**GIVE_MEMORY_BACK, **os.environ}
-        receiver, self._sender = Pipe(duplex=False)
-        with receiver:
+        receiver, sender = os.pipe()
+        self._to_process = os.fdopen(sender, "wb")
+        with os.fdopen(receiver) as stdin:
             return await create_subprocess_exec(
-                *command, stdin=receiver.fileno(), stderr=PIPE, env=environment, process_group=0
+                sys.executable, *arguments, stdin=stdin, stderr=PIPE, env=environment, process_group=0
             )
 
     async def _send(self, process: Process, packed: bytes) -> None:
         """Hand a pack over once the one before it is. In a thread: meanwhile the next one is read."""
         await self._sent(process)
-        self._sending = asyncio.get_running_loop().run_in_executor(None, self._sender.send_bytes, packed)
+        self._sending = asyncio.get_running_loop().run_in_executor(None, send, self._to_process, packed)
 
     async def _sent(self, process: Process) -> None:
         if not self._sending:
@@ -117,4 +117,5 @@ class Indexing:
         await process.communicate()
         if self._sending:
             await asyncio.wait([self._sending])
-        self._sender.close()
+        with suppress(OSError):  # what it did not take
+            self._to_process.close()

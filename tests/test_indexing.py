@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
 from mimic.match_index import MatchIndex
 from mimic.stores import open_store
 from seed import indexing
-from seed.indexer import FULL, pack
+from seed.indexer import FULL, pack, send
 from seed.indexing import Indexing
 from tests.corpora import SMALL, ask, conversation, fill
 
@@ -81,12 +80,10 @@ async def test_no_space_left_in_the_process_leaves_the_old_corpus(
 
 def test_the_process_ends_with_who_started_it(tmp_path: Path) -> None:
     """When its input ends too early it leaves no index."""
-    receiver, sender = Pipe(duplex=False)
     command = [sys.executable, *indexing.COMMAND, str(tmp_path), "nearest"]
-    process = subprocess.Popen(command, stdin=receiver.fileno(), stderr=subprocess.PIPE)
-    receiver.close()
-    sender.send_bytes(pack(TALKS))
-    sender.close()
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin
+    send(process.stdin, pack(TALKS))  # type: ignore[arg-type]
     _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (1, b"nobody wants the index any more\n")
     with pytest.raises(UnusableStore):
