@@ -4,8 +4,10 @@
     python -m benchmarks.hot dump.json --store sqlite:///mimic.db [--store mongodb://127.0.0.1:27017/mimic]
 
 Seeds nothing: each store must hold the dump. The server has one processor core, the load generator the other ones. Each
-prompt is another message of the dump, asked again when all were asked; a round of each server follows upon a round of
-all others, and what is shown is the median of the rounds and, of the ratios, the range.
+prompt is another message of the dump, and each was asked once before anything is measured; a round of each server
+follows upon a round of all others, and what is shown is the median of the rounds and, of the ratios, the range. The
+latencies at half load are those at half of that rate. With ``--workers`` as many processes without a core of their own
+are compared with one such process: the load generator then takes its part of the same cores.
 """
 
 import asyncio
@@ -48,6 +50,12 @@ class Contestant(msgspec.Struct):
     port: int
     requests: Iterator[bytes]
     rounds: list[Outcome] = msgspec.field(default_factory=list)
+    half: Outcome | None = None
+
+    @property
+    def rate(self) -> float:
+        """The median of the rounds, in answers a second."""
+        return median(outcome.rate for outcome in self.rounds)
 
 
 @click.command()
@@ -58,7 +66,8 @@ class Contestant(msgspec.Struct):
 @click.option("--connections", default=32, show_default=True)
 @click.option("--seconds", default=2.0, show_default=True, help="Of one round.")
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--prompts", default=20_000, show_default=True)
+@click.option("--prompts", default=10_000, show_default=True)
+@click.option("--workers", default=0, help="Compare so many processes with one, instead of one with the bare callable.")
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write the figures to a file.")
 def main(
     dump: Path,
@@ -69,27 +78,32 @@ def main(
     seconds: float,
     rounds: int,
     prompts: int,
+    workers: int,
     as_json: Path | None,
 ) -> None:
     """Show the answers a second, as they are and in relation to the bare callable."""
     pairs = asyncio.run(drawn(dump, prompts))
     with ExitStack() as stack:
-        contestants = [
-            Contestant(BARE, stack.enter_context(bare("constant", {})), cycle(bodies("completion", "v2", pairs)))
-        ]
+        plain = bodies("completion", "v2", pairs)
+        contestants: list[Contestant] = []
+        if not workers:
+            contestants.append(Contestant(BARE, stack.enter_context(bare("constant", {})), cycle(plain)))
         for store in stores:
             kind = store.partition(":")[0]
-            if kind.startswith("mongodb"):
+            if kind.startswith("mongodb") and not workers:
                 port = stack.enter_context(bare("finding", {URL_VARIABLE: store}))
-                contestants.append(Contestant(FINDING, port, cycle(bodies("completion", "v2", pairs))))
-            port = stack.enter_context(mimic(store))
-            contestants += [
-                Contestant(f"{kind} {route} {version}", port, cycle(bodies(route, version, pairs)))
-                for route in routes.split(",")
-                for version in versions.split(",")
-            ]
-        os.sched_setaffinity(0, os.sched_getaffinity(0) - {server_core()} or {server_core()})
-        compete(contestants, connections, seconds, rounds)
+                contestants.append(Contestant(FINDING, port, cycle(plain)))
+            for processes in (1, workers) if workers else (0,):
+                port = stack.enter_context(mimic(store, processes))
+                suffix = f", {processes} workers" if processes else ""
+                contestants += [
+                    Contestant(f"{kind} {route} {version}{suffix}", port, cycle(bodies(route, version, pairs)))
+                    for route in routes.split(",")
+                    for version in versions.split(",")
+                ]
+        if not workers:
+            os.sched_setaffinity(0, os.sched_getaffinity(0) - {server_core()} or {server_core()})
+        compete(contestants, connections, seconds, rounds, len(pairs))
     show(contestants)
     if as_json:
         as_json.write_text(json.dumps(figures(contestants), indent=2))
@@ -152,11 +166,11 @@ def bare(name: str, environment: Mapping[str, str]) -> AbstractContextManager[in
     return serving(command, port, environment)
 
 
-def mimic(store: str, workers: int = 1) -> AbstractContextManager[int]:
-    """Mimic, as its users start it; its port."""
+def mimic(store: str, workers: int = 0) -> AbstractContextManager[int]:
+    """Mimic, as its users start it; its port. Without a number of workers one process with a core of its own."""
     port = free_port()
     command = (sys.executable, "-m", "mimic", "serve", "--store", store, "--port", str(port))
-    return serving((*command, "--workers", str(workers)), port, {}, pinned=workers == 1)
+    return serving((*command, "--workers", str(workers or 1)), port, {}, pinned=not workers)
 
 
 @contextmanager
@@ -191,16 +205,26 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     raise click.ClickException(f"a server did not start: {process.args!r}")
 
 
-def compete(contestants: Sequence[Contestant], connections: int, seconds: float, rounds: int) -> None:
-    """Rounds of load for each in turn, after one to warm up."""
-    for number in range(rounds + 1):
+def compete(contestants: Sequence[Contestant], connections: int, seconds: float, rounds: int, prompts: int) -> None:
+    """Rounds of load for each in turn, after as many requests as there are prompts; at last one at half of the rate."""
+
+    def pressed(contestant: Contestant, seconds: float, rate: float = 0.0) -> Outcome:
+        outcome = press(contestant.port, contestant.requests, connections, seconds, rate)
+        if outcome.wrong:
+            raise click.ClickException(f"{contestant.name}: {outcome.wrong} answers were not 200")
+        return outcome
+
+    for contestant in contestants:
+        asked = 0
+        while asked < prompts:
+            asked += len(pressed(contestant, 0.2).latencies)
+    click.echo("warm", err=True)
+    for number in range(1, rounds + 1):
         for contestant in contestants:
-            outcome = press(contestant.port, contestant.requests, connections, seconds if number else 1)
-            if outcome.wrong:
-                raise click.ClickException(f"{contestant.name}: {outcome.wrong} answers were not 200")
-            if number:
-                contestant.rounds.append(outcome)
+            contestant.rounds.append(pressed(contestant, seconds))
         click.echo(f"round {number} of {rounds}", err=True)
+    for contestant in contestants:
+        contestant.half = pressed(contestant, seconds, contestant.rate / 2)
 
 
 def figures(contestants: Sequence[Contestant]) -> list[dict[str, Any]]:
@@ -208,15 +232,18 @@ def figures(contestants: Sequence[Contestant]) -> list[dict[str, Any]]:
     found = []
     for contestant in contestants:
         ratios = [mine.rate / bare.rate for mine, bare in zip(contestant.rounds, contestants[0].rounds, strict=True)]
+        half = contestant.half or contestant.rounds[-1]
         found.append(
             {
                 "name": contestant.name,
-                "rate": median(one.rate for one in contestant.rounds),
+                "rate": contestant.rate,
                 "ratio": median(ratios),
                 "least_ratio": min(ratios),
                 "most_ratio": max(ratios),
                 "p50_ms": median(one.percentile(50) for one in contestant.rounds) * 1000,
                 "p99_ms": median(one.percentile(99) for one in contestant.rounds) * 1000,
+                "half_p50_ms": half.percentile(50) * 1000,
+                "half_p99_ms": half.percentile(99) * 1000,
             }
         )
     return found
@@ -224,11 +251,11 @@ def figures(contestants: Sequence[Contestant]) -> list[dict[str, Any]]:
 
 def show(contestants: Sequence[Contestant]) -> None:
     """The figures as a table in Markdown."""
-    click.echo("| server | answers/s | of the bare callable | p50 ms | p99 ms |\n|---|---|---|---|---|")
+    click.echo(f"| server | answers/s | of {contestants[0].name} | p50, p99 ms | at half load |\n|---|---|---|---|---|")
     for row in figures(contestants):
         click.echo(
             "| {name} | {rate:,.0f} | {ratio:.3f} ({least_ratio:.3f} to {most_ratio:.3f}) "
-            "| {p50_ms:.2f} | {p99_ms:.2f} |".format(**row)
+            "| {p50_ms:.2f}, {p99_ms:.2f} | {half_p50_ms:.2f}, {half_p99_ms:.2f} |".format(**row)
         )
 
 

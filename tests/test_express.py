@@ -1,5 +1,6 @@
 """What is answered before the framework: the same answers as the framework's, and everything else left to it."""
 
+import gc
 import json
 import random
 import re
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from mimic.api.express import MOST_EVENTS, Express, Plain
+from mimic.api.observation import Metrics, Observed
 from mimic.api.replies import Reply
 from mimic.settings import Settings
 from tests.conftest import Server
@@ -215,3 +217,20 @@ async def test_the_lifespan_is_the_applications() -> None:
     asked = Asked()
     await asked.app({"type": "lifespan", "state": {}}, None, None)
     assert asked.framework == [b""]
+
+
+@pytest.mark.anyio
+async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
+    """Which would hold everybody up when it comes for what thousands have left."""
+    asked = Asked()
+    asked.app = Observed(asked.app, Metrics(), lambda _: "/number")
+    await asked.ask(b'{"number":1}')
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            await asked.ask(b'{"number":1}')
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
+    assert len(asked.express) == 101

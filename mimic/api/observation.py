@@ -153,3 +153,4 @@ class Observed:
             await self._app(scope, receive, observation.send)
         finally:
             observation.end(client_left=True)  # whose answer has no last part: nobody was there to take it
+            del scope["state"]["observation"]  # else all of the request waits for the garbage collector
