@@ -103,7 +103,7 @@ def main(
                 ]
         if not workers:
             os.sched_setaffinity(0, os.sched_getaffinity(0) - {server_core()} or {server_core()})
-        compete(contestants, connections, seconds, rounds, len(pairs))
+        compete(contestants, connections, seconds, rounds, len(pairs), asleep=workers > 0)
     show(contestants)
     if as_json:
         as_json.write_text(json.dumps(figures(contestants), indent=2))
@@ -205,11 +205,13 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     raise click.ClickException(f"a server did not start: {process.args!r}")
 
 
-def compete(contestants: Sequence[Contestant], connections: int, seconds: float, rounds: int, prompts: int) -> None:
+def compete(
+    contestants: Sequence[Contestant], connections: int, seconds: float, rounds: int, prompts: int, *, asleep: bool
+) -> None:
     """Rounds of load for each in turn, after as many requests as there are prompts; at last one at half of the rate."""
 
     def pressed(contestant: Contestant, seconds: float, rate: float = 0.0) -> Outcome:
-        outcome = press(contestant.port, contestant.requests, connections, seconds, rate)
+        outcome = press(contestant.port, contestant.requests, connections, seconds, rate, asleep=asleep)
         if outcome.wrong:
             raise click.ClickException(f"{contestant.name}: {outcome.wrong} answers were not 200")
         return outcome

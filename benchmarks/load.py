@@ -47,15 +47,20 @@ class Outcome(msgspec.Struct):
         return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
 
 
-def press(port: int, requests: Iterator[bytes], connections: int, seconds: float, rate: float = 0.0) -> Outcome:
+def press(
+    port: int, requests: Iterator[bytes], connections: int, seconds: float, rate: float = 0.0, *, asleep: bool = False
+) -> Outcome:
     """Send requests to this machine, over each connection one after another or, with a ``rate``, so many a second.
 
-    Raises ConnectionError where the server hangs up.
+    It keeps a core busy while it waits, unless it is to be ``asleep``. Raises ConnectionError where the server
+    hangs up.
     """
-    return uvloop.run(_press(port, requests, connections, seconds, rate))
+    return uvloop.run(_press(port, requests, connections, seconds, rate, asleep))
 
 
-async def _press(port: int, requests: Iterator[bytes], connections: int, seconds: float, rate: float) -> Outcome:
+async def _press(
+    port: int, requests: Iterator[bytes], connections: int, seconds: float, rate: float, asleep: bool
+) -> Outcome:
     load = _Load(requests)
     loop = asyncio.get_running_loop()
     opened = [await loop.create_connection(lambda: _Connection(load), "127.0.0.1", port) for _ in range(connections)]
@@ -68,8 +73,9 @@ async def _press(port: int, requests: Iterator[bytes], connections: int, seconds
         for _, connection in opened:
             connection.ask(time.perf_counter())
     async with asyncio.timeout(seconds + SECONDS_TO_ANSWER):
-        while not load.done.is_set():
+        while not (asleep or load.done.is_set()):
             await asyncio.sleep(0)  # never asleep: to wake it up would cost a server time, and a fast one less of it
+        await load.done.wait()
     took = time.perf_counter() - started
     for transport, _ in opened:
         transport.close()
