@@ -92,7 +92,7 @@ def test_it_answers_as_the_framework_does(server: Server, path: str, body: objec
     assert seen(plain) == seen(other)
 
 
-def test_both_are_counted_and_logged_alike(server: Server) -> None:
+def test_both_are_counted_alike(server: Server) -> None:
     """By route, version and status."""
 
     def figures(client: httpx.Client) -> dict[str, float]:

@@ -175,7 +175,7 @@ EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[Request[Any, Any
 
 
 def answer_exception(request: Request[Any, Any, Any], exc: Exception) -> Response[Any]:
-    """Any error, by the most special of these handlers."""
+    """Any error, by the first of these handlers that is for it: the last one is for all."""
     return next(handler for kind, handler in EXCEPTION_HANDLERS.items() if isinstance(exc, kind))(request, exc)  # type: ignore[arg-type]
 
 
