@@ -150,8 +150,10 @@ def test_parts_of_a_chat_are_joined_when_it_is_asked_for(tmp_path: Path) -> None
     assert "Joined" not in run(tmp_path)
     for options, environment in ((["--join-splits"], {}), ([], {"SEED_JOIN_SPLITS": "on"})):
         assert "Joined 1 parts" in run(tmp_path, *options, **environment)
-        with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db") as server:
-            client = OpenAI(base_url=f"{server.url}/v1", api_key="unused")
+        with (
+            Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db") as server,
+            OpenAI(base_url=f"{server.url}/v1", api_key="unused") as client,
+        ):
             raw = client.chat.completions.with_raw_response.create(
                 model="mimic-v3",
                 messages=[

@@ -34,8 +34,9 @@ def ask(client, question="hi"):
     messages = [{{"role": "user", "content": question}}]
     return client.chat.completions.create(model="gpt-4o-mini", messages=messages)
 
-def answer(question="hi"):
-    return ask(OpenAI(), question).choices[0].message.content
+def answer(question="hi", **options):
+    with OpenAI(**options) as client:
+        return ask(client, question).choices[0].message.content
 """
 
 
@@ -221,7 +222,7 @@ def test_servers_are_shared_by_corpus_and_settings(project: Path) -> None:
             small = mimic_server(SMALL)
             other = mimic_server(OTHER)
             assert answer() == "who is there?"
-            assert ask(OpenAI(base_url=small.base_url)).choices[0].message.content == "hello"
+            assert answer(base_url=small.base_url) == "hello"
             assert mimic_server(SMALL) is small
             assert answer() == "hello"
             assert mimic_server(SMALL, settings={"MIMIC_VERSION": "v2"}) is not small
@@ -229,7 +230,7 @@ def test_servers_are_shared_by_corpus_and_settings(project: Path) -> None:
         def test_an_outage(mimic_server):
             mimic_server(SMALL).stop()
             with pytest.raises(APIConnectionError):
-                ask(OpenAI(max_retries=0))
+                answer(max_retries=0)
 
         def test_after_the_outage(mimic_server):
             mimic_server(SMALL)
@@ -278,7 +279,7 @@ def test_settings_and_keys(project: Path) -> None:
             assert server.api_key == os.environ["OPENAI_API_KEY"] == "sk-one"
             assert answer() == "hello"
             with pytest.raises(openai.AuthenticationError):
-                ask(OpenAI(api_key="sk-three"))
+                answer(api_key="sk-three")
 
         def test_misspelt(mimic_server):
             with pytest.raises(Exception, match="MIMIC_API_KEY: is not a setting"):
@@ -300,7 +301,7 @@ def test_each_test_has_a_journal_of_its_own(project: Path) -> None:
             assert answer() == "hello"
             assert mimic_server(SMALL, settings=SETTINGS) is server
             with pytest.raises(openai.RateLimitError):
-                ask(OpenAI(max_retries=0))
+                answer(max_retries=0)
             assert [request.status for request in server.requests()] == [200, 429]
             server.reset()
             assert answer() == "hello"
