@@ -10,7 +10,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 DEVELOPED := .venv/installed-dev
 
-.PHONY: run test check format bench bench-sizes lock clean
+.PHONY: run test soak check format bench bench-sizes lock clean
 
 run: $(INSTALLED)  ## Serve the sample corpus (or what is seeded already)
 	@$(BIN)/mimic seed --sample --if-empty $(TO_STORE)
@@ -18,6 +18,9 @@ run: $(INSTALLED)  ## Serve the sample corpus (or what is seeded already)
 
 test: $(DEVELOPED)  ## The whole test suite, real MongoDB included
 	$(BIN)/pytest --numprocesses 3 --dist loadfile
+
+soak: $(DEVELOPED)  ## The tests that take long
+	$(BIN)/pytest -m soak
 
 check: $(DEVELOPED)  ## Format, lint, types
 	$(BIN)/ruff format --check .
