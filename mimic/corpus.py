@@ -1,8 +1,10 @@
 """The corpus: what can be asked of it, in the words of the domain, whatever store it is in."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
+from typing import Any, Final, TypeAlias
 
 from mimic.conversations import Choice, Message, Place, Said
 from mimic.errors import Detached, NoCompletion, NotSeeded, RungNotSeeded, UnusableStore
@@ -12,12 +14,19 @@ from mimic.schemas import SCHEMAS, Document, Lookup, Schema, Version
 from mimic.seedings import Seeded, SeededIndex
 from mimic.stores.base import Batches, Store
 
+MOST_REMEMBERED: Final = 32
+MOST_ITEMS_REMEMBERED: Final = 200_000
+"""What was worked out of long answers is remembered, of so many messages and with so many items in all."""
+
+_Key: TypeAlias = tuple[Version, tuple[Message, ...]]
+
 
 class Corpus:
-    """Answers from a store."""
+    """Answers from a store, and what was worked out of long ones."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.remembered = Remembered(store)
         self._indexes: dict[str, MatchIndex] = {}
         self._opening = asyncio.Lock()
 
@@ -42,6 +51,15 @@ class Corpus:
         if not choices.first:
             raise NoCompletion
         return choices
+
+    async def choices_in(
+        self, positions: Collection[int], messages: Sequence[Message], version: Version, *, by_role: bool = False
+    ) -> Sequence[Choice]:
+        """Those of the choices of :meth:`complete` that the documents at these positions hold, in corpus order."""
+        schema = SCHEMAS[version]
+        lookup = schema.lookup(messages, by_role=by_role)
+        documents = await self.store.documents(version, sorted(positions))
+        return _choices([found for found in documents if not lookup.index or lookup.matches(found)], schema, lookup)
 
     async def index(self, version: Version, rung: Rung = "nearest") -> MatchIndex:
         """The index of a version's messages by what they are like, which serves a rung.
@@ -94,6 +112,49 @@ class Corpus:
         if not seeded:
             raise NotSeeded
         return seeded
+
+
+class Remembered:
+    """What was worked out of the answers to some messages, of the corpus as it is: what was used last."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: OrderedDict[_Key, tuple[Seeded, Sequence[Any]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    async def get(self, version: Version, messages: Sequence[Message]) -> Sequence[Any] | None:
+        """What is remembered of a version's answers to these messages."""
+        key = version, tuple(messages)
+        if key not in self._kept:
+            return None
+        seeded, found = self._kept[key]
+        if await self._seeded(version) != seeded:
+            self._kept.pop(key, None)
+            return None
+        if key in self._kept:  # nobody has removed it meanwhile
+            self._kept.move_to_end(key)
+        return found
+
+    async def worked_out(
+        self, version: Version, messages: Sequence[Message], work: Callable[[], Awaitable[Sequence[Any]]]
+    ) -> Sequence[Any]:
+        """What ``work`` makes of a version's answers to these messages, remembered from now on."""
+        before = await self._seeded(version)
+        found = await work()
+        if before and before == await self._seeded(version):  # else it may be of either corpus
+            self._kept[version, tuple(messages)] = before, found
+            self._kept.move_to_end((version, tuple(messages)))
+            while len(self._kept) > MOST_REMEMBERED or self._items() > MOST_ITEMS_REMEMBERED:
+                self._kept.popitem(last=False)
+        return found
+
+    def _items(self) -> int:
+        return sum(len(found) for _, found in self._kept.values())
+
+    async def _seeded(self, version: Version) -> Seeded | None:
+        return (await self._store.seeded()).get(version)
 
 
 def _choices(documents: Sequence[Document], schema: Schema, lookup: Lookup) -> list[Choice]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mimic import answering, outcomes, tokens
+from mimic import corpus as corpora_of_mimic
 from mimic.answering import Answer, Answers, Limits, answer
 from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
@@ -178,6 +179,49 @@ async def test_a_corpus_replaced_in_between_is_asked_anew(
         found = await ask(store, ("human", "continue"), sampling=Sampling(n=5))
         assert [text.split()[0] for text in texts(found)] == [word] * 5
         assert len(set(texts(found))) == 5
+
+
+async def test_what_takes_long_is_worked_out_once(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a corpus: after it was replaced, anew; and of so many messages."""
+    common = ("continue", "go on", "hi")
+
+    def dump(word: str) -> Dump:
+        return [
+            conversation(f"{said}{n}", ("human", said), ("gpt", f"{word} {n}")) for said in common for n in range(300)
+        ]
+
+    await fill(store, dump("old"), tmp_path)
+    corpus, reach = Corpus(store), Reach("last")
+    monkeypatch.setattr(corpora_of_mimic, "MOST_REMEMBERED", 2)
+    found = {said: await find_match(corpus, chat(("human", said)), "v2", reach) for said in common}
+    assert [len(match.outcomes) for match in found.values()] == [300] * 3
+    assert len(corpus.remembered) == 2
+    again = {said: await find_match(corpus, chat(("human", said)), "v2", reach) for said in reversed(common)}
+    assert again == found
+    assert [again[said].outcomes is found[said].outcomes for said in common] == [False, True, True]
+    await fill(store, dump("new"), tmp_path)
+    answered = await answer(corpus, chat(("human", "go on")), "v2", Sampling(n=9), Limits(), reach)
+    assert [text.split()[0] for text in texts(answered)] == ["new"] * 9
+    monkeypatch.setattr(corpora_of_mimic, "MOST_ITEMS_REMEMBERED", 299)
+    await find_match(corpus, chat(("human", "hi")), "v2", reach)
+    assert len(corpus.remembered) == 0
+
+
+async def test_what_was_replaced_while_it_was_worked_out_is_not_remembered(store: Store, tmp_path: Path) -> None:
+    """It may be of the old corpus, or of the new one."""
+    answers = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n}")) for n in range(150)]
+    await fill(store, answers, tmp_path)
+    remembered = Corpus(store).remembered
+
+    async def work() -> list[int]:
+        await fill(store, answers[1:], tmp_path)
+        return [1, 2, 3]
+
+    asked = chat(("human", "continue"))
+    assert await remembered.worked_out("v2", asked, work) == [1, 2, 3]
+    assert await remembered.get("v2", asked) is None
 
 
 def said_by(*senders: str) -> list[tuple[str, list[str]]]:
