@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,12 @@ async def test_a_conversation_of_16_mib_is_stored(store: Store, tmp_path: Path) 
     report = await fill(store, dump, tmp_path)
     assert not report.skipped
     assert report.versions["v3"].documents == 3
+
+
+def test_the_peak_memory_is_this_programs_own() -> None:
+    """Not that of the large process that has started it, which the kernel counts too."""
+    large = bytearray(200_000_000)
+    large[::4096] = b"x" * len(large[::4096])
+    show = "from seed.loader import peak_memory_bytes; print(peak_memory_bytes())"
+    shown = subprocess.run([sys.executable, "-c", show], check=True, capture_output=True, text=True).stdout
+    assert 10_000_000 < int(shown) < len(large) / 2
