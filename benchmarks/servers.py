@@ -22,14 +22,12 @@ from mimic.testing import free_port
 SECONDS_TO_START: Final = 30
 MIMIC: Final = (sys.executable, "-P", "-m", "mimic")
 OURS: Final = ("MIMIC_", "SEED_")
-SMALL_PARENT: Final = ("/bin/sh", "-c", '"$@"; exit $?', "sh")
-"""Runs a command whose peak memory is wanted. Linux begins to count at the memory of the process that it comes from."""
 
 
 def seed(dump: Path, store: str, version: str, folder: Path) -> None:
     """Seed one version, without the index for messages that are only alike; its progress is shown."""
     arguments = ("seed", str(dump.absolute()), "--store", store, "--versions", version, "--match", "last")
-    command = (*SMALL_PARENT, *MIMIC, *arguments)
+    command = (*MIMIC, *arguments)
     ended = subprocess.run(command, cwd=folder, env=_environment(), stdout=subprocess.DEVNULL, check=False)  # noqa: S603
     if ended.returncode:
         raise click.ClickException(f"mimic seed ended with exit code {ended.returncode}")
