@@ -7,7 +7,6 @@ message before it.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from errno import EDQUOT, EFBIG, ENOSPC
 from itertools import pairwise
 from os import strerror
 from pathlib import Path
@@ -20,6 +19,7 @@ from mimic.conversations import SENDERS, Conversation, Message, Place, role_of
 from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
 from mimic.schemas import digest
 from mimic.similarity import normalized, parts, terms
+from mimic.stores.folders import NO_SPACE
 
 MOST_TERMS: Final = 24
 MOST_TERMS_BEFORE: Final = 12
@@ -163,9 +163,9 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as exc:
-        if any(strerror(number) in str(exc) for number in (ENOSPC, EDQUOT, EFBIG)):
+        if any(strerror(number) in str(exc) for number in NO_SPACE):
             raise StoreFull(f"no space left for the index: {exc}") from exc
-        raise StoreUnavailable(f"the index cannot be written: {exc}") from exc
+        raise StoreUnavailable(f"the index cannot be written (no space left?): {exc}") from exc
 
 
 def normal_digest(message: Message) -> int | None:

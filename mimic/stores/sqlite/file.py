@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +11,7 @@ import msgspec
 from mimic.errors import StoreError, StoreFull, StoreUnavailable, UnusableStore
 from mimic.schemas import Version
 from mimic.seedings import Seeded
+from mimic.stores.folders import refusal
 
 APPLICATION_ID: Final = int.from_bytes(b"Mimc")
 LAYOUT: Final = 2
@@ -50,20 +50,18 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 @contextmanager
-def errors(path: Path) -> Iterator[None]:
-    """SQLite's and the system's errors as ours."""
+def errors(path: Path | str) -> Iterator[None]:
+    """SQLite's and the system's errors as ours, which name what could not be used."""
     try:
         yield
     except (sqlite3.Error, OSError) as exc:
         raise translated(exc, path) from exc
 
 
-def translated(exc: sqlite3.Error | OSError, path: Path) -> StoreError:
+def translated(exc: sqlite3.Error | OSError, path: Path | str) -> StoreError:
     """An error of SQLite's or of the system's as one of ours."""
     if isinstance(exc, OSError):
-        if exc.errno in (ENOSPC, EDQUOT, EFBIG):
-            return StoreFull(f"no space left for {path}: {exc.strerror}")
-        return StoreUnavailable(f"cannot use {path}: {exc.strerror}")
+        return refusal(exc, path)
     extended = getattr(exc, "sqlite_errorcode", 0)
     code = extended & 0xFF
     if code == sqlite3.SQLITE_FULL:

@@ -104,11 +104,15 @@ class SQLiteStore(Store):
     @asynccontextmanager
     async def attached(self, name: str) -> AsyncGenerator[Path]:
         folder = beside(self._target(), f".{name}")
-        if not folder.is_dir():
-            raise Detached(f"the folder {folder} is missing: a corpus is copied together with it")
         # Through links, since who opens the files makes others beside them, and the folder may be read-only.
-        with temporary_folder() as links:
-            for file in folder.iterdir():
+        async with temporary_folder() as links:
+            try:
+                files = list(folder.iterdir())
+            except FileNotFoundError:
+                raise Detached(f"the folder {folder} is missing: a corpus is copied together with it") from None
+            except OSError as exc:
+                raise translated(exc, folder) from exc
+            for file in files:
                 (links / file.name).symlink_to(file)
             yield links
 
