@@ -82,7 +82,7 @@ class Mongod:
 @pytest.fixture
 def mongod(tmp_path: Path) -> Iterator[Mongod]:
     """A mongod for one test, to be killed in it."""
-    program = _mongod_or_skip()
+    program = mongod_or_skip()
     folder = tmp_path / "mongod"
     folder.mkdir()
     mongod = Mongod(program, folder)
@@ -97,13 +97,14 @@ def mongodb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if url := os.environ.get("MIMIC_TEST_MONGODB_URL"):
         yield url.rstrip("/")
         return
-    mongod = Mongod(_mongod_or_skip(), tmp_path_factory.mktemp("mongod"))
+    mongod = Mongod(mongod_or_skip(), tmp_path_factory.mktemp("mongod"))
     mongod.start()
     yield mongod.url
     mongod.kill()
 
 
-def _mongod_or_skip() -> str:
+def mongod_or_skip() -> str:
+    """The program, without which tests are skipped, but never where they run for everybody."""
     if program := find_mongod():
         return program
     message = "no MongoDB: set MIMIC_TEST_MONGODB_URL, or put a mongod on the PATH"

@@ -1,10 +1,7 @@
 """What is special about the SQLite store: its file."""
 
 import asyncio
-import json
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -167,28 +164,6 @@ async def test_a_folder_that_is_not_there_is_named(path: Path) -> None:
         with pytest.raises(StoreUnavailable, match=f"there is no folder {path.parent}/nowhere"):
             async with store.replace(["v2"]):
                 pass
-
-
-async def test_a_full_disk_leaves_the_old_corpus(path: Path) -> None:
-    """A limit on file sizes stands for it: a clear error, exit code 3, nothing left behind."""
-    async with open_store(f"sqlite:///{path}") as store:
-        await fill(store, SMALL, path.parent)
-        (path.parent / "large.json").write_text(json.dumps(CONTINUE))
-        program = (
-            "import resource, signal, sys\n"
-            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))\n"
-            "from mimic.cli import main\n"
-            f"main(['seed', {str(path.parent / 'large.json')!r}, '--store', 'sqlite:///{path}', '--quiet'])\n"
-        )
-        run = await asyncio.to_thread(
-            subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, check=False
-        )
-        assert run.returncode == 3, run.stderr
-        assert "no space left" in run.stderr or "File too large" in run.stderr
-        assert "Traceback" not in run.stderr
-        assert not (path.parent / "corpus.db.new").exists()
-        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
 
 
 async def test_a_place_that_cannot_be_written_is_named() -> None:
