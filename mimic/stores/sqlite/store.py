@@ -19,7 +19,7 @@ from mimic.schemas import SCHEMAS, Document, Lookup, Schema, Version
 from mimic.seedings import Seeded, Seeding
 from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store
 from mimic.stores.folders import temporary_folder
-from mimic.stores.sqlite.file import beside, connect, errors, file_identity, read_catalogue, translated
+from mimic.stores.sqlite.file import FAILURES, beside, connect, errors, file_identity, read_catalogue, translated
 from mimic.stores.sqlite.replacement import Lock, SQLiteReplacement
 
 SECONDS_TO_BELIEVE: Final = 0.1
@@ -65,7 +65,7 @@ class SQLiteStore(Store):
         try:
             rows = corpus.connection.execute(query, values)
             some = rows.fetchmany(2)
-        except sqlite3.Error as exc:
+        except FAILURES as exc:
             raise translated(exc, self.path) from exc
         if len(some) < 2:  # noqa: PLR2004 - as most lookups; this way takes half of the time
             return Batches([dict(zip(schema.answer, row, strict=True)) for row in some])
@@ -99,7 +99,7 @@ class SQLiteStore(Store):
         query = f"SELECT {columns} FROM {version} WHERE position IN ({wanted}) ORDER BY position"
         with errors(self.path):
             rows = corpus.connection.execute(query, positions).fetchall()
-        return [_with_messages(dict(zip(fields, row, strict=True))) for row in rows]
+            return [_with_messages(dict(zip(fields, row, strict=True))) for row in rows]
 
     @asynccontextmanager
     async def attached(self, name: str) -> AsyncGenerator[Path]:
