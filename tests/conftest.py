@@ -149,9 +149,10 @@ async def store(request: pytest.FixtureRequest, _no_grace: None) -> AsyncIterato
 
 
 class Server:
-    """A real ``mimic serve`` in a process of its own."""
+    """A real ``mimic serve`` in a process of its own, by way of another program where there is one ``before`` it."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, *before: str, **environment: str) -> None:
+        self._before = before
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = folder / f"server-{self.port}.log"
@@ -160,7 +161,7 @@ class Server:
     def __enter__(self) -> Self:
         environment = {"PATH": os.environ["PATH"], "MIMIC_PORT": str(self.port), **self._environment}
         with self._log.open("wb") as log:
-            command = (sys.executable, "-P", "-W", "error", "-m", "mimic", "serve")
+            command = (*self._before, sys.executable, "-P", "-W", "error", "-m", "mimic", "serve")
             self.process = subprocess.Popen(command, env=environment, stderr=log, cwd=self._log.parent)
         until = time.monotonic() + SECONDS_TO_START
         while time.monotonic() < until:
