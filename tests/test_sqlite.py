@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -68,6 +69,27 @@ async def test_space_of_the_replaced_corpus_is_given_back(path: Path) -> None:
         await fill(store, SMALL, path.parent)
         assert await ask(store, [("human", "alone")] * 2 + [("gpt", "and so on")], "v2")
     assert path.stat().st_size < large / 10
+
+
+async def test_a_replaced_file_is_closed(path: Path) -> None:
+    """Also when an answer was being read from it, and then by a thread of its own, since it takes its time."""
+    async with open_store(f"sqlite:///{path}") as store:
+        await fill(store, CONTINUE, path.parent, ["v2"])
+        answer = await store.find(SCHEMAS["v2"].lookup([Message("human", "continue")]))
+        await fill(store, SMALL, path.parent, ["v2"])
+        assert await ask(store, [("gpt", "and so on")], "v2") == [("human", "continue")]
+        assert open_and_gone(path) == 1
+        assert sum([len(batch) async for batch in answer]) == 10_000
+        async with asyncio.timeout(10):
+            while open_and_gone(path):
+                await asyncio.sleep(0.01)
+        assert any(thread.name.startswith("mimic-close") for thread in threading.enumerate())
+
+
+def open_and_gone(path: Path) -> int:
+    """How often this process has a file open that was at a path, and is there no more."""
+    links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return links.count(f"{path} (deleted)")
 
 
 async def test_lookups_use_their_index_and_touch_only_what_they_return(path: Path) -> None:

@@ -5,6 +5,7 @@ import math
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from functools import cache
 from itertools import chain
@@ -27,6 +28,9 @@ SECONDS_TO_BELIEVE: Final = 0.1
 MOST_SCANS: Final = 16
 SECONDS_TO_WAIT_FOR_A_SCAN: Final = 10
 """Scans at a time, each of which has the file open; more of them wait, so long."""
+
+_closer: Final = ThreadPoolExecutor(1, thread_name_prefix="mimic-close")
+"""Closes files that were replaced: whoever is the last to close one frees its space, a tenth of a second for 500 MB."""
 
 _Row: TypeAlias = tuple[Any, ...]
 _Reading: TypeAlias = Generator[tuple[list[Document], bool]]
@@ -263,8 +267,18 @@ class _Corpus:
         self._close_if_done()
 
     def _close_if_done(self) -> None:
-        if self._retired and not self._readers:
+        if not self._retired or self._readers:
+            return
+        if self._is_replaced():
+            _closer.submit(self.connection.close)
+        else:
             self.connection.close()
+
+    def _is_replaced(self) -> bool:
+        try:
+            return file_identity(self._path) != self.identity
+        except OSError:
+            return True
 
 
 def find_query(lookup: Lookup, limit: int | None = None) -> tuple[str, list[str | int]]:
