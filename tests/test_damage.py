@@ -90,6 +90,11 @@ DAMAGES: Final[Mapping[str, tuple[Damage, str, str | None]]] = {
     "a folder": (make_folder, "corpus.db: Is a directory", "corpus.db: Is a directory"),
     "an older layout": (execute("PRAGMA user_version = 1"), f"has layout 1, this Mimic reads layout {LAYOUT}", None),
     "a catalogue of nonsense": (execute("UPDATE corpus SET seeded = 'x'"), "is damaged: its catalogue says", None),
+    "a schema of nonsense": (
+        execute("PRAGMA writable_schema = ON", "UPDATE sqlite_master SET sql = CAST(X'B0' AS TEXT) WHERE name = 'v2'"),
+        "is damaged",
+        None,
+    ),
     "another's database": (other_database, "is not a corpus of Mimic's", FOREIGN),
 }
 """How to damage the file, what is said of it then, and why it is not replaced, where it is not."""
@@ -232,6 +237,26 @@ def statuses_of(client: httpx.Client) -> list[int]:
         found.append(client.post("/v1/chat/completions", json={**chat, "stream": True}).status_code)
         found.append(client.get(f"/corpus/{version}/conversations/7").status_code)
     return [*found, client.get("/corpus").status_code, client.get("/corpus/search?q=words").status_code]
+
+
+def test_an_answer_that_meets_damage_on_its_way_is_cut_off(path: Path) -> None:
+    """It does not end as if it were whole, by whichever way it is asked for, and the log says why, as of any error."""
+    data = bytearray(path.read_bytes())
+    for found in re.finditer(b"old more 290", data):
+        start = found.start() // PAGE_BYTES * PAGE_BYTES
+        data[start : start + PAGE_BYTES] = bytes(PAGE_BYTES)
+    path.write_bytes(data)
+    body = {"messages": [{"from": "human", "value": "continue"}]}
+    with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}") as server, httpx.Client(base_url=server.url) as client:
+        for query in ("version=v2", "version=v3", "version=v2&limit=1000"):
+            with pytest.raises(httpx.RemoteProtocolError, match="peer closed connection"):
+                client.post(f"/conversation/completion?{query}", json=body)
+        assert client.get("/health").status_code == 200
+        log = [json.loads(line) for line in server.log().splitlines()]
+    assert [line.get("error") for line in log if line["event"] == "store failed in an answer"] == [
+        f"{path} {DAMAGED} (database disk image is malformed)"
+    ] * 3
+    assert "Traceback" not in server.log()
 
 
 def test_a_conversation_that_is_no_json_is_told(path: Path) -> None:

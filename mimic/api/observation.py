@@ -138,11 +138,11 @@ class Observation:
         message["headers"] = headers
 
 
-def _said(exc: BaseException) -> str:
-    """What was raised first, in a group that task groups may have made of it."""
-    while isinstance(exc, BaseExceptionGroup):
-        exc = exc.exceptions[0]
-    return str(exc)
+def _store_error(exc: BaseException | None) -> StoreError | None:
+    """The error of the store that something else, or a group by a task group, was made of."""
+    while not isinstance(exc, StoreError | None):
+        exc = exc.exceptions[0] if isinstance(exc, BaseExceptionGroup) else exc.__cause__
+    return exc
 
 
 class Observed:
@@ -163,10 +163,12 @@ class Observed:
         observation = Observation(scope, send, self)
         try:
             await self._app(scope, receive, observation.send)
-        except* StoreError as exc:  # in the middle of an answer, which is not to look as if it had ended
-            if CUT not in (scope.get("extensions") or {}):
+        except Exception as exc:
+            failure = _store_error(exc)
+            if failure is None or CUT not in (scope.get("extensions") or {}):
                 raise
-            log.error("store failed in an answer", request_id=scope["state"]["request_id"], error=_said(exc))  # noqa: TRY400 - no bug
+            # In the middle of an answer, which is not to look as if it had come to its end.
+            log.error("store failed in an answer", request_id=scope["state"]["request_id"], error=str(failure))  # noqa: TRY400 - no bug
             await hang_up(scope, receive)
         finally:
             observation.end(client_left=True)  # whose answer has no last part: nobody was there to take it
