@@ -85,7 +85,8 @@ class Corpus:
             opened = await asyncio.to_thread(MatchIndex, folder)
         in_use = {entry.index.id for entry in (await self.store.seeded()).values() if entry.index}
         kept = {other: index for other, index in self._indexes.items() if other in in_use}
-        self._indexes = {**kept, name: opened}
+        replaced, self._indexes = self._indexes, {**kept, name: opened}
+        await asyncio.to_thread(replaced.clear)  # which frees the space of files that are gone, and takes its time
 
     async def _seeded_index(self, version: Version, rung: Rung) -> SeededIndex:
         seeded = await self.seeded()

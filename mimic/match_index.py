@@ -7,7 +7,6 @@ message before it.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from errno import EDQUOT, EFBIG, ENOSPC
 from itertools import pairwise
 from os import strerror
 from pathlib import Path
@@ -20,6 +19,7 @@ from mimic.conversations import SENDERS, Conversation, Message, Place, role_of
 from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
 from mimic.schemas import digest
 from mimic.similarity import normalized, parts, terms
+from mimic.stores.folders import NO_SPACE
 
 MOST_TERMS: Final = 24
 MOST_TERMS_BEFORE: Final = 12
@@ -36,6 +36,18 @@ ASSISTANTS_SHARE: Final = 0.3
 
 _NORMAL: Final = "normal"
 _BEFORE: Final = "before"
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """What tantivy raises where an index is damaged, as ours."""
+    try:
+        yield
+    except BaseException as exc:
+        # A panic of Rust's is no Exception, and its class cannot be imported.
+        if isinstance(exc, ValueError | OSError) or type(exc).__module__ == "pyo3_runtime":
+            raise UnusableStore(f"the index of the corpus is damaged, seed anew: {exc}") from exc
+        raise
 
 
 class IndexWriter:
@@ -92,18 +104,20 @@ class IndexWriter:
 
 
 class MatchIndex:
-    """An index to search, in several threads at once. Once it is open, the folder may be removed."""
+    """An index to search, in several threads at once. Once it is open, the folder may be removed.
+
+    Every method raises UnusableStore where it turns out that the index is damaged.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Raises UnusableStore where there is no index in the folder, or none that this version of tantivy reads."""
-        try:
+        with _reading():
             index = Index.open(str(folder))
             index.config_reader("Manual")
             self._searcher = index.searcher()
-        except (ValueError, OSError) as exc:
-            raise UnusableStore(f"the index of the corpus is damaged, seed anew: {exc}") from exc
-        self._schema = index.schema
+            self._schema = index.schema
 
+    @_reading()
     def equal(self, message: Message, previous: Message | None, most: int) -> list[Place]:
         """Messages that are equal to this one when normalized, in corpus order.
 
@@ -121,10 +135,12 @@ class MatchIndex:
         hits = self._searcher.search(same, most, count=False, order_by_field="message", order=Order.Asc).hits
         return self._at([address for _, address in hits])
 
+    @_reading()
     def similar(self, message: Message, most: int) -> list[Place]:
         """Messages of the same role that share the rarest terms with this one (by BM25), the most similar first."""
         return self._nearest(message, _terms(message), most)
 
+    @_reading()
     def misspelt(self, message: Message, most: int) -> list[Place]:
         """Short messages of the same role that share parts of terms with this one, which is short, too."""
         found = _terms(message)
@@ -163,9 +179,9 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as exc:
-        if any(strerror(number) in str(exc) for number in (ENOSPC, EDQUOT, EFBIG)):
+        if any(strerror(number) in str(exc) for number in NO_SPACE):
             raise StoreFull(f"no space left for the index: {exc}") from exc
-        raise StoreUnavailable(f"the index cannot be written: {exc}") from exc
+        raise StoreUnavailable(f"the index cannot be written (no space left?): {exc}") from exc
 
 
 def normal_digest(message: Message) -> int | None:

@@ -116,6 +116,6 @@ class Indexing:
             process.kill()
         await process.communicate()
         if self._sending:
-            await asyncio.wait([self._sending])
+            await asyncio.gather(self._sending, return_exceptions=True)
         with suppress(OSError):  # what it did not take
             self._to_process.close()

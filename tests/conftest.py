@@ -82,7 +82,7 @@ class Mongod:
 @pytest.fixture
 def mongod(tmp_path: Path) -> Iterator[Mongod]:
     """A mongod for one test, to be killed in it."""
-    program = _mongod_or_skip()
+    program = mongod_or_skip()
     folder = tmp_path / "mongod"
     folder.mkdir()
     mongod = Mongod(program, folder)
@@ -97,13 +97,14 @@ def mongodb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if url := os.environ.get("MIMIC_TEST_MONGODB_URL"):
         yield url.rstrip("/")
         return
-    mongod = Mongod(_mongod_or_skip(), tmp_path_factory.mktemp("mongod"))
+    mongod = Mongod(mongod_or_skip(), tmp_path_factory.mktemp("mongod"))
     mongod.start()
     yield mongod.url
     mongod.kill()
 
 
-def _mongod_or_skip() -> str:
+def mongod_or_skip() -> str:
+    """The program, without which tests are skipped, but never where they run for everybody."""
     if program := find_mongod():
         return program
     message = "no MongoDB: set MIMIC_TEST_MONGODB_URL, or put a mongod on the PATH"
@@ -148,9 +149,10 @@ async def store(request: pytest.FixtureRequest, _no_grace: None) -> AsyncIterato
 
 
 class Server:
-    """A real ``mimic serve`` in a process of its own."""
+    """A real ``mimic serve`` in a process of its own, by way of another program where there is one ``before`` it."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, *before: str, **environment: str) -> None:
+        self._before = before
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = folder / f"server-{self.port}.log"
@@ -159,7 +161,7 @@ class Server:
     def __enter__(self) -> Self:
         environment = {"PATH": os.environ["PATH"], "MIMIC_PORT": str(self.port), **self._environment}
         with self._log.open("wb") as log:
-            command = (sys.executable, "-P", "-W", "error", "-m", "mimic", "serve")
+            command = (*self._before, sys.executable, "-P", "-W", "error", "-m", "mimic", "serve")
             self.process = subprocess.Popen(command, env=environment, stderr=log, cwd=self._log.parent)
         until = time.monotonic() + SECONDS_TO_START
         while time.monotonic() < until:

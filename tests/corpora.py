@@ -3,8 +3,11 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
+
+import pymongo
 
 from mimic.conversations import Message
 from mimic.corpus import Corpus
@@ -35,6 +38,20 @@ def reference(dump: Dump, messages: Pairs, version: Version) -> list[tuple[str, 
 def conversation(name: str, *messages: tuple[str, str]) -> dict[str, Any]:
     """One element of a dump."""
     return {"id": name, "conversations": [{"from": sender, "value": value} for sender, value in messages]}
+
+
+def twin(name: str, conversations: int) -> Dump:
+    """A dump of the same questions as its twins of other names, and of answers that only it has."""
+    return [
+        conversation(
+            str(n),
+            ("human", f"question {n}"),
+            ("gpt", f"{name} answer {n} " + "of some words " * 20),
+            ("human", "continue"),
+            ("gpt", f"{name} more {n}"),
+        )
+        for n in range(conversations)
+    ]
 
 
 SMALL: Dump = [
@@ -98,3 +115,22 @@ def seed(
             await fill(store, dump, folder, versions, depth=depth)
 
     asyncio.run(run())
+
+
+def assert_no_leftovers(url: str, folder: Path) -> None:
+    """One corpus, and nothing of those that were never published."""
+    if url.startswith("sqlite"):
+        names = sorted(file.name.partition("-")[0] for file in folder.glob("corpus.db*"))
+        assert names == ["corpus.db", "corpus.db.index", "corpus.db.lock", "corpus.db.seeding"]
+        return
+    with pymongo.MongoClient[dict[str, Any]](url) as client:
+        names = client.get_default_database().list_collection_names()
+    assert sorted(name.partition("_")[0] for name in names) == ["index", "mimic", "v1", "v2", "v3"]
+
+
+def expire_lease(url: str) -> None:
+    """What time does: in MongoDB a seeder that is dead keeps others out for ten seconds."""
+    if url.startswith("mongodb"):
+        with pymongo.MongoClient[dict[str, Any]](url) as client:
+            catalogue = client.get_default_database()["mimic"]
+            catalogue.update_one({"_id": "corpus"}, {"$set": {"seeding.heartbeat": datetime(2000, 1, 1, tzinfo=UTC)}})

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pymongo
 import pytest
 
 from mimic.stores import open_store
 from mimic.testing import free_port
 from tests.conftest import Server
-from tests.corpora import SMALL, ask, conversation
+from tests.corpora import SMALL, ask, assert_no_leftovers, conversation
 
 OLD = [conversation(str(n), ("human", "continue"), ("gpt", f"old {n}")) for n in range(300)]
 NEW = [conversation(str(n), ("human", "continue"), ("gpt", f"new {n} " + "x" * 500)) for n in range(30_000)]
@@ -340,14 +339,3 @@ def feed(seeder: subprocess.Popen[bytes], text: bytes) -> None:
     seeder.wait()
     with suppress(BrokenPipeError):
         seeder.stdin.close()
-
-
-def assert_no_leftovers(url: str, folder: Path) -> None:
-    """One corpus, and nothing of those that were never published."""
-    if url.startswith("sqlite"):
-        names = sorted(file.name.partition("-")[0] for file in folder.glob("corpus.db*"))
-        assert names == ["corpus.db", "corpus.db.index", "corpus.db.lock", "corpus.db.seeding"]
-        return
-    with pymongo.MongoClient[dict[str, Any]](url) as client:
-        names = client.get_default_database().list_collection_names()
-    assert sorted(name.partition("_")[0] for name in names) == ["index", "mimic", "v1", "v2", "v3"]

@@ -11,7 +11,7 @@ from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
 from mimic.match_index import MatchIndex
 from mimic.stores import open_store
 from seed import indexing
-from seed.indexer import FULL, pack, send
+from seed.indexer import pack, send
 from seed.indexing import Indexing
 from tests.corpora import SMALL, ask, conversation, fill
 
@@ -67,13 +67,13 @@ async def test_a_process_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.M
 async def test_no_space_left_in_the_process_leaves_the_old_corpus(
     store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error is the one that it would be here."""
+    """A limit of the size of files stands for it. The error is the one that it would be here."""
     async with open_store(store_url) as store:
         await fill(store, SMALL, tmp_path)
         monkeypatch.setattr(indexing, "PACK_CHARACTERS", 1000)
-        program = f"import sys; sys.stdin.read(3000); sys.stderr.write('no space left: it is full'); sys.exit({FULL})"
-        monkeypatch.setattr(indexing, "COMMAND", ("-c", program))
-        with pytest.raises(StoreFull, match="no space left: it is full"):
+        limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))"
+        monkeypatch.setattr(indexing, "COMMAND", ("-c", f"{limit}; import seed.indexer; seed.indexer.main()"))
+        with pytest.raises(StoreFull, match="no space left for the index"):
             await fill(store, [conversation("a", ("human", "hi"), ("gpt", "x" * 500))] * 5000, tmp_path)
         assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
 

@@ -7,12 +7,17 @@ from functools import cache
 from random import Random
 from typing import Any, Final
 
+import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from mimic.api.connection import CUT, hang_up
 from mimic.api.journal import Journal, Record, is_recorded
+from mimic.errors import StoreError
+
+log = structlog.get_logger("mimic")
 
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 UNKNOWN_ROUTE: Final = "unknown"
@@ -133,6 +138,13 @@ class Observation:
         message["headers"] = headers
 
 
+def _store_error(exc: BaseException | None) -> StoreError | None:
+    """The error of the store that something else, or a group by a task group, was made of."""
+    while not isinstance(exc, StoreError | None):
+        exc = exc.exceptions[0] if isinstance(exc, BaseExceptionGroup) else exc.__cause__
+    return exc
+
+
 class Observed:
     """The application, observed: ASGI in, ASGI out."""
 
@@ -151,6 +163,13 @@ class Observed:
         observation = Observation(scope, send, self)
         try:
             await self._app(scope, receive, observation.send)
+        except Exception as exc:
+            failure = _store_error(exc)
+            if failure is None or CUT not in (scope.get("extensions") or {}):
+                raise
+            # In the middle of an answer, which is not to look as if it had come to its end.
+            log.error("store failed in an answer", request_id=scope["state"]["request_id"], error=str(failure))  # noqa: TRY400 - no bug
+            await hang_up(scope, receive)
         finally:
             observation.end(client_left=True)  # whose answer has no last part: nobody was there to take it
             del scope["state"]["observation"]  # else all of the request waits for the garbage collector

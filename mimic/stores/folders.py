@@ -1,25 +1,42 @@
-"""Folders that somebody may still be writing to, made and removed."""
+"""Folders that are made for a while and removed again, and what the system refuses there."""
 
+import asyncio
+import fcntl
+import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 from typing import Final
 
+from mimic.errors import StoreError, StoreFull, StoreUnavailable
+from mimic.stores.base import to_the_end
+
+PREFIX: Final = "mimic-index-"
+NO_SPACE: Final = frozenset({ENOSPC, EDQUOT, EFBIG})
 ATTEMPTS: Final = 50
 SECONDS_BETWEEN: Final = 0.02
 
 
-@contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A new folder, removed afterwards."""
-    folder = Path(mkdtemp(prefix="mimic-"))
+@asynccontextmanager
+async def temporary_folder() -> AsyncGenerator[Path]:
+    """A new folder, removed afterwards. One whose process was killed is removed by the next process that makes one.
+
+    Raises StoreFull and StoreUnavailable where it cannot be made, and for what the system refuses in it.
+    """
+    _remove_abandoned()
     try:
-        yield folder
-    finally:
-        remove_folder(folder)
+        folder, lock = _made()
+        try:
+            yield folder
+        finally:
+            os.close(lock)
+            await to_the_end(asyncio.to_thread(remove_folder, folder))
+    except OSError as exc:
+        raise refusal(exc, exc.filename or "a temporary folder") from exc
 
 
 def remove_folder(folder: Path) -> None:
@@ -38,3 +55,40 @@ def remove_folder(folder: Path) -> None:
             if attempt == ATTEMPTS:
                 raise
             time.sleep(SECONDS_BETWEEN)
+
+
+def refusal(exc: OSError, what: Path | str) -> StoreError:
+    """What the system refuses, as an error of ours."""
+    if exc.errno in NO_SPACE:
+        return StoreFull(f"no space left for {what}: {exc.strerror}")
+    return StoreUnavailable(f"cannot use {what}: {exc.strerror}")
+
+
+def _made() -> tuple[Path, int]:
+    """A new folder, and the open file that holds a lock on it, which the system releases when its process dies."""
+    while True:  # until nobody took it for abandoned before it was locked
+        folder = Path(mkdtemp(prefix=PREFIX))
+        if (lock := _locked(folder)) is not None:
+            return folder, lock
+
+
+def _remove_abandoned() -> None:
+    """Remove the folders of processes that were killed."""
+    with suppress(OSError):
+        for folder in Path(gettempdir()).glob(f"{PREFIX}*"):
+            with suppress(OSError):  # it is another user's
+                if (lock := _locked(folder)) is not None:
+                    os.close(lock)
+                    remove_folder(folder)
+
+
+def _locked(folder: Path) -> int | None:
+    """Lock a folder, until what is returned is closed. None where it is locked, or gone."""
+    with suppress(FileNotFoundError):
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if folder.exists():
+                return lock
+        os.close(lock)
+    return None

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,7 +41,7 @@ class MongoDBReplacement(Replacement):
         self._positions: dict[Version, int] = {}
         self._writing: dict[Version, asyncio.Task[None]] = {}
         self._lost = False
-        self._workspaces = ExitStack()
+        self._workspaces = AsyncExitStack()
         self._workspace: Path | None = None
         self._heart: asyncio.Task[None] | None = None
 
@@ -93,7 +93,7 @@ class MongoDBReplacement(Replacement):
         )
 
     async def workspace(self) -> Path:
-        self._workspace = self._workspaces.enter_context(temporary_folder())
+        self._workspace = await self._workspaces.enter_async_context(temporary_folder())
         return self._workspace
 
     async def attach(self) -> str:
@@ -116,7 +116,7 @@ class MongoDBReplacement(Replacement):
             if not (self.published or await self._is_published()):
                 await self._drop([self._name("index"), *(one.name for one in self._collections.values())])
         finally:
-            self._workspaces.close()
+            await self._workspaces.aclose()
             await disconnect(self._client)
 
     async def _in_use(self) -> set[str]:

@@ -101,7 +101,7 @@ class MongoDBStore(Store):
 
     @asynccontextmanager
     async def attached(self, name: str) -> AsyncGenerator[Path]:
-        with temporary_folder() as folder:
+        async with temporary_folder() as folder:
             await fetch(self._database[name], folder)
             yield folder
 

@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from typing import Final
 
@@ -12,13 +11,21 @@ import msgspec
 from mimic.errors import StoreError, StoreFull, StoreUnavailable, UnusableStore
 from mimic.schemas import Version
 from mimic.seedings import Seeded
+from mimic.stores.folders import refusal
 
 APPLICATION_ID: Final = int.from_bytes(b"Mimc")
 LAYOUT: Final = 2
+FAILURES: Final = (sqlite3.Error, OSError, msgspec.DecodeError, UnicodeDecodeError)
+"""What reading a file may raise; the last one where SQLite tells of a damage in words of the file itself."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection that takes the file as it is, for good: without locks, and usable in any thread."""
+    """A connection that takes the file as it is, for good: without locks, and usable in any thread.
+
+    Raises OSError where there is no file that can be read, of which SQLite says only that it cannot open it.
+    """
+    with path.open("rb"):
+        pass
     uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
 
@@ -27,6 +34,8 @@ def read_catalogue(path: Path, connection: sqlite3.Connection) -> dict[Version, 
     """What the file says it holds. Raises UnusableStore where it is not ours, or of another layout."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (layout,) = connection.execute("PRAGMA user_version").fetchone()
+    if not path.stat().st_size:
+        raise UnusableStore(f"{path} is empty: seed anew")
     if application != APPLICATION_ID:
         raise UnusableStore(f"{path} is not a corpus of Mimic's")
     if layout != LAYOUT:
@@ -34,7 +43,7 @@ def read_catalogue(path: Path, connection: sqlite3.Connection) -> dict[Version, 
     rows = connection.execute("SELECT version, seeded FROM corpus ORDER BY version")
     try:
         return {version: msgspec.json.decode(seeded, type=Seeded) for version, seeded in rows}
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, TypeError) as exc:
         raise UnusableStore(f"{path} is damaged: its catalogue says {exc}") from exc
 
 
@@ -50,20 +59,20 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 @contextmanager
-def errors(path: Path) -> Iterator[None]:
-    """SQLite's and the system's errors as ours."""
+def errors(path: Path | str) -> Iterator[None]:
+    """SQLite's and the system's errors as ours, which name what could not be used."""
     try:
         yield
-    except (sqlite3.Error, OSError) as exc:
+    except FAILURES as exc:
         raise translated(exc, path) from exc
 
 
-def translated(exc: sqlite3.Error | OSError, path: Path) -> StoreError:
-    """An error of SQLite's or of the system's as one of ours."""
+def translated(exc: Exception, path: Path | str) -> StoreError:
+    """One of the :data:`FAILURES` as an error of ours."""
     if isinstance(exc, OSError):
-        if exc.errno in (ENOSPC, EDQUOT, EFBIG):
-            return StoreFull(f"no space left for {path}: {exc.strerror}")
-        return StoreUnavailable(f"cannot use {path}: {exc.strerror}")
+        return refusal(exc, path)
+    if not isinstance(exc, sqlite3.Error):
+        return UnusableStore(f"{path} is damaged: {exc}")
     extended = getattr(exc, "sqlite_errorcode", 0)
     code = extended & 0xFF
     if code == sqlite3.SQLITE_FULL:

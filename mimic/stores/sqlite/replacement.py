@@ -76,7 +76,7 @@ class SQLiteReplacement(Replacement):
 
     async def index(self, version: Version) -> Size:
         before = self._page_count()
-        with errors(self._new):
+        with errors(f"{self._new}, or the temporary files by which its indexes are sorted"):
             for statement in _create_indexes(SCHEMAS[version]):
                 self._opened.execute(statement)
         pages = self._page_count() - before
@@ -129,8 +129,11 @@ class SQLiteReplacement(Replacement):
     def _write_record(self, seeding: Seeding) -> None:
         record = beside(self._path, ".seeding")
         draft = beside(self._path, ".seeding.new")
-        draft.write_bytes(msgspec.json.encode(seeding))
-        draft.replace(record)
+        try:
+            draft.write_bytes(msgspec.json.encode(seeding))
+            draft.replace(record)
+        finally:
+            draft.unlink(missing_ok=True)  # where there was no space for it
 
     def _attached_name(self) -> str:
         return f"index-{self.seeding.id}"

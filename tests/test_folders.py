@@ -1,0 +1,57 @@
+"""Folders for a while: whose process was killed, they are removed all the same, and no others."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from mimic.errors import StoreUnavailable
+from mimic.stores.folders import temporary_folder
+
+pytestmark = pytest.mark.anyio
+
+HOLDS_ONE = """
+import asyncio
+from mimic.stores.folders import temporary_folder
+
+async def main():
+    async with temporary_folder() as folder:
+        (folder / "file").write_text("x")
+        print(folder, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_a_killed_process_left_is_removed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not while it lives, and not what has another name, or is no folder."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    others = tmp_path / "mimic-indexes", tmp_path / "mimic-index-link"
+    others[0].mkdir()
+    others[1].symlink_to(others[0])
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDS_ONE], env={"TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout
+        held = Path(holder.stdout.readline().strip())
+        async with temporary_folder() as folder, temporary_folder() as another:
+            assert set(tmp_path.iterdir()) == {held, folder, another, *others}
+        holder.kill()
+    assert (held / "file").exists()
+    async with temporary_folder() as folder:
+        assert set(tmp_path.iterdir()) == {folder, *others}
+    assert set(tmp_path.iterdir()) == set(others)
+
+
+async def test_a_place_where_there_can_be_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the store's error, with the path."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(StoreUnavailable, match=f"cannot use {tmp_path}/missing/mimic-index-.*: No such file"):
+        async with temporary_folder():
+            pass
