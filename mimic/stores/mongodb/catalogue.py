@@ -26,7 +26,8 @@ LEASE_SECONDS: Final = 10.0
 REMEDY: Final = "drop the collection mimic, and seed anew"
 
 _CORPUS: Final = {"_id": "corpus"}
-_AGE: Final = {"$subtract": ["$$NOW", "$seeding.heartbeat"]}  # in milliseconds, by the server's clock
+# In milliseconds, by the server's clock; where that was set back, a heartbeat of the future is none.
+_AGE: Final = {"$abs": {"$subtract": ["$$NOW", "$seeding.heartbeat"]}}
 _HEARTBEAT: Final = {"$currentDate": {"seeding.heartbeat": True}}
 
 

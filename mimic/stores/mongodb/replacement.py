@@ -80,9 +80,11 @@ class MongoDBReplacement(Replacement):
             IndexModel([(field, 1), ("_id", 1)], name=field, partialFilterExpression={field: {"$exists": True}})
             for field in SCHEMAS[version].indexes
         ]
+        # By default a member that is away or lags holds it up as long as it does; a single server knows no such thing.
+        quorum: Fields = {"commitQuorum": "majority"} if await self._moment() else {}
         with errors():
             if models:
-                await collection.create_indexes(models)
+                await collection.create_indexes(models, **quorum)
             with suppress(OperationFailure):  # without the right to, sizes are those of the last checkpoint
                 await self._client.admin.command("fsync")
             statistics = await self._database.command("collStats", collection.name)
