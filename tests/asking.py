@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -203,6 +204,12 @@ def ask(client: httpx.Client, name: str) -> Answer:
     texts = list(question.texts(response))
     right = [name for name in CONVERSATIONS if texts == list(question.right(name))]
     return Answer(name, " ".join(right) or f"wrong: {texts}", asked, answered)
+
+
+def ask_everything(url: str) -> list[Answer]:
+    """All the questions at once."""
+    with ThreadPoolExecutor(len(QUESTIONS)) as threads, httpx.Client(base_url=url, timeout=30) as client:
+        return list(threads.map(lambda question: ask(client, question), QUESTIONS))
 
 
 def wrong(answers: Sequence[Answer], *corpora: str) -> Sequence[Answer]:

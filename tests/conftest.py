@@ -1,5 +1,6 @@
 """Real stores for the tests: SQLite files, and a real mongod that is found or started once for the session."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -98,8 +99,10 @@ class Mongod:
         """With one of the server's failpoints switched on."""
         with pymongo.MongoClient[dict[str, Any]](self.url, directConnection=True) as client:
             client.admin.command({"configureFailPoint": failpoint, "mode": "alwaysOn"})
-            yield
-            client.admin.command({"configureFailPoint": failpoint, "mode": "off"})
+            try:
+                yield
+            finally:
+                client.admin.command({"configureFailPoint": failpoint, "mode": "off"})
 
     def kill(self) -> None:
         """As a machine that loses power."""
@@ -285,6 +288,37 @@ class Server:
     def log(self) -> str:
         """What the server has said."""
         return self._log.read_text()
+
+
+class Seeding:
+    """A real ``mimic seed`` of a dump, which comes in through a pipe, in pieces."""
+
+    def __init__(self, url: str, dump: Sequence[Any], **environment: str) -> None:
+        self._dump = json.dumps(dump).encode()
+        command = (sys.executable, "-P", "-W", "error", "-m", "mimic", "seed", "--quiet", "--store", url, "-")
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"], **environment},
+        )
+
+    def feed(self, share: float) -> None:
+        """Let it have so much of what is left."""
+        assert self._process.stdin
+        count = round(share * len(self._dump))
+        piece, self._dump = self._dump[:count], self._dump[count:]
+        try:
+            self._process.stdin.write(piece)
+            self._process.stdin.flush()
+        except BrokenPipeError:  # it has ended
+            self._dump = b""
+
+    def end(self) -> tuple[int, str]:
+        """Let it have the rest, and wait: its exit code, and what it said."""
+        self.feed(1)
+        _, said = self._process.communicate(timeout=60)
+        return self._process.returncode, said.decode()
 
 
 def children(pid: int) -> set[int]:

@@ -3,29 +3,21 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pymongo
 import pytest
 
 from mimic.stores import Driver, open_store
 from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
 from mimic.stores.mongodb.replacement import MongoDBReplacement
-from tests.asking import QUESTIONS, Answer, Asking, ask, seed_corpus, wrong
+from tests.asking import Answer, Asking, ask_everything, seed_corpus, wrong
 from tests.conftest import Mongod, Server, children
 
 SECONDS_TO_FAIL = 3.0
 SECONDS_TO_GIVE_UP = 8.0
 SECONDS_TO_RECOVER = 5.0
-
-
-def ask_everything(url: str) -> list[Answer]:
-    """All the questions at once."""
-    with ThreadPoolExecutor(len(QUESTIONS)) as threads, httpx.Client(base_url=url, timeout=30) as client:
-        return list(threads.map(lambda question: ask(client, question), QUESTIONS))
 
 
 def recover(url: str) -> None:
@@ -100,7 +92,7 @@ async def test_documents_that_were_acknowledged_outlive_the_server(
                     raise StopAsyncIteration
 
 
-@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+@pytest.mark.parametrize("driver", ["pymongo", pytest.param("motor", marks=pytest.mark.soak)])
 def test_a_store_that_hangs_under_load(mongod: Mongod, tmp_path: Path, driver: Driver, _no_grace: None) -> None:
     """It accepts, and says nothing: the first answers wait 4 s and once more, then all are quick to fail.
 
