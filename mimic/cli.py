@@ -32,7 +32,6 @@ from seed.terminal import show_progress, show_report
 
 log = structlog.get_logger("mimic")
 
-SECONDS_TO_FINISH = 30
 OF_TESTS = "MIMIC_TEST_"
 STORE_HELP = "sqlite:///file.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
 
@@ -105,7 +104,7 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
 
     Stops at SIGTERM or Ctrl-C, when the requests in flight are answered.
     """
-    import uvicorn  # noqa: PLC0415 - a seeding takes little memory, and does without all that serves
+    from mimic.serving import run_server  # noqa: PLC0415 - a seeding takes little memory, and does without all that serves
 
     settings = _settings(store=store, host=host, port=port, workers=workers)
     _check_address(settings)
@@ -116,19 +115,7 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     with several as folder:
         if folder:
             _share(Path(folder), settings)
-        uvicorn.run(
-            "mimic.app:from_environment",
-            factory=True,
-            host=settings.host,
-            port=settings.port,
-            workers=settings.workers,
-            loop="uvloop",
-            http="mimic.api.connection:CuttableProtocol",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,  # who asks, and over which protocol, makes no difference here
-            timeout_graceful_shutdown=SECONDS_TO_FINISH,
-        )
+        run_server(settings)
 
 
 def _share(folder: Path, settings: Settings) -> None:

@@ -15,6 +15,7 @@ from mimic.errors import NoCompletion
 from mimic.schemas import SCHEMAS
 from mimic.stores import open_store
 from mimic.stores.mongodb import gathering
+from mimic.stores.mongodb.client import Location
 from mimic.stores.mongodb.gathering import Gathering
 from mimic.stores.mongodb.store import MongoDBStore
 from tests.conftest import Mongod
@@ -29,6 +30,8 @@ DUMP = [
     *(conversation(f"c{n}", ("human", "twice"), ("gpt", f"time {n}")) for n in range(2)),
     conversation("d", ("user", "twice"), ("assistant", "by role")),
 ]
+
+V2 = Location("v2", None)
 
 
 @pytest.fixture
@@ -117,9 +120,24 @@ async def test_an_error_is_everybodys(mongod: Mongod) -> None:
         mongod.kill()
         lookup = SCHEMAS["v2"].lookup([Message("human", "x")])
         async with asyncio.timeout(20):
-            found = await asyncio.gather(*(gathering.find("v2", lookup) for _ in range(5)), return_exceptions=True)
+            found = await asyncio.gather(*(gathering.find(V2, lookup) for _ in range(5)), return_exceptions=True)
         assert all(isinstance(one, ServerSelectionTimeoutError) for one in found), found
         await gathering.close()
+
+
+async def test_who_comes_late_waits_no_longer_for_a_server_that_is_away(
+    mongod: Mongod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error of those who were asking already is theirs, too: a query each would take each a time-out more."""
+    monkeypatch.setattr(gathering, "MOST_GATHERED", 1)
+    async with AsyncMongoClient[dict[str, Any]](f"{mongod.url}/gone", serverSelectionTimeoutMS=1000) as client:
+        found = Gathering(client.get_default_database())
+        mongod.kill()
+        lookup = SCHEMAS["v2"].lookup([Message("human", "x")])
+        async with asyncio.timeout(4):
+            ended = await asyncio.gather(*(found.find(V2, lookup) for _ in range(20)), return_exceptions=True)
+        assert all(isinstance(one, ServerSelectionTimeoutError) for one in ended), ended
+        await found.close()
 
 
 async def test_closing_ends_those_who_wait(mongodb: MongoDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +145,7 @@ async def test_closing_ends_those_who_wait(mongodb: MongoDBStore, monkeypatch: p
     monkeypatch.setattr(gathering, "MOST_GATHERED", 1)
     found = Gathering(mongodb._database)
     lookups = [SCHEMAS["v2"].lookup([Message("human", f"ask {n}")]) for n in range(9)]
-    tasks = [asyncio.create_task(found.find("v2", lookup)) for lookup in lookups]
+    tasks = [asyncio.create_task(found.find(V2, lookup)) for lookup in lookups]
     await asyncio.sleep(0)
     await found.close()
     async with asyncio.timeout(10):

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,33 @@ async def test_a_dead_seeder_keeps_others_out_only_so_long(
         assert seeding
         assert seeding.state == "done"
         assert await collection_names(database) == ["index", "mimic", "v1", "v2", "v3"]
+
+
+async def test_a_lease_does_not_outlast_its_seeder_because_the_clock_was_set_back(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's, by an hour: who is not heard of any more keeps nobody out; who lives is heard at the next beat."""
+    monkeypatch.setattr(replacement, "HEARTBEAT_SECONDS", 1)
+
+    async def set_back() -> None:
+        later = datetime.now(UTC) + timedelta(hours=1)
+        await database.mimic.update_one({"_id": "corpus"}, {"$set": {"seeding.heartbeat": later}})
+
+    async with open_store(mongodb_url) as store:
+        with pytest.raises(SeedingLost):
+            async with store.replace(["v2"]) as seeder:
+                for state in ("interrupted", "running"):  # the next beat is of the present
+                    if state == "interrupted":
+                        await set_back()
+                    seeding = await store.seeding()
+                    assert seeding
+                    assert seeding.state == state
+                    await asyncio.sleep(1.5)
+                await set_back()
+                await fill(store, SMALL, tmp_path)
+                await asyncio.sleep(1.5)
+                await seeder.progress(seeder.seeding.progress)
+        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
 
 
 async def test_a_seeder_that_lives_keeps_its_lease(

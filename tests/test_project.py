@@ -90,7 +90,7 @@ LAYERS = (
             )
         ),
     ),
-    ("mimic.app", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
+    ("mimic.app", "mimic.serving", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
 )
 LOADED_LATE = {("mimic.stores", f"mimic.stores.{backend}.store") for backend in ("sqlite", "mongodb")}
 """Where a store is picked by its URL."""
@@ -111,6 +111,18 @@ def imports_of(file: Path, names: set[str]) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return found & names
+
+
+def test_the_wall_clock_decides_nothing() -> None:
+    """It may be set back: it is only asked for what is told; what is waited for goes by another clock."""
+    asks = re.compile(r"\btime\.time(?:_ns)?\(|\b(?:datetime|date)\.(?:utc)?(?:now|today)\(|\btime\.(?:gm|local)time\(")
+    found = {name: len(asks.findall(file.read_text())) for name, file in modules().items()}
+    assert {name: count for name, count in found.items() if count} == {
+        "mimic.api.journal": 1,  # when a request came
+        "mimic.api.openai.chat": 1,  # created
+        "mimic.api.openai.completions": 1,
+        "mimic.stores.base": 2,  # since when somebody seeds, and when something was seeded
+    }
 
 
 def test_imports_go_downward_only() -> None:

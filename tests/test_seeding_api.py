@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import Server
-from tests.corpora import SMALL, conversation
+from tests.conftest import Server, children
+from tests.corpora import SMALL, conversation, seed
 
 SECRET = "s3cret, with spaces and \u00fcmlauts"
 LARGE = [
@@ -149,6 +149,37 @@ def test_only_one_at_a_time_and_the_server_answers_meanwhile(store_url: str, tmp
         assert seeding["state"] == "interrupted"
         assert seeding["error"] == "the seeding was stopped"
         assert httpx.get(f"{server.url}/corpus").json()["versions"] == {}
+
+
+@pytest.mark.parametrize("store_url", ["sqlite", pytest.param("mongodb", marks=pytest.mark.soak)], indirect=True)
+@pytest.mark.parametrize(("number", "everybody"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
+def test_a_server_that_ends_takes_its_seeding_with_it(
+    store_url: str, tmp_path: Path, dump: Path, number: signal.Signals, *, everybody: bool
+) -> None:
+    """Told alone, or with all others as by Ctrl-C: the old corpus stays, the record says so, and no process is left."""
+    seed(store_url, SMALL, tmp_path)
+    dump.write_text(json.dumps(LARGE))
+    settings = {"MIMIC_STORE": store_url, "SEED_FILE": str(dump), "SEED_SECRET": SECRET, "MIMIC_WORKERS": "2"}
+    with Server(tmp_path, **settings) as server:
+        url = f"{server.url}/conversation/seed"
+        assert httpx.post(url, json={"secret": SECRET}, timeout=30).status_code == 202
+        seeder = int(httpx.get(url, headers=authorization(SECRET)).json()["holder"].split()[1])
+        while not (indexers := children(seeder)):
+            time.sleep(0.01)
+        processes = {seeder, *indexers, *children(server.process.pid)}
+        for process in {server.process.pid, *(processes if everybody else ())}:
+            os.kill(process, number)
+        assert server.process.wait(timeout=20) == 0
+        until = time.monotonic() + 5  # multiprocessing's own process takes a moment to notice
+        while [process for process in processes if Path(f"/proc/{process}").exists()]:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    with Server(tmp_path, **settings) as server:
+        seeding = httpx.get(f"{server.url}/conversation/seed", headers=authorization(SECRET)).json()
+        assert (seeding["state"], seeding["error"]) == ("interrupted", "the seeding was stopped")
+        assert httpx.get(f"{server.url}/corpus").json()["versions"]["v3"]["messages"] == 21
+        asked = {"messages": [{"from": "human", "value": "hi"}]}
+        assert len(httpx.post(f"{server.url}/conversation/completion", json=asked).json()["choices"]) == 4
 
 
 def test_a_seeding_process_that_is_killed_is_reported(sqlite_url: str, tmp_path: Path, dump: Path) -> None:

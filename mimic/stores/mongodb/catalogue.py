@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 import msgspec
+from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
-from pymongo.write_concern import WriteConcern
 
 from mimic.errors import SeedingInProgress, SeedingLost, UnusableStore
 from mimic.schemas import Version
 from mimic.seedings import Seeded, Seeding
-from mimic.stores.mongodb.client import Database, Fields, errors
+from mimic.stores.mongodb.client import DURABLE, Database, Fields, Location, Moment, Since, errors
 
 T = TypeVar("T")
 
@@ -26,15 +26,24 @@ LEASE_SECONDS: Final = 10.0
 REMEDY: Final = "drop the collection mimic, and seed anew"
 
 _CORPUS: Final = {"_id": "corpus"}
-_AGE: Final = {"$subtract": ["$$NOW", "$seeding.heartbeat"]}  # in milliseconds, by the server's clock
+# In milliseconds, by the server's clock; where that was set back, a heartbeat of the future is none.
+_AGE: Final = {"$abs": {"$subtract": ["$$NOW", "$seeding.heartbeat"]}}
 _HEARTBEAT: Final = {"$currentDate": {"seeding.heartbeat": True}}
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A version of the corpus: the collection that it is, and what is in it."""
+    """A version of the corpus: the collection that it is, what is in it, and since when all of that is written.
+
+    ``written`` is None where there is one server only.
+    """
 
     collection: str
     seeded: Seeded
+    written: Moment | None = None
+
+    def location(self) -> Location:
+        """Where its documents are."""
+        return Location(self.collection, self.written)
 
     def collections(self) -> list[str]:
         """The collections that hold it: its documents, and the index of its messages, which versions may share."""
@@ -44,36 +53,59 @@ class Entry(msgspec.Struct, frozen=True):
 class Catalogue:
     """The document ``corpus`` of the collection ``mimic``. What is written there is on the disk before it counts."""
 
-    def __init__(self, database: Database) -> None:
-        # Read from the primary whatever the URL says: what is dropped is decided by this document.
+    def __init__(self, database: Database, *, for_readers: bool = False) -> None:
+        """Only readers may ask another member than the primary: what is dropped is decided by this document."""
+        self._client = database.client
+        self._preference = database.read_preference if for_readers else ReadPreference.PRIMARY
         self._collection = database.get_collection(
-            "mimic", write_concern=WriteConcern(w="majority", j=True), read_preference=ReadPreference.PRIMARY
+            "mimic", write_concern=DURABLE, read_preference=ReadPreference.PRIMARY
         )
         self._entries: Mapping[Version, Entry] = {}
         self._believed_until = 0.0
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Task[Mapping[Version, Entry]] | None = None
 
     async def entries(self) -> Mapping[Version, Entry]:
         """The versions that there are, as of a second ago at most."""
-        if time.monotonic() >= self._believed_until:
-            async with self._reading:  # who comes meanwhile gets the same
-                if time.monotonic() >= self._believed_until:
-                    await self._read()
-        return self._entries
+        if time.monotonic() < self._believed_until:
+            return self._entries
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        return await asyncio.shield(self._reading)  # who comes meanwhile gets the same, an error as well
 
-    async def _read(self) -> None:
-        until = time.monotonic() + CATALOGUE_SECONDS
+    async def _read(self) -> Mapping[Version, Entry]:
+        reading, until = asyncio.current_task(), time.monotonic() + CATALOGUE_SECONDS
+        try:
+            entries = await self._found()
+            if self._reading is reading:  # else it was forgotten meanwhile
+                self._entries, self._believed_until = entries, until
+        finally:
+            if self._reading is reading:
+                self._reading = None
+        return entries
+
+    async def _found(self) -> Mapping[Version, Entry]:
+        known = max((entry.written for entry in self._entries.values() if entry.written), default=None)
+        # What a majority has is not rolled back; and no member takes us back behind what is known.
+        concern = Since(known, "majority") if known else ReadConcern("majority")
+        corpus = self._collection.with_options(read_preference=self._preference, read_concern=concern)
         with errors():
-            found = await self._collection.find_one(_CORPUS, {"versions": 1, "layout": 1}) or {}
+            found = await corpus.find_one(_CORPUS, {"versions": 1, "layout": 1}) or {}
         if found.get("layout", LAYOUT) != LAYOUT:
             layout = found["layout"]
             raise UnusableStore(f"the database has layout {layout}, this Mimic reads layout {LAYOUT}: {REMEDY}")
-        self._entries = _convert(found.get("versions", {}), dict[Version, Entry])
-        self._believed_until = until
+        entries = _convert(found.get("versions", {}), dict[Version, Entry])
+        if self._is_alone():  # and has another clock, where it was restored from a dump of a replica set's
+            entries = {version: msgspec.structs.replace(entry, written=None) for version, entry in entries.items()}
+        return entries
+
+    def _is_alone(self) -> bool:
+        servers = self._client.topology_description.server_descriptions().values()
+        return any(server.server_type_name == "Standalone" for server in servers)
 
     def forget(self) -> None:
         """Look again what the corpus is."""
         self._believed_until = 0.0
+        self._reading = None
 
     async def seeding(self) -> Seeding | None:
         """The last seeding; one that is not heard of any more is ``interrupted``."""

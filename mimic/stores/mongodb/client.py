@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from bson.timestamp import Timestamp
 from pymongo import AsyncMongoClient
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
 from pymongo.uri_parser import parse_uri
+from pymongo.write_concern import WriteConcern
 
 from mimic.errors import SettingError, StoreFull, StoreUnavailable
 from mimic.stores import Driver
@@ -16,13 +20,54 @@ from mimic.stores import Driver
 Fields: TypeAlias = dict[str, Any]
 Client: TypeAlias = AsyncMongoClient[Fields]
 Database: TypeAlias = AsyncDatabase[Fields]
+Moment: TypeAlias = tuple[int, int]
+"""By the clock that the members of a replica set share: seconds, and a number within them."""
 
-SERVING: Final = {"serverSelectionTimeoutMS": 2_000, "connectTimeoutMS": 2_000, "socketTimeoutMS": 4_000}
-SEEDING: Final = {"serverSelectionTimeoutMS": 5_000, "connectTimeoutMS": 5_000, "socketTimeoutMS": 600_000}
-"""Time-outs in milliseconds, unless the URL has its own. Building an index says nothing for minutes."""
+SERVING: Final[Mapping[str, int | str]] = {
+    "serverSelectionTimeoutMS": 1_500,
+    "connectTimeoutMS": 2_000,
+    "socketTimeoutMS": 4_000,
+    "heartbeatFrequencyMS": 2_000,
+    "readPreference": "primaryPreferred",
+}
+SEEDING: Final[Mapping[str, int | str]] = {
+    "serverSelectionTimeoutMS": 5_000,
+    "connectTimeoutMS": 5_000,
+    "socketTimeoutMS": 600_000,
+}
+"""Options, unless the URL has its own; times in milliseconds. Building an index says nothing for minutes."""
+
+DURABLE: Final = WriteConcern(w="majority", j=True)
+"""What was written so survives that a server is killed, or another one becomes the primary, whatever the URL says."""
 
 _OUT_OF_DISK_SPACE: Final = 14031
 _REFUSED: Final = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, AtlasError
+
+
+class Location(NamedTuple):
+    """A collection of the corpus by its name, and the moment from which on all of it is there."""
+
+    name: str
+    written: Moment | None
+
+
+class Since(ReadConcern):
+    """Read what is there at a moment or later, even from a member of the set that lags: it then waits until it has."""
+
+    def __init__(self, moment: Moment, level: str = "local") -> None:
+        super().__init__(level)
+        self._moment = Timestamp(*moment)
+
+    @property
+    def document(self) -> Fields:
+        return {**super().document, "afterClusterTime": self._moment}
+
+
+def located(database: Database, location: Location) -> AsyncCollection[Fields]:
+    """A collection, to be read whole whichever member of a replica set is asked."""
+    if location.written is None:
+        return database[location.name]
+    return database.get_collection(location.name, read_concern=Since(location.written))
 
 
 def check_url(url: str) -> None:
@@ -37,10 +82,10 @@ def check_url(url: str) -> None:
         raise _wrong(url, exc) from exc
 
 
-def connect(url: str, driver: Driver, timeouts: Mapping[str, int]) -> tuple[Client, Database]:
+def connect(url: str, driver: Driver, defaults: Mapping[str, int | str]) -> tuple[Client, Database]:
     """A client and the database that the URL names. It connects when it is first used. Raises SettingError."""
     in_url = {name.lower() for name, _ in parse_qsl(urlsplit(url).query)}
-    options: Fields = {name: value for name, value in timeouts.items() if name.lower() not in in_url}
+    options: Fields = {name: value for name, value in defaults.items() if name.lower() not in in_url}
     try:
         client = _client_class(driver)(url, appname="mimic", tz_aware=True, **options)
     except (ConfigurationError, OSError, ValueError) as exc:

@@ -5,9 +5,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
+from pymongo.errors import ConnectionFailure
+
 from mimic.schemas import SCHEMAS, Lookup
 from mimic.stores.base import BATCH_CHARACTERS
-from mimic.stores.mongodb.client import Database, Fields
+from mimic.stores.mongodb.client import Database, Fields, Location, located
 
 MOST_GATHERED: Final = 64
 """Lookups in a query."""
@@ -18,7 +20,7 @@ MOST_DOCUMENTS: Final = 256
 MOST_CHARACTERS: Final = 16 * BATCH_CHARACTERS
 """Characters of answers at which that is enough."""
 
-Kind: TypeAlias = tuple[str, str]
+Kind: TypeAlias = tuple[Location, str]
 """Lookups that one query can answer: those by one index of one collection."""
 Wanted: TypeAlias = tuple[Lookup, "asyncio.Future[list[Fields] | None]"]
 
@@ -32,7 +34,7 @@ class Gathering:
         self._in_flight: Counter[Kind] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def find(self, collection: str, lookup: Lookup) -> list[Fields] | None:
+    async def find(self, collection: Location, lookup: Lookup) -> list[Fields] | None:
         """The documents that a lookup by index asks for, in corpus order; None where there are too many for this.
 
         Raises PyMongoError.
@@ -77,9 +79,12 @@ class Gathering:
         try:
             found, last = await self._documents(*kind, [lookup for lookup, _ in asked])
         except Exception as exc:  # noqa: BLE001 - it is for those who wait
-            for _, future in asked:
+            # Who came meanwhile would wait as long again for a server that is away.
+            late = self._waiting[kind] if isinstance(exc, ConnectionFailure) else []
+            for _, future in (*asked, *late):
                 if not future.done():
                     future.set_exception(exc)
+            late.clear()
             return ()
         for lookup, future in asked:
             if not (future.done() or (last is not None and lookup.key > last)):  # done: nobody waits any more
@@ -88,7 +93,7 @@ class Gathering:
         return [wanted for wanted in asked if not wanted[1].done()]
 
     async def _documents(
-        self, collection: str, index: str, lookups: Sequence[Lookup]
+        self, collection: Location, index: str, lookups: Sequence[Lookup]
     ) -> tuple[Mapping[int, list[Fields]], int | None]:
         """Documents by key, in corpus order, and the key from which on some may be missing, if any may."""
         schema = SCHEMAS[lookups[0].version]
@@ -97,7 +102,8 @@ class Gathering:
         keys = list({lookup.key for lookup in lookups})
         found: defaultdict[int, list[Fields]] = defaultdict(list)
         documents = characters = 0
-        cursor = self._database[collection].find({index: {"$in": keys}}, fields, sort=[(index, 1), ("_id", 1)])
+        source = located(self._database, collection)
+        cursor = source.find({index: {"$in": keys}}, fields, sort=[(index, 1), ("_id", 1)])
         try:
             async for document in cursor.batch_size(MOST_DOCUMENTS).limit(MOST_DOCUMENTS):
                 document["position"] = document.pop("_id")

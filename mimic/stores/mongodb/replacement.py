@@ -18,7 +18,7 @@ from mimic.stores.base import Replacement, to_the_end
 from mimic.stores.folders import temporary_folder
 from mimic.stores.mongodb.attachments import store
 from mimic.stores.mongodb.catalogue import Catalogue, Entry
-from mimic.stores.mongodb.client import Client, Database, Fields, disconnect, errors
+from mimic.stores.mongodb.client import DURABLE, Client, Database, Fields, Moment, disconnect, errors
 
 HEARTBEAT_SECONDS: Final = 2.0
 GRACE_SECONDS: Final = 3.0
@@ -35,7 +35,7 @@ class MongoDBReplacement(Replacement):
         super().__init__(seeding)
         self._on_publish = on_publish
         self._client = client
-        self._database = database
+        self._database = database.with_options(write_concern=DURABLE)
         self._catalogue = Catalogue(database)
         self._collections: dict[Version, AsyncCollection[Fields]] = {}
         self._positions: dict[Version, int] = {}
@@ -80,9 +80,11 @@ class MongoDBReplacement(Replacement):
             IndexModel([(field, 1), ("_id", 1)], name=field, partialFilterExpression={field: {"$exists": True}})
             for field in SCHEMAS[version].indexes
         ]
+        # By default a member that is away or lags holds it up as long as it does; a single server knows no such thing.
+        quorum: Fields = {"commitQuorum": "majority"} if await self._moment() else {}
         with errors():
             if models:
-                await collection.create_indexes(models)
+                await collection.create_indexes(models, **quorum)
             with suppress(OperationFailure):  # without the right to, sizes are those of the last checkpoint
                 await self._client.admin.command("fsync")
             statistics = await self._database.command("collStats", collection.name)
@@ -141,14 +143,22 @@ class MongoDBReplacement(Replacement):
         await to_the_end(self._drop(replaced))
 
     async def _switch(self, seeded: Mapping[str, Seeded]) -> None:
-        entries = {version: Entry(self._name(version), entry) for version, entry in seeded.items()}
+        written = await self._moment()
+        entries = {version: Entry(self._name(version), entry, written) for version, entry in seeded.items()}
         try:
             await self._catalogue.publish(self.seeding, entries)
         except StoreError:
+            await self._catalogue.renew_lease(self.seeding)  # behind it, if it got through
             if not await self._is_published():  # for the answer may have been lost, not the update
                 raise
         self.published = True
         self._on_publish()
+
+    async def _moment(self) -> Moment | None:
+        """Now, by the clock of the replica set."""
+        with errors():
+            time = (await self._database.command("ping")).get("operationTime")
+        return (time.time, time.inc) if time else None
 
     async def _until_unread(self, replaced: Sequence[str]) -> None:
         """Wait until nobody reads these collections any more, or for a minute."""

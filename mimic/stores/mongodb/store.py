@@ -17,7 +17,17 @@ from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store,
 from mimic.stores.folders import temporary_folder
 from mimic.stores.mongodb.attachments import fetch
 from mimic.stores.mongodb.catalogue import Catalogue
-from mimic.stores.mongodb.client import SEEDING, SERVING, Fields, check_url, connect, disconnect, errors
+from mimic.stores.mongodb.client import (
+    SEEDING,
+    SERVING,
+    Fields,
+    Location,
+    check_url,
+    connect,
+    disconnect,
+    errors,
+    located,
+)
 from mimic.stores.mongodb.gathering import Gathering
 from mimic.stores.mongodb.replacement import MongoDBReplacement
 
@@ -39,7 +49,7 @@ class MongoDBStore(Store):
 
     async def __aenter__(self) -> Self:
         self._client, self._database = connect(self._url, self._driver, SERVING)
-        self._catalogue = Catalogue(self._database)
+        self._catalogue = Catalogue(self._database, for_readers=True)
         self._gathering = Gathering(self._database)
         return self
 
@@ -53,7 +63,7 @@ class MongoDBStore(Store):
         return {version: entry.seeded for version, entry in sorted((await self._catalogue.entries()).items())}
 
     async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
-        collection, asked = await self._collection(lookup.version), ""
+        collection, asked = await self._collection(lookup.version), None
         found: Batches[Document] = Batches(())
         with errors():
             while not found.first and collection != asked:
@@ -67,7 +77,7 @@ class MongoDBStore(Store):
                     collection, asked = await self._collection(lookup.version), collection
         return found
 
-    async def _found(self, collection: str, lookup: Lookup, limit: int | None) -> Batches[Document]:
+    async def _found(self, collection: Location, lookup: Lookup, limit: int | None) -> Batches[Document]:
         if lookup.index:
             documents = await self._gathering.find(collection, lookup)
             if documents is not None:
@@ -87,10 +97,10 @@ class MongoDBStore(Store):
 
     async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
         for _ in range(2):  # the second time where what the catalogue was believed to say is no more
-            name = await self._collection(version)
+            collection = await self._collection(version)
             with errors():
-                pipeline = documents_pipeline(name, positions)
-                cursor: Any = self._database[name].aggregate(pipeline, batchSize=len(positions) + 1)
+                pipeline = documents_pipeline(collection.name, positions)
+                cursor: Any = located(self._database, collection).aggregate(pipeline, batchSize=len(positions) + 1)
                 if self._driver == "pymongo":  # Motor's is the cursor itself
                     cursor = await cursor
                 found = [_numbered(document) for document in await cursor.to_list(None)]
@@ -101,8 +111,10 @@ class MongoDBStore(Store):
 
     @asynccontextmanager
     async def attached(self, name: str) -> AsyncGenerator[Path]:
+        entries = (await self._catalogue.entries()).values()
+        written = next((entry.written for entry in entries if name in entry.collections()), None)
         async with temporary_folder() as folder:
-            await fetch(self._database[name], folder)
+            await fetch(located(self._database, Location(name, written)), folder)
             yield folder
 
     async def seeding(self) -> Seeding | None:
@@ -120,18 +132,19 @@ class MongoDBStore(Store):
             task.cancel()  # only now, where who holds the replacement gives the lease back
         return replacement
 
-    async def _collection(self, version: Version) -> str:
-        """The name of the collection that is this version of the corpus."""
+    async def _collection(self, version: Version) -> Location:
+        """The collection that is this version of the corpus."""
         entries = await self._catalogue.entries()
         if not entries:
             raise NotSeeded
         if version not in entries:
             raise NotSeeded(version)
-        return entries[version].collection
+        return entries[version].location()
 
-    async def _batches(self, name: str, lookup: Lookup, limit: int | None) -> AsyncGenerator[list[Document]]:
+    async def _batches(self, collection: Location, lookup: Lookup, limit: int | None) -> AsyncGenerator[list[Document]]:
         query = find_query(lookup)
-        cursor = self._database[name].find(query["filter"], query["projection"], sort=query["sort"])
+        source = located(self._database, collection)
+        cursor = source.find(query["filter"], query["projection"], sort=query["sort"])
         found_any = False
         with errors():
             try:
