@@ -62,6 +62,8 @@ LAYERS = (
         "mimic.api.errors",
         "mimic.api.keys",
         "mimic.api.bodies",
+        "mimic.api.ids",
+        "mimic.api.gauges",
         "mimic.api.journal",
         "mimic.api.observation",
         "mimic.api.connection",
