@@ -20,7 +20,7 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.params import FromPath
 from litestar.response import File
-from litestar.types import Scope
+from litestar.types import ASGIApp, Scope
 from uvicorn.config import STARTUP_FAILURE
 
 from mimic import __version__
@@ -53,7 +53,13 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
     Raises SettingError.
     """
     store = open_store(settings.store, settings.mongo_driver)
-    corpus = Corpus(store)
+    tracing = None
+    if settings.traces:
+        from mimic.api.tracing import TracedStore, Tracing  # noqa: PLC0415 - it is not installed where nobody wants it
+
+        tracing = Tracing(_route, UNKNOWN_ROUTE)
+        store = TracedStore(store, tracing, settings.store)
+    corpus = Corpus(store, tracing)
     metrics = Metrics()
     seeder = seeding.Seeder(settings, corpus)
     ledger = Ledger(ledger_file)
@@ -61,7 +67,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         with ledger if settings.needs_ledger else nullcontext():
-            async with store, seeder, metrics.shared():
+            async with tracing or nullcontext(), store, seeder, metrics.shared():
                 yield
 
     app = Litestar(
@@ -99,7 +105,9 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
     if settings.answers_at_once:
         plain[f"/v1{chat.PATH}"] = chat.plain(corpus, settings, metrics)
     recorded = journal.Journal(ledger, settings.journal) if settings.journal else None
-    answering = Express(app, settings, plain)
+    answering: ASGIApp = Express(app, settings, plain)
+    if tracing:
+        answering = tracing.watch(answering)
     return Observed(answering, metrics, _route, recorded, logs_requests=settings.access_log)
 
 

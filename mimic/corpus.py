@@ -10,14 +10,16 @@ from mimic.ladder import Rung, reaches
 from mimic.match_index import MatchIndex
 from mimic.schemas import SCHEMAS, Document, Lookup, Schema, Version
 from mimic.seedings import Seeded, SeededIndex
+from mimic.spans import Spans
 from mimic.stores.base import Batches, Store
 
 
 class Corpus:
-    """Answers from a store."""
+    """Answers from a store; ``spans`` is what traces them, if anything does."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, spans: Spans | None = None) -> None:
         self.store = store
+        self.spans = spans
         self._indexes: dict[str, MatchIndex] = {}
         self._opening = asyncio.Lock()
 

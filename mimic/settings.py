@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -44,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True):
     tpm: int = 0
     journal: int = 0
     access_log: bool = False
+    traces: bool = False
     seed_secret: str = ""
     seed_file: Path = Path("seed/conversations.json")
     seed_join_splits: bool = False
@@ -118,6 +121,15 @@ def _switch(text: str) -> bool:
     return switch[text.lower()]
 
 
+def _traces(text: str) -> bool:
+    if not _switch(text):
+        return False
+    with suppress(ModuleNotFoundError):  # of a package around it
+        if find_spec("opentelemetry.exporter.otlp.proto.http"):
+            return True
+    raise ValueError("what it needs is not installed: pip install 'mimic-chat[otel]'")
+
+
 def _keys(text: str) -> tuple[str, ...]:
     keys = tuple(key for part in text.split(",") if (key := part.strip()))
     if not keys:  # who set this does not want to be open to all
@@ -151,6 +163,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "tpm": ("MIMIC_TPM", _integer(0, 1_000_000_000)),
     "journal": ("MIMIC_JOURNAL", _integer(0, MOST_ENTRIES)),
     "access_log": ("MIMIC_ACCESS_LOG", _switch),
+    "traces": ("MIMIC_TRACES", _traces),
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),
     "seed_join_splits": ("SEED_JOIN_SPLITS", _switch),

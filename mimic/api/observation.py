@@ -62,7 +62,7 @@ class Metrics:
         self.in_flight = 0
         self._in_flight = Gauge(
             "mimic_requests_in_flight",
-            "Requests that wait for their answer or get it, with the one that asks.",
+            "Requests that wait for their answer or get it, but for the one that asks.",
             registry=self._registry,
             multiprocess_mode="livesum",
         )
@@ -83,9 +83,9 @@ class Metrics:
         return self.matches.labels(version, rung)
 
     def text(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """Everything in Prometheus' text format, for a request that asks for it."""
         registry = self._registry
-        self._in_flight.set(self.in_flight)
+        self._in_flight.set(self.in_flight - 1)
         if FOLDER_VARIABLE in os.environ:
             list(workers())  # what is of dead ones is left out
             registry = CollectorRegistry()
