@@ -23,8 +23,8 @@ from mimic.stores.base import Store
 
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Where worker processes put their metrics, in files whose names end with their numbers."""
-SECONDS_TO_WAIT: Final = 2.0
-"""For the store: whoever scrapes waits ten."""
+SECONDS_TO_WAIT: Final = 1.0
+"""For the store: whoever scrapes does not wait long either."""
 
 
 class Gauges(msgspec.Struct, frozen=True):
