@@ -219,6 +219,7 @@ def running(corpus: str, mongod: Mongod, tmp_path: Path, _no_grace: None) -> Ite
 
 
 @needs_prometheus
+@pytest.mark.timeout(300)
 def test_a_real_prometheus_answers_and_fires(running: dict[str, Server], mongod: Mongod, tmp_path: Path) -> None:
     """Every panel has data; a server that is fine sets off no alert, and what goes wrong sets off each of them."""
     over = threading.Event()
