@@ -10,7 +10,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 DEVELOPED := .venv/installed-dev
 
-.PHONY: run test soak check format bench bench-sizes lock clean
+.PHONY: run test soak soak-hour check format bench bench-sizes lock clean
 
 run: $(INSTALLED)  ## Serve the sample corpus (or what is seeded already)
 	@$(BIN)/mimic seed --sample --if-empty $(TO_STORE)
@@ -21,6 +21,9 @@ test: $(DEVELOPED)  ## The whole test suite, real MongoDB included
 
 soak: $(DEVELOPED)  ## The tests that take long
 	$(BIN)/pytest -m soak
+
+soak-hour: $(DEVELOPED)  ## An hour of load, seeded anew meanwhile: STORE=sqlite MINUTES=60
+	@$(BIN)/python -m benchmarks.soak $(TO_STORE) --minutes $(or $(MINUTES),60)
 
 check: $(DEVELOPED)  ## Format, lint, types
 	$(BIN)/ruff format --check .

@@ -7,7 +7,7 @@ an answer, and whether its status is 200.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -17,6 +17,7 @@ HEAD_END: Final = b"\r\n\r\n"
 LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 OK: Final = b"HTTP/1.1 200"
 SECONDS_TO_ANSWER: Final = 60
+SECONDS_ASLEEP: Final = 0.001
 
 
 def post(path: str, body: Mapping[str, object]) -> bytes:
@@ -24,6 +25,19 @@ def post(path: str, body: Mapping[str, object]) -> bytes:
     data = msgspec.json.encode(body)
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(data)}"
     return head.encode() + b"\r\n\r\n" + data
+
+
+def taken_apart(answer: bytes) -> tuple[int, bytes]:
+    """The status and the body of an answer, in chunks or not."""
+    head, _, rest = answer.partition(HEAD_END)
+    if b"content-length: " in head:
+        return int(head[9:12]), rest
+    body = b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        length = int(size, 16)
+        body, rest = body + rest[:length], rest[length + 2 :]
+    return int(head[9:12]), body
 
 
 class Outcome(msgspec.Struct):
@@ -47,21 +61,39 @@ class Outcome(msgspec.Struct):
         return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
 
 
+def is_ok(_: bytes, answer: bytes) -> bool:
+    """Whether the status of an answer to a request is 200."""
+    return answer.startswith(OK)
+
+
 def press(
-    port: int, requests: Iterator[bytes], connections: int, seconds: float, rate: float = 0.0, *, asleep: bool = False
+    port: int,
+    requests: Iterator[bytes],
+    connections: int,
+    seconds: float,
+    rate: float = 0.0,
+    *,
+    asleep: bool = False,
+    is_right: Callable[[bytes, bytes], bool] = is_ok,
 ) -> Outcome:
     """Send requests to this machine, over each connection one after another or, with a ``rate``, so many a second.
 
-    It keeps a core busy while it waits, unless it is to be ``asleep``. Raises ConnectionError where the server
-    hangs up.
+    It keeps a core busy while it waits, unless it is to be ``asleep``. What is wrong, ``is_right`` says of a request
+    and its answer. Raises ConnectionError where the server hangs up.
     """
-    return uvloop.run(_press(port, requests, connections, seconds, rate, asleep))
+    return uvloop.run(_press(port, requests, connections, seconds, rate, asleep, is_right))
 
 
 async def _press(
-    port: int, requests: Iterator[bytes], connections: int, seconds: float, rate: float, asleep: bool
+    port: int,
+    requests: Iterator[bytes],
+    connections: int,
+    seconds: float,
+    rate: float,
+    asleep: bool,
+    is_right: Callable[[bytes, bytes], bool],
 ) -> Outcome:
-    load = _Load(requests)
+    load = _Load(requests, is_right, SECONDS_ASLEEP if asleep else 0)
     loop = asyncio.get_running_loop()
     opened = [await loop.create_connection(lambda: _Connection(load), "127.0.0.1", port) for _ in range(connections)]
     started = time.perf_counter()
@@ -87,8 +119,10 @@ async def _press(
 class _Load:
     """What the connections share."""
 
-    def __init__(self, requests: Iterator[bytes]) -> None:
+    def __init__(self, requests: Iterator[bytes], is_right: Callable[[bytes, bytes], bool], pause: float) -> None:
         self.requests = requests
+        self.is_right = is_right
+        self.pause = pause
         self.latencies: list[float] = []
         self.wrong = 0
         self.lost = 0
@@ -110,7 +144,7 @@ class _Load:
                 due += 1 / rate
             while waiting and self.idle:
                 self.idle.popleft().ask(waiting.popleft())
-            await asyncio.sleep(0)
+            await asyncio.sleep(self.pause)
         self._end_if_done()
 
     def answered(self, connection: "_Connection", latency: float) -> None:
@@ -131,6 +165,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, load: _Load) -> None:
         self._load = load
         self._began = 0.0
+        self._request = b""
         self._received = bytearray()
         self._end = 0  # of the answer in what was received; -1 where the last chunk ends it, 0 while nobody knows
 
@@ -140,7 +175,8 @@ class _Connection(asyncio.Protocol):
     def ask(self, began: float) -> None:
         self._began = began
         self._load.asked += 1
-        self._transport.write(next(self._load.requests))
+        self._request = next(self._load.requests)
+        self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         received = self._received
@@ -148,7 +184,7 @@ class _Connection(asyncio.Protocol):
         if not self._end:
             self._look_for_end()
         if received.endswith(LAST_CHUNK) if self._end < 0 else 0 < self._end <= len(received):
-            if not received.startswith(OK):
+            if not self._load.is_right(self._request, bytes(received)):
                 self._load.wrong += 1
             self._received = bytearray()
             self._end = 0

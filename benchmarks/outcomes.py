@@ -76,6 +76,41 @@ class Sizes(msgspec.Struct, frozen=True):
     results: Sequence[Result]
 
 
+class Sample(msgspec.Struct, frozen=True):
+    """Some seconds of a soak, which ended so many ``seconds`` after its begin: what was asked, and what it cost.
+
+    ``memory_bytes`` and ``handles`` are of each server process, by its number.
+    """
+
+    seconds: float
+    answers: int
+    wrong: int
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    is_seeding: bool
+    memory_bytes: Mapping[str, int]
+    handles: Mapping[str, int]
+
+
+class Soak(msgspec.Struct, frozen=True):
+    """A server under half of the load that it can bear, for long, while it is seeded anew again and again.
+
+    ``problems`` say what went wrong; where there is none, nothing did.
+    """
+
+    store: str
+    dump: str
+    at: str
+    machine: Machine
+    workers: int
+    peak: float
+    rate: float
+    seedings: int
+    samples: Sequence[Sample]
+    problems: Sequence[str]
+
+
 def this_machine(engine: Mapping[str, str]) -> Machine:
     """The machine that runs this, with the name and version of the store's engine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

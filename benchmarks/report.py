@@ -8,7 +8,7 @@ import msgspec
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.outcomes import Outcome, Result, Sizes
+from benchmarks.outcomes import Outcome, Result, Sizes, Soak
 
 VERSIONS: Final = ("v1", "v2", "v3")
 LINES: Final = {"v1": "-", "v2": "-", "v3": "--"}
@@ -39,7 +39,13 @@ def write_sizes(sizes: Sizes, folder: Path) -> str:
     return _write(sizes, f"{sizes.results[0].store}-sizes", table_of_sizes(sizes), picture_of_sizes(sizes), folder)
 
 
-def _write(found: Result | Sizes, name: str, text: str, figure: Figure, folder: Path) -> str:
+def write_soak(soak: Soak, folder: Path) -> str:
+    """Write figures and picture of a soak to a folder; returns a summary."""
+    text = "\n".join([summary(soak), *(f"- {problem}" for problem in soak.problems or ["nothing went wrong"])])
+    return _write(soak, f"soak-{soak.store}", f"{text}\n", picture_of_soak(soak), folder)
+
+
+def _write(found: Result | Sizes | Soak, name: str, text: str, figure: Figure, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
@@ -168,6 +174,44 @@ def picture_of_sizes(sizes: Sizes) -> Figure:
         axes.legend()
         _describe(axes, title, logarithmic=not title.startswith("seeding"))
     figure.suptitle(f"Mimic on {sizes.results[0].store}: cost against size")
+    return figure
+
+
+def summary(soak: Soak) -> str:
+    """A soak in a few sentences."""
+    answers, wrong = (sum(getattr(sample, name) for sample in soak.samples) for name in ("answers", "wrong"))
+    slowest, minutes = max(sample.p99_ms for sample in soak.samples), soak.samples[-1].seconds / 60
+    first, last = (sum(soak.samples[index].memory_bytes.values()) / 1e6 for index in (0, -1))
+    return (
+        f"{soak.store}, {soak.dump}, {soak.workers} workers: {minutes:.0f} minutes at {soak.rate:,.0f} of "
+        f"{soak.peak:,.0f} requests/s, {soak.seedings} seedings meanwhile. {answers:,} answers, {wrong:,} wrong; the "
+        f"highest p99 of an interval {_milliseconds(slowest)} ms; memory of the workers {first:,.0f} MB at first, "
+        f"{last:,.0f} MB at last. {soak.at}."
+    )
+
+
+def picture_of_soak(soak: Soak) -> Figure:
+    """Memory, handles, requests a second and p99 over time; the times of seedings are grey."""
+    figure = Figure(figsize=(13, 6.5), layout="constrained")
+    minutes = [sample.seconds / 60 for sample in soak.samples]
+    pids = sorted({pid for sample in soak.samples for pid in sample.memory_bytes})
+    memory, handles, rate, slow = figure.subplots(2, 2).flat
+    for pid in pids:
+        memory.plot(minutes, [sample.memory_bytes.get(pid, 0) / 1e6 for sample in soak.samples], label=f"worker {pid}")
+        handles.plot(minutes, [sample.handles.get(pid, 0) for sample in soak.samples], label=f"worker {pid}")
+    rate.plot(minutes, [sample.rate for sample in soak.samples], color=COLOURS["v3"])
+    slow.plot(minutes, [sample.p99_ms for sample in soak.samples], label="p99", color=COLOURS["v3"])
+    slow.plot(minutes, [sample.p50_ms for sample in soak.samples], label="p50", color=COLOURS["v2"])
+    titles = {memory: "memory in MB", handles: "open files", rate: "requests/s", slow: "latency in ms"}
+    for axes, title in titles.items():
+        for began, sample in zip([0.0, *minutes], soak.samples, strict=False):
+            if sample.is_seeding:
+                axes.axvspan(began, sample.seconds / 60, color="#eeeeee", linewidth=0)
+        axes.set_xlabel("minutes")
+        _describe(axes, title, logarithmic=axes is slow)
+    for axes in (memory, slow):
+        axes.legend()
+    figure.suptitle(f"Mimic on {soak.store}: half of its peak load, seeded anew again and again")
     return figure
 
 

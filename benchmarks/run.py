@@ -83,8 +83,8 @@ def measure(store: str, dump: Path, versions: Sequence[str], seconds: int, users
     loads: dict[str, Outcome] = {}
     at = datetime.now(UTC).isoformat(timespec="seconds")
     DATA.mkdir(exist_ok=True)
-    with TemporaryDirectory(dir=DATA, prefix="run-") as name, _stores(store, Path(name)) as urls:
-        folder, machine = Path(name), this_machine(_engine(urls["v3"]))
+    with TemporaryDirectory(dir=DATA, prefix="run-") as name, stores(store, Path(name)) as urls:
+        folder, machine = Path(name), this_machine(engine(urls["v3"]))
         say("drawing questions")
         asked = questions.draw(dump)
         questions.write(asked, folder / "questions.json")
@@ -128,7 +128,7 @@ def _ask(url: str, users_class: str, folder: Path, seconds: int, users: int) -> 
 
 
 @contextmanager
-def _stores(store: str, folder: Path) -> Iterator[dict[str, str]]:
+def stores(store: str, folder: Path) -> Iterator[dict[str, str]]:
     """For each version the URL of an empty store, which is removed at the end."""
     if store == "sqlite":
         yield {version: f"sqlite:///{folder.absolute()}/{version}.db" for version in USERS}
@@ -147,7 +147,7 @@ def _stores(store: str, folder: Path) -> Iterator[dict[str, str]]:
         raise click.BadParameter(f"{store!r} is neither sqlite nor mongodb nor the URL of a MongoDB")
 
 
-def _engine(url: str) -> dict[str, str]:
+def engine(url: str) -> dict[str, str]:
     """What a store lives in, and its version."""
     if url.startswith("sqlite:"):
         return {"sqlite": sqlite3.sqlite_version}

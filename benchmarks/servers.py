@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import click
 import msgspec
+from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.outcomes import Seeding
 from mimic.testing import free_port
@@ -63,7 +64,19 @@ class Server:
             return False
         return True
 
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """The metrics of each process, by its number: those that have one."""
+        found: dict[str, dict[str, float]] = {}
+        for family in text_string_to_metric_families(self._body("/metrics").decode()):
+            for sample in family.samples:
+                if "pid" in sample.labels:
+                    found.setdefault(sample.labels["pid"], {})[sample.name] = sample.value
+        return found
+
     def _get(self, path: str) -> Any:
+        return msgspec.json.decode(self._body(path))
+
+    def _body(self, path: str) -> bytes:
         connection = HTTPConnection(urlsplit(self.url).netloc, timeout=10)
         try:
             connection.request("GET", path, headers={"authorization": f"Bearer {self._secret}"})
@@ -73,14 +86,15 @@ class Server:
             connection.close()
         if response.status >= 400:  # noqa: PLR2004 - errors begin there
             raise ValueError(f"{path} is answered with {response.status}: {body!r}")
-        return msgspec.json.decode(body)
+        return body
 
 
 @contextmanager
-def serving(store: str, version: str, folder: Path) -> Iterator[Server]:
+def serving(store: str, version: str, folder: Path, workers: int = 1) -> Iterator[Server]:
     """A server of one version, as its users start it."""
     port, secret = free_port(), secrets.token_hex()
     settings = {"MIMIC_STORE": store, "MIMIC_VERSION": version, "MIMIC_PORT": str(port), "SEED_SECRET": secret}
+    settings["MIMIC_WORKERS"] = str(workers)
     with (folder / "server.log").open("wb") as log:
         command, environment = (*MIMIC, "serve"), _environment() | settings
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)  # noqa: S603

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import structlog
 from litestar import Litestar, Response, Router, get
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -19,10 +20,11 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.params import FromPath
 from litestar.response import File
-from litestar.types import Scope
+from litestar.types import ASGIApp, Scope
+from uvicorn.config import STARTUP_FAILURE
 
 from mimic import __version__
-from mimic.api import browsing, completion, journal, keys, page, seeding, status
+from mimic.api import browsing, completion, ids, journal, keys, page, seeding, status
 from mimic.api.bodies import JSONRequest
 from mimic.api.errors import EXCEPTION_HANDLERS, answer
 from mimic.api.express import Express, Plain
@@ -38,6 +40,8 @@ from mimic.moods import point_of
 from mimic.settings import Settings
 from mimic.stores import open_store
 
+log = structlog.get_logger("mimic")
+
 LARGEST_BODY = 10_000_000
 ASSETS = "/schema-assets"
 ASSET_NAMES = ("swagger-ui-bundle.js", "swagger-ui.css", "swagger-ui-standalone-preset.js")
@@ -49,7 +53,13 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
     Raises SettingError.
     """
     store = open_store(settings.store, settings.mongo_driver)
-    corpus = Corpus(store)
+    tracing = None
+    if settings.traces:
+        from mimic.api.tracing import TracedStore, Tracing  # noqa: PLC0415 - it is not installed where nobody wants it
+
+        tracing = Tracing(_route, UNKNOWN_ROUTE)
+        store = TracedStore(store, tracing, settings.store)
+    corpus = Corpus(store, tracing)
     metrics = Metrics()
     seeder = seeding.Seeder(settings, corpus)
     ledger = Ledger(ledger_file)
@@ -57,7 +67,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         with ledger if settings.needs_ledger else nullcontext():
-            async with store, seeder:
+            async with tracing or nullcontext(), store, seeder, metrics.shared():
                 yield
 
     app = Litestar(
@@ -95,13 +105,20 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
     if settings.answers_at_once:
         plain[f"/v1{chat.PATH}"] = chat.plain(corpus, settings, metrics)
     recorded = journal.Journal(ledger, settings.journal) if settings.journal else None
-    return Observed(Express(app, settings, plain), metrics, _route, recorded)
+    answering: ASGIApp = Express(app, settings, plain)
+    if tracing:
+        answering = tracing.watch(answering)
+    return Observed(answering, metrics, _route, recorded, logs_requests=settings.access_log)
 
 
 def from_environment() -> Observed:
-    """The application for a server's worker process."""
+    """The application for a server's worker process, which ends where that cannot be had."""
     configure_logs()
-    app = create_app(Settings.from_environment(os.environ), os.environ.get(FILE_VARIABLE, IN_MEMORY))
+    try:
+        app = create_app(Settings.from_environment(os.environ), os.environ.get(FILE_VARIABLE, IN_MEMORY))
+    except Exception as exc:
+        log.exception("cannot start")
+        raise SystemExit(STARTUP_FAILURE) from exc  # so that uvicorn does not try again
     _collect_seldom()
     return app
 
@@ -128,7 +145,7 @@ def _openai_routes(settings: Settings, ledger: Ledger) -> Router:
     return Router(
         "/v1",
         route_handlers=[answering, counted, models.list_models, models.retrieve_model],
-        guards=[keys.require_key],
+        guards=[keys.require_key, ids.check_client_id],
         security=[{keys.SECURITY_SCHEME: []}, {}],
     )
 

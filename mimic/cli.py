@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from importlib.resources import files
 from pathlib import Path
@@ -88,7 +88,7 @@ def seed(
     """
     if (file is None) != sample:
         raise click.UsageError("Give either FILE or --sample.")
-    settings = _settings(store=store, match=match, seed_join_splits=_as_setting(join_splits))
+    settings = _settings(_warn, store=store, match=match, seed_join_splits=_as_setting(join_splits))
     chosen = _versions(versions)
     name = str(files("seed") / "sample.json") if file is None else file
     context.exit(asyncio.run(_seed(name, settings, chosen, strict=strict, if_empty=if_empty, quiet=quiet)))
@@ -106,9 +106,9 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     """
     from mimic.serving import run_server  # noqa: PLC0415 - a seeding takes little memory, and does without all that serves
 
-    settings = _settings(store=store, host=host, port=port, workers=workers)
-    _check_address(settings)
     configure_logs()
+    settings = _settings(log.warning, store=store, host=host, port=port, workers=workers)
+    _check_address(settings)
     _show_address(settings)
     asyncio.run(_check_corpus(settings))
     several = tempfile.TemporaryDirectory(prefix="mimic-workers-") if settings.workers > 1 else nullcontext()
@@ -143,7 +143,7 @@ async def _seed(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
     if SLOW_BACKEND:
-        _say("Warning: ijson's C backend yajl2_c is missing; reading will take about three times as long.")
+        _warn("ijson's C backend yajl2_c is missing; reading will take about three times as long.")
     try:
         async with open_store(settings.store, settings.mongo_driver) as store:
             if if_empty and (seeded := await store.seeded()):
@@ -193,7 +193,7 @@ def _as_setting(switch: bool | None) -> str | None:
     return None if switch is None else "on" if switch else "off"
 
 
-def _settings(**options: str | None) -> Settings:
+def _settings(warn: Callable[[str], object], **options: str | None) -> Settings:
     """Settings from the environment, under it a file .env, and over it the options that were given."""
     in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     known = {name for name, _ in VARIABLES.values()}
@@ -201,7 +201,7 @@ def _settings(**options: str | None) -> Settings:
     misspelt += [(name, "the environment") for name in os.environ if name.startswith("MIMIC_")]
     for name, place in misspelt:
         if name not in known and not name.startswith(OF_TESTS):
-            _say(f"Warning: {name} in {place} is not a setting; those are {', '.join(sorted(known))}.")
+            warn(f"{name} in {place} is not a setting; those are {', '.join(sorted(known))}.")
     os.environ.update({name: value for name, value in in_file.items() if name not in os.environ})
     os.environ.update({VARIABLES[field][0]: value for field, value in options.items() if value is not None})
     try:
@@ -246,6 +246,10 @@ def _show_address(settings: Settings) -> None:
     click.echo("Or try:\n")
     click.echo(f"  curl -s {url}/conversation/completion -H 'content-type: application/json' \\")
     click.echo(f"    -d '{json.dumps(EXAMPLE)}'\n")
+
+
+def _warn(text: str) -> None:
+    _say(f"Warning: {text}")
 
 
 def _say(text: str) -> None:

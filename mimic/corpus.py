@@ -12,6 +12,7 @@ from mimic.ladder import Rung, reaches
 from mimic.match_index import MatchIndex
 from mimic.schemas import SCHEMAS, Document, Lookup, Schema, Version
 from mimic.seedings import Seeded, SeededIndex
+from mimic.spans import Spans
 from mimic.stores.base import Batches, Store
 
 MOST_REMEMBERED: Final = 32
@@ -22,11 +23,12 @@ _Key: TypeAlias = tuple[Version, tuple[Message, ...]]
 
 
 class Corpus:
-    """Answers from a store, and what was worked out of long ones."""
+    """Answers from a store, and what was worked out of long ones; ``spans`` is what traces them, if anything does."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, spans: Spans | None = None) -> None:
         self.store = store
         self.remembered = Remembered(store)
+        self.spans = spans
         self._indexes: dict[str, MatchIndex] = {}
         self._opening = asyncio.Lock()
 

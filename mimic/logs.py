@@ -2,6 +2,8 @@
 
 import logging
 import sys
+import threading
+from types import TracebackType
 
 import structlog
 
@@ -9,7 +11,8 @@ import structlog
 def configure_logs() -> None:
     """Send every log record, structlog's and the standard library's, to standard error in one form.
 
-    Tracebacks come without local variables, among which are secrets and what users say.
+    With them go warnings, and exceptions that nobody caught. Tracebacks come without local variables, among which are
+    secrets and what users say.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -36,3 +39,15 @@ def configure_logs() -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    sys.excepthook = _uncaught
+    threading.excepthook = sys.unraisablehook = _uncaught_elsewhere
+
+
+def _uncaught_elsewhere(failed: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> None:
+    _uncaught(failed.exc_type, failed.exc_value, failed.exc_traceback)
+
+
+def _uncaught(kind: type[BaseException], exc: BaseException | None, traceback: TracebackType | None) -> None:
+    if exc and not issubclass(kind, KeyboardInterrupt | SystemExit):
+        structlog.get_logger("mimic").critical("uncaught exception", exc_info=(kind, exc, traceback))

@@ -13,6 +13,7 @@ from mimic.errors import NoCompletion, RungNotSeeded
 from mimic.ladder import INDEXED, Reach, Rung
 from mimic.outcomes import Outcome, weigh
 from mimic.schemas import Version
+from mimic.spans import spanned
 
 SHOWN_CHARACTERS: Final = 60
 
@@ -34,6 +35,7 @@ class Match(msgspec.Struct, frozen=True):
     outcomes: Sequence[Outcome]
 
 
+@spanned("match")
 async def find_match(
     corpus: Corpus, messages: Sequence[Message], version: Version, reach: Reach = DEFAULT_REACH
 ) -> Match:

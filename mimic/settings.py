@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -43,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True):
     rpm: int = 0
     tpm: int = 0
     journal: int = 0
+    access_log: bool = False
+    traces: bool = False
     seed_secret: str = ""
     seed_file: Path = Path("seed/conversations.json")
     seed_join_splits: bool = False
@@ -117,6 +121,15 @@ def _switch(text: str) -> bool:
     return switch[text.lower()]
 
 
+def _traces(text: str) -> bool:
+    if not _switch(text):
+        return False
+    with suppress(ModuleNotFoundError):  # of a package around it
+        if find_spec("opentelemetry.exporter.otlp.proto.http"):
+            return True
+    raise ValueError("what it needs is not installed: pip install 'mimic-chat[otel]'")
+
+
 def _keys(text: str) -> tuple[str, ...]:
     keys = tuple(key for part in text.split(",") if (key := part.strip()))
     if not keys:  # who set this does not want to be open to all
@@ -149,6 +162,8 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "rpm": ("MIMIC_RPM", _integer(0, 1_000_000_000)),
     "tpm": ("MIMIC_TPM", _integer(0, 1_000_000_000)),
     "journal": ("MIMIC_JOURNAL", _integer(0, MOST_ENTRIES)),
+    "access_log": ("MIMIC_ACCESS_LOG", _switch),
+    "traces": ("MIMIC_TRACES", _traces),
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),
     "seed_join_splits": ("SEED_JOIN_SPLITS", _switch),

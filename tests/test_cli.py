@@ -197,7 +197,7 @@ def test_a_misspelt_setting_is_told(tmp_path: Path, dump: Path, place: str) -> N
     environment = {"PATH": os.environ["PATH"], "MIMIC_TEST_MONGODB_URL": "x", **misspelt}
     done = subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert (
-        f"Warning: MIMIC_API_KEY in {'the ' * (place != '.env')}{place} is not a setting; those are MIMIC_API_KEYS,"
+        f"Warning: MIMIC_API_KEY in {'the ' * (place != '.env')}{place} is not a setting; those are MIMIC_ACCESS_LOG,"
         in done.stderr
     )
     assert "MIMIC_TEST" not in done.stderr

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 
 # From the ground up. A module may import from lower lines, and from its own line what stands left of it.
 LAYERS = (
-    ("mimic", "mimic.conversations", "mimic.errors", "mimic.ladder", "mimic.seedings"),
+    ("mimic", "mimic.conversations", "mimic.errors", "mimic.ladder", "mimic.seedings", "mimic.spans"),
     ("mimic.tokens", "mimic.sampling", "mimic.embedding", "mimic.pacing", "mimic.similarity"),
     ("mimic.moods", "mimic.allowances"),
     ("mimic.journal", "mimic.ledger"),
@@ -62,6 +62,8 @@ LAYERS = (
         "mimic.api.errors",
         "mimic.api.keys",
         "mimic.api.bodies",
+        "mimic.api.ids",
+        "mimic.api.gauges",
         "mimic.api.journal",
         "mimic.api.connection",
         "mimic.api.observation",
@@ -71,6 +73,7 @@ LAYERS = (
         "mimic.api.reach",
         "mimic.api.replies",
         "mimic.api.express",
+        "mimic.api.tracing",
     ),
     ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status", "mimic.api.browsing", "mimic.api.page"),
     (
@@ -146,6 +149,7 @@ def test_domain_code_knows_no_http_and_no_driver() -> None:
         "pymongo": ("mimic.stores.mongodb",),
         "sqlite3": ("mimic.stores.sqlite", "mimic.ledger"),
         "tantivy": ("mimic.match_index",),
+        "opentelemetry": ("mimic.api.tracing",),
     }
     for name, file in modules().items():
         for library, places in allowed.items():

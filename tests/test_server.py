@@ -342,7 +342,9 @@ def test_several_workers_serve_one_corpus_and_notice_a_new_one(
         seed(store_url, new, tmp_path)
         time.sleep(1.2)
         seen = len(answers)
-        time.sleep(0.5)
+        until = time.monotonic() + 30
+        while len(answers) <= seen + 2 * len(threads) and time.monotonic() < until:
+            time.sleep(0.1)
         stop.set()
         for thread in threads:
             thread.join()

@@ -13,6 +13,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Receive, Scope, Send
 
 from mimic.api.errors import answer_exception
+from mimic.api.ids import CLIENT_HEADER, is_allowed
 from mimic.api.keys import is_known
 from mimic.api.replies import Reply
 from mimic.settings import Settings
@@ -73,7 +74,7 @@ class Express:
                 is_json = value == b"application/json"
             elif name == b"authorization":
                 key = value
-            elif name.startswith(_OWN_HEADERS):
+            elif name.startswith(_OWN_HEADERS) or (name == CLIENT_HEADER and not is_allowed(value)):
                 return False
         return is_json and scope["method"] == "POST" and (not self._settings.api_keys or is_known(key, self._settings))
 

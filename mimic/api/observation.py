@@ -1,21 +1,27 @@
-"""What is seen of the server from outside: an id for every request, and metrics."""
+"""What is seen of the server from outside: an id for every request, metrics, and lines in the log."""
 
+import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import cache
+from http import HTTPStatus
 from random import Random
 from typing import Any, Final
 
 import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from mimic.api.connection import CUT, hang_up
-from mimic.api.journal import Journal, Record, is_recorded
+from mimic.api.gauges import FOLDER_VARIABLE, workers
+from mimic.api.ids import client_id_of
+from mimic.api.journal import CLIENT_LEFT, Journal, Record, is_recorded
 from mimic.errors import StoreError
+from mimic.journal import shortened
 
 log = structlog.get_logger("mimic")
 
@@ -23,6 +29,9 @@ SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 UNKNOWN_ROUTE: Final = "unknown"
 OPENAI_VERSION: Final = b"2020-10-01"
 """Of the API that /v1 is like: what OpenAI's own answers say."""
+
+SECONDS_BETWEEN_LOOKS: Final = 1.0
+"""At what is in flight, where other processes are to know: nothing is written for a request."""
 
 random_bits: Final = Random().getrandbits  # noqa: S311 - ids are not secret
 
@@ -52,6 +61,13 @@ class Metrics:
             "mimic_completion_misses", "Completions that found nothing.", ("version",), registry=self._registry
         )
         self.faults = Counter("mimic_faults", "Faults on purpose.", ("kind",), registry=self._registry)
+        self.in_flight = 0
+        self._in_flight = Gauge(
+            "mimic_requests_in_flight",
+            "Requests that wait for their answer or get it, but for the one that asks.",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
 
     @cache  # noqa: B019 - there is one for the process  # finding a series by its labels takes longer than counting
     def of_route(self, method: str, route: str, status: int, version: str) -> tuple[Counter, Histogram]:
@@ -69,12 +85,33 @@ class Metrics:
         return self.matches.labels(version, rung)
 
     def text(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """Everything in Prometheus' text format, for a request that asks for it."""
         registry = self._registry
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        self._in_flight.set(self.in_flight - 1)
+        if FOLDER_VARIABLE in os.environ:
+            list(workers())  # what is of dead ones is left out
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
+
+    @asynccontextmanager
+    async def shared(self) -> AsyncGenerator[None]:
+        """Let other processes know what is in flight in this one."""
+        if FOLDER_VARIABLE not in os.environ:
+            yield
+            return
+        telling = asyncio.create_task(self._tell())
+        try:
+            yield
+        finally:
+            telling.cancel()
+            with suppress(asyncio.CancelledError):
+                await telling
+
+    async def _tell(self) -> None:
+        while True:
+            self._in_flight.set(self.in_flight)
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 class Observation:
@@ -115,13 +152,37 @@ class Observation:
         route = self._watcher.route_of(self._scope)
         metrics = self._watcher.metrics
         version = self._state.get("version", "")
-        requests, latencies = metrics.of_route(self._scope["method"], route, self._status, version)
+        status = self._status or (CLIENT_LEFT if client_left else 0)
+        requests, latencies = metrics.of_route(self._scope["method"], route, status, version)
         requests.inc()
         latencies.observe(seconds)
-        if fault := self._state.get("fault"):
+        fault = self._state.get("fault")
+        if fault:
             metrics.faults.labels(fault.kind).inc()
         if self._record:
             self._record.end(route, seconds, client_left=client_left)
+        has_failed = status >= HTTPStatus.INTERNAL_SERVER_ERROR and not fault
+        if has_failed or self._watcher.logs_requests:
+            self._log(route, status, seconds, has_failed=has_failed, client_left=client_left)
+
+    def _log(self, route: str, status: int, seconds: float, *, has_failed: bool, client_left: bool) -> None:
+        """A line about the request: neither what was said, nor a key, nor a query, in which either may be."""
+        scope, fault = self._scope, self._state.get("fault")
+        facts = {
+            "client_request_id": client_id_of(scope),
+            "path": shortened(scope.get("raw_path", b"").decode("ascii", "backslashreplace")),
+            "fault": fault and str(fault),
+            "client_left": client_left or status == CLIENT_LEFT or None,
+        }
+        (log.error if has_failed else log.info)(
+            "request",
+            request_id=self._state["request_id"],
+            method=scope["method"],
+            route=route,
+            status=status,
+            milliseconds=round(seconds * 1000, 1),
+            **{name: value for name, value in facts.items() if value and value != route},
+        )
 
     def _begin(self, message: HTTPResponseStartEvent) -> None:
         seconds = time.perf_counter() - self._started
@@ -149,18 +210,26 @@ class Observed:
     """The application, observed: ASGI in, ASGI out."""
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, route_of: Callable[[Scope], str], journal: Journal | None = None
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        route_of: Callable[[Scope], str],
+        journal: Journal | None = None,
+        *,
+        logs_requests: bool = False,
     ) -> None:
         self._app = app
         self.metrics = metrics
         self.route_of = route_of
         self.journal = journal
+        self.logs_requests = logs_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         observation = Observation(scope, send, self)
+        self.metrics.in_flight += 1
         try:
             await self._app(scope, receive, observation.send)
         except Exception as exc:
@@ -171,5 +240,6 @@ class Observed:
             log.error("store failed in an answer", request_id=scope["state"]["request_id"], error=str(failure))  # noqa: TRY400 - no bug
             await hang_up(scope, receive)
         finally:
+            self.metrics.in_flight -= 1
             observation.end(client_left=True)  # whose answer has no last part: nobody was there to take it
             del scope["state"]["observation"]  # else all of the request waits for the garbage collector

@@ -34,6 +34,8 @@ SECURITY_SCHEME = "SEED_SECRET"
 NOT_HANDED_DOWN = frozenset({"SEED_SECRET", "MIMIC_API_KEYS"})
 SECONDS_TO_CLAIM = 15.0
 SECONDS_TO_STOP = 10.0
+MOST_SAID = 4000
+"""Characters of what a seeding has said that go into the log."""
 
 
 class SeedRequest(msgspec.Struct, frozen=True):
@@ -105,8 +107,10 @@ class Seeder:
         }
         # With -P, a seed.py in the current folder is not taken for ours.
         command = (sys.executable, "-P", "-m", "mimic", "seed", "--quiet", "--", str(self._settings.seed_file))
-        nowhere = asyncio.subprocess.DEVNULL
-        return await asyncio.create_subprocess_exec(*command, env=environment, stdin=nowhere, stdout=nowhere)
+        nowhere, here = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(
+            *command, env=environment, stdin=nowhere, stdout=nowhere, stderr=here
+        )
 
     async def _claimed(self, process: asyncio.subprocess.Process) -> None:
         until = asyncio.get_running_loop().time() + SECONDS_TO_CLAIM
@@ -128,11 +132,13 @@ class Seeder:
 
 
 async def _watch(process: asyncio.subprocess.Process) -> None:
-    code = await process.wait()
-    if code == 0:
-        log.info("seeding done", process=process.pid)
+    """Tell how it ends, with what it said: lines of text, which are not for a log of JSON as they are."""
+    _, told = await process.communicate()
+    facts = {"said": text} if (text := told.decode(errors="replace").strip()[-MOST_SAID:]) else {}
+    if process.returncode == 0:
+        log.info("seeding done", process=process.pid, **facts)
     else:
-        log.error("seeding failed", process=process.pid, exit_code=code)
+        log.error("seeding failed", process=process.pid, exit_code=process.returncode, **facts)
 
 
 def seeding_is_on(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:

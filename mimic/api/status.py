@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from mimic.api.errors import documented
+from mimic.api.gauges import Gauges
 from mimic.api.keys import has_key
 from mimic.api.observation import Metrics
 from mimic.corpus import Corpus
@@ -69,6 +70,7 @@ async def ready(corpus: NamedDependency[Corpus], settings: NamedDependency[Setti
 
 
 @get("/metrics", summary="Prometheus metrics", tags=["Status"], media_type="text/plain")
-async def show_metrics(metrics: NamedDependency[Metrics]) -> Response[bytes]:
+async def show_metrics(metrics: NamedDependency[Metrics], corpus: NamedDependency[Corpus]) -> Response[bytes]:
     """In Prometheus' text format."""
-    return Response(metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})
+    gauges = await Gauges.of(corpus.store)
+    return Response(metrics.text() + gauges.text(), headers={"content-type": CONTENT_TYPE_LATEST})
