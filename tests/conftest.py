@@ -182,7 +182,7 @@ class ReplicaSet:
 @pytest.fixture(scope="module")
 def replica_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet]:
     """Three mongod that a test may kill and stop; the next one heals them."""
-    replica_set = ReplicaSet(_mongod_or_skip(), tmp_path_factory.mktemp("replica-set"))
+    replica_set = ReplicaSet(mongod_or_skip(), tmp_path_factory.mktemp("replica-set"))
     replica_set.start()
     yield replica_set
     replica_set.kill()
