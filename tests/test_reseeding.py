@@ -97,30 +97,36 @@ async def ask(port: int, seed_of_chance: int, tally: Tally) -> None:
     """Ask one question after another, over one connection that stays open."""
     chance = Random(seed_of_chance)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    while tally.busy:
-        question = drawn(chance)
-        body = msgspec.json.encode(question.body)
-        head = f"POST {question.path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-        writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        before, pause, parts = time.perf_counter(), 0.0, []
-        async for part in received(reader):
-            now = time.perf_counter()
-            before, pause = now, max(pause, now - before)
-            parts.append(part)
-        status, *pieces = parts
-        if question.kind != "alike":  # which waits until the new index is open
-            tally.pauses.append(pause)
-        text = b"".join(pieces)
-        whose = [
-            name for name, answer in question.answers.items() if status == b"200" and question.texts(text) == answer
-        ]
-        if whose:
-            tally.answers[question.kind, whose[0]] += 1
-        else:
-            tally.wrong.append(f"{question.kind} {question.path}: {status!r} {text[:200]!r}")
-        await asyncio.sleep(chance.random() * SECONDS_BETWEEN)
-    writer.close()
-    await writer.wait_closed()
+    try:
+        while tally.busy:
+            await ask_once(drawn(chance), reader, writer, tally)
+            await asyncio.sleep(chance.random() * SECONDS_BETWEEN)
+    except (OSError, EOFError) as exc:
+        tally.wrong.append(f"the connection ended: {exc!r}")
+    finally:
+        writer.close()
+
+
+async def ask_once(
+    question: Question, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tally: Tally
+) -> None:
+    """Send a request, and tally its answer."""
+    body = msgspec.json.encode(question.body)
+    head = f"POST {question.path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+    before, pause, parts = time.perf_counter(), 0.0, []
+    async for part in received(reader):
+        now = time.perf_counter()
+        before, pause = now, max(pause, now - before)
+        parts.append(part)
+    if question.kind != "alike":  # which waits until the new index is open
+        tally.pauses.append(pause)
+    status, text = parts[0], b"".join(parts[1:])
+    whose = [name for name, texts in question.answers.items() if status == b"200" and question.texts(text) == texts]
+    if whose:
+        tally.answers[question.kind, whose[0]] += 1
+    else:
+        tally.wrong.append(f"{question.kind} {question.path}: {status!r} {text[:200]!r}")
 
 
 async def received(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
