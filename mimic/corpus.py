@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, Final, TypeAlias
 
 from mimic.conversations import Choice, Message, Place, Said
@@ -71,23 +71,24 @@ class Corpus:
         """
         seeded = await self._seeded_index(version, rung)
         while seeded.id not in self._indexes:
-            async with self._opening:
-                try:
-                    await self._open(seeded.id)
-                except (Detached, UnusableStore) as exc:
-                    missing, seeded = seeded, await self._seeded_index(version, rung)
-                    if seeded == missing:  # else the corpus was replaced since, and the index with it
-                        raise UnusableStore(str(exc)) from exc
+            try:
+                await self._open(seeded.id)
+            except (Detached, UnusableStore) as exc:
+                missing, seeded = seeded, await self._seeded_index(version, rung)
+                if seeded == missing:  # else the corpus was replaced since, and the index with it
+                    raise UnusableStore(str(exc)) from exc
         return self._indexes[seeded.id]
 
     async def _open(self, name: str) -> None:
-        if name in self._indexes:
-            return
-        async with self.store.attached(name) as folder:
+        # Who waits for the index need not wait until what it was made from is removed: the lock ends before the stack.
+        async with AsyncExitStack() as stack, self._opening:
+            if name in self._indexes:
+                return
+            folder = await stack.enter_async_context(self.store.attached(name))
             opened = await asyncio.to_thread(MatchIndex, folder)
-        in_use = {entry.index.id for entry in (await self.store.seeded()).values() if entry.index}
-        kept = {other: index for other, index in self._indexes.items() if other in in_use}
-        replaced, self._indexes = self._indexes, {**kept, name: opened}
+            in_use = {entry.index.id for entry in (await self.store.seeded()).values() if entry.index}
+            kept = {other: index for other, index in self._indexes.items() if other in in_use}
+            replaced, self._indexes = self._indexes, {**kept, name: opened}
         await asyncio.to_thread(replaced.clear)  # which frees the space of files that are gone, and takes its time
 
     async def _seeded_index(self, version: Version, rung: Rung) -> SeededIndex:

@@ -91,7 +91,10 @@ DAMAGES: Final[Mapping[str, tuple[Damage, str, str | None]]] = {
     "an older layout": (execute("PRAGMA user_version = 1"), f"has layout 1, this Mimic reads layout {LAYOUT}", None),
     "a catalogue of nonsense": (execute("UPDATE corpus SET seeded = 'x'"), "is damaged: its catalogue says", None),
     "a schema of nonsense": (
-        execute("PRAGMA writable_schema = ON", "UPDATE sqlite_master SET sql = CAST(X'B0' AS TEXT) WHERE name = 'v2'"),
+        execute(
+            "PRAGMA writable_schema = ON",
+            "UPDATE sqlite_master SET name = CAST(X'B0' AS TEXT), sql = 'nonsense' WHERE name = 'v2'",
+        ),
         "is damaged",
         None,
     ),
