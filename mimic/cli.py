@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
@@ -107,10 +109,13 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     """
     import uvicorn  # noqa: PLC0415 - a seeding takes little memory, and does without all that serves
 
+    from mimic.api.connection import CuttableProtocol, Patience  # noqa: PLC0415 - as above
+
     settings = _settings(store=store, host=host, port=port, workers=workers)
     _check_address(settings)
     configure_logs()
     _show_address(settings)
+    _allow_connections()
     asyncio.run(_check_corpus(settings))
     several = tempfile.TemporaryDirectory(prefix="mimic-workers-") if settings.workers > 1 else nullcontext()
     with several as folder:
@@ -123,7 +128,8 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
             port=settings.port,
             workers=settings.workers,
             loop="uvloop",
-            http="mimic.api.connection:CuttableProtocol",
+            http=partial(CuttableProtocol, patience=Patience(settings.client_timeout)),  # type: ignore[arg-type] # a factory
+            ws="none",
             log_config=None,
             access_log=False,
             proxy_headers=False,  # who asks, and over which protocol, makes no difference here
@@ -235,6 +241,13 @@ def _check_address(settings: Settings) -> None:
             probe.bind(address)
     except OSError as exc:
         raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}") from None
+
+
+def _allow_connections() -> None:
+    """As many as the system allows, where less was asked for: often 1,024 files and connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # not every system allows what it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _check_corpus(settings: Settings) -> None:

@@ -43,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True):
     rpm: int = 0
     tpm: int = 0
     journal: int = 0
+    client_timeout: int = 60
     seed_secret: str = ""
     seed_file: Path = Path("seed/conversations.json")
     seed_join_splits: bool = False
@@ -149,6 +150,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "rpm": ("MIMIC_RPM", _integer(0, 1_000_000_000)),
     "tpm": ("MIMIC_TPM", _integer(0, 1_000_000_000)),
     "journal": ("MIMIC_JOURNAL", _integer(0, MOST_ENTRIES)),
+    "client_timeout": ("MIMIC_CLIENT_TIMEOUT", _integer(1, 86_400)),
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),
     "seed_join_splits": ("SEED_JOIN_SPLITS", _switch),
