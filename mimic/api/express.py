@@ -73,7 +73,7 @@ class Express:
                 is_json = value == b"application/json"
             elif name == b"authorization":
                 key = value
-            elif name.startswith(_OWN_HEADERS):
+            elif name.startswith(_OWN_HEADERS) or name == b"content-encoding":
                 return False
         return is_json and scope["method"] == "POST" and (not self._settings.api_keys or is_known(key, self._settings))
 
