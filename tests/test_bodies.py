@@ -351,6 +351,15 @@ def test_other_protocols_are_not_offered(server: Server, protocol: bytes) -> Non
     is_well(server)
 
 
+@pytest.mark.parametrize("host", [b"", b"a b", b"[", b"\xe4", b"a:b:c", b"mimic\r\nhost: other"])
+def test_a_host_that_is_none_is_a_bad_request_at_most(server: Server, host: bytes) -> None:
+    """Of known routes and of others."""
+    for path in (b"/health", b"/nowhere"):
+        answer = talk(server, b"GET %s HTTP/1.1\r\nhost: %s\r\nconnection: close\r\n\r\n" % (path, host))
+        assert status_in(answer) in {200, 400, 404}
+    is_well(server)
+
+
 def test_a_body_shorter_than_its_length_is_waited_for(server: Server) -> None:
     """As long as clients are."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
