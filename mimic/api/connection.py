@@ -139,7 +139,7 @@ class CuttableProtocol(HttpToolsProtocol):
         if not self._owes_something(request):
             self._looks = 0
             return False
-        self._looks = 1 if has_moved else self._looks + 1
+        self._looks = 1 if has_moved and not self._is_refused else self._looks + 1
         return self._looks > LOOKS + (self._body / LEAST_RATE / seconds if is_sending else 0)
 
     def _owes_something(self, request: RequestResponseCycle | None) -> bool:
@@ -147,7 +147,7 @@ class CuttableProtocol(HttpToolsProtocol):
         before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
         if self._unsent and (request is None or self.flow.write_paused):  # else more is written all the time
             return self._unsent >= before
-        if request is None:
+        if request is None or request.disconnected:
             return True
         return request.more_body and not (request.waiting_for_100_continue or self.flow.read_paused)
 
