@@ -340,6 +340,8 @@ def test_framing(server: Server, headers: bytes, body: bytes, statuses: list[int
     answer = talk(server, START % CHAT.encode() + headers + b"\r\n\r\n" + body)
     found = [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
     assert found == [b"%d" % status for status in statuses]
+    assert status_in(answer) == statuses[0]
+    assert (b"upgrade_with_body" in answer) == (b"upgrade" in headers)
     is_well(server)
 
 

@@ -46,6 +46,7 @@ def cases(server: Server, folder: Path, most: int) -> int:
     return int(generated[1].replace(",", ""))
 
 
+@pytest.mark.timeout(300)
 def test_every_answer_is_as_documented(server: Server, tmp_path: Path) -> None:
     """Hundreds of cases, the same ones each time."""
     assert cases(server, tmp_path, 10) > 500
