@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import structlog
-from litestar import Litestar, Response, Router, get
+from litestar import HttpMethod, Litestar, Request, Response, Router, get, route
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import NotFoundException
@@ -72,6 +72,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
 
     app = Litestar(
         [
+            show_methods,  # before the handlers that it is about
             completion.complete,
             seeding.start_seeding,
             seeding.last_seeding,
@@ -192,6 +193,13 @@ async def page_asset(name: FromPath[str]) -> File:
     if name not in ASSET_NAMES:
         raise NotFoundException
     return File(Path(str(files("litestar_offline_docs") / "static" / name)), content_disposition_type="inline")
+
+
+@route([seeding.STATUS_PATH, journal.PATH], http_method=HttpMethod.OPTIONS, status_code=204, include_in_schema=False)
+async def show_methods(request: Request[Any, Any, Any]) -> Response[None]:
+    """The methods of paths that have several. Litestar by itself tells only the one that was registered first."""
+    methods = request.app.route_handler_method_map[request.scope["path"]]
+    return Response(None, headers={"allow": ", ".join(sorted(methods))})
 
 
 def _route(scope: Scope) -> str:

@@ -3,11 +3,12 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
@@ -113,6 +114,7 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     settings = _settings(log.warning, store=store, host=host, port=port, workers=workers)
     _check_address(settings)
     _show_address(settings)
+    _allow_connections()
     asyncio.run(_check_corpus(settings))
     several = tempfile.TemporaryDirectory(prefix="mimic-workers-") if settings.workers > 1 else nullcontext()
     with several as folder:
@@ -225,6 +227,13 @@ def _check_address(settings: Settings) -> None:
             probe.bind(address)
     except OSError as exc:
         raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}") from None
+
+
+def _allow_connections() -> None:
+    """As many as the system allows, where less was asked for: often 1,024 files and connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # not every system allows what it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _check_corpus(settings: Settings) -> None:

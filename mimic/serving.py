@@ -2,11 +2,13 @@
 
 import signal
 import sys
+from functools import partial
 from typing import Any, Final
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from mimic.api.connection import CuttableProtocol, Patience
 from mimic.settings import Settings
 
 SECONDS_TO_FINISH: Final = 30
@@ -32,7 +34,8 @@ def run_server(settings: Settings) -> None:
         "port": settings.port,
         "workers": settings.workers,
         "loop": "uvloop",
-        "http": "mimic.api.connection:CuttableProtocol",
+        "http": partial(CuttableProtocol, patience=Patience(settings.client_timeout)),
+        "ws": "none",
         "log_config": None,
         "access_log": False,
         "proxy_headers": False,  # who asks, and over which protocol, makes no difference here

@@ -47,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True):
     journal: int = 0
     access_log: bool = False
     traces: bool = False
+    client_timeout: int = 60
     seed_secret: str = ""
     seed_file: Path = Path("seed/conversations.json")
     seed_join_splits: bool = False
@@ -164,6 +165,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "journal": ("MIMIC_JOURNAL", _integer(0, MOST_ENTRIES)),
     "access_log": ("MIMIC_ACCESS_LOG", _switch),
     "traces": ("MIMIC_TRACES", _traces),
+    "client_timeout": ("MIMIC_CLIENT_TIMEOUT", _integer(1, 86_400)),
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),
     "seed_join_splits": ("SEED_JOIN_SPLITS", _switch),

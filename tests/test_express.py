@@ -188,6 +188,7 @@ async def test_a_plain_request_does_not_reach_the_framework() -> None:
         ([b'{"number":1}'], {"path": "/other"}),
         ([b'{"number":1}'], {"headers": [(b"content-type", b"text/plain")]}),
         ([b'{"number":1}'], {"headers": [(b"content-type", b"application/json"), (b"x-mimic-match", b"last")]}),
+        ([b'{"number":1}'], {"headers": [(b"content-type", b"application/json"), (b"content-encoding", b"gzip")]}),
         ([b'{"number":1}'], {"headers": []}),
         ([b'{"number":1}', *[b" "] * MOST_EVENTS], {}),
         ([b'{"number":1}', *[b" "] * MOST_EVENTS, b"{"], {}),

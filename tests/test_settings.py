@@ -43,6 +43,7 @@ def test_every_setting_has_a_variable() -> None:
         ("MIMIC_WORKERS", "1.5"),
         ("MIMIC_MONGO_DRIVER", "mongoengine"),
         ("MIMIC_STRICT_MODELS", "strict"),
+        ("MIMIC_CLIENT_TIMEOUT", "0"),
         ("SEED_BATCH_SIZE", "0"),
     ],
 )

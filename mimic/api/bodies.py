@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request
+from litestar.exceptions import InternalServerException
 
 from mimic.api.errors import ApiError
 from mimic.api.faults import fault_in_body
@@ -14,8 +15,21 @@ from seed.escapes import lone_surrogates
 class JSONRequest(Request[Any, Any, Any]):
     """A request whose body is decoded with our errors, and strictly: "2" is no number."""
 
+    async def body(self) -> bytes:
+        """Raises ApiError where the client goes away in the middle."""
+        try:
+            return await super().body()
+        except InternalServerException as exc:
+            if exc.detail != "client disconnected prematurely":
+                raise
+            raise ApiError(499, "The client went away within its body", code="client_closed_request") from None
+
     async def json(self) -> Any:
         """Raises ApiError with the field, or the byte at which decoding failed."""
+        coding = self.headers.get("content-encoding", "identity")
+        if coding.lower() != "identity":
+            problem = f"The body is compressed ({coding}); only bodies as they are, are accepted"
+            raise ApiError(415, problem, code="unsupported_encoding", headers={"accept-encoding": "identity"})
         body = await self.body()
         field = self.route_handler.parsed_data_field
         try:

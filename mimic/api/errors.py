@@ -144,9 +144,10 @@ def answer_http_exception(request: Request[Any, Any, Any], exc: HTTPException) -
     """What the framework raises by itself: no such route, wrong method, a body that is too large."""
     if exc.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
         return answer_bug(request, exc)
-    where = f"{request.method} {request.url.path}"
+    path = request.scope["path"]  # the URL may have a host that is none
+    where = f"{request.method} {path}"
     phrases = {
-        404: (f"Unknown request URL: {where}{_hint(request.url.path)}", "unknown_url"),
+        404: (f"Unknown request URL: {where}{_hint(path)}", "unknown_url"),
         405: (f"Not allowed to {where}", "method_not_allowed"),
         413: ("The body is larger than the 10 MB that are accepted", "request_too_large"),
     }
@@ -161,7 +162,7 @@ def _hint(path: str) -> str:
 
 def answer_bug(request: Request[Any, Any, Any], exc: Exception) -> Response[ErrorBody]:
     """Tell nothing of what happened but where to find it in the log."""
-    log.error("bug", request_id=request.state.request_id, path=request.url.path, exc_info=exc)
+    log.error("bug", request_id=request.state.request_id, path=request.scope["path"], exc_info=exc)
     return answer(500, "The server had an error while processing your request. Its log has more under the request id.")
 
 

@@ -24,6 +24,7 @@ MOST_EVENTS: Final = 4
 """Pieces of 64 KB in which the body of a plain request may come."""
 
 _OWN_HEADERS: Final = b"x-mimic-"
+_NOT_PLAIN: Final = frozenset({b"content-encoding"})
 
 
 class Plain(msgspec.Struct, Generic[T], frozen=True):
@@ -74,7 +75,9 @@ class Express:
                 is_json = value == b"application/json"
             elif name == b"authorization":
                 key = value
-            elif name.startswith(_OWN_HEADERS) or (name == CLIENT_HEADER and not is_allowed(value)):
+            elif (
+                name.startswith(_OWN_HEADERS) or name in _NOT_PLAIN or (name == CLIENT_HEADER and not is_allowed(value))
+            ):
                 return False
         return is_json and scope["method"] == "POST" and (not self._settings.api_keys or is_known(key, self._settings))
 

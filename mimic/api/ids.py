@@ -1,5 +1,6 @@
 """The names of requests: ours, in ``x-request-id``, and the one that a client may give, in ``x-client-request-id``."""
 
+from random import Random
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
@@ -12,6 +13,12 @@ CLIENT_HEADER: Final = b"x-client-request-id"
 MOST_CHARACTERS: Final = 512
 
 _BLANK, _TILDE = b" ~"
+_random_bits: Final = Random().getrandbits  # noqa: S311 - ids are not secret
+
+
+def new_id() -> str:
+    """A name that no other request has."""
+    return f"req_{_random_bits(96):024x}"
 
 
 def is_allowed(name: bytes) -> bool:

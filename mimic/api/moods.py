@@ -11,12 +11,13 @@ from typing import Any, Final
 import msgspec
 from litestar import Request
 from litestar.connection import ASGIConnection
-from litestar.openapi.spec import OpenAPIHeader, OpenAPIType, Parameter, Schema
+from litestar.openapi.spec import OpenAPIHeader, OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Parameter, Schema
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mimic.api.connection import hang_up
 from mimic.api.errors import ApiError, ErrorBody, ErrorDetail, type_of
 from mimic.api.keys import require_key
+from mimic.api.replies import EVENTS
 from mimic.api.throttle import Limited
 from mimic.moods import NONE, Chance, Mood, drawn, parse_mood
 
@@ -30,10 +31,16 @@ _OF_QUOTA: Final = frozenset({QUOTA, "credit_balance_exhausted"})
 
 @dataclass
 class Moody(Limited):
-    """A route with faults, for the OpenAPI document: the header that asks for one, and the one that tells of it."""
+    """A route with faults, for the OpenAPI document: the header that asks for one, and the one that tells of it.
+
+    What it answers may also be a stream.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        answer = (self.responses or {}).get("200")
+        if isinstance(answer, OpenAPIResponse) and answer.content:
+            answer.content[EVENTS] = OpenAPIMediaType(schema=Schema(description="Server-sent events."))
         text = Schema(type=OpenAPIType.STRING, examples=["status=429; retry-after=2"])
         asking = (
             "A fault on purpose: status=NNN, disconnect, stall, malformed, error, slow-headers, empty or none, "

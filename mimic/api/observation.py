@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from http import HTTPStatus
-from random import Random
 from typing import Any, Final
 
 import structlog
@@ -18,7 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from mimic.api.connection import CUT, hang_up
 from mimic.api.gauges import FOLDER_VARIABLE, workers
-from mimic.api.ids import client_id_of
+from mimic.api.ids import client_id_of, new_id
 from mimic.api.journal import CLIENT_LEFT, Journal, Record, is_recorded
 from mimic.errors import StoreError
 from mimic.journal import shortened
@@ -32,8 +31,6 @@ OPENAI_VERSION: Final = b"2020-10-01"
 
 SECONDS_BETWEEN_LOOKS: Final = 1.0
 """At what is in flight, where other processes are to know: nothing is written for a request."""
-
-random_bits: Final = Random().getrandbits  # noqa: S311 - ids are not secret
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # a time stamp for every series, that nobody reads
 
@@ -131,7 +128,7 @@ class Observation:
         self._status = 0
         self._ended = False
         self._state: dict[str, Any] = scope.setdefault("state", {})
-        self._state.update(request_id=f"req_{random_bits(96):024x}", headers={}, observation=self)
+        self._state.update(request_id=new_id(), headers={}, observation=self)
         journal = watcher.journal if is_recorded(scope) else None
         self._record = Record(journal, scope, self._state) if journal else None
 

@@ -165,7 +165,7 @@ def check_secret(settings: Settings, given: bytes) -> None:
     description="Replaces the corpus by the file that SEED_FILE names; until it is there, the old one answers.",
     responses={
         202: ResponseSpec(SeedingStarted, description="It has started.", generate_examples=False),
-        **documented(400, 401, 403, 409, 503),
+        **documented(400, 401, 403, 409, 413, 415, 503),
     },
 )
 async def start_seeding(

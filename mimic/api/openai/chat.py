@@ -170,7 +170,7 @@ class ChatCompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
             description="The answers; with `stream`, server-sent events of `chat.completion.chunk` objects.",
             generate_examples=False,
         ),
-        **documented(400, 401, 404, 413, 429, 503),
+        **documented(400, 401, 404, 413, 415, 429, 503),
     },
 )
 async def complete_chat(

@@ -68,7 +68,7 @@ class TextCompletion(msgspec.Struct, frozen=True, kw_only=True):
         200: ResponseSpec(
             TextCompletion, description="The answers; with `stream`, server-sent events.", generate_examples=False
         ),
-        **documented(400, 401, 404, 413, 429, 503),
+        **documented(400, 401, 404, 413, 415, 429, 503),
     },
 )
 async def complete_prompt(

@@ -76,7 +76,7 @@ class EmbeddingList(msgspec.Struct, frozen=True, kw_only=True):
     ),
     responses={
         200: ResponseSpec(EmbeddingList, description="The vectors.", generate_examples=False),
-        **documented(400, 401, 404, 413, 429),
+        **documented(400, 401, 404, 413, 415, 429),
     },
 )
 async def embed_texts(
