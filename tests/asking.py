@@ -135,7 +135,8 @@ class Answer(NamedTuple):
     """What came of a question, asked and answered at moments of the monotonic clock.
 
     ``outcome`` is the name of the corpus of which it is the right answer (of several, all), the status where that is
-    not 200, the name of what went wrong on the way, or ``wrong: `` and what was said.
+    not 200, the name of what went wrong on the way, or ``wrong: `` and what was said. ``is_last`` is what the server
+    says where it closes the connection.
     """
 
     question: str
@@ -143,12 +144,13 @@ class Answer(NamedTuple):
     asked: float
     answered: float
     retry_after: str | None = None
+    is_last: bool = False
 
 
 class Asking:
     """Clients of a server, as a context manager; each asks all the questions in turn, over a connection of its own.
 
-    Without ``kept_alive`` it is a new one each time.
+    Without ``kept_alive`` it is a new one each time. Who is told that it is the last answer asks no more.
     """
 
     def __init__(
@@ -182,10 +184,11 @@ class Asking:
     def _ask(self, number: int) -> None:
         with httpx.Client(base_url=self._url, timeout=30, limits=self._limits) as client:
             turn = number  # not all the same at the same time
-            while not self._stop.is_set():
+            is_last = False
+            while not (is_last or self._stop.is_set()):
                 answer = ask(client, self._questions[turn % len(self._questions)])
                 self.answers.append(answer)
-                turn += 1
+                turn, is_last = turn + 1, answer.is_last
                 if answer.outcome == "ConnectError":
                     time.sleep(0.02)
 
@@ -198,12 +201,12 @@ def ask(client: httpx.Client, name: str) -> Answer:
         response = client.request("POST" if question.body else "GET", question.path, json=question.body)
     except httpx.TransportError as exc:
         return Answer(name, type(exc).__name__, asked, time.monotonic())
-    answered = time.monotonic()
+    answered, is_last = time.monotonic(), response.headers.get("connection") == "close"
     if response.status_code != httpx.codes.OK:
-        return Answer(name, str(response.status_code), asked, answered, response.headers.get("retry-after"))
+        return Answer(name, str(response.status_code), asked, answered, response.headers.get("retry-after"), is_last)
     texts = list(question.texts(response))
     right = [name for name in CONVERSATIONS if texts == list(question.right(name))]
-    return Answer(name, " ".join(right) or f"wrong: {texts}", asked, answered)
+    return Answer(name, " ".join(right) or f"wrong: {texts}", asked, answered, None, is_last)
 
 
 def ask_everything(url: str) -> list[Answer]:

@@ -14,8 +14,8 @@ from tests.asking import QUESTIONS, Asking, ask_everything, corpus_of, seed_corp
 from tests.conftest import ReplicaSet, Seeding, Server, children
 
 DRIVERS = ("pymongo", pytest.param("motor", marks=pytest.mark.soak))
-BROKEN_OFF = {"long completion"}
-"""Answers of several batches: who reads the rest from a member that is gone sees that it breaks off."""
+BROKEN_OFF = {("long completion", outcome) for outcome in ("503", "RemoteProtocolError")}
+"""Of answers of several batches: the rest cannot be read from a member that is gone, or from another one."""
 
 pytestmark = pytest.mark.usefixtures("_short_grace")
 
@@ -61,9 +61,10 @@ def test_answers_go_on_while_members_are_killed(
         time.sleep(4)
         assert children(server.process.pid) == workers
     assert {answer.question for answer in asking.answers} == set(QUESTIONS)
-    unlucky = wrong(asking.answers, "old")
-    assert {answer.question for answer in unlucky} <= BROKEN_OFF
-    assert {answer.outcome for answer in unlucky} <= {"503", "RemoteProtocolError"}
+    unlucky = [(answer.question, answer.outcome) for answer in wrong(asking.answers, "old")]
+    assert {one for one in unlucky if one[1] != "503"} <= BROKEN_OFF
+    # The driver tries again, once; that may meet a member that is stepping down.
+    assert sum(one not in BROKEN_OFF for one in unlucky) <= 4
     assert max(answer.answered - answer.asked for answer in asking.answers) < 3
 
 
@@ -80,8 +81,7 @@ def test_answers_go_on_while_the_primary_hangs(
         replica_set.primary().freeze()
         time.sleep(6)
     unlucky = wrong(asking.answers, "old")
-    assert {answer.question for answer in unlucky} <= BROKEN_OFF
-    assert {answer.outcome for answer in unlucky} <= {"503", "RemoteProtocolError"}
+    assert {(answer.question, answer.outcome) for answer in unlucky} <= BROKEN_OFF
     assert max(answer.answered - answer.asked for answer in asking.answers) < 6
     assert not wrong(asking.between(frozen + 5), "old")
 
@@ -133,8 +133,7 @@ def test_a_seeding_whose_primary_is_killed(replica_set: ReplicaSet, url: str, tm
         time.sleep(CATALOGUE_SECONDS + 1)
     name = "new" if code == ExitCode.DONE else "old"
     unlucky = wrong(asking.answers, "old", "new")
-    assert {answer.question for answer in unlucky} <= BROKEN_OFF
-    assert {answer.outcome for answer in unlucky} <= {"503", "RemoteProtocolError"}
+    assert {(answer.question, answer.outcome) for answer in unlucky} <= BROKEN_OFF
     assert not wrong(asking.between(ended + CATALOGUE_SECONDS), name)
     if code != ExitCode.DONE:
         assert not wrong([a for a in asking.answers if a not in unlucky], "old")
