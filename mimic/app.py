@@ -13,22 +13,25 @@ from typing import Any
 from litestar import Litestar, Response, Router, get
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.enums import MediaType
 from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.params import FromPath
 from litestar.response import File
-from litestar.types import Scope
+from litestar.types import ASGIApp, Scope
 
 from mimic import __version__
 from mimic.api import browsing, completion, journal, keys, page, seeding, status
 from mimic.api.bodies import JSONRequest
 from mimic.api.errors import EXCEPTION_HANDLERS, answer
 from mimic.api.express import Express, Plain
+from mimic.api.guesses import Guesses
 from mimic.api.moods import Moods
 from mimic.api.observation import UNKNOWN_ROUTE, Metrics, Observed
 from mimic.api.openai import chat, completions, embeddings, models
+from mimic.api.origins import ANY, CrossOrigin, OwnNames, is_loopback
 from mimic.api.throttle import Throttle
 from mimic.api.traffic import Traffic
 from mimic.corpus import Corpus
@@ -85,7 +88,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
         },
         lifespan=[lifespan],
         request_class=JSONRequest,
-        state=State({"settings": settings}),
+        state=State({"settings": settings, "guesses": Guesses(ledger)}),
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=LARGEST_BODY,
         openapi_config=_openapi(),
@@ -95,7 +98,14 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
     if settings.answers_at_once:
         plain[f"/v1{chat.PATH}"] = chat.plain(corpus, settings, metrics)
     recorded = journal.Journal(ledger, settings.journal) if settings.journal else None
-    return Observed(Express(app, settings, plain), metrics, _route, recorded)
+    return Observed(_guarded(Express(app, settings, plain), settings), metrics, _route, recorded)
+
+
+def _guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The application, for those pages of the web that may ask it."""
+    if not settings.api_keys and is_loopback(settings.host) and ANY not in settings.cors_origins:
+        app = OwnNames(app)
+    return CrossOrigin(app, settings.cors_origins) if settings.cors_origins else app
 
 
 def from_environment() -> Observed:
@@ -142,7 +152,7 @@ def _points(settings: Settings, ledger: Ledger) -> Callable[[], float]:
 
 
 def _openapi() -> OpenAPIConfig:
-    page = SwaggerRenderPlugin(
+    swagger = SwaggerRenderPlugin(
         js_url=f"{ASSETS}/{ASSET_NAMES[0]}",
         css_url=f"{ASSETS}/{ASSET_NAMES[1]}",
         standalone_preset_js_url=f"{ASSETS}/{ASSET_NAMES[2]}",
@@ -156,16 +166,19 @@ def _openapi() -> OpenAPIConfig:
         "Mimic",
         __version__,
         description=description,
-        render_plugins=[page],
+        render_plugins=[swagger],
         openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, after_request=_in_one_shape),
         components=Components(security_schemes={seeding.SECURITY_SCHEME: secret, keys.SECURITY_SCHEME: key}),
     )
 
 
 def _in_one_shape(response: Response[Any]) -> Response[Any]:
-    """Litestar's own page for what is not found below /schema, as every other error."""
+    """What Litestar answers below /schema: errors as all others, and the page with headers as the other one."""
     if response.status_code == HTTPStatus.NOT_FOUND:
         return answer(HTTPStatus.NOT_FOUND, "Unknown request URL", code="unknown_url")
+    response.headers.update(page.NOT_TO_BE_GUESSED)
+    if isinstance(response.content, bytes) and response.media_type == MediaType.HTML:
+        response.headers.update(page.headers_of_documentation(response.content))
     return response
 
 
@@ -174,7 +187,9 @@ async def page_asset(name: FromPath[str]) -> File:
     """A file of Swagger UI, so that the page works offline."""
     if name not in ASSET_NAMES:
         raise NotFoundException
-    return File(Path(str(files("litestar_offline_docs") / "static" / name)), content_disposition_type="inline")
+    file = Path(str(files("litestar_offline_docs") / "static" / name))
+    media_type = page.MEDIA_TYPES[file.suffix]
+    return File(file, media_type=media_type, content_disposition_type="inline", headers=page.NOT_TO_BE_GUESSED)
 
 
 def _route(scope: Scope) -> str:

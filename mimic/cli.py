@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from importlib.resources import files
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +34,7 @@ from seed.terminal import show_progress, show_report
 log = structlog.get_logger("mimic")
 
 SECONDS_TO_FINISH = 30
+SHORTEST_SECRET = 16
 OF_TESTS = "MIMIC_TEST_"
 STORE_HELP = "sqlite:///file.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
 
@@ -108,8 +110,9 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     import uvicorn  # noqa: PLC0415 - a seeding takes little memory, and does without all that serves
 
     settings = _settings(store=store, host=host, port=port, workers=workers)
-    _check_address(settings)
+    address = _check_address(settings)
     configure_logs()
+    _warn_of_open_doors(settings, address)
     _show_address(settings)
     asyncio.run(_check_corpus(settings))
     several = tempfile.TemporaryDirectory(prefix="mimic-workers-") if settings.workers > 1 else nullcontext()
@@ -226,15 +229,26 @@ def _settings(**options: str | None) -> Settings:
         raise click.UsageError(f"{as_option.get(exc.name, exc.name)}: {exc.problem}") from None
 
 
-def _check_address(settings: Settings) -> None:
-    """End the program, with what is wrong, where nobody can listen on the address."""
+def _check_address(settings: Settings) -> str:
+    """The IP address to listen on. Ends the program, with what is wrong, where nobody can."""
     try:
         [(family, *_, address), *_] = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
+        return str(address[0])
     except OSError as exc:
         raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}") from None
+
+
+def _warn_of_open_doors(settings: Settings, address: str) -> None:
+    """Warn where others than this machine's programs can reach what is not protected."""
+    if ip_address(address.partition("%")[0]).is_loopback:
+        return
+    if not settings.api_keys:
+        log.warning("everybody who can reach the server can read the corpus: set MIMIC_API_KEYS", address=address)
+    if 0 < len(settings.seed_secret) < SHORTEST_SECRET:
+        log.warning("SEED_SECRET is short, and can be guessed", address=address, shortest=SHORTEST_SECRET)
 
 
 async def _check_corpus(settings: Settings) -> None:
