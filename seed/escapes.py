@@ -12,7 +12,9 @@ _UNFINISHED_ESCAPE = re.compile(
     rb"\\(?:u[0-9a-fA-F]{0,3})?\Z"  # \, \u, \uXXX
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z"  # half of a pair, and the start of the other
 )
+_UNFINISHED_CHARACTER = re.compile(rb"(?:[\xc0-\xff]|[\xe0-\xff][\x80-\xbf]|[\xf0-\xff][\x80-\xbf]{2})\Z")
 _LONGEST_ESCAPE = len(rb"\ud83d\ude00")
+_LONGEST_CHARACTER = 4
 
 
 def lone_surrogates(data: bytes) -> Iterator[int]:
@@ -32,7 +34,9 @@ def lone_surrogates(data: bytes) -> Iterator[int]:
 
 
 def end_of_whole_escapes(data: bytes) -> int:
-    """Where to cut so that no escape, nor pair of surrogates, is cut in two."""
+    """Where to cut so that no escape, nor pair of surrogates, nor character of UTF-8 is cut in two."""
+    if unfinished := _UNFINISHED_CHARACTER.search(data, max(0, len(data) - _LONGEST_CHARACTER)):
+        return unfinished.start()
     start = max(0, len(data) - _LONGEST_ESCAPE)
     while unfinished := _UNFINISHED_ESCAPE.search(data, start):
         if not _is_escaped(data, unfinished.start()):

@@ -3,24 +3,36 @@
 The dump is one JSON array of ``{"id", "conversations": [{"from", "value"}, ...]}``, or such objects one after another
 (JSON Lines); which of the two shows in its first byte. JSON is parsed by ijson; this module puts the events together
 (keeping nothing but what a conversation has, so memory is bounded by the largest one) and finds the byte of an error.
+
+What could not be part of a conversation in any store is not kept either: of a string more than 16 MiB is looked at, but
+the parser does not get it, and a number of as much or brackets in brackets without end are an error.
 """
 
 import re
+from bisect import bisect_left
 from typing import Any, Protocol
 
 import ijson
 
 from mimic.conversations import Conversation
 from mimic.errors import BrokenDump
+from mimic.schemas import LARGEST_DOCUMENT
 from mimic.seedings import Skipped
-from seed.elements import Elements
+from seed.elements import Elements, TooDeep
 from seed.escapes import end_of_whole_escapes, lone_surrogates
+from seed.unfinished import Unfinished, end_of_string
 
 SLOW_BACKEND = ijson.backend != "yajl2_c"
 """Whether ijson's C backend is missing, so that reading takes about three times as long."""
 
 LONGEST_REPLAY = 32 * 1024 * 1024
 """Bytes that are kept at most to find the byte of an error in."""
+
+PIECE = 256 * 1024
+"""Bytes that are parsed at a time, however many come."""
+
+LONGEST_NUMBER = PIECE
+"""Bytes of a number, which is parsed only when it is whole."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -51,25 +63,43 @@ class DumpReader:
     def __init__(self) -> None:
         self._offset = 0
         self._lines: bool | None = None
-        self._held = b""
+        self._held = bytearray()
         self._found = Elements(depth=0)
         self._replay = _Replay(0, primer=b"", lines=False)
+        self._unfinished = Unfinished()
+        self._not_utf8: UnicodeDecodeError | None = None
 
     def feed(self, data: bytes) -> list[Conversation | Skipped]:
-        data = self._held + data
+        return [item for start in range(0, len(data), PIECE) for item in self._feed(data[start : start + PIECE])]
+
+    def _feed(self, data: bytes) -> list[Conversation | Skipped]:
+        self._held += data
+        if self._waits_for_more(data):
+            return []
+        data = self._take_held()
         if self._lines is None:
-            self._held = data
             data = self._begin(data)
             if not data:
                 return []
         cut = end_of_whole_escapes(data)
-        self._held = data[cut:]
+        self._held += data[cut:]
         return self._parse(data[:cut])
+
+    def _waits_for_more(self, data: bytes) -> bool:
+        """Whether a string goes on that yajl, which begins again with it each time, shall get twice as much of."""
+        unfinished = self._unfinished
+        is_short = len(self._held) < unfinished.size <= LARGEST_DOCUMENT
+        return unfinished.in_string and is_short and end_of_string(data) == len(data)
+
+    def _take_held(self) -> bytes:
+        held = bytes(self._held)
+        self._held.clear()
+        return held
 
     def close(self) -> list[Conversation | Skipped]:
         if self._lines is None:
             raise BrokenDump(self._offset, "the input is empty; expected a JSON array of conversations, or JSON Lines")
-        found = self._parse(self._held)
+        found = self._parse(self._take_held())
         try:
             self._events.close()
         except _PARSING_FAILED as exc:
@@ -80,12 +110,12 @@ class DumpReader:
         """Skip to the first byte that counts, and choose the format by it. Empty while there is no such byte."""
         mark = BYTE_ORDER_MARK if self._offset == 0 else b""
         if mark and data.startswith((b"\xff", b"\xfe")):
-            raise BrokenDump(0, "expected UTF-8, found UTF-16")
+            raise BrokenDump(0, "expected UTF-8, found UTF-16 or UTF-32")
         if len(data) < len(mark) and mark.startswith(data):
+            self._held += data
             return b""
         text = data.removeprefix(mark).lstrip(b" \t\r\n")
         self._offset += len(data) - len(text)
-        self._held = b""
         if not text:
             return b""
         if text[:1] not in (b"[", b"{"):
@@ -114,15 +144,40 @@ class DumpReader:
         return self._take()
 
     def _send(self, data: bytes) -> None:
+        if self._unfinished.in_string and self._unfinished.size > LARGEST_DOCUMENT:
+            data = self._pass_over_string(data)
         if not data:  # which to ijson means the end
             return
         self._replay.keep(data)
         try:
             self._events.send(data)
+            self._found.work_through()
         except _PARSING_FAILED as exc:
             raise self._replay.locate(_expected(exc)) from exc
+        begin = self._offset - self._unfinished.size
         self._offset += len(data)
-        self._found.work_through()
+        self._unfinished.follow(data)
+        if self._unfinished.number > LONGEST_NUMBER:
+            raise BrokenDump(begin + LONGEST_NUMBER, _expected(ValueError()))
+
+    def _pass_over_string(self, data: bytes) -> bytes:
+        """Look at the rest of a string that is too long with what is kept of it already; returns what follows."""
+        rest = data[: end_of_string(data)]
+        inside = _Replay(self._offset, primer=b'["', lines=False)
+        inside.keep(rest)
+        try:
+            _new_parser(ijson.sendable_list(), lines=False).send(b'["' + rest)
+        except _PARSING_FAILED as exc:
+            raise inside.locate(_expected(exc)) from exc
+        self._offset += len(rest)
+        self._replay.pass_over(len(rest))
+        try:
+            rest.decode()
+        except UnicodeDecodeError as exc:  # where yajl does not look; told at the end of the string, as of any other
+            self._not_utf8 = self._not_utf8 or exc
+        if self._not_utf8 and len(rest) < len(data):
+            raise BrokenDump(self._offset, _expected(self._not_utf8)) from self._not_utf8
+        return data[len(rest) :]
 
     def _take(self) -> list[Conversation | Skipped]:
         taken = self._found.finished[:]
@@ -131,7 +186,7 @@ class DumpReader:
 
 
 class _Replay:
-    """Bytes kept since a point from which they can be parsed again, byte by byte, to find an error.
+    """Bytes kept since a point from which they can be parsed again, to find an error.
 
     ``primer`` puts a new parser into the state it had at that point: inside the array, after an element.
     """
@@ -140,35 +195,42 @@ class _Replay:
         self._offset = offset
         self._primer = primer
         self._lines = lines
-        self._kept: list[bytes] = []
-        self._kept_bytes = 0
+        self._before = bytearray()
+        self._last = b""
         self._is_whole = True
 
     def keep(self, data: bytes) -> None:
-        self._kept.append(data)
-        self._kept_bytes += len(data)
-        if self._kept_bytes > LONGEST_REPLAY and len(self._kept) > 1:
-            self._offset += self._kept_bytes - len(data)
-            self._kept, self._kept_bytes = [data], len(data)
+        self._before += self._last
+        self._last = data
+        if len(self._before) + len(data) > LONGEST_REPLAY:
+            self._offset += len(self._before)
+            self._before.clear()
             self._is_whole = False
+
+    def pass_over(self, count: int) -> None:
+        """So many bytes came that are not kept, in which there is no error."""
+        self._offset += count
 
     def locate(self, expected: str) -> BrokenDump:
         """The error, at the byte at which parsing fails; it lies in the last bytes kept."""
         if not self._is_whole:
-            return BrokenDump(self._offset, f"somewhere in the {self._kept_bytes:,} bytes from here: {expected}")
-        parser = _new_parser(ijson.sendable_list(), self._lines)
-        *before, last = self._kept
-        offset = self._offset
+            offset = self._offset + len(self._before)
+            return BrokenDump(offset, f"somewhere in the {len(self._last):,} bytes from here: {expected}")
+        # Byte by byte would take a time that grows with the square of a string's length.
+        fatal = bisect_left(range(1, len(self._last)), x=True, key=self._fails_within)
+        return BrokenDump(self._offset + len(self._before) + fatal, expected)
+
+    def _fails_within(self, count: int) -> bool:
+        """Whether so many of the last bytes are enough for parsing to fail."""
+        found = Elements(depth=0 if self._lines else 1)
+        parser = _new_parser(found.events, self._lines)
         try:
-            for data in filter(None, (self._primer, *before)):
+            for data in filter(None, (self._primer, bytes(self._before), self._last[:count])):
                 parser.send(data)
-            offset += self._kept_bytes - len(last)
-            for index in range(len(last)):
-                parser.send(last[index : index + 1])
-                offset += 1
+                found.work_through()
         except _PARSING_FAILED:
-            pass
-        return BrokenDump(offset, expected)
+            return True
+        return False
 
 
 # Besides JSON errors: a string that is not UTF-8 where yajl does not look (a surrogate as three bytes), and a number
@@ -184,9 +246,14 @@ def _new_parser(events: Any, lines: bool) -> _Parser:
 def _expected(exc: Exception) -> str:
     if isinstance(exc, UnicodeDecodeError):
         return "expected UTF-8 in the string that ends here"
+    if isinstance(exc, TooDeep):
+        return str(exc)
     if not isinstance(exc, ijson.JSONError):
         return "expected a number of a size that makes sense"
-    said = re.search(r"(?:lexical|parse) error: ([^\n\\]+(?:\\'[^\n\\]*)*)", str(exc))
+    text = exc.args[0] if exc.args else ""
+    if isinstance(text, bytes):  # with a part of the input, where that is not UTF-8
+        text = text.decode(errors="replace")
+    said = re.search(r"(?:lexical|parse) error: ([^\n]+)", text)
     if not said:
         return f"expected JSON ({exc})"
     phrase = said.group(1).strip()

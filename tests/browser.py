@@ -47,12 +47,12 @@ def chromium_or_skip() -> tuple[str, str]:
 
 
 @contextmanager
-def chromium(folder: Path) -> Iterator["Browser"]:
+def chromium(folder: Path, *arguments: str) -> Iterator["Browser"]:
     """A browser that knows nothing yet and asks nobody but the pages it is sent to."""
     program, driver_program = chromium_or_skip()
     options = ChromeOptions()
     options.binary_location = program
-    for argument in (*QUIET, f"--user-data-dir={folder}"):
+    for argument in (*QUIET, *arguments, f"--user-data-dir={folder}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = Chrome(options, Service(driver_program))

@@ -420,6 +420,7 @@ def test_keys(corpus: str, tmp_path: Path) -> None:
                 assert given.decode("latin-1")[7:] not in answer.text
             for right in (b"Bearer sk-one", b"bearer  sk-one", b"Bearer cl\xc3\xa9"):
                 assert client.request(method, path, headers={b"authorization": right}).status_code != 401
+            client.delete("/mimic/requests", headers={b"authorization": b"Bearer sk-one"})  # the wrong ones were many
         for path in ("/health", "/ready", "/corpus", "/metrics", "/schema"):
             assert client.get(path).status_code == 200
     assert "sk-one" not in server.log()

@@ -5,12 +5,16 @@ import asyncio
 import json
 import re
 from collections import Counter
+from collections.abc import Iterable
+from importlib.metadata import requires
 from itertools import pairwise
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from mimic.api.completion import EXAMPLE
 from mimic.schemas import VERSIONS
@@ -46,6 +50,7 @@ LAYERS = (
         "seed.source",
         "seed.escapes",
         "seed.elements",
+        "seed.unfinished",
         "seed.reader",
         "seed.joining",
         "seed.profile",
@@ -60,6 +65,7 @@ LAYERS = (
         "mimic.api",
         "mimic.api.faults",
         "mimic.api.errors",
+        "mimic.api.guesses",
         "mimic.api.keys",
         "mimic.api.bodies",
         "mimic.api.ids",
@@ -73,6 +79,7 @@ LAYERS = (
         "mimic.api.traffic",
         "mimic.api.reach",
         "mimic.api.express",
+        "mimic.api.origins",
         "mimic.api.tracing",
     ),
     ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status", "mimic.api.browsing", "mimic.api.page"),
@@ -213,6 +220,17 @@ def test_compose_file_is_what_it_should_be() -> None:
         settings = Settings.from_environment({name: str(value) for name, value in service["environment"].items()})
         assert settings.store.startswith("mongodb://mongodb:27017/mimic")
         assert service["read_only"] is True
+        assert "/tmp" in service["tmpfs"]
+        assert service["cap_drop"] == ["ALL"]
+        assert "cap_add" not in service
+        assert service["mem_limit"]
+    for service in compose["services"].values():
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["pids_limit"] > 0
+        assert not {"privileged", "network_mode", "pid", "ipc", "devices", "user"} & set(service)
+        assert "docker.sock" not in str(service)
+    assert "ports" not in database
     assert set(mimic["environment"]) <= {name for name, _ in VARIABLES.values()}
     assert mimic["ports"][0].startswith("127.0.0.1:")
 
@@ -229,14 +247,40 @@ def test_the_dockerfile_runs_as_nobody_special() -> None:
             assert (ROOT / source).exists(), source
 
 
+def test_the_security_policy_is_found() -> None:
+    """From the README, and in what is distributed; what it says of settings is of such as there are."""
+    policy = (ROOT / "SECURITY.md").read_text()
+    assert "(SECURITY.md)" in (ROOT / "README.md").read_text()
+    assert '"SECURITY.md"' in (ROOT / "pyproject.toml").read_text()
+    named = set(re.findall(r"`((?:MIMIC|SEED)_[A-Z_]+)", policy))
+    assert len(named) > 5
+    assert named <= {name for name, _ in VARIABLES.values()}
+
+
 def test_the_lock_file_has_every_dependency() -> None:
-    """Each that pyproject.toml names is pinned."""
+    """Each that pyproject.toml names is pinned, and what those need in turn, wherever it is installed."""
     tomllib = pytest.importorskip("tomllib")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = {line.split("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line}
-    named = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    names = {re.split(r"[<>=;\s]", requirement)[0].lower() for requirement in named}
-    assert names <= pinned
+    named = [*project["dependencies"], *(one for some in project["optional-dependencies"].values() for one in some)]
+    waiting = [Requirement(requirement) for requirement in named]
+    needed: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        requirement = waiting.pop()
+        asked = (canonicalize_name(requirement.name), frozenset({"", *requirement.extras}))
+        if asked not in needed and applies(requirement, {""}):
+            needed.add(asked)
+            name, extras = asked
+            inner = map(Requirement, requires(name) or [])
+            waiting += [Requirement(str(one).partition(";")[0]) for one in inner if applies(one, extras)]
+    never_pinned = {"pip", "setuptools"}  # which are there before
+    assert {name for name, _ in needed} <= pinned | never_pinned
+    assert len(needed) > 100
+
+
+def applies(requirement: Requirement, extras: Iterable[str]) -> bool:
+    """Whether a requirement is one here, for somebody who asks for these extras."""
+    return not requirement.marker or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
 
 
 def test_the_readme_shows_a_real_answer(tmp_path: Path) -> None:

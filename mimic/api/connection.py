@@ -1,4 +1,4 @@
-"""A connection: what uvicorn has of HTTP, and what it lacks: it can be cut, ends well, and takes care of bad clients."""
+"""A connection: what uvicorn has of HTTP, and what it lacks: it can be cut, ends well, and copes with bad clients."""
 
 import asyncio
 import socket

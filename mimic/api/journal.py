@@ -124,7 +124,7 @@ def journal_is_on(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHa
     security=[{SECURITY_SCHEME: []}, {}],
     responses={
         200: ResponseSpec(Requests, description="The newest, in the order they came.", generate_examples=False),
-        **documented(400, 401, 403, 503),
+        **documented(400, 401, 403, 429, 503),
     },
 )
 async def recent_requests(
@@ -147,7 +147,7 @@ async def recent_requests(
     ),
     guards=[require_key],
     security=[{SECURITY_SCHEME: []}, {}],
-    responses=documented(401, 503),
+    responses=documented(401, 429, 503),
 )
 async def forget_requests(ledger: NamedDependency[Ledger], settings: NamedDependency[Settings]) -> None:
     """For all worker processes."""

@@ -2,12 +2,14 @@
 
 from hashlib import blake2b
 from hmac import compare_digest
+from http import HTTPStatus
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from mimic.api.errors import ApiError
+from mimic.api.guesses import Guesses
 from mimic.settings import Settings
 
 SECURITY_SCHEME: Final = "MIMIC_API_KEYS"
@@ -17,8 +19,8 @@ SHOWN_FROM: Final = 12
 _HEADERS: Final = {"www-authenticate": "Bearer"}
 
 
-def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard. Raises ApiError, 401, where keys are asked for and the request has none of them."""
+async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """A guard. Raises ApiError, where keys are asked for and the request has none of them: 401, 429 for guessing."""
     settings: Settings = connection.app.state.settings
     if not settings.api_keys:
         return
@@ -31,14 +33,21 @@ def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHand
             headers=_HEADERS,
         )
     if not _is_right(given, settings):
-        raise ApiError(401, f"Incorrect API key provided: {masked(given)}.", code="invalid_api_key", headers=_HEADERS)
+        guesses: Guesses = connection.app.state.guesses
+        text = f"Incorrect API key provided: {masked(given)}."
+        await guesses.refuse(connection, ApiError(401, text, code="invalid_api_key", headers=_HEADERS))
 
 
-def has_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> bool:
-    """Whether a request may have what only those with a key may, on a route that answers others as well."""
+async def has_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> bool:
+    """Whether a request may have what only those with a key may, on a route that answers others as well.
+
+    Raises ApiError, 429, for guessing.
+    """
     try:
-        require_key(connection, handler)
-    except ApiError:
+        await require_key(connection, handler)
+    except ApiError as exc:
+        if exc.status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise
         return False
     return True
 
@@ -65,10 +74,14 @@ def _given(authorization: str) -> str | None:
 
 
 def _is_right(given: str, settings: Settings) -> bool:
-    # All keys are compared, in constant time and as digests, so that the time tells neither which nor how long.
-    digest = _digest(given.encode("latin-1"))
-    matches = [compare_digest(digest, _digest(key.encode(errors="surrogateescape"))) for key in settings.api_keys]
+    # All keys are compared, so that the time does not tell which.
+    matches = [is_same(given.encode("latin-1"), key) for key in settings.api_keys]
     return any(matches)
+
+
+def is_same(given: bytes, secret: str) -> bool:
+    """Whether it is the secret of a setting. The time tells neither how much of it is right nor its length."""
+    return compare_digest(_digest(given), _digest(secret.encode(errors="surrogateescape")))
 
 
 def _digest(key: bytes) -> bytes:

@@ -65,7 +65,7 @@ class Moods:
         """The application of one route, and what befalls its requests."""
 
         async def moody(scope: Scope, receive: Receive, send: Send) -> None:
-            mood = self._mood(scope)
+            mood = await self._mood(scope)
             scope["state"]["mood"] = mood
             if mood and mood.kind == "status":
                 scope["state"]["fault"] = mood
@@ -80,12 +80,12 @@ class Moods:
 
         return moody
 
-    def _mood(self, scope: Scope) -> Mood | None:
+    async def _mood(self, scope: Scope) -> Mood | None:
         """Raises ApiError where the header does not parse, or a key is asked for and missing."""
         text = next((value for name, value in scope["headers"] if name == b"x-mimic-fault"), None)
         if text is None and not self._chances:
             return None
-        require_key(ASGIConnection(scope), scope["route_handler"])
+        await require_key(ASGIConnection(scope), scope["route_handler"])
         if text is None:
             return drawn(self._chances, self._point())
         if text.strip() == NONE.encode():

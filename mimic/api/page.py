@@ -1,6 +1,9 @@
 """``GET /``: a page to look at, made of files that lie in ``mimic/page`` and of what the other routes answer."""
 
+import re
+from base64 import b64encode
 from collections.abc import Mapping
+from hashlib import sha256
 from importlib.resources import files
 from typing import Final
 
@@ -17,12 +20,17 @@ POLICY: Final = (
 Not even its own code may turn a text into HTML or into code: texts of a corpus are anybody's.
 """
 
+NOT_TO_BE_GUESSED: Final[Mapping[str, str]] = {"x-content-type-options": "nosniff"}
+"""For whatever is no page: a browser must not take it for one."""
+
 HEADERS: Final[Mapping[str, str]] = {
+    **NOT_TO_BE_GUESSED,
     "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
 }
+
+_INLINE_SCRIPT: Final = re.compile(rb"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
 
 MEDIA_TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -46,6 +54,18 @@ async def page_file(name: FromPath[str]) -> Response[bytes]:
     if name not in FILES:
         raise NotFoundException
     return _file(name)
+
+
+def headers_of_documentation(html: bytes) -> Mapping[str, str]:
+    """As for the page, with its policy but for what Swagger UI cannot do without: the script in it, and its styles."""
+    digests = [b64encode(sha256(script).digest()).decode() for script in _INLINE_SCRIPT.findall(html)]
+    scripts = " ".join(f"'sha256-{digest}'" for digest in digests)
+    policy = (
+        f"default-src 'none'; script-src 'self' {scripts}; "
+        "style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    )
+    return {**HEADERS, "content-security-policy": policy}
 
 
 def _file(name: str) -> Response[bytes]:

@@ -5,7 +5,6 @@ is asked can tell, and the record outlives this server.
 """
 
 import asyncio
-import hmac
 import os
 import sys
 from typing import Annotated, Any, Literal, Self
@@ -21,6 +20,8 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
 
 from mimic.api.errors import ApiError, documented
+from mimic.api.guesses import Guesses
+from mimic.api.keys import is_same
 from mimic.corpus import Corpus
 from mimic.errors import SeedingInProgress, StoreUnavailable
 from mimic.seedings import ExitCode, Seeding
@@ -148,12 +149,16 @@ def seeding_is_on(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHa
         raise ApiError(403, "Seeding over HTTP is switched off: SEED_SECRET is not set", code="seeding_disabled")
 
 
-def check_secret(settings: Settings, given: bytes) -> None:
-    """Raises ApiError, 401, where the secret is wrong. In constant time."""
-    if not hmac.compare_digest(given, settings.seed_secret.encode(errors="surrogateescape")):
-        raise ApiError(
-            401, "The secret is missing or wrong", code="invalid_secret", headers={"www-authenticate": "Bearer"}
-        )
+async def check_secret(connection: ASGIConnection[Any, Any, Any, Any], given: bytes) -> None:
+    """Raises ApiError, 401, where the secret is wrong, and 429 for guessing."""
+    settings: Settings = connection.app.state.settings
+    guesses: Guesses = connection.app.state.guesses
+    headers = {"www-authenticate": "Bearer"}
+    error = ApiError(401, "The secret is missing or wrong.", code="invalid_secret", headers=headers)
+    if not given:
+        raise error
+    if not is_same(given, settings.seed_secret):
+        await guesses.refuse(connection, error)
 
 
 @post(
@@ -165,18 +170,19 @@ def check_secret(settings: Settings, given: bytes) -> None:
     description="Replaces the corpus by the file that SEED_FILE names; until it is there, the old one answers.",
     responses={
         202: ResponseSpec(SeedingStarted, description="It has started.", generate_examples=False),
-        **documented(400, 401, 403, 409, 413, 415, 503),
+        **documented(400, 401, 403, 409, 413, 415, 429, 503),
     },
 )
 async def start_seeding(
     settings: NamedDependency[Settings],
     seeder: NamedDependency[Seeder],
+    request: Request[Any, Any, Any],
     data: Annotated[
         SeedRequest | None, BodyKwarg(media_type="application/json", examples=[Example(value={"secret": "the secret"})])
     ] = None,
 ) -> Response[SeedingStarted]:
     """The secret is looked at before anything else."""
-    check_secret(settings, data.secret.encode() if data else b"")
+    await check_secret(request, data.secret.encode() if data else b"")
     if not settings.seed_file.is_file():
         raise ApiError(409, f"SEED_FILE names {settings.seed_file}, which is not a file", code="seed_file_missing")
     await seeder.start()
@@ -191,14 +197,13 @@ async def start_seeding(
     description="State, progress, and the report or the error, whoever ran it. The secret is the bearer token.",
     security=[{SECURITY_SCHEME: []}],
     response_description="How it stands.",
-    responses=documented(401, 403, 503),
+    responses=documented(401, 403, 429, 503),
 )
 async def last_seeding(
-    settings: NamedDependency[Settings],
     corpus: NamedDependency[Corpus],
     request: Request[Any, Any, Any],
 ) -> Response[Seeding | NeverSeeded]:
     """The store knows, so any worker can tell."""
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    check_secret(settings, secret.strip().encode("latin-1") if scheme.lower() == "bearer" else b"")
+    await check_secret(request, secret.strip().encode("latin-1") if scheme.lower() == "bearer" else b"")
     return Response(await corpus.store.seeding() or NeverSeeded())

@@ -39,13 +39,13 @@ class Readiness(msgspec.Struct, frozen=True):
     status: Literal["ready"] = "ready"
 
 
-@get("/corpus", summary="What is seeded", tags=["Status"], responses=documented(503))
+@get("/corpus", summary="What is seeded", tags=["Status"], responses=documented(429, 503))
 async def describe_corpus(
     request: Request[Any, Any, Any], corpus: NamedDependency[Corpus], settings: NamedDependency[Settings]
 ) -> CorpusDescription:
     """Counts, sizes, the file and its SHA-256, and when, per version; texts of messages to those with a key."""
     seeded = await corpus.store.seeded()
-    if not has_key(request, request.route_handler):
+    if not await has_key(request, request.route_handler):
         seeded = {version: _without_texts(entry) for version, entry in seeded.items()}
     return CorpusDescription(settings.version, seeded)  # type: ignore[arg-type]
 

@@ -74,7 +74,7 @@ class Throttle:
 
         async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
             connection = ASGIConnection[Any, Any, Any, Any](scope)
-            require_key(connection, scope["route_handler"])  # else wrong keys had buckets, too
+            await require_key(connection, scope["route_handler"])  # else wrong keys had buckets, too
             admission = Admission(self._ledger, key_of(connection) or "", scope["state"]["headers"])
             scope["state"]["admission"] = admission
             self._take_one(admission)

@@ -1,0 +1,63 @@
+"""Wrong keys and secrets: so many a minute from one address, and those beyond wait."""
+
+import asyncio
+from hashlib import blake2b
+from ipaddress import IPv6Address, ip_address
+from math import ceil
+from typing import Any, Final, NoReturn
+
+from litestar.connection import ASGIConnection
+
+from mimic.allowances import Allowance
+from mimic.api.errors import ApiError
+from mimic.ledger import Ledger
+
+IN_A_MINUTE: Final = 20
+"""Wrong ones from one address that are told so at once."""
+
+SECONDS: Final = 1.0
+"""How long those beyond wait."""
+
+MOST_WAITING: Final = 100
+"""How many of them do at a time, in one process: whoever sends more is told at once to come back later."""
+
+
+class Guesses:
+    """Who guessed wrong how often, in the ledger: 65,536 buckets, so that however many addresses there are take little.
+
+    Two addresses that share one are told to wait for one another's wrong guesses. Who is right is never asked to.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._allowance = Allowance("requests", IN_A_MINUTE)
+        self._waiting = 0
+
+    async def refuse(self, connection: ASGIConnection[Any, Any, Any, Any], error: ApiError) -> NoReturn:
+        """Raises the error of a wrong key or secret, or ApiError, 429, where there were too many."""
+        granted, missing = self._ledger.withdraw(_bucket(connection), self._allowance.seconds_of(1))
+        if granted:
+            raise error
+        if self._waiting < MOST_WAITING:
+            self._waiting += 1
+            try:
+                await asyncio.sleep(SECONDS)
+            finally:
+                self._waiting -= 1
+        headers = {"retry-after": str(ceil(self._allowance.wait(missing, 1)))}
+        text = f"{error} Too many wrong ones came from this address: please try again later."
+        raise ApiError(429, text, code="too_many_wrong_secrets", headers=headers)
+
+
+def _bucket(connection: ASGIConnection[Any, Any, Any, Any]) -> bytes:
+    host = connection.client.host if connection.client else ""
+    return b"guesses" + blake2b(_network(host), digest_size=2).digest()
+
+
+def _network(host: str) -> bytes:
+    """An address; of IPv6 the first half, since one customer has all of the other."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host.encode()
+    return address.packed[:8] if isinstance(address, IPv6Address) else address.packed
