@@ -33,7 +33,7 @@ from seed.terminal import show_progress, show_report
 log = structlog.get_logger("mimic")
 
 SECONDS_TO_FINISH = 30
-NICENESS = 10
+NICENESS = 5
 """How far a seeder steps back behind whoever answers on the same machine: where there is nobody, it is as fast."""
 OF_TESTS = "MIMIC_TEST_"
 STORE_HELP = "sqlite:///file.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
