@@ -34,7 +34,7 @@ from seed.terminal import show_progress, show_report
 
 log = structlog.get_logger("mimic")
 
-NICENESS = 10
+NICENESS = 5
 """How far a seeder steps back behind whoever answers on the same machine: where there is nobody, it is as fast."""
 SHORTEST_SECRET = 16
 OF_TESTS = "MIMIC_TEST_"

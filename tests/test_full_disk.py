@@ -21,6 +21,8 @@ from mimic.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.conftest import Mongod, Server, mongod_or_skip
 from tests.corpora import ask, assert_no_leftovers, conversation, expire_lease, reference, seed, twin
 
+pytestmark = pytest.mark.timeout(300)
+
 OLD: Final = twin("old", 200)
 NEW: Final = twin("new", 2000)
 CONTINUE: Final = [("human", "continue")]
