@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -220,7 +220,7 @@ class Page(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def app() -> Iterator[str]:
     """The origin of a page that is not ours."""
-    server = HTTPServer(("127.0.0.1", 0), Page)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)  # a browser connects once more than it asks
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://app.localhost:{server.server_port}"
