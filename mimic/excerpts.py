@@ -46,25 +46,26 @@ async def excerpt(corpus: Corpus, version: Version, document: int, first: int, c
     Raises NoConversation where there is no such document, and NotSeeded where the corpus lacks the version.
     """
     asked = next(iter(await corpus.store.documents(version, [document])), None)
+    found: Sequence[Mapping[str, Any]] = ()
+    while asked is not None and "conversations" not in asked:
+        begin = document - asked["messageIndex"] + first
+        read = await corpus.store.documents(version, sorted({document, *range(begin, begin + count + 1)}))
+        found = list(_belonging(asked, [one for one in read if one["position"] >= begin], first))
+        before, asked = asked, next((one for one in read if one["position"] == document), None)
+        if asked == before:  # else the corpus was replaced between the two readings
+            break
     if asked is None:
         raise NoConversation(document)
-    position = asked.get("messageIndex", 0)
     if "conversations" in asked:
-        found: Sequence[Mapping[str, Any]] = asked["conversations"][first : first + count + 1]
-    else:
-        begin = document - position + first
-        following = await corpus.store.documents(version, range(begin, begin + count + 1))
-        found = list(_belonging(asked, following, first))
+        found = asked["conversations"][first : first + count + 1]
+    position = asked.get("messageIndex", 0)
     messages = [_shown(message) for message in islice(found, count)]
     more = first + count if len(found) > count else None
     return Excerpt(version, asked["externalId"], position, first, more, messages)
 
 
 def _belonging(asked: Document, documents: Sequence[Document], first: int) -> Iterator[Document]:
-    """Those documents that go on, from the message at position ``first``, in the same conversation.
-
-    A message at another position is of the next conversation, or of another corpus that came in between.
-    """
+    """Those documents that go on, from the message at position ``first``, in the same conversation."""
     for index, document in enumerate(documents, first):
         if (document["messageIndex"], document["externalId"]) != (index, asked["externalId"]):
             return

@@ -1,17 +1,20 @@
 """The conversation that an answer came from, asked over HTTP."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from mimic.excerpts import LONGEST_TEXT
-from mimic.schemas import VERSIONS
+from mimic.corpus import Corpus
+from mimic.errors import NoConversation
+from mimic.excerpts import LONGEST_TEXT, excerpt
+from mimic.schemas import VERSIONS, Document, Version
+from mimic.stores.base import Store
 from tests.conftest import Server
-from tests.corpora import SMALL, conversation, seed
+from tests.corpora import SMALL, conversation, fill, seed
 
 LONG = conversation("long", *((("human", "gpt")[n % 2], f"message {n}") for n in range(130)))
 BIG = conversation("big", ("human", "how much?"), ("gpt", "x" * 1_000_000))
@@ -218,3 +221,34 @@ def test_without_an_index_there_is_no_search(store_url: str, tmp_path: Path, _no
         answer = httpx.get(f"{server.url}/corpus/search?q=hi")
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "rung_not_seeded")
         assert "mimic seed FILE --match nearest" in answer.json()["error"]["message"]
+
+
+@pytest.mark.anyio
+async def test_a_conversation_is_of_one_corpus(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the corpus is replaced while it is read: it is then read anew, or there is none."""
+    talks = {name: [(("human", "gpt")[n % 2], f"{name} {n}") for n in range(6)] for name in ("old", "new")}
+    dumps = {
+        "old": [conversation("old", *talks["old"])],
+        "new": [conversation("other", ("human", "hi"), ("gpt", "ho")), conversation("new", *talks["new"])],
+        "short": [conversation("short", ("human", "hi"), ("gpt", "ho"))],
+    }
+    corpus, read = Corpus(store), type(store).documents
+    replaced = ""
+
+    async def documents(self: Store, version: Version, positions: Sequence[int]) -> Sequence[Document]:
+        nonlocal replaced
+        found = await read(self, version, positions)
+        if replaced:
+            dump, replaced = dumps[replaced], ""
+            await fill(store, dump, tmp_path)
+        return found
+
+    monkeypatch.setattr(type(store), "documents", documents)
+    await fill(store, dumps["old"], tmp_path)
+    replaced = "new"
+    found = await excerpt(corpus, "v2", 4, 0, 9)
+    assert (found.conversation, found.position) == ("new", 2)
+    assert [(message.sender, message.value) for message in found.messages] == talks["new"]
+    replaced = "short"
+    with pytest.raises(NoConversation):
+        await excerpt(corpus, "v2", 4, 0, 9)
