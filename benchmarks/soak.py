@@ -42,6 +42,8 @@ FREE_GROWTH_BYTES: Final = 8_000_000
 """Growth that is none: what an allocator keeps or not."""
 MOST_MORE_HANDLES: Final = 8
 """Open files by which a worker may have more, likewise: those of a seeding, or of a driver, that are being replaced."""
+LEAST_SAMPLES: Final = 3
+"""Of a quarter: fewer tell nothing of growth, since a worker that changes from one corpus to the next has both open."""
 
 
 @click.command()
@@ -203,7 +205,7 @@ def problems_of(samples: Sequence[Sample], workers: int) -> list[str]:
         found.append("not the same worker processes all the time")
     quarter = len(samples) // 4
     early, late = samples[quarter : 2 * quarter], samples[-quarter:]
-    for pid in first if quarter else ():
+    for pid in first if quarter >= LEAST_SAMPLES else ():
         before, after = (median(sample.memory_bytes.get(pid, 0) for sample in some) for some in (early, late))
         if after > before * (1 + MOST_GROWTH) + FREE_GROWTH_BYTES:
             found.append(f"worker {pid} grew from {before / 1e6:.0f} to {after / 1e6:.0f} MB")
