@@ -183,22 +183,16 @@ def test_who_guesses_waits_and_who_knows_does_not(sqlite_url: str, tmp_path: Pat
         answers = [ask(paths[n % len(paths)], f"wrong {n}") for n in range(IN_A_MINUTE)]
         assert {answer.status_code for answer in answers} == {200, 401}  # 200 is the corpus without its texts
         for path in paths:
-            refused = next(filter(is_refused, (ask(path, "wrong") for _ in range(60))))
-            assert refused.elapsed.total_seconds() > SECONDS - 0.1
-            assert 1 <= int(refused.headers["retry-after"]) <= 60
-            assert "wrong ones came from this address" in refused.json()["error"]["message"]
+            slow = (ask(path, "wrong") for _ in range(60))
+            late = next(answer for answer in slow if answer.elapsed.total_seconds() > SECONDS - 0.1)
+            assert late.status_code == (200 if path == "/corpus" else 401)
         started = time.monotonic()
         for _ in range(20):
             assert ask("/v1/models", KEY).status_code == 200
             assert ask("/conversation/seed", SECRET).status_code == 200
         assert time.monotonic() - started < 20  # were they to wait, 40 s
         assert httpx.delete(f"{server.url}/mimic/requests", headers=bearer(KEY)).status_code == 204
-        assert ask("/v1/models", "wrong").status_code == 401
-
-
-def is_refused(answer: httpx.Response) -> bool:
-    """Whether too many guesses came before."""
-    return answer.status_code == 429 and answer.json()["error"]["code"] == "too_many_wrong_secrets"
+        assert ask("/v1/models", "wrong").elapsed.total_seconds() < SECONDS
 
 
 class Client:
@@ -229,17 +223,17 @@ async def test_at_most_so_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     with Ledger(IN_MEMORY) as ledger:
         wrong = Guesses(ledger)
 
-        async def guess() -> int:
+        async def guess() -> tuple[int, str | None]:
             try:
                 await wrong.refuse(Client("192.0.2.1"), ApiError(401, "No."))  # type: ignore[arg-type]
             except ApiError as exc:
-                return exc.status
+                return exc.status, (exc.headers or {}).get("retry-after")
 
-        assert [await guess() for _ in range(IN_A_MINUTE)] == [401] * IN_A_MINUTE
+        assert [await guess() for _ in range(IN_A_MINUTE)] == [(401, None)] * IN_A_MINUTE
         tasks = [asyncio.create_task(guess()) for _ in range(10)]
         await asyncio.sleep(0.3)
         assert [task.done() for task in tasks] == [False] * 3 + [True] * 7
-        assert await asyncio.gather(*tasks) == [429] * 10
+        assert await asyncio.gather(*tasks) == [(401, None)] * 3 + [(429, "3")] * 7
 
 
 def test_only_the_file_of_the_settings_is_seeded(sqlite_url: str, tmp_path: Path) -> None:

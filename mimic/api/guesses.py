@@ -16,16 +16,16 @@ IN_A_MINUTE: Final = 20
 """Wrong ones from one address that are told so at once."""
 
 SECONDS: Final = 1.0
-"""How long those beyond wait."""
+"""How long those beyond wait for their answer."""
 
 MOST_WAITING: Final = 100
-"""How many of them do at a time, in one process: whoever sends more is told at once to come back later."""
+"""How many of them do at a time, in one process: to those beyond a 429 is said at once, and not whether they were right."""
 
 
 class Guesses:
     """Who guessed wrong how often, in the ledger: 65,536 buckets, so that however many addresses there are take little.
 
-    Two addresses that share one are told to wait for one another's wrong guesses. Who is right is never asked to.
+    Two addresses that share one wait for one another's wrong guesses. Who is right never does.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -34,19 +34,21 @@ class Guesses:
         self._waiting = 0
 
     async def refuse(self, connection: ASGIConnection[Any, Any, Any, Any], error: ApiError) -> NoReturn:
-        """Raises the error of a wrong key or secret, or ApiError, 429, where there were too many."""
+        """Raises the error of a wrong key or secret, late where there were too many; ApiError, 429, where many wait."""
         granted, missing = self._ledger.withdraw(_bucket(connection), self._allowance.seconds_of(1))
         if granted:
             raise error
-        if self._waiting < MOST_WAITING:
-            self._waiting += 1
-            try:
-                await asyncio.sleep(SECONDS)
-            finally:
-                self._waiting -= 1
-        headers = {"retry-after": str(ceil(self._allowance.wait(missing, 1)))}
-        text = f"{error} Too many wrong ones came from this address: please try again later."
-        raise ApiError(429, text, code="too_many_wrong_secrets", headers=headers)
+        if self._waiting >= MOST_WAITING:
+            headers = {"retry-after": str(ceil(self._allowance.wait(missing, 1)))}
+            text = f"{error} Too many wrong ones came from this address: please try again later."
+            raise ApiError(429, text, code="too_many_wrong_secrets", headers=headers)
+        self._waiting += 1
+        try:
+            # The same error as before: a client that is merely set up wrong is to see that, and not to try again.
+            await asyncio.sleep(SECONDS)
+        finally:
+            self._waiting -= 1
+        raise error
 
 
 def _bucket(connection: ASGIConnection[Any, Any, Any, Any]) -> bytes:
