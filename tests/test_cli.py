@@ -5,26 +5,18 @@ import gzip
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import threading
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from mimic.cli import NICENESS
 from mimic.stores import open_store
 from mimic.testing import free_port
 from tests.conftest import Server
-from tests.corpora import SMALL, ask, assert_no_leftovers, conversation
-
-OLD = [conversation(str(n), ("human", "continue"), ("gpt", f"old {n}")) for n in range(300)]
-NEW = [conversation(str(n), ("human", "continue"), ("gpt", f"new {n} " + "x" * 500)) for n in range(30_000)]
+from tests.corpora import SMALL
 
 
 def mimic(*arguments: str | Path, stdin: bytes | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -247,97 +239,3 @@ async def claimed(url: str) -> None:
     async with open_store(url) as store:
         while not (seeding := await store.seeding()) or seeding.state != "running":
             await asyncio.sleep(0.05)
-
-
-@pytest.fixture
-def killed(store_url: str, tmp_path: Path) -> str:
-    """A store that holds the old corpus."""
-    old, new = tmp_path / "old.json", tmp_path / "new.json"
-    old.write_text(json.dumps(OLD))
-    new.write_text(json.dumps(NEW))
-    assert mimic("seed", old, "--store", store_url).returncode == 0
-    return store_url
-
-
-def test_sigkill_while_reading_leaves_the_old_corpus(killed: str, tmp_path: Path) -> None:
-    """A server answers from it all the while; the next seeding succeeds and cleans up what was left."""
-    asked = {"messages": [{"from": "human", "value": "continue"}]}
-    expected = [f"old {n}" for n in range(300)]
-    environment = {"PATH": os.environ["PATH"]}
-    with Server(tmp_path, MIMIC_STORE=killed) as server, httpx.Client(base_url=server.url, timeout=30) as client:
-
-        def answers() -> list[str]:
-            response = client.post("/conversation/completion", json=asked)
-            assert response.status_code == 200
-            return [choice["value"] for choice in response.json()["choices"]]
-
-        for patience in (0.6, 0.9, 1.7):
-            command = [sys.executable, "-m", "mimic", "seed", "-", "--store", killed, "--quiet"]
-            seeder = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
-            feeder = threading.Thread(target=feed, args=(seeder, (tmp_path / "new.json").read_bytes()[:-1]))
-            feeder.start()
-            until = time.monotonic() + patience
-            while time.monotonic() < until and seeder.poll() is None:
-                assert answers() == expected
-            seeder.send_signal(signal.SIGKILL)
-            assert seeder.wait() == -signal.SIGKILL
-            feeder.join()
-            assert answers() == expected
-            if killed.startswith("mongodb"):
-                break  # its lease must run out before the next
-        until = time.monotonic() + 20
-        while (run := mimic("seed", tmp_path / "new.json", "--store", killed)).returncode == 4:
-            assert time.monotonic() < until
-            time.sleep(0.5)
-        assert run.returncode == 0, run.stderr
-        time.sleep(1.1)
-        assert len(answers()) == 30_000
-    assert_no_leftovers(killed, tmp_path)
-
-
-@pytest.mark.parametrize("phase", ["indexing", "publishing"])
-def test_sigkill_in_a_later_phase_leaves_one_corpus_or_the_other(killed: str, tmp_path: Path, phase: str) -> None:
-    """Killed as soon as the record says that it builds indexes, or publishes: what is answered then is whole."""
-    command = [sys.executable, "-m", "mimic", "seed", str(tmp_path / "new.json"), "--store", killed, "--quiet"]
-    seeder = subprocess.Popen(command, env={"PATH": os.environ["PATH"]})
-    asyncio.run(reached(killed, phase))
-    seeder.kill()
-    seeder.wait()
-    answers = asyncio.run(all_answers(killed))
-    assert answers in ([f"old {n}" for n in range(300)], [f"new {n} {'x' * 500}" for n in range(30_000)])
-    until = time.monotonic() + 20
-    while (run := mimic("seed", tmp_path / "old.json", "--store", killed)).returncode == 4:
-        assert time.monotonic() < until
-        time.sleep(0.5)
-    assert run.returncode == 0, run.stderr
-    assert asyncio.run(all_answers(killed)) == [f"old {n}" for n in range(300)]
-    assert_no_leftovers(killed, tmp_path)
-
-
-async def reached(url: str, phase: str) -> None:
-    """Wait until the seeding has come so far, or has ended."""
-    async with open_store(url) as store:
-        before = await store.seeding()
-        while (
-            not (seeding := await store.seeding())
-            or seeding == before
-            or (seeding.state == "running" and seeding.progress.phase not in {phase, "publishing"})
-        ):
-            await asyncio.sleep(0.001)
-
-
-async def all_answers(url: str) -> list[str]:
-    """What 'continue' is answered with."""
-    async with open_store(url) as store:
-        return [value for _, value in await ask(store, [("human", "continue")], "v3")]
-
-
-def feed(seeder: subprocess.Popen[bytes], text: bytes) -> None:
-    """Give a seeder all but the end of a dump, so that it is never done."""
-    assert seeder.stdin
-    with suppress(BrokenPipeError):
-        seeder.stdin.write(text)
-        seeder.stdin.flush()
-    seeder.wait()
-    with suppress(BrokenPipeError):
-        seeder.stdin.close()

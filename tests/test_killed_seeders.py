@@ -136,7 +136,7 @@ def index_processes(folder: Path) -> list[int]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("kills", [6, pytest.param(30, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.soak)])
 def test_a_seeder_killed_at_any_moment_leaves_one_corpus_or_the_other(
     store_url: str, tmp_path: Path, kills: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

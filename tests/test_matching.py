@@ -260,7 +260,7 @@ async def test_both_stores_answer_the_same(tmp_path: Path, sqlite_url: str, mong
             await fill(store, dump, tmp_path)
         asked = [
             [("human", f"{words[n % 8]}, {words[n % 7]}! {n}"), ("gpt", f"{words[n % 5]}s"), ("human", text)]
-            for n, text in enumerate(["go on", "GO ON", "goo on", *(f"{word} {n}" for n in range(6) for word in words)])
+            for n, text in enumerate(["go on", "GO ON", "goo on", *(f"{word} {n}" for n in range(2) for word in words)])
         ]
         for chat in asked:
             for version in VERSIONS:

@@ -307,7 +307,7 @@ def test_a_malformed_frame_is_not_json(server: Server) -> None:
 
 def test_a_stall_holds_up_a_stream_and_then_it_goes_on(server: Server) -> None:
     """After so many tokens; at a pace, all that follow are as much later."""
-    headers = {"x-mimic-fault": "stall; after=3; seconds=0.5"}
+    headers = {"x-mimic-fault": "stall; after=3; seconds=1"}
     for pace in ({}, {"x-mimic-ttft-ms": "100", "x-mimic-itl-ms": "20"}):
         began, arrived, text = time.monotonic(), [], ""
         url = f"{server.url}/v1/chat/completions"
@@ -316,10 +316,10 @@ def test_a_stall_holds_up_a_stream_and_then_it_goes_on(server: Server) -> None:
                 arrived += [time.monotonic() - began] * part.count('"content":"')
                 text += part
         assert pieces(frames(text)[:-1]) == PIECES
-        assert arrived[4] >= 0.5 + (0.16 if pace else 0)
-        assert arrived[4] - arrived[3] >= 0.4
+        assert arrived[4] >= 1 + (0.16 if pace else 0)
+        assert arrived[4] - arrived[3] >= 0.5  # whoever reads may be late with the one before
         if pace:
-            assert arrived[8] >= 0.5 + 0.1 + 0.14
+            assert arrived[8] >= 1 + 0.1 + 0.14
 
 
 def test_a_stall_holds_up_a_whole_answer(server: Server) -> None:

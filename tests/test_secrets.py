@@ -89,7 +89,7 @@ def ask_everything(client: httpx.Client) -> Iterator[httpx.Response]:
     yield client.post("/conversation/seed", content=json.dumps({"secret": SECRET})[:-1])
 
 
-@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+@pytest.mark.parametrize("driver", ["pymongo", pytest.param("motor", marks=pytest.mark.soak)])
 def test_no_secret_is_told_anywhere(mongod: Mongod, tmp_path: Path, driver: str) -> None:
     """Neither in an answer, nor in the log, among arguments, or in the database, whatever is asked and goes wrong."""
     dump = tmp_path / "dump.json"

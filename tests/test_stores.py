@@ -75,9 +75,18 @@ MESSAGES = st.builds(lambda sender, value: {"from": sender, "value": value}, SEN
 DUMPS = st.lists(st.builds(lambda said: {"id": "x", "conversations": said}, st.lists(MESSAGES, max_size=6)), max_size=6)
 
 
-@pytest.mark.parametrize("backend", ["sqlite", "mongodb-pymongo", "mongodb-motor"])
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("backend", "number"),
+    [
+        ("sqlite", 25),
+        ("mongodb-pymongo", 6),
+        ("mongodb-motor", 3),
+        *(pytest.param(*many, marks=pytest.mark.soak) for many in (("sqlite", 500), ("mongodb-pymongo", 100))),
+    ],
+)
 async def test_answers_equal_the_reference_on_generated_dumps(
-    backend: str, request: pytest.FixtureRequest, tmp_path: Path, _no_grace: None
+    backend: str, number: int, request: pytest.FixtureRequest, tmp_path: Path, _no_grace: None
 ) -> None:
     """The same on any dump: v1 and v2 agree, v3's choices are among v2's, order and duplicates are kept."""
     name, _, driver = backend.partition("-")
@@ -95,7 +104,7 @@ async def test_answers_equal_the_reference_on_generated_dumps(
                         assert set(await ask(store, pair, "v3")) <= set(await ask(store, pair, "v2"))
 
     @settings(
-        max_examples=60 if name == "sqlite" else 15,
+        max_examples=number,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
