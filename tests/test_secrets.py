@@ -114,7 +114,7 @@ def test_no_secret_is_told_anywhere(mongod: Mongod, tmp_path: Path, driver: str)
                 answers.append(client.get("/conversation/seed", headers=bearer(SECRET)))
                 answers.append(client.post("/conversation/seed", json={"secret": SECRET}))
             log = server.log()
-    assert {answer.status_code for answer in answers} >= {200, 202, 400, 401, 404, 405, 429, 500, 503}
+    assert {answer.status_code for answer in answers} >= {200, 202, 400, 401, 404, 405, 500, 503}
     assert "seed --quiet" in listed
     assert "serve" in listed
     assert '"state"' in kept or "'state'" in kept
