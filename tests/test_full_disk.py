@@ -130,7 +130,9 @@ def test_wherever_space_runs_out_the_old_corpus_stays(disk: Path, large: Path, t
     assert_no_leftovers(url, disk)
 
 
-@pytest.mark.parametrize("limit", [0, 300, 10_000, 1_000_000, 5_000_000])
+@pytest.mark.parametrize(
+    "limit", [0, 10_000, 5_000_000, *(pytest.param(n, marks=pytest.mark.soak) for n in (300, 1_000_000))]
+)
 def test_a_file_that_may_not_grow_leaves_the_old_corpus(
     sqlite_url: str, large: Path, tmp_path: Path, limit: int
 ) -> None:
@@ -147,7 +149,12 @@ def test_a_file_that_may_not_grow_leaves_the_old_corpus(
 
 
 @pytest.mark.parametrize(
-    ("limit", "told"), [(0, "No usable temporary directory"), (64, "no space left for"), (3000, "no space left?")]
+    ("limit", "told"),
+    [
+        (0, "No usable temporary directory"),
+        (3000, "no space left?"),
+        pytest.param(64, "no space left for", marks=pytest.mark.soak),
+    ],
 )
 def test_an_index_that_may_not_grow_leaves_the_old_corpus(
     mongodb_url: str, large: Path, tmp_path: Path, limit: int, told: str

@@ -334,7 +334,7 @@ async def test_a_large_answer_is_cut_into_batches_by_its_size(store: Store, tmp_
         assert [len(batch) async for batch in await store.find(lookup)] == [1] * 20
 
 
-@pytest.mark.parametrize("steps", range(12))
+@pytest.mark.parametrize("steps", [n if n % 3 == 0 else pytest.param(n, marks=pytest.mark.soak) for n in range(12)])
 async def test_a_seeding_cancelled_around_its_publication_is_all_or_nothing(
     store: Store, tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
