@@ -22,7 +22,7 @@ import click
 import uvloop
 
 from benchmarks.load import Outcome, post, press
-from benchmarks.servers import mongodb, seed, serving
+from benchmarks.servers import mongodb, resident_bytes, seed, serving
 
 PATH: Final = "/conversation/completion?version=v2"
 ANSWERS: Final = 10_000
@@ -112,10 +112,10 @@ class _Memory:
     """How much memory a process has, looked at again and again."""
 
     def __init__(self, pid: int) -> None:
-        self._status = Path(f"/proc/{pid}/status")
+        self._pid = pid
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch)
-        self.before = self.most = self._resident()
+        self.before = self.most = resident_bytes(pid)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -127,11 +127,7 @@ class _Memory:
 
     def _watch(self) -> None:
         while not self._done.wait(0.02):
-            self.most = max(self.most, self._resident())
-
-    def _resident(self) -> int:
-        lines = self._status.read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+            self.most = max(self.most, resident_bytes(self._pid))
 
 
 def _latencies(outcome: Outcome) -> str:

@@ -10,13 +10,13 @@ import asyncio
 import json
 import time
 from itertools import pairwise
-from pathlib import Path
 from statistics import fmean, stdev
 from urllib.parse import urlsplit
 
 import click
 import uvloop
 
+from benchmarks.servers import resident_bytes
 from mimic.pacing import Delay, parse_delay
 
 TOKEN = b'"delta":{"content":'
@@ -35,7 +35,7 @@ def main(url: str, streams: int, ttft: str, itl: str, ramp: float, message: str,
     """Open the streams and compare."""
     body = {"model": "mimic-v3", "messages": [{"role": "user", "content": message}], "stream": True}
     request = _request(urlsplit(url).netloc, json.dumps({**body, "max_tokens": tokens}), ttft, itl)
-    before = _memory(pid)
+    before = resident_bytes(pid) if pid else 0
     arrivals, most = uvloop.run(
         _run(urlsplit(url).hostname or "", urlsplit(url).port or 80, request, streams, ramp, pid)
     )
@@ -45,20 +45,20 @@ def main(url: str, streams: int, ttft: str, itl: str, ramp: float, message: str,
     _show("between tokens", between, parse_delay(itl))
     click.echo(f"{len(arrivals):,} streams, {sum(map(len, arrivals)) - len(arrivals):,} tokens")
     if pid:
-        click.echo(f"memory of the server: {before:.0f} MB before, {most:.0f} MB at most")
+        click.echo(f"memory of the server: {before / 1e6:.0f} MB before, {most / 1e6:.0f} MB at most")
 
 
 async def _run(
     host: str, port: int, request: bytes, streams: int, ramp: float, pid: int | None
-) -> tuple[list[list[float]], float]:
+) -> tuple[list[list[float]], int]:
     async def later(number: int) -> list[float]:
         await asyncio.sleep(ramp * number / streams)
         return await _stream(host, port, request)
 
     tasks = [asyncio.create_task(later(number)) for number in range(streams)]
-    most = 0.0
+    most = 0
     while not all(task.done() for task in tasks):
-        most = max(most, _memory(pid))
+        most = max(most, resident_bytes(pid) if pid else 0)
         await asyncio.sleep(1)
     return [await task for task in tasks], most
 
@@ -81,12 +81,6 @@ def _request(host: str, body: str, ttft: str, itl: str) -> bytes:
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
     pace = f"x-mimic-ttft-ms: {ttft}\r\nx-mimic-itl-ms: {itl}\r\n"
     return f"{head}{pace}content-length: {len(body)}\r\n\r\n{body}".encode()
-
-
-def _memory(pid: int | None) -> float:
-    if pid is None:
-        return 0.0
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
 
 
 def _show(what: str, seconds: list[float], asked: Delay) -> None:

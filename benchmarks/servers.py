@@ -121,6 +121,12 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
 
 
+def resident_bytes(pid: int) -> int:
+    """What a process has in memory now."""
+    fields = Path(f"/proc/{pid}/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 @contextmanager
 def mongodb(folder: Path) -> Iterator[str]:
     """The URL of a MongoDB of our own, which the dependencies for tests bring, with its data in a folder."""

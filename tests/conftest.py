@@ -331,9 +331,3 @@ class Seeding:
 def children(pid: int) -> set[int]:
     """The processes that a process has started, and that are there now."""
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-
-
-def resident_bytes(pid: int) -> int:
-    """What a process has in memory now."""
-    fields = Path(f"/proc/{pid}/statm").read_text().split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import Server, resident_bytes
+from benchmarks.servers import resident_bytes
+from tests.conftest import Server
 from tests.corpora import SMALL, conversation, seed
 
 SECRET: Final = "hunter2"

@@ -14,10 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.servers import resident_bytes
 from mimic import tokens
 from mimic.api.openai.streams import Script, paced
 from mimic.embedding import embed
-from tests.conftest import Server, resident_bytes
+from tests.conftest import Server
 from tests.corpora import conversation, seed
 
 LONG_ID = "päge/1\r\nx-evil: 1" + "x" * 200

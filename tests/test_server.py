@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.servers import resident_bytes
 from mimic.app import create_app
 from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
@@ -21,7 +22,7 @@ from mimic.settings import Settings
 from mimic.stores.base import Batches
 from mimic.stores.mongodb import replacement
 from mimic.testing import free_port
-from tests.conftest import Mongod, Server, resident_bytes
+from tests.conftest import Mongod, Server
 from tests.corpora import SMALL, conversation, reference, seed
 
 SKY = {"messages": [{"from": "human", "value": "hi"}]}

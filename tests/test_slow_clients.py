@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.servers import resident_bytes
 from mimic.api.connection import MOST_HEADERS
-from tests.conftest import Server, resident_bytes
+from tests.conftest import Server
 from tests.corpora import SMALL, conversation, seed
 
 CHAT = "/v1/chat/completions"

@@ -19,7 +19,7 @@ SECONDS: Final = 1.0
 """How long those beyond wait for their answer."""
 
 MOST_WAITING: Final = 100
-"""How many of them do at a time, in one process: to those beyond a 429 is said at once, and not whether they were right."""
+"""How many of them do at a time, in one process. More are told at once to come back later."""
 
 
 class Guesses:
