@@ -1,7 +1,10 @@
 """The application: everything built and wired. What a server loads."""
 
+import asyncio
 import gc
+import multiprocessing
 import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from http import HTTPStatus
@@ -69,6 +72,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        _end_with_parent()
         with ledger if settings.needs_ledger else nullcontext():
             async with tracing or nullcontext(), store, seeder, metrics.shared():
                 yield
@@ -132,6 +136,20 @@ def from_environment() -> Observed:
         raise SystemExit(STARTUP_FAILURE) from exc  # so that uvicorn does not try again
     _collect_seldom()
     return app
+
+
+def _end_with_parent() -> None:
+    """End a worker process, as if it were told to, when the process is killed that has started it."""
+    parent, loop = multiprocessing.parent_process(), asyncio.get_running_loop()
+    if parent is None:
+        return
+
+    def end() -> None:
+        loop.remove_reader(parent.sentinel)
+        log.error("the process that has started this one is gone")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_reader(parent.sentinel, end)
 
 
 def _collect_seldom() -> None:

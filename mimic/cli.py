@@ -6,12 +6,10 @@ import os
 import resource
 import signal
 import socket
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from importlib.resources import files
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -27,6 +25,7 @@ from mimic.schemas import VERSIONS, Version
 from mimic.seedings import ExitCode
 from mimic.settings import VARIABLES, Settings
 from mimic.stores import open_store
+from mimic.stores.folders import folder_of_workers
 from seed.loader import load
 from seed.reader import SLOW_BACKEND
 from seed.source import Source
@@ -118,17 +117,21 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     _show_address(settings)
     _allow_connections()
     asyncio.run(_check_corpus(settings))
-    several = tempfile.TemporaryDirectory(prefix="mimic-workers-") if settings.workers > 1 else nullcontext()
-    with several as folder:
-        if folder:
-            _share(Path(folder), settings)
+    with ExitStack() as stack:
+        if settings.workers > 1:
+            _share(stack, settings)
         run_server(settings)
 
 
-def _share(folder: Path, settings: Settings) -> None:
-    """Tell worker processes where to put what they know together."""
-    metrics = folder / "metrics"
-    metrics.mkdir()
+def _share(stack: ExitStack, settings: Settings) -> None:
+    """Tell worker processes where to put what they know together, as long as the stack is there."""
+    try:
+        folder = stack.enter_context(folder_of_workers())
+        metrics = folder / "metrics"
+        metrics.mkdir()
+    except OSError as exc:
+        text = f"cannot make a folder for what worker processes share: {exc.strerror or exc}"
+        raise click.ClickException(text) from exc
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
     ledger = os.environ[FILE_VARIABLE] = str(folder / "ledger.db")
     if settings.needs_ledger:
@@ -202,7 +205,10 @@ def _as_setting(switch: bool | None) -> str | None:
 
 def _settings(warn: Callable[[str], object], **options: str | None) -> Settings:
     """Settings from the environment, under it a file .env, and over it the options that were given."""
-    in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    try:
+        in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    except (OSError, UnicodeDecodeError) as exc:
+        raise click.UsageError(f".env cannot be read: {exc}") from None
     known = {name for name, _ in VARIABLES.values()}
     misspelt = [(name, ".env") for name in in_file if name.startswith(("MIMIC_", "SEED_"))]
     misspelt += [(name, "the environment") for name in os.environ if name.startswith("MIMIC_")]
@@ -269,7 +275,8 @@ def _show_address(settings: Settings) -> None:
     key = "..." if settings.api_keys else "unused"
     click.echo(f"  export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}\n")
     click.echo("Or try:\n")
-    click.echo(f"  curl -s {url}/conversation/completion -H 'content-type: application/json' \\")
+    with_key = " -H 'authorization: Bearer ...'" if settings.api_keys else ""
+    click.echo(f"  curl -s {url}/conversation/completion -H 'content-type: application/json'{with_key} \\")
     click.echo(f"    -d '{json.dumps(EXAMPLE)}'\n")
 
 

@@ -85,11 +85,7 @@ class Corpus:
             if name in self._indexes:
                 return
             folder = await stack.enter_async_context(self.store.attached(name))
-            opened = await asyncio.to_thread(MatchIndex, folder)
-            in_use = {entry.index.id for entry in (await self.store.seeded()).values() if entry.index}
-            kept = {other: index for other, index in self._indexes.items() if other in in_use}
-            replaced, self._indexes = self._indexes, {**kept, name: opened}
-        await asyncio.to_thread(replaced.clear)  # which frees the space of files that are gone, and takes its time
+            self._indexes[name] = await asyncio.to_thread(MatchIndex, folder)
 
     async def _seeded_index(self, version: Version, rung: Rung) -> SeededIndex:
         seeded = await self.seeded()
@@ -113,9 +109,16 @@ class Corpus:
     async def seeded(self) -> Mapping[Version, Seeded]:
         """What is seeded, per version. Raises NotSeeded where nothing is."""
         seeded = await self.store.seeded()
+        if self._indexes:
+            await self._close_replaced(seeded)
         if not seeded:
             raise NotSeeded
         return seeded
+
+    async def _close_replaced(self, seeded: Mapping[Version, Seeded]) -> None:
+        in_use = {entry.index.id for entry in seeded.values() if entry.index}
+        if replaced := [self._indexes.pop(name) for name in list(self._indexes) if name not in in_use]:
+            await asyncio.to_thread(replaced.clear)  # which frees the space of files that are gone, and takes its time
 
 
 class Remembered:

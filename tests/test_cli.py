@@ -204,6 +204,16 @@ def test_a_bad_setting_is_named(dump: Path) -> None:
     assert "SEED_BATCH_SIZE: expected a whole number from 1 to 100000, not 'many'" in run.stderr
 
 
+def test_a_settings_file_that_is_no_text_is_named(tmp_path: Path, dump: Path) -> None:
+    """As Windows' editors may write it."""
+    (tmp_path / ".env").write_text("MIMIC_PORT=8001", encoding="utf-16")
+    command = [sys.executable, "-m", "mimic", "seed", str(dump)]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Error: .env cannot be read: 'utf-8' codec can't decode" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_port_that_is_taken_is_told(sqlite_url: str, tmp_path: Path) -> None:
     """The second server on a port ends with an error."""
     with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:

@@ -77,7 +77,7 @@ def other_database(path: Path) -> None:
 
 
 DAMAGED: Final = "is damaged or not a corpus of Mimic's"
-FOREIGN: Final = "is not a corpus of Mimic's; it is left alone"
+FOREIGN: Final = "is not a corpus of Mimic's, and left alone"
 DAMAGES: Final[Mapping[str, tuple[Damage, str, str | None]]] = {
     "cut off at 0": (cut(0), "is empty: seed anew", None),
     "cut off at 50": (cut(50), "not a corpus of Mimic's", FOREIGN),
@@ -254,7 +254,7 @@ def test_an_answer_that_meets_damage_on_its_way_is_cut_off(path: Path) -> None:
         for query in ("version=v2", "version=v3", "version=v2&limit=1000"):
             with pytest.raises(httpx.RemoteProtocolError, match="peer closed connection"):
                 client.post(f"/conversation/completion?{query}", json=body)
-        assert client.get("/health").status_code == 200
+        assert 'status="503"} 3.0' in client.get("/metrics").text  # which is what they count as
         log = [json.loads(line) for line in server.log().splitlines()]
     assert [line.get("error") for line in log if line["event"] == "store failed in an answer"] == [
         f"{path} {DAMAGED} (database disk image is malformed)"
@@ -378,8 +378,11 @@ def test_what_may_not_be_read_is_told(path: Path, bound: Sequence[str]) -> None:
 
 def test_what_may_not_be_written_is_served_and_not_replaced(path: Path, bound: Sequence[str]) -> None:
     """A file may be read-only: it is not written, but replaced. That takes the right to write in its folder."""
-    path.chmod(0o444)
     folder = path.parent
+    [index] = folder.glob("corpus.db.index-*")
+    for file in (path, *index.iterdir()):
+        file.chmod(0o444)
+    index.chmod(0o555)
     logs = folder / "logs"
     logs.mkdir()
     with Server(logs, *bound, MIMIC_STORE=f"sqlite:///{path}") as server, httpx.Client(base_url=server.url) as client:
@@ -387,10 +390,12 @@ def test_what_may_not_be_written_is_served_and_not_replaced(path: Path, bound: S
         assert everything_asked(client) == {"old"}
         assert asked(client, "v3", ALIKE, match="nearest") == "old"
         assert "Permission denied" in seeding(path, *bound)
+        assert (index / ".tantivy-writer.lock").exists()  # left by who has made it
         path.with_name("corpus.db.lock").unlink()
         folder.chmod(0o555)
         assert "corpus.db.lock: Permission denied" in seeding(path, *bound)
-        folder.chmod(0o755)
+        for writable in (folder, index):
+            writable.chmod(0o755)
         assert seeding(path, *bound) == ""
         time.sleep(SECONDS_TO_BELIEVE)
         assert everything_asked(client) == {"new"}

@@ -16,8 +16,9 @@ from mimic.ladder import RUNGS, Reach, Rung
 from mimic.match_index import IndexWriter, MatchIndex
 from mimic.matching import DEFAULT_REACH, Match, find_match
 from mimic.schemas import VERSIONS, Version
-from mimic.stores import open_store
+from mimic.stores import Driver, open_store
 from mimic.stores.base import Store
+from mimic.stores.mongodb import catalogue
 from seed.loader import load
 from seed.source import Source
 from tests.corpora import Dump, conversation, fill
@@ -220,6 +221,33 @@ async def test_an_open_corpus_sees_the_new_index(store: Store, tmp_path: Path) -
         match = await find_match(corpus, [Message("human", text.upper())], "v3")
         assert answers(match) == [str(number)]
         assert len(corpus._indexes) == 1
+
+
+async def test_an_index_that_is_no_more_is_closed(store: Store, tmp_path: Path) -> None:
+    """Also where the new corpus has none: its space is freed."""
+    corpus = Corpus(store)
+    await fill(store, DUMP, tmp_path)
+    assert (await find_match(corpus, [Message("human", LIST.upper())], "v3")).rung == "normalized"
+    assert len(corpus._indexes) == 1
+    await fill(store, DUMP, tmp_path, depth="last")
+    with pytest.raises(NoCompletion):
+        await find_match(corpus, [Message("human", LIST.upper())], "v3")
+    assert corpus._indexes == {}
+
+
+@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+async def test_an_index_that_was_just_replaced_is_not_damaged(
+    mongodb_url: str, driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _no_grace: None
+) -> None:
+    """A reader still believes what it knows of the corpus: it asks anew."""
+    monkeypatch.setattr(catalogue, "CATALOGUE_SECONDS", 600)
+    async with open_store(mongodb_url, driver) as reader, open_store(mongodb_url, driver) as seeder:
+        await fill(seeder, DUMP, tmp_path)
+        before = await reader.seeded()
+        await fill(seeder, DUMP, tmp_path)
+        assert await reader.seeded() == before
+        await Corpus(reader).index("v3")
+        assert await reader.seeded() != before
 
 
 async def test_a_corpus_replaced_in_between_is_asked_anew(

@@ -19,6 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mimic import __version__
+from mimic.api.gauges import FOLDER_VARIABLE, workers
 from tests.conftest import Mongod, Server
 from tests.corpora import SMALL, conversation, seed
 
@@ -191,6 +192,19 @@ def test_processes_are_told_apart(server: Server) -> None:
         assert value(found, "process_cpu_seconds_total", pid=str(pid)) > 0
         assert value(found, "process_open_fds", pid=str(pid)) > 3
         assert abs(value(found, "process_start_time_seconds", pid=str(pid)) - time.time()) < 120
+
+
+def test_the_number_of_a_dead_worker_may_be_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a process that we may not even send a signal to: what it had in flight is forgotten."""
+    (tmp_path / "gauge_livesum_4711.db").write_bytes(b"")
+
+    def kill(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(os, "kill", kill)
+    assert list(workers()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_seeded_is_told(server: Server, tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ DUMP: Dump = [
 ]
 ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "count"}]}
 STREAMED = {**ASKED, "stream": True}
+HEAD = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nhost: mimic\r\ncontent-type: application/json\r\n"
+    b"x-mimic-fault: %s\r\ncontent-length: %d\r\n\r\n"
+)
 RATES = "20% status=429; retry-after=1, 10% status=500, 0.05 empty"
 
 
@@ -427,6 +431,13 @@ def test_who_goes_away_in_a_stall_gives_its_place_to_others(corpus: str, tmp_pat
         for fault in ("disconnect", "disconnect; after=2"):
             with pytest.raises(httpx.RemoteProtocolError):
                 ask(server, fault, STREAMED)
+            assert ask(server, "none").status_code == 200
+        for fault in ("disconnect; after=2", "stall; after=2; seconds=3000"):  # with another request behind it
+            sent = json.dumps(STREAMED).encode()
+            with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+                for asked in (fault, "none"):
+                    connection.sendall(HEAD % (asked.encode(), len(sent)) + sent)
+                assert connection.recv(100).startswith(b"HTTP/1.1 200")
             assert ask(server, "none").status_code == 200
         slow = threading.Thread(target=ask, args=(server, "stall; seconds=5"))
         slow.start()

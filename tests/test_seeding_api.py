@@ -1,19 +1,29 @@
 """Seeding over HTTP: guarded by a secret, in a process of its own, and told to whoever asks."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from mimic.api.seeding import Seeder
+from mimic.corpus import Corpus
+from mimic.errors import StoreUnavailable
+from mimic.seedings import ExitCode, Seeding
+from mimic.settings import Settings
+from mimic.stores import open_store
+from mimic.stores.base import holder_name
 from tests.conftest import Server, children
-from tests.corpora import SMALL, conversation, seed
+from tests.corpora import SMALL, conversation, fill, seed
 
 SECRET = "s3cret, with spaces and \u00fcmlauts"
 LARGE = [
@@ -226,6 +236,26 @@ def test_what_lies_in_the_current_folder_is_not_run(sqlite_url: str, tmp_path: P
         assert httpx.post(f"{server.url}/conversation/seed", json={"secret": SECRET}, timeout=30).status_code == 202
         assert outcome(server.url)["state"] == "done"
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.anyio
+async def test_a_record_of_a_process_with_the_same_number_is_not_taken_for_ours(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    """Numbers of processes come again, at once where a container was started anew."""
+    ended = await asyncio.create_subprocess_exec(sys.executable, "-c", f"exit({ExitCode.STORE_UNREACHABLE})")
+    await ended.wait()
+    async with open_store(sqlite_url) as store:
+        await fill(store, SMALL, tmp_path)
+        record = tmp_path / "corpus.db.seeding"
+        told = msgspec.structs.replace(
+            msgspec.json.decode(record.read_bytes(), type=Seeding), holder=holder_name(ended.pid)
+        )
+        record.write_bytes(msgspec.json.encode(told))
+        seeder = Seeder(Settings(store=sqlite_url), Corpus(store))
+        await seeder._claimed(ended, before=None)
+        with pytest.raises(StoreUnavailable, match="could not use the store"):
+            await seeder._claimed(ended, before=told.id)
 
 
 def test_of_many_at_once_one_starts(sqlite_url: str, tmp_path: Path, dump: Path) -> None:

@@ -1,6 +1,7 @@
 """Clients that are slow or never come to an end, against a real server: it cuts them off, and serves the others."""
 
 import json
+import re
 import resource
 import socket
 import threading
@@ -152,6 +153,25 @@ def test_a_byte_a_second_is_too_slow(server: Server, sent: bytes) -> None:
 
     all_at_once([crawl] * 100 + [lambda: is_served(server)])
     assert server.log().partition("Traceback")[2] == ""
+
+
+def test_who_was_told_to_be_too_slow_is_not_said_to_have_left(tmp_path: Path) -> None:
+    """The 408 counts as one, and its id leads to a line in the log, whether a head was complete or not."""
+    settings = {"MIMIC_CLIENT_TIMEOUT": "1", "MIMIC_ACCESS_LOG": "on", "MIMIC_JOURNAL": "10"}
+    with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db", **settings) as server:
+        ids = []
+        for sent in (head(HI), head(HI)[:-2]):
+            with connect(server) as connection:
+                connection.sendall(sent)
+                answer = rest(connection)
+            assert error_in(answer)[0] == 408
+            ids.append(re.findall(rb"x-request-id: (\S+)", answer)[0].decode())
+        [entry] = httpx.get(f"{server.url}/mimic/requests").json()["requests"]
+        assert (entry["id"], entry["status"], entry["client_left"]) == (ids[0], 408, False)
+        assert f'route="{EXACT}",status="408"}} 1.0' in httpx.get(f"{server.url}/metrics").text
+        lines = [json.loads(line) for line in server.log().splitlines()]
+    events = {line["request_id"]: (line["event"], line["status"]) for line in lines if "request_id" in line}
+    assert [events[name] for name in ids] == [("request", 408), ("refused", 408)]
 
 
 def test_a_body_that_comes_at_a_fair_rate_has_its_time(server: Server) -> None:

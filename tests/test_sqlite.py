@@ -1,6 +1,9 @@
 """What is special about the SQLite store: its file."""
 
 import asyncio
+import errno
+import fcntl
+import os
 import sqlite3
 import threading
 from contextlib import closing
@@ -10,7 +13,7 @@ import pytest
 
 from mimic.conversations import Message
 from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
-from mimic.schemas import SCHEMAS, Lookup
+from mimic.schemas import SCHEMAS, VERSIONS, Lookup
 from mimic.stores import open_store
 from mimic.stores.sqlite.file import LAYOUT
 from mimic.stores.sqlite.store import MOST_SCANS, SECONDS_TO_BELIEVE, find_query
@@ -43,6 +46,41 @@ async def test_it_is_one_file_and_its_index(path: Path) -> None:
                 "dump.json",
             ]
     assert (path.parent / "corpus.db.lock").stat().st_size == 0
+
+
+@pytest.mark.parametrize("number", [1, 1000])
+@pytest.mark.parametrize("value", [None, b"x"])
+async def test_a_text_that_is_none_is_a_damage(path: Path, number: int, value: bytes | None) -> None:
+    """As a damaged record may say; be the answer short or long."""
+    dump = [conversation(str(n), ("human", "go"), ("gpt", "on")) for n in range(number)]
+    url = f"sqlite:///{path}"
+    async with open_store(url) as store:
+        await fill(store, dump, path.parent)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for version in VERSIONS:
+            connection.execute("PRAGMA writable_schema = ON")
+            column = SCHEMAS[version].answer[-1]
+            connection.execute(f'UPDATE {version} SET "{column}" = ? WHERE "{column}" IS NOT NULL', (value,))
+    async with open_store(url) as store:
+        for version, asked in (("v2", [("human", "go")]), ("v3", [("human", "go")])):
+            with pytest.raises(UnusableStore, match=r"is damaged: what should be text is"):
+                await ask(store, asked, version)
+
+
+async def test_without_locks_nobody_seeds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system that has none, as some over a network: an error of the store's, and no file stays open."""
+    async with open_store(f"sqlite:///{path}") as store:
+        await fill(store, SMALL, path.parent)
+        before = len(list(Path("/proc/self/fd").iterdir()))
+
+        def flock(file: int, operation: int) -> None:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+        with pytest.raises(StoreUnavailable, match=r"corpus\.db\.lock: No locks available"):
+            await fill(store, SMALL, path.parent)
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
 
 
 async def test_a_copy_of_the_file_is_the_corpus(path: Path) -> None:
@@ -149,7 +187,7 @@ async def test_a_foreign_file_is_neither_read_nor_replaced(path: Path, content: 
     async with open_store(f"sqlite:///{path}") as store:
         with pytest.raises(UnusableStore, match="not a corpus of Mimic's"):
             await store.seeded()
-        with pytest.raises(UnusableStore, match="it is left alone"):
+        with pytest.raises(UnusableStore, match="left alone"):
             await fill(store, SMALL, path.parent)
     assert path.read_bytes() == before
 

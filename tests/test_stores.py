@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -313,6 +314,27 @@ async def test_an_abandoned_answer_leaves_nothing_open(store: Store, tmp_path: P
             assert await open_things(store) > before
         for answer in answers:
             await answer.aclose()
+    assert await open_things(store) == before
+
+
+async def test_an_answer_that_is_cancelled_leaves_nothing_open(store: Store, tmp_path: Path) -> None:
+    """While it is being read, and again at every await: as the framework does when a client goes away."""
+    dump = [conversation(str(n), ("human", "continue"), ("gpt", "x" * 1000)) for n in range(3000)]
+    await fill(store, dump, tmp_path)
+
+    async def read() -> None:
+        answer = await Corpus(store).complete([Message("human", "continue")], "v2")
+        assert answer.rest
+        async for _ in answer.rest:
+            pass
+
+    await read()
+    before = await open_things(store)
+    for number in range(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(read)
+            await asyncio.sleep(0.003 * number)
+            group.cancel_scope.cancel()
     assert await open_things(store) == before
 
 

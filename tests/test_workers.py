@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -84,6 +85,31 @@ def test_a_worker_that_is_killed_is_replaced(url: str, tmp_path: Path) -> None:
         assert {answer.outcome for answer in unlucky} <= RESET
         answered = len(asking.answers) - len(unlucky)
         assert answered <= counted(server, "/conversation/completion") <= answered + len(unlucky)
+
+
+def test_workers_do_not_outlive_the_process_that_has_started_them(url: str, tmp_path: Path) -> None:
+    """It is killed: they end, the port is free, and the next server removes what they shared."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    settings = {"MIMIC_STORE": url, "MIMIC_WORKERS": "2", "TMPDIR": str(temporary)}
+    with Server(tmp_path, **settings) as server:
+        until = time.monotonic() + 20
+        while len(workers := children(server.process.pid)) < 3:  # one is multiprocessing's own
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        [left] = temporary.glob("mimic-shared-*")
+        server.process.kill()
+        until = time.monotonic() + 20
+        while any(Path(f"/proc/{worker}").exists() for worker in workers):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", server.port))
+    assert left.exists()
+    with Server(tmp_path, **settings):
+        assert not left.exists()
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

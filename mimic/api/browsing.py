@@ -32,7 +32,7 @@ class SearchResults(msgspec.Struct, frozen=True):
     results: Sequence[Hit]
 
 
-@get("/search", summary="Search", tags=["Conversations"], responses=documented(400, 401, 429, 503))
+@get("/search", summary="Search", tags=["Conversations"], responses=documented(400, 401, 503))
 async def search_corpus(
     q: Query,
     corpus: NamedDependency[Corpus],
@@ -50,7 +50,7 @@ async def search_corpus(
     "/{version:str}/conversations/{document:int}",
     summary="A conversation",
     tags=["Conversations"],
-    responses=documented(400, 401, 404, 429, 503),
+    responses=documented(400, 401, 404, 503),
 )
 async def read_conversation(
     version: Annotated[Version, PathParameter(description="The schema version.")],

@@ -57,7 +57,7 @@ class Completion(msgspec.Struct, frozen=True):
     ),
     responses={
         200: ResponseSpec(Completion, description="The choices.", generate_examples=False),
-        **documented(400, 401, 404, 413, 415, 429, 503),
+        **documented(400, 401, 404, 413, 415, 503),
     },
 )
 async def complete(

@@ -18,6 +18,8 @@ log = structlog.get_logger("mimic")
 
 CUT: Final = "mimic.cut"
 """The extension of ASGI, in ``scope["extensions"]``: a callable that sends what was written so far and hangs up."""
+ENDED_WITH: Final = "ended_with"
+"""In ``scope["state"]``: the status that counts, where the application knows of none or of another one."""
 SECONDS_TO_LINGER: Final = 0.5
 """How long a server that ends still waits for a request on a connection that it has kept alive."""
 
@@ -81,12 +83,27 @@ class CuttableProtocol(HttpToolsProtocol):
         self._problem = (400, "What was sent is not HTTP", "invalid_http")
         self._is_refused = False
         self._is_ending = False
+        self._running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_UNSENT)
         self._patience.watch(self.connections)  # type: ignore[arg-type] # there are no others
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        running = self._running
+        if running is not None and not running.response_complete:  # uvicorn tells only the last of those in a row
+            running.disconnected = True
+            running.message_event.set()
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: any client may ask for another protocol, and it is answered in this one."""
 
     def data_received(self, data: bytes) -> None:
         self._bare += len(data)
@@ -132,7 +149,10 @@ class CuttableProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it is always the same
         """What the parser does not take, in the shape that all errors have."""
-        self._refuse(*self._problem)
+        problem = self._problem
+        if len(self.url) > LARGEST_HEAD:  # the parser takes none of this length
+            problem = (431, "The URL of the request is larger than the 64 KB that are accepted", "head_too_large")
+        self._refuse(*problem)
 
     def is_late(self, seconds: float) -> bool:
         """Whether the client has kept everybody waiting for too long; to be asked so many seconds apart."""
@@ -191,7 +211,7 @@ class CuttableProtocol(HttpToolsProtocol):
             return
         self._is_refused = True
         self._looks = LOOKS - 1
-        request = self._unanswered()
+        request, known = self._unanswered(), {}
         if request is not None and self._is_in_head():
             request.keep_alive = False  # what was asked before is still answered
             return
@@ -199,14 +219,19 @@ class CuttableProtocol(HttpToolsProtocol):
             if request.response_started or self.pipeline:
                 self.transport.abort()  # it has its answer, or would take this for the one to another request
                 return
+            known = request.scope["state"]
+            known[ENDED_WITH] = status
             request.disconnected = True
             request.message_event.set()
+        request_id = known.get("request_id") or new_id()
+        if not known:  # else the application logs it
+            log.info("refused", request_id=request_id, status=status, reason=message)
         body = msgspec.json.encode(ErrorBody(ErrorDetail(message, type_of(status), None, code)))
         headers = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", new_id().encode()),
+            (b"x-request-id", request_id.encode()),
             (b"connection", b"close"),
         ]
         lines = [b"%s: %s\r\n" % header for header in headers]

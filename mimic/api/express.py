@@ -53,7 +53,7 @@ class Express:
         events = await _received(receive)
         try:
             asked = decoder.decode(b"".join([event.get("body", b"") for event in events]))
-            reply = None if events[-1].get("more_body") else await answer(asked, scope["query_string"], scope["state"])
+            reply = await answer(asked, scope["query_string"], scope["state"]) if _is_whole(events) else None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             reply = None
         except Exception as exc:  # noqa: BLE001 - as the framework does
@@ -80,6 +80,11 @@ class Express:
             ):
                 return False
         return is_json and scope["method"] == "POST" and (not self._settings.api_keys or is_known(key, self._settings))
+
+
+def _is_whole(events: Sequence[HTTPReceiveMessage]) -> bool:
+    """Whether the last of the events ends a body; it may also be that the client has left."""
+    return events[-1]["type"] == "http.request" and not events[-1].get("more_body")
 
 
 async def _received(receive: Receive) -> list[Any]:

@@ -101,7 +101,7 @@ def workers() -> Iterable[int]:
         pid = int(file.stem.rpartition("_")[2])
         try:
             os.kill(pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # the number may be that of somebody else's process by now
             with suppress(FileNotFoundError):  # another one forgets it as well
                 mark_process_dead(pid)  # type: ignore[no-untyped-call]
         else:

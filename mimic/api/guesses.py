@@ -3,7 +3,6 @@
 import asyncio
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
-from math import ceil
 from typing import Any, Final, NoReturn
 
 from litestar.connection import ASGIConnection
@@ -18,9 +17,6 @@ IN_A_MINUTE: Final = 20
 SECONDS: Final = 1.0
 """How long those beyond wait for their answer."""
 
-MOST_WAITING: Final = 100
-"""How many of them do at a time, in one process. More are told at once to come back later."""
-
 
 class Guesses:
     """Who guessed wrong how often, in the ledger: 65,536 buckets, so that however many addresses there are take little.
@@ -31,23 +27,16 @@ class Guesses:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._allowance = Allowance("requests", IN_A_MINUTE)
-        self._waiting = 0
 
     async def refuse(self, connection: ASGIConnection[Any, Any, Any, Any], error: ApiError) -> NoReturn:
-        """Raises the error of a wrong key or secret, late where there were too many; ApiError, 429, where many wait."""
-        granted, missing = self._ledger.withdraw(_bucket(connection), self._allowance.seconds_of(1))
-        if granted:
-            raise error
-        if self._waiting >= MOST_WAITING:
-            headers = {"retry-after": str(ceil(self._allowance.wait(missing, 1)))}
-            text = f"{error} Too many wrong ones came from this address: please try again later."
-            raise ApiError(429, text, code="too_many_wrong_secrets", headers=headers)
-        self._waiting += 1
-        try:
-            # The same error as before: a client that is merely set up wrong is to see that, and not to try again.
+        """Raises the error of a wrong key or secret; a second later where there were too many.
+
+        All wait, however many they are: whoever was told at once would know that it was wrong. What that takes is a
+        connection each.
+        """
+        granted, _ = self._ledger.withdraw(_bucket(connection), self._allowance.seconds_of(1))
+        if not granted:
             await asyncio.sleep(SECONDS)
-        finally:
-            self._waiting -= 1
         raise error
 
 

@@ -14,6 +14,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 from litestar.types import HTTPResponseStartEvent, HTTPScope
 
+from mimic.api.connection import ENDED_WITH
 from mimic.api.errors import ApiError, documented
 from mimic.api.keys import SECURITY_SCHEME, require_key
 from mimic.errors import StoreError
@@ -80,6 +81,7 @@ class Record:
     def end(self, route: str, seconds: float, *, client_left: bool) -> None:
         """It is over."""
         usage, fault = self._state.get("usage"), self._state.get("fault")
+        ended_with = self._state.get(ENDED_WITH)
         entry = msgspec.structs.replace(
             self._entry,
             route=route,
@@ -89,7 +91,8 @@ class Record:
             completion_tokens=usage and usage.total_tokens - usage.prompt_tokens,
             last_byte_ms=round(seconds * 1000, 1),
             fault=fault and str(fault),
-            client_left=client_left or self._entry.status == CLIENT_LEFT,
+            status=ended_with or self._entry.status,
+            client_left=not ended_with and (client_left or self._entry.status == CLIENT_LEFT),
         )
         self._journal.close(self._number, entry)
 
@@ -124,7 +127,7 @@ def journal_is_on(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHa
     security=[{SECURITY_SCHEME: []}, {}],
     responses={
         200: ResponseSpec(Requests, description="The newest, in the order they came.", generate_examples=False),
-        **documented(400, 401, 403, 429, 503),
+        **documented(400, 401, 403, 503),
     },
 )
 async def recent_requests(
@@ -147,7 +150,7 @@ async def recent_requests(
     ),
     guards=[require_key],
     security=[{SECURITY_SCHEME: []}, {}],
-    responses=documented(401, 429, 503),
+    responses=documented(401, 503),
 )
 async def forget_requests(ledger: NamedDependency[Ledger], settings: NamedDependency[Settings]) -> None:
     """For all worker processes."""

@@ -2,7 +2,6 @@
 
 from hashlib import blake2b
 from hmac import compare_digest
-from http import HTTPStatus
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
@@ -20,7 +19,7 @@ _HEADERS: Final = {"www-authenticate": "Bearer"}
 
 
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard. Raises ApiError, where keys are asked for and the request has none of them: 401, 429 for guessing."""
+    """A guard. Raises ApiError, where keys are asked for and the request has none of them: 401."""
     settings: Settings = connection.app.state.settings
     if not settings.api_keys:
         return
@@ -39,27 +38,22 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
 
 
 async def has_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> bool:
-    """Whether a request may have what only those with a key may, on a route that answers others as well.
-
-    Raises ApiError, 429, for guessing.
-    """
+    """Whether a request may have what only those with a key may, on a route that answers others as well."""
     try:
         await require_key(connection, handler)
-    except ApiError as exc:
-        if exc.status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise
+    except ApiError:
         return False
     return True
 
 
 def key_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
     """The key that a request brings, right or wrong, if it brings one."""
-    return _given(connection.headers.get("authorization", ""))
+    return bearer(connection.headers.get("authorization", ""))
 
 
 def is_known(authorization: bytes, settings: Settings) -> bool:
     """Whether the header of that name brings one of the keys."""
-    given = _given(authorization.decode("latin-1"))
+    given = bearer(authorization.decode("latin-1"))
     return given is not None and _is_right(given, settings)
 
 
@@ -68,9 +62,11 @@ def masked(key: str) -> str:
     return "*" * 8 + (key[-4:] if len(key) >= SHOWN_FROM else "")
 
 
-def _given(authorization: str) -> str | None:
+def bearer(authorization: str) -> str | None:
+    """What a header of that name brings, one character for each byte."""
     scheme, _, given = authorization.partition(" ")
-    return given.strip() or None if scheme.lower() == "bearer" else None
+    # Without an argument strip() would take bytes of UTF-8 for white space.
+    return given.strip(" \t") or None if scheme.lower() == "bearer" else None
 
 
 def _is_right(given: str, settings: Settings) -> bool:

@@ -15,7 +15,7 @@ from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from mimic.api.connection import CUT, hang_up
+from mimic.api.connection import CUT, ENDED_WITH, hang_up
 from mimic.api.gauges import FOLDER_VARIABLE, workers
 from mimic.api.ids import client_id_of, new_id
 from mimic.api.journal import CLIENT_LEFT, Journal, Record, is_recorded
@@ -149,7 +149,7 @@ class Observation:
         route = self._watcher.route_of(self._scope)
         metrics = self._watcher.metrics
         version = self._state.get("version", "")
-        status = self._status or (CLIENT_LEFT if client_left else 0)
+        status = self._state.get(ENDED_WITH) or self._status or (CLIENT_LEFT if client_left else 0)
         requests, latencies = metrics.of_route(self._scope["method"], route, status, version)
         requests.inc()
         latencies.observe(seconds)
@@ -234,6 +234,7 @@ class Observed:
             if failure is None or CUT not in (scope.get("extensions") or {}):
                 raise
             # In the middle of an answer, which is not to look as if it had come to its end.
+            scope["state"][ENDED_WITH] = int(HTTPStatus.SERVICE_UNAVAILABLE)  # as if it had failed a moment earlier
             log.error("store failed in an answer", request_id=scope["state"]["request_id"], error=str(failure))  # noqa: TRY400 - no bug
             await hang_up(scope, receive)
         finally:

@@ -21,7 +21,7 @@ from litestar.params import BodyKwarg
 
 from mimic.api.errors import ApiError, documented
 from mimic.api.guesses import Guesses
-from mimic.api.keys import is_same
+from mimic.api.keys import bearer, is_same
 from mimic.corpus import Corpus
 from mimic.errors import SeedingInProgress, StoreUnavailable
 from mimic.seedings import ExitCode, Seeding
@@ -96,7 +96,7 @@ class Seeder:
             self._process = process = await self._run()
             log.info("seeding started", process=process.pid, file=str(self._settings.seed_file))
             self._watching = asyncio.create_task(_watch(process))
-            await self._claimed(process)
+            await self._claimed(process, seeding.id if seeding else None)
 
     async def _run(self) -> asyncio.subprocess.Process:
         # By environment and not by arguments, which other users of the machine can see.
@@ -113,13 +113,14 @@ class Seeder:
             *command, env=environment, stdin=nowhere, stdout=nowhere, stderr=here
         )
 
-    async def _claimed(self, process: asyncio.subprocess.Process) -> None:
+    async def _claimed(self, process: asyncio.subprocess.Process, before: str | None) -> None:
+        """Wait until there is another seeding on record than ``before``, of this process. Numbers come again."""
         until = asyncio.get_running_loop().time() + SECONDS_TO_CLAIM
         has_ended = False
         while not has_ended and asyncio.get_running_loop().time() < until:
             has_ended = process.returncode is not None  # looked at first: what it recorded, it did before
             seeding = await self._corpus.store.seeding()
-            if seeding and seeding.holder == holder_name(process.pid):
+            if seeding and seeding.id != before and seeding.holder == holder_name(process.pid):
                 return
             await asyncio.sleep(0.05)
         if process.returncode == ExitCode.STORE_UNREACHABLE:
@@ -150,7 +151,7 @@ def seeding_is_on(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHa
 
 
 async def check_secret(connection: ASGIConnection[Any, Any, Any, Any], given: bytes) -> None:
-    """Raises ApiError, 401, where the secret is wrong, and 429 for guessing."""
+    """Raises ApiError, 401, where the secret is wrong."""
     settings: Settings = connection.app.state.settings
     guesses: Guesses = connection.app.state.guesses
     headers = {"www-authenticate": "Bearer"}
@@ -170,7 +171,7 @@ async def check_secret(connection: ASGIConnection[Any, Any, Any, Any], given: by
     description="Replaces the corpus by the file that SEED_FILE names; until it is there, the old one answers.",
     responses={
         202: ResponseSpec(SeedingStarted, description="It has started.", generate_examples=False),
-        **documented(400, 401, 403, 409, 413, 415, 429, 503),
+        **documented(400, 401, 403, 409, 413, 415, 503),
     },
 )
 async def start_seeding(
@@ -197,13 +198,13 @@ async def start_seeding(
     description="State, progress, and the report or the error, whoever ran it. The secret is the bearer token.",
     security=[{SECURITY_SCHEME: []}],
     response_description="How it stands.",
-    responses=documented(401, 403, 429, 503),
+    responses=documented(401, 403, 503),
 )
 async def last_seeding(
     corpus: NamedDependency[Corpus],
     request: Request[Any, Any, Any],
 ) -> Response[Seeding | NeverSeeded]:
     """The store knows, so any worker can tell."""
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    await check_secret(request, secret.strip().encode("latin-1") if scheme.lower() == "bearer" else b"")
+    secret = bearer(request.headers.get("authorization", ""))
+    await check_secret(request, (secret or "").encode("latin-1"))
     return Response(await corpus.store.seeding() or NeverSeeded())

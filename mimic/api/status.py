@@ -39,7 +39,7 @@ class Readiness(msgspec.Struct, frozen=True):
     status: Literal["ready"] = "ready"
 
 
-@get("/corpus", summary="What is seeded", tags=["Status"], responses=documented(429, 503))
+@get("/corpus", summary="What is seeded", tags=["Status"], responses=documented(503))
 async def describe_corpus(
     request: Request[Any, Any, Any], corpus: NamedDependency[Corpus], settings: NamedDependency[Settings]
 ) -> CorpusDescription:

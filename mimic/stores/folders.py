@@ -5,8 +5,8 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from tempfile import gettempdir, mkdtemp
@@ -15,10 +15,26 @@ from typing import Final
 from mimic.errors import StoreError, StoreFull, StoreUnavailable
 from mimic.stores.base import to_the_end
 
-PREFIX: Final = "mimic-index-"
+INDEX: Final = "mimic-index-"
+WORKERS: Final = "mimic-shared-"
 NO_SPACE: Final = frozenset({ENOSPC, EDQUOT, EFBIG})
 ATTEMPTS: Final = 50
 SECONDS_BETWEEN: Final = 0.02
+
+
+@contextmanager
+def folder_of_workers() -> Iterator[Path]:
+    """A new folder for what worker processes share, removed afterwards; as :func:`temporary_folder`.
+
+    Raises OSError where it cannot be made.
+    """
+    _remove_abandoned()
+    folder, lock = _made(WORKERS)
+    try:
+        yield folder
+    finally:
+        os.close(lock)
+        remove_folder(folder)
 
 
 @asynccontextmanager
@@ -29,7 +45,7 @@ async def temporary_folder() -> AsyncGenerator[Path]:
     """
     _remove_abandoned()
     try:
-        folder, lock = _made()
+        folder, lock = _made(INDEX)
         try:
             yield folder
         finally:
@@ -64,10 +80,10 @@ def refusal(exc: OSError, what: Path | str) -> StoreError:
     return StoreUnavailable(f"cannot use {what}: {exc.strerror}")
 
 
-def _made() -> tuple[Path, int]:
+def _made(prefix: str) -> tuple[Path, int]:
     """A new folder, and the open file that holds a lock on it, which the system releases when its process dies."""
     while True:  # until nobody took it for abandoned before it was locked
-        folder = Path(mkdtemp(prefix=PREFIX))
+        folder = Path(mkdtemp(prefix=prefix))
         if (lock := _locked(folder)) is not None:
             return folder, lock
 
@@ -75,7 +91,8 @@ def _made() -> tuple[Path, int]:
 def _remove_abandoned() -> None:
     """Remove the folders of processes that were killed."""
     with suppress(OSError):
-        for folder in Path(gettempdir()).glob(f"{PREFIX}*"):
+        there = Path(gettempdir())
+        for folder in (*there.glob(f"{INDEX}*"), *there.glob(f"{WORKERS}*")):
             with suppress(OSError):  # it is another user's
                 if (lock := _locked(folder)) is not None:
                     os.close(lock)

@@ -33,13 +33,13 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     data: Sequence[Model]
 
 
-@get("/models", summary="The models", tags=["OpenAI"], responses=documented(401, 429, 503))
+@get("/models", summary="The models", tags=["OpenAI"], responses=documented(401, 503))
 async def list_models(corpus: NamedDependency[Corpus]) -> ModelList:
     """One per schema version, and one for embeddings."""
     return ModelList(data=await _models(corpus))
 
 
-@get("/models/{model:path}", summary="One model", tags=["OpenAI"], responses=documented(401, 404, 429, 503))
+@get("/models/{model:path}", summary="One model", tags=["OpenAI"], responses=documented(401, 404, 503))
 async def retrieve_model(model: FromPath[str], corpus: NamedDependency[Corpus]) -> Model:
     """404 for any that is not listed, also where its name is accepted in requests."""
     asked = model.removeprefix("/")  # a path, since names as org/model have a slash

@@ -7,9 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from anyio import CancelScope
 from pymongo.errors import OperationFailure
 
-from mimic.errors import NotSeeded, StoreUnavailable
+from mimic.errors import Detached, NotSeeded, StoreUnavailable
 from mimic.schemas import SCHEMAS, Document, Lookup, Version
 from mimic.seedings import Seeded, Seeding
 from mimic.stores import Driver
@@ -114,7 +115,11 @@ class MongoDBStore(Store):
         entries = (await self._catalogue.entries()).values()
         written = next((entry.written for entry in entries if name in entry.collections()), None)
         async with temporary_folder() as folder:
-            await fetch(located(self._database, Location(name, written)), folder)
+            try:
+                await fetch(located(self._database, Location(name, written)), folder)
+            except Detached:  # it may be that this index is the corpus's no more
+                self._catalogue.forget()
+                raise
             yield folder
 
     async def seeding(self) -> Seeding | None:
@@ -148,7 +153,12 @@ class MongoDBStore(Store):
         found_any = False
         with errors():
             try:
-                async for batch in _in_batches(cursor.batch_size(BATCH_DOCUMENTS).limit(limit or 0)):
+                batches = _in_batches(cursor.batch_size(BATCH_DOCUMENTS).limit(limit or 0))
+                while True:
+                    with CancelScope(shield=True):
+                        batch = await anext(batches, None)
+                    if batch is None:
+                        break
                     yield batch
                     found_any = True
             except OperationFailure as exc:
@@ -156,7 +166,8 @@ class MongoDBStore(Store):
                     raise StoreUnavailable("the corpus was replaced while an answer was being read") from exc
                 raise
             finally:
-                await cursor.close()
+                with CancelScope(shield=True):
+                    await cursor.close()
 
 
 async def _in_batches(cursor: AsyncIterable[Fields]) -> AsyncGenerator[list[Document]]:

@@ -5,7 +5,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from glob import escape
 from pathlib import Path
 from typing import Any, Final
@@ -143,7 +143,8 @@ class SQLiteReplacement(Replacement):
         in_use = attached_names(self._path)
         for folder in self._path.parent.glob(f"{escape(self._path.name)}.index-*"):
             if folder.name.removeprefix(f"{self._path.name}.") not in in_use:
-                remove_folder(folder)
+                with errors(folder):
+                    remove_folder(folder)
 
     def _copy_kept_versions(self) -> None:
         """Copy the versions that this seeding does not replace from the old file."""
@@ -179,29 +180,30 @@ class Lock:
         self._file: int | None = None
 
     async def take(self) -> bool:
-        with errors(self._path):
+        """Whether nobody else has it. Raises StoreUnavailable, also where the file system has no locks."""
+        with errors(self._path), ExitStack() as unless_taken:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        for _ in range(5):  # one who only asks whether it is held holds it, for a moment
-            with suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._file = file
-                return True
-            await asyncio.sleep(0.02)
-        os.close(file)
+            unless_taken.callback(os.close, file)
+            for _ in range(5):  # one who only asks whether it is held holds it, for a moment
+                with suppress(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    unless_taken.pop_all()
+                    self._file = file
+                    return True
+                await asyncio.sleep(0.02)
         return False
 
     def is_held(self) -> bool:
-        """By anybody. Asks for a shared lock, so that two who ask do not see each other."""
+        """By anybody. Asks for a shared lock, so that two who ask do not see each other. Raises StoreUnavailable."""
         try:
             file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return False
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(file)
+        with errors(self._path), closing(os.fdopen(file)):
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
         return False
 
     def release(self) -> None:
@@ -232,7 +234,7 @@ def refuse_foreign_file(path: Path) -> None:
     with errors(path), suppress(FileNotFoundError), path.open("rb") as file:
         header = file.read(100)  # https://www.sqlite.org/fileformat.html#the_database_header
         if header and not (header.startswith(b"SQLite format 3\0") and header[68:72] == APPLICATION_ID.to_bytes(4)):
-            raise UnusableStore(f"{path} is not a corpus of Mimic's; it is left alone")
+            raise UnusableStore(f"{path} is not a corpus of Mimic's, and left alone: remove it, or name another store")
 
 
 def _create_table(schema: Schema) -> str:
