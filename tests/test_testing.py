@@ -355,7 +355,9 @@ def test_the_plugin_costs_nothing_that_is_not_used(project: Path) -> None:
 def test_nothing_is_left_of_an_interrupted_session(project: Path, how: signal.Signals) -> None:
     """Ctrl-C, or a pytest that is terminated or killed: no process and no file."""
     code = """
-        import pathlib, time
+        import pathlib, signal, time
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored, in the background
 
         def test_it(mimic_server):
             pathlib.Path("url.new").write_text(mimic_server(SMALL, settings={"MIMIC_WORKERS": "2"}).url)
