@@ -25,7 +25,7 @@ from seed.reader import LONGEST_NUMBER, PIECE, DumpReader
 from seed.source import _Gunzip
 from tests.test_reader import ONE, READ, error, expected_of, read
 
-SOAK = settings(max_examples=20_000, phases=[Phase.explicit, Phase.generate, Phase.shrink])
+SOAK = settings(max_examples=5_000, phases=[Phase.explicit, Phase.generate, Phase.shrink])
 BRIEF = settings(max_examples=40)
 
 NUMBERS = ("0", "-0", "-0.0", "1e999999", "-1E-999999", "1.50", "4071", "9" * 4000, "9" * 5000, "0." + "1" * 5000)
