@@ -7,7 +7,9 @@ COPY pyproject.toml requirements.lock README.md LICENSE CHANGELOG.md ./
 COPY mimic ./mimic
 COPY seed ./seed
 # The lock file also pins what the tests need; as constraints it installs only what Mimic needs.
-RUN /opt/mimic/bin/pip install --constraint requirements.lock .
+# With --build-arg EXTRAS=[otel] it can send traces.
+ARG EXTRAS=""
+RUN /opt/mimic/bin/pip install --constraint requirements.lock ".$EXTRAS"
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --home-dir /data --create-home mimic
