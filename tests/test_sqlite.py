@@ -58,13 +58,12 @@ async def test_a_text_that_is_none_is_a_damage(path: Path, number: int, value: b
         await fill(store, dump, path.parent)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for version in VERSIONS:
-            connection.execute("PRAGMA writable_schema = ON")
             column = SCHEMAS[version].answer[-1]
             connection.execute(f'UPDATE {version} SET "{column}" = ? WHERE "{column}" IS NOT NULL', (value,))
     async with open_store(url) as store:
-        for version, asked in (("v2", [("human", "go")]), ("v3", [("human", "go")])):
+        for version in ("v2", "v3"):
             with pytest.raises(UnusableStore, match=r"is damaged: what should be text is"):
-                await ask(store, asked, version)
+                await ask(store, [("human", "go")], version)
 
 
 async def test_without_locks_nobody_seeds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
