@@ -1,6 +1,7 @@
 """A connection: what uvicorn has of HTTP, and what it lacks: it can be cut, ends well, and copes with bad clients."""
 
 import asyncio
+import select
 import socket
 from collections.abc import Collection, Sized
 from typing import Any, Final, NoReturn
@@ -36,6 +37,7 @@ MOST_IGNORED: Final = 1_000_000
 """Bytes that a refused client may go on to send. Who is cut off while sending might not see why."""
 
 
+_HUNG_UP: Final = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR  # the first one is Linux's
 _OF_BODIES: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -56,6 +58,9 @@ class Patience:
             asyncio.get_running_loop().call_later(self._interval, self._look, connections)
 
     def _look(self, connections: Collection["CuttableProtocol"]) -> None:
+        gone = [connection for connection in connections if connection.has_hung_up()]
+        for connection in gone:
+            connection.transport.abort()
         late = [connection for connection in connections if connection.is_late(self._interval)]
         for connection in late:
             connection.give_up()
@@ -175,6 +180,14 @@ class CuttableProtocol(HttpToolsProtocol):
         if request is None or request.disconnected:
             return True
         return request.more_body and not (request.waiting_for_100_continue or self.flow.read_paused)
+
+    def has_hung_up(self) -> bool:
+        """Whether the client is gone, where the event loop does not see it: it does not look where nothing is read."""
+        if not self.flow.read_paused or self.transport.is_closing():
+            return False
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket"), _HUNG_UP)
+        return bool(poll.poll(0))
 
     def give_up(self) -> None:
         """End the connection of a client that is late, and tell it so where it waits for an answer."""
