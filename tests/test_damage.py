@@ -23,7 +23,7 @@ from mimic.stores.sqlite.file import LAYOUT
 from mimic.stores.sqlite.replacement import PAGE_BYTES
 from mimic.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.conftest import Server
-from tests.corpora import reference, seed, twin
+from tests.corpora import SMALL, reference, seed, twin
 
 OLD: Final = twin("old", 300)
 NEW: Final = twin("new", 10)
@@ -271,14 +271,19 @@ def test_a_conversation_that_is_no_json_is_told(path: Path) -> None:
     assert "Traceback" not in server.log()
 
 
-def test_a_record_of_nonsense_is_told_and_the_next_seeding_mends_it(path: Path) -> None:
-    """The record of the last seeding, which nothing else depends on."""
+def test_a_record_of_nonsense_is_none(path: Path) -> None:
+    """The record of the last seeding, which nothing else depends on: one can seed, over HTTP as well."""
     path.with_name("corpus.db.seeding").write_bytes(b"\0\0")
-    with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}", SEED_SECRET="secret") as server:
+    dump = path.with_name("dump.json")
+    dump.write_text(json.dumps(SMALL))
+    settings = {"SEED_SECRET": "secret", "SEED_FILE": str(dump)}
+    with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}", **settings) as server:
         url, headers = f"{server.url}/conversation/seed", {"authorization": "Bearer secret"}
-        assert httpx.get(url, headers=headers).json()["error"]["code"] == "store_unusable"
-        assert seeding(path) == ""
-        assert httpx.get(url, headers=headers).json()["state"] == "done"
+        assert httpx.get(url, headers=headers).json() == {"state": "never"}
+        assert httpx.post(url, json={"secret": "secret"}).status_code == 202
+        while (answer := httpx.get(url, headers=headers).json())["state"] == "running":
+            time.sleep(0.05)
+        assert answer["state"] == "done"
     assert "Traceback" not in server.log()
 
 

@@ -5,15 +5,17 @@ import errno
 import fcntl
 import os
 import sqlite3
+import stat
 import threading
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from mimic.conversations import Message
-from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
-from mimic.schemas import SCHEMAS, VERSIONS, Lookup
+from mimic.errors import NothingToSeed, StoreFull, StoreUnavailable, UnusableStore
+from mimic.schemas import SCHEMAS, VERSIONS, Lookup, Version
 from mimic.stores import open_store
 from mimic.stores.sqlite.file import LAYOUT
 from mimic.stores.sqlite.store import MOST_SCANS, SECONDS_TO_BELIEVE, find_query
@@ -64,6 +66,93 @@ async def test_a_text_that_is_none_is_a_damage(path: Path, number: int, value: b
         for version in ("v2", "v3"):
             with pytest.raises(UnusableStore, match=r"is damaged: what should be text is"):
                 await ask(store, [("human", "go")], version)
+
+
+def beside(path: Path) -> dict[str, bytes]:
+    """All files of the folder that the corpus lies in, but for what a seeder leaves there."""
+    passed_over = {f"{path.name}.lock", f"{path.name}.seeding", "dump.json"}
+    found = (file for file in path.parent.rglob("*") if file.is_file() and file.name not in passed_over)
+    return {str(file.relative_to(path.parent)): file.read_bytes() for file in found}
+
+
+async def test_what_lies_beside_somebody_else_s_file_stays(path: Path) -> None:
+    """Who names a file by mistake loses nothing, though files beside it are called as ours would be."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    path.with_name("corpus.db.new").write_text("new")
+    path.with_name("corpus.db.index-0123456789abcdef").mkdir()
+    path.with_name("corpus.db.index-0123456789abcdef").joinpath("notes").write_text("notes")
+    before = beside(path)
+    async with open_store(f"sqlite:///{path}") as store:
+        with pytest.raises(UnusableStore, match="left alone"):
+            await fill(store, SMALL, path.parent)
+    assert beside(path) == before
+    assert sorted(file.name for file in path.parent.iterdir() if file.name.startswith("corpus")) == [
+        "corpus.db",
+        "corpus.db.index-0123456789abcdef",
+        "corpus.db.new",
+    ]
+
+
+@pytest.mark.parametrize("versions", [VERSIONS, ["v3"]])
+async def test_a_seeding_that_fails_leaves_a_corpus_of_another_layout_whole(
+    path: Path, versions: Sequence[Version]
+) -> None:
+    """Its index, too: another Mimic may be serving it. One that succeeds replaces it."""
+    url = f"sqlite:///{path}"
+    async with open_store(url) as store:
+        await fill(store, SMALL, path.parent)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA user_version = {LAYOUT + 1}")
+    before = beside(path)
+    assert len(before) > 1
+    async with open_store(url) as store:
+        with pytest.raises(UnusableStore if versions == ["v3"] else NothingToSeed):
+            await fill(store, [], path.parent, versions)
+        assert beside(path) == before
+        await fill(store, SMALL, path.parent)
+    assert len([file for file in path.parent.iterdir() if file.is_dir()]) == 1
+
+
+async def test_what_is_merely_called_like_an_index_stays(path: Path) -> None:
+    """Copies and notes of the user's; and an index that was moved and linked is let go of by its link."""
+    url = f"sqlite:///{path}"
+    async with open_store(url) as store:
+        await fill(store, SMALL, path.parent)
+        [index] = path.parent.glob("corpus.db.index-*")
+        (path.parent / "elsewhere").mkdir()
+        moved = index.rename(path.parent / "elsewhere" / "index")
+        index.symlink_to(moved)
+        index.with_name(f"{index.name}.tar.gz").write_text("backup")
+        index.with_name(f"{index.name}.bak").mkdir()
+        index.with_name("corpus.db.index-fedcba9876543210").write_text("a file")
+        await fill(store, SMALL, path.parent)
+        seeding = await store.seeding()
+    assert seeding
+    assert seeding.state == "done"
+    assert moved.is_dir()
+    assert not index.is_symlink()
+    left = [file.name for file in path.parent.glob("corpus.db.index-*") if not file.name.endswith(seeding.id)]
+    assert sorted(left) == sorted([f"{index.name}.bak", f"{index.name}.tar.gz", "corpus.db.index-fedcba9876543210"])
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+async def test_who_may_read_it_stays_as_it_was(path: Path, mode: int) -> None:
+    """Seeding anew opens nothing that was closed, and closes nothing that was open, whatever the seeder's umask."""
+    url = f"sqlite:///{path}"
+    async with open_store(url) as store:
+        await fill(store, SMALL, path.parent)
+        path.chmod(mode)
+        before = os.umask(0o077 if mode == 0o664 else 0o022)
+        try:
+            await fill(store, SMALL, path.parent)
+        finally:
+            os.umask(before)
+    [index] = path.parent.glob("corpus.db.index-*")
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert stat.S_IMODE(path.with_name("corpus.db.seeding").stat().st_mode) == mode
+    assert stat.S_IMODE(index.stat().st_mode) == 0o700 | mode | (mode & 0o444) >> 2
+    assert {stat.S_IMODE(file.stat().st_mode) for file in index.iterdir()} == {mode}
 
 
 async def test_without_locks_nobody_seeds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,8 +76,8 @@ def remove_folder(folder: Path) -> None:
 def refusal(exc: OSError, what: Path | str) -> StoreError:
     """What the system refuses, as an error of ours."""
     if exc.errno in NO_SPACE:
-        return StoreFull(f"no space left for {what}: {exc.strerror}")
-    return StoreUnavailable(f"cannot use {what}: {exc.strerror}")
+        return StoreFull(f"no space left for {what}: {exc.strerror or exc}")
+    return StoreUnavailable(f"cannot use {what}: {exc.strerror or exc}")
 
 
 def _made(prefix: str) -> tuple[Path, int]:

@@ -3,7 +3,9 @@
 import asyncio
 import fcntl
 import os
+import re
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from glob import escape
@@ -12,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mimic.errors import UnusableStore
+from mimic.errors import StoreError, UnusableStore
 from mimic.schemas import SCHEMAS, VERSIONS, Schema, Version
 from mimic.seedings import Seeded, Seeding, Size
 from mimic.stores.base import Replacement
@@ -20,6 +22,8 @@ from mimic.stores.folders import remove_folder
 from mimic.stores.sqlite.file import APPLICATION_ID, LAYOUT, beside, connect, errors, read_catalogue
 
 PAGE_BYTES: Final = 8192
+INDEX_NAME: Final = re.compile(r"index-[0-9a-f]{16}")
+"""What folders of ours are called behind the name of the file: what is called something else is somebody else's."""
 
 _CATALOGUE = "CREATE TABLE corpus (version TEXT PRIMARY KEY, seeded TEXT NOT NULL)"
 
@@ -33,15 +37,17 @@ class SQLiteReplacement(Replacement):
         self._path = path
         self._new = beside(path, ".new")
         self._lock = lock
+        self._status: os.stat_result | None = None  # of the file that is replaced
         self._workspace: Path | None = None
         self._connection: sqlite3.Connection | None = None
 
     async def prepare(self, versions: Sequence[Version]) -> None:
-        refuse_foreign_file(self._path)
         self._kept = kept_versions(self._path, versions)
         self._positions = dict.fromkeys(versions, 0)
         self._pages = dict.fromkeys(versions, 1)  # a table has a page from the start
         with errors(self._new):
+            with suppress(FileNotFoundError):
+                self._status = self._path.stat()
             self._write_record(self.seeding)
             self._remove_unused_folders()
             self._new.unlink(missing_ok=True)
@@ -57,6 +63,7 @@ class SQLiteReplacement(Replacement):
             ):
                 self._connection.execute(f"PRAGMA {pragma}")
             self._connection.execute(_CATALOGUE)
+            self._protect(self._new)
             for version in versions:
                 self._connection.execute(_create_table(SCHEMAS[version]))
             self._connection.execute("BEGIN")
@@ -87,6 +94,7 @@ class SQLiteReplacement(Replacement):
         self._workspace = beside(self._path, f".{self._attached_name()}")
         with errors(self._workspace):
             self._workspace.mkdir()
+            self._protect(self._workspace)
         return self._workspace
 
     async def attach(self) -> str:
@@ -94,16 +102,18 @@ class SQLiteReplacement(Replacement):
             raise RuntimeError("there is no workspace")
         with errors(self._workspace):
             for path in (*self._workspace.iterdir(), self._workspace):
+                self._protect(path)
                 _sync(path)
         return self._attached_name()
 
     async def close(self, seeding: Seeding) -> None:
         try:
-            if self._connection:
-                self._connection.close()
             with errors(self._new):
-                self._new.unlink(missing_ok=True)
-                self._remove_unused_folders()
+                if self._connection:
+                    self._connection.close()
+                    self._new.unlink(missing_ok=True)
+                if self._workspace and not self.published:
+                    remove_folder(self._workspace)
                 self._write_record(seeding)
         finally:
             self._lock.release()
@@ -119,7 +129,8 @@ class SQLiteReplacement(Replacement):
             self._new.replace(self._path)
             self.published = True
             self._on_publish()
-            _sync(self._path.parent)
+            with suppress(OSError):  # as for folders on some file systems: it is published all the same
+                _sync(self._path.parent)
             self._remove_unused_folders()
 
     async def _record(self) -> None:
@@ -131,6 +142,7 @@ class SQLiteReplacement(Replacement):
         draft = beside(self._path, ".seeding.new")
         try:
             draft.write_bytes(msgspec.json.encode(seeding))
+            self._protect(draft)
             draft.replace(record)
         finally:
             draft.unlink(missing_ok=True)  # where there was no space for it
@@ -138,13 +150,33 @@ class SQLiteReplacement(Replacement):
     def _attached_name(self) -> str:
         return f"index-{self.seeding.id}"
 
+    def _protect(self, path: Path) -> None:
+        """Let those read it who could read the file that is replaced, and nobody else; as its owner's, where we may."""
+        if self._status is None:
+            return
+        with suppress(PermissionError):
+            os.chown(path, self._status.st_uid, self._status.st_gid)
+        readable = stat.S_IMODE(self._status.st_mode) & 0o666
+        with suppress(PermissionError):  # it is the owner's now
+            path.chmod(readable | (readable & 0o444) >> 2 | stat.S_IRWXU if path.is_dir() else readable)
+
     def _remove_unused_folders(self) -> None:
-        """Of those attached to this file, the ones that no version of the corpus names. Who reads one has it open."""
+        """Of those attached to this file, the ones that no version of the corpus names. Who reads one has it open.
+
+        What cannot be removed stays until the next seeding.
+        """
         in_use = attached_names(self._path)
-        for folder in self._path.parent.glob(f"{escape(self._path.name)}.index-*"):
-            if folder.name.removeprefix(f"{self._path.name}.") not in in_use:
-                with errors(folder):
-                    remove_folder(folder)
+        if in_use is None:
+            return
+        for found in self._path.parent.glob(f"{escape(self._path.name)}.index-*"):
+            name = found.name.removeprefix(f"{self._path.name}.")
+            if not INDEX_NAME.fullmatch(name) or name in in_use:
+                continue
+            with suppress(OSError):
+                if found.is_symlink():
+                    found.unlink()
+                elif found.is_dir():
+                    remove_folder(found)
 
     def _copy_kept_versions(self) -> None:
         """Copy the versions that this seeding does not replace from the old file."""
@@ -220,13 +252,13 @@ def kept_versions(path: Path, replaced: Sequence[Version]) -> list[Version]:
         return [version for version in read_catalogue(path, connection) if version not in replaced]
 
 
-def attached_names(path: Path) -> set[str]:
-    """The folders that belong to the corpus at ``path``; of a damaged one, none."""
+def attached_names(path: Path) -> set[str] | None:
+    """The folders that belong to the corpus at ``path``; None where it is damaged or of another layout."""
     if not path.exists():
         return set()
-    with suppress(UnusableStore), errors(path), closing(connect(path)) as connection:
+    with suppress(StoreError), errors(path), closing(connect(path)) as connection:
         return {seeded.index.id for seeded in read_catalogue(path, connection).values() if seeded.index}
-    return set()
+    return None
 
 
 def refuse_foreign_file(path: Path) -> None:

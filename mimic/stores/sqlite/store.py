@@ -15,13 +15,13 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from mimic.errors import Detached, NotSeeded, SeedingInProgress, StoreUnavailable, UnusableStore
+from mimic.errors import Detached, NotSeeded, SeedingInProgress, StoreUnavailable
 from mimic.schemas import SCHEMAS, Document, Lookup, Schema, Version
 from mimic.seedings import Seeded, Seeding
 from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store
 from mimic.stores.folders import temporary_folder
 from mimic.stores.sqlite.file import FAILURES, beside, connect, errors, file_identity, read_catalogue, translated
-from mimic.stores.sqlite.replacement import Lock, SQLiteReplacement
+from mimic.stores.sqlite.replacement import Lock, SQLiteReplacement, refuse_foreign_file
 
 SECONDS_TO_BELIEVE: Final = 0.1
 """How long a file is taken for the corpus before it is looked at again: that takes as long as finding in it."""
@@ -170,8 +170,8 @@ class SQLiteStore(Store):
             return None
         except OSError as exc:
             raise StoreUnavailable(f"cannot read {exc.filename}: {exc.strerror}") from exc
-        except msgspec.DecodeError as exc:
-            raise UnusableStore(f"{beside(self._target(), '.seeding')} is damaged: {exc}") from exc
+        except msgspec.DecodeError:  # half written when the power failed, or a newer Mimic's: the corpus may be sound
+            return None
 
     def _target(self) -> Path:
         """The file itself, where the name is a link: that is what is replaced, and what is locked."""
@@ -184,6 +184,7 @@ class SQLiteStore(Store):
         path = self._target()
         if not path.parent.is_dir():
             raise StoreUnavailable(f"there is no folder {path.parent}")
+        refuse_foreign_file(path)
         lock = Lock(path)
         if not await lock.take():
             other = await self.seeding()
