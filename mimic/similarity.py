@@ -4,13 +4,17 @@ import re
 from collections.abc import Sequence
 from operator import add
 from typing import Final
-from unicodedata import category, normalize
+from unicodedata import category, combining, normalize
 
 HEAD: Final = 700
 TAIL: Final = 300
 """Characters of the beginning and of the end of a text by which it is compared."""
 LONGEST_NORMALIZED: Final = 20_000
 """Characters from which on a text is not normalized: it would hold others up."""
+MOST_MARKS: Final = 30
+"""Combining characters in a row that Unicode expects at most (UAX #15, section 13). To sort n takes n * n steps."""
+SHORT: Final = HEAD + TAIL + 1
+"""Characters up to which that does not matter, being a millisecond: those of an excerpt."""
 
 _CJK: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD: Final = re.compile(rf"[^\W_{_CJK}]+")
@@ -24,15 +28,32 @@ _OFTEN: Final = "\uff0c\uff1f\uff01\uff1a\uff1b\uff08\uff09\uff5e\u2026\u00a0\u3
 _COMPATIBLE: Final = {character: normalize("NFKC", character) for character in _OFTEN}
 
 
+class _Marks(dict[str, bool]):
+    """Whether characters begin with a combining one once they are decomposed; looked up once for each of them."""
+
+    def __missing__(self, character: str) -> bool:
+        is_mark = self[character] = bool(combining(normalize("NFKD", character)[0]))
+        return is_mark
+
+
+_MARKS: Final = _Marks()
+_TOO_MANY: Final = b"\1" * (MOST_MARKS + 1)
+
+
 def normalized(text: str) -> str | None:
-    """A text without what is only a way of writing it; None where it is too long.
+    """A text without what is only a way of writing it; None where that takes too long.
 
     Unicode NFKC with case folded (The Unicode Standard, section 3.13), white space collapsed, punctuation around it
     (general category P) dropped. Of a text that is nothing but punctuation, that stays.
     """
     if len(text) > LONGEST_NORMALIZED:
         return None
-    folded = text.casefold() if text.isascii() else _folded(text)
+    if text.isascii():
+        folded = text.casefold()
+    elif len(text) > SHORT and _TOO_MANY in bytes(map(_MARKS.__getitem__, text)):
+        return None
+    else:
+        folded = _folded(text)
     collapsed = " ".join(folded.split())
     return _without_outer_punctuation(collapsed) or collapsed
 

@@ -14,7 +14,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 
 from mimic.conversations import Message
-from mimic.errors import SeedingInProgress, SeedingLost, SettingError, StoreUnavailable, UnusableStore
+from mimic.errors import NoCompletion, SeedingInProgress, SeedingLost, SettingError, StoreUnavailable, UnusableStore
 from mimic.schemas import SCHEMAS, VERSIONS, Version
 from mimic.stores import Driver, open_store
 from mimic.stores.mongodb import catalogue, replacement
@@ -98,6 +98,31 @@ async def test_documents_at_positions_are_read_without_the_others(
     profiled = await database["system.profile"].find({"command.aggregate": {"$regex": "^v2_"}}).to_list()
     assert sum(one["nreturned"] for one in profiled) == 1 + 5 + 200
     assert sum(one["docsExamined"] for one in profiled) <= 1 + 5 + 200 + 10  # one more for the end of a range
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_collection_that_is_gone_is_no_miss(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, driver: Driver
+) -> None:
+    """As in a database that is being restored: nothing is found there, but that is not to be taken for an answer."""
+    async with open_store(mongodb_url, driver) as store:
+        await fill(store, SMALL, tmp_path)
+        with pytest.raises(NoCompletion):
+            await ask(store, [("human", "never said")], "v2")
+        for name in await database.list_collection_names():
+            if name.startswith("v2"):
+                await database.drop_collection(name)
+        await asyncio.sleep(catalogue.CATALOGUE_SECONDS)
+        for asked in (
+            ask(store, [("human", "hi")], "v2"),
+            store.documents("v2", [0]),
+            store.seeded(),
+        ):
+            with pytest.raises(UnusableStore, match=r"the collection v2_[0-9a-f]{16} of the corpus is missing"):
+                await asked
+        assert await ask(store, [("human", "hi")], "v1")
+        await fill(store, SMALL, tmp_path)
+        assert await ask(store, [("human", "hi")], "v2")
 
 
 async def test_indexes_take_at_most_a_tenth_of_the_data(mongodb_url: str, tmp_path: Path) -> None:

@@ -48,6 +48,15 @@ def test_what_is_normalized_stays(text: str) -> None:
     assert normalized(f" {text}\n") == once
 
 
+@pytest.mark.parametrize("marks", ["\u0301\u0316", "\uff9e\u0316", "\u0f73\u0316", "\u0344\u0316"])
+def test_marks_without_end_are_not_normalized(marks: str) -> None:
+    """To sort them takes a second, for which everybody waits; as many as languages have are, in whatever number."""
+    assert normalized("a" + marks * 9000) is None
+    assert normalized("b" * similarity.SHORT + "a" + marks * 16) is None
+    assert normalized(("a" + marks * 15) * 300) is not None
+    assert likeness(trigrams("a" + marks * 9000), trigrams("None")) == 0
+
+
 def test_what_is_too_long_is_not_normalized() -> None:
     """It would hold others up."""
     assert normalized("x" * similarity.LONGEST_NORMALIZED) is not None

@@ -1,6 +1,7 @@
 """Reading: the collections that are the corpus now."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -10,14 +11,14 @@ from typing import Any, Final, Self
 from anyio import CancelScope
 from pymongo.errors import OperationFailure
 
-from mimic.errors import Detached, NotSeeded, StoreUnavailable
+from mimic.errors import Detached, NotSeeded, StoreUnavailable, UnusableStore
 from mimic.schemas import SCHEMAS, Document, Lookup, Version
 from mimic.seedings import Seeded, Seeding
 from mimic.stores import Driver
 from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store, to_the_end
 from mimic.stores.folders import temporary_folder
 from mimic.stores.mongodb.attachments import fetch
-from mimic.stores.mongodb.catalogue import Catalogue
+from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS, Catalogue
 from mimic.stores.mongodb.client import (
     SEEDING,
     SERVING,
@@ -47,6 +48,8 @@ class MongoDBStore(Store):
         self._url = url
         self._driver: Driver = driver
         self._turns = asyncio.Semaphore(MOST_TURNS)
+        self._checked: set[str] = set()  # collections that are there, and until when that is believed
+        self._checked_until = 0.0
 
     async def __aenter__(self) -> Self:
         self._client, self._database = connect(self._url, self._driver, SERVING)
@@ -61,22 +64,46 @@ class MongoDBStore(Store):
         await disconnect(self._client)
 
     async def seeded(self) -> Mapping[Version, Seeded]:
-        return {version: entry.seeded for version, entry in sorted((await self._catalogue.entries()).items())}
+        entries = await self._catalogue.entries()
+        await self._check_collections()
+        return {version: entry.seeded for version, entry in sorted(entries.items())}
 
     async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
         collection, asked = await self._collection(lookup.version), None
         found: Batches[Document] = Batches(())
         with errors():
             while not found.first and collection != asked:
+                killed = None
                 try:
                     found = await self._found(collection, lookup, limit)
                 except OperationFailure as exc:
                     if exc.code not in _READING_WAS_KILLED:
                         raise
+                    killed = exc
                 if not found.first:  # it may be that this collection is the corpus no more
                     self._catalogue.forget()
                     collection, asked = await self._collection(lookup.version), collection
+            if not found.first:
+                await self._check_collections()
+            if killed:
+                raise StoreUnavailable("what was asked for could not be read to its end") from killed
         return found
+
+    async def _check_collections(self) -> None:
+        """Raises UnusableStore where a collection of the corpus is gone: to MongoDB, it is merely empty."""
+        for _ in range(2):  # the second time where what the catalogue was believed to say is no more
+            wanted = {entry.collection for entry in (await self._catalogue.entries()).values()}
+            if wanted == self._checked and time.monotonic() < self._checked_until:
+                return
+            until = time.monotonic() + CATALOGUE_SECONDS
+            with errors():
+                found = await self._database.list_collection_names(filter={"name": {"$in": sorted(wanted)}})
+            missing = wanted - set(found)
+            if not missing:
+                self._checked, self._checked_until = wanted, until
+                return
+            self._catalogue.forget()
+        raise UnusableStore(f"the collection {min(missing)} of the corpus is missing: seed anew")
 
     async def _found(self, collection: Location, lookup: Lookup, limit: int | None) -> Batches[Document]:
         if lookup.index:
@@ -106,8 +133,9 @@ class MongoDBStore(Store):
                     cursor = await cursor
                 found = [_numbered(document) for document in await cursor.to_list(None)]
             if found or not positions:
-                break
+                return found
             self._catalogue.forget()
+        await self._check_collections()
         return found
 
     @asynccontextmanager
