@@ -1,6 +1,6 @@
 """Connecting, through either driver, and what goes wrong with it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -68,6 +68,24 @@ def located(database: Database, location: Location) -> AsyncCollection[Fields]:
     if location.written is None:
         return database[location.name]
     return database.get_collection(location.name, read_concern=Since(location.written))
+
+
+async def missing(database: Database, locations: Sequence[Location]) -> list[str]:
+    """The collections among these that are not there, in the eyes of the member that is asked."""
+    names = [location.name for location in locations]
+    written = max((location.written for location in locations if location.written), default=None)
+    command = {
+        "listCollections": 1,
+        "filter": {"name": {"$in": names}},
+        "nameOnly": True,
+        "authorizedCollections": True,
+    }
+    if written:
+        command["readConcern"] = Since(written).document
+    # As for everything else; the driver's own method would always ask the primary.
+    found: Fields = await database.command(command, read_preference=database.read_preference)
+    there = {collection["name"] for collection in found["cursor"]["firstBatch"]}
+    return sorted(set(names) - there)
 
 
 def check_url(url: str) -> None:

@@ -29,6 +29,7 @@ from mimic.stores.mongodb.client import (
     disconnect,
     errors,
     located,
+    missing,
 )
 from mimic.stores.mongodb.gathering import Gathering
 from mimic.stores.mongodb.replacement import MongoDBReplacement
@@ -48,7 +49,7 @@ class MongoDBStore(Store):
         self._url = url
         self._driver: Driver = driver
         self._turns = asyncio.Semaphore(MOST_TURNS)
-        self._checked: set[str] = set()  # collections that are there, and until when that is believed
+        self._checked: Sequence[Location] = ()  # collections that are there, and until when that is believed
         self._checked_until = 0.0
 
     async def __aenter__(self) -> Self:
@@ -92,18 +93,17 @@ class MongoDBStore(Store):
     async def _check_collections(self) -> None:
         """Raises UnusableStore where a collection of the corpus is gone: to MongoDB, it is merely empty."""
         for _ in range(2):  # the second time where what the catalogue was believed to say is no more
-            wanted = {entry.collection for entry in (await self._catalogue.entries()).values()}
+            wanted = [entry.location() for entry in (await self._catalogue.entries()).values()]
             if wanted == self._checked and time.monotonic() < self._checked_until:
                 return
             until = time.monotonic() + CATALOGUE_SECONDS
             with errors():
-                found = await self._database.list_collection_names(filter={"name": {"$in": sorted(wanted)}})
-            missing = wanted - set(found)
-            if not missing:
+                gone = await missing(self._database, wanted)
+            if not gone:
                 self._checked, self._checked_until = wanted, until
                 return
             self._catalogue.forget()
-        raise UnusableStore(f"the collection {min(missing)} of the corpus is missing: seed anew")
+        raise UnusableStore(f"the collection {gone[0]} of the corpus is missing: seed anew")
 
     async def _found(self, collection: Location, lookup: Lookup, limit: int | None) -> Batches[Document]:
         if lookup.index:
