@@ -72,7 +72,9 @@ async def answer(
 
 async def invent(messages: Sequence[Message], on_miss: str, n: int, limits: Limits) -> Answers:
     """What is answered where nothing was ever said: the last message again (``echo``), or the same text always."""
-    text = messages[-1].value if on_miss == ECHO and messages else on_miss
+    text = on_miss
+    if on_miss == ECHO:
+        text = messages[-1].value if messages else ""
     return Answers(None, None, await _ended([text] * n, [None] * n, limits))
 
 

@@ -33,6 +33,7 @@ from mimic.api.bodies import JSONRequest
 from mimic.api.errors import EXCEPTION_HANDLERS, answer
 from mimic.api.express import Express, Plain
 from mimic.api.guesses import Guesses
+from mimic.api.heads import Heads
 from mimic.api.moods import Moods
 from mimic.api.observation import UNKNOWN_ROUTE, Metrics, Observed
 from mimic.api.openai import chat, completions, embeddings, models
@@ -113,7 +114,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
     if settings.answers_at_once:
         plain[f"/v1{chat.PATH}"] = chat.plain(corpus, settings, metrics)
     recorded = journal.Journal(ledger, settings.journal) if settings.journal else None
-    answering: ASGIApp = _guarded(Express(app, settings, plain), settings)
+    answering: ASGIApp = _guarded(Heads(Express(app, settings, plain)), settings)
     if tracing:
         answering = tracing.watch(answering)
     return Observed(answering, metrics, _route, recorded, logs_requests=settings.access_log)

@@ -29,7 +29,7 @@ from mimic.stores.folders import folder_of_workers
 from seed.loader import load
 from seed.reader import SLOW_BACKEND
 from seed.source import Source
-from seed.terminal import show_progress, show_report
+from seed.terminal import say, show_progress, show_report
 
 log = structlog.get_logger("mimic")
 
@@ -37,6 +37,7 @@ NICENESS = 5
 """How far a seeder steps back behind whoever answers on the same machine: where there is nobody, it is as fast."""
 SHORTEST_SECRET = 16
 OF_TESTS = "MIMIC_TEST_"
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 STORE_HELP = "sqlite:///file.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
 
 
@@ -68,6 +69,7 @@ def main() -> None:
 )
 @click.option("--if-empty", is_flag=True, help="Do nothing where something is seeded already.")
 @click.option("--quiet", is_flag=True, help="Show errors only.")
+@click.option("--nice/--not-nice", default=True, hidden=True)
 @click.pass_context
 def seed(
     context: click.Context,
@@ -80,6 +82,7 @@ def seed(
     join_splits: bool | None,
     if_empty: bool,
     quiet: bool,
+    nice: bool,
 ) -> None:
     """Seed the corpus from a dump.
 
@@ -92,7 +95,8 @@ def seed(
     """
     if (file is None) != sample:
         raise click.UsageError("Give either FILE or --sample.")
-    os.nice(NICENESS)
+    if nice:
+        os.nice(NICENESS)
     settings = _settings(_warn, store=store, match=match, seed_join_splits=_as_setting(join_splits))
     chosen = _versions(versions)
     name = str(files("seed") / "sample.json") if file is None else file
@@ -109,6 +113,7 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
 
     Stops at SIGTERM or Ctrl-C, when the requests in flight are answered.
     """
+    os.environ.pop(METRICS_FOLDER, None)  # another application's, which is not to hold ours, nor we to show theirs
     from mimic.serving import run_server  # noqa: PLC0415 - a seeding takes little memory, and does without all that serves
 
     configure_logs()
@@ -132,7 +137,7 @@ def _share(stack: ExitStack, settings: Settings) -> None:
     except OSError as exc:
         text = f"cannot make a folder for what worker processes share: {exc.strerror or exc}"
         raise click.ClickException(text) from exc
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
+    os.environ[METRICS_FOLDER] = str(metrics)
     ledger = os.environ[FILE_VARIABLE] = str(folder / "ledger.db")
     if settings.needs_ledger:
         with Ledger(ledger):  # made before they come, so that they do not all make it at once
@@ -157,7 +162,7 @@ async def _seed(
     try:
         async with open_store(settings.store, settings.mongo_driver) as store:
             if if_empty and (seeded := await store.seeded()):
-                _say(f"Seeded already ({', '.join(seeded)}): nothing to do.")
+                say(f"Seeded already ({', '.join(seeded)}): nothing to do.")
                 return ExitCode.DONE
             with show_progress(quiet=quiet) as on_progress:
                 report = await load(
@@ -171,10 +176,10 @@ async def _seed(
                     on_progress=on_progress,
                 )
     except asyncio.CancelledError:
-        _say("Stopped.")
+        say("Stopped.")
         return ExitCode.STOPPED
     except MimicError as exc:
-        _say(f"Error: {name}: {exc}" if isinstance(exc, DumpError) else f"Error: {exc}")
+        say(f"Error: {name}: {exc}" if isinstance(exc, DumpError) else f"Error: {exc}")
         return _exit_code(exc)
     if not quiet:
         show_report(report)
@@ -205,6 +210,9 @@ def _as_setting(switch: bool | None) -> str | None:
 
 def _settings(warn: Callable[[str], object], **options: str | None) -> Settings:
     """Settings from the environment, under it a file .env, and over it the options that were given."""
+    for field, value in options.items():
+        if value == "":  # of a variable that was not set, most likely: the default is not what is meant
+            raise click.UsageError(f"--{field}: it is empty")
     try:
         in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     except (OSError, UnicodeDecodeError) as exc:
@@ -234,8 +242,9 @@ def _check_address(settings: Settings) -> str:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
         return str(address[0])
-    except OSError as exc:
-        raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}") from None
+    except (OSError, UnicodeError) as exc:  # the latter where a part of the name is empty, or too long
+        problem = exc.strerror if isinstance(exc, OSError) else "it is not the name of a host"
+        raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {problem}") from None
 
 
 def _allow_connections() -> None:
@@ -269,7 +278,8 @@ async def _check_corpus(settings: Settings) -> None:
 def _show_address(settings: Settings) -> None:
     from mimic.api.completion import EXAMPLE  # noqa: PLC0415 - as above
 
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - to be asked, not bound
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - to be asked, not bound
+    host = f"[{host}]" if ":" in host else host
     url = f"http://{host}:{settings.port}"
     click.echo(f"Mimic on {url}, a page to look at; documentation on {url}/schema. For OpenAI's clients:\n")
     key = "..." if settings.api_keys else "unused"
@@ -281,8 +291,4 @@ def _show_address(settings: Settings) -> None:
 
 
 def _warn(text: str) -> None:
-    _say(f"Warning: {text}")
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
+    say(f"Warning: {text}")

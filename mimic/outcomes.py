@@ -9,7 +9,7 @@ import msgspec
 
 from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
-from mimic.schemas import Version
+from mimic.schemas import SCHEMAS, Version
 from mimic.stores.base import Batches
 
 KEPT_CHARACTERS: Final = 100_000
@@ -38,6 +38,8 @@ async def weigh(corpus: Corpus, asked: Sequence[Message], version: Version) -> S
         known: Sequence[Outcome] | None = await corpus.remembered.get(version, asked)
         if known is not None:
             return known
+    if not SCHEMAS[version].indexes:  # all of it is read, and not twice
+        return await corpus.remembered.worked_out(version, asked, lambda: _all_outcomes(corpus, asked, version))
     choices = await corpus.complete(asked, version, by_role=True)
     if choices.rest is not None:
         await choices.aclose()

@@ -74,7 +74,7 @@ def mimic_server(_mimic_servers: _Servers, monkeypatch: pytest.MonkeyPatch) -> I
 
     # Where the way to the network is a proxy, the server is not to be sought behind it.
     direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
-    for name in ("no_proxy", "NO_PROXY"):
+    for name in ("no_proxy", "NO_PROXY") if direct.strip() != "*" else ():  # which counts only where it is alone
         monkeypatch.setenv(name, f"127.0.0.1,{direct}")
     yield start
     _mimic_servers.stop(keep=KEPT)

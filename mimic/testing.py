@@ -178,7 +178,9 @@ def free_port() -> int:
 
 def _parse(settings: Mapping[str, str]) -> Settings:
     known = {name for name, _ in VARIABLES.values()}
-    for name in settings:
+    for name, value in settings.items():
+        if not isinstance(value, str):
+            raise SettingError(name, f"is {value!r}, and is to be a string, as in the environment")
         if name in OWN_SETTINGS:
             raise SettingError(name, "is chosen by MimicServer")
         if name not in known:
@@ -246,7 +248,7 @@ def _seed_and_serve(arguments: Sequence[str]) -> None:
     from mimic.cli import main  # noqa: PLC0415 - not to be loaded into the caller
 
     # Only if empty: where the port was taken, this is the second time.
-    code = main(["seed", "--quiet", "--if-empty", *arguments], standalone_mode=False)
+    code = main(["seed", "--quiet", "--if-empty", "--not-nice", *arguments], standalone_mode=False)
     if code:
         sys.exit(code)
     main(["serve"])

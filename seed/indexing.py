@@ -49,7 +49,7 @@ class Indexing:
         """Enter the next conversation of the corpus. Raises StoreFull and StoreUnavailable, like :meth:`finish`."""
         self._conversations.append(conversation)
         self._messages += max(0, len(conversation.messages) - 1)
-        self._characters += sum(len(message.value) for message in conversation.messages)
+        self._characters += conversation.characters
         if self._characters >= PACK_CHARACTERS:
             self._process = self._process or await self._start()
             await self._send(self._process, self._packed())

@@ -42,7 +42,7 @@ class Joiner:
         part = _part(conversation)
         if part is None:
             return [*self.finish(), conversation]
-        self._characters += sum(len(message.value) for message in conversation.messages)
+        self._characters += conversation.characters
         complete = []
         if self._parts and (part.chat != self._parts[0].chat or self._characters > MOST_CHARACTERS):
             complete = self.finish()

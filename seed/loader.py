@@ -195,12 +195,11 @@ class _Batches:
 
     async def add(self, conversation: Conversation) -> None:
         started = time.perf_counter()
-        characters = sum(len(message.value) for message in conversation.messages)
+        self._characters += conversation.characters
         for document in self.schema.documents(conversation):
             self._batch.append(document)
             if len(self._batch) >= self._batch_size:
                 await self._write()
-        self._characters += characters
         if self._characters >= BATCH_CHARACTERS:
             await self._write()
         self._seconds += time.perf_counter() - started

@@ -32,6 +32,7 @@ class Source:
         self.total_bytes: int | None = None
         self._path = None if str(name) == "-" else Path(name)
         self._sha256 = hashlib.sha256()
+        self._shared: int | None = None
 
     async def __aenter__(self) -> Self:
         """Open it. Raises DumpError where there is nothing to read."""
@@ -47,6 +48,8 @@ class Source:
             self.total_bytes = status.st_size
         elif stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode) or self._file.isatty():
             # Unlike a read in a thread, waiting for a stream can be cancelled.
+            if not self._path:
+                self._shared = os.dup(self._file.fileno())  # the file itself is closed where it ends
             self._pipe = asyncio.StreamReader(limit=CHUNK_BYTES)
             protocol = asyncio.StreamReaderProtocol(self._pipe)
             self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, self._file)
@@ -55,6 +58,9 @@ class Source:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._shared is not None:
+            os.set_blocking(self._shared, True)  # for who goes on with it, as the shell with a terminal
+            os.close(self._shared)
         if self._transport:
             self._transport.close()
         elif self._path:
@@ -70,6 +76,8 @@ class Source:
         Raises BrokenDump where gzip data are damaged or cut off.
         """
         data = await self._read()
+        while len(data) < len(GZIP_MAGIC) and (more := await self._read()):  # a pipe may give one byte at first
+            data += more
         gunzip = _Gunzip() if data.startswith(GZIP_MAGIC) else None
         while data:
             for piece in gunzip.feed(data) if gunzip else (data,):

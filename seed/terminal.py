@@ -1,9 +1,12 @@
 """What a person sees of a seeding: its progress on standard error, its report on standard output."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -15,6 +18,15 @@ from rich.table import Table
 from mimic.seedings import Progress, Report
 
 SECONDS_BETWEEN_LINES = 5.0
+
+
+def say(text: str) -> None:
+    """Print a line on standard error. Where nobody reads any more, nothing: how it ends is told otherwise, too."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        with Path(os.devnull).open("wb") as nowhere:  # also for what is left in its buffer
+            os.dup2(nowhere.fileno(), sys.stderr.fileno())
 
 
 @contextmanager
@@ -30,12 +42,22 @@ def show_progress(*, quiet: bool = False) -> Iterator[Callable[[Progress], None]
 
 
 def show_report(report: Report) -> None:
-    """Print what a seeding cost and what it left out."""
+    """Print what a seeding cost and what it left out, to whoever still reads: the seeding is done, whether or not."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with suppress(OSError, SystemExit):  # rich ends the program where the reader is gone
+        _print_report(report)
+
+
+def _print_report(report: Report) -> None:
+    if sys.stdout is None:
+        return
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     source = report.source
     console.print(
         f"Seeded {report.conversations:,} conversations, {report.messages:,} messages from {source.name} "
-        f"({decimal(source.bytes)}) in {report.seconds:.1f} s; peak memory {decimal(report.peak_memory_bytes)}"
+        f"({decimal(source.bytes)}) in {report.seconds:.1f} s; peak memory {decimal(report.peak_memory_bytes)}",
+        markup=False,
     )
     console.print(_versions(report))
     if report.joined:
@@ -101,7 +123,7 @@ def _lines() -> Callable[[Progress], None]:
         shown_at, shown_phase = now, progress.phase
         of = f" of {decimal(progress.total_bytes)}" if progress.total_bytes else ""
         messages = f"{progress.messages:,} messages, {_rate(progress):,.0f} messages/s"
-        click.echo(f"{progress.phase}: {decimal(progress.bytes)}{of}, {messages}", err=True)
+        say(f"{progress.phase}: {decimal(progress.bytes)}{of}, {messages}")
 
     return show
 

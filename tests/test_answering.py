@@ -15,10 +15,11 @@ from mimic.corpus import Corpus
 from mimic.errors import NoCompletion, NotSeeded
 from mimic.ladder import Reach
 from mimic.matching import Match, attempts, find_match
+from mimic.outcomes import weigh
 from mimic.sampling import Sampling, draw, key_of
-from mimic.schemas import VERSIONS, Version
-from mimic.stores.base import Store
-from tests.corpora import Dump, Pairs, conversation, fill, reference
+from mimic.schemas import VERSIONS, Document, Lookup, Version
+from mimic.stores.base import Batches, Store
+from tests.corpora import SMALL, Dump, Pairs, conversation, fill, reference
 
 pytestmark = pytest.mark.anyio
 
@@ -207,6 +208,25 @@ async def test_what_takes_long_is_worked_out_once(
     monkeypatch.setattr(corpora_of_mimic, "MOST_ITEMS_REMEMBERED", 299)
     await find_match(corpus, chat(("human", "hi")), "v2", reach)
     assert len(corpus.remembered) == 0
+
+
+async def test_what_is_scanned_for_is_scanned_once(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For v1 all of the corpus is read, which takes seconds where it is large."""
+    await fill(store, SMALL, tmp_path)
+    asked, find = [], store.find
+
+    async def counted(lookup: Lookup, limit: int | None = None) -> Batches[Document]:
+        asked.append(lookup)
+        return await find(lookup, limit)
+
+    monkeypatch.setattr(store, "find", counted)
+    corpus = Corpus(store)
+    for _ in range(2):
+        [outcome, *_] = await weigh(corpus, [Message("human", "hi")], "v1")
+        assert outcome.count == 3
+    assert len(asked) == 1
 
 
 async def test_what_was_replaced_while_it_was_worked_out_is_not_remembered(store: Store, tmp_path: Path) -> None:

@@ -330,13 +330,16 @@ TRAILER: Final = b"x-mimic-fault: status=500"
         (b"x: y", b"", [400]),
         (b"expect: 100-continue\r\ncontent-length: %s" % LENGTH, BODIES[CHAT], [100, 200]),
         (b"expect: nonsense\r\ncontent-length: %s" % LENGTH, BODIES[CHAT], [200]),
-        (b"%s\r\ncontent-length: %s" % (WEBSOCKET, LENGTH), BODIES[CHAT], [400]),
-        (b"%s\r\ncontent-length: %s" % (H2C, LENGTH), BODIES[CHAT], [400]),
+        (b"%s\r\ncontent-length: %s" % (WEBSOCKET, LENGTH), BODIES[CHAT], [200]),
+        (b"%s\r\ncontent-length: %s" % (H2C, LENGTH), BODIES[CHAT], [200]),
+        (b"%s\r\ncontent-length: %s\r\ncontent-length: 1" % (H2C, LENGTH), BODIES[CHAT], [400]),
+        (b"%s\r\ncontent-length: 10000001" % H2C, b"", [413]),
+        (b"%s\r\ntransfer-encoding: chunked" % H2C, b"no length\r\n", [400]),
         (b"no colon", BODIES[CHAT], [400]),
         (b" folded: x\r\n y\r\ncontent-length: %s" % LENGTH, BODIES[CHAT], [400]),
         (b"x: \0", BODIES[CHAT], [400]),
     ],
-    ids=map(str, range(28)),
+    ids=map(str, range(31)),
 )  # fmt: skip
 def test_framing(server: Server, headers: bytes, body: bytes, statuses: list[int]) -> None:
     """Where a body ends is never in doubt: lengths that differ, are given twice or are no numbers are refused."""
@@ -344,7 +347,27 @@ def test_framing(server: Server, headers: bytes, body: bytes, statuses: list[int
     found = [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
     assert found == [b"%d" % status for status in statuses]
     assert status_in(answer) == statuses[0]
-    assert (b"upgrade_with_body" in answer) == (b"upgrade" in headers)
+    is_well(server)
+
+
+@pytest.mark.parametrize("framing", [b"content-length: %s" % LENGTH, b"transfer-encoding: chunked"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_who_asks_for_another_protocol_is_answered_in_this_one(server: Server, framing: bytes, at_once: bool) -> None:
+    """As Java's client does with every first request. Its body counts, and what comes behind it does not."""
+    body = BODIES[CHAT] if b"length" in framing else b"%s\r\n%s\r\n0\r\n\r\n" % (SIZE, BODIES[CHAT])
+    request = START % CHAT.encode() + b"\r\n".join([H2C, framing, b"", body])
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        if at_once:
+            connection.sendall(request + request)
+        else:
+            for start in range(0, len(request), 7):
+                connection.sendall(request[start : start + 7])
+                time.sleep(0.001)
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    head, _, content = answer.partition(b"\r\n\r\n")
+    assert status_in(answer) == 200
+    assert b"connection: close" in head.lower()
+    assert json.loads(content)["choices"]  # and no second answer behind it
     is_well(server)
 
 

@@ -122,6 +122,8 @@ def test_standard_input_and_gzip(sqlite_url: str, dump: Path) -> None:
             ["seed", "x.json", "--store", "mongodb://127.0.0.1:1"],
             "--store: not the URL of a MongoDB database",
         ),
+        (["seed", "x.json", "--store", ""], "--store: it is empty"),
+        (["serve", "--port", ""], "--port: it is empty"),
         (["serve", "--port", "0"], "--port: expected a whole number from 1 to 65535, not '0'"),
         (["serve", "--store", "nonsense"], "--store: expected sqlite:///"),
         (["serve", "--store", "mongodb://127.0.0.1:1"], "--store: not the URL of a MongoDB database"),
@@ -223,6 +225,35 @@ def test_a_port_that_is_taken_is_told(sqlite_url: str, tmp_path: Path) -> None:
     run = mimic("serve", "--host", "no.such.host.invalid", "--store", sqlite_url)
     assert run.returncode == 1
     assert "cannot listen on no.such.host.invalid:8000: " in run.stderr
+    run = mimic("serve", "--host", "127.0..1", "--store", sqlite_url)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == "Error: cannot listen on 127.0..1:8000: it is not the name of a host\n"
+
+
+def test_an_address_of_ipv6_is_shown_as_urls_have_it(sqlite_url: str) -> None:
+    """In brackets."""
+    command = [sys.executable, "-m", "mimic", "serve", "--host", "::1", "--store", sqlite_url]
+    port = free_port()
+    with subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+        assert server.stdout
+        said = server.stdout.readline().decode()
+        server.kill()
+    assert said.startswith(f"Mimic on http://[::1]:{port}, a page")
+
+
+@pytest.mark.parametrize("how", [">&-", "| true", "2>&1 | true", "| cat"])
+def test_a_seeding_is_done_though_nobody_reads_what_it_says(sqlite_url: str, tmp_path: Path, how: str) -> None:
+    """Its report is no part of it: standard output closed, a reader that is gone, an encoding that lacks letters."""
+    dump = tmp_path / "dump.json"
+    dump.write_text(json.dumps([*SMALL, {"id": "каза", "conversations": [{"from": "human"}]}]))
+    command = f"set -o pipefail; {sys.executable} -m mimic seed {dump} --store {sqlite_url} {how}"
+    environment = {"PATH": os.environ["PATH"], "PYTHONIOENCODING": "ascii"}
+    run = subprocess.run(["bash", "-c", command], capture_output=True, env=environment, check=False, timeout=100)
+    assert run.returncode == 0, run.stderr
+    assert b"Traceback" not in run.stderr
+    assert (tmp_path / "corpus.db").exists()
+    if how == "| cat":
+        assert rb"\u043a\u0430\u0437\u0430" in run.stdout
 
 
 def test_the_second_seeder_is_exit_code_4(store_url: str, tmp_path: Path, dump: Path) -> None:

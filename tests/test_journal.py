@@ -123,6 +123,9 @@ def test_a_request_is_there_from_when_it_comes(server: MimicServer) -> None:
         httpx.post(f"{server.base_url}/chat/completions", json=ASKED, headers={"x-mimic-ttft-ms": "60000"}, timeout=0.3)
     entry = server.requests(patience=10)[-1]
     assert (entry.status, entry.client_left) == (499, True)
+    assert ask(server, x_mimic_fault="status=499").status_code == 499
+    entry = server.requests()[-1]
+    assert (entry.status, entry.client_left) == (499, False)
 
 
 def test_what_is_under_way_at_a_reset_is_forgotten(server: MimicServer) -> None:

@@ -249,3 +249,13 @@ def test_a_store_that_is_away_does_not_hide_the_rest(mongod: Mongod, tmp_path: P
         assert value(found, "mimic_requests_total", route=EXACT, status="503") == 1
         mongod.start()
         wait_until(lambda: value(samples(server), "mimic_store_up") == 1)
+
+
+def test_another_application_s_metrics_are_none_of_ours(tmp_path: Path) -> None:
+    """Whose folder is in the environment that Mimic was started in: it is neither read nor written."""
+    seed(f"sqlite:///{tmp_path}/corpus.db", SMALL, tmp_path)
+    folder = tmp_path / "theirs"
+    url = f"sqlite:///{tmp_path}/corpus.db"
+    with Server(tmp_path, MIMIC_STORE=url, PROMETHEUS_MULTIPROC_DIR=str(folder)) as server:
+        assert value(samples(server), "mimic_store_up") == 1
+    assert not folder.exists()

@@ -100,6 +100,23 @@ async def test_documents_at_positions_are_read_without_the_others(
     assert sum(one["docsExamined"] for one in profiled) <= 1 + 5 + 200 + 10  # one more for the end of a range
 
 
+async def test_a_seeder_that_dies_once_it_has_published_is_done(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
+) -> None:
+    """What is left then is to wait for readers of the old corpus, and to remove that."""
+    async with open_store(mongodb_url) as store:
+        await fill(store, SMALL, tmp_path)
+        dead = {"seeding.state": "running", "seeding.heartbeat": datetime.now(UTC) - timedelta(minutes=1)}
+        await database["mimic"].update_one({"_id": "corpus"}, {"$set": dead})
+        seeding = await store.seeding()
+        assert seeding
+        assert seeding.state == "done"
+        await database["mimic"].update_one({"_id": "corpus"}, {"$set": {"seeding.id": "0123456789abcdef"}})
+        seeding = await store.seeding()
+        assert seeding
+        assert seeding.state == "interrupted"
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_a_collection_that_is_gone_is_no_miss(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, driver: Driver

@@ -79,6 +79,7 @@ LAYERS = (
         "mimic.api.traffic",
         "mimic.api.reach",
         "mimic.api.express",
+        "mimic.api.heads",
         "mimic.api.origins",
         "mimic.api.tracing",
     ),

@@ -145,6 +145,21 @@ def test_errors_of_routing_have_the_same_shape(small: Server, method: str, path:
     assert ("allow" in answer.headers) == (status == 405)
 
 
+@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/corpus", "/v1/models", "/schema/", "/nowhere"])
+def test_who_asks_for_the_head_gets_it(small: Server, path: str) -> None:
+    """As GET's, and no body: so do those look that watch a server. The connection is of use for the next request."""
+    with httpx.Client(base_url=small.url) as client:
+        head, got = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+    if path != "/corpus":
+        assert head.headers["content-length"] == got.headers["content-length"]
+    counts = httpx.get(f"{small.url}/metrics").text
+    found = {method: set(re.findall(f'requests_total{{method="{method}",(.*)}}', counts)) for method in ("HEAD", "GET")}
+    assert found["HEAD"]
+    assert found["HEAD"] <= found["GET"]
+
+
 def test_a_body_over_the_limit_is_refused(small: Server) -> None:
     """10 MB are accepted, a byte more is a 413, whether the length is announced or not."""
     envelope = json.dumps(body_of(("human", "")))

@@ -138,3 +138,33 @@ def test_gzip_members_with_padding_between_are_read_however_they_are_cut(padding
         )
         gunzip.close()
         assert text == b"oneTWO"
+
+
+@pytest.mark.anyio
+async def test_gzip_is_known_however_little_comes_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe may give a single byte."""
+    stored = gzip.compress(TEXT)
+    receiver, sender = os.pipe()
+    os.write(sender, stored[:1])
+    with os.fdopen(receiver) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        async with Source("-") as source:
+            asyncio.get_running_loop().call_later(0.1, os.write, sender, stored[1:])
+            asyncio.get_running_loop().call_later(0.2, os.close, sender)
+            assert b"".join([piece async for piece in source.chunks()]) == TEXT
+
+
+@pytest.mark.anyio
+async def test_a_terminal_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shell goes on with it."""
+    ours, theirs = os.openpty()
+    left = os.dup(theirs)
+    try:
+        monkeypatch.setattr(sys, "stdin", os.fdopen(theirs))
+        os.write(ours, b"[]\n\x04")
+        async with Source("-") as source:
+            assert b"".join([piece async for piece in source.chunks()]) == b"[]\n"
+        assert os.get_blocking(left)
+    finally:
+        os.close(left)
+        os.close(ours)

@@ -197,6 +197,12 @@ def test_nothing_of_the_developer_counts(project: Path) -> None:
             assert os.environ["OPENAI_API_KEY"] == "sk-real"
             assert os.environ["OPENAI_API_BASE"] == "https://example.org"
             assert not {"OPENAI_BASE_URL", "no_proxy"} & set(os.environ)
+            os.environ["NO_PROXY"] = "*"
+
+        def test_everything_is_direct(mimic_server):
+            mimic_server(SMALL)
+            assert answer() == "hello"
+            assert os.environ["NO_PROXY"] == "*"
     """
     theirs = {"MIMIC_STORE": "mongodb://example.org/x", "MIMIC_VERSION": "v9", "SEED_BATCH_SIZE": "none"}
     openai = {"OPENAI_API_KEY": "sk-real", "OPENAI_API_BASE": "https://example.org"}
@@ -284,6 +290,10 @@ def test_settings_and_keys(project: Path) -> None:
         def test_misspelt(mimic_server):
             with pytest.raises(Exception, match="MIMIC_API_KEY: is not a setting"):
                 mimic_server(SMALL, settings={"MIMIC_API_KEY": "sk-one"})
+
+        def test_no_text(mimic_server):
+            with pytest.raises(Exception, match="MIMIC_RPM: is 3, and is to be a string"):
+                mimic_server(SMALL, settings={"MIMIC_RPM": 3})
     """
     run(project, code)
 

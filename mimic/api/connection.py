@@ -6,6 +6,7 @@ import socket
 from collections.abc import Collection, Sized
 from typing import Any, Final, NoReturn
 
+import httptools
 import msgspec
 import structlog
 from litestar.types import Receive, Scope
@@ -86,6 +87,8 @@ class CuttableProtocol(HttpToolsProtocol):
         self._bare = 0  # bytes since the last piece of a body
         self._body = 0  # bytes of the body
         self._problem = (400, "What was sent is not HTTP", "invalid_http")
+        self._passed_over: list[tuple[bytes, bytes]] = []  # headers of a body that is not read yet
+        self._last_body: _LastBody | None = None
         self._is_refused = False
         self._is_ending = False
         self._running: RequestResponseCycle | None = None
@@ -107,18 +110,43 @@ class CuttableProtocol(HttpToolsProtocol):
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Nothing: any client may ask for another protocol, and it is answered in this one."""
-
     def data_received(self, data: bytes) -> None:
         self._bare += len(data)
         if self._is_refused:
             if self._bare > MOST_IGNORED:
                 self.transport.abort()
             return
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self._refuse_what_is_not_http()
         if self._bare > LARGEST_HEAD:
             self._refuse(431, "The head of the request is larger than the 64 KB that are accepted", "head_too_large")
+
+    def _parse(self, data: bytes) -> None:
+        """Let the parser read on. Raises httptools.HttpParserError.
+
+        It passes over the body of a request that asks for another protocol (Upgrade), as Java's client does, as if it
+        were of that protocol. We go on in ours (RFC 9110, 7.8): another parser reads that body, and is the last one.
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            if not (self._last_body and self._last_body.is_whole):
+                raise
+        except httptools.HttpParserUpgrade as exc:
+            if self._last_body and self._last_body.is_whole:
+                return
+            rest = data[exc.args[0] :]
+            if self._passed_over:
+                head = b"".join(b"%s: %s\r\n" % header for header in self._passed_over)
+                self._passed_over = []
+                self._last_body = _LastBody(self)
+                self.parser = httptools.HttpRequestParser(self._last_body)
+                self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % head)
+            if rest:
+                self._parse(rest)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -129,11 +157,11 @@ class CuttableProtocol(HttpToolsProtocol):
         if len(self.headers) > MOST_HEADERS:
             problem = f"The request has more than the {MOST_HEADERS} headers that are accepted"
             self._stop_parsing(431, problem, "too_many_headers")
-        if self.parser.should_upgrade() and any(name in _OF_BODIES for name, _ in self.headers):
-            # The parser would pass over the body, as if it were of the other protocol.
-            problem = "A request that asks for another protocol (Upgrade) cannot have a body here; ask in HTTP/1.1"
-            self._stop_parsing(400, problem, "upgrade_with_body")
+        if self.parser.should_upgrade():
+            self._passed_over = [header for header in self.headers if header[0] in _OF_BODIES]
         super().on_headers_complete()
+        if self._passed_over:
+            self.cycle.keep_alive = False
         self.headers = []  # for trailers, which are not to change the request that is being answered
         if self._is_ending:
             self.cycle.keep_alive = False
@@ -142,6 +170,10 @@ class CuttableProtocol(HttpToolsProtocol):
         """Raise what becomes the parser's error."""
         self._problem = (status, message, code)
         raise ValueError(message)
+
+    def on_message_complete(self) -> None:
+        if not self._passed_over:
+            super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
         self._bare = 0
@@ -152,8 +184,8 @@ class CuttableProtocol(HttpToolsProtocol):
         self._looks = 0
         super().resume_writing()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it is always the same
-        """What the parser does not take, in the shape that all errors have."""
+    def _refuse_what_is_not_http(self) -> None:
+        """Answer what the parser does not take, in the shape that all errors have."""
         problem = self._problem
         if len(self.url) > LARGEST_HEAD:  # the parser takes none of this length
             problem = (431, "The URL of the request is larger than the 64 KB that are accepted", "head_too_large")
@@ -250,6 +282,25 @@ class CuttableProtocol(HttpToolsProtocol):
         lines = [b"%s: %s\r\n" % header for header in headers]
         self.transport.write(b"".join((STATUS_LINE[status], *lines, b"\r\n", body)))
         self.transport.write_eof()  # and not close: what it has sent meanwhile would make that a reset
+
+
+class _LastBody:
+    """What a parser is to tell of, where the head of the request is known already: one body, and nothing behind it."""
+
+    __slots__ = ("_connection", "is_whole")
+
+    def __init__(self, connection: CuttableProtocol) -> None:
+        self._connection = connection
+        self.is_whole = False
+
+    def on_body(self, body: bytes) -> None:
+        if not self.is_whole:
+            self._connection.on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self.is_whole:
+            self.is_whole = True
+            self._connection.on_message_complete()
 
 
 class _Flow(FlowControl):

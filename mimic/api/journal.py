@@ -20,6 +20,7 @@ from mimic.api.keys import SECURITY_SCHEME, require_key
 from mimic.errors import StoreError
 from mimic.journal import MOST_ENTRIES, Entry, Requests, shortened
 from mimic.ledger import Ledger
+from mimic.moods import Mood
 from mimic.settings import Settings
 
 log = structlog.get_logger("mimic")
@@ -92,9 +93,14 @@ class Record:
             last_byte_ms=round(seconds * 1000, 1),
             fault=fault and str(fault),
             status=ended_with or self._entry.status,
-            client_left=not ended_with and (client_left or self._entry.status == CLIENT_LEFT),
+            client_left=not ended_with and (client_left or has_left(self._entry.status, fault)),
         )
         self._journal.close(self._number, entry)
+
+
+def has_left(status: int | None, fault: Mood | None) -> bool:
+    """Whether a request ended since its client left: 499 may also be a status that was asked for."""
+    return status == CLIENT_LEFT and not (fault and fault.kind == "status")
 
 
 def is_recorded(scope: HTTPScope) -> bool:

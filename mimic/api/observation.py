@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from mimic.api.connection import CUT, ENDED_WITH, hang_up
 from mimic.api.gauges import FOLDER_VARIABLE, workers
 from mimic.api.ids import client_id_of, new_id
-from mimic.api.journal import CLIENT_LEFT, Journal, Record, is_recorded
+from mimic.api.journal import CLIENT_LEFT, Journal, Record, has_left, is_recorded
 from mimic.errors import StoreError
 from mimic.journal import shortened
 
@@ -169,7 +169,7 @@ class Observation:
             "client_request_id": client_id_of(scope),
             "path": shortened(scope.get("raw_path", b"").decode("ascii", "backslashreplace")),
             "fault": fault and str(fault),
-            "client_left": client_left or status == CLIENT_LEFT or None,
+            "client_left": client_left or has_left(status, fault) or None,
         }
         (log.error if has_failed else log.info)(
             "request",

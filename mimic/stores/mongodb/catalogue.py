@@ -110,11 +110,14 @@ class Catalogue:
     async def seeding(self) -> Seeding | None:
         """The last seeding; one that is not heard of any more is ``interrupted``."""
         with errors():
-            found = await self._collection.find_one(_CORPUS, {"seeding": 1, "age": _AGE})
+            found = await self._collection.find_one(_CORPUS, {"seeding": 1, "age": _AGE, "versions": 1})
         if not found or "seeding" not in found:
             return None
         seeding = _convert(found["seeding"], Seeding)
         if seeding.state == "running" and found["age"] > LEASE_SECONDS * 1000:
+            entries = _convert(found.get("versions", {}), dict[Version, Entry]).values()
+            if any(entry.collection.endswith(seeding.id) for entry in entries):  # it died after it had published
+                return msgspec.structs.replace(seeding, state="done")
             return msgspec.structs.replace(seeding, state="interrupted", error="the seeding process died")
         return seeding
 
