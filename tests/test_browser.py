@@ -265,7 +265,7 @@ def test_a_long_conversation_is_read_in_both_directions(page: Browser) -> None:
     assert (shown[0].text, shown[-1].text) == ("message 71", "message 120")
     page.find("#later").send_keys(Keys.ENTER)
     page.until(lambda: len(page.all("#said li")) == 59)
-    page.find("#earlier").send_keys(Keys.ENTER)
+    page.driver.execute_script("const it = document.querySelector('#earlier'); it.click(); it.click();")
     page.until(lambda: len(page.all("#said li")) == 109)
     page.find("#earlier").send_keys(Keys.ENTER)
     page.until(lambda: len(page.all("#said li")) == 130)
@@ -304,6 +304,28 @@ def test_a_search_leads_to_conversations(page: Browser) -> None:
     page.find("#query").clear()
     page.find("#query").send_keys("qqqqqq", Keys.ENTER)
     page.until(lambda: page.text_of("#search-outcome") == "Nothing that was answered is like that.")
+
+
+def test_the_newest_search_is_the_one_that_is_shown(page: Browser) -> None:
+    """Though the one before is answered later."""
+    page.driver.execute_script("""
+        const { fetch } = window;
+        window.fetch = async (...asked) => {
+            const answer = await fetch(...asked);
+            if (String(asked[0]).includes("mesage")) {
+                await new Promise((done) => setTimeout(done, 1000));
+                window.isLate = true;
+            }
+            return answer;
+        };
+    """)
+    page.find("#query").send_keys("mesage 17", Keys.ENTER)
+    page.find("#query").clear()
+    page.find("#query").send_keys("message 42", Keys.ENTER)
+    page.until(lambda: page.text_of("#results").startswith("message 42"))
+    before = page.text_of("#results"), page.text_of("#search-outcome")
+    page.until(lambda: page.driver.execute_script("return window.isLate"))
+    assert (page.text_of("#results"), page.text_of("#search-outcome")) == before
 
 
 def test_what_is_most_similar_is_answered(page: Browser) -> None:

@@ -53,10 +53,14 @@ async function begin(asked) {
 
 async function extend(more) {
   const asked = shown;
+  if (asked.reading) return; // a second click would read the same messages again
+  asked.reading = true;
   try {
     await more(asked);
   } catch (problem) {
     if (shown === asked) tell(problem.message);
+  } finally {
+    asked.reading = false;
   }
 }
 

@@ -5,19 +5,24 @@ import { openConversation } from "./conversation.js";
 import { byId, element, plural, quoted } from "./elements.js";
 import { showProblem } from "./problems.js";
 
+let newest = null;
+
 /** Wire the search. */
 export function prepareSearch() {
   byId("search-form").onsubmit = async (event) => {
     event.preventDefault();
+    const mine = (newest = {});
     const outcome = byId("search-outcome");
     outcome.textContent = "Searching …";
     byId("results").replaceChildren();
     try {
       const version = byId("model").value.replace("mimic-", "");
       const found = await get("corpus/search", { q: byId("query").value, role: byId("search-role").value, version });
+      if (mine !== newest) return; // another search began, and may have been answered before
       byId("results").append(...found.results.map((result) => shape(result, found.version)));
       outcome.textContent = found.results.length ? plural(found.results.length, "message") : "Nothing that was answered is like that.";
     } catch (problem) {
+      if (mine !== newest) return;
       outcome.textContent = problem.message;
       showProblem(problem);
     }
