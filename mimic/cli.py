@@ -268,6 +268,7 @@ async def _check_corpus(settings: Settings) -> None:
     """Warn where nothing can be answered yet. The server starts all the same: that may change while it runs."""
     try:
         async with open_store(settings.store, settings.mongo_driver) as store:
+            await store.check()
             seeded = await store.seeded()
         if settings.version not in seeded:
             raise NotSeeded(settings.version if seeded else None)

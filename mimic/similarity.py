@@ -16,6 +16,9 @@ MOST_MARKS: Final = 30
 SHORT: Final = HEAD + TAIL + 1
 """Characters up to which that does not matter, being a millisecond: those of an excerpt."""
 
+MOST_KNOWN: Final = 20_000
+"""Characters of which that is remembered, more than any language has: of all there are it would take 100 MB."""
+
 _CJK: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD: Final = re.compile(rf"[^\W_{_CJK}]+")
 _WITHOUT_BLANKS: Final = re.compile(rf"([{_CJK}]+)")
@@ -32,7 +35,9 @@ class _Marks(dict[str, bool]):
     """Whether characters begin with a combining one once they are decomposed; looked up once for each of them."""
 
     def __missing__(self, character: str) -> bool:
-        is_mark = self[character] = bool(combining(normalize("NFKD", character)[0]))
+        is_mark = bool(combining(normalize("NFKD", character)[0]))
+        if len(self) < MOST_KNOWN:
+            self[character] = is_mark
         return is_mark
 
 

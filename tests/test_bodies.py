@@ -355,10 +355,11 @@ def test_framing(server: Server, headers: bytes, body: bytes, statuses: list[int
 def test_who_asks_for_another_protocol_is_answered_in_this_one(server: Server, framing: bytes, at_once: bool) -> None:
     """As Java's client does with every first request. Its body counts, and what comes behind it does not."""
     body = BODIES[CHAT] if b"length" in framing else b"%s\r\n%s\r\n0\r\n\r\n" % (SIZE, BODIES[CHAT])
-    request = START % CHAT.encode() + b"\r\n".join([H2C, framing, b"", body])
+    request = START % CHAT.encode() + b"\r\n".join([H2C, b"x-mimic-ttft-ms: 300", framing, b"", body])
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         if at_once:
             connection.sendall(request + request)
+            connection.sendall(b"x" * 100_000)
         else:
             for start in range(0, len(request), 7):
                 connection.sendall(request[start : start + 7])
@@ -368,6 +369,15 @@ def test_who_asks_for_another_protocol_is_answered_in_this_one(server: Server, f
     assert status_in(answer) == 200
     assert b"connection: close" in head.lower()
     assert json.loads(content)["choices"]  # and no second answer behind it
+    is_well(server)
+
+
+def test_any_number_may_ask_for_another_protocol_at_once(server: Server) -> None:
+    """One behind the other, in the order in which they came."""
+    request = b"GET /health HTTP/1.1\r\nhost: mimic\r\nconnection: upgrade\r\nupgrade: a\r\n\r\n"
+    answer = talk(server, request * 1500 + b"GET /nowhere HTTP/1.1\r\nhost: mimic\r\nconnection: close\r\n\r\n")
+    found = [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
+    assert found == [b"200"] * 1500 + [b"404"]
     is_well(server)
 
 

@@ -314,7 +314,7 @@ def test_the_newest_search_is_the_one_that_is_shown(page: Browser) -> None:
             const answer = await fetch(...asked);
             if (String(asked[0]).includes("mesage")) {
                 await new Promise((done) => setTimeout(done, 1000));
-                window.isLate = true;
+                setTimeout(() => { window.isLate = true; }, 300); // when it has been read, too
             }
             return answer;
         };

@@ -438,7 +438,8 @@ def test_who_goes_away_in_a_stall_gives_its_place_to_others(corpus: str, tmp_pat
                 connection.sendall(b"".join(HEAD % (asked, len(sent)) + sent for asked in (fault.encode(), b"none")))
                 said = b""
                 while b" two" not in said:  # all that comes: to write to who is gone tells a server, too
-                    said += connection.recv(10_000)
+                    said += (more := connection.recv(10_000))
+                    assert more, said
                 assert said.startswith(b"HTTP/1.1 200")
             assert ask(server, "none").status_code == 200
         slow = threading.Thread(target=ask, args=(server, "stall; seconds=5"))

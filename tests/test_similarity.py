@@ -57,6 +57,15 @@ def test_marks_without_end_are_not_normalized(marks: str) -> None:
     assert likeness(trigrams("a" + marks * 9000), trigrams("None")) == 0
 
 
+def test_what_is_known_of_characters_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks with ever other ones does not fill the memory; and those that are not remembered are right."""
+    monkeypatch.setattr(similarity, "_MARKS", marks := type(similarity._MARKS)())
+    monkeypatch.setattr(similarity, "MOST_KNOWN", 100)
+    assert normalized("".join(map(chr, range(0x4E00, 0x4E00 + 2000)))) is not None
+    assert len(marks) == 100
+    assert normalized("\u0301\u0316" * 1000) is None
+
+
 def test_what_is_too_long_is_not_normalized() -> None:
     """It would hold others up."""
     assert normalized("x" * similarity.LONGEST_NORMALIZED) is not None

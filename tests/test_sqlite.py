@@ -143,12 +143,18 @@ async def test_who_may_read_it_stays_as_it_was(path: Path, mode: int) -> None:
     async with open_store(url) as store:
         await fill(store, SMALL, path.parent)
         path.chmod(mode)
+        if os.geteuid() == 0:
+            os.chown(path, 12345, 54321)
         before = os.umask(0o077 if mode == 0o664 else 0o022)
         try:
             await fill(store, SMALL, path.parent)
         finally:
             os.umask(before)
     [index] = path.parent.glob("corpus.db.index-*")
+    if os.geteuid() == 0:
+        assert {(file.stat().st_uid, file.stat().st_gid) for file in (path, index, *index.iterdir())} == {
+            (12345, 54321)
+        }
     assert stat.S_IMODE(path.stat().st_mode) == mode
     assert stat.S_IMODE(path.with_name("corpus.db.seeding").stat().st_mode) == mode
     assert stat.S_IMODE(index.stat().st_mode) == 0o700 | mode | (mode & 0o444) >> 2

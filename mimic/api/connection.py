@@ -112,7 +112,7 @@ class CuttableProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._bare += len(data)
-        if self._is_refused:
+        if self._is_refused or self._has_all():
             if self._bare > MOST_IGNORED:
                 self.transport.abort()
             return
@@ -130,23 +130,26 @@ class CuttableProtocol(HttpToolsProtocol):
         It passes over the body of a request that asks for another protocol (Upgrade), as Java's client does, as if it
         were of that protocol. We go on in ours (RFC 9110, 7.8): another parser reads that body, and is the last one.
         """
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            if not (self._last_body and self._last_body.is_whole):
-                raise
-        except httptools.HttpParserUpgrade as exc:
-            if self._last_body and self._last_body.is_whole:
+        while data and not self._has_all():
+            try:
+                self.parser.feed_data(data)
                 return
-            rest = data[exc.args[0] :]
+            except httptools.HttpParserUpgrade as exc:
+                data = data[exc.args[0] :]
+            except httptools.HttpParserError:
+                if self._has_all():
+                    return
+                raise
             if self._passed_over:
                 head = b"".join(b"%s: %s\r\n" % header for header in self._passed_over)
                 self._passed_over = []
                 self._last_body = _LastBody(self)
                 self.parser = httptools.HttpRequestParser(self._last_body)
                 self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % head)
-            if rest:
-                self._parse(rest)
+
+    def _has_all(self) -> bool:
+        """Whether the last request of the connection is complete: what comes behind it does not count."""
+        return self._last_body is not None and self._last_body.is_whole
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

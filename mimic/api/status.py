@@ -63,6 +63,7 @@ async def health() -> Health:
 @get("/ready", summary="Able to answer?", tags=["Status"], responses=documented(503))
 async def ready(corpus: NamedDependency[Corpus], settings: NamedDependency[Settings]) -> Readiness:
     """200, or 503 with the reason while the default version is not seeded or the store is away."""
+    await corpus.store.check()
     seeded = await corpus.seeded()
     if settings.version not in seeded:
         raise NotSeeded(settings.version)

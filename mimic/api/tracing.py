@@ -186,6 +186,10 @@ class TracedStore(Store):
         with self._span("seeded"):
             return await self._store.seeded()
 
+    async def check(self) -> None:
+        with self._span("check"):
+            await self._store.check()
+
     async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
         with self._span("find", lookup.version) as span:
             found = await self._store.find(lookup, limit)

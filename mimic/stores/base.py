@@ -74,6 +74,10 @@ class Store(ABC):
     async def seeded(self) -> Mapping[Version, Seeded]:
         """What the corpus holds now, per version; empty before the first seeding."""
 
+    async def check(self) -> None:
+        """Raises what keeps the corpus from being read, also where :meth:`seeded` does not notice."""
+        await self.seeded()
+
     @abstractmethod
     async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
         """The documents that ``lookup`` asks for, with the fields that its schema's choices need, in corpus order.

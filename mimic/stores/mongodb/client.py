@@ -72,6 +72,8 @@ def located(database: Database, location: Location) -> AsyncCollection[Fields]:
 
 async def missing(database: Database, locations: Sequence[Location]) -> list[str]:
     """The collections among these that are not there, in the eyes of the member that is asked."""
+    if not locations:
+        return []
     names = [location.name for location in locations]
     written = max((location.written for location in locations if location.written), default=None)
     command = {

@@ -12,7 +12,7 @@ from anyio import CancelScope
 from pymongo.errors import OperationFailure
 
 from mimic.errors import Detached, NotSeeded, StoreUnavailable, UnusableStore
-from mimic.schemas import SCHEMAS, Document, Lookup, Version
+from mimic.schemas import SCHEMAS, VERSIONS, Document, Lookup, Version
 from mimic.seedings import Seeded, Seeding
 from mimic.stores import Driver
 from mimic.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store, to_the_end
@@ -49,8 +49,7 @@ class MongoDBStore(Store):
         self._url = url
         self._driver: Driver = driver
         self._turns = asyncio.Semaphore(MOST_TURNS)
-        self._checked: Sequence[Location] = ()  # collections that are there, and until when that is believed
-        self._checked_until = 0.0
+        self._there: dict[Location, float] = {}  # until when collections are believed to be there
 
     async def __aenter__(self) -> Self:
         self._client, self._database = connect(self._url, self._driver, SERVING)
@@ -65,9 +64,10 @@ class MongoDBStore(Store):
         await disconnect(self._client)
 
     async def seeded(self) -> Mapping[Version, Seeded]:
-        entries = await self._catalogue.entries()
-        await self._check_collections()
-        return {version: entry.seeded for version, entry in sorted(entries.items())}
+        return {version: entry.seeded for version, entry in sorted((await self._catalogue.entries()).items())}
+
+    async def check(self) -> None:
+        await self._check_collections(VERSIONS)
 
     async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
         collection, asked = await self._collection(lookup.version), None
@@ -85,22 +85,22 @@ class MongoDBStore(Store):
                     self._catalogue.forget()
                     collection, asked = await self._collection(lookup.version), collection
             if not found.first:
-                await self._check_collections()
+                await self._check_collections([lookup.version])
             if killed:
                 raise StoreUnavailable("what was asked for could not be read to its end") from killed
         return found
 
-    async def _check_collections(self) -> None:
+    async def _check_collections(self, versions: Sequence[Version]) -> None:
         """Raises UnusableStore where a collection of the corpus is gone: to MongoDB, it is merely empty."""
         for _ in range(2):  # the second time where what the catalogue was believed to say is no more
-            wanted = [entry.location() for entry in (await self._catalogue.entries()).values()]
-            if wanted == self._checked and time.monotonic() < self._checked_until:
-                return
-            until = time.monotonic() + CATALOGUE_SECONDS
+            entries = await self._catalogue.entries()
+            now = time.monotonic()
+            known = {location: until for location, until in self._there.items() if until > now}
+            wanted = [entries[one].location() for one in versions if one in entries]
             with errors():
-                gone = await missing(self._database, wanted)
+                gone = await missing(self._database, [one for one in wanted if one not in known])
             if not gone:
-                self._checked, self._checked_until = wanted, until
+                self._there = dict.fromkeys(wanted, now + CATALOGUE_SECONDS) | known
                 return
             self._catalogue.forget()
         raise UnusableStore(f"the collection {gone[0]} of the corpus is missing: seed anew")
@@ -135,7 +135,7 @@ class MongoDBStore(Store):
             if found or not positions:
                 return found
             self._catalogue.forget()
-        await self._check_collections()
+        await self._check_collections([version])
         return found
 
     @asynccontextmanager

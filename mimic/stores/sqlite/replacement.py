@@ -151,14 +151,22 @@ class SQLiteReplacement(Replacement):
         return f"index-{self.seeding.id}"
 
     def _protect(self, path: Path) -> None:
-        """Let those read it who could read the file that is replaced, and nobody else; as its owner's, where we may."""
+        """Let those read it who could read the file that is replaced, and nobody else, as far as we may.
+
+        Where neither its owner nor its group can be kept, its permissions would mean something else, and are not.
+        """
         if self._status is None:
             return
-        with suppress(PermissionError):
-            os.chown(path, self._status.st_uid, self._status.st_gid)
-        readable = stat.S_IMODE(self._status.st_mode) & 0o666
-        with suppress(PermissionError):  # it is the owner's now
-            path.chmod(readable | (readable & 0o444) >> 2 | stat.S_IRWXU if path.is_dir() else readable)
+        before = stat.S_IMODE(path.stat().st_mode)
+        mode = stat.S_IMODE(self._status.st_mode) & 0o666
+        with suppress(OSError):  # first, since afterwards it may be somebody else's
+            path.chmod(mode | (mode & 0o444) >> 2 | stat.S_IRWXU if path.is_dir() else mode)
+        for owner in (self._status.st_uid, -1):
+            with suppress(OSError):
+                os.chown(path, owner, self._status.st_gid)
+                return
+        with suppress(OSError):
+            path.chmod(before)
 
     def _remove_unused_folders(self) -> None:
         """Of those attached to this file, the ones that no version of the corpus names. Who reads one has it open.
@@ -253,9 +261,7 @@ def kept_versions(path: Path, replaced: Sequence[Version]) -> list[Version]:
 
 
 def attached_names(path: Path) -> set[str] | None:
-    """The folders that belong to the corpus at ``path``; None where it is damaged or of another layout."""
-    if not path.exists():
-        return set()
+    """The folders that belong to the corpus at ``path``; None where it does not say: damaged, foreign, or not there."""
     with suppress(StoreError), errors(path), closing(connect(path)) as connection:
         return {seeded.index.id for seeded in read_catalogue(path, connection).values() if seeded.index}
     return None
