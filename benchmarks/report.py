@@ -42,12 +42,13 @@ def write_sizes(sizes: Sizes, folder: Path) -> str:
 def write_soak(soak: Soak, folder: Path) -> str:
     """Write figures and picture of a soak to a folder; returns a summary."""
     text = "\n".join([summary(soak), *(f"- {problem}" for problem in soak.problems or ["nothing went wrong"])])
-    return _write(soak, f"soak-{soak.store}", f"{text}\n", picture_of_soak(soak), folder)
+    # In one line: over an hour it is some hundred samples of a dozen figures, which nobody reads one below the other.
+    return _write(soak, f"soak-{soak.store}", f"{text}\n", picture_of_soak(soak), folder, indent=-1)
 
 
-def _write(found: Result | Sizes | Soak, name: str, text: str, figure: Figure, folder: Path) -> str:
+def _write(found: Result | Sizes | Soak, name: str, text: str, figure: Figure, folder: Path, *, indent: int = 2) -> str:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    (folder / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=indent) + b"\n")
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
     figure.savefig(folder / f"{name}.png", dpi=120)
     return text

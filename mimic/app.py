@@ -30,7 +30,7 @@ from uvicorn.config import STARTUP_FAILURE
 from mimic import __version__
 from mimic.api import browsing, completion, ids, journal, keys, page, seeding, status
 from mimic.api.bodies import JSONRequest
-from mimic.api.errors import EXCEPTION_HANDLERS, answer
+from mimic.api.errors import EXCEPTION_HANDLERS, answer, listed
 from mimic.api.express import Express, Plain
 from mimic.api.guesses import Guesses
 from mimic.api.heads import Heads
@@ -233,7 +233,7 @@ async def page_asset(name: FromPath[str]) -> File:
 async def show_methods(request: Request[Any, Any, Any]) -> Response[None]:
     """The methods of paths that have several. Litestar by itself tells only the one that was registered first."""
     methods = request.app.route_handler_method_map[request.scope["path"]]
-    return Response(None, headers={"allow": ", ".join(sorted(methods))})
+    return Response(None, headers={"allow": listed(methods)})
 
 
 def _route(scope: Scope) -> str:

@@ -23,7 +23,7 @@ from mimic.ledger import FILE_VARIABLE, Ledger
 from mimic.logs import configure_logs
 from mimic.schemas import VERSIONS, Version
 from mimic.seedings import ExitCode
-from mimic.settings import VARIABLES, Settings
+from mimic.settings import METRICS_FOLDER, VARIABLES, Settings
 from mimic.stores import open_store
 from mimic.stores.folders import folder_of_workers
 from seed.loader import load
@@ -37,7 +37,6 @@ NICENESS = 5
 """How far a seeder steps back behind whoever answers on the same machine: where there is nobody, it is as fast."""
 SHORTEST_SECRET = 16
 OF_TESTS = "MIMIC_TEST_"
-METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 STORE_HELP = "sqlite:///file.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
 
 
@@ -69,7 +68,7 @@ def main() -> None:
 )
 @click.option("--if-empty", is_flag=True, help="Do nothing where something is seeded already.")
 @click.option("--quiet", is_flag=True, help="Show errors only.")
-@click.option("--nice/--not-nice", default=True, hidden=True)
+@click.option("--nice/--not-nice", default=True, hidden=True)  # not where the same process serves afterwards
 @click.pass_context
 def seed(
     context: click.Context,

@@ -17,6 +17,8 @@ from mimic.pacing import PACES, Delay, parse_delay
 from mimic.schemas import VERSIONS, Version
 from mimic.stores import Driver
 
+METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable by which worker processes know where their metrics are: prometheus_client's, and no setting of ours."""
 NOT_FOUND: Final = "404"
 """What MIMIC_ON_MISS says where a message without an answer is an error."""
 

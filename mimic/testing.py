@@ -31,7 +31,7 @@ import msgspec
 
 from mimic.errors import MimicError, SettingError
 from mimic.journal import Entry, Requests
-from mimic.settings import VARIABLES, Settings
+from mimic.settings import METRICS_FOLDER, VARIABLES, Settings
 
 SECONDS_TO_START = 30
 """How long a server may take to be ready, from the end of its seeding, which may take as long as it needs."""
@@ -159,7 +159,7 @@ class MimicServer:
 
     def _environment(self, folder: Path, port: int) -> dict[str, str]:
         """The caller's environment without its settings of Mimic, and without the place for its own metrics."""
-        theirs = ("MIMIC_", "SEED_", "PROMETHEUS_MULTIPROC_DIR")
+        theirs = ("MIMIC_", "SEED_", METRICS_FOLDER)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
         own = {"MIMIC_STORE": "sqlite:///corpus.db", "MIMIC_HOST": "127.0.0.1", "MIMIC_PORT": str(port)}
         return {**inherited, "TMPDIR": str(folder), **JOURNAL, **self._settings, **own}

@@ -160,8 +160,9 @@ class _Loading:
             self._conversations += 1
             self._messages += len(conversation.messages)
             self._profiler.add(conversation)
+            characters = conversation.characters
             for batches in self._batches:
-                await batches.add(conversation)
+                await batches.add(conversation, characters)
             if self._index:
                 await self._index.add(conversation)
 
@@ -193,9 +194,9 @@ class _Batches:
         self._index_seconds = 0.0
         self._size = Size(0, 0, 0)
 
-    async def add(self, conversation: Conversation) -> None:
+    async def add(self, conversation: Conversation, characters: int) -> None:
         started = time.perf_counter()
-        self._characters += conversation.characters
+        self._characters += characters
         for document in self.schema.documents(conversation):
             self._batch.append(document)
             if len(self._batch) >= self._batch_size:

@@ -43,15 +43,13 @@ def show_progress(*, quiet: bool = False) -> Iterator[Callable[[Progress], None]
 
 def show_report(report: Report) -> None:
     """Print what a seeding cost and what it left out, to whoever still reads: the seeding is done, whether or not."""
-    if isinstance(sys.stdout, TextIOWrapper):
+    if isinstance(sys.stdout, TextIOWrapper):  # it is None where it was closed
         sys.stdout.reconfigure(errors="backslashreplace")
-    with suppress(OSError, SystemExit):  # rich ends the program where the reader is gone
-        _print_report(report)
+        with suppress(OSError, SystemExit):  # rich ends the program where the reader is gone
+            _print_report(report)
 
 
 def _print_report(report: Report) -> None:
-    if sys.stdout is None:
-        return
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     source = report.source
     console.print(

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from mimic.conversations import Conversation, Message, Place
+from mimic.conversations import CHARACTERS_OF_A_PART, Conversation, Message, Place
 from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
 from mimic.match_index import MatchIndex
 from mimic.stores import open_store
@@ -49,6 +50,29 @@ async def test_a_process_makes_the_same_index(tmp_path: Path, monkeypatch: pytes
     places, messages = results[0]
     assert places[2] == [Place(150, 50, 0)]
     assert messages == 600
+
+
+async def test_messages_without_text_count_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so do names and ids: else a dump of such would be held in memory as a whole."""
+    packs = []
+
+    def counted(conversations: Sequence[Conversation]) -> bytes:
+        packs.append(len(conversations))
+        return pack(conversations)
+
+    monkeypatch.setattr(indexing, "PACK_CHARACTERS", 10_000)
+    monkeypatch.setattr(indexing, "pack", counted)
+    nothing = Conversation(None, [Message("", ""), Message("", "")])
+    async with Indexing(tmp_path, "nearest") as made:
+        for talk in (
+            *[nothing] * 1000,
+            Conversation("i" * 10_000, []),
+            Conversation(None, [Message("f" * 10_000, "")]),
+        ):
+            await made.add(talk)
+        await made.finish()
+    assert max(packs) <= 10_000 / (3 * CHARACTERS_OF_A_PART) + 1
+    assert packs[-3:] == [packs[-3], 1, 0]
 
 
 async def test_a_process_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mimic import __version__
-from mimic.api.gauges import FOLDER_VARIABLE, workers
+from mimic.api.gauges import workers
+from mimic.settings import METRICS_FOLDER
 from tests.conftest import Mongod, Server
 from tests.corpora import SMALL, conversation, seed
 
@@ -201,7 +202,7 @@ def test_the_number_of_a_dead_worker_may_be_somebody_elses(tmp_path: Path, monke
     def kill(pid: int, number: int) -> None:
         raise PermissionError
 
-    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(METRICS_FOLDER, str(tmp_path))
     monkeypatch.setattr(os, "kill", kill)
     assert list(workers()) == []
     assert list(tmp_path.iterdir()) == []

@@ -143,6 +143,8 @@ def test_errors_of_routing_have_the_same_shape(small: Server, method: str, path:
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     assert answer.json()["error"]["code"] == code
     assert ("allow" in answer.headers) == (status == 405)
+    allowed = answer.headers.get("allow", "").split(", ")
+    assert ("HEAD" in allowed) == ("GET" in allowed)
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/ready", "/corpus", "/v1/models", "/schema/", "/nowhere"])

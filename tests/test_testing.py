@@ -20,6 +20,7 @@ import pytest
 from mimic import testing
 from mimic.errors import SettingError
 from mimic.testing import MimicServer, NotStarted, Seedable
+from tests.conftest import children
 from tests.corpora import SMALL, conversation
 
 ROOT = Path(__file__).parent.parent
@@ -210,6 +211,14 @@ def test_nothing_of_the_developer_counts(project: Path) -> None:
     (project / "metrics").mkdir()
     run(project, code, **theirs, **openai, **proxy, PROMETHEUS_MULTIPROC_DIR=str(project / "metrics"))
     assert list((project / "metrics").iterdir()) == []
+
+
+def test_a_server_runs_as_readily_as_the_tests() -> None:
+    """Though it has seeded before, which by itself steps back behind everybody."""
+    before = children(os.getpid())
+    with MimicServer(SMALL):
+        [server] = children(os.getpid()) - before
+        assert os.getpriority(os.PRIO_PROCESS, server) == os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def test_servers_are_shared_by_corpus_and_settings(project: Path) -> None:

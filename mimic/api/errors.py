@@ -1,6 +1,6 @@
 """Every error as HTTP, in the one shape that OpenAI's API has. The only place that maps domain errors to a status."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -152,7 +152,15 @@ def answer_http_exception(request: Request[Any, Any, Any], exc: HTTPException) -
         413: ("The body is larger than the 10 MB that are accepted", "request_too_large"),
     }
     message, code = phrases.get(exc.status_code, (exc.detail or HTTPStatus(exc.status_code).phrase, None))
-    return answer(exc.status_code, message, code=code, headers=exc.headers)
+    headers = {name.lower(): value for name, value in (exc.headers or {}).items()}
+    if "allow" in headers:
+        headers["allow"] = listed(headers["allow"].split(", "))
+    return answer(exc.status_code, message, code=code, headers=headers)
+
+
+def listed(methods: Iterable[str]) -> str:
+    """Methods as the header ``Allow`` has them; HEAD is one wherever GET is."""
+    return ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
 
 
 def _hint(path: str) -> str:

@@ -19,9 +19,9 @@ from mimic import __version__
 from mimic.errors import StoreError
 from mimic.schemas import Version
 from mimic.seedings import Seeded, Seeding, State
+from mimic.settings import METRICS_FOLDER
 from mimic.stores.base import Store
 
-FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Where worker processes put their metrics, in files whose names end with their numbers."""
 SECONDS_TO_WAIT: Final = 1.0
 """For the store: whoever scrapes does not wait long either."""
@@ -97,7 +97,7 @@ def _of_processes() -> Iterable[Metric]:
 
 def workers() -> Iterable[int]:
     """The worker processes that live, where there are several. What those that died had in flight is forgotten."""
-    for file in Path(os.environ.get(FOLDER_VARIABLE, os.devnull)).glob("gauge_livesum_*.db"):
+    for file in Path(os.environ.get(METRICS_FOLDER, os.devnull)).glob("gauge_livesum_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:
             os.kill(pid, 0)

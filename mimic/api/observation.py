@@ -16,11 +16,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from mimic.api.connection import CUT, ENDED_WITH, hang_up
-from mimic.api.gauges import FOLDER_VARIABLE, workers
+from mimic.api.gauges import workers
 from mimic.api.ids import client_id_of, new_id
 from mimic.api.journal import CLIENT_LEFT, Journal, Record, has_left, is_recorded
 from mimic.errors import StoreError
 from mimic.journal import shortened
+from mimic.settings import METRICS_FOLDER
 
 log = structlog.get_logger("mimic")
 
@@ -85,7 +86,7 @@ class Metrics:
         """Everything in Prometheus' text format, for a request that asks for it."""
         registry = self._registry
         self._in_flight.set(self.in_flight - 1)
-        if FOLDER_VARIABLE in os.environ:
+        if METRICS_FOLDER in os.environ:
             list(workers())  # what is of dead ones is left out
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
@@ -94,7 +95,7 @@ class Metrics:
     @asynccontextmanager
     async def shared(self) -> AsyncGenerator[None]:
         """Let other processes know what is in flight in this one."""
-        if FOLDER_VARIABLE not in os.environ:
+        if METRICS_FOLDER not in os.environ:
             yield
             return
         telling = asyncio.create_task(self._tell())
