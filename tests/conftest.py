@@ -26,6 +26,8 @@ from mimic.stores.mongodb import replacement
 from mimic.testing import free_port
 
 SECONDS_TO_START = 30
+EARLY = 0.002
+"""Seconds by which what a server waits for may be over too early: event loops count whole milliseconds."""
 
 # Each client that is made reads the certificates of all authorities, which takes 20 ms of processor time, and no test
 # speaks TLS: there are none to read in this folder.

@@ -14,7 +14,7 @@ import pytest
 
 from mimic import tokens
 from mimic.pacing import INSTANT, PACES, Delay, Pace, parse_delay
-from tests.conftest import Server
+from tests.conftest import EARLY, Server
 from tests.corpora import conversation, seed
 
 ANSWER = "one two three four five six seven eight"
@@ -89,10 +89,10 @@ def test_a_stream_comes_token_by_token(server: Server) -> None:
         for part in response.iter_text():
             arrived += [time.monotonic() - started] * part.count('"content":"')
             text += part
-    assert begun >= 0.2
+    assert begun >= 0.2 - EARLY
     assert len(arrived) == 1 + LENGTH  # the role comes with the first
     for number, moment in enumerate(arrived[1:]):
-        assert moment >= 0.2 + 0.05 * number - 0.001
+        assert moment >= 0.2 + 0.05 * number - EARLY
     assert len({round(moment, 2) for moment in arrived}) >= 3  # not all at the end
     assert text.endswith("data: [DONE]\n\n")
 
@@ -102,8 +102,8 @@ def test_a_whole_answer_takes_what_its_stream_would_have(server: Server) -> None
     pace: dict[str, Any] = {"x_mimic_ttft_ms": "100", "x_mimic_itl_ms": "50"}
     response, seconds = ask(server.url, **pace)
     assert response.json()["choices"][0]["message"]["content"] == ANSWER
-    assert seconds >= 0.1 + 0.05 * (LENGTH - 1)
-    assert ask(server.url, {**ASKED, "max_tokens": 2}, **pace)[1] >= 0.15
+    assert seconds >= 0.1 + 0.05 * (LENGTH - 1) - EARLY
+    assert ask(server.url, {**ASKED, "max_tokens": 2}, **pace)[1] >= 0.15 - EARLY
     assert ask(server.url, {**ASKED, "n": 5}, **pace)[1] < 5 * (0.1 + 0.05 * (LENGTH - 1))
     never = {"model": "m", "messages": [{"role": "user", "content": "never said"}]}
     assert ask(server.url, never, x_mimic_ttft_ms="60000")[0].status_code == 404
@@ -111,7 +111,7 @@ def test_a_whole_answer_takes_what_its_stream_would_have(server: Server) -> None
     started = time.monotonic()
     headers = {"x-mimic-ttft-ms": "200"}
     assert httpx.post(f"{server.url}/v1/completions", json=prompt, headers=headers).status_code == 200
-    assert time.monotonic() - started >= 0.2
+    assert time.monotonic() - started >= 0.2 - EARLY
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_slash_at_the_end_is_the_same_route(server: Server) -> None:
     for path, pace in (("/v1/chat/completions/", {"x-mimic-ttft-ms": "200"}), ("/v1/chat/completions/", {})):
         response = httpx.post(f"{server.url}{path}", json=ASKED, headers=pace)
         assert response.status_code == 200, response.text
-    assert time.monotonic() - started >= 0.2
+    assert time.monotonic() - started >= 0.2 - EARLY
     none: dict[str, Any] = {"x_mimic_pace": "slow-reasoning", "x_mimic_ttft_ms": "0", "x_mimic_itl_ms": "0"}
     assert ask(server.url, **none)[1] < 1
 
@@ -142,8 +142,8 @@ def test_settings_set_the_pace_and_headers_win(corpus: str, tmp_path: Path) -> N
     """A preset, parts of it replaced; a request may be as quick as it likes."""
     settings = {"MIMIC_PACE": "slow-reasoning", "MIMIC_TTFT_MS": "300/0", "MIMIC_ITL_MS": "1"}
     with Server(tmp_path, MIMIC_STORE=corpus, **settings) as server:
-        assert ask(server.url)[1] >= 0.3
-        assert ask(server.url, x_mimic_ttft_ms="600")[1] >= 0.6
+        assert ask(server.url)[1] >= 0.3 - EARLY
+        assert ask(server.url, x_mimic_ttft_ms="600")[1] >= 0.6 - EARLY
         quick = min(ask(server.url, x_mimic_pace="instant")[1] for _ in range(5))
         assert quick < 0.3
         assert httpx.get(f"{server.url}/health").status_code == 200
@@ -153,11 +153,15 @@ def test_load_stretches_and_a_limit_makes_requests_queue(corpus: str, tmp_path: 
     """With a factor of 1 the fourth at once takes four times as long; of two at a time, four take two turns."""
 
     def at_once(server: Server, number: int) -> list[float]:
+        """Of each answer, in how many seconds it was there, since all of them were asked for."""
         seconds: list[float] = []
-        threads = [
-            threading.Thread(target=lambda: seconds.append(ask(server.url, x_mimic_ttft_ms="250")[1]))
-            for _ in range(number)
-        ]
+        started = time.monotonic()
+
+        def one() -> None:
+            ask(server.url, x_mimic_ttft_ms="500")
+            seconds.append(time.monotonic() - started)
+
+        threads = [threading.Thread(target=one) for _ in range(number)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -167,11 +171,11 @@ def test_load_stretches_and_a_limit_makes_requests_queue(corpus: str, tmp_path: 
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_LOAD_FACTOR="1") as server:
         ask(server.url)
         for number, took in enumerate(at_once(server, 4), 1):
-            assert took >= 0.25 * number - 0.001
-        assert ask(server.url, x_mimic_ttft_ms="250")[1] >= 0.25
+            assert took >= 0.5 * number - EARLY
+        assert ask(server.url, x_mimic_ttft_ms="250")[1] >= 0.25 - EARLY
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_MOST_IN_FLIGHT="2") as server:
         ask(server.url)
-        assert at_once(server, 4)[2] >= 0.5
+        assert at_once(server, 4)[2] >= 2 * (0.5 - EARLY)
         # Others are not kept waiting.
         slow = threading.Thread(target=at_once, args=(server, 6))
         slow.start()
