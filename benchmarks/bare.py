@@ -8,8 +8,8 @@ from litestar.enums import ScopeType
 from litestar.types import Receive, Scope, Send
 from pymongo import AsyncMongoClient
 
-from mimic.conversations import Message
-from mimic.schemas import digest
+from mimic.corpus.conversation import Message
+from mimic.corpus.schemas import digest
 
 URL_VARIABLE: Final = "BARE_MONGODB_URL"
 HEADERS: Final = [(b"content-type", b"application/json"), (b"content-length", b"28")]

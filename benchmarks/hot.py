@@ -30,7 +30,7 @@ import msgspec
 
 from benchmarks.bare import URL_VARIABLE
 from benchmarks.load import Outcome, post, press
-from mimic.conversations import Conversation, Message
+from mimic.corpus.conversation import Conversation, Message
 from mimic.testing import free_port
 from seed.reader import DumpReader
 from seed.source import Source

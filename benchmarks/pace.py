@@ -17,7 +17,7 @@ import click
 import uvloop
 
 from benchmarks.servers import resident_bytes
-from mimic.pacing import Delay, parse_delay
+from mimic.gateway.pacing import Delay, parse_delay
 
 TOKEN = b'"delta":{"content":'
 

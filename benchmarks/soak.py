@@ -29,7 +29,7 @@ from benchmarks.outcomes import Sample, Soak, this_machine
 from benchmarks.questions import Question
 from benchmarks.report import write_soak
 from benchmarks.servers import Server, seed, serving
-from mimic.conversations import role_of
+from mimic.corpus.conversation import role_of
 
 VERSION: Final = "v3"
 CONNECTIONS: Final = 16

@@ -28,24 +28,28 @@ from litestar.types import ASGIApp, Scope
 from uvicorn.config import STARTUP_FAILURE
 
 from mimic import __version__
-from mimic.api import browsing, completion, ids, journal, keys, page, seeding, status
-from mimic.api.bodies import JSONRequest
-from mimic.api.errors import EXCEPTION_HANDLERS, answer, listed
-from mimic.api.express import Express, Plain
-from mimic.api.guesses import Guesses
-from mimic.api.heads import Heads
-from mimic.api.moods import Moods
-from mimic.api.observation import UNKNOWN_ROUTE, Metrics, Observed
-from mimic.api.openai import chat, completions, embeddings, models
-from mimic.api.origins import ANY, CrossOrigin, OwnNames, is_loopback
-from mimic.api.throttle import Throttle
-from mimic.api.traffic import Traffic
-from mimic.corpus import Corpus
-from mimic.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
-from mimic.logs import configure_logs
-from mimic.moods import point_of
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.stores import open_store
+from mimic.gateway import auth as keys
+from mimic.gateway.concurrency_limit import Traffic
+from mimic.gateway.faults import point_of
+from mimic.gateway.guesses import BruteForceGuard
+from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
+from mimic.gateway.moods import Moods
+from mimic.gateway.throttle import Throttle
+from mimic.server import request_ids as ids
+from mimic.server.bodies import JSONRequest
+from mimic.server.errors import EXCEPTION_HANDLERS, answer, listed
+from mimic.server.fastpath import FastPath, Plain
+from mimic.server.head import HeadMiddleware
+from mimic.server.host_guard import ANY, Cors, HostGuard, is_loopback
+from mimic.server.observability.logs import configure_logs
+from mimic.server.observability.requests import UNKNOWN_ROUTE, Metrics, RequestLog
+from mimic.server.routes import corpus as browsing
+from mimic.server.routes import journal, page, seeding, status
+from mimic.server.routes import native as completion
 from mimic.settings import Settings
-from mimic.stores import open_store
+from mimic.wire.openai import chat, completions, embeddings, models
 
 log = structlog.get_logger("mimic")
 
@@ -54,7 +58,7 @@ ASSETS = "/schema-assets"
 ASSET_NAMES = ("swagger-ui-bundle.js", "swagger-ui.css", "swagger-ui-standalone-preset.js")
 
 
-def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
+def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
     """The ASGI application; its lifespan opens and closes the store, and what it shares with other worker processes.
 
     Raises SettingError.
@@ -62,7 +66,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
     store = open_store(settings.store, settings.mongo_driver)
     tracing = None
     if settings.traces:
-        from mimic.api.tracing import TracedStore, Tracing  # noqa: PLC0415 - it is not installed where nobody wants it
+        from mimic.server.observability.tracing import TracedStore, Tracing  # noqa: PLC0415 - it is not installed where nobody wants it
 
         tracing = Tracing(_route, UNKNOWN_ROUTE)
         store = TracedStore(store, tracing, settings.store)
@@ -104,7 +108,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
         },
         lifespan=[lifespan],
         request_class=JSONRequest,
-        state=State({"settings": settings, "guesses": Guesses(ledger)}),
+        state=State({"settings": settings, "guesses": BruteForceGuard(ledger)}),
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=LARGEST_BODY,
         openapi_config=_openapi(),
@@ -114,20 +118,20 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> Observed:
     if settings.answers_at_once:
         plain[f"/v1{chat.PATH}"] = chat.plain(corpus, settings, metrics)
     recorded = journal.Journal(ledger, settings.journal) if settings.journal else None
-    answering: ASGIApp = _guarded(Heads(Express(app, settings, plain)), settings)
+    answering: ASGIApp = _guarded(HeadMiddleware(FastPath(app, settings, plain)), settings)
     if tracing:
         answering = tracing.watch(answering)
-    return Observed(answering, metrics, _route, recorded, logs_requests=settings.access_log)
+    return RequestLog(answering, metrics, _route, recorded, logs_requests=settings.access_log)
 
 
 def _guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
     """The application, for those pages of the web that may ask it."""
     if not settings.api_keys and is_loopback(settings.host) and ANY not in settings.cors_origins:
-        app = OwnNames(app)
-    return CrossOrigin(app, settings.cors_origins) if settings.cors_origins else app
+        app = HostGuard(app)
+    return Cors(app, settings.cors_origins) if settings.cors_origins else app
 
 
-def from_environment() -> Observed:
+def from_environment() -> RequestLog:
     """The application for a server's worker process, which ends where that cannot be had."""
     configure_logs()
     try:

@@ -17,15 +17,15 @@ import structlog
 from dotenv import dotenv_values
 
 from mimic import __version__
+from mimic.corpus.ladder import RUNGS, Rung
+from mimic.corpus.manifest import ExitCode
+from mimic.corpus.schemas import VERSIONS, Version
+from mimic.corpus.stores import open_store
+from mimic.corpus.stores.tempdirs import folder_of_workers
 from mimic.errors import DumpError, MimicError, NotSeeded, SeedingError, SettingError, StoreError
-from mimic.ladder import RUNGS, Rung
-from mimic.ledger import FILE_VARIABLE, Ledger
-from mimic.logs import configure_logs
-from mimic.schemas import VERSIONS, Version
-from mimic.seedings import ExitCode
+from mimic.gateway.ledger import FILE_VARIABLE, Ledger
+from mimic.server.observability.logs import configure_logs
 from mimic.settings import METRICS_FOLDER, VARIABLES, Settings
-from mimic.stores import open_store
-from mimic.stores.folders import folder_of_workers
 from seed.loader import load
 from seed.reader import SLOW_BACKEND
 from seed.source import Source
@@ -276,7 +276,7 @@ async def _check_corpus(settings: Settings) -> None:
 
 
 def _show_address(settings: Settings) -> None:
-    from mimic.api.completion import EXAMPLE  # noqa: PLC0415 - as above
+    from mimic.server.routes.native import EXAMPLE  # noqa: PLC0415 - as above
 
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - to be asked, not bound
     host = f"[{host}]" if ":" in host else host

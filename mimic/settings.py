@@ -9,13 +9,13 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from mimic.corpus.ladder import MIN_SCORE, RUNGS, Rung
+from mimic.corpus.schemas import VERSIONS, Version
+from mimic.corpus.stores import Driver
 from mimic.errors import SettingError
-from mimic.journal import MOST_ENTRIES
-from mimic.ladder import LEAST_SCORE, RUNGS, Rung
-from mimic.moods import Chance, parse_chances
-from mimic.pacing import PACES, Delay, parse_delay
-from mimic.schemas import VERSIONS, Version
-from mimic.stores import Driver
+from mimic.gateway.faults import Chance, parse_chances
+from mimic.gateway.journal import MOST_ENTRIES
+from mimic.gateway.pacing import PACES, Delay, parse_delay
 
 METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which worker processes know where their metrics are: prometheus_client's, and no setting of ours."""
@@ -36,7 +36,7 @@ class Settings(msgspec.Struct, frozen=True):
     cors_origins: tuple[str, ...] = ()
     strict_models: bool = False
     match: Rung | None = None
-    least_score: float = LEAST_SCORE
+    min_score: float = MIN_SCORE
     on_miss: str = NOT_FOUND
     pace: str = "instant"
     ttft_ms: Delay | None = None

@@ -30,7 +30,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from mimic.errors import MimicError, SettingError
-from mimic.journal import Entry, Requests
+from mimic.gateway.journal import Entry, Requests
 from mimic.settings import METRICS_FOLDER, VARIABLES, Settings
 
 SECONDS_TO_START = 30

@@ -5,9 +5,9 @@ from typing import Any
 
 import ijson
 
-from mimic.conversations import Conversation, Message
-from mimic.schemas import LARGEST_DOCUMENT, fits
-from mimic.seedings import Skipped
+from mimic.corpus.conversation import Conversation, Message
+from mimic.corpus.manifest import Skipped
+from mimic.corpus.schemas import LARGEST_DOCUMENT, fits
 
 FIELD, ITEM, TEXT = 1, 2, 3
 """How deep below an element of the dump its fields lie, the items of its messages, and a message's fields."""

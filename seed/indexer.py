@@ -12,9 +12,9 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from mimic.conversations import Conversation
+from mimic.corpus.conversation import Conversation
+from mimic.corpus.index import IndexWriter
 from mimic.errors import StoreError, StoreFull
-from mimic.match_index import IndexWriter
 
 FAILED: Final = 1
 FULL: Final = 28

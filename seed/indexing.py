@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
-from mimic.conversations import Conversation
+from mimic.corpus.conversation import Conversation
+from mimic.corpus.ladder import Rung
+from mimic.corpus.manifest import SeededIndex
+from mimic.corpus.stores.base import finish_uncancelled
 from mimic.errors import StoreFull, StoreUnavailable
-from mimic.ladder import Rung
-from mimic.seedings import SeededIndex
-from mimic.stores.base import to_the_end
 from seed.indexer import FULL, pack, send, write_index
 
 PACK_CHARACTERS: Final = 256 * 1024
@@ -43,7 +43,7 @@ class Indexing:
 
     async def __aexit__(self, *exc: object) -> None:
         if self._process:
-            await to_the_end(self._stop(self._process))
+            await finish_uncancelled(self._stop(self._process))
 
     async def add(self, conversation: Conversation) -> None:
         """Enter the next conversation of the corpus. Raises StoreFull and StoreUnavailable, like :meth:`finish`."""

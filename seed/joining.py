@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from mimic.conversations import Conversation
-from mimic.schemas import fits
+from mimic.corpus.conversation import Conversation
+from mimic.corpus.schemas import fits
 
 _PART = re.compile(r"(?P<chat>.+)_(?P<start>\d{1,9})", re.DOTALL | re.ASCII)
 

@@ -9,12 +9,12 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from mimic.conversations import Conversation
+from mimic.corpus.conversation import Conversation
+from mimic.corpus.ladder import INDEXED, Rung
+from mimic.corpus.manifest import Phase, Progress, Report, Size, Skipped, VersionReport
+from mimic.corpus.schemas import SCHEMAS, Schema, Version
+from mimic.corpus.stores.base import Replacement, Store
 from mimic.errors import NothingToSeed, SkippedConversation
-from mimic.ladder import INDEXED, Rung
-from mimic.schemas import SCHEMAS, Schema, Version
-from mimic.seedings import Phase, Progress, Report, Size, Skipped, VersionReport
-from mimic.stores.base import Replacement, Store
 from seed.indexing import Indexing
 from seed.joining import Joiner
 from seed.profile import Profiler

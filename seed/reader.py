@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 import ijson
 
-from mimic.conversations import Conversation
+from mimic.corpus.conversation import Conversation
+from mimic.corpus.manifest import Skipped
+from mimic.corpus.schemas import LARGEST_DOCUMENT
 from mimic.errors import BrokenDump
-from mimic.schemas import LARGEST_DOCUMENT
-from mimic.seedings import Skipped
 from seed.elements import Elements, TooDeep
 from seed.escapes import end_of_whole_escapes, lone_surrogates
 from seed.unfinished import Unfinished, end_of_string

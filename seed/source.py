@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from mimic.corpus.manifest import Origin
 from mimic.errors import BrokenDump, DumpError
-from mimic.seedings import Origin
 
 CHUNK_BYTES = 256 * 1024
 GZIP_MAGIC = b"\x1f\x8b"

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from mimic.seedings import Progress, Report
+from mimic.corpus.manifest import Progress, Report
 
 SECONDS_BETWEEN_LINES = 5.0
 

@@ -20,9 +20,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pymongo.errors import PyMongoError
 
-from mimic.stores import Driver, open_store
-from mimic.stores.base import Store
-from mimic.stores.mongodb import replacement
+from mimic.corpus.stores import Driver, open_store
+from mimic.corpus.stores.base import Store
+from mimic.corpus.stores.mongodb import replacement
 from mimic.testing import free_port
 
 SECONDS_TO_START = 30

@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from benchmarks import questions
 from benchmarks.dataset import make_dump
 from benchmarks.questions import Question, fingerprint
-from mimic.conversations import Message
-from mimic.schemas import Version
+from mimic.corpus.conversation import Message
+from mimic.corpus.schemas import Version
 from tests.corpora import Dump, conversation, reference
 
 pytest.importorskip("matplotlib")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mimic.cli import NICENESS
-from mimic.stores import open_store
+from mimic.corpus.stores import open_store
 from mimic.testing import free_port
 from tests.conftest import Server
 from tests.corpora import SMALL

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mimic.seedings import ExitCode
-from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from mimic.corpus.manifest import ExitCode
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
 from tests.asking import Asking, ask, corpus_of, seed_corpus, wrong
 from tests.conftest import Seeding, Server
 

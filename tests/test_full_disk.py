@@ -14,10 +14,10 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from mimic.schemas import VERSIONS
-from mimic.stores import open_store
-from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
-from mimic.stores.sqlite.store import SECONDS_TO_BELIEVE
+from mimic.corpus.schemas import VERSIONS
+from mimic.corpus.stores import open_store
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.conftest import Mongod, Server, mongod_or_skip
 from tests.corpora import ask, assert_no_leftovers, conversation, expire_lease, reference, seed, twin
 

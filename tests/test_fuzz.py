@@ -17,9 +17,9 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from mimic.conversations import Conversation
+from mimic.corpus.conversation import Conversation
+from mimic.corpus.manifest import Skipped
 from mimic.errors import BrokenDump
-from mimic.seedings import Skipped
 from seed.elements import DEEPEST, SHOWN_OF_ID
 from seed.reader import LONGEST_NUMBER, PIECE, DumpReader
 from seed.source import _Gunzip

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mimic.conversations import CHARACTERS_OF_A_PART, Conversation, Message, Place
+from mimic.corpus.conversation import CHARACTERS_OF_A_PART, Conversation, Coordinates, Message
+from mimic.corpus.index import MatchIndex
+from mimic.corpus.stores import open_store
 from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
-from mimic.match_index import MatchIndex
-from mimic.stores import open_store
 from seed import indexing
 from seed.indexer import pack, send
 from seed.indexing import Indexing
@@ -26,7 +26,7 @@ TALKS = [
 ]
 
 
-async def found(folder: Path) -> tuple[list[list[Place]], int]:
+async def found(folder: Path) -> tuple[list[list[Coordinates]], int]:
     """Makes an index of the talks; returns what some messages find in it, and how many messages it says it has."""
     async with Indexing(folder, "nearest") as made:
         for talk in TALKS:
@@ -48,7 +48,7 @@ async def test_a_process_makes_the_same_index(tmp_path: Path, monkeypatch: pytes
         results.append(await found(folder))
     assert results[0] == results[1] == results[2]
     places, messages = results[0]
-    assert places[2] == [Place(150, 50, 0)]
+    assert places[2] == [Coordinates(150, 50, 0)]
     assert messages == 600
 
 

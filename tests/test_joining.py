@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from mimic.conversations import Conversation, Message
+from mimic.corpus.conversation import Conversation, Message
 from seed import joining
 from seed.joining import Joiner
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from mimic.errors import StoreUnavailable
-from mimic.ledger import LONGEST_WAIT, Ledger
+from mimic.gateway.ledger import LONGEST_WAIT, Ledger
 from mimic.testing import MimicServer, NotAnswered
 from tests.conftest import Server
 from tests.corpora import Dump, conversation, seed

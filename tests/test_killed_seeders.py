@@ -19,11 +19,11 @@ from typing import Final, Self
 import httpx
 import pytest
 
-from mimic.schemas import VERSIONS, Version
-from mimic.stores import open_store
-from mimic.stores.mongodb import replacement
-from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
-from mimic.stores.sqlite.store import SECONDS_TO_BELIEVE
+from mimic.corpus.schemas import VERSIONS, Version
+from mimic.corpus.stores import open_store
+from mimic.corpus.stores.mongodb import replacement
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.conftest import Server
 from tests.corpora import Pairs, ask, assert_no_leftovers, expire_lease, reference, seed, twin
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mimic.ladder import RUNGS
-from mimic.schemas import VERSIONS
+from mimic.corpus.ladder import RUNGS
+from mimic.corpus.schemas import VERSIONS
 from tests.conftest import Server
 from tests.corpora import conversation, seed
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from mimic.corpus.manifest import Progress
+from mimic.corpus.schemas import VERSIONS
+from mimic.corpus.stores import open_store
+from mimic.corpus.stores.base import Store
 from mimic.errors import NothingToSeed, SkippedConversation
-from mimic.schemas import VERSIONS
-from mimic.seedings import Progress
-from mimic.stores import open_store
-from mimic.stores.base import Store
 from seed.loader import load
 from seed.source import Source
 from tests.corpora import SMALL, conversation, fill, seed_text

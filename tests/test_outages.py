@@ -9,9 +9,9 @@ from typing import Any
 import pymongo
 import pytest
 
-from mimic.stores import Driver, open_store
-from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
-from mimic.stores.mongodb.replacement import MongoDBReplacement
+from mimic.corpus.stores import Driver, open_store
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from mimic.corpus.stores.mongodb.replacement import MongoDBReplacement
 from tests.asking import Answer, Asking, ask_everything, seed_corpus, wrong
 from tests.conftest import Mongod, Server, children
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from mimic import tokens
-from mimic.pacing import INSTANT, PACES, Delay, Pace, parse_delay
+from mimic.gateway.pacing import INSTANT, PACES, Delay, Pace, parse_delay
 from tests.conftest import EARLY, Server
 from tests.corpora import conversation, seed
 

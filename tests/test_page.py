@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from mimic.api.page import FILES
+from mimic.server.routes.page import FILES
 from mimic.testing import MimicServer
 
 MODULES = {name: file.decode() for name, file in FILES.items() if name.endswith(".js")}

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic.conversations import Conversation, Message, role_of
-from mimic.seedings import Profile, Seeded
-from mimic.stores.base import Store
+from mimic.corpus.conversation import Conversation, Message, role_of
+from mimic.corpus.manifest import Profile, Seeded
+from mimic.corpus.stores.base import Store
 from seed import profile
 from seed.profile import LISTED_MESSAGES, LISTED_SENDERS, LONGEST_SENDER, SHOWN_CHARACTERS, Profiler, distribution
 from tests.corpora import SMALL, fill

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic.conversations import Conversation, Message
+from mimic.corpus.conversation import Conversation, Message
+from mimic.corpus.manifest import Skipped
+from mimic.corpus.schemas import LARGEST_DOCUMENT, fits
 from mimic.errors import BrokenDump
-from mimic.schemas import LARGEST_DOCUMENT, fits
-from mimic.seedings import Skipped
 from seed import reader
 from seed.reader import DumpReader
 

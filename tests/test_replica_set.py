@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mimic.seedings import ExitCode
-from mimic.stores import Driver
-from mimic.stores.mongodb import replacement
-from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from mimic.corpus.manifest import ExitCode
+from mimic.corpus.stores import Driver
+from mimic.corpus.stores.mongodb import replacement
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
 from tests.asking import QUESTIONS, Asking, ask_everything, corpus_of, seed_corpus, wrong
 from tests.conftest import ReplicaSet, Seeding, Server, children
 

@@ -15,8 +15,8 @@ import msgspec
 import pytest
 import uvloop
 
-from mimic.schemas import Version
-from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from mimic.corpus.schemas import Version
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
 from tests.conftest import Server
 from tests.corpora import Pairs, assert_no_leftovers, reference, seed, twin
 

@@ -15,13 +15,13 @@ import httpx
 import msgspec
 import pytest
 
-from mimic.api.seeding import Seeder
-from mimic.corpus import Corpus
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.manifest import ExitCode, Seeding
+from mimic.corpus.stores import open_store
+from mimic.corpus.stores.base import holder_name
 from mimic.errors import StoreUnavailable
-from mimic.seedings import ExitCode, Seeding
+from mimic.server.routes.seeding import Seeder
 from mimic.settings import Settings
-from mimic.stores import open_store
-from mimic.stores.base import holder_name
 from tests.conftest import Server, children
 from tests.corpora import SMALL, conversation, fill, seed
 

@@ -13,8 +13,8 @@ from litestar.types import Receive, Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from mimic.api.errors import ErrorBody, ErrorDetail, type_of
-from mimic.api.ids import new_id
+from mimic.server.errors import ErrorBody, ErrorDetail, type_of
+from mimic.server.request_ids import new_id
 
 log = structlog.get_logger("mimic")
 

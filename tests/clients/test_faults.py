@@ -6,7 +6,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from mimic.journal import Entry
+from mimic.gateway.journal import Entry
 from mimic.testing import MimicServer
 from tests.clients.chats import CORPUS, RED, user
 

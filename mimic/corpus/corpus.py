@@ -1,0 +1,185 @@
+"""The corpus: what can be asked of it, in the words of the domain, whatever store it is in."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
+from typing import Any, Final, TypeAlias
+
+from mimic.corpus.conversation import Choice, Coordinates, LocatedMessage, Message
+from mimic.corpus.index import MatchIndex
+from mimic.corpus.ladder import Rung, reaches
+from mimic.corpus.manifest import Seeded, SeededIndex
+from mimic.corpus.schemas import SCHEMAS, Document, Lookup, Schema, Version
+from mimic.corpus.stores.base import Batches, Store
+from mimic.errors import Detached, NoCompletion, NotSeeded, RungNotSeeded, UnusableStore
+from mimic.spans import Spans
+
+MAX_CACHED: Final = 32
+MAX_CACHED_ITEMS: Final = 200_000
+"""What was worked out of long answers is remembered, of so many messages and with so many items in all."""
+
+_Key: TypeAlias = tuple[Version, tuple[Message, ...]]
+
+
+class Corpus:
+    """Answers from a store, and what was worked out of long ones; ``spans`` is what traces them, if anything does."""
+
+    def __init__(self, store: Store, spans: Spans | None = None) -> None:
+        self.store = store
+        self.outcome_cache = OutcomeCache(store)
+        self.spans = spans
+        self._indexes: dict[str, MatchIndex] = {}
+        self._opening = asyncio.Lock()
+
+    async def complete(
+        self, messages: Sequence[Message], version: Version, limit: int | None = None, *, by_role: bool = False
+    ) -> Batches[Choice]:
+        """Every message that came next after these, in corpus order; at least one.
+
+        v1 and v2 look at the last message, v3 at the last two. At most ``limit`` choices. With ``by_role`` it does not
+        matter who said them in the dump as long as the role is the same: ``human`` then also finds ``user``.
+
+        Raises NoCompletion where nothing ever came next, and NotSeeded where the corpus lacks the version.
+        """
+        schema = SCHEMAS[version]
+        lookup = schema.lookup(messages, by_role=by_role)
+        # What is found by index holds one choice each; what is found by scanning, any number.
+        found = await self.store.find(lookup, limit if lookup.index else None)
+        if found.rest is None:
+            choices: Batches[Choice] = Batches(_choices(found.first, schema, lookup)[:limit])
+        else:
+            choices = await Batches.of(_limited(found, schema, lookup, limit))
+        if not choices.first:
+            raise NoCompletion
+        return choices
+
+    async def choices_in(
+        self, positions: Collection[int], messages: Sequence[Message], version: Version, *, by_role: bool = False
+    ) -> Sequence[Choice]:
+        """Those of the choices of :meth:`complete` that the documents at these positions hold, in corpus order."""
+        schema = SCHEMAS[version]
+        lookup = schema.lookup(messages, by_role=by_role)
+        documents = await self.store.documents(version, sorted(positions))
+        return _choices([found for found in documents if not lookup.index or lookup.matches(found)], schema, lookup)
+
+    async def index(self, version: Version, rung: Rung = "nearest") -> MatchIndex:
+        """The index of a version's messages by what they are like, which serves a rung.
+
+        Opening it takes a moment, the first time after a seeding. Raises NotSeeded where the corpus lacks the version,
+        RungNotSeeded where it was seeded without such an index, and UnusableStore where that is damaged or missing.
+        """
+        seeded = await self._seeded_index(version, rung)
+        while seeded.id not in self._indexes:
+            try:
+                await self._open(seeded.id)
+            except (Detached, UnusableStore) as exc:
+                missing, seeded = seeded, await self._seeded_index(version, rung)
+                if seeded == missing:  # else the corpus was replaced since, and the index with it
+                    raise UnusableStore(str(exc)) from exc
+        return self._indexes[seeded.id]
+
+    async def _open(self, name: str) -> None:
+        # Who waits for the index need not wait until what it was made from is removed: the lock ends before the stack.
+        async with AsyncExitStack() as stack, self._opening:
+            if name in self._indexes:
+                return
+            folder = await stack.enter_async_context(self.store.attached(name))
+            self._indexes[name] = await asyncio.to_thread(MatchIndex, folder)
+
+    async def _seeded_index(self, version: Version, rung: Rung) -> SeededIndex:
+        seeded = await self.seeded()
+        if version not in seeded:
+            raise NotSeeded(version)
+        index = seeded[version].index
+        if index is None or not reaches(index.depth, rung):
+            raise RungNotSeeded(version, rung)
+        return index
+
+    async def said(self, version: Version, places: Sequence[Coordinates]) -> list[LocatedMessage]:
+        """What was said at these places, in their order; what is not there, in another corpus, is left out."""
+        if not places:
+            return []
+        schema = SCHEMAS[version]
+        documents = await self.store.documents(version, sorted({schema.position(place) for place in places}))
+        held = {document["position"]: document for document in documents}
+        found = [schema.said(held[position], place) for place in places if (position := schema.position(place)) in held]
+        return [said for said in found if said]
+
+    async def seeded(self) -> Mapping[Version, Seeded]:
+        """What is seeded, per version. Raises NotSeeded where nothing is."""
+        seeded = await self.store.seeded()
+        if self._indexes:
+            await self._close_replaced(seeded)
+        if not seeded:
+            raise NotSeeded
+        return seeded
+
+    async def _close_replaced(self, seeded: Mapping[Version, Seeded]) -> None:
+        in_use = {entry.index.id for entry in seeded.values() if entry.index}
+        if replaced := [self._indexes.pop(name) for name in list(self._indexes) if name not in in_use]:
+            await asyncio.to_thread(replaced.clear)  # which frees the space of files that are gone, and takes its time
+
+
+class OutcomeCache:
+    """What was worked out of the answers to some messages, of the corpus as it is: what was used last."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: OrderedDict[_Key, tuple[Seeded, Sequence[Any]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    async def get(self, version: Version, messages: Sequence[Message]) -> Sequence[Any] | None:
+        """What is remembered of a version's answers to these messages."""
+        key = version, tuple(messages)
+        if key not in self._kept:
+            return None
+        seeded, found = self._kept[key]
+        if await self._seeded(version) != seeded:
+            self._kept.pop(key, None)
+            return None
+        if key in self._kept:  # nobody has removed it meanwhile
+            self._kept.move_to_end(key)
+        return found
+
+    async def get_or_compute(
+        self, version: Version, messages: Sequence[Message], work: Callable[[], Awaitable[Sequence[Any]]]
+    ) -> Sequence[Any]:
+        """What ``work`` makes of a version's answers to these messages, remembered from now on."""
+        before = await self._seeded(version)
+        found = await work()
+        if before and before == await self._seeded(version):  # else it may be of either corpus
+            self._kept[version, tuple(messages)] = before, found
+            self._kept.move_to_end((version, tuple(messages)))
+            while len(self._kept) > MAX_CACHED or self._items() > MAX_CACHED_ITEMS:
+                self._kept.popitem(last=False)
+        return found
+
+    def _items(self) -> int:
+        return sum(len(found) for _, found in self._kept.values())
+
+    async def _seeded(self, version: Version) -> Seeded | None:
+        return (await self._store.seeded()).get(version)
+
+
+def _choices(documents: Sequence[Document], schema: Schema, lookup: Lookup) -> list[Choice]:
+    return [choice for document in documents for choice in schema.choices(document, lookup)]
+
+
+async def _limited(
+    found: Batches[Document], schema: Schema, lookup: Lookup, limit: int | None
+) -> AsyncGenerator[list[Choice]]:
+    """The choices of some documents, so many at most, in batches that are not empty."""
+    given = 0
+    async with aclosing(found):
+        async for documents in found:
+            choices = _choices(documents, schema, lookup)
+            if limit is not None:
+                choices = choices[: limit - given]
+            if choices:
+                given += len(choices)
+                yield choices
+            if given == limit:
+                return

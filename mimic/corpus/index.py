@@ -1,0 +1,205 @@
+"""The index of messages by what they are like: made by a seeding, a folder of files, searched by servers. By tantivy.
+
+It holds every message that something followed, in corpus order: its normalized text as a digest, and its terms in a
+field for each role; of a short message, of which there are many alike, also parts of its terms, and the terms of the
+message before it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from os import strerror
+from pathlib import Path
+from typing import Final, Self
+
+import tantivy
+from tantivy import Document, Index, Occur, Order, Query, SchemaBuilder
+
+from mimic.corpus.conversation import SENDERS, Conversation, Coordinates, Message, role_of
+from mimic.corpus.schemas import digest
+from mimic.corpus.similarity import normalized, parts, terms
+from mimic.corpus.stores.tempdirs import NO_SPACE
+from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
+
+MOST_TERMS: Final = 24
+MOST_TERMS_BEFORE: Final = 12
+"""Terms of a message, and of the one before it, that are looked for: the rarest ones."""
+MOST_COUNTED: Final = 256
+"""Terms of which it is asked how rare they are; of more, some from everywhere in the text."""
+SHORT: Final = 8
+"""Terms up to which a message is short."""
+WRITER_BYTES: Final = 15_000_000
+"""Memory that is filled before it is written."""
+
+ASSISTANTS_SHARE: Final = 0.3
+"""How much less of an assistant's message is indexed, which is long and seldom asked for."""
+
+_NORMAL: Final = "normal"
+_BEFORE: Final = "before"
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """What tantivy raises where an index is damaged, as ours."""
+    try:
+        yield
+    except BaseException as exc:
+        # A panic of Rust's is no Exception, and its class cannot be imported.
+        if isinstance(exc, ValueError | OSError) or type(exc).__module__ == "pyo3_runtime":
+            raise UnusableStore(f"the index of the corpus is damaged, seed anew: {exc}") from exc
+        raise
+
+
+class IndexWriter:
+    """Makes an index in an empty folder; without ``nearest`` one in which only equal messages are found.
+
+    It blocks. The folder is complete after :meth:`finish`. ``messages`` counts what was entered. Every method raises
+    StoreFull where there is no space left. A context manager: after it nothing writes to the folder any more.
+    """
+
+    def __init__(self, folder: Path, *, nearest: bool = True) -> None:
+        self.messages = 0
+        self._nearest = nearest
+        with _writing():
+            self._index_writer = Index(_schema(), str(folder)).writer(WRITER_BYTES, num_threads=1)
+        self._next = Coordinates(0, 0, 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        del self._index_writer  # which ends its threads, and waits for them
+
+    def add(self, conversation: Conversation) -> None:
+        """Enter the next conversation of the corpus."""
+        start, previous = self._next, None
+        for index, (message, _) in enumerate(pairwise(conversation.messages)):
+            place = Coordinates(start.message + index, start.conversation, index)
+            with _writing():
+                self._index_writer.add_document(self._document(message, previous, place))
+            self.messages += 1
+            previous = message
+        self._next = Coordinates(start.message + len(conversation.messages), start.conversation + 1, 0)
+
+    def finish(self) -> None:
+        """Write what is left."""
+        with _writing():
+            self._index_writer.commit()
+            self._index_writer.wait_merging_threads()
+
+    def _document(self, message: Message, previous: Message | None, place: Coordinates) -> Document:
+        document = Document()
+        for coordinate in Coordinates.__struct_fields__:
+            document.add_unsigned(coordinate, getattr(place, coordinate))
+        key = normal_digest(message)
+        if key is not None:
+            document.add_integer(_NORMAL, key)
+        if self._nearest and (role := role_of(message.sender)) in SENDERS:
+            found = _terms(message)
+            if len(found) <= SHORT:
+                found += parts(found)
+                document.add_text(_BEFORE, " ".join(set(_terms(previous))) if previous else "")
+            document.add_text(role, " ".join(set(found)))
+        return document
+
+
+class MatchIndex:
+    """An index to search, in several threads at once. Once it is open, the folder may be removed.
+
+    Every method raises UnusableStore where it turns out that the index is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Raises UnusableStore where there is no index in the folder, or none that this version of tantivy reads."""
+        with _reading():
+            index = Index.open(str(folder))
+            index.config_reader("Manual")
+            self._searcher = index.searcher()
+            self._schema = index.schema
+
+    @_reading()
+    def equal(self, message: Message, previous: Message | None, most: int) -> list[Coordinates]:
+        """Messages that are equal to this one when normalized, in corpus order.
+
+        Where the one before it is given and short ones follow something like that, those, the most alike first.
+        """
+        key = normal_digest(message)
+        if key is None:
+            return []
+        same = Query.term_query(self._schema, _NORMAL, key)
+        before = self._rarest(_BEFORE, _terms(previous), MOST_TERMS_BEFORE) if previous else []
+        if before:
+            both = Query.boolean_query([(Occur.Must, same), (Occur.Must, self._any_of(_BEFORE, before))])
+            if found := self._places(both, most):
+                return found
+        hits = self._searcher.search(same, most, count=False, order_by_field="message", order=Order.Asc).hits
+        return self._at([address for _, address in hits])
+
+    @_reading()
+    def similar(self, message: Message, most: int) -> list[Coordinates]:
+        """Messages of the same role that share the rarest terms with this one (by BM25), the most similar first."""
+        return self._nearest(message, _terms(message), most)
+
+    @_reading()
+    def misspelt(self, message: Message, most: int) -> list[Coordinates]:
+        """Short messages of the same role that share parts of terms with this one, which is short, too."""
+        found = _terms(message)
+        return self._nearest(message, parts(found), most) if len(found) <= SHORT else []
+
+    def _nearest(self, message: Message, found: Sequence[str], most: int) -> list[Coordinates]:
+        role = role_of(message.sender)
+        wanted = self._rarest(role, found, MOST_TERMS) if role in SENDERS else []
+        return self._places(self._any_of(role, wanted), most) if wanted else []
+
+    def _rarest(self, field: str, found: Sequence[str], most: int) -> list[str]:
+        """Those of some terms that the field has, the rarest first: the others say little, and cost much."""
+        terms_once = list(dict.fromkeys(found))
+        some = terms_once[:: len(terms_once) // MOST_COUNTED + 1]
+        known = [(count, term) for term in some if (count := self._searcher.doc_freq(field, term))]
+        return [term for _, term in sorted(known)[:most]]
+
+    def _any_of(self, field: str, wanted: Sequence[str]) -> Query:
+        return Query.boolean_query([(Occur.Should, Query.term_query(self._schema, field, term)) for term in wanted])
+
+    def _places(self, query: Query, most: int) -> list[Coordinates]:
+        """What scores highest; what scores the same, in corpus order."""
+        hits = self._searcher.search(query, most, count=False).hits
+        places = self._at([address for _, address in hits])
+        order = sorted(range(len(hits)), key=lambda number: (-hits[number][0], places[number]))
+        return [places[number] for number in order]
+
+    def _at(self, addresses: list[tantivy.DocAddress]) -> list[Coordinates]:
+        columns = [self._searcher.fast_field_values(name, addresses) for name in Coordinates.__struct_fields__]
+        return [Coordinates(*coordinates) for coordinates in zip(*columns, strict=True)]
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """What tantivy raises, always a ValueError, as ours."""
+    try:
+        yield
+    except (ValueError, OSError) as exc:
+        if any(strerror(number) in str(exc) for number in NO_SPACE):
+            raise StoreFull(f"no space left for the index: {exc}") from exc
+        raise StoreUnavailable(f"the index cannot be written (no space left?): {exc}") from exc
+
+
+def normal_digest(message: Message) -> int | None:
+    """What messages have in common that are equal when normalized; None for one that is too long for it."""
+    text = normalized(message.value)
+    return None if text is None else digest(Message(role_of(message.sender), text))
+
+
+def _terms(message: Message) -> list[str]:
+    return terms(message.value, ASSISTANTS_SHARE if role_of(message.sender) == "assistant" else 1.0)
+
+
+def _schema() -> tantivy.Schema:
+    builder = SchemaBuilder()
+    for coordinate in Coordinates.__struct_fields__:
+        builder.add_unsigned_field(coordinate, fast=True)
+    builder.add_integer_field(_NORMAL, indexed=True)
+    builder.add_text_field(_BEFORE, tokenizer_name="whitespace", index_option="basic")
+    for role in SENDERS:
+        builder.add_text_field(role, tokenizer_name="whitespace", index_option="basic")
+    return builder.build()

@@ -1,0 +1,205 @@
+"""Seedings as plain data: what is in the corpus, where it came from, and how the last seeding went."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import IntEnum
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from mimic.corpus.ladder import Rung
+
+State: TypeAlias = Literal["running", "done", "failed", "interrupted"]
+
+Phase: TypeAlias = Literal["reading", "indexing", "publishing"]
+
+
+class ExitCode(IntEnum):
+    """How ``mimic seed`` ends."""
+
+    DONE = 0
+    BAD_INPUT = 1
+    WRONG_USAGE = 2
+    STORE_UNREACHABLE = 3
+    IN_PROGRESS = 4
+    STOPPED = 130
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """The file that was seeded: its name, its size in bytes as read (still compressed), the SHA-256 of those."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+class Size(msgspec.Struct, frozen=True):
+    """Bytes that a version takes: its documents, the same as they lie on the disk (compressed or not), its indexes."""
+
+    data_bytes: int
+    disk_bytes: int
+    index_bytes: int
+
+
+class Distribution(msgspec.Struct, frozen=True):
+    """How some numbers from 0 on are distributed: exact percentiles (by nearest rank), and a histogram.
+
+    ``histogram[k]`` counts the numbers of k binary digits: the zeros, the ones, 2 and 3, 4 to 7, and so on.
+    """
+
+    p50: int
+    p90: int
+    p99: int
+    max: int
+    histogram: Sequence[int]
+
+
+class Common(msgspec.Struct, frozen=True):
+    """A message that came often: its text or the beginning of it, its length in characters, how often it came.
+
+    It came ``count`` times at least, and :attr:`RoleProfile.uncertainty` times more at most.
+    """
+
+    text: str
+    characters: int
+    count: int
+
+
+class RoleProfile(msgspec.Struct, frozen=True):
+    """The messages of a role; ``other`` is who is neither user nor assistant nor system. Lengths are in characters."""
+
+    role: str
+    messages: int
+    lengths: Distribution
+    common: Sequence[Common]
+    uncertainty: int
+
+
+class SenderCount(msgspec.Struct, frozen=True):
+    """Who spoke, by the dump's own name, and how often."""
+
+    sender: str
+    messages: int
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """What a corpus looks like: who spoke how often, how long, and what most often.
+
+    ``conversation_lengths`` are in messages. ``unlisted_messages`` are of senders beyond the first hundred.
+    """
+
+    senders: Sequence[SenderCount]
+    unlisted_messages: int
+    conversation_lengths: Distribution
+    roles: Sequence[RoleProfile]
+
+    def without_texts(self) -> "Profile":
+        """The same for those who may not read what is in the corpus."""
+        roles = [msgspec.structs.replace(role, common=()) for role in self.roles]
+        return msgspec.structs.replace(self, roles=roles)
+
+
+class SeededIndex(msgspec.Struct, frozen=True):
+    """The index of messages by what they are like, down to which rung it serves, and what it cost."""
+
+    id: str
+    depth: Rung
+    messages: int
+    seconds: float
+    bytes: int
+
+
+class Seeded(msgspec.Struct, frozen=True):
+    """One version of the corpus as it lies in the store. Without an index, messages are found byte for byte only.
+
+    What was seeded by an earlier Mimic has no profile.
+    """
+
+    documents: int
+    conversations: int
+    messages: int
+    size: Size
+    source: Origin
+    seeded_at: datetime
+    index: SeededIndex | None = None
+    profile: Profile | None = None
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a seeding is. ``total_bytes`` is None when it reads from a pipe."""
+
+    phase: Phase = "reading"
+    bytes: int = 0
+    total_bytes: int | None = None
+    conversations: int = 0
+    messages: int = 0
+    seconds: float = 0.0
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """A conversation that was left out: its position in the dump from 0, its id if it has one, and why."""
+
+    position: int
+    id: str | None
+    reason: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        name = f"conversation {self.position}" + (f" (id {self.id})" if self.id is not None else "")
+        return f"{name}: {self.detail or self.reason}"
+
+
+class VersionReport(msgspec.Struct, frozen=True):
+    """What one version cost.
+
+    ``seconds`` were spent on making and writing its documents, ``index_seconds`` on its indexes;
+    ``megabytes_per_second`` is the dump's size over both, in 10^6 bytes.
+    """
+
+    documents: int
+    seconds: float
+    index_seconds: float
+    megabytes_per_second: float
+    size: Size
+
+
+class Report(msgspec.Struct, frozen=True):
+    """The outcome of a seeding that succeeded; ``joined`` counts the parts that were put to those before them."""
+
+    source: Origin
+    conversations: int
+    messages: int
+    versions: Mapping[str, VersionReport]
+    skipped: Mapping[str, int]
+    examples: Sequence[Skipped]
+    seconds: float
+    peak_memory_bytes: int
+    joined: int = 0
+    index: SeededIndex | None = None
+    profile: Profile | None = None
+
+    def seeded(self, version: str, at: datetime) -> Seeded:
+        """The corpus's entry for a version that this seeding filled."""
+        cost = self.versions[version]
+        return Seeded(
+            documents=cost.documents,
+            conversations=self.conversations,
+            messages=self.messages,
+            size=cost.size,
+            source=self.source,
+            seeded_at=at,
+            index=self.index,
+            profile=self.profile,
+        )
+
+
+class Seeding(msgspec.Struct, frozen=True):
+    """The last seeding of a store: who runs or ran it, since when, how far it is, how it ended."""
+
+    id: str
+    state: State
+    holder: str
+    since: datetime
+    progress: Progress = Progress()
+    report: Report | None = None
+    error: str | None = None

@@ -1,0 +1,256 @@
+"""The three ways to lay a conversation out in documents, and to find answers again. Pure: no I/O.
+
+A schema turns a conversation into documents, messages into a lookup, and a document that was found into choices.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from itertools import pairwise, zip_longest
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import msgspec
+
+from mimic.corpus.conversation import Choice, Conversation, Coordinates, LocatedMessage, Message, role_of, senders_of
+
+Version: TypeAlias = Literal["v1", "v2", "v3"]
+Document: TypeAlias = Mapping[str, Any]
+
+
+class Lookup(msgspec.Struct, frozen=True):
+    """What a store must find: documents of ``version`` in which each of ``fields`` has one of the values given for it.
+
+    In corpus order. ``index`` names the indexed field that narrows the search down, and ``key`` its value: a digest, so
+    only a way to find candidates; ``fields`` decide. Without an index, ``fields`` are those of an element of the
+    document's ``conversations``, and the store scans.
+    """
+
+    version: Version
+    fields: Mapping[str, tuple[str, ...]]
+    index: str | None = None
+    key: int = 0
+
+    def matches(self, document: Document) -> bool:
+        """Whether a document that has the key is one of those to be found."""
+        return all(document[field] in allowed for field, allowed in self.fields.items())
+
+
+class Schema(ABC):
+    """One layout of documents.
+
+    ``fields`` are those a document may have, ``indexes`` the indexed ones among them (present only in documents that
+    hold an answer), ``integers`` those that are numbers, ``answer`` those that :meth:`choices` reads, texts last. A
+    document that a store gives has a ``position`` besides: where it stands among the documents of the corpus, from 0.
+    """
+
+    version: ClassVar[Version]
+    fields: ClassVar[Sequence[str]]
+    indexes: ClassVar[Sequence[str]]
+    integers: ClassVar[Sequence[str]]
+    answer: ClassVar[Sequence[str]]
+
+    @abstractmethod
+    def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
+        """The conversation's documents in order."""
+
+    @abstractmethod
+    def lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup:
+        """What answers these messages (at least one). With ``by_role``, said by anybody in the same role."""
+
+    @abstractmethod
+    def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:
+        """The answers that a document found by ``lookup`` holds, in order."""
+
+    @abstractmethod
+    def position(self, place: Coordinates) -> int:
+        """The position of the document that holds the message at a place."""
+
+    @abstractmethod
+    def said(self, document: Document, place: Coordinates) -> LocatedMessage | None:
+        """What a document at that position holds at a place; None where it is another corpus's."""
+
+
+class Nested(Schema):
+    """v1: a document per conversation, as in the dump. Not indexed: the baseline the others are measured against."""
+
+    version: ClassVar[Version] = "v1"
+    fields: ClassVar[Sequence[str]] = ("externalId", "conversations")
+    indexes = ()
+    integers = ()
+    answer = ("position", "externalId", "conversations")
+
+    def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
+        messages = [{"from": message.sender, "value": message.value} for message in conversation.messages]
+        yield {"externalId": conversation.id, "conversations": messages}
+
+    def lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup:
+        last = messages[-1]
+        return Lookup("v1", {"from": _senders(last, by_role), "value": (last.value,)})
+
+    def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:
+        senders, values = lookup.fields["from"], lookup.fields["value"]
+        for position, (message, following) in enumerate(pairwise(document["conversations"]), 1):
+            if message["value"] in values and message["from"] in senders:
+                answer = Message(following["from"], following["value"])
+                yield Choice(answer, document["externalId"], position, document["position"])
+
+    def position(self, place: Coordinates) -> int:
+        return place.conversation
+
+    def said(self, document: Document, place: Coordinates) -> LocatedMessage | None:
+        messages = document["conversations"]
+        if place.index >= len(messages):
+            return None
+        found = messages[place.index]
+        return LocatedMessage(place, Message(found["from"], found["value"]), None)
+
+
+class NextMessage(Schema):
+    """v2: a document per message, with the message that came next."""
+
+    version: ClassVar[Version] = "v2"
+    fields: ClassVar[Sequence[str]] = (
+        "externalId",
+        "messageIndex",
+        "from",
+        "value",
+        "nextMessageType",
+        "nextMessageValue",
+        "messageDigest",
+    )
+    indexes: ClassVar[Sequence[str]] = ("messageDigest",)
+    integers: ClassVar[Sequence[str]] = ("messageIndex", "messageDigest")
+    answer = ("position", "externalId", "messageIndex", "nextMessageType", "nextMessageValue")
+
+    def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
+        messages = conversation.messages
+        keys = self._keys(messages[:-1])
+        for index, (message, following) in enumerate(zip_longest(messages, messages[1:])):
+            document = {
+                "externalId": conversation.id,
+                "messageIndex": index,
+                "from": message.sender,
+                "value": message.value,
+                "nextMessageType": following and following.sender,
+                "nextMessageValue": following and following.value,
+            }
+            if following:
+                document.update(next(keys))
+            yield document
+
+    def _keys(self, messages: Sequence[Message]) -> Iterator[dict[str, int]]:
+        """The indexed fields of the messages that something followed."""
+        for message in messages:
+            yield {"messageDigest": digest(message)}
+
+    def lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup:
+        last = messages[-1]
+        fields = {"from": _senders(last, by_role), "value": (last.value,)}
+        return Lookup(self.version, fields, "messageDigest", digest(last))
+
+    def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:  # noqa: ARG002 - v1 needs it
+        answer = Message(document["nextMessageType"], document["nextMessageValue"])
+        yield Choice(answer, document["externalId"], document["messageIndex"] + 1, document["position"])
+
+    def position(self, place: Coordinates) -> int:
+        return place.message
+
+    def said(self, document: Document, place: Coordinates) -> LocatedMessage | None:
+        return LocatedMessage(place, Message(document["from"], document["value"]), None)
+
+
+class PreviousAndNext(NextMessage):
+    """v3: v2 with the message that came before, so that the last two can be looked up together."""
+
+    version: ClassVar[Version] = "v3"
+    fields: ClassVar[Sequence[str]] = (*NextMessage.fields, "prevMessageType", "prevMessageValue", "pairDigest")
+    indexes: ClassVar[Sequence[str]] = ("messageDigest", "pairDigest")
+    integers: ClassVar[Sequence[str]] = (*NextMessage.integers, "pairDigest")
+
+    def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
+        previous: Message | None = None
+        for message, document in zip(conversation.messages, super().documents(conversation), strict=True):
+            document["prevMessageType"] = previous and previous.sender
+            document["prevMessageValue"] = previous and previous.value
+            yield document
+            previous = message
+
+    def _keys(self, messages: Sequence[Message]) -> Iterator[dict[str, int]]:
+        """As :func:`digest` would have it, but that each text is hashed twice and not three times."""
+        previous = None
+        for message in messages:
+            packed = _packed(message)
+            hashed = blake2b(packed, digest_size=8)
+            keys = {"messageDigest": _as_integer(hashed.digest())}
+            if previous:
+                previous.update(packed)
+                keys["pairDigest"] = _as_integer(previous.digest())
+            yield keys
+            previous = hashed
+
+    def lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup:
+        alone = super().lookup(messages, by_role=by_role)
+        if len(messages) == 1:
+            return alone
+        previous, last = messages[-2:]
+        pair = {"prevMessageType": _senders(previous, by_role), "prevMessageValue": (previous.value,)}
+        return Lookup(self.version, {**alone.fields, **pair}, "pairDigest", digest(previous, last))
+
+    def said(self, document: Document, place: Coordinates) -> LocatedMessage | None:
+        if document["prevMessageType"] is None:
+            return super().said(document, place)
+        previous = Message(document["prevMessageType"], document["prevMessageValue"])
+        return LocatedMessage(place, Message(document["from"], document["value"]), previous)
+
+
+SCHEMAS: Mapping[Version, Schema] = {"v1": Nested(), "v2": NextMessage(), "v3": PreviousAndNext()}
+VERSIONS: tuple[Version, ...] = tuple(SCHEMAS)
+
+
+def digest(*messages: Message) -> int:
+    """A signed 64-bit BLAKE2b digest (RFC 7693) of messages, roles and texts told apart by their lengths.
+
+    Of roles and not of senders, so that one key finds a message whoever said it in that role.
+    """
+    return _as_integer(blake2b(b"".join(map(_packed, messages)), digest_size=8).digest())
+
+
+def _packed(message: Message) -> bytes:
+    role = role_of(message.sender)
+    return f"{len(role)}:{len(message.value)}:{role}{message.value}".encode()
+
+
+def _as_integer(hashed: bytes) -> int:
+    return int.from_bytes(hashed, "big", signed=True)
+
+
+def _senders(message: Message, by_role: bool) -> tuple[str, ...]:
+    return senders_of(role_of(message.sender)) if by_role else (message.sender,)
+
+
+LARGEST_DOCUMENT = 16 * 1024 * 1024 - 1024
+"""Bytes of BSON that a conversation may take as one v1 document: MongoDB's 16 MiB, less room for the fields that v3
+adds to at most the same text. It holds on every store, so that all give the same answers."""
+
+
+def fits(conversation: Conversation) -> bool:
+    """Whether the conversation's documents stay below MongoDB's limit in every version."""
+    characters = sum(len(message.sender) + len(message.value) for message in conversation.messages)
+    rough = 1024 + 4 * (characters + len(conversation.id or "")) + 64 * len(conversation.messages)
+    return rough <= LARGEST_DOCUMENT or nested_size(conversation) <= LARGEST_DOCUMENT
+
+
+def nested_size(conversation: Conversation) -> int:
+    """The size in bytes of the conversation's v1 document with an ``_id`` of 8 bytes (bsonspec.org, version 1.1)."""
+
+    def utf8(text: str) -> int:
+        return len(text.encode())
+
+    size = 5 + len(b"\x12_id\0") + 8
+    size += len(b"\x02externalId\0") + (5 + utf8(conversation.id) if conversation.id is not None else 0)
+    size += len(b"\x04conversations\0") + 5
+    for index, message in enumerate(conversation.messages):
+        size += len(f"\x03{index}\0") + 5
+        size += len(b"\x02from\0") + 5 + utf8(message.sender)
+        size += len(b"\x02value\0") + 5 + utf8(message.value)
+    return size

@@ -1,0 +1,89 @@
+"""A search of the corpus: messages that are like a text, said by anybody in a role."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, Literal, TypeAlias, get_args
+
+import msgspec
+
+from mimic.corpus.conversation import Coordinates, Message, senders_of
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.index import MatchIndex
+from mimic.corpus.schemas import SCHEMAS, Document, Version
+from mimic.corpus.similarity import likeness, trigrams
+
+Role: TypeAlias = Literal["user", "assistant", "system"]
+
+CANDIDATES: Final = 50
+"""Messages that the index gives for a role and that are then compared with the text."""
+AT_A_TIME: Final = 10
+"""Documents that are held at a time: each may have megabytes."""
+SHOWN_CHARACTERS: Final = 300
+
+
+class SearchHit(msgspec.Struct, frozen=True, rename={"sender": "from"}):
+    """A message that was found: its text or the beginning of it, its length in characters, and how alike it is.
+
+    A ``score`` of 1 is equal but for how it is written. It was said in the conversation with that id, at that position
+    from 0, and ``document`` is the position in the corpus of the document that holds it.
+    """
+
+    sender: str
+    value: str
+    characters: int
+    score: float
+    document: int
+    conversation: str | None
+    position: int
+
+
+async def search(corpus: Corpus, version: Version, text: str, role: Role | None, most: int) -> list[SearchHit]:
+    """The messages that are most like a text, the most similar first, each text once; of one role, or of all.
+
+    Found are messages that something followed, and that share words with the text; where none does, those that share
+    parts of words. Raises NotSeeded where the corpus lacks the version, and RungNotSeeded where it was seeded without
+    the index for that.
+    """
+    index, wanted = await corpus.index(version), trigrams(text)
+    asked = [Message(senders_of(one)[0], text) for one in ((role,) if role else get_args(Role))]
+    hits: dict[tuple[str, str], SearchHit] = {}
+    async for place, document in _documents(corpus, version, await asyncio.to_thread(_candidates, index, asked)):
+        if hit := _hit(version, place, document, wanted):
+            hits.setdefault((hit.sender, hit.value), hit)
+    return sorted(hits.values(), key=lambda hit: -hit.score)[:most]
+
+
+def _candidates(index: MatchIndex, asked: Sequence[Message]) -> list[Coordinates]:
+    """What the index finds, role by role; if that is nothing, what it finds where there are spelling mistakes."""
+    found = [place for message in asked for place in index.similar(message, CANDIDATES)]
+    return found or [place for message in asked for place in index.misspelt(message, CANDIDATES)]
+
+
+async def _documents(
+    corpus: Corpus, version: Version, places: Sequence[Coordinates]
+) -> AsyncIterator[tuple[Coordinates, Document]]:
+    """The document at each place; where there is none, in another corpus, it is left out."""
+    position = SCHEMAS[version].position
+    for start in range(0, len(places), AT_A_TIME):
+        some = places[start : start + AT_A_TIME]
+        found = await corpus.store.documents(version, sorted({position(place) for place in some}))
+        held = {document["position"]: document for document in found}
+        for place in some:
+            if position(place) in held:
+                yield place, held[position(place)]
+
+
+def _hit(version: Version, place: Coordinates, document: Document, wanted: frozenset[str]) -> SearchHit | None:
+    said = SCHEMAS[version].said(document, place)
+    if said is None:
+        return None
+    message = said.message
+    return SearchHit(
+        sender=message.sender,
+        value=message.value[:SHOWN_CHARACTERS],
+        characters=len(message.value),
+        score=round(likeness(wanted, trigrams(message.value)), 3),
+        document=document["position"],
+        conversation=document["externalId"],
+        position=place.index,
+    )

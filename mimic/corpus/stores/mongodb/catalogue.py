@@ -1,0 +1,172 @@
+"""The one document that says which collections are the corpus, and who is seeding."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, TypeVar
+
+import msgspec
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
+
+from mimic.corpus.manifest import Seeded, Seeding
+from mimic.corpus.schemas import Version
+from mimic.corpus.stores.mongodb.client import DURABLE, Database, Fields, Location, Moment, Since, errors
+from mimic.errors import SeedingInProgress, SeedingLost, UnusableStore
+
+T = TypeVar("T")
+
+LAYOUT: Final = 2
+CATALOGUE_SECONDS: Final = 1.0
+"""How long readers believe what they know of the corpus."""
+LEASE_SECONDS: Final = 10.0
+"""How long a seeder that is not heard of keeps others out."""
+
+REMEDY: Final = "drop the collection mimic, and seed anew"
+
+_CORPUS: Final = {"_id": "corpus"}
+# In milliseconds, by the server's clock; where that was set back, a heartbeat of the future is none.
+_AGE: Final = {"$abs": {"$subtract": ["$$NOW", "$seeding.heartbeat"]}}
+_HEARTBEAT: Final = {"$currentDate": {"seeding.heartbeat": True}}
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A version of the corpus: the collection that it is, what is in it, and since when all of that is written.
+
+    ``written`` is None where there is one server only.
+    """
+
+    collection: str
+    seeded: Seeded
+    written: Moment | None = None
+
+    def location(self) -> Location:
+        """Where its documents are."""
+        return Location(self.collection, self.written)
+
+    def collections(self) -> list[str]:
+        """The collections that hold it: its documents, and the index of its messages, which versions may share."""
+        return [self.collection, *([self.seeded.index.id] if self.seeded.index else [])]
+
+
+class Catalogue:
+    """The document ``corpus`` of the collection ``mimic``. What is written there is on the disk before it counts."""
+
+    def __init__(self, database: Database, *, for_readers: bool = False) -> None:
+        """Only readers may ask another member than the primary: what is dropped is decided by this document."""
+        self._client = database.client
+        self._preference = database.read_preference if for_readers else ReadPreference.PRIMARY
+        self._collection = database.get_collection(
+            "mimic", write_concern=DURABLE, read_preference=ReadPreference.PRIMARY
+        )
+        self._entries: Mapping[Version, Entry] = {}
+        self._believed_until = 0.0
+        self._reading: asyncio.Task[Mapping[Version, Entry]] | None = None
+
+    async def entries(self) -> Mapping[Version, Entry]:
+        """The versions that there are, as of a second ago at most."""
+        if time.monotonic() < self._believed_until:
+            return self._entries
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        return await asyncio.shield(self._reading)  # who comes meanwhile gets the same, an error as well
+
+    async def _read(self) -> Mapping[Version, Entry]:
+        reading, until = asyncio.current_task(), time.monotonic() + CATALOGUE_SECONDS
+        try:
+            entries = await self._found()
+            if self._reading is reading:  # else it was forgotten meanwhile
+                self._entries, self._believed_until = entries, until
+        finally:
+            if self._reading is reading:
+                self._reading = None
+        return entries
+
+    async def _found(self) -> Mapping[Version, Entry]:
+        known = max((entry.written for entry in self._entries.values() if entry.written), default=None)
+        # What a majority has is not rolled back; and no member takes us back behind what is known.
+        concern = Since(known, "majority") if known else ReadConcern("majority")
+        corpus = self._collection.with_options(read_preference=self._preference, read_concern=concern)
+        with errors():
+            found = await corpus.find_one(_CORPUS, {"versions": 1, "layout": 1}) or {}
+        if found.get("layout", LAYOUT) != LAYOUT:
+            layout = found["layout"]
+            raise UnusableStore(f"the database has layout {layout}, this Mimic reads layout {LAYOUT}: {REMEDY}")
+        entries = _convert(found.get("versions", {}), dict[Version, Entry])
+        if self._is_alone():  # and has another clock, where it was restored from a dump of a replica set's
+            entries = {version: msgspec.structs.replace(entry, written=None) for version, entry in entries.items()}
+        return entries
+
+    def _is_alone(self) -> bool:
+        servers = self._client.topology_description.server_descriptions().values()
+        return any(server.server_type_name == "Standalone" for server in servers)
+
+    def forget(self) -> None:
+        """Look again what the corpus is."""
+        self._believed_until = 0.0
+        self._reading = None
+
+    async def seeding(self) -> Seeding | None:
+        """The last seeding; one that is not heard of any more is ``interrupted``."""
+        with errors():
+            found = await self._collection.find_one(_CORPUS, {"seeding": 1, "age": _AGE, "versions": 1})
+        if not found or "seeding" not in found:
+            return None
+        seeding = _convert(found["seeding"], Seeding)
+        if seeding.state == "running" and found["age"] > LEASE_SECONDS * 1000:
+            entries = _convert(found.get("versions", {}), dict[Version, Entry]).values()
+            if any(entry.collection.endswith(seeding.id) for entry in entries):  # it died after it had published
+                return msgspec.structs.replace(seeding, state="done")
+            return msgspec.structs.replace(seeding, state="interrupted", error="the seeding process died")
+        return seeding
+
+    async def take_lease(self, seeding: Seeding) -> None:
+        """Enter a seeding. Raises SeedingInProgress where one that is alive stands there."""
+        is_free = {"$or": [{"seeding.state": {"$ne": "running"}}, {"$expr": {"$gt": [_AGE, LEASE_SECONDS * 1000]}}]}
+        with errors():
+            await self._collection.update_one(_CORPUS, {"$setOnInsert": {"layout": LAYOUT}}, upsert=True)
+            taken = await self._collection.update_one(
+                {**_CORPUS, **is_free}, {"$set": _seeding_fields(seeding), **_HEARTBEAT}
+            )
+        if taken.matched_count == 0:
+            other = await self.seeding()
+            raise SeedingInProgress(other.holder if other else "another process", other.since if other else None)
+
+    async def record(self, seeding: Seeding) -> None:
+        """Write how a seeding stands, and renew its lease. Raises SeedingLost where another one took over."""
+        await self._update(seeding, _seeding_fields(seeding))
+
+    async def renew_lease(self, seeding: Seeding) -> None:
+        """Raises SeedingLost where another one took over."""
+        await self._update(seeding, {})
+
+    async def publish(self, seeding: Seeding, entries: Mapping[str, Entry]) -> None:
+        """Make these collections the corpus, all at once. Raises SeedingLost where another one took over."""
+        versions = {f"versions.{version}": _fields(entry) for version, entry in entries.items()}
+        await self._update(seeding, {"layout": LAYOUT, **versions}, only_if={"seeding.state": "running"})
+        self.forget()
+
+    async def _update(self, seeding: Seeding, fields: Fields, only_if: Fields | None = None) -> None:
+        update = {"$set": fields, **_HEARTBEAT} if fields else _HEARTBEAT
+        with errors():
+            result = await self._collection.update_one({**_CORPUS, "seeding.id": seeding.id, **(only_if or {})}, update)
+        if result.matched_count == 0:
+            raise SeedingLost
+
+
+def _convert(fields: Fields, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as exc:
+        raise UnusableStore(f"the catalogue is damaged ({exc}): {REMEDY}") from exc
+
+
+def _seeding_fields(seeding: Seeding) -> Fields:
+    """Field by field, so that the heartbeat beside them can be set in the same update."""
+    return {f"seeding.{field}": value for field, value in _fields(seeding).items()}
+
+
+def _fields(struct: msgspec.Struct) -> Fields:
+    fields: Fields = msgspec.to_builtins(struct, builtin_types=(datetime,))
+    return fields

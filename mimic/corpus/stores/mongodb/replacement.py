@@ -1,0 +1,214 @@
+"""Making a new corpus: collections of its own, and the lease on the right to publish them."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from pymongo import IndexModel
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import OperationFailure
+
+from mimic.corpus.manifest import Seeded, Seeding, Size
+from mimic.corpus.schemas import SCHEMAS, Version
+from mimic.corpus.stores.base import Replacement, finish_uncancelled
+from mimic.corpus.stores.mongodb.attachments import store
+from mimic.corpus.stores.mongodb.catalogue import Catalogue, Entry
+from mimic.corpus.stores.mongodb.client import DURABLE, Client, Database, Fields, Moment, disconnect, errors
+from mimic.corpus.stores.tempdirs import temporary_folder
+from mimic.errors import SeedingLost, StoreError
+
+HEARTBEAT_SECONDS: Final = 2.0
+GRACE_SECONDS: Final = 3.0
+LONGEST_READ_SECONDS: Final = 60.0
+"""How long a replaced collection is kept at least, and at most for those who are reading it."""
+
+_OURS: Final = {"name": {"$regex": "^(v[123]|index)_[0-9a-f]{16}$"}}
+
+
+class MongoDBReplacement(Replacement):
+    """New collections for the versions asked for. One batch a version is on its way at a time."""
+
+    def __init__(self, client: Client, database: Database, seeding: Seeding, on_publish: Callable[[], None]) -> None:
+        super().__init__(seeding)
+        self._on_publish = on_publish
+        self._client = client
+        self._database = database.with_options(write_concern=DURABLE)
+        self._catalogue = Catalogue(database)
+        self._collections: dict[Version, AsyncCollection[Fields]] = {}
+        self._positions: dict[Version, int] = {}
+        self._writing: dict[Version, asyncio.Task[None]] = {}
+        self._lost = False
+        self._workspaces = AsyncExitStack()
+        self._workspace: Path | None = None
+        self._heart: asyncio.Task[None] | None = None
+
+    async def claim(self) -> None:
+        """Take the lease, and keep it. Raises SeedingInProgress where another one has it."""
+        await self._catalogue.take_lease(self.seeding)
+        self._heart = asyncio.create_task(self._beat())
+
+    async def prepare(self, versions: Sequence[Version]) -> None:
+        in_use = await self._in_use()
+        with errors():
+            for name in await self._database.list_collection_names(filter=_OURS):
+                if name not in in_use:
+                    await self._database.drop_collection(name)
+            for version in versions:
+                name = self._name(version)
+                clustered = {"key": {"_id": 1}, "unique": True}
+                await self._database.create_collection(name, check_exists=False, clusteredIndex=clustered)
+                self._collections[version] = self._database[name]
+                self._positions[version] = 0
+
+    async def add(self, version: Version, documents: Sequence[dict[str, Any]]) -> None:
+        self._check_lease()
+        first = self._positions[version]
+        self._positions[version] += len(documents)
+        numbered = [{"_id": position, **document} for position, document in enumerate(documents, first)]
+        await self._written(version)
+        self._writing[version] = asyncio.create_task(self._write(version, numbered))
+        await asyncio.sleep(0)
+
+    async def index(self, version: Version) -> Size:
+        await self._written(version)
+        collection = self._collections[version]
+        # With _id, documents come out in corpus order without a sort; partial, since only some have an answer.
+        models = [
+            IndexModel([(field, 1), ("_id", 1)], name=field, partialFilterExpression={field: {"$exists": True}})
+            for field in SCHEMAS[version].indexes
+        ]
+        # By default a member that is away or lags holds it up as long as it does; a single server knows no such thing.
+        quorum: Fields = {"commitQuorum": "majority"} if await self._moment() else {}
+        with errors():
+            if models:
+                await collection.create_indexes(models, **quorum)
+            with suppress(OperationFailure):  # without the right to, sizes are those of the last checkpoint
+                await self._client.admin.command("fsync")
+            statistics = await self._database.command("collStats", collection.name)
+        return Size(
+            data_bytes=int(statistics["size"]),
+            disk_bytes=int(statistics["storageSize"]),
+            index_bytes=int(statistics["totalIndexSize"]),
+        )
+
+    async def workspace(self) -> Path:
+        self._workspace = await self._workspaces.enter_async_context(temporary_folder())
+        return self._workspace
+
+    async def attach(self) -> str:
+        self._check_lease()
+        if self._workspace is None:
+            raise RuntimeError("there is no workspace")
+        name = self._name("index")
+        await store(self._database[name], self._workspace)
+        return name
+
+    async def close(self, seeding: Seeding) -> None:
+        tasks = [task for task in (self._heart, *self._writing.values()) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            # First the record: from then on nothing of this seeding can be published any more.
+            with suppress(SeedingLost):  # then the record is of the one that took over
+                await self._catalogue.record(seeding)
+            if not (self.published or await self._is_published()):
+                await self._drop([self._name("index"), *(one.name for one in self._collections.values())])
+        finally:
+            await self._workspaces.aclose()
+            await disconnect(self._client)
+
+    async def _in_use(self) -> set[str]:
+        """The collections that are the corpus now."""
+        return {name for entry in (await self._catalogue.entries()).values() for name in entry.collections()}
+
+    async def _is_published(self) -> bool:
+        """By the catalogue's account, whatever this seeder believes."""
+        self._catalogue.forget()
+        in_use = await self._in_use()
+        return any(collection.name in in_use for collection in self._collections.values())
+
+    async def _publish(self, seeded: Mapping[str, Seeded]) -> None:
+        self._check_lease()
+        self._catalogue.forget()
+        before = await self._in_use()
+        in_a_hurry = await finish_uncancelled(self._switch(seeded))
+        replaced = sorted(before - await self._in_use())
+        if replaced and not in_a_hurry:
+            with suppress(asyncio.CancelledError):
+                await self._until_unread(replaced)
+        await finish_uncancelled(self._drop(replaced))
+
+    async def _switch(self, seeded: Mapping[str, Seeded]) -> None:
+        written = await self._moment()
+        entries = {version: Entry(self._name(version), entry, written) for version, entry in seeded.items()}
+        try:
+            await self._catalogue.publish(self.seeding, entries)
+        except StoreError:
+            await self._catalogue.renew_lease(self.seeding)  # behind it, if it got through
+            if not await self._is_published():  # for the answer may have been lost, not the update
+                raise
+        self.published = True
+        self._on_publish()
+
+    async def _moment(self) -> Moment | None:
+        """Now, by the clock of the replica set."""
+        with errors():
+            time = (await self._database.command("ping")).get("operationTime")
+        return (time.time, time.inc) if time else None
+
+    async def _until_unread(self, replaced: Sequence[str]) -> None:
+        """Wait until nobody reads these collections any more, or for a minute."""
+        await asyncio.sleep(GRACE_SECONDS)
+        until = time.monotonic() + LONGEST_READ_SECONDS
+        while await self._are_read(replaced) and time.monotonic() < until:
+            await asyncio.sleep(0.5)
+
+    async def _drop(self, names: Sequence[str]) -> None:
+        with errors():
+            for name in names:
+                await self._database.drop_collection(name)
+
+    async def _are_read(self, names: Sequence[str]) -> bool:
+        """Whether there are cursors on these collections, as far as this user may see them."""
+        match = {"ns": {"$in": [f"{self._database.name}.{name}" for name in names]}}
+        pipeline = [{"$currentOp": {"idleCursors": True}}, {"$match": match}, {"$limit": 1}]
+        try:
+            with errors():
+                found = await self._client.admin.command({"aggregate": 1, "pipeline": pipeline, "cursor": {}})
+        except StoreError:
+            return False
+        return bool(found["cursor"]["firstBatch"])
+
+    async def _record(self) -> None:
+        self._check_lease()
+        await self._catalogue.record(self.seeding)
+
+    async def _write(self, version: Version, documents: Sequence[Fields]) -> None:
+        with errors():
+            await self._collections[version].insert_many(documents)
+
+    async def _written(self, version: Version) -> None:
+        if writing := self._writing.pop(version, None):
+            await writing
+
+    async def _beat(self) -> None:
+        """Keep the lease, also while the server is busy with an index or away for a moment."""
+        while not self._lost:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            try:
+                await self._catalogue.renew_lease(self.seeding)
+            except SeedingLost:
+                self._lost = True
+            except StoreError:
+                pass  # the next beat may get through
+
+    def _check_lease(self) -> None:
+        if self._lost:
+            raise SeedingLost
+
+    def _name(self, version: str) -> str:
+        return f"{version}_{self.seeding.id}"

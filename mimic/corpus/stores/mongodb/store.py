@@ -1,0 +1,254 @@
+"""Reading: the collections that are the corpus now."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from anyio import CancelScope
+from pymongo.errors import OperationFailure
+
+from mimic.corpus.manifest import Seeded, Seeding
+from mimic.corpus.schemas import SCHEMAS, VERSIONS, Document, Lookup, Version
+from mimic.corpus.stores import Driver
+from mimic.corpus.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store, finish_uncancelled
+from mimic.corpus.stores.mongodb.attachments import fetch
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS, Catalogue
+from mimic.corpus.stores.mongodb.client import (
+    SEEDING,
+    SERVING,
+    Fields,
+    Location,
+    check_url,
+    connect,
+    disconnect,
+    errors,
+    located,
+    missing,
+)
+from mimic.corpus.stores.mongodb.gathering import Gathering
+from mimic.corpus.stores.mongodb.replacement import MongoDBReplacement
+from mimic.corpus.stores.tempdirs import temporary_folder
+from mimic.errors import Detached, NotSeeded, StoreUnavailable, UnusableStore
+
+MOST_TURNS: Final = 2
+"""Batches of long answers that are fetched at a time."""
+
+_READING_WAS_KILLED: Final = {26, 43, 175, 237}  # NamespaceNotFound, CursorNotFound, QueryPlanKilled, CursorKilled
+
+
+class MongoDBStore(Store):
+    """A corpus in the database that a MongoDB URL names. MongoDB 6.0 or later."""
+
+    def __init__(self, url: str, driver: Driver = "pymongo") -> None:
+        """Raises SettingError where the URL is not one of a MongoDB database."""
+        check_url(url)
+        self._url = url
+        self._driver: Driver = driver
+        self._turns = asyncio.Semaphore(MOST_TURNS)
+        self._there: dict[Location, float] = {}  # until when collections are believed to be there
+
+    async def __aenter__(self) -> Self:
+        self._client, self._database = connect(self._url, self._driver, SERVING)
+        self._catalogue = Catalogue(self._database, for_readers=True)
+        self._gathering = Gathering(self._database)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._gathering.close()
+        await disconnect(self._client)
+
+    async def seeded(self) -> Mapping[Version, Seeded]:
+        return {version: entry.seeded for version, entry in sorted((await self._catalogue.entries()).items())}
+
+    async def check(self) -> None:
+        await self._check_collections(VERSIONS)
+
+    async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
+        collection, asked = await self._collection(lookup.version), None
+        found: Batches[Document] = Batches(())
+        with errors():
+            while not found.first and collection != asked:
+                killed = None
+                try:
+                    found = await self._found(collection, lookup, limit)
+                except OperationFailure as exc:
+                    if exc.code not in _READING_WAS_KILLED:
+                        raise
+                    killed = exc
+                if not found.first:  # it may be that this collection is the corpus no more
+                    self._catalogue.forget()
+                    collection, asked = await self._collection(lookup.version), collection
+            if not found.first:
+                await self._check_collections([lookup.version])
+            if killed:
+                raise StoreUnavailable("what was asked for could not be read to its end") from killed
+        return found
+
+    async def _check_collections(self, versions: Sequence[Version]) -> None:
+        """Raises UnusableStore where a collection of the corpus is gone: to MongoDB, it is merely empty."""
+        for _ in range(2):  # the second time where what the catalogue was believed to say is no more
+            entries = await self._catalogue.entries()
+            now = time.monotonic()
+            known = {location: until for location, until in self._there.items() if until > now}
+            wanted = [entries[one].location() for one in versions if one in entries]
+            with errors():
+                gone = await missing(self._database, [one for one in wanted if one not in known])
+            if not gone:
+                self._there = dict.fromkeys(wanted, now + CATALOGUE_SECONDS) | known
+                return
+            self._catalogue.forget()
+        raise UnusableStore(f"the collection {gone[0]} of the corpus is missing: seed anew")
+
+    async def _found(self, collection: Location, lookup: Lookup, limit: int | None) -> Batches[Document]:
+        if lookup.index:
+            documents = await self._gathering.find(collection, lookup)
+            if documents is not None:
+                return Batches(documents[:limit])
+            return await Batches.of(self._in_turn(self._batches(collection, lookup, limit)))
+        return await Batches.of(self._batches(collection, lookup, limit))
+
+    async def _in_turn(self, batches: AsyncGenerator[list[Document]]) -> AsyncGenerator[list[Document]]:
+        """A long answer. Of all that are being read, a few batches at a time: else whoever asks for less waits long."""
+        async with aclosing(batches):
+            while True:
+                async with self._turns:
+                    batch = await anext(batches, None)
+                if batch is None:
+                    return
+                yield batch
+
+    async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
+        for _ in range(2):  # the second time where what the catalogue was believed to say is no more
+            collection = await self._collection(version)
+            with errors():
+                pipeline = documents_pipeline(collection.name, positions)
+                cursor: Any = located(self._database, collection).aggregate(pipeline, batchSize=len(positions) + 1)
+                if self._driver == "pymongo":  # Motor's is the cursor itself
+                    cursor = await cursor
+                found = [_numbered(document) for document in await cursor.to_list(None)]
+            if found or not positions:
+                return found
+            self._catalogue.forget()
+        await self._check_collections([version])
+        return found
+
+    @asynccontextmanager
+    async def attached(self, name: str) -> AsyncGenerator[Path]:
+        entries = (await self._catalogue.entries()).values()
+        written = next((entry.written for entry in entries if name in entry.collections()), None)
+        async with temporary_folder() as folder:
+            try:
+                await fetch(located(self._database, Location(name, written)), folder)
+            except Detached:  # it may be that this index is the corpus's no more
+                self._catalogue.forget()
+                raise
+            yield folder
+
+    async def seeding(self) -> Seeding | None:
+        return await self._catalogue.seeding()
+
+    async def _claim(self, seeding: Seeding) -> MongoDBReplacement:
+        client, database = connect(self._url, self._driver, SEEDING)
+        replacement = MongoDBReplacement(client, database, seeding, on_publish=self._catalogue.forget)
+        try:
+            cancelled = await finish_uncancelled(replacement.claim())
+        except BaseException:
+            await disconnect(client)
+            raise
+        if cancelled and (task := asyncio.current_task()):
+            task.cancel()  # only now, where who holds the replacement gives the lease back
+        return replacement
+
+    async def _collection(self, version: Version) -> Location:
+        """The collection that is this version of the corpus."""
+        entries = await self._catalogue.entries()
+        if not entries:
+            raise NotSeeded
+        if version not in entries:
+            raise NotSeeded(version)
+        return entries[version].location()
+
+    async def _batches(self, collection: Location, lookup: Lookup, limit: int | None) -> AsyncGenerator[list[Document]]:
+        query = find_query(lookup)
+        source = located(self._database, collection)
+        cursor = source.find(query["filter"], query["projection"], sort=query["sort"])
+        found_any = False
+        with errors():
+            try:
+                batches = _in_batches(cursor.batch_size(BATCH_DOCUMENTS).limit(limit or 0))
+                while True:
+                    with CancelScope(shield=True):
+                        batch = await anext(batches, None)
+                    if batch is None:
+                        break
+                    yield batch
+                    found_any = True
+            except OperationFailure as exc:
+                if exc.code in _READING_WAS_KILLED and found_any:
+                    raise StoreUnavailable("the corpus was replaced while an answer was being read") from exc
+                raise
+            finally:
+                with CancelScope(shield=True):
+                    await cursor.close()
+
+
+async def _in_batches(cursor: AsyncIterable[Fields]) -> AsyncGenerator[list[Document]]:
+    """Documents in batches of bounded size."""
+    batch: list[Document] = []
+    characters = 0
+    async for document in cursor:
+        batch.append(_numbered(document))
+        characters += _characters(document)
+        if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _numbered(document: Fields) -> Fields:
+    """A document as every store gives it: its ``_id`` is its position."""
+    document["position"] = document.pop("_id")
+    return document
+
+
+def _characters(document: Fields) -> int:
+    if "conversations" in document:
+        return sum(len(message["value"]) for message in document["conversations"])
+    return len(document["nextMessageValue"])
+
+
+def documents_pipeline(name: str, positions: Sequence[int]) -> list[Fields]:
+    """What gives the documents at some positions, in order.
+
+    A union of one range for each run of neighbours: for ``$in`` on the ``_id`` of a clustered collection the server
+    (6.0) reads all of it.
+    """
+    runs: list[list[int]] = []
+    for position in sorted(positions):
+        if runs and position <= runs[-1][-1] + 1:
+            runs[-1].append(position)
+        else:
+            runs.append([position])
+    first, *others = ({"$match": {"_id": {"$gte": run[0], "$lte": run[-1]}}} for run in runs or [[-1]])
+    return [first, *({"$unionWith": {"coll": name, "pipeline": [run]}} for run in others)]
+
+
+def find_query(lookup: Lookup) -> Fields:
+    """The filter, projection and sort order that answer a lookup."""
+    answer = dict.fromkeys(SCHEMAS[lookup.version].answer, 1)  # and with it _id, which is the position
+    del answer["position"]
+    fields = {
+        field: values[0] if len(values) == 1 else {"$in": list(values)} for field, values in lookup.fields.items()
+    }
+    if lookup.index is None:
+        condition: Fields = {"conversations": {"$elemMatch": fields}}
+    else:
+        condition = {lookup.index: lookup.key, **fields}
+    return {"filter": condition, "projection": answer, "sort": [("_id", 1)]}

@@ -1,0 +1,345 @@
+"""Reading: the file that is the corpus now."""
+
+import asyncio
+import math
+import sqlite3
+import time
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from functools import cache
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from mimic.corpus.manifest import Seeded, Seeding
+from mimic.corpus.schemas import SCHEMAS, Document, Lookup, Schema, Version
+from mimic.corpus.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store
+from mimic.corpus.stores.sqlite.file import FAILURES, beside, connect, errors, file_identity, read_catalogue, translated
+from mimic.corpus.stores.sqlite.replacement import Lock, SQLiteReplacement, refuse_foreign_file
+from mimic.corpus.stores.tempdirs import temporary_folder
+from mimic.errors import Detached, NotSeeded, SeedingInProgress, StoreUnavailable
+
+SECONDS_TO_BELIEVE: Final = 0.1
+"""How long a file is taken for the corpus before it is looked at again: that takes as long as finding in it."""
+MOST_SCANS: Final = 16
+SECONDS_TO_WAIT_FOR_A_SCAN: Final = 10
+"""Scans at a time, each of which has the file open; more of them wait, so long."""
+
+_closer: Final = ThreadPoolExecutor(1, thread_name_prefix="mimic-close")
+"""Closes files that were replaced: whoever is the last to close one frees its space, a tenth of a second for 500 MB."""
+
+_Row: TypeAlias = tuple[Any, ...]
+_Reading: TypeAlias = Generator[tuple[list[Document], bool]]
+
+
+class SQLiteStore(Store):
+    """A corpus in one SQLite file.
+
+    Looking up by index happens right on the event loop, a batch at a time: it takes some ten microseconds, less than
+    handing it to a thread and back. Scanning (v1) goes to a thread.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._scans = asyncio.Semaphore(MOST_SCANS)
+        self._turn = asyncio.Lock()
+        self._corpus: CorpusFile | None = None
+        self._forget()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._retire()
+
+    async def seeded(self) -> Mapping[Version, Seeded]:
+        self._forget()
+        corpus = self._current()
+        return corpus.seeded if corpus else {}
+
+    async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
+        corpus = self._current_with(lookup.version)
+        query, values = find_query(lookup, limit)
+        schema = SCHEMAS[lookup.version]
+        if lookup.index is None:
+            return await Batches.of(self._scan(schema, query, values))
+        try:
+            rows = corpus.connection.execute(query, values)
+            some = rows.fetchmany(2)
+            if len(some) < 2:  # noqa: PLR2004 - as most lookups; this way takes half of the time
+                return Batches([_document(schema, row) for row in some])
+        except FAILURES as exc:
+            raise translated(exc, self.path) from exc
+        batches = self._read(corpus, schema, rows, some)
+        first, goes_on = next(batches)
+        if goes_on:
+            return Batches(first, self._in_turn(batches))
+        batches.close()
+        return Batches(first)
+
+    def _read(self, corpus: "CorpusFile", schema: Schema, rows: sqlite3.Cursor, some: Iterable[_Row]) -> _Reading:
+        with errors(self.path), corpus.in_use(), closing(rows):  # an open cursor would keep the file open
+            yield from _batches(schema, chain(some, rows))
+
+    async def _in_turn(self, batches: _Reading) -> AsyncGenerator[list[Document]]:
+        """The rest of a long answer. Of all that are being read, one batch each time around the event loop."""
+        goes_on = True
+        with closing(batches):
+            while goes_on:
+                async with self._turn:
+                    await asyncio.sleep(0)
+                    documents, goes_on = next(batches)
+                if documents:
+                    yield documents
+
+    async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
+        corpus = self._current_with(version)
+        fields = ("position", *SCHEMAS[version].fields)
+        columns = ", ".join(f'"{field}"' for field in fields)
+        wanted = ", ".join("?" for _ in positions)
+        query = f"SELECT {columns} FROM {version} WHERE position IN ({wanted}) ORDER BY position"
+        with errors(self.path):
+            rows = corpus.connection.execute(query, positions).fetchall()
+            return [_with_messages(dict(zip(fields, row, strict=True))) for row in rows]
+
+    @asynccontextmanager
+    async def attached(self, name: str) -> AsyncGenerator[Path]:
+        folder = beside(self._target(), f".{name}")
+        # Through links, since who opens the files makes others beside them, and the folder may be read-only.
+        async with temporary_folder() as links:
+            try:
+                files = list(folder.iterdir())
+            except FileNotFoundError:
+                raise Detached(f"the folder {folder} is missing: a corpus is copied together with it") from None
+            except OSError as exc:
+                raise translated(exc, folder) from exc
+            for file in files:
+                if file.suffix != ".lock":  # it is opened for writing
+                    (links / file.name).symlink_to(file)
+            yield links
+
+    async def _scan(
+        self, schema: Schema, query: str, values: Sequence[str | int]
+    ) -> AsyncGenerator[Sequence[Document]]:
+        """In a thread, so on a connection of its own: one that is scanning makes others wait."""
+        async with self._scan_slot():
+            corpus = CorpusFile.open(self.path)
+            with errors(self.path), corpus.in_use():
+                corpus.retire()
+                batches = _scanned(corpus.connection, schema, query, values)
+                goes_on = True
+                try:
+                    while goes_on:
+                        documents, goes_on = await asyncio.to_thread(next, batches)
+                        if documents:
+                            yield [_with_messages(found) for found in documents]
+                finally:
+                    corpus.connection.interrupt()  # the thread, where the caller went away
+                    with suppress(ValueError):  # it is still in there, and leaves by itself
+                        batches.close()
+
+    @asynccontextmanager
+    async def _scan_slot(self) -> AsyncGenerator[None]:
+        try:
+            async with asyncio.timeout(SECONDS_TO_WAIT_FOR_A_SCAN):
+                await self._scans.acquire()
+        except TimeoutError:
+            raise StoreUnavailable(f"{MOST_SCANS} scans are under way, and their readers are slow") from None
+        try:
+            yield
+        finally:
+            self._scans.release()
+
+    async def seeding(self) -> Seeding | None:
+        self._forget()  # who is told that it is done asks next
+        seeding = self._read_record()
+        if seeding is None or seeding.state != "running" or Lock(self._target()).is_held():
+            return seeding
+        seeding = self._read_record()  # it may have ended just before its lock was looked at
+        if seeding is None or seeding.state != "running":
+            return seeding
+        return msgspec.structs.replace(seeding, state="interrupted", error="the seeding process died")
+
+    def _read_record(self) -> Seeding | None:
+        try:
+            return msgspec.json.decode(beside(self._target(), ".seeding").read_bytes(), type=Seeding)
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise StoreUnavailable(f"cannot read {exc.filename}: {exc.strerror}") from exc
+        except msgspec.DecodeError:  # half written when the power failed, or a newer Mimic's: the corpus may be sound
+            return None
+
+    def _target(self) -> Path:
+        """The file itself, where the name is a link: that is what is replaced, and what is locked."""
+        try:
+            return self.path.resolve()
+        except (OSError, RuntimeError) as exc:
+            raise StoreUnavailable(f"cannot use {self.path}: {exc}") from exc
+
+    async def _claim(self, seeding: Seeding) -> SQLiteReplacement:
+        path = self._target()
+        if not path.parent.is_dir():
+            raise StoreUnavailable(f"there is no folder {path.parent}")
+        refuse_foreign_file(path)
+        lock = Lock(path)
+        if not await lock.take():
+            other = await self.seeding()
+            raise SeedingInProgress(other.holder if other else "another process", other.since if other else None)
+        return SQLiteReplacement(path, lock, seeding, on_publish=self._forget)
+
+    def _current_with(self, version: Version) -> "CorpusFile":
+        """The corpus that the name leads to now. Raises NotSeeded where it lacks the version."""
+        corpus = self._current()
+        if corpus is None:
+            raise NotSeeded
+        if version not in corpus.seeded:
+            raise NotSeeded(version)
+        return corpus
+
+    def _forget(self) -> None:
+        """Look which file it is the next time, whenever that is."""
+        self._looked = -math.inf
+
+    def _current(self) -> "CorpusFile | None":
+        """The corpus that the name leads to now, or led to a moment ago."""
+        now = time.monotonic()
+        if self._corpus is not None and now - self._looked < SECONDS_TO_BELIEVE:
+            return self._corpus
+        try:
+            identity = file_identity(self.path)
+        except FileNotFoundError:
+            self._retire()
+            return None
+        except OSError as exc:
+            raise StoreUnavailable(f"cannot read {self.path}: {exc.strerror}") from exc
+        if self._corpus is None or self._corpus.identity != identity:
+            opened = CorpusFile.open(self.path)
+            self._retire()
+            self._corpus = opened
+        self._looked = now
+        return self._corpus
+
+    def _retire(self) -> None:
+        if self._corpus:
+            self._corpus.retire()
+            self._corpus = None
+
+
+class CorpusFile:
+    """One file that is, or was, the corpus. Closed when it is retired and its last reader is through."""
+
+    def __init__(self, identity: tuple[int, ...], path: Path, connection: sqlite3.Connection) -> None:
+        self.identity = identity
+        self._path = path
+        self.connection = connection
+        self._readers = 0
+        self._retired = False
+        self.seeded = read_catalogue(path, connection)
+
+    @classmethod
+    def open(cls, path: Path) -> "CorpusFile":
+        with errors(path):
+            while True:  # until the name led to the same file before and after
+                identity = file_identity(path)
+                connection = connect(path)
+                if identity == file_identity(path):
+                    break
+                connection.close()
+            try:
+                return cls(identity, path, connection)
+            except BaseException:
+                connection.close()
+                raise
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        self._readers += 1
+        try:
+            yield
+        finally:
+            self._readers -= 1
+            self._close_if_done()
+
+    def retire(self) -> None:
+        self._retired = True
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if not self._retired or self._readers:
+            return
+        if self._is_replaced():
+            _closer.submit(self.connection.close)
+        else:
+            self.connection.close()
+
+    def _is_replaced(self) -> bool:
+        try:
+            return file_identity(self._path) != self.identity
+        except OSError:
+            return True
+
+
+def find_query(lookup: Lookup, limit: int | None = None) -> tuple[str, list[str | int]]:
+    """The SQL that answers a lookup, and its parameters."""
+    values: list[str | int]
+    if lookup.index is None:
+        # The text is as msgspec encodes it, always in the same way, so each message of a conversation is a part of it.
+        values = [
+            msgspec.json.encode({"from": sender, "value": value}).decode()
+            for sender in lookup.fields["from"]
+            for value in lookup.fields["value"]
+        ]
+        condition = " OR ".join("instr(conversations, ?)" for _ in values)
+    else:
+        values = [lookup.key, *chain.from_iterable(lookup.fields.values())]
+        condition = _condition(lookup.index, tuple((field, len(allowed)) for field, allowed in lookup.fields.items()))
+    query = f"{_selection(lookup.version)} WHERE {condition} ORDER BY position"
+    if limit is not None:
+        return f"{query} LIMIT ?", [*values, limit]
+    return query, values
+
+
+@cache
+def _selection(version: Version) -> str:
+    return f"SELECT {', '.join(SCHEMAS[version].answer)} FROM {version}"
+
+
+@cache
+def _condition(index: str, fields: tuple[tuple[str, int], ...]) -> str:
+    conditions = [f'"{field}" IN (?{", ?" * (allowed - 1)})' for field, allowed in fields]
+    return " AND ".join([f"{index} = ?", *conditions])
+
+
+def _with_messages(found: Document) -> Document:
+    """A document of v1, whose messages lie there as JSON; any other as it is."""
+    if "conversations" not in found:
+        return found
+    return {**found, "conversations": msgspec.json.decode(found["conversations"])}
+
+
+def _scanned(connection: sqlite3.Connection, schema: Schema, query: str, values: Sequence[str | int]) -> _Reading:
+    with closing(connection.execute(query, values)) as rows:
+        yield from _batches(schema, rows)
+
+
+def _document(schema: Schema, row: _Row) -> Document:
+    if not isinstance(row[-1], str):  # SQLite takes a value for what the file says that it is
+        raise msgspec.ValidationError(f"what should be text is {type(row[-1]).__name__}")
+    return dict(zip(schema.answer, row, strict=True))
+
+
+def _batches(schema: Schema, rows: Iterable[_Row]) -> _Reading:
+    """A query's rows in batches of bounded size, and with each whether there may be more; at least one batch."""
+    batch: list[Document] = []
+    characters = 0
+    for row in rows:
+        batch.append(_document(schema, row))
+        characters += len(row[-1])
+        if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+            yield batch, True
+            batch, characters = [], 0
+    yield batch, False

@@ -1,0 +1,116 @@
+"""How a chat is matched with the corpus: down a ladder, of which the first rung with an answer wins."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from mimic.corpus.conversation import Message, role_of
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.ladder import INDEXED, MatchPolicy, Rung
+from mimic.corpus.schemas import Version
+from mimic.engine.nearest import NOTHING, Asked, find_equal, find_nearest
+from mimic.engine.outcomes import Outcome, weigh
+from mimic.errors import NoCompletion, RungNotSeeded
+from mimic.spans import spanned
+
+SHOWN_CHARACTERS: Final = 60
+
+DEFAULT_POLICY: Final = MatchPolicy()
+
+NOT_SPOKEN: Final = frozenset({"system", "tool", "function"})
+"""Roles that applications add to what was said, and that a corpus seldom has in the same place."""
+
+
+class Match(msgspec.Struct, frozen=True):
+    """What was found: on which rung, how alike (1: equal), the messages whose answers they are, and the outcomes.
+
+    ``asked`` are the messages as the corpus has them. The outcomes are those of :func:`mimic.engine.outcomes.weigh`.
+    """
+
+    rung: Rung
+    score: float
+    asked: Sequence[Message]
+    outcomes: Sequence[Outcome]
+
+
+@spanned("match")
+async def find_match(
+    corpus: Corpus, messages: Sequence[Message], version: Version, policy: MatchPolicy = DEFAULT_POLICY
+) -> Match:
+    """The first rung of the ladder that has an answer.
+
+    Raises NoCompletion where none has, NotSeeded where the corpus lacks the version, and RungNotSeeded where a rung
+    would be needed that ``policy`` names and the corpus was seeded without.
+    """
+    if not messages:
+        raise NoCompletion(": there is no text in the chat")
+    tried: list[Sequence[Message]] = []
+    for rung, asked in attempts(messages, version):
+        if asked in tried or not policy.reaches(rung):
+            continue
+        tried.append(asked)
+        try:
+            return Match(rung, 1.0, asked, await weigh(corpus, asked, version))
+        except NoCompletion:
+            continue
+    *_, previous, last = None, *(spoken_of(messages) or messages)
+    while True:
+        rung, score, asked = await _find_alike(corpus, last, previous if version == "v3" else None, version, policy)
+        with suppress(NoCompletion):  # what is in the index has an answer, unless the corpus was replaced since
+            return Match(rung, score, asked, await weigh(corpus, asked, version))
+
+
+def attempts(messages: Sequence[Message], version: Version) -> Iterator[tuple[Rung, Sequence[Message]]]:
+    """What to look for byte for byte: the last two messages (v3 only), and the last one alone.
+
+    On each rung first as they are, then without what only applications say.
+    """
+    spoken = spoken_of(messages)
+    ways = [messages] if len(spoken) in (0, len(messages)) else [messages, spoken]
+    if version == "v3":
+        yield from (("previous", way[-2:]) for way in ways if len(way) > 1)
+    yield from (("last", way[-1:]) for way in ways)
+
+
+def spoken_of(messages: Sequence[Message]) -> Sequence[Message]:
+    """A chat without what only applications say, and without what is empty."""
+    return [message for message in messages if role_of(message.sender) not in NOT_SPOKEN and message.value]
+
+
+async def _find_alike(
+    corpus: Corpus, last: Message, previous: Message | None, version: Version, policy: MatchPolicy
+) -> tuple[Rung, float, Asked]:
+    """The rungs below those of what is equal byte for byte: which one has something, how alike, and what."""
+    score, asked = 0.0, NOTHING
+    for rung in INDEXED:
+        if not policy.reaches(rung):
+            raise _nothing_follows(last, f"Texts were compared down to the rung {policy.depth!r}.")
+        try:
+            index = await corpus.index(version, rung)
+        except RungNotSeeded as exc:
+            if policy.depth:
+                raise
+            raise _nothing_follows(last, f"It was not sought for further, since {exc}.") from exc
+        if rung == "normalized":
+            score, asked = 1.0, await find_equal(corpus, index, version, last, previous)
+        else:
+            score, asked = await find_nearest(corpus, index, version, last, previous)
+        if asked and score >= policy.min_score:
+            return rung, score, asked
+    remark = (
+        f"What is most like it scores {score:.3f}, less than {policy.min_score:g}." if asked else "Nothing is like it."
+    )
+    raise _nothing_follows(last, remark)
+
+
+def _nothing_follows(last: Message, remark: str) -> NoCompletion:
+    return NoCompletion(
+        f": in the corpus nothing follows {shorten(last.value)} of the role {role_of(last.sender)!r}. {remark}"
+    )
+
+
+def shorten(text: str) -> str:
+    """The beginning of a text, quoted, as it may be shown in a message."""
+    return repr(text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}...")

@@ -1,0 +1,173 @@
+"""The moods of a server: faults on purpose, to see how a client takes them. Pure: nothing fails here.
+
+Not to be confused with ``mimic.wire.violations``, which is about what is wrong with a request.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from math import fsum
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+import msgspec
+
+Kind: TypeAlias = Literal["status", "disconnect", "stall", "malformed", "error", "slow-headers", "empty"]
+
+NONE: Final = "none"
+"""What a header says that wants no fault, whatever the rates are."""
+MOST_TOKENS: Final = 1_000_000
+MOST_SECONDS: Final = 3600
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A fault: its kind, and what goes with it; None where that was not said, or does not go with its kind.
+
+    ``after`` is in tokens, ``seconds`` and ``retry_after`` are in seconds.
+    """
+
+    kind: Kind
+    status: int | None = None
+    after: int | None = None
+    seconds: float | None = None
+    retry_after: float | None = None
+    should_retry: bool | None = None
+    type: str | None = None
+    code: str | None = None
+
+    def __str__(self) -> str:
+        """As the header has it, with the defaults written out."""
+        said = [f"status={self.status}" if self.kind == "status" else self.kind]
+        for name in _PARAMETERS[self.kind]:
+            value = getattr(self, name.replace("-", "_"))
+            if value is not None:
+                said.append(f"{name}={_written(value)}")
+        return "; ".join(said)
+
+
+class Chance(msgspec.Struct, frozen=True):
+    """A fault, and the share of requests that it befalls."""
+
+    rate: float
+    fault: Fault
+
+
+def parse_fault(text: str) -> Fault:
+    """A fault as the header has it: ``status=429; retry-after=2``, ``stall; after=5; seconds=30``.
+
+    Raises ValueError with what was expected.
+    """
+    head, *rest = [part.strip() for part in text.split(";")]
+    kind, _, status = (part.strip() for part in head.partition("="))
+    if kind not in KINDS or (kind == "status") != ("=" in head):
+        raise ValueError(f"expected one of {', '.join(_SHOWN)}, or {NONE}, not {head!r}")
+    given: dict[str, Any] = {"status": _status(status)} if kind == "status" else {}
+    for part in rest:
+        name, value = _parameter(kind, part)
+        if name in given:
+            raise ValueError(f"expected '{name}' once, not twice")
+        given[name] = value
+    given = {**_DEFAULTS.get(kind, {}), **given}
+    return Fault(kind, **{name.replace("-", "_"): value for name, value in given.items()})  # type: ignore[arg-type]
+
+
+def parse_chances(text: str) -> tuple[Chance, ...]:
+    """Faults at a rate, separated by commas: ``5% status=429; retry-after=1, 0.01 disconnect; after=5``.
+
+    Raises ValueError, also where the rates are more than 1 together.
+    """
+    chances = tuple(_chance(part.strip()) for part in text.split(","))
+    if fsum(chance.rate for chance in chances) > 1 + 1e-9:
+        raise ValueError(f"expected rates of at most 1 (100%) together, not {text!r}")
+    return chances
+
+
+def drawn(chances: Sequence[Chance], point: float) -> Fault | None:
+    """The fault at a point from 0 to 1 of a line on which each takes up its rate, from the left; None beyond them."""
+    for chance in chances:
+        point -= chance.rate
+        if point < 0:
+            return chance.fault
+    return None
+
+
+def point_of(seed: int, number: int) -> float:
+    """A point from 0 to 1, the same each time for the same seed and number of a request, and else as if by chance."""
+    digest = blake2b(b"%d:%d" % (seed, number), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
+
+
+def _chance(text: str) -> Chance:
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)(%?)\s+(.+)", text, re.ASCII)
+    rate = float(found[1]) / (100 if found[2] else 1) if found else 2
+    if not found or rate > 1:
+        raise ValueError(f"expected a rate from 0 to 1 and a fault, as '0.05 status=429' or '5% empty', not {text!r}")
+    return Chance(rate, parse_fault(found[3]))
+
+
+def _parameter(kind: str, text: str) -> tuple[str, object]:
+    name, _, value = (part.strip() for part in text.partition("="))
+    allowed = _PARAMETERS[kind]
+    if name not in allowed:
+        expected = f"expected {', '.join(allowed)}" if allowed else "expected nothing"
+        raise ValueError(f"{expected} with '{kind}', not {text!r}")
+    try:
+        return name, allowed[name](value)
+    except ValueError as exc:
+        raise ValueError(f"expected '{name}' to be {exc}, not {value!r}") from None
+
+
+def _status(text: str) -> int:
+    if not re.fullmatch(r"[45]\d\d", text, re.ASCII):
+        raise ValueError(f"expected 'status' to be a number from 400 to 599, not {text!r}")
+    return int(text)
+
+
+def _tokens(text: str) -> int:
+    if not (re.fullmatch(r"\d{1,7}", text, re.ASCII) and int(text) <= MOST_TOKENS):
+        raise ValueError(f"a whole number up to {MOST_TOKENS}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not (re.fullmatch(r"\d{1,4}(\.\d{1,3})?", text, re.ASCII) and float(text) <= MOST_SECONDS):
+        raise ValueError(f"seconds up to {MOST_SECONDS}, as 2 or 0.5")
+    return float(text)
+
+
+def _truth(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError("true or false")
+    return text == "true"
+
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_]{1,60}", text):
+        raise ValueError("a word of a-z, 0-9 and _")
+    return text
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+KINDS: Final[Sequence[Kind]] = get_args(Kind)
+_SHOWN: Final = ["status=NNN" if kind == "status" else kind for kind in KINDS]
+_DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = {
+    "disconnect": {"after": 0},
+    "stall": {"after": 0, "seconds": 30.0},
+    "malformed": {"after": 0},
+    "error": {"after": 0},
+    "slow-headers": {"seconds": 5.0},
+}
+_PARAMETERS: Final[Mapping[str, Mapping[str, Callable[[str], object]]]] = {
+    "status": {"retry-after": _seconds, "should-retry": _truth, "type": _word, "code": _word},
+    "disconnect": {"after": _tokens},
+    "stall": {"after": _tokens, "seconds": _seconds},
+    "malformed": {"after": _tokens},
+    "error": {"after": _tokens, "type": _word, "code": _word},
+    "slow-headers": {"seconds": _seconds},
+    "empty": {},
+}
+"""What goes with each kind, and how it is parsed."""

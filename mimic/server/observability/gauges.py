@@ -1,0 +1,108 @@
+"""What ``/metrics`` tells besides counts, looked up when somebody asks: the store, the corpus, and the processes."""
+
+import asyncio
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, get_args
+
+import msgspec
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import mark_process_dead
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from mimic import __version__
+from mimic.corpus.manifest import Seeded, Seeding, State
+from mimic.corpus.schemas import Version
+from mimic.corpus.stores.base import Store
+from mimic.errors import StoreError
+from mimic.settings import METRICS_FOLDER
+
+"""Where worker processes put their metrics, in files whose names end with their numbers."""
+SECONDS_TO_WAIT: Final = 1.0
+"""For the store: whoever scrapes does not wait long either."""
+
+
+class Gauges(msgspec.Struct, frozen=True):
+    """What was found at a moment. Nothing is ``seeded`` that is not known, and ``seeding`` is the last one."""
+
+    is_up: bool
+    seeded: Mapping[Version, Seeded]
+    seeding: Seeding | None
+
+    @classmethod
+    async def of(cls, store: Store) -> "Gauges":
+        """Ask the store, which may be away."""
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(SECONDS_TO_WAIT):
+                return cls(True, await store.seeded(), await store.seeding())
+        return cls(False, {}, None)
+
+    def text(self) -> bytes:
+        """In Prometheus' text format."""
+        registry = CollectorRegistry()
+        registry.register(_Listed([*self._of_store(), *_of_processes()]))
+        return generate_latest(registry)
+
+    def _of_store(self) -> Iterable[Metric]:
+        build = GaugeMetricFamily("mimic_build_info", "Which Mimic this is.", labels=("version", "python"))
+        build.add_metric((__version__, platform.python_version()), 1)
+        yield build
+        yield GaugeMetricFamily("mimic_store_up", "Whether the store can be asked.", value=self.is_up)
+        for name, text in (
+            ("conversations", "Conversations in the corpus."),
+            ("messages", "Messages in the corpus."),
+            ("documents", "Documents in the corpus."),
+        ):
+            gauge = GaugeMetricFamily(f"mimic_corpus_{name}", text, labels=("version",))
+            for version, seeded in self.seeded.items():
+                gauge.add_metric((version,), getattr(seeded, name))
+            yield gauge
+        since = GaugeMetricFamily("mimic_corpus_seeded_timestamp_seconds", "When it was seeded.", labels=("version",))
+        for version, seeded in self.seeded.items():
+            since.add_metric((version,), seeded.seeded_at.timestamp())
+        yield since
+        if self.seeding:
+            states = GaugeMetricFamily("mimic_seeding_state", "How the last seeding stands.", labels=("state",))
+            for state in get_args(State):
+                states.add_metric((state,), state == self.seeding.state)
+            yield states
+            began = self.seeding.since.timestamp()
+            yield GaugeMetricFamily("mimic_seeding_started_timestamp_seconds", "When it began.", value=began)
+
+
+class _Listed(Collector):
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def _of_processes() -> Iterable[Metric]:
+    """Processor time, memory and open files of each server process, where the system has ``/proc``."""
+    families: dict[str, Metric] = {}
+    for pid in sorted({os.getpid(), *workers()}):
+        for found in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc]
+            kind = CounterMetricFamily if found.type == "counter" else GaugeMetricFamily
+            family = families.setdefault(found.name, kind(found.name, found.documentation, labels=("pid",)))
+            for sample in found.samples:
+                family.add_sample(sample.name, {"pid": str(pid)}, sample.value)
+    return families.values()
+
+
+def workers() -> Iterable[int]:
+    """The worker processes that live, where there are several. What those that died had in flight is forgotten."""
+    for file in Path(os.environ.get(METRICS_FOLDER, os.devnull)).glob("gauge_livesum_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, PermissionError):  # the number may be that of somebody else's process by now
+            with suppress(FileNotFoundError):  # another one forgets it as well
+                mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        else:
+            yield pid

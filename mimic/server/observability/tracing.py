@@ -1,0 +1,219 @@
+"""Traces by OpenTelemetry: a span for each request, and in it those of its matching and of its calls of the store.
+
+Imported only where ``MIMIC_TRACES`` is on, since what it needs is installed only where somebody wants it. Names are
+those of OpenTelemetry's semantic conventions for HTTP and for databases. Neither what was said nor queries are told.
+"""
+
+import asyncio
+import os
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from opentelemetry import propagate
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span, SpanKind, StatusCode
+
+from mimic import __version__
+from mimic.corpus.manifest import Seeded, Seeding
+from mimic.corpus.schemas import Document, Lookup, Version
+from mimic.corpus.stores.base import Batches, Replacement, Store
+from mimic.errors import MimicError, StoreError
+from mimic.server.request_ids import client_id_of
+
+T = TypeVar("T")
+
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "QUERY"})
+OTHER: Final = "_OTHER"
+SERVER_ERROR: Final = 500
+_OF_ANSWERS: Final = {b"x-mimic-match": "mimic.match", b"x-mimic-score": "mimic.score"}
+
+
+class Tracing:
+    """Spans of this process, sent in batches by a thread of its own. An async context manager, which sends the last.
+
+    Where to, and which share of requests, is said by OpenTelemetry's own variables, ``OTEL_...``.
+    """
+
+    def __init__(self, route_of: Callable[[Scope], str], unknown_route: str) -> None:
+        process: dict[str, str | int] = {"service.instance.id": str(uuid.uuid4()), "process.pid": os.getpid()}
+        resource = Resource.create({"service.name": "mimic", "service.version": __version__, **process})
+        resource = resource.merge(OTELResourceDetector().detect())  # whoever runs it knows better
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer = self._provider.get_tracer("mimic", __version__)
+        self._route_of = route_of
+        self._unknown_route = unknown_route
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self._provider.shutdown)
+
+    async def within(self, name: str, work: Awaitable[T]) -> T:
+        """Await something in a span below the one that is open."""
+        with self.span(name):
+            return await work
+
+    @contextmanager
+    def span(
+        self, name: str, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, str] | None = None
+    ) -> Iterator[Span]:
+        """A span below the one that is open. It has failed where the store has; to find nothing is no failure."""
+        with self._tracer.start_as_current_span(
+            name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
+        ) as span:
+            try:
+                yield span
+            except MimicError as exc:
+                if isinstance(exc, StoreError):  # its text names paths and hosts
+                    _fail(span, type(exc).__name__)
+                raise
+
+    def watch(self, app: ASGIApp) -> ASGIApp:
+        """An application of which each request is a span, from its first byte to the last of its answer."""
+
+        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != ScopeType.HTTP:
+                await app(scope, receive, send)
+                return
+            # Of a header that came several times, all values, as RFC 9110 puts them together.
+            carrier: dict[str, str] = {}
+            for name, value in scope["headers"]:
+                key, text = name.decode("latin-1"), value.decode("latin-1")
+                carrier[key] = f"{carrier[key]},{text}" if key in carrier else text
+            method = scope["method"] if scope["method"] in METHODS else OTHER
+            with self._tracer.start_as_current_span(
+                _named(method),
+                propagate.extract(carrier),
+                SpanKind.SERVER,
+                _asked(scope, method, carrier),
+                record_exception=False,
+                set_status_on_exception=False,
+            ) as span:
+                try:
+                    await app(scope, receive, _telling(span, send) if span.is_recording() else send)
+                finally:
+                    self._tell_route(span, scope, method)
+
+        return watched
+
+    def _tell_route(self, span: Span, scope: HTTPScope, method: str) -> None:
+        route, state = self._route_of(scope), scope["state"]
+        if route != self._unknown_route:
+            span.update_name(f"{_named(method)} {route}")
+            span.set_attribute("http.route", route)
+        for name in ("version", "model", "fault"):
+            if value := state.get(name):
+                span.set_attribute(f"mimic.{name}", str(value))
+
+
+def _named(method: str) -> str:
+    return "HTTP" if method == OTHER else method
+
+
+def _asked(scope: HTTPScope, method: str, headers: Mapping[str, str]) -> dict[str, str | int]:
+    """What is known of a request when it comes."""
+    address, port = scope.get("server") or (None, None)
+    client, _ = scope.get("client") or (None, None)
+    known = {
+        "http.request.method": method,
+        "http.request.method_original": scope["method"] if method == OTHER else None,
+        "url.scheme": scope["scheme"],
+        "url.path": scope.get("raw_path", b"").decode("ascii", "backslashreplace"),
+        "network.protocol.version": scope["http_version"],
+        "server.address": address,
+        "server.port": port,
+        "client.address": client,
+        "user_agent.original": headers.get("user-agent"),
+        "mimic.request_id": scope["state"]["request_id"],
+        "mimic.client_request_id": client_id_of(scope),
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _telling(span: Span, send: Send) -> Send:
+    async def telling(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            span.set_attribute("http.response.status_code", status)
+            if status >= SERVER_ERROR:
+                _fail(span, str(status))
+            for name, value in message["headers"]:
+                if attribute := _OF_ANSWERS.get(name):
+                    span.set_attribute(attribute, value.decode("latin-1"))
+        await send(message)
+
+    return telling
+
+
+def _fail(span: Span, kind: str) -> None:
+    span.set_attribute("error.type", kind)
+    span.set_status(StatusCode.ERROR)
+
+
+class TracedStore(Store):
+    """A store, and a span for each reading of it: of a long answer, until its first batch is there."""
+
+    def __init__(self, store: Store, tracing: Tracing, url: str) -> None:
+        self._store = store
+        self._tracing = tracing
+        scheme, _, rest = url.partition("://")
+        self._system = "sqlite" if scheme == "sqlite" else "mongodb"
+        self._name = Path(rest.partition("?")[0]).name
+
+    async def __aenter__(self) -> Self:
+        await self._store.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._store.__aexit__(exc_type, exc, traceback)
+
+    async def seeded(self) -> Mapping[Version, Seeded]:
+        with self._span("seeded"):
+            return await self._store.seeded()
+
+    async def check(self) -> None:
+        with self._span("check"):
+            await self._store.check()
+
+    async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
+        with self._span("find", lookup.version) as span:
+            found = await self._store.find(lookup, limit)
+            span.set_attribute("db.response.returned_rows", len(found.first))
+            return found
+
+    async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
+        with self._span("documents", version) as span:
+            found = await self._store.documents(version, positions)
+            span.set_attribute("db.response.returned_rows", len(found))
+            return found
+
+    def attached(self, name: str) -> AbstractAsyncContextManager[Path]:
+        return self._store.attached(name)
+
+    async def seeding(self) -> Seeding | None:
+        with self._span("seeding"):
+            return await self._store.seeding()
+
+    async def _claim(self, seeding: Seeding) -> Replacement:
+        return await self._store._claim(seeding)  # noqa: SLF001 - it stands in for that store
+
+    def _span(self, operation: str, version: str = "") -> AbstractContextManager[Span]:
+        about = {"db.system.name": self._system, "db.namespace": self._name, "db.operation.name": operation}
+        if version:
+            about["db.collection.name"] = version
+        return self._tracing.span(f"{operation} {version or self._name}", SpanKind.CLIENT, about)

@@ -1,0 +1,40 @@
+"""The names of requests: ours, in ``x-request-id``, and the one that a client may give, in ``x-client-request-id``."""
+
+from random import Random
+from typing import Any, Final
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.types import HTTPScope
+
+from mimic.server.errors import ApiError
+
+CLIENT_HEADER: Final = b"x-client-request-id"
+MOST_CHARACTERS: Final = 512
+
+_BLANK, _TILDE = b" ~"
+_random_bits: Final = Random().getrandbits  # noqa: S311 - ids are not secret
+
+
+def new_id() -> str:
+    """A name that no other request has."""
+    return f"req_{_random_bits(96):024x}"
+
+
+def is_allowed(name: bytes) -> bool:
+    """Whether a client may call a request that: OpenAI takes 512 characters of ASCII, and none here is invisible."""
+    return len(name) <= MOST_CHARACTERS and all(_BLANK <= character <= _TILDE for character in name)
+
+
+def client_id_of(scope: HTTPScope) -> str | None:
+    """What the client calls its request, where it says so and may."""
+    name = next((value for header, value in scope["headers"] if header == CLIENT_HEADER), b"")
+    return name.decode() if name and is_allowed(name) else None
+
+
+def check_client_id(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """A guard. Raises ApiError, 400, where a client calls its request what it may not."""
+    if not all(is_allowed(value) for header, value in connection.scope["headers"] if header == CLIENT_HEADER):
+        header = CLIENT_HEADER.decode()
+        text = f"Invalid header '{header}': expected at most {MOST_CHARACTERS} printable characters of ASCII."
+        raise ApiError(400, text, param=header, code="invalid_value")

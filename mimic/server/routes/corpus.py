@@ -1,0 +1,71 @@
+"""Looking around in the corpus: a search, and the conversation that a message was said in."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from litestar import Router, get
+from litestar.di import NamedDependency
+from litestar.params import PathParameter, QueryParameter
+
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.excerpts import LARGEST_POSITION, Excerpt, excerpt
+from mimic.corpus.schemas import Version
+from mimic.corpus.search import Role, SearchHit, search
+from mimic.gateway.auth import SECURITY_SCHEME, require_key
+from mimic.server.errors import documented
+from mimic.settings import Settings
+
+Position = Annotated[int, PathParameter(description="As x-mimic-document says.", ge=0, le=LARGEST_POSITION)]
+First = Annotated[int, QueryParameter(description="From which message on.", ge=0, le=LARGEST_POSITION)]
+Count = Annotated[int, QueryParameter(description="At most so many messages.", ge=1, le=100)]
+Query = Annotated[str, QueryParameter(name="q", description="The text.", min_length=1, max_length=2000)]
+Speaker = Annotated[Role | None, QueryParameter(description="Said by whom; default all of these.")]
+Asked = Annotated[Version | None, QueryParameter(description="The schema version; default MIMIC_VERSION.")]
+Limit = Annotated[int, QueryParameter(description="At most so many messages.", ge=1, le=50)]
+
+
+class SearchResults(msgspec.Struct, frozen=True):
+    """What was found in which version, the most similar first; empty where nothing is similar at all."""
+
+    version: Version
+    results: Sequence[SearchHit]
+
+
+@get("/search", summary="Search", tags=["Conversations"], responses=documented(400, 401, 503))
+async def search_corpus(
+    q: Query,
+    corpus: NamedDependency[Corpus],
+    settings: NamedDependency[Settings],
+    role: Speaker = None,
+    version: Asked = None,
+    limit: Limit = 20,
+) -> SearchResults:
+    """Messages that are like a text, of those that something followed; needs the index for the rung `nearest`."""
+    asked = version or settings.version
+    return SearchResults(asked, await search(corpus, asked, q, role, limit))
+
+
+@get(
+    "/{version:str}/conversations/{document:int}",
+    summary="A conversation",
+    tags=["Conversations"],
+    responses=documented(400, 401, 404, 503),
+)
+async def read_conversation(
+    version: Annotated[Version, PathParameter(description="The schema version.")],
+    document: Position,
+    corpus: NamedDependency[Corpus],
+    first: First = 0,
+    count: Count = 50,
+) -> Excerpt:
+    """The conversation that a document is of, a page at a time; of a very long message its first 20,000 characters."""
+    return await excerpt(corpus, version, document, first, count)
+
+
+ROUTES = Router(
+    "/corpus",
+    route_handlers=[search_corpus, read_conversation],
+    guards=[require_key],
+    security=[{SECURITY_SCHEME: []}, {}],
+)

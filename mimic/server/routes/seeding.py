@@ -1,0 +1,210 @@
+"""``/conversation/seed``: seeding over HTTP, guarded by a secret.
+
+The work runs in a process of its own, the same as ``mimic seed``; the store records how it goes, so whichever worker
+is asked can tell, and the record outlives this server.
+"""
+
+import asyncio
+import os
+import sys
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+import structlog
+from litestar import Request, Response, get, post
+from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
+from litestar.params import BodyKwarg
+
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.manifest import ExitCode, Seeding
+from mimic.corpus.stores.base import holder_name
+from mimic.errors import SeedingInProgress, StoreUnavailable
+from mimic.gateway.auth import bearer, is_same
+from mimic.gateway.guesses import BruteForceGuard
+from mimic.server.errors import ApiError, documented
+from mimic.settings import Settings
+
+log = structlog.get_logger("mimic")
+
+STATUS_PATH = "/conversation/seed"
+SECURITY_SCHEME = "SEED_SECRET"
+NOT_HANDED_DOWN = frozenset({"SEED_SECRET", "MIMIC_API_KEYS"})
+SECONDS_TO_CLAIM = 15.0
+SECONDS_TO_STOP = 10.0
+MOST_SAID = 4000
+"""Characters of what a seeding has said that go into the log."""
+
+
+class SeedRequest(msgspec.Struct, frozen=True):
+    """The secret that SEED_SECRET holds."""
+
+    secret: str = ""
+
+
+class SeedingStarted(msgspec.Struct, frozen=True):
+    """The seeding runs; ``status_url`` tells how far it is."""
+
+    state: Literal["running"] = "running"
+    status_url: str = STATUS_PATH
+
+
+class NeverSeeded(msgspec.Struct, frozen=True):
+    """No seeding has been tried yet."""
+
+    state: Literal["never"] = "never"
+
+
+class Seeder:
+    """Runs ``mimic seed`` in a process of its own, at most one for this server. An async context manager."""
+
+    def __init__(self, settings: Settings, corpus: Corpus) -> None:
+        self._settings = settings
+        self._corpus = corpus
+        self._process: asyncio.subprocess.Process | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Stop what is running; it records that it was interrupted, if it ends in time."""
+        if self._process and self._process.returncode is None:
+            self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), SECONDS_TO_STOP)
+            except TimeoutError:
+                self._process.kill()
+        if self._watching:
+            await self._watching
+
+    async def start(self) -> None:
+        """Start a seeding and wait until it has the store to itself.
+
+        Raises SeedingInProgress, StoreUnavailable, and ApiError where it ended before it began.
+        """
+        async with self._starting:
+            seeding = await self._corpus.store.seeding()
+            if self._process and self._process.returncode is None:
+                raise SeedingInProgress(holder_name(self._process.pid), seeding.since if seeding else None)
+            if seeding and seeding.state == "running":
+                raise SeedingInProgress(seeding.holder, seeding.since)
+            self._process = process = await self._run()
+            log.info("seeding started", process=process.pid, file=str(self._settings.seed_file))
+            self._watching = asyncio.create_task(_watch(process))
+            await self._claimed(process, seeding.id if seeding else None)
+
+    async def _run(self) -> asyncio.subprocess.Process:
+        # By environment and not by arguments, which other users of the machine can see.
+        environment = {name: value for name, value in os.environ.items() if name not in NOT_HANDED_DOWN}
+        environment |= {
+            "MIMIC_STORE": self._settings.store,
+            "MIMIC_MONGO_DRIVER": self._settings.mongo_driver,
+            "SEED_BATCH_SIZE": str(self._settings.seed_batch_size),
+        }
+        # With -P, a seed.py in the current folder is not taken for ours.
+        command = (sys.executable, "-P", "-m", "mimic", "seed", "--quiet", "--", str(self._settings.seed_file))
+        nowhere, here = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(
+            *command, env=environment, stdin=nowhere, stdout=nowhere, stderr=here
+        )
+
+    async def _claimed(self, process: asyncio.subprocess.Process, before: str | None) -> None:
+        """Wait until there is another seeding on record than ``before``, of this process. Numbers come again."""
+        until = asyncio.get_running_loop().time() + SECONDS_TO_CLAIM
+        has_ended = False
+        while not has_ended and asyncio.get_running_loop().time() < until:
+            has_ended = process.returncode is not None  # looked at first: what it recorded, it did before
+            seeding = await self._corpus.store.seeding()
+            if seeding and seeding.id != before and seeding.holder == holder_name(process.pid):
+                return
+            await asyncio.sleep(0.05)
+        if process.returncode == ExitCode.STORE_UNREACHABLE:
+            raise StoreUnavailable("the seeding could not use the store")
+        if process.returncode == ExitCode.IN_PROGRESS:
+            raise SeedingInProgress(
+                seeding.holder if seeding else "another process", seeding.since if seeding else None
+            )
+        if has_ended:
+            raise ApiError(500, "The seeding ended before it began; the log says why", code="seeding_failed")
+
+
+async def _watch(process: asyncio.subprocess.Process) -> None:
+    """Tell how it ends, with what it said: lines of text, which are not for a log of JSON as they are."""
+    _, told = await process.communicate()
+    facts = {"said": text} if (text := told.decode(errors="replace").strip()[-MOST_SAID:]) else {}
+    if process.returncode == 0:
+        log.info("seeding done", process=process.pid, **facts)
+    else:
+        log.error("seeding failed", process=process.pid, exit_code=process.returncode, **facts)
+
+
+def seeding_is_on(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """A guard. Raises ApiError, 403, where seeding over HTTP is switched off."""
+    settings: Settings = connection.app.state.settings
+    if not settings.seed_secret:
+        raise ApiError(403, "Seeding over HTTP is switched off: SEED_SECRET is not set", code="seeding_disabled")
+
+
+async def check_secret(connection: ASGIConnection[Any, Any, Any, Any], given: bytes) -> None:
+    """Raises ApiError, 401, where the secret is wrong."""
+    settings: Settings = connection.app.state.settings
+    guesses: BruteForceGuard = connection.app.state.guesses
+    headers = {"www-authenticate": "Bearer"}
+    error = ApiError(401, "The secret is missing or wrong.", code="invalid_secret", headers=headers)
+    if not given:
+        raise error
+    if not is_same(given, settings.seed_secret):
+        await guesses.refuse(connection, error)
+
+
+@post(
+    STATUS_PATH,
+    status_code=202,
+    summary="Seed from SEED_FILE",
+    tags=["Seeding"],
+    guards=[seeding_is_on],
+    description="Replaces the corpus by the file that SEED_FILE names; until it is there, the old one answers.",
+    responses={
+        202: ResponseSpec(SeedingStarted, description="It has started.", generate_examples=False),
+        **documented(400, 401, 403, 409, 413, 415, 503),
+    },
+)
+async def start_seeding(
+    settings: NamedDependency[Settings],
+    seeder: NamedDependency[Seeder],
+    request: Request[Any, Any, Any],
+    data: Annotated[
+        SeedRequest | None, BodyKwarg(media_type="application/json", examples=[Example(value={"secret": "the secret"})])
+    ] = None,
+) -> Response[SeedingStarted]:
+    """The secret is looked at before anything else."""
+    await check_secret(request, data.secret.encode() if data else b"")
+    if not settings.seed_file.is_file():
+        raise ApiError(409, f"SEED_FILE names {settings.seed_file}, which is not a file", code="seed_file_missing")
+    await seeder.start()
+    return Response(SeedingStarted(), headers={"location": STATUS_PATH})
+
+
+@get(
+    STATUS_PATH,
+    summary="The last seeding",
+    tags=["Seeding"],
+    guards=[seeding_is_on],
+    description="State, progress, and the report or the error, whoever ran it. The secret is the bearer token.",
+    security=[{SECURITY_SCHEME: []}],
+    response_description="How it stands.",
+    responses=documented(401, 403, 503),
+)
+async def last_seeding(
+    corpus: NamedDependency[Corpus],
+    request: Request[Any, Any, Any],
+) -> Response[Seeding | NeverSeeded]:
+    """The store knows, so any worker can tell."""
+    secret = bearer(request.headers.get("authorization", ""))
+    await check_secret(request, (secret or "").encode("latin-1"))
+    return Response(await corpus.store.seeding() or NeverSeeded())

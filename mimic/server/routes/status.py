@@ -1,0 +1,77 @@
+"""What is seeded, whether the server is alive and able to answer, and its metrics."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.manifest import Seeded
+from mimic.corpus.schemas import Version
+from mimic.errors import NotSeeded
+from mimic.gateway.auth import has_key
+from mimic.server.errors import documented
+from mimic.server.observability.gauges import Gauges
+from mimic.server.observability.requests import Metrics
+from mimic.settings import Settings
+
+
+class CorpusDescription(msgspec.Struct, frozen=True):
+    """What is seeded, per version; sizes in bytes."""
+
+    default_version: Version
+    versions: Mapping[str, Seeded]
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The process is alive."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """The server can answer in these versions."""
+
+    versions: Sequence[str]
+    status: Literal["ready"] = "ready"
+
+
+@get("/corpus", summary="What is seeded", tags=["Status"], responses=documented(503))
+async def describe_corpus(
+    request: Request[Any, Any, Any], corpus: NamedDependency[Corpus], settings: NamedDependency[Settings]
+) -> CorpusDescription:
+    """Counts, sizes, the file and its SHA-256, and when, per version; texts of messages to those with a key."""
+    seeded = await corpus.store.seeded()
+    if not await has_key(request, request.route_handler):
+        seeded = {version: _without_texts(entry) for version, entry in seeded.items()}
+    return CorpusDescription(settings.version, seeded)  # type: ignore[arg-type]
+
+
+def _without_texts(entry: Seeded) -> Seeded:
+    return msgspec.structs.replace(entry, profile=entry.profile.without_texts() if entry.profile else None)
+
+
+@get("/health", summary="Alive?", tags=["Status"])
+async def health() -> Health:
+    """Always 200 while the process answers at all."""
+    return Health()
+
+
+@get("/ready", summary="Able to answer?", tags=["Status"], responses=documented(503))
+async def ready(corpus: NamedDependency[Corpus], settings: NamedDependency[Settings]) -> Readiness:
+    """200, or 503 with the reason while the default version is not seeded or the store is away."""
+    await corpus.store.check()
+    seeded = await corpus.seeded()
+    if settings.version not in seeded:
+        raise NotSeeded(settings.version)
+    return Readiness(list(seeded))
+
+
+@get("/metrics", summary="Prometheus metrics", tags=["Status"], media_type="text/plain")
+async def show_metrics(metrics: NamedDependency[Metrics], corpus: NamedDependency[Corpus]) -> Response[bytes]:
+    """In Prometheus' text format."""
+    gauges = await Gauges.of(corpus.store)
+    return Response(metrics.text() + gauges.text(), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,136 @@
+"""Answers token by token, as server-sent events."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain, zip_longest
+from typing import Final
+
+import msgspec
+
+from mimic.tokens import bytes_of, incremental_decoder
+
+BYTES_AT_ONCE: Final = 64 * 1024
+"""Frames of a stream that nobody has to wait for are sent together, up to so many bytes."""
+TOKENS_AT_ONCE: Final = 1000
+"""Tokens of all the answers in a stream that is short enough to be sent in one piece."""
+DONE: Final = b"data: [DONE]\n\n"
+"""What ends OpenAI's streams."""
+MARKER: Final = os.urandom(16).hex()
+"""The text in an event of which :class:`Template` is made: one that nobody else has, so that it is there once."""
+
+_LINE_BREAKS: Final = ((b"\xc2\x85", rb"\u0085"), (b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"))
+"""Characters at which some clients, wrongly, end a line of a stream, and how JSON may write them instead."""
+
+
+class Template(msgspec.Struct, frozen=True):
+    """The events of an answer but for their texts: what stands before such a text and what behind it."""
+
+    before: bytes
+    behind: bytes
+
+    @classmethod
+    def of(cls, event: msgspec.Struct) -> "Template":
+        """What stands around the text :data:`MARKER` in an event."""
+        before, behind = frames([event]).split(b'"%s"' % MARKER.encode())
+        return cls(before, behind)
+
+
+class TokenStream(msgspec.Struct, frozen=True):
+    """One answer in a stream: what is around each of its texts, its tokens, and the events that end it, as frames."""
+
+    around: Template
+    tokens: Sequence[int]
+    end: bytes
+
+    def frames(self) -> Iterator[bytes]:
+        """An event for each token, with the last one the end; the end alone where there is no token."""
+        before, behind = self.around.before, self.around.behind
+        texts = texts_of(self.tokens)
+        last = before + texts[-1] + behind if texts else b""
+        return chain((before + text + behind for text in texts[:-1]), (last + self.end,))
+
+
+class EventPlan(msgspec.Struct, frozen=True):
+    """What is streamed, in frames: what comes with the first token, each step, and what comes with the last.
+
+    The ``end`` is what comes behind all of that.
+    """
+
+    opening: bytes
+    steps: Iterator[bytes]
+    ending: bytes = b""
+    end: bytes = DONE
+
+    def whole(self) -> bytes:
+        """All of it."""
+        return b"".join((self.opening, *self.steps, self.ending, self.end))
+
+
+def frames(events: Iterable[msgspec.Struct]) -> bytes:
+    """Server-sent events."""
+    return b"".join([b"data: " + _on_one_line(msgspec.json.encode(event)) + b"\n\n" for event in events])
+
+
+def in_turn(tracks: Sequence[TokenStream]) -> Iterator[bytes]:
+    """The steps of a stream: in each of them the next token of every answer that goes on."""
+    if len(tracks) == 1:
+        return tracks[0].frames()
+    return map(b"".join, zip_longest(*(track.frames() for track in tracks), fillvalue=b""))
+
+
+async def paced(script: EventPlan, due: Iterator[float] | None) -> AsyncIterator[bytes]:
+    """Each step when it is due. What nobody has to wait for goes out together, up to so many bytes."""
+    clock = asyncio.get_running_loop().time
+    waiting, size = [script.opening], len(script.opening)
+    for step in script.steps:
+        seconds = next(due) - clock() if due else 0.0
+        if seconds > 0 or size >= BYTES_AT_ONCE:
+            if size:
+                yield b"".join(waiting)
+                waiting, size = [], 0
+            await asyncio.sleep(max(seconds, 0))  # also 0: others are served, however fast this client reads
+        waiting.append(step)
+        size += len(step)
+    yield b"".join((*waiting, script.ending, script.end))
+
+
+def texts_of(tokens: Sequence[int]) -> list[bytes]:
+    """The text that each token adds, in JSON."""
+    texts = list(map(_TEXTS.__getitem__, tokens))
+    return texts if all(texts) else list(_joined(tokens, texts))
+
+
+def _joined(tokens: Sequence[int], texts: Sequence[bytes]) -> Iterator[bytes]:
+    """The texts, with each character that several tokens make where the last of them is."""
+    decoder, is_whole = incremental_decoder(), True
+    for token, text in zip(tokens, texts, strict=True):
+        if text and is_whole:
+            yield text
+        else:
+            yield _on_one_line(msgspec.json.encode(decoder.decode(bytes_of(token))))
+            is_whole = not decoder.getstate()[0]
+
+
+class _Texts(dict[int, bytes]):
+    """The JSON of tokens that are whole characters, of which there are 200,000 at most, made when first asked for.
+
+    Nothing for those that are only a part of a character.
+    """
+
+    def __missing__(self, token: int) -> bytes:
+        text = b""
+        with suppress(UnicodeDecodeError):
+            text = _on_one_line(msgspec.json.encode(bytes_of(token).decode()))
+        self[token] = text
+        return text
+
+
+_TEXTS: Final = _Texts()
+
+
+def _on_one_line(data: bytes) -> bytes:
+    for character, escape in _LINE_BREAKS:
+        data = data.replace(character, escape)
+    return data
