@@ -1,61 +1,57 @@
-"""The application: everything built and wired. What a server loads."""
+"""The application: everything opened and wired. What a server loads."""
 
 import asyncio
 import gc
 import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from http import HTTPStatus
-from importlib.resources import files
-from pathlib import Path
-from random import Random
-from typing import Any
+from functools import partial
 
 import structlog
-from litestar import HttpMethod, Litestar, Request, Response, Router, get, route
+from litestar import HttpMethod, Litestar, Response, Router, route
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.enums import MediaType
-from litestar.exceptions import NotFoundException
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
-from litestar.params import FromPath
-from litestar.response import File
-from litestar.types import ASGIApp, Scope
+from litestar.handlers import BaseRouteHandler
+from litestar.types import Scope
 from uvicorn.config import STARTUP_FAILURE
 
-from mimic import __version__
 from mimic.corpus.corpus import Corpus
+from mimic.corpus.ladder import MatchPolicy
 from mimic.corpus.stores import open_store
-from mimic.gateway import auth as keys
-from mimic.gateway.concurrency_limit import Traffic
-from mimic.gateway.faults import point_of
-from mimic.gateway.guesses import BruteForceGuard
+from mimic.engine.base import Engine
+from mimic.engine.embedding import embed_all
+from mimic.engine.fallback import chain
+from mimic.engine.retrieval import RetrievalEngine
+from mimic.gateway.auth import BruteForceGuard, Keys
+from mimic.gateway.concurrency_limit import ConcurrencyLimit
+from mimic.gateway.context import Gateway, Policy
+from mimic.gateway.faults import FaultInjector
+from mimic.gateway.handle import Endpoint
+from mimic.gateway.journal import Journal
 from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
-from mimic.gateway.moods import Moods
-from mimic.gateway.throttle import Throttle
-from mimic.server import request_ids as ids
-from mimic.server.bodies import JSONRequest
-from mimic.server.errors import EXCEPTION_HANDLERS, answer, listed
-from mimic.server.fastpath import FastPath, Plain
-from mimic.server.head import HeadMiddleware
-from mimic.server.host_guard import ANY, Cors, HostGuard, is_loopback
+from mimic.gateway.rate_limits import RateLimiter
+from mimic.server.bodies import MAX_BYTES, JSONRequest
+from mimic.server.cors import ANY
+from mimic.server.endpoints import answered_by
+from mimic.server.error_handlers import EXCEPTION_HANDLERS, AnyRequest, listed
+from mimic.server.host_guard import is_loopback
 from mimic.server.observability.logs import configure_logs
-from mimic.server.observability.requests import UNKNOWN_ROUTE, Metrics, RequestLog
-from mimic.server.routes import corpus as browsing
-from mimic.server.routes import journal, page, seeding, status
-from mimic.server.routes import native as completion
+from mimic.server.observability.metrics import Metrics
+from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
+from mimic.server.pipeline import piped
+from mimic.server.routes import corpus as corpus_routes
+from mimic.server.routes import docs, journal, native, openai, page, seeding, status
 from mimic.settings import Settings
-from mimic.wire.openai import chat, completions, embeddings, models
+from mimic.wire import native as native_wire
+from mimic.wire.openai import chat, completions, embeddings
+from mimic.wire.openai.base import CompletionOptions, Names
 
 log = structlog.get_logger("mimic")
 
-LARGEST_BODY = 10_000_000
-ASSETS = "/schema-assets"
-ASSET_NAMES = ("swagger-ui-bundle.js", "swagger-ui.css", "swagger-ui-standalone-preset.js")
+ANSWERED = Policy(limited=True, faulty=True, queued=True)
+"""The policy of chats and prompts."""
 
 
 def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
@@ -66,69 +62,111 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
     store = open_store(settings.store, settings.mongo_driver)
     tracing = None
     if settings.traces:
-        from mimic.server.observability.tracing import TracedStore, Tracing  # noqa: PLC0415 - it is not installed where nobody wants it
+        from mimic.server.observability.tracing import TracedStore, Tracing  # noqa: PLC0415 - it may not be installed
 
         tracing = Tracing(_route, UNKNOWN_ROUTE)
         store = TracedStore(store, tracing, settings.store)
-    corpus = Corpus(store, tracing)
-    metrics = Metrics()
-    seeder = seeding.Seeder(settings, corpus)
-    ledger = Ledger(ledger_file)
+    corpus = Corpus(store)
+    retrieval: RetrievalEngine = RetrievalEngine(corpus)
+    if tracing:
+        from mimic.server.observability.tracing import TracedEngine  # noqa: PLC0415
+
+        retrieval = TracedEngine(corpus, tracing)
+    ledger, metrics = Ledger(ledger_file), Metrics()
+    guard = BruteForceGuard(ledger)
+    gateway = _gateway(settings, ledger, guard)
+    endpoints = _endpoints(settings, retrieval, chain(retrieval, settings.on_miss))
+    seeder = seeding.Seeder(settings.seeding_options, corpus)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         _end_with_parent()
         with ledger if settings.needs_ledger else nullcontext():
-            async with tracing or nullcontext(), store, seeder, metrics.shared():
+            async with tracing or nullcontext(), corpus, seeder, metrics.shared():
                 yield
 
+    documented = (native.complete, openai.complete_chat, openai.complete_prompt, openai.embed_texts)
     app = Litestar(
         [
             show_methods,  # before the handlers that it is about
-            completion.complete,
+            *(_answered(handler, endpoint, gateway) for handler, endpoint in zip(documented, endpoints, strict=True)),
             seeding.start_seeding,
             seeding.last_seeding,
             page.ROUTES,
-            browsing.ROUTES,
+            corpus_routes.ROUTES,
             status.describe_corpus,
             status.health,
             status.ready,
             status.show_metrics,
             journal.recent_requests,
             journal.forget_requests,
-            page_asset,
-            _openai_routes(settings, ledger),
+            docs.page_asset,
+            openai.MODELS,
         ],
         dependencies={
             "corpus": Provide(lambda: corpus, sync_to_thread=False),
-            "settings": Provide(lambda: settings, sync_to_thread=False),
+            "defaults": Provide(lambda: settings.defaults, sync_to_thread=False),
+            "seeding_options": Provide(lambda: settings.seeding_options, sync_to_thread=False),
             "metrics": Provide(lambda: metrics, sync_to_thread=False),
             "ledger": Provide(lambda: ledger, sync_to_thread=False),
             "seeder": Provide(lambda: seeder, sync_to_thread=False),
         },
         lifespan=[lifespan],
         request_class=JSONRequest,
-        state=State({"settings": settings, "guesses": BruteForceGuard(ledger)}),
+        state=State(
+            {
+                "gateway": gateway,
+                "guard": guard,
+                "defaults": settings.defaults,
+                "seeding": settings.seeding_options,
+            }
+        ),
         exception_handlers=EXCEPTION_HANDLERS,
-        request_max_body_size=LARGEST_BODY,
-        openapi_config=_openapi(),
+        request_max_body_size=MAX_BYTES,
+        openapi_config=docs.openapi_config(),
         logging_config=None,
     )
-    plain: dict[str, Plain[Any]] = {completion.PATH: completion.plain(corpus, settings, metrics)}
-    if settings.answers_at_once:
-        plain[f"/v1{chat.PATH}"] = chat.plain(corpus, settings, metrics)
-    recorded = journal.Journal(ledger, settings.journal) if settings.journal else None
-    answering: ASGIApp = _guarded(HeadMiddleware(FastPath(app, settings, plain)), settings)
-    if tracing:
-        answering = tracing.watch(answering)
-    return RequestLog(answering, metrics, _route, recorded, logs_requests=settings.access_log)
+    recorded = Journal(ledger, settings.journal) if settings.journal else None
+    return piped(
+        app,
+        gateway,
+        {endpoint.path: endpoint for endpoint in endpoints},
+        log=partial(RequestLog, metrics=metrics, route_of=_route, journal=recorded, logs_requests=settings.access_log),
+        trace=tracing.watch if tracing else None,
+        origins=settings.cors_origins,
+        guards_host=not settings.api_keys and is_loopback(settings.host) and ANY not in settings.cors_origins,
+    )
 
 
-def _guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """The application, for those pages of the web that may ask it."""
-    if not settings.api_keys and is_loopback(settings.host) and ANY not in settings.cors_origins:
-        app = HostGuard(app)
-    return Cors(app, settings.cors_origins) if settings.cors_origins else app
+def _gateway(settings: Settings, ledger: Ledger, guard: BruteForceGuard) -> Gateway:
+    return Gateway(
+        ledger,
+        Keys(settings.api_keys, guard),
+        RateLimiter(settings.limit_options),
+        FaultInjector(settings.fault_options),
+        ConcurrencyLimit(settings.most_in_flight),
+        settings.pace_options,
+    )
+
+
+def _endpoints(settings: Settings, retrieval: RetrievalEngine, engine: Engine) -> Sequence[Endpoint]:
+    """The endpoints, in the order of the OpenAPI document."""
+    names = Names(settings.version, settings.strict_models)
+    options = CompletionOptions(names, MatchPolicy(settings.match, settings.min_score))
+    chats, prompts = chat.ChatWire(options), completions.CompletionsWire(options)
+    return (
+        Endpoint(
+            native_wire.PATH, native_wire.NativeWire(settings.version, settings.min_score), retrieval.continuations
+        ),
+        Endpoint(chat.PATH, chats, engine.complete, ANSWERED),
+        Endpoint(completions.PATH, prompts, engine.complete, ANSWERED),
+        Endpoint(embeddings.PATH, embeddings.EmbeddingsWire(names), embed_all, Policy(limited=True)),
+    )
+
+
+def _answered(handler: BaseRouteHandler, endpoint: Endpoint, gateway: Gateway) -> Router:
+    """A route that is documented by its handler and answered by its endpoint."""
+    return Router("/", route_handlers=[handler], middleware=[answered_by(endpoint, gateway)])
 
 
 def from_environment() -> RequestLog:
@@ -167,74 +205,8 @@ def _collect_seldom() -> None:
     gc.set_threshold(20_000, 10, 10)
 
 
-def _openai_routes(settings: Settings, ledger: Ledger) -> Router:
-    throttle, traffic = Throttle(ledger, settings.rpm, settings.tpm), Traffic(settings.most_in_flight)
-    moods = Moods(settings.faults, _points(settings, ledger))
-    counted = Router("/", route_handlers=[embeddings.embed_texts], middleware=[throttle.admit])
-    answering = Router(
-        "/",
-        route_handlers=[chat.complete_chat, completions.complete_prompt],
-        middleware=[throttle.admit, moods.befall, traffic.gate],
-    )
-    return Router(
-        "/v1",
-        route_handlers=[answering, counted, models.list_models, models.retrieve_model],
-        guards=[keys.require_key, ids.check_client_id],
-        security=[{keys.SECURITY_SCHEME: []}, {}],
-    )
-
-
-def _points(settings: Settings, ledger: Ledger) -> Callable[[], float]:
-    """Where the dice fall that decide on faults: with a seed, by the number of the request, of all worker processes."""
-    seed = settings.fault_seed
-    if seed is None:
-        return Random().random  # noqa: S311 - nobody is to be kept from guessing it
-    return lambda: point_of(seed, ledger.count("faults"))
-
-
-def _openapi() -> OpenAPIConfig:
-    swagger = SwaggerRenderPlugin(
-        js_url=f"{ASSETS}/{ASSET_NAMES[0]}",
-        css_url=f"{ASSETS}/{ASSET_NAMES[1]}",
-        standalone_preset_js_url=f"{ASSETS}/{ASSET_NAMES[2]}",
-        favicon="",
-        path="/",
-    )
-    description = "Answers from real conversations, by indexed lookup."
-    secret = SecurityScheme(type="http", scheme="bearer", description="The secret that SEED_SECRET holds.")
-    key = SecurityScheme(type="http", scheme="bearer", description="One of the keys that MIMIC_API_KEYS holds, if any.")
-    return OpenAPIConfig(
-        "Mimic",
-        __version__,
-        description=description,
-        render_plugins=[swagger],
-        openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, after_request=_in_one_shape),
-        components=Components(security_schemes={seeding.SECURITY_SCHEME: secret, keys.SECURITY_SCHEME: key}),
-    )
-
-
-def _in_one_shape(response: Response[Any]) -> Response[Any]:
-    """What Litestar answers below /schema: errors as all others, and the page with headers as the other one."""
-    if response.status_code == HTTPStatus.NOT_FOUND:
-        return answer(HTTPStatus.NOT_FOUND, "Unknown request URL", code="unknown_url")
-    response.headers.update(page.NOT_TO_BE_GUESSED)
-    if isinstance(response.content, bytes) and response.media_type == MediaType.HTML:
-        response.headers.update(page.headers_of_documentation(response.content))
-    return response
-
-
-@get(f"{ASSETS}/{{name:str}}", include_in_schema=False)
-async def page_asset(name: FromPath[str]) -> File:
-    """A file of Swagger UI, so that the page works offline."""
-    if name not in ASSET_NAMES:
-        raise NotFoundException
-    file = Path(str(files("litestar_offline_docs") / "static" / name))
-    media_type = page.MEDIA_TYPES[file.suffix]
-    return File(file, media_type=media_type, content_disposition_type="inline", headers=page.NOT_TO_BE_GUESSED)
-
-
 @route([seeding.STATUS_PATH, journal.PATH], http_method=HttpMethod.OPTIONS, status_code=204, include_in_schema=False)
-async def show_methods(request: Request[Any, Any, Any]) -> Response[None]:
+async def show_methods(request: AnyRequest) -> Response[None]:
     """The methods of paths that have several. Litestar by itself tells only the one that was registered first."""
     methods = request.app.route_handler_method_map[request.scope["path"]]
     return Response(None, headers={"allow": listed(methods)})

@@ -24,8 +24,9 @@ from mimic.corpus.stores import open_store
 from mimic.corpus.stores.tempdirs import folder_of_workers
 from mimic.errors import DumpError, MimicError, NotSeeded, SeedingError, SettingError, StoreError
 from mimic.gateway.ledger import FILE_VARIABLE, Ledger
+from mimic.server.observability import METRICS_FOLDER
 from mimic.server.observability.logs import configure_logs
-from mimic.settings import METRICS_FOLDER, VARIABLES, Settings
+from mimic.settings import VARIABLES, Settings
 from seed.loader import load
 from seed.reader import SLOW_BACKEND
 from seed.source import Source

@@ -1,10 +1,11 @@
-"""What can go wrong, in the words of the domain. Nothing here knows HTTP or a driver.
+"""The errors of Mimic, in the words of the domain. No driver and no vendor's format is known here.
 
 ::
 
     MimicError
     ├── SettingError             a setting that does not parse
-    ├── RequestError             a request that cannot be answered as it stands
+    ├── RequestError             a request is refused or fails; every wire renders it in its vendor's shape
+    ├── Miss                     the corpus has no answer
     │   ├── NoCompletion         no message in the corpus ever followed
     │   └── NoConversation       no document at this position of the corpus
     ├── DumpError                the input of a seeding is bad
@@ -22,6 +23,7 @@
         └── NotSeeded            nothing has been seeded, or not in this version, or not for this rung
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 
 
@@ -39,22 +41,46 @@ class SettingError(MimicError):
 
 
 class RequestError(MimicError):
-    """A request cannot be answered as it stands. ``param`` is the path of the field to blame, where there is one."""
+    """A request is refused, or fails. Neutral: every wire renders it in its vendor's shape.
 
-    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+    ``status`` is that of HTTP. ``kind`` names what was exceeded, or the type of an injected fault; without it the
+    vendor's type for the status is used. ``param`` is the path of the field to blame. ``headers`` go with the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str | None = None,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
+        self.status = status
+        self.kind = kind
         self.param = param
+        self.code = code
+        self.headers: Mapping[str, str] = headers or {}
+
+
+class Miss(MimicError):
+    """The corpus has no answer to a request. ``code`` is a stable word for programs."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
         self.code = code
 
 
-class NoCompletion(RequestError):
+class NoCompletion(Miss):
     """No completion found for this message. The text may say more of what was looked for."""
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(f"No completion found for this message{detail}", code="completion_not_found")
 
 
-class NoConversation(RequestError):
+class NoConversation(Miss):
     """The corpus has no document at this position, or has it no more since it was replaced."""
 
     def __init__(self, document: int) -> None:

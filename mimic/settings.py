@@ -13,14 +13,11 @@ from mimic.corpus.ladder import MIN_SCORE, RUNGS, Rung
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import Driver
 from mimic.errors import SettingError
-from mimic.gateway.faults import Chance, parse_chances
+from mimic.gateway.faults import Chance, FaultOptions, parse_chances
 from mimic.gateway.journal import MOST_ENTRIES
-from mimic.gateway.pacing import PACES, Delay, parse_delay
-
-METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable by which worker processes know where their metrics are: prometheus_client's, and no setting of ours."""
-NOT_FOUND: Final = "404"
-"""What MIMIC_ON_MISS says where a message without an answer is an error."""
+from mimic.gateway.pacing import PACES, Delay, PaceOptions, parse_delay
+from mimic.gateway.rate_limits import LimitOptions
+from mimic.server.options import Defaults, SeedingOptions
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -37,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True):
     strict_models: bool = False
     match: Rung | None = None
     min_score: float = MIN_SCORE
-    on_miss: str = NOT_FOUND
+    on_miss: str = "404"
     pace: str = "instant"
     ttft_ms: Delay | None = None
     itl_ms: Delay | None = None
@@ -84,10 +81,29 @@ class Settings(msgspec.Struct, frozen=True):
         )
 
     @property
-    def answers_at_once(self) -> bool:
-        """Whether nothing is switched on that holds requests to ``/v1`` up, refuses them or makes them fail."""
-        is_paced = self.pace != "instant" or self.ttft_ms or self.itl_ms or self.load_factor or self.most_in_flight
-        return not (is_paced or self.faults or self.rpm or self.tpm)
+    def limit_options(self) -> LimitOptions:
+        """Requests and tokens a minute."""
+        return LimitOptions(self.rpm, self.tpm)
+
+    @property
+    def fault_options(self) -> FaultOptions:
+        """Faults at a rate."""
+        return FaultOptions(self.faults, self.fault_seed)
+
+    @property
+    def pace_options(self) -> PaceOptions:
+        """The pace of answers."""
+        return PaceOptions(self.pace, self.ttft_ms, self.itl_ms, self.load_factor)
+
+    @property
+    def defaults(self) -> Defaults:
+        """What routes do where a request does not say."""
+        return Defaults(self.version, self.journal)
+
+    @property
+    def seeding_options(self) -> SeedingOptions:
+        """Seeding over HTTP."""
+        return SeedingOptions(self.seed_secret, self.seed_file, self.seed_batch_size, self.store, self.mongo_driver)
 
     def __repr__(self) -> str:
         """Without what is secret, or may hold a password."""
@@ -170,7 +186,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "cors_origins": ("MIMIC_CORS_ORIGINS", _origins),
     "strict_models": ("MIMIC_STRICT_MODELS", _switch),
     "match": ("MIMIC_MATCH", _one_of(*RUNGS)),
-    "least_score": ("MIMIC_LEAST_SCORE", _share),
+    "min_score": ("MIMIC_LEAST_SCORE", _share),
     "on_miss": ("MIMIC_ON_MISS", str),
     "pace": ("MIMIC_PACE", _one_of(*PACES)),
     "ttft_ms": ("MIMIC_TTFT_MS", parse_delay),

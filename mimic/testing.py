@@ -31,7 +31,8 @@ import msgspec
 
 from mimic.errors import MimicError, SettingError
 from mimic.gateway.journal import Entry, Requests
-from mimic.settings import METRICS_FOLDER, VARIABLES, Settings
+from mimic.server.observability import METRICS_FOLDER
+from mimic.settings import VARIABLES, Settings
 
 SECONDS_TO_START = 30
 """How long a server may take to be ready, from the end of its seeding, which may take as long as it needs."""

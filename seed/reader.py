@@ -19,7 +19,7 @@ from mimic.corpus.manifest import Skipped
 from mimic.corpus.schemas import LARGEST_DOCUMENT
 from mimic.errors import BrokenDump
 from seed.elements import Elements, TooDeep
-from seed.escapes import end_of_whole_escapes, lone_surrogates
+from mimic.corpus.surrogates import end_of_whole_escapes, lone_surrogates
 from seed.unfinished import Unfinished, end_of_string
 
 SLOW_BACKEND = ijson.backend != "yajl2_c"

@@ -3,22 +3,25 @@
 import asyncio
 import threading
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mimic import tokens
-from mimic.corpus import corpus as corpora_of_mimic
-from mimic.corpus.conversation import Choice, Message
+from mimic.corpus.cache import OutcomeCache
+from mimic.corpus.conversation import Choice, Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import MatchPolicy
 from mimic.corpus.schemas import VERSIONS, Document, Lookup, Version
 from mimic.corpus.stores.base import Batches, Store
-from mimic.engine import outcomes
 from mimic.engine import retrieval as answering
+from mimic.engine.base import Answer, Answers, ChatMessage, CompletionRequest, Prompt
 from mimic.engine.matching import Match, attempts, find_match
-from mimic.engine.outcomes import weigh
-from mimic.engine.retrieval import Answer, Answers, Limits, answer
+from mimic.engine.outcomes import Outcome, weigh
+from mimic.engine.retrieval import RetrievalEngine
 from mimic.engine.sampling import Sampling, draw, key_of
 from mimic.errors import NoCompletion, NotSeeded
 from tests.corpora import SMALL, Dump, Pairs, conversation, fill, reference
@@ -49,7 +52,24 @@ async def ask(
     sampling: Sampling = DEFAULT,
 ) -> Answers:
     """Answer a chat with what is equal byte for byte; tests/test_matching.py goes further."""
-    return await answer(Corpus(store), chat(*said), version, sampling, Limits(), MatchPolicy("last"))
+    return await answer(RetrievalEngine(Corpus(store)), *said, version=version, sampling=sampling)
+
+
+async def answer(
+    engine: RetrievalEngine, *said: tuple[str, str], version: Version = "v3", sampling: Sampling = DEFAULT
+) -> Answers:
+    """Ask an engine; senders are named as the corpus names them."""
+    prompt = Prompt([ChatMessage(role_of(sender), text) for sender, text in said])
+    request = CompletionRequest(
+        model="mimic", version=version, prompts=[prompt], sampling=sampling, policy=MatchPolicy("last")
+    )
+    return await engine.answer(prompt, request)
+
+
+async def match(corpus: Corpus, said: Pairs, version: Version, *, kept: int = 100_000) -> Match[Sequence[Outcome]]:
+    """Match a chat, and weigh what follows."""
+    look_up = partial(weigh, corpus, version=version, kept_characters=kept)
+    return await find_match(corpus, chat(*said), version, MatchPolicy("last"), look_up)
 
 
 def texts(found: Answers) -> list[str]:
@@ -117,10 +137,10 @@ async def test_outcomes_are_the_texts_of_the_reference_with_how_often_they_came(
     ]
     for said in ([("human", "hi")], [("human", "continue")], [("gpt", "hello"), ("human", "continue")]):
         counted = Counter(text for _, text in reference(plain, by_role(said, role), version))
-        match = await find_match(Corpus(store), chat(*said), version)
-        found = [(one.choice.message.value, one.count) for one in match.outcomes if one.choice]
+        matched = await match(Corpus(store), said, version)
+        found = [(one.choice.message.value, one.count) for one in matched.found if one.choice]
         assert found == counted.most_common()
-        for outcome in match.outcomes:
+        for outcome in matched.found:
             assert outcome.choice
             place = next(talk for talk in DUMP if talk["id"] == outcome.choice.conversation)
             there = place["conversations"][outcome.choice.position]
@@ -141,18 +161,16 @@ async def test_the_same_request_is_drawn_the_same(store: Store, tmp_path: Path) 
     assert texts(many)[:1] == texts(await ask(store, ("human", "continue")))
 
 
-async def test_what_is_too_much_to_keep_is_read_again(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_is_too_much_to_keep_is_read_again(store: Store, tmp_path: Path) -> None:
     """With next to no text held in memory, the answers are the same."""
     answers = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n % 40}")) for n in range(300)]
     await fill(store, answers, tmp_path)
     asked = Sampling(n=50, seed=3)
     kept = await ask(store, ("human", "continue"), sampling=asked)
-    monkeypatch.setattr(outcomes, "KEPT_CHARACTERS", 30)
-    match = await find_match(Corpus(store), chat(("human", "continue")), "v3")
-    assert sum(outcome.choice is not None for outcome in match.outcomes) == 3
-    assert await ask(store, ("human", "continue"), sampling=asked) == kept
+    found = await match(Corpus(store), [("human", "continue")], "v3", kept=30)
+    assert sum(outcome.choice is not None for outcome in found.found) == 3
+    engine = RetrievalEngine(Corpus(store), kept_characters=30)
+    assert await answer(engine, ("human", "continue"), sampling=asked) == kept
     assert [one.source.position for one in kept.answers if one.source] == [1] * 50
 
 
@@ -163,30 +181,28 @@ async def test_a_corpus_replaced_in_between_is_asked_anew(
     old = [conversation(str(n), ("human", "continue"), ("gpt", f"old {n}")) for n in range(9)]
     new = [conversation(str(n), ("human", "continue"), ("gpt", f"new {n}")) for n in range(5)]
     await fill(store, old, tmp_path)
-    monkeypatch.setattr(outcomes, "KEPT_CHARACTERS", 0)
     dumps = [[*DUMP[4:], conversation("x", ("human", "other"), ("gpt", "words"))], new]
 
-    async def find_and_replace(corpus: Corpus, messages: list[Message], version: Version, policy: MatchPolicy) -> Match:
-        match = await find_match(corpus, messages, version, policy)
+    async def find_and_replace(*arguments: Any) -> Match[Sequence[Outcome]]:
+        found: Match[Sequence[Outcome]] = await find_match(*arguments)
         if dumps:
             await fill(store, dumps.pop(), tmp_path)
-        return match
+        return found
 
     monkeypatch.setattr(answering, "find_match", find_and_replace)
+    engine = RetrievalEngine(Corpus(store), kept_characters=0)
     with pytest.raises(NoCompletion):
-        await ask(store, ("human", "continue"), sampling=Sampling(n=9))
+        await answer(engine, ("human", "continue"), sampling=Sampling(n=9))
     as_long = [conversation(str(n), ("human", "continue"), ("gpt", f"other {n}")) for n in range(9)]
     for dump, word in ((new, "new"), (as_long, "other")):
         dumps.append(dump)
         await fill(store, old, tmp_path)
-        found = await ask(store, ("human", "continue"), sampling=Sampling(n=5))
+        found = await answer(engine, ("human", "continue"), sampling=Sampling(n=5))
         assert [text.split()[0] for text in texts(found)] == [word] * 5
         assert len(set(texts(found))) == 5
 
 
-async def test_what_takes_long_is_worked_out_once(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_takes_long_is_worked_out_once(store: Store, tmp_path: Path) -> None:
     """Of a corpus: after it was replaced, anew; and of so many messages."""
     common = ("continue", "go on", "hi")
 
@@ -196,20 +212,19 @@ async def test_what_takes_long_is_worked_out_once(
         ]
 
     await fill(store, dump("old"), tmp_path)
-    corpus, policy = Corpus(store), MatchPolicy("last")
-    monkeypatch.setattr(corpora_of_mimic, "MAX_CACHED", 2)
-    found = {said: await find_match(corpus, chat(("human", said)), "v2", policy) for said in common}
-    assert [len(match.outcomes) for match in found.values()] == [300] * 3
+    corpus = Corpus(store, OutcomeCache(store, max_entries=2))
+    found = {said: await match(corpus, [("human", said)], "v2") for said in common}
+    assert [len(one.found) for one in found.values()] == [300] * 3
     assert len(corpus.outcome_cache) == 2
-    again = {said: await find_match(corpus, chat(("human", said)), "v2", policy) for said in reversed(common)}
+    again = {said: await match(corpus, [("human", said)], "v2") for said in reversed(common)}
     assert again == found
-    assert [again[said].outcomes is found[said].outcomes for said in common] == [False, True, True]
+    assert [again[said].found is found[said].found for said in common] == [False, True, True]
     await fill(store, dump("new"), tmp_path)
-    answered = await answer(corpus, chat(("human", "go on")), "v2", Sampling(n=9), Limits(), policy)
+    answered = await answer(RetrievalEngine(corpus), ("human", "go on"), version="v2", sampling=Sampling(n=9))
     assert [text.split()[0] for text in texts(answered)] == ["new"] * 9
-    monkeypatch.setattr(corpora_of_mimic, "MAX_CACHED_ITEMS", 299)
-    await find_match(corpus, chat(("human", "hi")), "v2", policy)
-    assert len(corpus.outcome_cache) == 0
+    small = Corpus(store, OutcomeCache(store, max_items=299))
+    await match(small, [("human", "hi")], "v2")
+    assert len(small.outcome_cache) == 0
 
 
 async def test_what_is_scanned_for_is_scanned_once(

@@ -3,6 +3,8 @@
 import json
 import re
 import threading
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import Driver, open_store
 from mimic.corpus.stores.base import Store
 from mimic.corpus.stores.mongodb import catalogue
-from mimic.engine.matching import DEFAULT_POLICY, Match, find_match
+from mimic.engine.matching import Match, find_match
+from mimic.engine.outcomes import Outcome, weigh
 from mimic.errors import Detached, NoCompletion, RungNotSeeded, StoreFull, UnusableStore
 from seed.loader import load
 from seed.source import Source
@@ -25,6 +28,7 @@ from tests.corpora import Dump, conversation, fill
 
 pytestmark = pytest.mark.anyio
 
+DEFAULT_POLICY = MatchPolicy()
 LIST = "How do I reverse a linked list in Python?"
 FRANCE = "What is the capital of France, and how many people live there?"
 DUMP: Dump = [
@@ -42,14 +46,21 @@ DUMP: Dump = [
 
 async def find(
     store: Store, *said: tuple[str, str], version: Version = "v3", policy: MatchPolicy = DEFAULT_POLICY
-) -> Match:
+) -> Match[Sequence[Outcome]]:
     """Match a chat; whoever asks is a user."""
-    return await find_match(Corpus(store), [Message(sender, text) for sender, text in said], version, policy)
+    return await match_in(Corpus(store), [Message(sender, text) for sender, text in said], version, policy)
 
 
-def answers(match: Match) -> list[str]:
+async def match_in(
+    corpus: Corpus, messages: list[Message], version: Version = "v3", policy: MatchPolicy = DEFAULT_POLICY
+) -> Match[Sequence[Outcome]]:
+    """Match a chat, and weigh what follows."""
+    return await find_match(corpus, messages, version, policy, partial(weigh, corpus, version=version))
+
+
+def answers(match: Match[Sequence[Outcome]]) -> list[str]:
     """The texts that came next."""
-    return [outcome.choice.message.value for outcome in match.outcomes if outcome.choice]
+    return [outcome.choice.message.value for outcome in match.found if outcome.choice]
 
 
 async def seed(store: Store, folder: Path, dump: Dump = DUMP, depth: Rung = "nearest") -> None:
@@ -220,7 +231,7 @@ async def test_an_open_corpus_sees_the_new_index(store: Store, tmp_path: Path) -
     for number in range(3):
         text = f"Where are the llamas number {number} {'abc'[number]}?"
         await fill(store, [conversation("x", ("human", text), ("gpt", f"{number}"))], tmp_path)
-        match = await find_match(corpus, [Message("human", text.upper())], "v3")
+        match = await match_in(corpus, [Message("human", text.upper())])
         assert answers(match) == [str(number)]
         assert len(corpus._indexes) == 1
 
@@ -229,11 +240,11 @@ async def test_an_index_that_is_no_more_is_closed(store: Store, tmp_path: Path) 
     """Also where the new corpus has none: its space is freed."""
     corpus = Corpus(store)
     await fill(store, DUMP, tmp_path)
-    assert (await find_match(corpus, [Message("human", LIST.upper())], "v3")).rung == "normalized"
+    assert (await match_in(corpus, [Message("human", LIST.upper())])).rung == "normalized"
     assert len(corpus._indexes) == 1
     await fill(store, DUMP, tmp_path, depth="last")
     with pytest.raises(NoCompletion):
-        await find_match(corpus, [Message("human", LIST.upper())], "v3")
+        await match_in(corpus, [Message("human", LIST.upper())])
     assert corpus._indexes == {}
 
 
@@ -259,7 +270,7 @@ async def test_a_corpus_replaced_in_between_is_asked_anew(
     old = [conversation(str(n), ("human", f"Old question about llamas {n}"), ("gpt", f"old {n}")) for n in range(40)]
     new = [conversation("n", ("human", "x")), conversation("m", ("human", "Old question about LLAMAS"), ("gpt", "new"))]
     await fill(store, old, tmp_path)
-    said, corpus = Corpus.said, Corpus(store)
+    said, corpus = Corpus.messages_at, Corpus(store)
     replacements = [new]
 
     async def replace_first(*arguments: object) -> object:
@@ -267,8 +278,8 @@ async def test_a_corpus_replaced_in_between_is_asked_anew(
             await fill(store, replacements.pop(), tmp_path)
         return await said(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Corpus, "said", replace_first)
-    match = await find_match(corpus, [Message("human", "old questions about llamas")], "v3")
+    monkeypatch.setattr(Corpus, "messages_at", replace_first)
+    match = await match_in(corpus, [Message("human", "old questions about llamas")])
     assert answers(match) == ["new"]
 
 
@@ -350,14 +361,13 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
         Path("/dev/full").write_bytes(b"x" * 10_000)
 
 
-def test_an_index_is_searched_by_what_is_rare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_is_searched_by_what_is_rare(tmp_path: Path) -> None:
     """However long the message: of its terms only the rarest are looked for."""
-    monkeypatch.setattr(match_index, "MOST_TERMS", 3)
     with IndexWriter(tmp_path) as writer:
         for n in range(50):
             text = f"the same words in every message and one that is rare {n}"
             writer.add(Conversation(str(n), [Message("human", text), Message("gpt", "x")]))
         writer.finish()
-    index = MatchIndex(tmp_path)
+    index = MatchIndex(tmp_path, max_terms=3)
     asked = Message("human", "these are the same words in every message and " + "more " * 10_000 + "rare 33")
     assert [place.conversation for place in index.similar(asked, 1)] == [33]

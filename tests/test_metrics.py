@@ -19,8 +19,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mimic import __version__
+from mimic.server.observability import METRICS_FOLDER
 from mimic.server.observability.gauges import workers
-from mimic.settings import METRICS_FOLDER
 from tests.conftest import Mongod, Server
 from tests.corpora import SMALL, conversation, seed
 

@@ -17,7 +17,7 @@ import pytest
 
 from mimic import tokens
 from mimic.errors import SettingError
-from mimic.gateway.faults import Fault, drawn, parse_chances, parse_fault, point_of
+from mimic.gateway.faults import Fault, draw_fault, parse_chances, parse_fault, point_of
 from mimic.settings import Settings
 from mimic.testing import MimicServer
 from tests.conftest import EARLY, Server
@@ -102,7 +102,7 @@ def test_faults_at_a_rate() -> None:
     assert [chance.rate for chance in chances] == [0.05, 0.25]
     first, second = [chance.fault for chance in chances]
     assert (first, second) == (Fault("status", status=429, retry_after=1), Fault("disconnect", after=5))
-    assert [drawn(chances, point) for point in (0.0, 0.049, 0.051, 0.299, 0.301, 0.999)] == [
+    assert [draw_fault(chances, point) for point in (0.0, 0.049, 0.051, 0.299, 0.301, 0.999)] == [
         first,
         first,
         second,

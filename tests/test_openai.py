@@ -17,7 +17,8 @@ import pytest
 from benchmarks.servers import resident_bytes
 from mimic import tokens
 from mimic.engine.embedding import embed
-from mimic.wire.sse import EventPlan, paced
+from mimic.gateway.delivery import paced
+from mimic.wire.base import EventPlan
 from tests.conftest import Server
 from tests.corpora import conversation, seed
 

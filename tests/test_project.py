@@ -70,7 +70,7 @@ LAYERS = (
     (
         "seed",
         "seed.source",
-        "seed.escapes",
+        "mimic.corpus.surrogates",
         "seed.elements",
         "seed.unfinished",
         "seed.reader",

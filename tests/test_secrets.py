@@ -14,8 +14,8 @@ import httpx
 import pymongo
 import pytest
 
-from mimic.gateway.auth import is_same
-from mimic.gateway.guesses import IN_A_MINUTE, SECONDS, BruteForceGuard, _bucket
+from mimic.errors import RequestError
+from mimic.gateway.auth import MAX_WRONG_A_MINUTE, SECONDS_OF_DELAY, BruteForceGuard, Keys, _bucket_of, is_same
 from mimic.gateway.ledger import IN_MEMORY, Ledger
 from tests.conftest import Mongod, Server
 from tests.corpora import SMALL, conversation, seed
@@ -177,14 +177,14 @@ def test_who_guesses_waits_and_who_knows_does_not(sqlite_url: str, tmp_path: Pat
             # A connection each, so that both workers are asked.
             return httpx.get(f"{server.url}{path}", headers=bearer(key) if key else None, timeout=30)
 
-        for _ in range(IN_A_MINUTE + 5):
+        for _ in range(MAX_WRONG_A_MINUTE + 5):
             assert ask("/v1/models", None).status_code == 401
         paths = ("/v1/models", "/conversation/seed", "/corpus", "/corpus/search?q=hi")
-        answers = [ask(paths[n % len(paths)], f"wrong {n}") for n in range(IN_A_MINUTE)]
+        answers = [ask(paths[n % len(paths)], f"wrong {n}") for n in range(MAX_WRONG_A_MINUTE)]
         assert {answer.status_code for answer in answers} == {200, 401}  # 200 is the corpus without its texts
         for path in paths:
             slow = (ask(path, "wrong") for _ in range(60))
-            late = next(answer for answer in slow if answer.elapsed.total_seconds() > SECONDS - 0.1)
+            late = next(answer for answer in slow if answer.elapsed.total_seconds() > SECONDS_OF_DELAY - 0.1)
             assert late.status_code == (200 if path == "/corpus" else 401)
         started = time.monotonic()
         for _ in range(20):
@@ -192,42 +192,32 @@ def test_who_guesses_waits_and_who_knows_does_not(sqlite_url: str, tmp_path: Pat
             assert ask("/conversation/seed", SECRET).status_code == 200
         assert time.monotonic() - started < 20  # were they to wait, 40 s
         assert httpx.delete(f"{server.url}/mimic/requests", headers=bearer(KEY)).status_code == 204
-        assert ask("/v1/models", "wrong").elapsed.total_seconds() < SECONDS
-
-
-class Client:
-    """The address that a connection comes from."""
-
-    def __init__(self, host: str) -> None:
-        self.client = self
-        self.host = host
+        assert ask("/v1/models", "wrong").elapsed.total_seconds() < SECONDS_OF_DELAY
 
 
 def test_whoever_guesses_from_many_addresses_takes_little() -> None:
     """Buckets are bounded in number; an IPv6 customer has one, and neighbours of IPv4 have their own."""
     hosts = [f"10.{a}.{b}.{c}" for a in range(256) for b in range(256) for c in (1, 2)]
-    buckets = {_bucket(Client(host)) for host in hosts}  # type: ignore[arg-type]
+    buckets = {_bucket_of(host) for host in hosts}
     assert 50_000 < len(buckets) <= 65_536
-    assert len({_bucket(Client(f"2001:db8:1:2::{n:x}")) for n in range(100)}) == 1  # type: ignore[arg-type]
-    assert len({_bucket(Client(f"2001:db8:1:{n:x}::1")) for n in range(100)}) > 90  # type: ignore[arg-type]
-    assert len({_bucket(Client(f"192.0.2.{n}")) for n in range(100)}) > 90  # type: ignore[arg-type]
+    assert len({_bucket_of(f"2001:db8:1:2::{n:x}") for n in range(100)}) == 1
+    assert len({_bucket_of(f"2001:db8:1:{n:x}::1") for n in range(100)}) > 90
+    assert len({_bucket_of(f"192.0.2.{n}") for n in range(100)}) > 90
 
 
 @pytest.mark.anyio
 async def test_all_that_are_wrong_wait() -> None:
     """However many there are at a time: who is told at once knows that it was wrong."""
-    from mimic.server.errors import ApiError  # noqa: PLC0415
-
     with Ledger(IN_MEMORY) as ledger:
         wrong = BruteForceGuard(ledger)
 
         async def guess() -> int:
-            try:
-                await wrong.refuse(Client("192.0.2.1"), ApiError(401, "No."))  # type: ignore[arg-type]
-            except ApiError as exc:
-                return exc.status
+            keys = Keys(["sk-right"], wrong)
+            with pytest.raises(RequestError) as caught:
+                await keys.check("Bearer sk-wrong", "192.0.2.1")
+            return caught.value.status
 
-        assert [await guess() for _ in range(IN_A_MINUTE)] == [401] * IN_A_MINUTE
+        assert [await guess() for _ in range(MAX_WRONG_A_MINUTE)] == [401] * MAX_WRONG_A_MINUTE
         tasks = [asyncio.create_task(guess()) for _ in range(1000)]
         await asyncio.sleep(0.3)
         assert not any(task.done() for task in tasks)

@@ -20,8 +20,8 @@ from mimic.corpus.manifest import ExitCode, Seeding
 from mimic.corpus.stores import open_store
 from mimic.corpus.stores.base import holder_name
 from mimic.errors import StoreUnavailable
+from mimic.server.options import SeedingOptions
 from mimic.server.routes.seeding import Seeder
-from mimic.settings import Settings
 from tests.conftest import Server, children
 from tests.corpora import SMALL, conversation, fill, seed
 
@@ -252,7 +252,7 @@ async def test_a_record_of_a_process_with_the_same_number_is_not_taken_for_ours(
             msgspec.json.decode(record.read_bytes(), type=Seeding), holder=holder_name(ended.pid)
         )
         record.write_bytes(msgspec.json.encode(told))
-        seeder = Seeder(Settings(store=sqlite_url), Corpus(store))
+        seeder = Seeder(SeedingOptions(store=sqlite_url), Corpus(store))
         await seeder._claimed(ended, before=None)
         with pytest.raises(StoreUnavailable, match="could not use the store"):
             await seeder._claimed(ended, before=told.id)

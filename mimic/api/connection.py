@@ -13,15 +13,13 @@ from litestar.types import Receive, Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from mimic.server.errors import ErrorBody, ErrorDetail, type_of
 from mimic.server.request_ids import new_id
+from mimic.wire.openai.errors import ErrorBody, ErrorDetail, type_of
 
 log = structlog.get_logger("mimic")
 
 CUT: Final = "mimic.cut"
 """The extension of ASGI, in ``scope["extensions"]``: a callable that sends what was written so far and hangs up."""
-ENDED_WITH: Final = "ended_with"
-"""In ``scope["state"]``: the status that counts, where the application knows of none or of another one."""
 SECONDS_TO_LINGER: Final = 0.5
 """How long a server that ends still waits for a request on a connection that it has kept alive."""
 
@@ -268,10 +266,11 @@ class CuttableProtocol(HttpToolsProtocol):
                 self.transport.abort()  # it has its answer, or would take this for the one to another request
                 return
             known = request.scope["state"]
-            known[ENDED_WITH] = status
+            if record := known.get("record"):
+                record.outcome = status
             request.disconnected = True
             request.message_event.set()
-        request_id = known.get("request_id") or new_id()
+        request_id = known["record"].request_id if "record" in known else new_id()
         if not known:  # else the application logs it
             log.info("refused", request_id=request_id, status=status, reason=message)
         body = msgspec.json.encode(ErrorBody(ErrorDetail(message, type_of(status), None, code)))
@@ -319,9 +318,8 @@ class _Flow(FlowControl):
             self._transport.resume_reading()
 
 
-async def hang_up(scope: Scope, receive: Receive) -> None:
+async def cut(scope: Scope, receive: Receive) -> None:
     """Cut the connection, without a word more, as soon as what was written is sent; returns when it is."""
-    scope["state"]["observation"].end()  # before the client can notice, and ask what was seen of it
     scope["extensions"][CUT]()  # type: ignore[index, operator]
     while (await receive())["type"] != "http.disconnect":
         pass

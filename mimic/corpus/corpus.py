@@ -1,36 +1,41 @@
 """The corpus: what can be asked of it, in the words of the domain, whatever store it is in."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
-from typing import Any, Final, TypeAlias
+from types import TracebackType
+from typing import Self
 
+from mimic.corpus.cache import OutcomeCache
 from mimic.corpus.conversation import Choice, Coordinates, LocatedMessage, Message
 from mimic.corpus.index import MatchIndex
 from mimic.corpus.ladder import Rung, reaches
-from mimic.corpus.manifest import Seeded, SeededIndex
+from mimic.corpus.manifest import Seeded, SeededIndex, Seeding
 from mimic.corpus.schemas import SCHEMAS, Document, Lookup, Schema, Version
 from mimic.corpus.stores.base import Batches, Store
 from mimic.errors import Detached, NoCompletion, NotSeeded, RungNotSeeded, UnusableStore
-from mimic.spans import Spans
-
-MAX_CACHED: Final = 32
-MAX_CACHED_ITEMS: Final = 200_000
-"""What was worked out of long answers is remembered, of so many messages and with so many items in all."""
-
-_Key: TypeAlias = tuple[Version, tuple[Message, ...]]
 
 
 class Corpus:
-    """Answers from a store, and what was worked out of long ones; ``spans`` is what traces them, if anything does."""
+    """Answers from a store, and a cache of what long ones were reduced to. An async context manager: opens the store.
 
-    def __init__(self, store: Store, spans: Spans | None = None) -> None:
-        self.store = store
-        self.outcome_cache = OutcomeCache(store)
-        self.spans = spans
+    Nothing else holds the store.
+    """
+
+    def __init__(self, store: Store, cache: OutcomeCache | None = None) -> None:
+        self._store = store
+        self.outcome_cache = OutcomeCache(store) if cache is None else cache
         self._indexes: dict[str, MatchIndex] = {}
         self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        await self._store.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._store.__aexit__(exc_type, exc, traceback)
 
     async def complete(
         self, messages: Sequence[Message], version: Version, limit: int | None = None, *, by_role: bool = False
@@ -45,7 +50,7 @@ class Corpus:
         schema = SCHEMAS[version]
         lookup = schema.lookup(messages, by_role=by_role)
         # What is found by index holds one choice each; what is found by scanning, any number.
-        found = await self.store.find(lookup, limit if lookup.index else None)
+        found = await self._store.find(lookup, limit if lookup.index else None)
         if found.rest is None:
             choices: Batches[Choice] = Batches(_choices(found.first, schema, lookup)[:limit])
         else:
@@ -60,7 +65,7 @@ class Corpus:
         """Those of the choices of :meth:`complete` that the documents at these positions hold, in corpus order."""
         schema = SCHEMAS[version]
         lookup = schema.lookup(messages, by_role=by_role)
-        documents = await self.store.documents(version, sorted(positions))
+        documents = await self._store.documents(version, sorted(positions))
         return _choices([found for found in documents if not lookup.index or lookup.matches(found)], schema, lookup)
 
     async def index(self, version: Version, rung: Rung = "nearest") -> MatchIndex:
@@ -84,7 +89,7 @@ class Corpus:
         async with AsyncExitStack() as stack, self._opening:
             if name in self._indexes:
                 return
-            folder = await stack.enter_async_context(self.store.attached(name))
+            folder = await stack.enter_async_context(self._store.attached(name))
             self._indexes[name] = await asyncio.to_thread(MatchIndex, folder)
 
     async def _seeded_index(self, version: Version, rung: Rung) -> SeededIndex:
@@ -96,19 +101,37 @@ class Corpus:
             raise RungNotSeeded(version, rung)
         return index
 
-    async def said(self, version: Version, places: Sequence[Coordinates]) -> list[LocatedMessage]:
-        """What was said at these places, in their order; what is not there, in another corpus, is left out."""
+    async def messages_at(self, version: Version, places: Sequence[Coordinates]) -> list[LocatedMessage]:
+        """The messages at these places, in their order; one that is not there, in another corpus, is left out."""
         if not places:
             return []
         schema = SCHEMAS[version]
-        documents = await self.store.documents(version, sorted({schema.position(place) for place in places}))
+        documents = await self._store.documents(version, sorted({schema.position(place) for place in places}))
         held = {document["position"]: document for document in documents}
-        found = [schema.said(held[position], place) for place in places if (position := schema.position(place)) in held]
+        found = [
+            schema.message_at(held[position], place) for place in places if (position := schema.position(place)) in held
+        ]
         return [said for said in found if said]
 
+    async def check(self) -> None:
+        """Raises what keeps the corpus from being read, also where :meth:`contents` does not notice."""
+        await self._store.check()
+
+    async def contents(self) -> Mapping[Version, Seeded]:
+        """The versions that are seeded; empty before the first seeding."""
+        return await self._store.seeded()
+
+    async def seeding(self) -> Seeding | None:
+        """The last seeding, by whichever process."""
+        return await self._store.seeding()
+
+    async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
+        """The documents at these positions, in order. Raises NotSeeded where the corpus lacks the version."""
+        return await self._store.documents(version, positions)
+
     async def seeded(self) -> Mapping[Version, Seeded]:
-        """What is seeded, per version. Raises NotSeeded where nothing is."""
-        seeded = await self.store.seeded()
+        """The versions that are seeded; at least one. Raises NotSeeded where nothing is."""
+        seeded = await self._store.seeded()
         if self._indexes:
             await self._close_replaced(seeded)
         if not seeded:
@@ -119,49 +142,6 @@ class Corpus:
         in_use = {entry.index.id for entry in seeded.values() if entry.index}
         if replaced := [self._indexes.pop(name) for name in list(self._indexes) if name not in in_use]:
             await asyncio.to_thread(replaced.clear)  # which frees the space of files that are gone, and takes its time
-
-
-class OutcomeCache:
-    """What was worked out of the answers to some messages, of the corpus as it is: what was used last."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._kept: OrderedDict[_Key, tuple[Seeded, Sequence[Any]]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    async def get(self, version: Version, messages: Sequence[Message]) -> Sequence[Any] | None:
-        """What is remembered of a version's answers to these messages."""
-        key = version, tuple(messages)
-        if key not in self._kept:
-            return None
-        seeded, found = self._kept[key]
-        if await self._seeded(version) != seeded:
-            self._kept.pop(key, None)
-            return None
-        if key in self._kept:  # nobody has removed it meanwhile
-            self._kept.move_to_end(key)
-        return found
-
-    async def get_or_compute(
-        self, version: Version, messages: Sequence[Message], work: Callable[[], Awaitable[Sequence[Any]]]
-    ) -> Sequence[Any]:
-        """What ``work`` makes of a version's answers to these messages, remembered from now on."""
-        before = await self._seeded(version)
-        found = await work()
-        if before and before == await self._seeded(version):  # else it may be of either corpus
-            self._kept[version, tuple(messages)] = before, found
-            self._kept.move_to_end((version, tuple(messages)))
-            while len(self._kept) > MAX_CACHED or self._items() > MAX_CACHED_ITEMS:
-                self._kept.popitem(last=False)
-        return found
-
-    def _items(self) -> int:
-        return sum(len(found) for _, found in self._kept.values())
-
-    async def _seeded(self, version: Version) -> Seeded | None:
-        return (await self._store.seeded()).get(version)
 
 
 def _choices(documents: Sequence[Document], schema: Schema, lookup: Lookup) -> list[Choice]:

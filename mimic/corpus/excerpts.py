@@ -45,11 +45,11 @@ async def excerpt(corpus: Corpus, version: Version, document: int, first: int, c
 
     Raises NoConversation where there is no such document, and NotSeeded where the corpus lacks the version.
     """
-    asked = next(iter(await corpus.store.documents(version, [document])), None)
+    asked = next(iter(await corpus.documents(version, [document])), None)
     found: Sequence[Mapping[str, Any]] = ()
     while asked is not None and "conversations" not in asked:
         begin = document - asked["messageIndex"] + first
-        read = await corpus.store.documents(version, sorted({document, *range(begin, begin + count + 1)}))
+        read = await corpus.documents(version, sorted({document, *range(begin, begin + count + 1)}))
         found = list(_belonging(asked, [one for one in read if one["position"] >= begin], first))
         before, asked = asked, next((one for one in read if one["position"] == document), None)
         if asked == before:  # else the corpus was replaced between the two readings

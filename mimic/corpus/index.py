@@ -21,10 +21,10 @@ from mimic.corpus.similarity import normalized, parts, terms
 from mimic.corpus.stores.tempdirs import NO_SPACE
 from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
 
-MOST_TERMS: Final = 24
-MOST_TERMS_BEFORE: Final = 12
+MAX_TERMS: Final = 24
+MAX_TERMS_BEFORE: Final = 12
 """Terms of a message, and of the one before it, that are looked for: the rarest ones."""
-MOST_COUNTED: Final = 256
+MAX_COUNTED: Final = 256
 """Terms of which it is asked how rare they are; of more, some from everywhere in the text."""
 SHORT: Final = 8
 """Terms up to which a message is short."""
@@ -109,13 +109,14 @@ class MatchIndex:
     Every method raises UnusableStore where it turns out that the index is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, max_terms: int = MAX_TERMS) -> None:
         """Raises UnusableStore where there is no index in the folder, or none that this version of tantivy reads."""
         with _reading():
             index = Index.open(str(folder))
             index.config_reader("Manual")
             self._searcher = index.searcher()
             self._schema = index.schema
+        self._max_terms = max_terms
 
     @_reading()
     def equal(self, message: Message, previous: Message | None, most: int) -> list[Coordinates]:
@@ -127,7 +128,7 @@ class MatchIndex:
         if key is None:
             return []
         same = Query.term_query(self._schema, _NORMAL, key)
-        before = self._rarest(_BEFORE, _terms(previous), MOST_TERMS_BEFORE) if previous else []
+        before = self._rarest(_BEFORE, _terms(previous), MAX_TERMS_BEFORE) if previous else []
         if before:
             both = Query.boolean_query([(Occur.Must, same), (Occur.Must, self._any_of(_BEFORE, before))])
             if found := self._places(both, most):
@@ -148,13 +149,13 @@ class MatchIndex:
 
     def _nearest(self, message: Message, found: Sequence[str], most: int) -> list[Coordinates]:
         role = role_of(message.sender)
-        wanted = self._rarest(role, found, MOST_TERMS) if role in SENDERS else []
+        wanted = self._rarest(role, found, self._max_terms) if role in SENDERS else []
         return self._places(self._any_of(role, wanted), most) if wanted else []
 
     def _rarest(self, field: str, found: Sequence[str], most: int) -> list[str]:
         """Those of some terms that the field has, the rarest first: the others say little, and cost much."""
         terms_once = list(dict.fromkeys(found))
-        some = terms_once[:: len(terms_once) // MOST_COUNTED + 1]
+        some = terms_once[:: len(terms_once) // MAX_COUNTED + 1]
         known = [(count, term) for term in some if (count := self._searcher.doc_freq(field, term))]
         return [term for _, term in sorted(known)[:most]]
 

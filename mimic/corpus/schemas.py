@@ -66,7 +66,7 @@ class Schema(ABC):
         """The position of the document that holds the message at a place."""
 
     @abstractmethod
-    def said(self, document: Document, place: Coordinates) -> LocatedMessage | None:
+    def message_at(self, document: Document, place: Coordinates) -> LocatedMessage | None:
         """What a document at that position holds at a place; None where it is another corpus's."""
 
 
@@ -97,7 +97,7 @@ class Nested(Schema):
     def position(self, place: Coordinates) -> int:
         return place.conversation
 
-    def said(self, document: Document, place: Coordinates) -> LocatedMessage | None:
+    def message_at(self, document: Document, place: Coordinates) -> LocatedMessage | None:
         messages = document["conversations"]
         if place.index >= len(messages):
             return None
@@ -155,7 +155,7 @@ class NextMessage(Schema):
     def position(self, place: Coordinates) -> int:
         return place.message
 
-    def said(self, document: Document, place: Coordinates) -> LocatedMessage | None:
+    def message_at(self, document: Document, place: Coordinates) -> LocatedMessage | None:
         return LocatedMessage(place, Message(document["from"], document["value"]), None)
 
 
@@ -196,9 +196,9 @@ class PreviousAndNext(NextMessage):
         pair = {"prevMessageType": _senders(previous, by_role), "prevMessageValue": (previous.value,)}
         return Lookup(self.version, {**alone.fields, **pair}, "pairDigest", digest(previous, last))
 
-    def said(self, document: Document, place: Coordinates) -> LocatedMessage | None:
+    def message_at(self, document: Document, place: Coordinates) -> LocatedMessage | None:
         if document["prevMessageType"] is None:
-            return super().said(document, place)
+            return super().message_at(document, place)
         previous = Message(document["prevMessageType"], document["prevMessageValue"])
         return LocatedMessage(place, Message(document["from"], document["value"]), previous)
 

@@ -66,7 +66,7 @@ async def _documents(
     position = SCHEMAS[version].position
     for start in range(0, len(places), AT_A_TIME):
         some = places[start : start + AT_A_TIME]
-        found = await corpus.store.documents(version, sorted({position(place) for place in some}))
+        found = await corpus.documents(version, sorted({position(place) for place in some}))
         held = {document["position"]: document for document in found}
         for place in some:
             if position(place) in held:
@@ -74,7 +74,7 @@ async def _documents(
 
 
 def _hit(version: Version, place: Coordinates, document: Document, wanted: frozenset[str]) -> SearchHit | None:
-    said = SCHEMAS[version].said(document, place)
+    said = SCHEMAS[version].message_at(document, place)
     if said is None:
         return None
     message = said.message

@@ -5,14 +5,20 @@ neighbouring pairs of them, and, with little weight, of the text as it is. There
 far apart as any other words.
 """
 
+import asyncio
 import re
 from array import array
 from collections import defaultdict
+from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import pairwise
 from math import sqrt
 from struct import unpack
 from typing import Final
+
+import msgspec
+
+from mimic.engine.base import Usage
 
 PLACES: Final = 4
 """Coordinates that each feature moves, up or down."""
@@ -20,10 +26,41 @@ PAIR: Final = 0.5
 WHOLE: Final = 0.25
 """What a pair of words and the text as a whole weigh, in words."""
 
+MUCH: Final = 10_000
+"""Tokens and coordinates from which on a thread does it."""
+
 _CJK: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 # In scripts without blanks between words each character is one.
 _WORD: Final = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
 _HASH: Final = f"<{PLACES}I"
+
+
+class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request for a vector of each text; ``tokens`` counts those of all texts."""
+
+    model: str
+    texts: Sequence[str]
+    tokens: int
+    dimensions: int
+
+
+class Vectors(msgspec.Struct, frozen=True):
+    """A vector for each text, and the usage; ``is_large`` where to write them takes long."""
+
+    vectors: Sequence["array[float]"]
+    usage: Usage
+    is_large: bool
+
+
+async def embed_all(request: EmbeddingsRequest) -> Vectors:
+    """The vectors of some texts; made in a thread where that would keep others waiting."""
+
+    def vectors() -> list["array[float]"]:
+        return [embed(text, request.dimensions) for text in request.texts]
+
+    is_large = request.tokens + len(request.texts) * request.dimensions > MUCH
+    made = await asyncio.to_thread(vectors) if is_large else vectors()
+    return Vectors(made, Usage(request.tokens), is_large)
 
 
 def embed(text: str, dimensions: int) -> "array[float]":

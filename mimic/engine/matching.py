@@ -1,8 +1,8 @@
 """How a chat is matched with the corpus: down a ladder, of which the first rung with an answer wins."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -11,38 +11,37 @@ from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import INDEXED, MatchPolicy, Rung
 from mimic.corpus.schemas import Version
 from mimic.engine.nearest import NOTHING, Asked, find_equal, find_nearest
-from mimic.engine.outcomes import Outcome, weigh
 from mimic.errors import NoCompletion, RungNotSeeded
-from mimic.spans import spanned
 
 SHOWN_CHARACTERS: Final = 60
 
-DEFAULT_POLICY: Final = MatchPolicy()
+T = TypeVar("T")
 
 NOT_SPOKEN: Final = frozenset({"system", "tool", "function"})
 """Roles that applications add to what was said, and that a corpus seldom has in the same place."""
 
 
-class Match(msgspec.Struct, frozen=True):
-    """What was found: on which rung, how alike (1: equal), the messages whose answers they are, and the outcomes.
-
-    ``asked`` are the messages as the corpus has them. The outcomes are those of :func:`mimic.engine.outcomes.weigh`.
-    """
+class Match(msgspec.Struct, Generic[T], frozen=True):
+    """A match: its rung, its score (1: equal), the messages of the corpus that were asked for, and what follows them."""
 
     rung: Rung
     score: float
     asked: Sequence[Message]
-    outcomes: Sequence[Outcome]
+    found: T
 
 
-@spanned("match")
 async def find_match(
-    corpus: Corpus, messages: Sequence[Message], version: Version, policy: MatchPolicy = DEFAULT_POLICY
-) -> Match:
-    """The first rung of the ladder that has an answer.
+    corpus: Corpus,
+    messages: Sequence[Message],
+    version: Version,
+    policy: MatchPolicy,
+    look_up: Callable[[Sequence[Message]], Awaitable[T]],
+) -> Match[T]:
+    """The first rung of the ladder that has an answer, with what ``look_up`` gives for its messages.
 
-    Raises NoCompletion where none has, NotSeeded where the corpus lacks the version, and RungNotSeeded where a rung
-    would be needed that ``policy`` names and the corpus was seeded without.
+    ``look_up`` raises NoCompletion where nothing follows. Raises NoCompletion where no rung has an answer, NotSeeded
+    where the corpus lacks the version, and RungNotSeeded where a rung would be needed that ``policy`` names and the
+    corpus was seeded without.
     """
     if not messages:
         raise NoCompletion(": there is no text in the chat")
@@ -52,14 +51,14 @@ async def find_match(
             continue
         tried.append(asked)
         try:
-            return Match(rung, 1.0, asked, await weigh(corpus, asked, version))
+            return Match(rung, 1.0, asked, await look_up(asked))
         except NoCompletion:
             continue
     *_, previous, last = None, *(spoken_of(messages) or messages)
     while True:
         rung, score, asked = await _find_alike(corpus, last, previous if version == "v3" else None, version, policy)
         with suppress(NoCompletion):  # what is in the index has an answer, unless the corpus was replaced since
-            return Match(rung, score, asked, await weigh(corpus, asked, version))
+            return Match(rung, score, asked, await look_up(asked))
 
 
 def attempts(messages: Sequence[Message], version: Version) -> Iterator[tuple[Rung, Sequence[Message]]]:

@@ -38,7 +38,7 @@ async def find_equal(
     most frequent among the first ones, alone.
     """
     places = await _in_a_thread(index.equal, message, previous, MOST_CANDIDATES)
-    said = await corpus.said(version, places)
+    said = await corpus.messages_at(version, places)
     key = normal_digest(message) if said else None
     found = [one for one in said if normal_digest(one.message) == key]
     if not found:
@@ -58,7 +58,7 @@ async def find_nearest(
     score, best = 0.0, None
     for search in (index.similar, index.misspelt):
         places = await _in_a_thread(search, message, MOST_CANDIDATES)
-        for said in await corpus.said(version, places):
+        for said in await corpus.messages_at(version, places):
             likes = likeness(wanted, trigrams(said.message.value))
             if likes > score:
                 score, best = likes, said.message

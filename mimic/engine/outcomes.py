@@ -28,7 +28,9 @@ class Outcome(msgspec.Struct):
     count: int = 0
 
 
-async def weigh(corpus: Corpus, asked: Sequence[Message], version: Version) -> Sequence[Outcome]:
+async def weigh(
+    corpus: Corpus, asked: Sequence[Message], version: Version, kept_characters: int = KEPT_CHARACTERS
+) -> Sequence[Outcome]:
     """The outcomes of some messages, the most frequent first, and those that are as frequent in corpus order.
 
     What takes long is remembered. Raises NoCompletion where nothing ever came next, and NotSeeded where the corpus
@@ -38,16 +40,20 @@ async def weigh(corpus: Corpus, asked: Sequence[Message], version: Version) -> S
         known: Sequence[Outcome] | None = await corpus.outcome_cache.get(version, asked)
         if known is not None:
             return known
+
+    async def all_outcomes() -> Sequence[Outcome]:
+        return await _outcomes(await corpus.complete(asked, version, by_role=True), kept_characters)
+
     if not SCHEMAS[version].indexes:  # all of it is read, and not twice
-        return await corpus.outcome_cache.get_or_compute(version, asked, lambda: _all_outcomes(corpus, asked, version))
+        return await corpus.outcome_cache.get_or_compute(version, asked, all_outcomes)
     choices = await corpus.complete(asked, version, by_role=True)
     if choices.rest is not None:
         await choices.aclose()
-        return await corpus.outcome_cache.get_or_compute(version, asked, lambda: _all_outcomes(corpus, asked, version))
+        return await corpus.outcome_cache.get_or_compute(version, asked, all_outcomes)
     if len(choices.first) == 1:
         only = choices.first[0]
         return [Outcome(_digest(only), only.document, only, 1)]
-    return await _outcomes(choices)
+    return await _outcomes(choices, kept_characters)
 
 
 async def read(
@@ -62,11 +68,7 @@ async def read(
     return [found[outcome.digest] for outcome in wanted] if all(one.digest in found for one in wanted) else None
 
 
-async def _all_outcomes(corpus: Corpus, asked: Sequence[Message], version: Version) -> Sequence[Outcome]:
-    return await _outcomes(await corpus.complete(asked, version, by_role=True))
-
-
-async def _outcomes(batches: Batches[Choice]) -> list[Outcome]:
+async def _outcomes(batches: Batches[Choice], kept_characters: int) -> list[Outcome]:
     outcomes: dict[bytes, Outcome] = {}
     characters = 0
     async with aclosing(batches):
@@ -76,7 +78,7 @@ async def _outcomes(batches: Batches[Choice]) -> list[Outcome]:
                 outcome = outcomes.get(digest)
                 if outcome is None:
                     characters += len(choice.message.value)
-                    keep = characters <= KEPT_CHARACTERS or not outcomes
+                    keep = characters <= kept_characters or not outcomes
                     outcome = outcomes[digest] = Outcome(digest, choice.document, choice if keep else None)
                 outcome.count += 1
     return sorted(outcomes.values(), key=lambda outcome: -outcome.count)

@@ -1,84 +1,85 @@
-"""Answers to a chat: matched, drawn, and cut as a model's are."""
+"""The engine that answers from the corpus: matched, drawn, and cut as a model's answers are."""
 
-from collections.abc import Sequence
-from typing import Final, Literal, TypeAlias
-
-import msgspec
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from functools import partial
 
 from mimic import tokens
 from mimic.corpus.conversation import Choice, Message
 from mimic.corpus.corpus import Corpus
-from mimic.corpus.ladder import MatchPolicy, Rung
-from mimic.corpus.schemas import Version
-from mimic.engine.matching import DEFAULT_POLICY, find_match
-from mimic.engine.outcomes import read
-from mimic.engine.sampling import Sampling, draw, key_of
-
-FinishReason: TypeAlias = Literal["stop", "length"]
-
-ECHO: Final = "echo"
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """Where an answer ends: before the first of the ``stop`` texts, and after so many tokens of ``o200k_base``."""
-
-    stop: Sequence[str] = ()
-    max_tokens: int | None = None
+from mimic.corpus.stores.base import Batches
+from mimic.engine.base import (
+    Answer,
+    Answers,
+    CompletionRequest,
+    Continuations,
+    ContinuationsRequest,
+    Engine,
+    Limits,
+    Prompt,
+)
+from mimic.engine.matching import find_match
+from mimic.engine.outcomes import KEPT_CHARACTERS, read, weigh
+from mimic.engine.sampling import draw, key_of
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """One answer: its text and the tokens of it, why it ends, and where it was said, if anywhere."""
+class RetrievalEngine(Engine):
+    """Answers with what was really said next in a corpus.
 
-    text: str
-    tokens: Sequence[int]
-    finish_reason: FinishReason
-    source: Choice | None
-
-
-class Answers(msgspec.Struct, frozen=True):
-    """The answers to one chat, on which rung of the ladder they were found, and how alike what was found is, up to 1.
-
-    Answers that were invented have neither.
+    Of a long list of answers ``kept_characters`` are held in memory; one beyond them is read again if it is drawn.
     """
 
-    rung: Rung | None
-    score: float | None
-    answers: Sequence[Answer]
+    def __init__(self, corpus: Corpus, *, kept_characters: int = KEPT_CHARACTERS) -> None:
+        self._corpus = corpus
+        self._kept_characters = kept_characters
+
+    async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
+        """Draw from all that was said next. Raises what :func:`mimic.engine.matching.find_match` raises."""
+        messages, version, sampling = prompt.said(), request.version, request.sampling
+        look_up = partial(weigh, self._corpus, version=version, kept_characters=self._kept_characters)
+        while True:
+            match = await find_match(self._corpus, messages, version, request.policy, look_up)
+            counts = [outcome.count for outcome in match.found]
+            # Of one there is nothing to draw, and a key of a long chat takes time.
+            drawn = draw(counts, sampling, key_of(messages, sampling.seed)) if len(counts) > 1 else [0] * sampling.n
+            choices = await read(self._corpus, match.asked, version, [match.found[index] for index in drawn])
+            if choices is not None:  # else the corpus was replaced between finding and reading
+                break
+        texts = [choice.message.value for choice in choices]
+        return Answers(match.rung, match.score, await ended(texts, choices, request.limits))
+
+    async def continuations(self, request: ContinuationsRequest) -> Continuations:
+        """Every message that came next. Raises NoCompletion and NotSeeded, with a policy also RungNotSeeded."""
+        version, limit = request.version, request.limit
+        if request.policy is None:
+            return Continuations(await _settled(await self._corpus.complete(request.messages, version, limit)))
+
+        async def look_up(asked: Sequence[Message]) -> Batches[Choice]:
+            return await self._corpus.complete(asked, version, limit, by_role=True)
+
+        match = await find_match(self._corpus, request.messages, version, request.policy, look_up)
+        return Continuations(await _settled(match.found), match.rung, match.score)
 
 
-async def answer(
-    corpus: Corpus,
-    messages: Sequence[Message],
-    version: Version,
-    sampling: Sampling,
-    limits: Limits,
-    policy: MatchPolicy = DEFAULT_POLICY,
-) -> Answers:
-    """What was really said next, drawn from all that was.
-
-    Raises what :func:`mimic.engine.matching.find_match` raises.
-    """
-    while True:
-        match = await find_match(corpus, messages, version, policy)
-        counts = [outcome.count for outcome in match.outcomes]
-        # Of one there is nothing to draw, and a key of a long chat takes time.
-        drawn = draw(counts, sampling, key_of(messages, sampling.seed)) if len(counts) > 1 else [0] * sampling.n
-        choices = await read(corpus, match.asked, version, [match.outcomes[index] for index in drawn])
-        if choices is not None:  # else the corpus was replaced between finding and reading
-            break
-    texts = [choice.message.value for choice in choices]
-    return Answers(match.rung, match.score, await _ended(texts, choices, limits))
+async def _settled(batches: Batches[Choice]) -> Batches[Choice]:
+    """The same batches, of which it is known whether there are several: a failure so far is an error answer."""
+    if batches.rest is None:
+        return batches
+    second = await anext(batches.rest, None)
+    return Batches(batches.first) if second is None else Batches(batches.first, _put_back(second, batches.rest))
 
 
-async def invent(messages: Sequence[Message], on_miss: str, n: int, limits: Limits) -> Answers:
-    """What is answered where nothing was ever said: the last message again (``echo``), or the same text always."""
-    text = on_miss
-    if on_miss == ECHO:
-        text = messages[-1].value if messages else ""
-    return Answers(None, None, await _ended([text] * n, [None] * n, limits))
+async def _put_back(
+    batch: Sequence[Choice], rest: AsyncGenerator[Sequence[Choice]]
+) -> AsyncGenerator[Sequence[Choice]]:
+    async with aclosing(rest):
+        yield batch
+        async for following in rest:
+            yield following
 
 
-async def _ended(texts: Sequence[str], sources: Sequence[Choice | None], limits: Limits) -> list[Answer]:
+async def ended(texts: Sequence[str], sources: Sequence[Choice | None], limits: Limits) -> list[Answer]:
+    """Texts as answers, each up to the first stop text and with at most so many tokens."""
     left = [before_stop(text, limits.stop) for text in texts]
     encoded = await tokens.encode_all(left)
     return [cut(*parts, limits.max_tokens) for parts in zip(sources, left, encoded, strict=True)]

@@ -1,32 +1,27 @@
-"""The requests for answers that are in flight: how many there are, and that there are no more than are allowed."""
+"""The concurrency limit: how many requests for answers a process works on at a time."""
 
 import asyncio
-from contextlib import nullcontext
-
-from litestar.types import ASGIApp, Receive, Scope, Send
 
 
-class Traffic:
-    """A gate for some routes, all together: :meth:`gate` is their middleware. Each worker process has its own.
+class ConcurrencyLimit:
+    """Places for requests in flight; 0 is no limit. Each worker process has its own.
 
-    A request beyond ``most`` in flight (0: no limit) waits until another one is through with its last byte. How many
-    are in flight, with this one, stands in ``state["in_flight"]``, and when its turn came in ``state["began"]``.
+    A request beyond the limit waits until another one gives its place back.
     """
 
     def __init__(self, most: int) -> None:
-        self._places = asyncio.Semaphore(most) if most else nullcontext()
+        self._places = asyncio.Semaphore(most) if most else None
         self._in_flight = 0
 
-    def gate(self, app: ASGIApp) -> ASGIApp:
-        """The application of one route behind the gate."""
+    async def take(self) -> int:
+        """Take a place, once there is one. Returns how many requests are in flight, with this one."""
+        if self._places:
+            await self._places.acquire()
+        self._in_flight += 1
+        return self._in_flight
 
-        async def gated(scope: Scope, receive: Receive, send: Send) -> None:
-            async with self._places:
-                self._in_flight += 1
-                scope["state"].update(in_flight=self._in_flight, began=asyncio.get_running_loop().time())
-                try:
-                    await app(scope, receive, send)
-                finally:
-                    self._in_flight -= 1
-
-        return gated
+    def give_back(self) -> None:
+        """Give a place back."""
+        self._in_flight -= 1
+        if self._places:
+            self._places.release()

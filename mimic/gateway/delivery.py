@@ -1,40 +1,177 @@
-"""Answers that are ready to be sent, whoever sends them: the framework, or what answers before it."""
+"""Replies: whole or streamed, when they are due, and with the fault that they are to have."""
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final, Literal
+import asyncio
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from itertools import accumulate, chain, islice
+from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
-from litestar import Request, Response
-from litestar.response import Stream
-from litestar.types import Receive, Scope, Send
 
-JSON: Final = "application/json"
-EVENTS: Final = "text/event-stream"
+from mimic.corpus.conversation import Choice
+from mimic.engine.base import Answers, Completion, Continuations
+from mimic.engine.overrides import MATCH_HEADER
+from mimic.errors import RequestError
+from mimic.gateway.context import RequestContext
+from mimic.gateway.faults import Fault, injected_error
+from mimic.wire.base import EVENTS, JSON, AnyWire, EventPlan
 
-_CONTENT_TYPES: Final = {JSON: JSON.encode(), EVENTS: f"{EVENTS}; charset=utf-8".encode()}
+OK: Final = 200
+SCORE_HEADER: Final = "x-mimic-score"
+STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+BYTES_AT_ONCE: Final = 64 * 1024
+"""Frames of a stream that nobody has to wait for are sent together, up to so many bytes."""
+TOKENS_AT_ONCE: Final = 1000
+"""Tokens of all the answers in a stream that is short enough to be sent in one piece."""
+LONGEST_NAME: Final = 100
+"""Characters of a conversation's id that are shown in a header."""
+LONGEST_HEADER: Final = 2000
+"""Characters of a header: some clients take no more than 16 KB of all headers together."""
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The body of a 200, whole or piece by piece, with its media type and other headers."""
+    """An answer that is ready to be sent: its status, its body, whole or piece by piece, and its headers."""
 
     body: bytes | AsyncIterator[bytes]
-    headers: Mapping[str, str]
-    media_type: Literal["application/json", "text/event-stream"] = JSON
+    headers: Mapping[str, str] = {}
+    status: int = OK
+    media_type: str = JSON
 
-    def response(self) -> Response[Any]:
-        """For the framework to send."""
-        if isinstance(self.body, bytes):
-            return Response(self.body, media_type=self.media_type, headers=self.headers)
-        return Stream(self.body, media_type=self.media_type, headers=self.headers)
 
-    async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it. What comes piece by piece ends where the client goes away."""
-        if not isinstance(self.body, bytes):
-            await self.response().to_asgi_response(None, Request(scope))(scope, receive, send)
-            return
-        headers = [(name.encode(), value.encode("latin-1")) for name, value in self.headers.items()]
-        headers.append((b"content-type", _CONTENT_TYPES[self.media_type]))
-        if self.media_type == JSON:  # a stream does not tell how long it is, not even one that is sent at once
-            headers.append((b"content-length", b"%d" % len(self.body)))
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+def failed(wire: AnyWire, error: RequestError) -> Reply:
+    """An error in the shape of a wire."""
+    return Reply(wire.error(error), error.headers, error.status)
+
+
+async def reply(
+    wire: AnyWire, request: Any, result: Any, context: RequestContext, due: Iterator[float] | None
+) -> Reply:
+    """A result as the wire has it, once its first part is due. Raises RequestError where the client does not wait."""
+    headers = headers_of(result)
+    if wire.streams(request):
+        return await _streamed(wire, wire.events(request, result), headers, context, due)
+    # In a thread where it would keep others waiting.
+    body = await asyncio.to_thread(wire.whole, request, result) if result.is_large else wire.whole(request, result)
+    fault = context.inject()
+    if due is not None and isinstance(result, Completion):
+        tokens = max([len(answer.tokens) for answer in result.answers])
+        await context.wait_until(next(islice(due, max(tokens - 1, 0), None)))
+    return _spoiled(wire, body, headers, fault, context) if fault and isinstance(body, bytes) else Reply(body, headers)
+
+
+async def _streamed(
+    wire: AnyWire, plan: EventPlan, headers: Mapping[str, str], context: RequestContext, due: Iterator[float] | None
+) -> Reply:
+    """A stream, of which the first step is sent together with the headers."""
+    fault = context.inject()
+    if due is not None:
+        first = next(due)
+        await context.wait_until(first)
+        due = chain([first], due)
+    body: bytes | AsyncIterator[bytes]
+    if fault:
+        body = _interrupted(wire, plan, due, fault, context)
+    elif due is None and plan.tokens <= TOKENS_AT_ONCE:
+        body = plan.whole()
+    else:
+        body = paced(plan, due)
+    return Reply(body, {**STREAM_HEADERS, **headers}, media_type=EVENTS)
+
+
+async def paced(plan: EventPlan, due: Iterator[float] | None) -> AsyncIterator[bytes]:
+    """Each step when it is due. Frames that nobody has to wait for go out together, up to so many bytes."""
+    clock = asyncio.get_running_loop().time
+    waiting, size = [plan.opening], len(plan.opening)
+    for step in plan.steps:
+        seconds = next(due) - clock() if due else 0.0
+        if seconds > 0 or size >= BYTES_AT_ONCE:
+            if size:
+                yield b"".join(waiting)
+                waiting, size = [], 0
+            await asyncio.sleep(max(seconds, 0))  # also 0: others are served, however fast this client reads
+        waiting.append(step)
+        size += len(step)
+    yield b"".join((*waiting, plan.ending, plan.end))
+
+
+async def _interrupted(
+    wire: AnyWire, plan: EventPlan, due: Iterator[float] | None, fault: Fault, context: RequestContext
+) -> AsyncIterator[bytes]:
+    """A stream with a fault after so many of its steps, or before the last one where there are no more."""
+    if fault.after is None:
+        rest = plan
+    else:
+        taken = list(islice(plan.steps, fault.after + 1))
+        async for part in paced(EventPlan(plan.opening, iter(taken[:-1])), due):
+            yield part
+        rest = EventPlan(b"", chain(taken[-1:], plan.steps), plan.ending, plan.end)
+    if fault.kind == "disconnect":
+        await context.hang_up()
+        return
+    if fault.kind in {"error", "malformed"}:
+        yield wire.broken("error" if fault.kind == "error" else "malformed", injected_error(fault))
+    if fault.kind == "error":
+        return
+    if fault.kind == "stall":
+        seconds = fault.seconds or 0.0
+        await asyncio.sleep(seconds)
+        due = (moment + seconds for moment in due) if due else None
+    async for part in paced(rest, due):
+        yield part
+
+
+def _spoiled(wire: AnyWire, body: bytes, headers: Mapping[str, str], fault: Fault, context: RequestContext) -> Reply:
+    """A whole answer with a fault in its middle; an error in its place where in a stream there would be one."""
+    if fault.kind == "error":
+        return failed(wire, injected_error(fault))
+    if fault.kind not in {"disconnect", "malformed", "stall"}:
+        return Reply(body, headers)
+    first, second = body[: len(body) // 2], body[len(body) // 2 :]
+    if fault.kind == "malformed":
+        return Reply(first, headers)
+
+    async def halves() -> AsyncIterator[bytes]:
+        yield first
+        if fault.kind == "disconnect":
+            await context.hang_up()
+        else:
+            await asyncio.sleep(fault.seconds or 0.0)
+            yield second
+
+    return Reply(halves(), {**headers, "content-length": str(len(body))})
+
+
+def headers_of(result: Any) -> Mapping[str, str]:
+    """The headers that tell where an answer came from; none for one that the corpus has no part in."""
+    if isinstance(result, Completion):
+        return _match_headers(result.results)
+    if isinstance(result, Continuations) and result.rung is not None:
+        return {MATCH_HEADER: result.rung, SCORE_HEADER: f"{result.score:.3f}"}
+    return {}
+
+
+def _match_headers(results: Sequence[Answers]) -> Mapping[str, str]:
+    """Per prompt the rung and the score, per answer conversation, position and document; as many as fit."""
+    sources = [answer.source for answers in results for answer in answers.answers]
+    return {
+        MATCH_HEADER: _listed([answers.rung or "none" for answers in results]),
+        SCORE_HEADER: _listed(["none" if answers.score is None else f"{answers.score:.3f}" for answers in results]),
+        "x-mimic-source": _listed([_place(source) for source in sources]),
+        "x-mimic-document": _listed([str(source.document) if source else "none" for source in sources]),
+    }
+
+
+def _place(source: Choice | None) -> str:
+    if source is None:
+        return "none"
+    return f"{quote((source.conversation or '')[:LONGEST_NAME], safe='')}#{source.position}"
+
+
+def _listed(items: Sequence[str]) -> str:
+    text = ", ".join(items)
+    if len(text) + len(", ") <= LONGEST_HEADER:
+        return text
+    ends = list(accumulate(len(item) + len(", ") for item in items))
+    fitting = bisect_right(ends, LONGEST_HEADER)
+    return ", ".join([*items[:fitting], "..."])

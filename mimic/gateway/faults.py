@@ -1,22 +1,30 @@
-"""The moods of a server: faults on purpose, to see how a client takes them. Pure: nothing fails here.
-
-Not to be confused with ``mimic.wire.violations``, which is about what is wrong with a request.
-"""
+"""Fault injection: which fault a request gets, by its header or by chance, and the error that it may be."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
+from http import HTTPStatus
 from math import fsum
+from random import Random
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
+from mimic.engine.overrides import FAULT_HEADER, invalid_header
+from mimic.errors import RequestError
+
 Kind: TypeAlias = Literal["status", "disconnect", "stall", "malformed", "error", "slow-headers", "empty"]
 
+QUOTA: Final = "insufficient_quota"
 NONE: Final = "none"
 """What a header says that wants no fault, whatever the rates are."""
 MOST_TOKENS: Final = 1_000_000
 MOST_SECONDS: Final = 3600
+
+_CODES: Final = {429: "rate_limit_exceeded", 503: "server_is_overloaded", 401: "invalid_api_key"}
+_OF_QUOTA: Final = frozenset({QUOTA, "credit_balance_exhausted"})
+"""Codes that OpenAI has for a 429 of another type, which waiting does not help."""
+_STATUSES: Final = frozenset(HTTPStatus)
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -81,7 +89,7 @@ def parse_chances(text: str) -> tuple[Chance, ...]:
     return chances
 
 
-def drawn(chances: Sequence[Chance], point: float) -> Fault | None:
+def draw_fault(chances: Sequence[Chance], point: float) -> Fault | None:
     """The fault at a point from 0 to 1 of a line on which each takes up its rate, from the left; None beyond them."""
     for chance in chances:
         point -= chance.rate
@@ -171,3 +179,55 @@ _PARAMETERS: Final[Mapping[str, Mapping[str, Callable[[str], object]]]] = {
     "empty": {},
 }
 """What goes with each kind, and how it is parsed."""
+
+
+class FaultOptions(msgspec.Struct, frozen=True):
+    """Faults at a rate, and the seed that makes the same ones come each time."""
+
+    chances: tuple[Chance, ...] = ()
+    seed: int | None = None
+
+
+class FaultInjector:
+    """Chooses the fault of a request: the one that it names itself, else one by chance."""
+
+    def __init__(self, options: FaultOptions) -> None:
+        self._chances = options.chances
+        self._seed = options.seed
+        self._random = Random().random  # noqa: S311 - nobody is to be kept from guessing it
+
+    @property
+    def is_on(self) -> bool:
+        """Whether requests get faults that they do not name."""
+        return bool(self._chances)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the number of a request decides on its fault, so that requests have to be counted."""
+        return self.is_on and self._seed is not None
+
+    def named(self, header: str) -> Fault | None:
+        """The fault that a header names. Raises RequestError where it does not parse."""
+        if header.strip() == NONE:
+            return None
+        try:
+            return parse_fault(header)
+        except ValueError as exc:
+            raise invalid_header(FAULT_HEADER, str(exc)) from None
+
+    def by_chance(self, number: int) -> Fault | None:
+        """The fault of the request with this number, which counts only where there is a seed."""
+        return draw_fault(self._chances, self._random() if self._seed is None else point_of(self._seed, number))
+
+
+def injected_error(fault: Fault, status: int = 500) -> RequestError:
+    """The error that a fault is, by default with OpenAI's code for its status."""
+    code = fault.code or _CODES.get(status)
+    kind = fault.type or (QUOTA if code in _OF_QUOTA else None)
+    headers = {}
+    if fault.kind == "status" and fault.retry_after is not None:
+        headers["retry-after"] = f"{fault.retry_after:g}"
+    if fault.kind == "status" and fault.should_retry is not None:
+        headers["x-should-retry"] = str(fault.should_retry).lower()
+    phrase = HTTPStatus(status).phrase if status in _STATUSES else f"Error {status}"
+    return RequestError(status, f"{phrase}: a fault on purpose ({fault})", kind=kind, code=code, headers=headers)

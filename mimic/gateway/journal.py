@@ -6,6 +6,8 @@ from typing import Final
 
 import msgspec
 
+from mimic.gateway.ledger import Changes, Ledger
+
 MOST_ENTRIES: Final = 10_000
 LONGEST_VALUE: Final = 200
 """Characters of a value in an entry that others have chosen, as the name of a model."""
@@ -38,6 +40,26 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     last_byte_ms: float | None = None
     fault: str | None = None
     client_left: bool = False
+
+
+class Journal:
+    """The newest ``most`` requests, in the ledger. The methods raise StoreUnavailable."""
+
+    def __init__(self, ledger: Ledger, most: int) -> None:
+        self._ledger = ledger
+        self._most = most
+
+    def open(self, changes: Changes, entry: Entry) -> int:
+        """Put a request on record that was admitted just now; returns its number."""
+        return changes.write(entry.id, entry.route, msgspec.json.encode(entry), self._most)
+
+    def close(self, number: int, entry: Entry) -> None:
+        """Put on record how a request ended; its number is 0 where it was never admitted."""
+        with self._ledger.transaction() as changes:
+            if number:
+                changes.rewrite(number, entry.id, entry.route, msgspec.json.encode(entry))
+            else:
+                self.open(changes, entry)
 
 
 class Requests(msgspec.Struct, frozen=True):

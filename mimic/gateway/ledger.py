@@ -21,7 +21,7 @@ LONGEST_WAIT_TO_OPEN: Final = 10.0
 WINDOW: Final = 60.0
 """Seconds in which a bucket that is used up is full again."""
 SWEPT_EVERY: Final = 1000
-"""Withdrawals after which buckets that are full again are removed: one that is not there is full."""
+"""Transactions after which buckets that are full again are removed: one that is not there is full."""
 
 _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
@@ -32,13 +32,57 @@ _TABLES: Final = """
 """
 
 
+class Changes:
+    """Changes of the ledger that happen together, in one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def count(self, name: str) -> int:
+        """The number of this call, from 0."""
+        self._connection.execute(
+            "INSERT INTO counts VALUES (?, 0) ON CONFLICT DO UPDATE SET number = number + 1", (name,)
+        )
+        [number] = self._connection.execute("SELECT number FROM counts WHERE name = ?", (name,)).fetchone()
+        return int(number)
+
+    def take(self, bucket: bytes, seconds: float) -> tuple[bool, float]:
+        """Take from a bucket what flows in during so many seconds of the WINDOW that fills it.
+
+        Returns whether there was as much in it, else nothing is taken; and in how many seconds it is full.
+        """
+        now = time.monotonic()  # of the whole machine
+        row = self._connection.execute("SELECT full_at FROM buckets WHERE name = ?", (bucket,)).fetchone()
+        missing = max(row[0] - now, 0.0) if row else 0.0
+        granted = missing + seconds <= WINDOW + 1e-6
+        if granted and seconds:
+            missing += seconds
+            self._connection.execute("REPLACE INTO buckets VALUES (?, ?)", (bucket, now + missing))
+        return granted, missing
+
+    def write(self, entry_id: str, route: str, entry: bytes, most: int) -> int:
+        """Add an entry, and forget the oldest of more than so many; returns its number."""
+        cursor = self._connection.execute(
+            "INSERT INTO entries (id, route, entry) VALUES (?, ?, ?)", (entry_id, route, entry)
+        )
+        number = cursor.lastrowid or 0
+        self._connection.execute("DELETE FROM entries WHERE number <= ?", (number - most,))
+        return number
+
+    def rewrite(self, number: int, entry_id: str, route: str, entry: bytes) -> None:
+        """Replace an entry, unless it was forgotten."""
+        self._connection.execute(
+            "UPDATE entries SET route = ?, entry = ? WHERE number = ? AND id = ?", (route, entry, number, entry_id)
+        )
+
+
 class Ledger:
     """A context manager. The methods raise StoreUnavailable, where the file cannot be used or others hold it."""
 
     def __init__(self, file: str = IN_MEMORY) -> None:
         self._file = file
         self._connection: sqlite3.Connection | None = None
-        self._withdrawals = 0
+        self._transactions = 0
 
     def __enter__(self) -> Self:
         with _translated():
@@ -52,51 +96,23 @@ class Ledger:
         self._opened().close()
         self._connection = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a ledger: it is opened only where something needs it."""
+        return self._connection is not None
+
     def __deepcopy__(self, _: object) -> Self:
         """Itself: Litestar copies what its routes hold, and there is one ledger."""
         return self
 
-    def count(self, name: str) -> int:
-        """The number of this call, from 0."""
+    @contextmanager
+    def transaction(self) -> Iterator[Changes]:
+        """Change things together; all of it happens, or nothing. It blocks, so nothing is awaited within."""
         with self._transaction() as connection:
-            connection.execute(
-                "INSERT INTO counts VALUES (?, 0) ON CONFLICT DO UPDATE SET number = number + 1", (name,)
-            )
-            [number] = connection.execute("SELECT number FROM counts WHERE name = ?", (name,)).fetchone()
-        return int(number)
-
-    def take(self, bucket: bytes, seconds: float) -> tuple[bool, float]:
-        """Take from a bucket what flows in during so many seconds of the WINDOW that fills it.
-
-        Returns whether there was as much in it, else nothing is taken; and in how many seconds it is full.
-        """
-        with self._transaction() as connection:
-            now = time.monotonic()  # of the whole machine
-            row = connection.execute("SELECT full_at FROM buckets WHERE name = ?", (bucket,)).fetchone()
-            missing = max(row[0] - now, 0.0) if row else 0.0
-            granted = missing + seconds <= WINDOW + 1e-6
-            if granted and seconds:
-                missing += seconds
-                connection.execute("REPLACE INTO buckets VALUES (?, ?)", (bucket, now + missing))
-                self._sweep(connection, now)
-        return granted, missing
-
-    def write(self, entry_id: str, route: str, entry: bytes, most: int) -> int:
-        """Add an entry, and forget the oldest of more than so many; returns its number."""
-        with self._transaction() as connection:
-            cursor = connection.execute(
-                "INSERT INTO entries (id, route, entry) VALUES (?, ?, ?)", (entry_id, route, entry)
-            )
-            number = cursor.lastrowid or 0
-            connection.execute("DELETE FROM entries WHERE number <= ?", (number - most,))
-        return number
-
-    def rewrite(self, number: int, entry_id: str, route: str, entry: bytes) -> None:
-        """Replace an entry, unless it was forgotten."""
-        with self._transaction() as connection:
-            connection.execute(
-                "UPDATE entries SET route = ?, entry = ? WHERE number = ? AND id = ?", (route, entry, number, entry_id)
-            )
+            yield Changes(connection)
+            self._transactions += 1
+            if self._transactions % SWEPT_EVERY == 0:
+                connection.execute("DELETE FROM buckets WHERE full_at <= ?", (time.monotonic(),))
 
     def read(self, most: int, route: str | None = None) -> tuple[int, Sequence[bytes]]:
         """How many entries were written, and the newest of them, or of a route's, in the order in which they were."""
@@ -112,11 +128,6 @@ class Ledger:
         with self._transaction() as connection:
             for table in ("counts", "buckets", "entries", "sqlite_sequence"):
                 connection.execute(f"DELETE FROM {table}")
-
-    def _sweep(self, connection: sqlite3.Connection, now: float) -> None:
-        self._withdrawals += 1
-        if self._withdrawals % SWEPT_EVERY == 0:
-            connection.execute("DELETE FROM buckets WHERE full_at <= ?", (now,))
 
     @contextmanager
     def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:

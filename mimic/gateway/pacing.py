@@ -1,4 +1,4 @@
-"""The pace of a model: how long it takes to the first token, and from one to the next. Pure: nothing sleeps here."""
+"""The pace of a model: how long it takes to the first token, and from one to the next. Nothing sleeps here."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,6 +6,8 @@ from random import Random
 from typing import Final
 
 import msgspec
+
+from mimic.engine.overrides import BETWEEN_HEADER, FIRST_HEADER, PACE_HEADER, Overrides, invalid_header
 
 MOST_MILLISECONDS: Final = 600_000
 
@@ -59,3 +61,40 @@ def parse_delay(text: str) -> Delay:
     if delay is None or max(delay.mean, delay.spread) > MOST_MILLISECONDS:
         raise ValueError(f"expected milliseconds up to {MOST_MILLISECONDS}, as 300 or 300/100, not {text!r}")
     return delay
+
+
+class PaceOptions(msgspec.Struct, frozen=True):
+    """The pace of requests that choose none: a named one, and what replaces its two delays.
+
+    Each request in flight besides makes a request slower by ``load_factor``.
+    """
+
+    pace: str = "instant"
+    first: Delay | None = None
+    between: Delay | None = None
+    load_factor: float = 0.0
+
+    def of(self, overrides: Overrides) -> Pace:
+        """The pace of a request. Raises RequestError where a header does not parse."""
+        if overrides.pace is None:
+            pace = PACES[self.pace]
+            pace = Pace(self.first or pace.first, self.between or pace.between)
+        elif overrides.pace in PACES:
+            pace = PACES[overrides.pace]
+        else:
+            raise invalid_header(PACE_HEADER, f"expected one of {', '.join(PACES)}, not {overrides.pace!r}")
+        if overrides.ttft is None and overrides.itl is None:
+            return pace
+        first, between = _delay(overrides.ttft, FIRST_HEADER), _delay(overrides.itl, BETWEEN_HEADER)
+        return Pace(first or pace.first, between or pace.between)
+
+    def stretch(self, in_flight: int) -> float:
+        """The factor by which everything takes longer with so many requests in flight."""
+        return 1 + self.load_factor * (in_flight - 1)
+
+
+def _delay(text: str | None, header: str) -> Delay | None:
+    try:
+        return None if text is None else parse_delay(text.strip())
+    except ValueError as exc:
+        raise invalid_header(header, str(exc)) from None

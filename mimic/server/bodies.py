@@ -1,64 +1,72 @@
-"""Request bodies: JSON of the handler's type, or an error that says what is wrong and where."""
+"""Bodies of requests: read within a limit, or the error that says why not."""
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from litestar import Request
-from litestar.exceptions import InternalServerException
+from litestar.types import HTTPScope, Receive
 
-from mimic.server.errors import ApiError
-from mimic.wire.violations import fault_in_body
-from seed.escapes import lone_surrogates
+from mimic.errors import RequestError
+from mimic.wire.json import decode
+
+MAX_BYTES: Final = 10_000_000
+
+
+async def read_body(scope: HTTPScope, receive: Receive) -> bytes | RequestError:
+    """The body of a request, or the error that is to be told instead: it is too large, compressed, or cut off."""
+    coding = "identity"
+    for name, value in scope["headers"]:
+        if name == b"content-length" and int(value) > MAX_BYTES:
+            return too_large()
+        if name == b"content-encoding":
+            coding = value.decode("latin-1")
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        event: Any = await receive()
+        if event["type"] == "http.disconnect":
+            return RequestError(499, "The client went away within its body", code="client_closed_request")
+        part = event["body"]
+        size += len(part)
+        if size > MAX_BYTES:
+            return too_large()
+        parts.append(part)
+        if not event.get("more_body", False):
+            break
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    return compressed(coding) if body and coding.lower() != "identity" else body
+
+
+def too_large() -> RequestError:
+    """The error of a body that is too large."""
+    return RequestError(413, "The body is larger than the 10 MB that are accepted", code="request_too_large")
+
+
+def compressed(coding: str) -> RequestError:
+    """The error of a body that is compressed."""
+    problem = f"The body is compressed ({coding}); only bodies as they are, are accepted"
+    return RequestError(415, problem, code="unsupported_encoding", headers={"accept-encoding": "identity"})
 
 
 class JSONRequest(Request[Any, Any, Any]):
-    """A request whose body is decoded with our errors, and strictly: "2" is no number."""
+    """A request to one of Litestar's own routes, whose body is read and decoded as those of endpoints are."""
 
     async def body(self) -> bytes:
-        """Raises ApiError where the client goes away in the middle."""
-        try:
-            return await super().body()
-        except InternalServerException as exc:
-            if exc.detail != "client disconnected prematurely":
-                raise
-            raise ApiError(499, "The client went away within its body", code="client_closed_request") from None
+        """Raises RequestError where it cannot be read."""
+        if not isinstance(self._body, bytes):
+            read = await read_body(self.scope, self.receive)
+            if isinstance(read, RequestError):
+                raise read
+            self._body = read
+        return self._body
 
     async def json(self) -> Any:
-        """Raises ApiError with the field, or the byte at which decoding failed."""
-        coding = self.headers.get("content-encoding", "identity")
-        if coding.lower() != "identity":
-            problem = f"The body is compressed ({coding}); only bodies as they are, are accepted"
-            raise ApiError(415, problem, code="unsupported_encoding", headers={"accept-encoding": "identity"})
-        body = await self.body()
+        """Raises RequestError with the field, or the byte at which decoding failed."""
         field = self.route_handler.parsed_data_field
-        try:
-            return _decoder(field.annotation if field else Any).decode(body)
-        except msgspec.ValidationError as exc:
-            fault = fault_in_body(str(exc))
-            raise ApiError(400, fault.message, param=fault.param, code=fault.code) from None
-        except msgspec.DecodeError as exc:
-            lone = next(lone_surrogates(body), None)
-            if lone is not None:
-                problem = f"it holds a lone surrogate (byte {lone})"
-            else:
-                problem = str(exc) if "(byte " in str(exc) else f"{exc} (byte {len(body)})"
-        except UnicodeDecodeError:
-            problem = f"it is not UTF-8 (byte {_first_byte_not_utf8(body)})"
-        except RecursionError:
-            problem = "it is nested too deeply"
-        raise ApiError(400, f"The body is not JSON: {problem}", code="invalid_json")
+        return decode(_decoder(field.annotation if field else Any), await self.body())
 
 
 @lru_cache
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
-
-
-def _first_byte_not_utf8(body: bytes) -> int:
-    """Msgspec counts from the start of the string, this from the start of the body."""
-    try:
-        body.decode()
-    except UnicodeDecodeError as exc:
-        return exc.start
-    return len(body)

@@ -1,66 +1,20 @@
-"""Which pages of the web may ask through somebody's browser: none, unless a setting says so."""
+"""The host guard: keeps names of the public web from a server that listens on loopback."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Final
 
-from litestar import Request
-from litestar.datastructures import Headers
+import msgspec
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from mimic.server.errors import ApiError, answer_exception
-
-ANY: Final = "*"
-SECONDS_TO_REMEMBER: Final = "600"
-"""How long a browser need not ask again whether it may."""
+from mimic.errors import RequestError
+from mimic.gateway.delivery import Reply
+from mimic.server.endpoints import send_reply
+from mimic.wire.openai.errors import error_body
 
 _INNER_NAMES: Final = (".localhost", ".local", ".internal")
-
-
-class Cors:
-    """Lets pages of these origins ask an application, and read all of its answers (Fetch, section "CORS protocol").
-
-    Without cookies, of which there are none: keys come in headers, which a page has to have itself.
-    """
-
-    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
-        self._app = app
-        self._origins = frozenset(origins)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
-            return
-        asked = Headers.from_scope(scope)
-        headers = self._headers(asked.get("origin", ""))
-
-        async def allowed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *headers]
-            await send(message)
-
-        is_preflight = scope["method"] == "OPTIONS" and "access-control-request-method" in asked
-        if is_preflight and len(headers) > 1:
-            headers += [
-                (b"access-control-allow-methods", b"GET, POST, DELETE"),
-                (b"access-control-allow-headers", asked.get("access-control-request-headers", "").encode("latin-1")),
-                (b"access-control-max-age", SECONDS_TO_REMEMBER.encode()),
-            ]
-            await allowed({"type": "http.response.start", "status": 204, "headers": []})
-            await allowed({"type": "http.response.body", "body": b"", "more_body": False})
-        else:
-            await self._app(scope, receive, allowed)
-
-    def _headers(self, origin: str) -> list[tuple[bytes, bytes]]:
-        """What an answer says to a browser. Caches have to know that it depends on who asks."""
-        headers = [(b"vary", b"Origin")]
-        if ANY in self._origins or origin in self._origins:
-            told = ANY if ANY in self._origins else origin
-            headers.append((b"access-control-allow-origin", told.encode("latin-1")))
-            headers.append((b"access-control-expose-headers", b"*"))
-        return headers
 
 
 class HostGuard:
@@ -87,9 +41,9 @@ async def _refuse(host: str, scope: HTTPScope, receive: Receive, send: Send) -> 
         f"The server listens on loopback, and does not answer to the name {host!r}. Behind a proxy, set "
         "MIMIC_API_KEYS, or have the proxy send 'Host: localhost'."
     )
-    request: Request[Any, Any, Any] = Request(scope)
-    error = answer_exception(request, ApiError(403, text, code="host_not_allowed"))
-    await error.to_asgi_response(None, request)(scope, receive, send)
+    error = RequestError(403, text, code="host_not_allowed")
+    reply = Reply(msgspec.json.encode(error_body(error)), status=error.status)
+    await send_reply(reply, None, scope, receive, send)
 
 
 def is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""The names of requests: ours, in ``x-request-id``, and the one that a client may give, in ``x-client-request-id``."""
+"""Ids of requests: ours, in ``x-request-id``, and the one that a client may give, in ``x-client-request-id``."""
 
 from random import Random
 from typing import Any, Final
@@ -7,7 +7,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import HTTPScope
 
-from mimic.server.errors import ApiError
+from mimic.errors import RequestError
 
 CLIENT_HEADER: Final = b"x-client-request-id"
 MOST_CHARACTERS: Final = 512
@@ -17,7 +17,7 @@ _random_bits: Final = Random().getrandbits  # noqa: S311 - ids are not secret
 
 
 def new_id() -> str:
-    """A name that no other request has."""
+    """An id that no other request has."""
     return f"req_{_random_bits(96):024x}"
 
 
@@ -27,14 +27,19 @@ def is_allowed(name: bytes) -> bool:
 
 
 def client_id_of(scope: HTTPScope) -> str | None:
-    """What the client calls its request, where it says so and may."""
+    """The id that the client gives its request, where it gives one and may."""
     name = next((value for header, value in scope["headers"] if header == CLIENT_HEADER), b"")
     return name.decode() if name and is_allowed(name) else None
 
 
+def invalid_client_id() -> RequestError:
+    """The error of an id that a client may not give."""
+    header = CLIENT_HEADER.decode()
+    text = f"Invalid header '{header}': expected at most {MOST_CHARACTERS} printable characters of ASCII."
+    return RequestError(400, text, param=header, code="invalid_value")
+
+
 def check_client_id(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard. Raises ApiError, 400, where a client calls its request what it may not."""
+    """A guard. Raises RequestError, 400, where a client gives its request an id that it may not give."""
     if not all(is_allowed(value) for header, value in connection.scope["headers"] if header == CLIENT_HEADER):
-        header = CLIENT_HEADER.decode()
-        text = f"Invalid header '{header}': expected at most {MOST_CHARACTERS} printable characters of ASCII."
-        raise ApiError(400, text, param=header, code="invalid_value")
+        raise invalid_client_id()

@@ -1,8 +1,7 @@
-"""Answers token by token, as server-sent events."""
+"""Server-sent events: an event for each token of an answer."""
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Final
@@ -11,12 +10,6 @@ import msgspec
 
 from mimic.tokens import bytes_of, incremental_decoder
 
-BYTES_AT_ONCE: Final = 64 * 1024
-"""Frames of a stream that nobody has to wait for are sent together, up to so many bytes."""
-TOKENS_AT_ONCE: Final = 1000
-"""Tokens of all the answers in a stream that is short enough to be sent in one piece."""
-DONE: Final = b"data: [DONE]\n\n"
-"""What ends OpenAI's streams."""
 MARKER: Final = os.urandom(16).hex()
 """The text in an event of which :class:`Template` is made: one that nobody else has, so that it is there once."""
 
@@ -25,7 +18,7 @@ _LINE_BREAKS: Final = ((b"\xc2\x85", rb"\u0085"), (b"\xe2\x80\xa8", rb"\u2028"),
 
 
 class Template(msgspec.Struct, frozen=True):
-    """The events of an answer but for their texts: what stands before such a text and what behind it."""
+    """The events of an answer without their texts: the bytes before such a text, and those behind it."""
 
     before: bytes
     behind: bytes
@@ -38,34 +31,18 @@ class Template(msgspec.Struct, frozen=True):
 
 
 class TokenStream(msgspec.Struct, frozen=True):
-    """One answer in a stream: what is around each of its texts, its tokens, and the events that end it, as frames."""
+    """One answer in a stream: the template of its events, its tokens, and the events that end it, as frames."""
 
-    around: Template
+    template: Template
     tokens: Sequence[int]
     end: bytes
 
     def frames(self) -> Iterator[bytes]:
         """An event for each token, with the last one the end; the end alone where there is no token."""
-        before, behind = self.around.before, self.around.behind
+        before, behind = self.template.before, self.template.behind
         texts = texts_of(self.tokens)
         last = before + texts[-1] + behind if texts else b""
         return chain((before + text + behind for text in texts[:-1]), (last + self.end,))
-
-
-class EventPlan(msgspec.Struct, frozen=True):
-    """What is streamed, in frames: what comes with the first token, each step, and what comes with the last.
-
-    The ``end`` is what comes behind all of that.
-    """
-
-    opening: bytes
-    steps: Iterator[bytes]
-    ending: bytes = b""
-    end: bytes = DONE
-
-    def whole(self) -> bytes:
-        """All of it."""
-        return b"".join((self.opening, *self.steps, self.ending, self.end))
 
 
 def frames(events: Iterable[msgspec.Struct]) -> bytes:
@@ -78,22 +55,6 @@ def in_turn(tracks: Sequence[TokenStream]) -> Iterator[bytes]:
     if len(tracks) == 1:
         return tracks[0].frames()
     return map(b"".join, zip_longest(*(track.frames() for track in tracks), fillvalue=b""))
-
-
-async def paced(script: EventPlan, due: Iterator[float] | None) -> AsyncIterator[bytes]:
-    """Each step when it is due. What nobody has to wait for goes out together, up to so many bytes."""
-    clock = asyncio.get_running_loop().time
-    waiting, size = [script.opening], len(script.opening)
-    for step in script.steps:
-        seconds = next(due) - clock() if due else 0.0
-        if seconds > 0 or size >= BYTES_AT_ONCE:
-            if size:
-                yield b"".join(waiting)
-                waiting, size = [], 0
-            await asyncio.sleep(max(seconds, 0))  # also 0: others are served, however fast this client reads
-        waiting.append(step)
-        size += len(step)
-    yield b"".join((*waiting, script.ending, script.end))
 
 
 def texts_of(tokens: Sequence[int]) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""What is wrong with a request as msgspec says it, in OpenAI's words and with its codes. Pure."""
+"""Violations: what msgspec finds wrong with a request, in OpenAI's words and with its codes. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _ALLOWED: Final[Mapping[str, Sequence[str]]] = {"version": VERSIONS, "match": RU
 """Query parameters that are one of some words."""
 
 
-class Fault(msgspec.Struct, frozen=True):
+class Violation(msgspec.Struct, frozen=True):
     """What is told of it: ``param`` is the path of the field, None where it is the body as a whole."""
 
     message: str
@@ -31,23 +31,23 @@ class Fault(msgspec.Struct, frozen=True):
     code: str
 
 
-def fault_in_body(said: str) -> Fault:
-    """The fault in a body that a msgspec.ValidationError tells, as "Expected `int`, got `str` - at `$.n`"."""
+def violation_in(said: str) -> Violation:
+    """The violation in a body that a msgspec.ValidationError tells, as "Expected `int`, got `str` - at `$.n`"."""
     message, _, place = said.partition(" - at ")
-    return described(message, place.strip("`").removeprefix("$").removeprefix("."))
+    return violation_at(message, place.strip("`").removeprefix("$").removeprefix("."))
 
 
-def described(message: str, path: str) -> Fault:
-    """A fault at a path, which is empty for the body as a whole."""
+def violation_at(message: str, path: str) -> Violation:
+    """A violation at a path, which is empty for the body as a whole."""
     if found := re.fullmatch(r"Object missing required field `(.+)`", message):
         path = f"{path}.{found[1]}" if path else found[1]
-        return Fault(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
+        return Violation(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
     if found := re.match(r"Missing required query parameter '(\w+)'", message):
-        return Fault(f"Missing required parameter: '{found[1]}'.", found[1], "missing_required_parameter")
+        return Violation(f"Missing required parameter: '{found[1]}'.", found[1], "missing_required_parameter")
     text, code = _worded(message, f"'{path}'" if path else "the body")
     if path in _ALLOWED:
         text += f" Expected one of {', '.join(_ALLOWED[path])}."
-    return Fault(text, path or None, code)
+    return Violation(text, path or None, code)
 
 
 def _worded(message: str, where: str) -> tuple[str, str]:

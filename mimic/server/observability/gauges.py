@@ -16,13 +16,12 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from mimic import __version__
+from mimic.corpus.corpus import Corpus
 from mimic.corpus.manifest import Seeded, Seeding, State
 from mimic.corpus.schemas import Version
-from mimic.corpus.stores.base import Store
 from mimic.errors import StoreError
-from mimic.settings import METRICS_FOLDER
+from mimic.server.observability import METRICS_FOLDER
 
-"""Where worker processes put their metrics, in files whose names end with their numbers."""
 SECONDS_TO_WAIT: Final = 1.0
 """For the store: whoever scrapes does not wait long either."""
 
@@ -35,11 +34,11 @@ class Gauges(msgspec.Struct, frozen=True):
     seeding: Seeding | None
 
     @classmethod
-    async def of(cls, store: Store) -> "Gauges":
+    async def of(cls, corpus: Corpus) -> "Gauges":
         """Ask the store, which may be away."""
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(SECONDS_TO_WAIT):
-                return cls(True, await store.seeded(), await store.seeding())
+                return cls(True, await corpus.contents(), await corpus.seeding())
         return cls(False, {}, None)
 
     def text(self) -> bytes:

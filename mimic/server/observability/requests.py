@@ -1,125 +1,59 @@
-"""What is seen of the server from outside: an id for every request, metrics, and lines in the log."""
+"""Requests as they are seen from outside: an id for each, metrics, the journal, and lines in the log."""
 
-import asyncio
-import os
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
-from functools import cache
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
 
+import msgspec
 import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 
-from mimic.api.connection import CUT, ENDED_WITH, hang_up
+from mimic.api.connection import CUT, cut
+from mimic.corpus.schemas import Version
+from mimic.engine.base import Completion
+from mimic.engine.overrides import FAULT_HEADER
 from mimic.errors import StoreError
-from mimic.gateway.journal import shortened
-from mimic.server.observability.gauges import workers
+from mimic.gateway.context import RequestContext
+from mimic.gateway.faults import Fault
+from mimic.gateway.journal import Entry, Journal, shortened
+from mimic.gateway.ledger import Changes
+from mimic.server.observability.metrics import Metrics
 from mimic.server.request_ids import client_id_of, new_id
-from mimic.server.routes.journal import CLIENT_LEFT, Journal, Record, has_left, is_recorded
-from mimic.settings import METRICS_FOLDER
 
 log = structlog.get_logger("mimic")
 
-SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 UNKNOWN_ROUTE: Final = "unknown"
+OPENAI_PREFIX: Final = "/v1/"
 OPENAI_VERSION: Final = b"2020-10-01"
 """Of the API that /v1 is like: what OpenAI's own answers say."""
-
-SECONDS_BETWEEN_LOOKS: Final = 1.0
-"""At what is in flight, where other processes are to know: nothing is written for a request."""
-
-disable_created_metrics()  # type: ignore[no-untyped-call] # a time stamp for every series, that nobody reads
-
-
-class Metrics:
-    """Prometheus metrics. With PROMETHEUS_MULTIPROC_DIR set, those of all worker processes together."""
-
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self.requests = Counter(
-            "mimic_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
-        )
-        self.seconds = Histogram(
-            "mimic_request_seconds",
-            "Seconds until the last byte of an answer was sent.",
-            ("route", "version"),
-            buckets=SECONDS,
-            registry=self._registry,
-        )
-        self.choices = Counter("mimic_choices_returned", "Choices returned.", ("version",), registry=self._registry)
-        self.matches = Counter(
-            "mimic_matches", "Prompts answered, by rung.", ("version", "rung"), registry=self._registry
-        )
-        self.misses = Counter(
-            "mimic_completion_misses", "Completions that found nothing.", ("version",), registry=self._registry
-        )
-        self.faults = Counter("mimic_faults", "Faults on purpose.", ("kind",), registry=self._registry)
-        self.in_flight = 0
-        self._in_flight = Gauge(
-            "mimic_requests_in_flight",
-            "Requests that wait for their answer or get it, but for the one that asks.",
-            registry=self._registry,
-            multiprocess_mode="livesum",
-        )
-
-    @cache  # noqa: B019 - there is one for the process  # finding a series by its labels takes longer than counting
-    def of_route(self, method: str, route: str, status: int, version: str) -> tuple[Counter, Histogram]:
-        """The series that a request counts in."""
-        return self.requests.labels(method, route, status), self.seconds.labels(route, version)
-
-    @cache  # noqa: B019
-    def choices_of(self, version: str) -> Counter:
-        """The choices of a version."""
-        return self.choices.labels(version)
-
-    @cache  # noqa: B019
-    def matches_of(self, version: str, rung: str) -> Counter:
-        """The prompts that were answered by a version on a rung."""
-        return self.matches.labels(version, rung)
-
-    def text(self) -> bytes:
-        """Everything in Prometheus' text format, for a request that asks for it."""
-        registry = self._registry
-        self._in_flight.set(self.in_flight - 1)
-        if METRICS_FOLDER in os.environ:
-            list(workers())  # what is of dead ones is left out
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
-
-    @asynccontextmanager
-    async def shared(self) -> AsyncGenerator[None]:
-        """Let other processes know what is in flight in this one."""
-        if METRICS_FOLDER not in os.environ:
-            yield
-            return
-        telling = asyncio.create_task(self._tell())
-        try:
-            yield
-        finally:
-            telling.cancel()
-            with suppress(asyncio.CancelledError):
-                await telling
-
-    async def _tell(self) -> None:
-        while True:
-            self._in_flight.set(self.in_flight)
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+CLIENT_LEFT: Final = 499
+_RECORD: Final = "record"
 
 
 class RequestRecord:
-    """One request, seen from outside: what the headers of its answer say, and how it ended.
+    """One request, seen from outside: its id, what the headers of its answer say, and how it ended.
 
-    ``state["fault"]`` is the fault on purpose that befell it, if any; ``state["headers"]`` are headers that its answer
-    has, whatever the answer is.
+    ``context`` is that of the gateway, for a request that is answered there. ``outcome`` is the status that counts
+    where the application knows of none or of another one.
     """
 
-    __slots__ = ("_ended", "_record", "_scope", "_send", "_started", "_state", "_status", "_watcher")
+    __slots__ = (
+        "_ended",
+        "_entry",
+        "_journal",
+        "_number",
+        "_scope",
+        "_send",
+        "_started",
+        "_status",
+        "_watcher",
+        "context",
+        "outcome",
+        "request_id",
+    )
 
     def __init__(self, scope: HTTPScope, send: Send, watcher: "RequestLog") -> None:
         self._scope = scope
@@ -128,53 +62,113 @@ class RequestRecord:
         self._started = time.perf_counter()
         self._status = 0
         self._ended = False
-        self._state: dict[str, Any] = scope.setdefault("state", {})
-        self._state.update(request_id=new_id(), headers={}, observation=self)
-        journal = watcher.journal if is_recorded(scope) else None
-        self._record = Record(journal, scope, self._state) if journal else None
+        self._number = 0
+        self.request_id = new_id()
+        self.context: RequestContext | None = None
+        self.outcome: int | None = None
+        self._journal = watcher.journal if is_recorded(scope) else None
+        self._entry = self._first_entry() if self._journal else None
+
+    def _first_entry(self) -> Entry:
+        path = shortened(self._scope["path"]) or ""
+        # Which route it is nobody knows yet; most have no parameters.
+        return Entry(id=self.request_id, at=datetime.now(UTC), method=self._scope["method"], path=path, route=path)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the request is for the journal."""
+        return self._journal is not None
+
+    def record(self, changes: Changes) -> None:
+        """Put the request into the journal, which has it from now on."""
+        if self._journal and self._entry:
+            self._number = self._journal.open(changes, self._entry)
+
+    def completed(self, version: Version, completion: Completion) -> None:
+        """Count the answers to each prompt, and once those that no corpus gave."""
+        metrics = self._watcher.metrics
+        if missed := {id(one) for one in completion.results if one.rung is None}:
+            metrics.misses.labels(version).inc(len(missed))
+        for one in completion.results:
+            metrics.matches_of(version, one.rung or "none").inc()
+        metrics.choices_of(version).inc(sum([len(one.answers) for one in completion.results]))
+
+    def continued(self, version: Version, choices: int) -> None:
+        """Count choices that are about to be sent."""
+        self._watcher.metrics.choices_of(version).inc(choices)
+
+    def missed(self, version: Version) -> None:
+        """Count a request that the corpus has no answer to."""
+        self._watcher.metrics.misses.labels(version).inc()
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer. The last one is counted before it is sent, since who has it may ask at once."""
         if message["type"] == "http.response.start":
             self._begin(message)
         elif not message.get("more_body", False):
-            self.end()
+            self.close()
         await self._send(message)
 
-    def end(self, *, client_left: bool = False) -> None:
-        """The request is over; what happens later does not count."""
+    def close(self, *, client_left: bool = False) -> None:
+        """End the record; what happens later does not count."""
         if self._ended:
             return
         self._ended = True
         seconds = time.perf_counter() - self._started
         route = self._watcher.route_of(self._scope)
         metrics = self._watcher.metrics
-        version = self._state.get("version", "")
-        status = self._state.get(ENDED_WITH) or self._status or (CLIENT_LEFT if client_left else 0)
-        requests, latencies = metrics.of_route(self._scope["method"], route, status, version)
+        status = self.outcome or self._status or (CLIENT_LEFT if client_left else 0)
+        version = self.context.known.version if self.context else None
+        requests, latencies = metrics.of_route(self._scope["method"], route, status, version or "")
         requests.inc()
         latencies.observe(seconds)
-        fault = self._state.get("fault")
+        fault = self.fault
         if fault:
             metrics.faults.labels(fault.kind).inc()
-        if self._record:
-            self._record.end(route, seconds, client_left=client_left)
+        if self._journal and self._entry:
+            self._close_entry(self._journal, self._entry, route, seconds, client_left=client_left)
         has_failed = status >= HTTPStatus.INTERNAL_SERVER_ERROR and not fault
         if has_failed or self._watcher.logs_requests:
             self._log(route, status, seconds, has_failed=has_failed, client_left=client_left)
 
+    @property
+    def fault(self) -> Fault | None:
+        """The fault that the request got, if any."""
+        return self.context.injected if self.context else None
+
+    def _close_entry(self, journal: Journal, entry: Entry, route: str, seconds: float, *, client_left: bool) -> None:
+        context, fault = self.context, self.fault
+        usage = context.usage if context else None
+        ended = msgspec.structs.replace(
+            entry,
+            route=route,
+            model=shortened(context.known.model) if context else None,
+            version=context.known.version if context else None,
+            prompt_tokens=usage and usage.prompt_tokens,
+            completion_tokens=usage and usage.completion_tokens,
+            last_byte_ms=round(seconds * 1000, 1),
+            fault=fault and str(fault),
+            status=self.outcome or entry.status,
+            client_left=not self.outcome and (client_left or _has_left(entry.status, fault)),
+        )
+        try:
+            journal.close(self._number, ended)
+        except StoreError as exc:
+            problem = "how a request ended is not in the journal" if self._number else "a request is not in the journal"
+            log.warning(problem, request_id=self.request_id, cause=repr(exc.__cause__))
+
     def _log(self, route: str, status: int, seconds: float, *, has_failed: bool, client_left: bool) -> None:
         """A line about the request: neither what was said, nor a key, nor a query, in which either may be."""
-        scope, fault = self._scope, self._state.get("fault")
+        scope, fault = self._scope, self.fault
         facts = {
             "client_request_id": client_id_of(scope),
             "path": shortened(scope.get("raw_path", b"").decode("ascii", "backslashreplace")),
             "fault": fault and str(fault),
-            "client_left": client_left or has_left(status, fault) or None,
+            "client_left": client_left or _has_left(status, fault) or None,
         }
         (log.error if has_failed else log.info)(
             "request",
-            request_id=self._state["request_id"],
+            request_id=self.request_id,
             method=scope["method"],
             route=route,
             status=status,
@@ -185,27 +179,32 @@ class RequestRecord:
     def _begin(self, message: HTTPResponseStartEvent) -> None:
         seconds = time.perf_counter() - self._started
         self._status = message["status"]
-        if self._record:
-            self._record.begin(message, seconds)
-        headers = [*message["headers"], (b"x-request-id", self._state["request_id"].encode())]
-        headers += self._state["headers"].items()
-        if self._scope["path"].startswith("/v1/"):
+        if self._entry:
+            self._entry = _begun(self._entry, message, seconds)
+        headers = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+        if self.context:
+            headers += [(name.encode(), value.encode()) for name, value in self.context.headers.items()]
+        if self._scope["path"].startswith(OPENAI_PREFIX):
             milliseconds = round(seconds * 1000)
             headers += [(b"openai-version", OPENAI_VERSION), (b"openai-processing-ms", b"%d" % milliseconds)]
-        if fault := self._state.get("fault"):
-            headers.append((b"x-mimic-fault", str(fault).encode()))
+        if fault := self.fault:
+            headers.append((FAULT_HEADER.encode(), str(fault).encode()))
         message["headers"] = headers
 
 
-def _store_error(exc: BaseException | None) -> StoreError | None:
-    """The error of the store that something else, or a group by a task group, was made of."""
-    while not isinstance(exc, StoreError | None):
-        exc = exc.exceptions[0] if isinstance(exc, BaseExceptionGroup) else exc.__cause__
-    return exc
+def record_of(scope: Scope) -> RequestRecord:
+    """The record of a request, where the application is watched by a :class:`RequestLog`."""
+    record: RequestRecord = scope["state"][_RECORD]
+    return record
+
+
+def is_recorded(scope: HTTPScope) -> bool:
+    """Whether a request is for the journal: what clients ask, not what watches the server."""
+    return scope["path"].startswith(OPENAI_PREFIX) or scope["method"] == "POST"
 
 
 class RequestLog:
-    """The application, observed: ASGI in, ASGI out."""
+    """The application, and a record of each of its requests: ASGI in, ASGI out."""
 
     def __init__(
         self,
@@ -226,19 +225,54 @@ class RequestLog:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        observation = RequestRecord(scope, send, self)
+        record = RequestRecord(scope, send, self)
+        state: dict[str, Any] = scope.setdefault("state", {})
+        state[_RECORD] = record
         self.metrics.in_flight += 1
         try:
-            await self._app(scope, receive, observation.send)
+            await self._app(scope, receive, record.send)
         except Exception as exc:
             failure = _store_error(exc)
             if failure is None or CUT not in (scope.get("extensions") or {}):
                 raise
             # In the middle of an answer, which is not to look as if it had come to its end.
-            scope["state"][ENDED_WITH] = int(HTTPStatus.SERVICE_UNAVAILABLE)  # as if it had failed a moment earlier
-            log.error("store failed in an answer", request_id=scope["state"]["request_id"], error=str(failure))  # noqa: TRY400 - no bug
-            await hang_up(scope, receive)
+            record.outcome = int(HTTPStatus.SERVICE_UNAVAILABLE)  # as if it had failed a moment earlier
+            log.error("store failed in an answer", request_id=record.request_id, error=str(failure))  # noqa: TRY400 - no bug
+            record.close()  # before the client can notice, and ask what was seen of it
+            await cut(scope, receive)
         finally:
             self.metrics.in_flight -= 1
-            observation.end(client_left=True)  # whose answer has no last part: nobody was there to take it
-            del scope["state"]["observation"]  # else all of the request waits for the garbage collector
+            record.close(client_left=True)  # whose answer has no last part: nobody was there to take it
+            del state[_RECORD]  # else all of the request waits for the garbage collector
+            record.context = None
+
+
+def _begun(entry: Entry, message: HTTPResponseStartEvent, seconds: float) -> Entry:
+    """The entry of a request whose answer begins."""
+    headers = dict(message["headers"])
+    return msgspec.structs.replace(
+        entry,
+        status=message["status"],
+        match=_header(headers, b"x-mimic-match"),
+        source=_header(headers, b"x-mimic-source"),
+        score=_header(headers, b"x-mimic-score"),
+        streamed=headers.get(b"content-type", b"").startswith(b"text/event-stream"),
+        first_byte_ms=round(seconds * 1000, 1),
+    )
+
+
+def _header(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else shortened(value.decode("latin-1"))
+
+
+def _has_left(status: int | None, fault: Fault | None) -> bool:
+    """Whether a request ended since its client left: 499 may also be a status that was asked for."""
+    return status == CLIENT_LEFT and not (fault and fault.kind == "status")
+
+
+def _store_error(exc: BaseException | None) -> StoreError | None:
+    """The error of the store that something else, or a group by a task group, was made of."""
+    while not isinstance(exc, StoreError | None):
+        exc = exc.exceptions[0] if isinstance(exc, BaseExceptionGroup) else exc.__cause__
+    return exc

@@ -7,7 +7,7 @@ those of OpenTelemetry's semantic conventions for HTTP and for databases. Neithe
 import asyncio
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -23,10 +23,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from mimic import __version__
+from mimic.corpus.corpus import Corpus
 from mimic.corpus.manifest import Seeded, Seeding
 from mimic.corpus.schemas import Document, Lookup, Version
 from mimic.corpus.stores.base import Batches, Replacement, Store
+from mimic.engine.base import Answers, CompletionRequest, Continuations, ContinuationsRequest, Prompt
+from mimic.engine.retrieval import RetrievalEngine
 from mimic.errors import MimicError, StoreError
+from mimic.server.observability.requests import record_of
 from mimic.server.request_ids import client_id_of
 
 T = TypeVar("T")
@@ -60,11 +64,6 @@ class Tracing:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await asyncio.to_thread(self._provider.shutdown)
-
-    async def within(self, name: str, work: Awaitable[T]) -> T:
-        """Await something in a span below the one that is open."""
-        with self.span(name):
-            return await work
 
     @contextmanager
     def span(
@@ -110,12 +109,15 @@ class Tracing:
         return watched
 
     def _tell_route(self, span: Span, scope: HTTPScope, method: str) -> None:
-        route, state = self._route_of(scope), scope["state"]
+        route, record = self._route_of(scope), record_of(scope)
         if route != self._unknown_route:
             span.update_name(f"{_named(method)} {route}")
             span.set_attribute("http.route", route)
-        for name in ("version", "model", "fault"):
-            if value := state.get(name):
+        if record.context is None:
+            return
+        known = record.context.known
+        for name, value in (("version", known.version), ("model", known.model), ("fault", record.fault)):
+            if value:
                 span.set_attribute(f"mimic.{name}", str(value))
 
 
@@ -137,7 +139,7 @@ def _asked(scope: HTTPScope, method: str, headers: Mapping[str, str]) -> dict[st
         "server.port": port,
         "client.address": client,
         "user_agent.original": headers.get("user-agent"),
-        "mimic.request_id": scope["state"]["request_id"],
+        "mimic.request_id": record_of(scope).request_id,
         "mimic.client_request_id": client_id_of(scope),
     }
     return {name: value for name, value in known.items() if value is not None}
@@ -161,6 +163,24 @@ def _telling(span: Span, send: Send) -> Send:
 def _fail(span: Span, kind: str) -> None:
     span.set_attribute("error.type", kind)
     span.set_status(StatusCode.ERROR)
+
+
+class TracedEngine(RetrievalEngine):
+    """The engine that answers from the corpus, and a span for each match."""
+
+    def __init__(self, corpus: Corpus, tracing: Tracing) -> None:
+        super().__init__(corpus)
+        self._tracing = tracing
+
+    async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
+        with self._tracing.span("match"):
+            return await super().answer(prompt, request)
+
+    async def continuations(self, request: ContinuationsRequest) -> Continuations:
+        if request.policy is None:  # it is looked up as it is, not matched
+            return await super().continuations(request)
+        with self._tracing.span("match"):
+            return await super().continuations(request)
 
 
 class TracedStore(Store):

@@ -12,9 +12,9 @@ from mimic.corpus.corpus import Corpus
 from mimic.corpus.excerpts import LARGEST_POSITION, Excerpt, excerpt
 from mimic.corpus.schemas import Version
 from mimic.corpus.search import Role, SearchHit, search
-from mimic.gateway.auth import SECURITY_SCHEME, require_key
-from mimic.server.errors import documented
-from mimic.settings import Settings
+from mimic.server.error_handlers import documented
+from mimic.server.guards import SECURITY, require_key
+from mimic.server.options import Defaults
 
 Position = Annotated[int, PathParameter(description="As x-mimic-document says.", ge=0, le=LARGEST_POSITION)]
 First = Annotated[int, QueryParameter(description="From which message on.", ge=0, le=LARGEST_POSITION)]
@@ -36,13 +36,13 @@ class SearchResults(msgspec.Struct, frozen=True):
 async def search_corpus(
     q: Query,
     corpus: NamedDependency[Corpus],
-    settings: NamedDependency[Settings],
+    defaults: NamedDependency[Defaults],
     role: Speaker = None,
     version: Asked = None,
     limit: Limit = 20,
 ) -> SearchResults:
     """Messages that are like a text, of those that something followed; needs the index for the rung `nearest`."""
-    asked = version or settings.version
+    asked = version or defaults.version
     return SearchResults(asked, await search(corpus, asked, q, role, limit))
 
 
@@ -67,5 +67,5 @@ ROUTES = Router(
     "/corpus",
     route_handlers=[search_corpus, read_conversation],
     guards=[require_key],
-    security=[{SECURITY_SCHEME: []}, {}],
+    security=SECURITY,
 )

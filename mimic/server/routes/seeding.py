@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 import msgspec
 import structlog
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
@@ -22,16 +22,17 @@ from litestar.params import BodyKwarg
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.manifest import ExitCode, Seeding
 from mimic.corpus.stores.base import holder_name
-from mimic.errors import SeedingInProgress, StoreUnavailable
-from mimic.gateway.auth import bearer, is_same
-from mimic.gateway.guesses import BruteForceGuard
-from mimic.server.errors import ApiError, documented
-from mimic.settings import Settings
+from mimic.errors import RequestError, SeedingInProgress, StoreUnavailable
+from mimic.gateway.auth import CHALLENGE, BruteForceGuard, bearer, is_same
+from mimic.server.error_handlers import AnyRequest, documented
+from mimic.server.guards import address_of
+from mimic.server.options import SeedingOptions
 
 log = structlog.get_logger("mimic")
 
 STATUS_PATH = "/conversation/seed"
-SECURITY_SCHEME = "SEED_SECRET"
+SECRET_SCHEME = "SEED_SECRET"
+"""The security scheme of the OpenAPI document."""
 NOT_HANDED_DOWN = frozenset({"SEED_SECRET", "MIMIC_API_KEYS"})
 SECONDS_TO_CLAIM = 15.0
 SECONDS_TO_STOP = 10.0
@@ -61,8 +62,8 @@ class NeverSeeded(msgspec.Struct, frozen=True):
 class Seeder:
     """Runs ``mimic seed`` in a process of its own, at most one for this server. An async context manager."""
 
-    def __init__(self, settings: Settings, corpus: Corpus) -> None:
-        self._settings = settings
+    def __init__(self, options: SeedingOptions, corpus: Corpus) -> None:
+        self._options = options
         self._corpus = corpus
         self._process: asyncio.subprocess.Process | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -85,16 +86,16 @@ class Seeder:
     async def start(self) -> None:
         """Start a seeding and wait until it has the store to itself.
 
-        Raises SeedingInProgress, StoreUnavailable, and ApiError where it ended before it began.
+        Raises SeedingInProgress, StoreUnavailable, and RequestError where it ended before it began.
         """
         async with self._starting:
-            seeding = await self._corpus.store.seeding()
+            seeding = await self._corpus.seeding()
             if self._process and self._process.returncode is None:
                 raise SeedingInProgress(holder_name(self._process.pid), seeding.since if seeding else None)
             if seeding and seeding.state == "running":
                 raise SeedingInProgress(seeding.holder, seeding.since)
             self._process = process = await self._run()
-            log.info("seeding started", process=process.pid, file=str(self._settings.seed_file))
+            log.info("seeding started", process=process.pid, file=str(self._options.file))
             self._watching = asyncio.create_task(_watch(process))
             await self._claimed(process, seeding.id if seeding else None)
 
@@ -102,12 +103,12 @@ class Seeder:
         # By environment and not by arguments, which other users of the machine can see.
         environment = {name: value for name, value in os.environ.items() if name not in NOT_HANDED_DOWN}
         environment |= {
-            "MIMIC_STORE": self._settings.store,
-            "MIMIC_MONGO_DRIVER": self._settings.mongo_driver,
-            "SEED_BATCH_SIZE": str(self._settings.seed_batch_size),
+            "MIMIC_STORE": self._options.store,
+            "MIMIC_MONGO_DRIVER": self._options.mongo_driver,
+            "SEED_BATCH_SIZE": str(self._options.batch_size),
         }
         # With -P, a seed.py in the current folder is not taken for ours.
-        command = (sys.executable, "-P", "-m", "mimic", "seed", "--quiet", "--", str(self._settings.seed_file))
+        command = (sys.executable, "-P", "-m", "mimic", "seed", "--quiet", "--", str(self._options.file))
         nowhere, here = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
             *command, env=environment, stdin=nowhere, stdout=nowhere, stderr=here
@@ -119,7 +120,7 @@ class Seeder:
         has_ended = False
         while not has_ended and asyncio.get_running_loop().time() < until:
             has_ended = process.returncode is not None  # looked at first: what it recorded, it did before
-            seeding = await self._corpus.store.seeding()
+            seeding = await self._corpus.seeding()
             if seeding and seeding.id != before and seeding.holder == holder_name(process.pid):
                 return
             await asyncio.sleep(0.05)
@@ -130,7 +131,7 @@ class Seeder:
                 seeding.holder if seeding else "another process", seeding.since if seeding else None
             )
         if has_ended:
-            raise ApiError(500, "The seeding ended before it began; the log says why", code="seeding_failed")
+            raise RequestError(500, "The seeding ended before it began; the log says why", code="seeding_failed")
 
 
 async def _watch(process: asyncio.subprocess.Process) -> None:
@@ -144,22 +145,22 @@ async def _watch(process: asyncio.subprocess.Process) -> None:
 
 
 def seeding_is_on(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard. Raises ApiError, 403, where seeding over HTTP is switched off."""
-    settings: Settings = connection.app.state.settings
-    if not settings.seed_secret:
-        raise ApiError(403, "Seeding over HTTP is switched off: SEED_SECRET is not set", code="seeding_disabled")
+    """A guard. Raises RequestError, 403, where seeding over HTTP is switched off."""
+    options: SeedingOptions = connection.app.state.seeding
+    if not options.secret:
+        raise RequestError(403, "Seeding over HTTP is switched off: SEED_SECRET is not set", code="seeding_disabled")
 
 
 async def check_secret(connection: ASGIConnection[Any, Any, Any, Any], given: bytes) -> None:
-    """Raises ApiError, 401, where the secret is wrong."""
-    settings: Settings = connection.app.state.settings
-    guesses: BruteForceGuard = connection.app.state.guesses
-    headers = {"www-authenticate": "Bearer"}
-    error = ApiError(401, "The secret is missing or wrong.", code="invalid_secret", headers=headers)
+    """Raises RequestError, 401, where the secret is wrong."""
+    options: SeedingOptions = connection.app.state.seeding
+    guard: BruteForceGuard = connection.app.state.guard
+    error = RequestError(401, "The secret is missing or wrong.", code="invalid_secret", headers=CHALLENGE)
     if not given:
         raise error
-    if not is_same(given, settings.seed_secret):
-        await guesses.refuse(connection, error)
+    if not is_same(given, options.secret):
+        await guard.delay(address_of(connection))
+        raise error
 
 
 @post(
@@ -175,17 +176,19 @@ async def check_secret(connection: ASGIConnection[Any, Any, Any, Any], given: by
     },
 )
 async def start_seeding(
-    settings: NamedDependency[Settings],
+    seeding_options: NamedDependency[SeedingOptions],
     seeder: NamedDependency[Seeder],
-    request: Request[Any, Any, Any],
+    request: AnyRequest,
     data: Annotated[
         SeedRequest | None, BodyKwarg(media_type="application/json", examples=[Example(value={"secret": "the secret"})])
     ] = None,
 ) -> Response[SeedingStarted]:
     """The secret is looked at before anything else."""
     await check_secret(request, data.secret.encode() if data else b"")
-    if not settings.seed_file.is_file():
-        raise ApiError(409, f"SEED_FILE names {settings.seed_file}, which is not a file", code="seed_file_missing")
+    if not seeding_options.file.is_file():
+        raise RequestError(
+            409, f"SEED_FILE names {seeding_options.file}, which is not a file", code="seed_file_missing"
+        )
     await seeder.start()
     return Response(SeedingStarted(), headers={"location": STATUS_PATH})
 
@@ -196,15 +199,15 @@ async def start_seeding(
     tags=["Seeding"],
     guards=[seeding_is_on],
     description="State, progress, and the report or the error, whoever ran it. The secret is the bearer token.",
-    security=[{SECURITY_SCHEME: []}],
+    security=[{SECRET_SCHEME: []}],
     response_description="How it stands.",
     responses=documented(401, 403, 503),
 )
 async def last_seeding(
     corpus: NamedDependency[Corpus],
-    request: Request[Any, Any, Any],
+    request: AnyRequest,
 ) -> Response[Seeding | NeverSeeded]:
     """The store knows, so any worker can tell."""
     secret = bearer(request.headers.get("authorization", ""))
     await check_secret(request, (secret or "").encode("latin-1"))
-    return Response(await corpus.store.seeding() or NeverSeeded())
+    return Response(await corpus.seeding() or NeverSeeded())

@@ -1,10 +1,10 @@
 """What is seeded, whether the server is alive and able to answer, and its metrics."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -12,11 +12,11 @@ from mimic.corpus.corpus import Corpus
 from mimic.corpus.manifest import Seeded
 from mimic.corpus.schemas import Version
 from mimic.errors import NotSeeded
-from mimic.gateway.auth import has_key
-from mimic.server.errors import documented
+from mimic.server.error_handlers import AnyRequest, documented
+from mimic.server.guards import has_key
 from mimic.server.observability.gauges import Gauges
-from mimic.server.observability.requests import Metrics
-from mimic.settings import Settings
+from mimic.server.observability.metrics import Metrics
+from mimic.server.options import Defaults
 
 
 class CorpusDescription(msgspec.Struct, frozen=True):
@@ -41,13 +41,13 @@ class Readiness(msgspec.Struct, frozen=True):
 
 @get("/corpus", summary="What is seeded", tags=["Status"], responses=documented(503))
 async def describe_corpus(
-    request: Request[Any, Any, Any], corpus: NamedDependency[Corpus], settings: NamedDependency[Settings]
+    request: AnyRequest, corpus: NamedDependency[Corpus], defaults: NamedDependency[Defaults]
 ) -> CorpusDescription:
     """Counts, sizes, the file and its SHA-256, and when, per version; texts of messages to those with a key."""
-    seeded = await corpus.store.seeded()
+    seeded = await corpus.contents()
     if not await has_key(request, request.route_handler):
         seeded = {version: _without_texts(entry) for version, entry in seeded.items()}
-    return CorpusDescription(settings.version, seeded)  # type: ignore[arg-type]
+    return CorpusDescription(defaults.version, seeded)  # type: ignore[arg-type]
 
 
 def _without_texts(entry: Seeded) -> Seeded:
@@ -61,17 +61,17 @@ async def health() -> Health:
 
 
 @get("/ready", summary="Able to answer?", tags=["Status"], responses=documented(503))
-async def ready(corpus: NamedDependency[Corpus], settings: NamedDependency[Settings]) -> Readiness:
+async def ready(corpus: NamedDependency[Corpus], defaults: NamedDependency[Defaults]) -> Readiness:
     """200, or 503 with the reason while the default version is not seeded or the store is away."""
-    await corpus.store.check()
+    await corpus.check()
     seeded = await corpus.seeded()
-    if settings.version not in seeded:
-        raise NotSeeded(settings.version)
+    if defaults.version not in seeded:
+        raise NotSeeded(defaults.version)
     return Readiness(list(seeded))
 
 
 @get("/metrics", summary="Prometheus metrics", tags=["Status"], media_type="text/plain")
 async def show_metrics(metrics: NamedDependency[Metrics], corpus: NamedDependency[Corpus]) -> Response[bytes]:
     """In Prometheus' text format."""
-    gauges = await Gauges.of(corpus.store)
+    gauges = await Gauges.of(corpus)
     return Response(metrics.text() + gauges.text(), headers={"content-type": CONTENT_TYPE_LATEST})

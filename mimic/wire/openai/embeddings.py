@@ -1,34 +1,26 @@
-"""``POST /v1/embeddings``: a stand-in, deterministic and without meaning (``mimic.engine.embedding``)."""
+"""``/v1/embeddings``: OpenAI's format for vectors, as numbers or as base64."""
 
-import asyncio
 import sys
 from array import array
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
-from litestar import Request, Response, post
-from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Example
-from litestar.params import BodyKwarg
 
-from mimic.engine.embedding import embed
-from mimic.gateway.throttle import Limited, spend
-from mimic.server.errors import ApiError, documented
-from mimic.settings import Settings
-from mimic.wire.openai.models import EMBEDDING_MODEL, unknown_model
-from mimic.wire.openai.requests import Input, Texts, inputs_of
+from mimic.engine.base import Known
+from mimic.engine.embedding import EmbeddingsRequest, Vectors
+from mimic.engine.overrides import Overrides
+from mimic.errors import RequestError
+from mimic.wire.json import decode
+from mimic.wire.openai.base import EMBEDDING_MODEL, Input, Names, OpenAIWire, Texts, inputs_of, unknown_model
 
-EXAMPLE: Final = {"model": EMBEDDING_MODEL, "input": "Why is the sky blue?", "dimensions": 8}
+PATH: Final = "/v1/embeddings"
 DIMENSIONS: Final = 1536
 DIMENSIONS_OF: Final = {"text-embedding-3-large": 3072}
-MOST_INPUTS: Final = 2048
-MOST_TOKENS_OF_A_TEXT: Final = 8192
-MOST_TOKENS: Final = 300_000
-MUCH: Final = 10_000
-"""Tokens and coordinates from which on a thread does it."""
+MAX_INPUTS: Final = 2048
+MAX_TOKENS_OF_A_TEXT: Final = 8192
+MAX_TOKENS: Final = 300_000
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,71 +56,66 @@ class EmbeddingList(msgspec.Struct, frozen=True, kw_only=True):
     usage: EmbeddingUsage
 
 
-@post(
-    "/embeddings",
-    status_code=200,
-    summary="Embed texts",
-    tags=["OpenAI"],
-    operation_class=Limited,
-    description=(
-        "A stand-in for an embedding model: the same text always gets the same vector of length 1, and texts that "
-        "share words get similar ones; there is no meaning in it."
-    ),
-    responses={
-        200: ResponseSpec(EmbeddingList, description="The vectors.", generate_examples=False),
-        **documented(400, 401, 404, 413, 415, 429),
-    },
-)
-async def embed_texts(
-    data: Annotated[EmbeddingRequest, BodyKwarg(media_type="application/json", examples=[Example(value=EXAMPLE)])],
-    request: Request[Any, Any, Any],
-    settings: NamedDependency[Settings],
-) -> Response[EmbeddingList]:
-    """The corpus has no part in it."""
-    request.state.model = data.model
-    if settings.strict_models and data.model != EMBEDDING_MODEL:
-        raise unknown_model(data.model)
-    inputs = await inputs_of(data.input, "input")
-    check_inputs(inputs)
-    dimensions = data.dimensions or DIMENSIONS_OF.get(data.model, DIMENSIONS)
-    as_base64 = data.encoding_format == "base64"
+class OpenAIEmbeddingsRequest(EmbeddingsRequest, frozen=True, kw_only=True):
+    """A request for vectors, and how OpenAI's format is to write them."""
 
-    def embeddings() -> list[Embedding]:
-        return [
-            Embedding(index=n, embedding=_encoded(embed(one.text, dimensions), as_base64))
-            for n, one in enumerate(inputs)
+    as_base64: bool = False
+
+
+class EmbeddingsWire(OpenAIWire[OpenAIEmbeddingsRequest, Vectors]):
+    """OpenAI's embeddings."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._decoder = msgspec.json.Decoder(EmbeddingRequest)
+
+    async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> OpenAIEmbeddingsRequest:
+        data = decode(self._decoder, body)
+        known.model = data.model
+        if self._names.strict and data.model != EMBEDDING_MODEL:
+            raise unknown_model(data.model)
+        inputs = await inputs_of(data.input, "input")
+        check_inputs(inputs)
+        return OpenAIEmbeddingsRequest(
+            model=data.model,
+            texts=[one.text for one in inputs],
+            tokens=sum([one.tokens for one in inputs]),
+            dimensions=data.dimensions or DIMENSIONS_OF.get(data.model, DIMENSIONS),
+            as_base64=data.encoding_format == "base64",
+        )
+
+    def whole(self, request: OpenAIEmbeddingsRequest, result: Vectors) -> bytes:
+        data = [
+            Embedding(index=index, embedding=_encoded(vector, request.as_base64))
+            for index, vector in enumerate(result.vectors)
         ]
-
-    used = sum(one.tokens for one in inputs)
-    usage = EmbeddingUsage(prompt_tokens=used, total_tokens=used)
-    spend(request, usage)
-    # In a thread where it would keep others waiting.
-    vectors = await asyncio.to_thread(embeddings) if used + len(inputs) * dimensions > MUCH else embeddings()
-    return Response(EmbeddingList(data=vectors, model=data.model, usage=usage))
+        usage = EmbeddingUsage(result.usage.prompt_tokens, result.usage.total_tokens)
+        return msgspec.json.encode(EmbeddingList(data=data, model=request.model, usage=usage))
 
 
 def check_inputs(inputs: Sequence[Input]) -> None:
-    """Raises ApiError where there are too many texts, an empty one, or too many tokens, as OpenAI's API does."""
+    """Raises RequestError where there are too many texts, an empty one, or too many tokens, as OpenAI's API does."""
     tokens = [one.tokens for one in inputs]
     empty = next((index for index, one in enumerate(inputs) if not one.text), None)
     code = "invalid_value"
-    if len(inputs) > MOST_INPUTS:
-        problem, code = f"there are {len(inputs)} texts, more than {MOST_INPUTS}", "array_above_max_length"
+    if len(inputs) > MAX_INPUTS:
+        problem, code = f"there are {len(inputs)} texts, more than {MAX_INPUTS}", "array_above_max_length"
     elif empty is not None:
         problem = f"text {empty} is empty"
-    elif max(tokens) > MOST_TOKENS_OF_A_TEXT:
-        problem = f"text {tokens.index(max(tokens))} has {max(tokens)} tokens, more than {MOST_TOKENS_OF_A_TEXT}"
-    elif sum(tokens) > MOST_TOKENS:
-        problem = f"the texts have {sum(tokens)} tokens, more than {MOST_TOKENS}"
+    elif max(tokens) > MAX_TOKENS_OF_A_TEXT:
+        problem = f"text {tokens.index(max(tokens))} has {max(tokens)} tokens, more than {MAX_TOKENS_OF_A_TEXT}"
+    elif sum(tokens) > MAX_TOKENS:
+        problem = f"the texts have {sum(tokens)} tokens, more than {MAX_TOKENS}"
     else:
         return
-    raise ApiError(400, f"Invalid 'input': {problem}.", param="input", code=code)
+    raise RequestError(400, f"Invalid 'input': {problem}.", param="input", code=code)
 
 
 def _encoded(vector: "array[float]", as_base64: bool) -> msgspec.Raw:
-    """As JSON already, which for many vectors takes long."""
+    """A vector as JSON already, which for many vectors takes long."""
     if not as_base64:
         return msgspec.Raw(msgspec.json.encode(vector.tolist()))
     if sys.byteorder == "big":
+        vector = array("f", vector)
         vector.byteswap()
     return msgspec.Raw(b'"' + b64encode(vector.tobytes()) + b'"')

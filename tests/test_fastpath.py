@@ -11,10 +11,22 @@ import httpx
 import msgspec
 import pytest
 
-from mimic.gateway.delivery import Reply
-from mimic.server.fastpath import MOST_EVENTS, FastPath, Plain
-from mimic.server.observability.requests import Metrics, RequestLog
-from mimic.settings import Settings
+from mimic.engine.base import Known
+from mimic.engine.overrides import Overrides
+from mimic.errors import RequestError
+from mimic.gateway.auth import BruteForceGuard, Keys
+from mimic.gateway.concurrency_limit import ConcurrencyLimit
+from mimic.gateway.context import Gateway, Policy
+from mimic.gateway.faults import FaultInjector, FaultOptions
+from mimic.gateway.handle import Endpoint
+from mimic.gateway.ledger import Ledger
+from mimic.gateway.pacing import PaceOptions
+from mimic.gateway.rate_limits import LimitOptions, RateLimiter
+from mimic.server.fastpath import FastPath
+from mimic.server.observability.metrics import Metrics
+from mimic.server.observability.requests import RequestLog
+from mimic.wire.base import Wire
+from mimic.wire.json import decode
 from tests.conftest import Server
 from tests.corpora import conversation, seed
 
@@ -84,11 +96,11 @@ def seen(response: httpx.Response) -> tuple[int, dict[str, str], str]:
 
 @pytest.mark.parametrize(("path", "body"), ASKED, ids=[f"{path} {json.dumps(body)[:60]}" for path, body in ASKED])
 def test_it_answers_as_the_framework_does(server: Server, path: str, body: object) -> None:
-    """A header that asks for nothing leaves a request to the framework."""
+    """Another content type leaves a request to the framework, which serves it by the same function."""
     with httpx.Client(base_url=server.url, timeout=30) as client:
         # Where nothing else says which one is drawn, the request does.
         plain = client.post(path, json=body)
-        other = client.post(path, json=body, headers={"x-mimic-fault": "none"})
+        other = client.post(path, json=body, headers={"content-type": "application/json; charset=utf-8"})
     assert seen(plain) == seen(other)
 
 
@@ -110,30 +122,47 @@ def test_both_are_counted_alike(server: Server) -> None:
     with httpx.Client(base_url=server.url, timeout=30) as client:
         client.get("/metrics")
         plain = added(client, {})
-        assert plain == added(client, {"x-mimic-fault": "none"})
+        assert plain == added(client, {"content-type": "application/json; charset=utf-8"})
     assert ('mimic_requests_total{method="POST",route="/conversation/completion",status="404"}', 1) in plain
 
 
-class Body(msgspec.Struct):
-    """A body."""
+class NumberWire(Wire[int, int]):
+    """A format of bodies that are one number, which is answered as it is."""
 
-    number: int
+    async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> int:
+        return decode(msgspec.json.Decoder(int), body)
+
+    def whole(self, request: int, result: Any) -> bytes:
+        return b"%d" % request
+
+    def error(self, error: RequestError) -> bytes:
+        return str(error).encode()
+
+
+class Result:
+    """A result that every request gets."""
+
+    is_large = False
 
 
 class Asked:
-    """An express route and the application behind it, and which of them was asked what."""
+    """An endpoint and the application behind it, and which of them was asked what."""
 
-    def __init__(self, *keys: str) -> None:
-        self.express: list[tuple[int, bytes]] = []
+    def __init__(self) -> None:
+        self.endpoint: list[int] = []
         self.framework: list[bytes] = []
-        self.app: Any = FastPath(self._framework, Settings(api_keys=keys), {"/number": Plain(Body, self._answer)})
         self.sent: list[Any] = []
+        ledger = Ledger()
+        keys = Keys((), BruteForceGuard(ledger))
+        limits, faults = RateLimiter(LimitOptions()), FaultInjector(FaultOptions())
+        gateway = Gateway(ledger, keys, limits, faults, ConcurrencyLimit(0), PaceOptions())
+        endpoint = Endpoint("/number", NumberWire(), self._answer, Policy(limited=True, faulty=True, queued=True))
+        fast = FastPath(self._framework, gateway, {"/number": endpoint})
+        self.app = RequestLog(fast, Metrics(), lambda _: "/number")
 
-    async def _answer(self, body: Body, query: bytes, _: dict[str, Any]) -> Reply | None:
-        if query == b"slow":
-            return None
-        self.express.append((body.number, query))
-        return Reply(b"{}", {"x-own": "1"})
+    async def _answer(self, number: int) -> Result:
+        self.endpoint.append(number)
+        return Result()
 
     async def _framework(self, scope: Any, receive: Any, _: Any) -> None:
         body = b""
@@ -144,13 +173,13 @@ class Asked:
                 break
         self.framework.append(body)
 
-    async def ask(self, *pieces: bytes, query: bytes = b"", **changes: Any) -> None:
+    async def ask(self, *pieces: bytes, **changes: Any) -> None:
         """Send a request in these pieces."""
         events = iter(
             {"type": "http.request", "body": piece, "more_body": n < len(pieces)} for n, piece in enumerate(pieces, 1)
         )
         headers = [(b"content-type", b"application/json")]
-        scope = {"type": "http", "method": "POST", "path": "/number", "headers": headers, "state": {}}
+        scope = {"type": "http", "method": "POST", "path": "/number", "query_string": b"", "headers": headers}
 
         async def receive() -> Any:
             return next(events)
@@ -158,65 +187,70 @@ class Asked:
         async def send(event: Any) -> None:
             self.sent.append(event)
 
-        await self.app({**scope, "query_string": query, **changes}, receive, send)
+        await self.app({**scope, **changes}, receive, send)  # type: ignore[arg-type] # it has what is looked at
 
 
 @pytest.mark.anyio
-async def test_a_plain_request_does_not_reach_the_framework() -> None:
-    """In one piece or in some; the answer says how long it is."""
+async def test_a_request_to_an_endpoint_does_not_reach_the_framework() -> None:
+    """In one piece or in many, whatever its other headers say; the answer says how long it is."""
     asked = Asked()
-    await asked.ask(b'{"number":1}', query=b"q")
-    await asked.ask(b'{"num', b'ber":2}')
-    assert asked.express == [(1, b"q"), (2, b"")]
-    assert asked.framework == []
+    json_type = (b"content-type", b"application/json")
+    await asked.ask(b"1")
+    await asked.ask(b"2", *[b"0"] * 20)
+    await asked.ask(b"3", headers=[json_type, (b"x-mimic-match", b"last"), (b"x-mimic-fault", b"none")])
+    assert (asked.endpoint, asked.framework) == ([1, 2 * 10**20, 3], [])
     start, body = asked.sent[:2]
     assert start["status"] == 200
-    headers = {(b"x-own", b"1"), (b"content-type", b"application/json"), (b"content-length", b"2")}
-    assert set(start["headers"]) == headers
-    assert body == {"type": "http.response.body", "body": b"{}", "more_body": False}
+    assert set(start["headers"]) >= {(b"content-type", b"application/json"), (b"content-length", b"1")}
+    assert body == {"type": "http.response.body", "body": b"1", "more_body": False}
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("pieces", "changes"),
+    ("headers", "body", "status", "said"),
     [
-        ([b'{"number":"one"}'], {}),
-        ([b"\xff"], {}),
-        ([b'{"number":1}' + b"[" * 100_000], {}),
-        ([b'{"number":1}'], {"query": b"slow"}),
-        ([b'{"number":1}'], {"method": "GET"}),
-        ([b'{"number":1}'], {"path": "/other"}),
-        ([b'{"number":1}'], {"headers": [(b"content-type", b"text/plain")]}),
-        ([b'{"number":1}'], {"headers": [(b"content-type", b"application/json"), (b"x-mimic-match", b"last")]}),
-        ([b'{"number":1}'], {"headers": [(b"content-type", b"application/json"), (b"content-encoding", b"gzip")]}),
-        ([b'{"number":1}'], {"headers": []}),
-        ([b'{"number":1}', *[b" "] * MOST_EVENTS], {}),
-        ([b'{"number":1}', *[b" "] * MOST_EVENTS, b"{"], {}),
+        ([], b"[]", 400, b"expected an integer"),
+        ([(b"content-encoding", b"gzip")], b"1", 415, b"compressed"),
+        ([(b"content-length", b"10000001")], b"1", 413, b"larger than the 10 MB"),
+        ([(b"x-mimic-fault", b"status=418")], b"1", 418, b"on purpose"),
+        ([(b"x-mimic-fault", b"nonsense")], b"1", 400, b"x-mimic-fault"),
+        ([(b"x-mimic-fault", b"status=418")], b"not json", 418, b"on purpose"),
     ],
 )
-async def test_everything_else_does_as_if_nobody_had_looked(pieces: list[bytes], changes: dict[str, Any]) -> None:
-    """With the whole body, however many pieces of it were read already."""
+async def test_what_is_wrong_is_told_without_the_framework(
+    headers: list[tuple[bytes, bytes]], body: bytes, status: int, said: bytes
+) -> None:
+    """By the endpoint's own wire; a fault needs no valid body."""
     asked = Asked()
-    await asked.ask(*pieces, **changes)
-    assert (asked.express, asked.framework) == ([], [b"".join(pieces)])
+    await asked.ask(body, headers=[(b"content-type", b"application/json"), *headers])
+    assert (asked.endpoint, asked.framework) == ([], [])
+    assert asked.sent[0]["status"] == status
+    assert said in asked.sent[1]["body"]
 
 
 @pytest.mark.anyio
-async def test_keys_are_asked_for() -> None:
-    """Who has none is left to the framework, which refuses."""
-    asked = Asked("sk-one", "sk-two")
-    json_type = (b"content-type", b"application/json")
-    await asked.ask(b'{"number":1}')
-    await asked.ask(b'{"number":1}', headers=[json_type, (b"authorization", b"Bearer sk-three")])
-    await asked.ask(b'{"number":1}', headers=[json_type, (b"authorization", b"Bearer sk-two")])
-    assert (asked.express, len(asked.framework)) == ([(1, b"")], 2)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "GET"},
+        {"path": "/other"},
+        {"headers": [(b"content-type", b"text/plain")]},
+        {"headers": [(b"content-type", b"application/json; charset=utf-8")]},
+        {"headers": []},
+    ],
+)
+async def test_everything_else_is_the_frameworks(changes: dict[str, Any]) -> None:
+    """As if nobody had looked at it."""
+    asked = Asked()
+    await asked.ask(b"1", **changes)
+    assert (asked.endpoint, asked.framework) == ([], [b"1"])
 
 
 @pytest.mark.anyio
 async def test_the_lifespan_is_the_applications() -> None:
     """And whatever else is no request."""
     asked = Asked()
-    await asked.app({"type": "lifespan", "state": {}}, None, None)
+    await asked.app({"type": "lifespan", "state": {}}, None, None)  # type: ignore[arg-type]
     assert asked.framework == [b""]
 
 
@@ -224,14 +258,13 @@ async def test_the_lifespan_is_the_applications() -> None:
 async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
     """Which would hold everybody up when it comes for what thousands have left."""
     asked = Asked()
-    asked.app = RequestLog(asked.app, Metrics(), lambda _: "/number")
-    await asked.ask(b'{"number":1}')
+    await asked.ask(b"1")
     gc.collect()
     gc.disable()
     try:
         for _ in range(100):
-            await asked.ask(b'{"number":1}')
+            await asked.ask(b"1")
         assert gc.collect() < 100
     finally:
         gc.enable()
-    assert len(asked.express) == 101
+    assert len(asked.endpoint) == 101

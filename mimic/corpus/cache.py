@@ -1,0 +1,61 @@
+"""A cache of what long answers were reduced to, for the corpus as it is now."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeAlias
+
+from mimic.corpus.conversation import Message
+from mimic.corpus.manifest import Seeded
+from mimic.corpus.schemas import Version
+from mimic.corpus.stores.base import Store
+
+MAX_ENTRIES: Final = 32
+MAX_ITEMS: Final = 200_000
+"""Entries that are kept, and items in all of them together."""
+
+_Key: TypeAlias = tuple[Version, tuple[Message, ...]]
+
+
+class OutcomeCache:
+    """The outcomes of some messages, least recently used ones dropped. An entry ends with the corpus it was made of."""
+
+    def __init__(self, store: Store, *, max_entries: int = MAX_ENTRIES, max_items: int = MAX_ITEMS) -> None:
+        self._store = store
+        self._max_entries = max_entries
+        self._max_items = max_items
+        self._kept: OrderedDict[_Key, tuple[Seeded, Sequence[Any]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    async def get(self, version: Version, messages: Sequence[Message]) -> Sequence[Any] | None:
+        """The cached outcomes of a version for these messages, or None."""
+        key = version, tuple(messages)
+        if key not in self._kept:
+            return None
+        seeded, found = self._kept[key]
+        if await self._seeded(version) != seeded:
+            self._kept.pop(key, None)
+            return None
+        if key in self._kept:  # nobody has removed it meanwhile
+            self._kept.move_to_end(key)
+        return found
+
+    async def get_or_compute(
+        self, version: Version, messages: Sequence[Message], work: Callable[[], Awaitable[Sequence[Any]]]
+    ) -> Sequence[Any]:
+        """The outcomes that ``work`` makes, cached from now on. Raises what ``work`` raises."""
+        before = await self._seeded(version)
+        found = await work()
+        if before and before == await self._seeded(version):  # else it may be of either corpus
+            self._kept[version, tuple(messages)] = before, found
+            self._kept.move_to_end((version, tuple(messages)))
+            while len(self._kept) > self._max_entries or self._items() > self._max_items:
+                self._kept.popitem(last=False)
+        return found
+
+    def _items(self) -> int:
+        return sum(len(found) for _, found in self._kept.values())
+
+    async def _seeded(self, version: Version) -> Seeded | None:
+        return (await self._store.seeded()).get(version)

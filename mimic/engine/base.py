@@ -1,0 +1,194 @@
+"""The neutral form of a request and of its completion, and the contract of an engine. Nothing is named after a vendor."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import ClassVar, Final, Literal, TypeAlias
+
+import msgspec
+
+from mimic.corpus.conversation import SENDERS, Choice, Message
+from mimic.corpus.ladder import MatchPolicy, Rung
+from mimic.corpus.schemas import Version
+from mimic.corpus.stores.base import Batches
+from mimic.engine.sampling import Sampling
+from mimic.tokens import count, encode_all
+
+FinishReason: TypeAlias = Literal["stop", "length"]
+
+TOKENS_PER_MESSAGE: Final = 3
+TOKENS_PER_NAME: Final = 1
+TOKENS_OF_PRIMING: Final = 3
+"""Tokens that a chat format adds to its texts (OpenAI's cookbook, "How to count tokens with tiktoken")."""
+
+
+class ChatMessage(msgspec.Struct, frozen=True, gc=False):
+    """A message of a chat. ``text`` is None where it has no text, as an image alone or a call of a tool."""
+
+    role: str
+    text: str | None
+    name: str | None = None
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """The messages that an answer is to follow.
+
+    ``tokens`` counts a bare text, which no chat format surrounds; it is None for a chat.
+    """
+
+    messages: Sequence[ChatMessage]
+    tokens: int | None = None
+
+    def said(self) -> list[Message]:
+        """The messages that have a text, as the corpus names their senders."""
+        return [Message(sender_of(message.role), message.text) for message in self.messages if message.text is not None]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The end of an answer: before the first of the ``stop`` texts, and after ``max_tokens`` of ``o200k_base``."""
+
+    stop: Sequence[str] = ()
+    max_tokens: int | None = None
+
+
+class Known(msgspec.Struct):
+    """What is known of a request as far as it was read, for metrics, journal and traces."""
+
+    model: str | None = None
+    version: Version | None = None
+
+
+class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request for completions: one prompt or more (a chat has one), and how to find, draw and end the answers."""
+
+    model: str
+    version: Version
+    prompts: Sequence[Prompt]
+    sampling: Sampling = Sampling()
+    limits: Limits = Limits()
+    policy: MatchPolicy = MatchPolicy()
+    stream: bool = False
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One answer: its text and the tokens of it, why it ends, and where it was said, if anywhere."""
+
+    text: str
+    tokens: Sequence[int]
+    finish_reason: FinishReason
+    source: Choice | None
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """The answers to one prompt, the rung that they were found on, and the score of what was found, up to 1.
+
+    Answers that no corpus gave have neither.
+    """
+
+    rung: Rung | None
+    score: float | None
+    answers: Sequence[Answer]
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of ``o200k_base``, of the prompts and of the answers."""
+
+    prompt_tokens: int
+    completion_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """The tokens of both."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Completion(msgspec.Struct, frozen=True):
+    """The result of a request for completions: one result a prompt, and the usage."""
+
+    is_large: ClassVar[bool] = False
+
+    results: Sequence[Answers]
+    usage: Usage
+
+    @property
+    def answers(self) -> list[Answer]:
+        """The answers to the first prompt, then those to the next one."""
+        return [answer for result in self.results for answer in result.answers]
+
+    def emptied(self) -> "Completion":
+        """The same with answers that say nothing."""
+        replace = msgspec.structs.replace
+        results = [
+            replace(one, answers=[replace(each, text="", tokens=(), finish_reason="stop") for each in one.answers])
+            for one in self.results
+        ]
+        return Completion(results, Usage(self.usage.prompt_tokens))
+
+
+class ContinuationsRequest(msgspec.Struct, frozen=True):
+    """A request for every message that came next; at most ``limit``.
+
+    With a ``policy`` messages match as in a chat, by role and down the ladder; without one, byte for byte.
+    """
+
+    messages: Sequence[Message]
+    version: Version
+    limit: int | None = None
+    policy: MatchPolicy | None = None
+
+
+class Continuations(msgspec.Struct, frozen=True):
+    """The messages that came next, in batches; the rung and the score where a ladder was asked for."""
+
+    is_large: ClassVar[bool] = False
+
+    batches: Batches[Choice]
+    rung: Rung | None = None
+    score: float | None = None
+
+
+class Engine(ABC):
+    """Answers prompts. Engines form a chain: see :class:`mimic.engine.fallback.Chain`."""
+
+    @abstractmethod
+    async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
+        """The answers to one prompt of the request. Raises Miss where this engine has none, and StoreError."""
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """The answers to every prompt; equal prompts get equal answers. Raises what :meth:`answer` raises."""
+        if len(request.prompts) == 1:
+            results = [await self.answer(request.prompts[0], request)]
+        else:
+            found: dict[tuple[Message, ...], Answers] = {}
+            results = []
+            for prompt in request.prompts:
+                key = tuple(prompt.said())
+                if key not in found:
+                    found[key] = await self.answer(prompt, request)
+                results.append(found[key])
+        completion_tokens = sum([len(answer.tokens) for one in results for answer in one.answers])
+        return Completion(results, Usage(await _prompt_tokens(request.prompts), completion_tokens))
+
+
+def sender_of(role: str) -> str:
+    """A sender who speaks in a role of a chat."""
+    return SENDERS.get("system" if role == "developer" else role, (role,))[0]
+
+
+async def _prompt_tokens(prompts: Sequence[Prompt]) -> int:
+    """The tokens of all prompts: of bare texts as counted, of chats with their format."""
+    return sum([await chat_tokens(one.messages) if one.tokens is None else one.tokens for one in prompts])
+
+
+async def chat_tokens(messages: Sequence[ChatMessage]) -> int:
+    """The tokens of a chat's roles, names and texts, and those that the chat format adds."""
+    named = [message.name for message in messages if message.name is not None]
+    texts = [message.text or "" for message in messages]
+    format_tokens = TOKENS_OF_PRIMING + TOKENS_PER_MESSAGE * len(messages) + TOKENS_PER_NAME * len(named)
+    role_tokens = sum([_tokens_of_role(message.role) for message in messages])
+    return format_tokens + role_tokens + sum(map(len, await encode_all(texts + named)))
+
+
+@lru_cache(maxsize=64)
+def _tokens_of_role(role: str) -> int:
+    return count(role)

@@ -1,0 +1,41 @@
+"""The headers by which a request chooses for itself what settings choose for all. Light: settings import it."""
+
+from typing import Final
+
+import msgspec
+
+from mimic.corpus.ladder import RUNGS, MatchPolicy
+from mimic.errors import RequestError
+
+MATCH_HEADER: Final = "x-mimic-match"
+"""In a request the lowest rung to try, in an answer the rung that it was found on."""
+PACE_HEADER: Final = "x-mimic-pace"
+FIRST_HEADER: Final = "x-mimic-ttft-ms"
+BETWEEN_HEADER: Final = "x-mimic-itl-ms"
+FAULT_HEADER: Final = "x-mimic-fault"
+"""In a request the fault that it is to get, in an answer the one that it got."""
+
+
+class Overrides(msgspec.Struct, frozen=True):
+    """What a request chooses in place of the settings, as its headers have it; None where it chooses nothing."""
+
+    match: str | None = None
+    pace: str | None = None
+    ttft: str | None = None
+    itl: str | None = None
+    fault: str | None = None
+
+    def policy(self, default: MatchPolicy) -> MatchPolicy:
+        """The match policy with the rung that the request names. Raises RequestError where there is no such rung."""
+        if self.match is None:
+            return default
+        depth = next((rung for rung in RUNGS if rung == self.match), None)
+        if depth is None:
+            problem = f"expected one of {', '.join(RUNGS)}, not {self.match!r}"
+            raise invalid_header(MATCH_HEADER, problem)
+        return MatchPolicy(depth, default.min_score)
+
+
+def invalid_header(name: str, problem: str) -> RequestError:
+    """The error of a header that does not parse."""
+    return RequestError(400, f"Invalid header '{name}': {problem}.", param=name, code="invalid_value")

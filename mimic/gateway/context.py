@@ -1,0 +1,268 @@
+"""The life of one request, whoever brings it: HTTP, a WebSocket, a line of a batch, a message of a broker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from random import Random
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import msgspec
+import structlog
+
+from mimic.corpus.schemas import Version
+from mimic.engine.base import Completion, Known, Usage
+from mimic.engine.overrides import Overrides
+from mimic.errors import RequestError, StoreError
+from mimic.gateway.auth import Keys
+from mimic.gateway.concurrency_limit import ConcurrencyLimit
+from mimic.gateway.faults import Fault, FaultInjector, injected_error
+from mimic.gateway.ledger import Changes, Ledger
+from mimic.gateway.pacing import INSTANT, PaceOptions
+from mimic.gateway.rate_limits import RateLimiter
+
+log = structlog.get_logger("mimic")
+
+NO_OVERRIDES: Final = Overrides()
+_random: Final = Random()  # noqa: S311 - nobody is to be kept from guessing it
+
+
+class HungUp(Exception):
+    """The connection was cut on purpose: there is nothing more to say to this client."""
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """The rules for requests of an endpoint: rate limits, injected faults, and a place in the queue.
+
+    A queued request waits for a place, and is answered at the pace of a model.
+    """
+
+    limited: bool = False
+    faulty: bool = False
+    queued: bool = False
+
+
+class Client(Protocol):
+    """The other end of a request, as far as it can leave or be cut off."""
+
+    async def gone(self) -> None:
+        """Return when the client has left."""
+
+    async def hang_up(self) -> None:
+        """Cut the connection as soon as what was written is sent; return when it is."""
+
+
+class Observer(Protocol):
+    """Sees a request from outside: metrics, journal, log. The server implements it."""
+
+    request_id: str
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the request belongs into the journal."""
+
+    def record(self, changes: Changes) -> None:
+        """Put the request into the journal, as it is now."""
+
+    def completed(self, version: Version, completion: Completion) -> None:
+        """An engine has completed it."""
+
+    def continued(self, version: Version, choices: int) -> None:
+        """So many choices are about to be sent."""
+
+    def missed(self, version: Version) -> None:
+        """The corpus has no answer."""
+
+    def close(self) -> None:
+        """The answer is complete, or is being cut off. What has no end is closed by whoever made the observer."""
+
+
+class Gateway:
+    """What all requests of a process share: keys, limits, faults, places, paces and the ledger."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        keys: Keys,
+        limiter: RateLimiter,
+        faults: FaultInjector,
+        places: ConcurrencyLimit,
+        pace: PaceOptions,
+    ) -> None:
+        self.ledger = ledger
+        self.keys = keys
+        self.limiter = limiter
+        self.faults = faults
+        self.places = places
+        self.pace = pace
+
+
+class RequestContext:
+    """One request on its way. An async context manager, which whoever makes it owns.
+
+    ``key`` is the API key that it brings, ``overrides`` is what it chooses for itself, ``headers`` are those of its
+    answer, whatever the answer is. ``injected`` is the fault that it got, once it has got it.
+    """
+
+    __slots__ = (
+        "_began",
+        "_body",
+        "_client",
+        "_fault",
+        "_gateway",
+        "_has_place",
+        "_in_flight",
+        "headers",
+        "injected",
+        "key",
+        "known",
+        "observer",
+        "overrides",
+        "query",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        client: Client,
+        observer: Observer,
+        *,
+        key: str = "",
+        query: bytes = b"",
+        overrides: Overrides = NO_OVERRIDES,
+    ) -> None:
+        self._gateway = gateway
+        self._client = client
+        self.observer = observer
+        self.key = key
+        self.query = query
+        self.overrides = overrides
+        self.known = Known()
+        self.headers: dict[str, str] = {}
+        self.usage: Usage | None = None
+        self.injected: Fault | None = None
+        self._fault: Fault | None = None
+        self._has_place = False
+        self._in_flight = 1
+        self._began = 0.0
+        self._body: AsyncIterator[bytes] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close what is left of the reply, and give the place back, also where the request was cancelled."""
+        body, self._body = self._body, None
+        try:
+            if body is not None and (close := getattr(body, "aclose", None)):
+                await close()
+        finally:
+            self._give_place_back()
+
+    def end(self) -> None:
+        """End the request, before the last byte of its answer: whoever has that may ask at once what was seen of it."""
+        self._give_place_back()
+        self.observer.close()
+
+    def _give_place_back(self) -> None:
+        if self._has_place:
+            self._has_place = False
+            self._gateway.places.give_back()
+
+    async def admit(self, policy: Policy) -> None:
+        """Apply the rate limits, then a fault that comes before an answer, then wait for a place: in this order.
+
+        Raises RequestError where a limit or a fault refuses the request, and HungUp where a fault cuts it off.
+        """
+        self._fault = self._entered(policy)
+        fault = self._fault
+        if fault and fault.kind == "status":
+            self.injected = fault
+            raise injected_error(fault, fault.status or 0)
+        if fault and fault.kind == "disconnect" and not fault.after:
+            await self.hang_up()
+            raise HungUp
+        if policy.queued:
+            self._in_flight = await self._gateway.places.take()
+            self._has_place = True
+        self._began = asyncio.get_running_loop().time()
+
+    def _entered(self, policy: Policy) -> Fault | None:
+        """Journal, limits and the number for a fault, in one transaction of the ledger. Returns the fault, if any."""
+        shared, named = self._gateway, self.overrides.fault if policy.faulty else None
+        limited = policy.limited and shared.limiter.is_on
+        by_chance = policy.faulty and named is None and shared.faults.is_on
+        counted = by_chance and shared.faults.is_counted
+        number, refused = 0, None
+        if limited or counted or self.observer.is_recorded:
+            try:
+                with shared.ledger.transaction() as changes:
+                    self.observer.record(changes)
+                    refused = shared.limiter.admit(changes, self.key, self.headers) if limited else None
+                    number = changes.count("faults") if counted and not refused else 0
+            except StoreError as exc:
+                if limited or counted:
+                    raise
+                log.warning(
+                    "a request is not in the journal", request_id=self.observer.request_id, cause=repr(exc.__cause__)
+                )
+        if refused:
+            raise refused
+        if named is not None:
+            return shared.faults.named(named)
+        return shared.faults.by_chance(number) if by_chance else None
+
+    def charge(self, usage: Usage) -> None:
+        """Put the tokens of a request on record, and take them from what its key may use. Raises RequestError, 429."""
+        self.usage = usage
+        limiter = self._gateway.limiter
+        if limiter.counts_tokens:
+            with self._gateway.ledger.transaction() as changes:
+                refused = limiter.charge(changes, self.key, usage.total_tokens, self.headers)
+            if refused:
+                raise refused
+
+    @property
+    def empties(self) -> bool:
+        """Whether the fault of the request is that its answers say nothing."""
+        return self._fault is not None and self._fault.kind == "empty"
+
+    def inject(self) -> Fault | None:
+        """The fault that this answer gets, which is on record from now on."""
+        self.injected = self._fault
+        return self._fault
+
+    def due(self) -> Iterator[float] | None:
+        """When each token is due, by the event loop's clock; None where nothing has to be waited for.
+
+        Raises RequestError where a header does not parse.
+        """
+        pace = self._gateway.pace.of(self.overrides)
+        fault = self._fault
+        held_up = fault.seconds or 0.0 if fault and fault.kind == "slow-headers" else 0.0
+        if pace == INSTANT and not held_up:
+            return None
+        began = self._began + held_up
+        return (began + moment for moment in pace.moments(_random, self._gateway.pace.stretch(self._in_flight)))
+
+    async def wait_until(self, moment: float) -> None:
+        """Wait for a moment of the event loop's clock. Raises RequestError, 499, where the client leaves meanwhile."""
+        try:
+            async with asyncio.timeout_at(moment):
+                await self._client.gone()
+        except TimeoutError:
+            return
+        raise RequestError(499, "The client went away before its answer was due", code="client_closed_request")
+
+    async def hang_up(self) -> None:
+        """Cut the client off, as the fault of the request wants it."""
+        self.injected = self._fault
+        self.observer.close()  # before the client can notice, and ask what was seen of it
+        await self._client.hang_up()
+
+    def sends(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Note the body that is being sent, which is closed with the context."""
+        self._body = body
+        return body

@@ -1,0 +1,56 @@
+"""CORS: which pages of the web may ask through somebody's browser; none, unless a setting says so."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from litestar.datastructures import Headers
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+ANY: Final = "*"
+SECONDS_TO_REMEMBER: Final = "600"
+"""How long a browser need not ask again whether it may."""
+
+
+class Cors:
+    """Lets pages of these origins ask an application, and read all of its answers (Fetch, section "CORS protocol").
+
+    Without cookies, of which there are none: keys come in headers, which a page has to have itself.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+        self._app = app
+        self._origins = frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        asked = Headers.from_scope(scope)
+        headers = self._headers(asked.get("origin", ""))
+
+        async def allowed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *headers]
+            await send(message)
+
+        is_preflight = scope["method"] == "OPTIONS" and "access-control-request-method" in asked
+        if is_preflight and len(headers) > 1:
+            headers += [
+                (b"access-control-allow-methods", b"GET, POST, DELETE"),
+                (b"access-control-allow-headers", asked.get("access-control-request-headers", "").encode("latin-1")),
+                (b"access-control-max-age", SECONDS_TO_REMEMBER.encode()),
+            ]
+            await allowed({"type": "http.response.start", "status": 204, "headers": []})
+            await allowed({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            await self._app(scope, receive, allowed)
+
+    def _headers(self, origin: str) -> list[tuple[bytes, bytes]]:
+        """What an answer says to a browser. Caches have to know that it depends on who asks."""
+        headers = [(b"vary", b"Origin")]
+        if ANY in self._origins or origin in self._origins:
+            told = ANY if ANY in self._origins else origin
+            headers.append((b"access-control-allow-origin", told.encode("latin-1")))
+            headers.append((b"access-control-expose-headers", b"*"))
+        return headers

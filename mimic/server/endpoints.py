@@ -1,0 +1,144 @@
+"""Endpoints over HTTP: a request becomes a context, and a reply is sent."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from litestar import Request
+from litestar.response import Stream
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+
+from mimic.api.connection import cut
+from mimic.engine.overrides import (
+    BETWEEN_HEADER,
+    FAULT_HEADER,
+    FIRST_HEADER,
+    MATCH_HEADER,
+    PACE_HEADER,
+    Overrides,
+)
+from mimic.errors import RequestError
+from mimic.gateway.auth import bearer
+from mimic.gateway.context import NO_OVERRIDES, Gateway, HungUp, RequestContext
+from mimic.gateway.delivery import Reply, failed
+from mimic.gateway.errors import request_error
+from mimic.gateway.handle import Endpoint, handle
+from mimic.server.bodies import read_body
+from mimic.server.observability.requests import OPENAI_PREFIX, record_of
+from mimic.server.request_ids import CLIENT_HEADER, invalid_client_id, is_allowed
+from mimic.wire.base import EVENTS, JSON
+
+OWN_HEADERS: Final = b"x-mimic-"
+_FIELDS: Final = {
+    MATCH_HEADER.encode(): "match",
+    PACE_HEADER.encode(): "pace",
+    FIRST_HEADER.encode(): "ttft",
+    BETWEEN_HEADER.encode(): "itl",
+    FAULT_HEADER.encode(): "fault",
+}
+_CONTENT_TYPES: Final = {JSON: JSON.encode(), EVENTS: f"{EVENTS}; charset=utf-8".encode()}
+
+
+class HttpClient:
+    """The client of a request over HTTP/1.1."""
+
+    __slots__ = ("_receive", "_scope")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._scope = scope
+        self._receive = receive
+
+    async def gone(self) -> None:
+        """Return when the client has left."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def hang_up(self) -> None:
+        """Cut the connection as soon as what was written is sent; return when it is."""
+        await cut(self._scope, self._receive)
+
+
+class _Headers:
+    """The headers of a request that matter to an endpoint; of one that comes several times, the first."""
+
+    __slots__ = ("authorization", "has_bad_id", "overrides")
+
+    def __init__(self, scope: HTTPScope) -> None:
+        self.authorization: str | None = None
+        self.has_bad_id = False
+        chosen: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            if name == b"authorization" and self.authorization is None:
+                self.authorization = value.decode("latin-1")
+            elif name == CLIENT_HEADER:
+                self.has_bad_id = self.has_bad_id or not is_allowed(value)
+            elif name.startswith(OWN_HEADERS) and (field := _FIELDS.get(name)):
+                chosen.setdefault(field, value.decode("latin-1"))
+        self.overrides = Overrides(**chosen) if chosen else NO_OVERRIDES
+
+
+async def serve(endpoint: Endpoint, gateway: Gateway, scope: Any, receive: Receive, send: Send) -> None:
+    """Answer one request to an endpoint."""
+    headers, record = _Headers(scope), record_of(scope)
+    context = record.context = RequestContext(
+        gateway,
+        HttpClient(scope, receive),
+        record,
+        key=bearer(headers.authorization or "") or "",
+        query=scope["query_string"],
+        overrides=headers.overrides,
+    )
+    async with context:
+        try:
+            reply = await _reply(endpoint, gateway, headers, context, scope, receive)
+        except HungUp:
+            return
+        await send_reply(reply, context, scope, receive, send)
+
+
+async def _reply(
+    endpoint: Endpoint,
+    gateway: Gateway,
+    headers: _Headers,
+    context: RequestContext,
+    scope: HTTPScope,
+    receive: Receive,
+) -> Reply:
+    """The reply; the key is checked before the body is read."""
+    client = scope.get("client")
+    try:
+        await gateway.keys.check(headers.authorization, client[0] if client else None)
+    except Exception as exc:  # noqa: BLE001 - as in handle
+        return failed(endpoint.wire, request_error(exc, context.observer.request_id, endpoint.path))
+    body: bytes | RequestError = await read_body(scope, receive)
+    if headers.has_bad_id and endpoint.path.startswith(OPENAI_PREFIX):
+        body = invalid_client_id()
+    return await handle(endpoint, body, context)
+
+
+async def send_reply(reply: Reply, context: RequestContext | None, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a reply. One that comes piece by piece ends where the client goes away."""
+    if not isinstance(reply.body, bytes):
+        body = context.sends(reply.body) if context else reply.body
+        stream = Stream(body, media_type=reply.media_type, headers=dict(reply.headers), status_code=reply.status)
+        await stream.to_asgi_response(None, Request(scope))(scope, receive, send)
+        return
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
+    headers.append((b"content-type", _CONTENT_TYPES[reply.media_type]))
+    if reply.media_type == JSON:  # a stream does not tell how long it is, not even one that is sent at once
+        headers.append((b"content-length", b"%d" % len(reply.body)))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    if context:
+        context.end()
+    await send({"type": "http.response.body", "body": reply.body, "more_body": False})
+
+
+def answered_by(endpoint: Endpoint, gateway: Gateway) -> Callable[[ASGIApp], ASGIApp]:
+    """A middleware that answers in the place of a route's handler, which is there for the OpenAPI document."""
+
+    def middleware(app: ASGIApp) -> ASGIApp:  # noqa: ARG001 - it is never called
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            await serve(endpoint, gateway, scope, receive, send)
+
+        return answer
+
+    return middleware

@@ -1,0 +1,83 @@
+"""Errors of Litestar's routes, in the one shape that OpenAI's API has."""
+
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
+
+from mimic.errors import MimicError, RequestError
+from mimic.gateway.errors import request_error
+from mimic.server.observability.requests import record_of
+from mimic.wire.openai.errors import ErrorBody, error_body
+from mimic.wire.violations import violation_at
+
+AnyRequest: TypeAlias = Request[Any, Any, Any]
+
+OPENAI_PATHS: Final = frozenset({"/chat/completions", "/completions", "/embeddings", "/models"})
+
+
+def answer(error: RequestError) -> Response[ErrorBody]:
+    """An error answer."""
+    return Response(error_body(error), status_code=error.status, headers=error.headers, media_type="application/json")
+
+
+def answer_any(request: AnyRequest, exc: Exception) -> Response[ErrorBody]:
+    """Errors of the domain by the table, and bugs, of which nothing is told but where to find them in the log."""
+    return answer(request_error(exc, record_of(request.scope).request_id, request.scope["path"]))
+
+
+def answer_invalid_request(request: AnyRequest, exc: ValidationException) -> Response[ErrorBody]:
+    """What Litestar found wrong with the query or the body; its ``extra`` lists each fault, and the first is told."""
+    faults: Any = exc.extra or [{"message": exc.detail}]
+    message, path = faults[0]["message"], faults[0].get("key", "")
+    if message == "'data'":
+        return answer(RequestError(400, "The body is empty; expected a JSON object", code="invalid_json"))
+    violation = violation_at(message, path)
+    return answer(RequestError(400, violation.message, param=violation.param, code=violation.code))
+
+
+def answer_http_exception(request: AnyRequest, exc: HTTPException) -> Response[ErrorBody]:
+    """What the framework raises by itself: no such route, wrong method, a body that is too large."""
+    if exc.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return answer_any(request, exc)
+    path = request.scope["path"]  # the URL may have a host that is none
+    where = f"{request.method} {path}"
+    phrases = {
+        404: (f"Unknown request URL: {where}{_hint(path)}", "unknown_url"),
+        405: (f"Not allowed to {where}", "method_not_allowed"),
+        413: ("The body is larger than the 10 MB that are accepted", "request_too_large"),
+    }
+    message, code = phrases.get(exc.status_code, (exc.detail or HTTPStatus(exc.status_code).phrase, None))
+    headers = {name.lower(): value for name, value in (exc.headers or {}).items()}
+    if "allow" in headers:
+        headers["allow"] = listed(headers["allow"].split(", "))
+    return answer(RequestError(exc.status_code, message, code=code, headers=headers))
+
+
+def listed(methods: Iterable[str]) -> str:
+    """Methods as the header ``Allow`` has them; HEAD is one wherever GET is."""
+    return ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
+
+
+def _hint(path: str) -> str:
+    """The URL that a client may have meant whose base URL lacks the version of OpenAI's API."""
+    return f". Did you mean /v1{path}?" if path in OPENAI_PATHS else ""
+
+
+EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[AnyRequest, Any], Response[Any]]]] = {
+    MimicError: answer_any,
+    ValidationException: answer_invalid_request,
+    HTTPException: answer_http_exception,
+    Exception: answer_any,
+}
+
+
+def documented(*statuses: int) -> dict[int, ResponseSpec]:
+    """The error answers of a route, for the OpenAPI document."""
+    return {
+        status: ResponseSpec(ErrorBody, description=HTTPStatus(status).phrase, generate_examples=False)
+        for status in statuses
+    }

@@ -1,0 +1,40 @@
+"""The layers that every request passes, in their order, before Litestar's routes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
+
+from litestar.types import ASGIApp
+
+from mimic.gateway.context import Gateway
+from mimic.gateway.handle import Endpoint
+from mimic.server.cors import Cors
+from mimic.server.fastpath import FastPath
+from mimic.server.head import HeadMiddleware
+from mimic.server.host_guard import HostGuard
+from mimic.server.observability.requests import RequestLog
+
+Layer: TypeAlias = Callable[[ASGIApp], ASGIApp]
+
+
+def piped(
+    app: ASGIApp,
+    gateway: Gateway,
+    endpoints: Mapping[str, Endpoint],
+    *,
+    log: Callable[[ASGIApp], RequestLog],
+    trace: Layer | None = None,
+    origins: Sequence[str] = (),
+    guards_host: bool = False,
+) -> RequestLog:
+    """An application behind its layers, the outermost first."""
+    layers: list[tuple[bool, Layer]] = [
+        (trace is not None, trace or (lambda inner: inner)),
+        (bool(origins), partial(Cors, origins=origins)),
+        (guards_host, HostGuard),
+        (True, HeadMiddleware),
+        (True, partial(FastPath, gateway=gateway, endpoints=endpoints)),
+    ]
+    for is_on, layer in reversed(layers):
+        app = layer(app) if is_on else app
+    return log(app)

@@ -1,0 +1,128 @@
+"""OpenAI's routes: the documentation of those that endpoints answer, and the models."""
+
+from typing import Annotated, Final
+
+from litestar import Response, Router, get, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
+from litestar.params import BodyKwarg, FromPath
+
+from mimic.corpus.corpus import Corpus
+from mimic.server.error_handlers import documented
+from mimic.server.guards import SECURITY, require_key
+from mimic.server.request_ids import check_client_id
+from mimic.server.routes.docs import FaultyOperation, LimitedOperation
+from mimic.wire.openai import chat, completions, embeddings
+from mimic.wire.openai.base import EMBEDDING_MODEL, unknown_model
+from mimic.wire.openai.models import Model, ModelList, models_of
+
+CHAT_EXAMPLE: Final = {"model": "mimic-v3", "messages": [{"role": "user", "content": "Write a haiku about the sea"}]}
+PROMPT_EXAMPLE: Final = {"model": "mimic-v3", "prompt": "Write a haiku about the sea"}
+EMBEDDING_EXAMPLE: Final = {"model": EMBEDDING_MODEL, "input": "Why is the sky blue?", "dimensions": 8}
+
+
+@post(
+    chat.PATH,
+    status_code=200,
+    summary="Answer a chat",
+    tags=["OpenAI"],
+    operation_class=FaultyOperation,
+    security=SECURITY,
+    description=(
+        "Draws from what really came next in the corpus, after the last two messages (mimic-v3) or the last one. "
+        "Fields of OpenAI's that are not listed are accepted and ignored."
+    ),
+    responses={
+        200: ResponseSpec(
+            chat.ChatCompletion,
+            description="The answers; with `stream`, server-sent events of `chat.completion.chunk` objects.",
+            generate_examples=False,
+        ),
+        **documented(400, 401, 404, 413, 415, 429, 503),
+    },
+)
+async def complete_chat(
+    data: Annotated[
+        chat.ChatCompletionRequest, BodyKwarg(media_type="application/json", examples=[Example(value=CHAT_EXAMPLE)])
+    ],
+) -> Response[None]:
+    """Never called: the endpoint answers."""
+    raise NotImplementedError
+
+
+@post(
+    completions.PATH,
+    status_code=200,
+    summary="Answer a prompt",
+    tags=["OpenAI"],
+    operation_class=FaultyOperation,
+    security=SECURITY,
+    description="As a chat of one message of the user's. Without `max_tokens` the answer is whole.",
+    responses={
+        200: ResponseSpec(
+            completions.TextCompletion,
+            description="The answers; with `stream`, server-sent events.",
+            generate_examples=False,
+        ),
+        **documented(400, 401, 404, 413, 415, 429, 503),
+    },
+)
+async def complete_prompt(
+    data: Annotated[
+        completions.TextCompletionRequest,
+        BodyKwarg(media_type="application/json", examples=[Example(value=PROMPT_EXAMPLE)]),
+    ],
+) -> Response[None]:
+    """Never called: the endpoint answers."""
+    raise NotImplementedError
+
+
+@post(
+    embeddings.PATH,
+    status_code=200,
+    summary="Embed texts",
+    tags=["OpenAI"],
+    operation_class=LimitedOperation,
+    security=SECURITY,
+    description=(
+        "A stand-in for an embedding model: the same text always gets the same vector of length 1, and texts that "
+        "share words get similar ones; there is no meaning in it."
+    ),
+    responses={
+        200: ResponseSpec(embeddings.EmbeddingList, description="The vectors.", generate_examples=False),
+        **documented(400, 401, 404, 413, 415, 429),
+    },
+)
+async def embed_texts(
+    data: Annotated[
+        embeddings.EmbeddingRequest,
+        BodyKwarg(media_type="application/json", examples=[Example(value=EMBEDDING_EXAMPLE)]),
+    ],
+) -> Response[None]:
+    """Never called: the endpoint answers."""
+    raise NotImplementedError
+
+
+@get("/models", summary="The models", tags=["OpenAI"], responses=documented(401, 503))
+async def list_models(corpus: NamedDependency[Corpus]) -> ModelList:
+    """One per schema version, and one for embeddings."""
+    return ModelList(data=models_of(await corpus.contents()))
+
+
+@get("/models/{model:path}", summary="One model", tags=["OpenAI"], responses=documented(401, 404, 503))
+async def retrieve_model(model: FromPath[str], corpus: NamedDependency[Corpus]) -> Model:
+    """404 for any that is not listed, also where its name is accepted in requests."""
+    asked = model.removeprefix("/")  # a path, since names as org/model have a slash
+    for found in models_of(await corpus.contents()):
+        if found.id == asked:
+            return found
+    raise unknown_model(asked)
+
+
+MODELS: Final = Router(
+    "/v1",
+    route_handlers=[list_models, retrieve_model],
+    guards=[require_key, check_client_id],
+    security=SECURITY,
+)

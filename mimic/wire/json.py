@@ -1,0 +1,48 @@
+"""JSON bodies: decoded strictly ("2" is no number), or an error that says what is wrong and where."""
+
+from typing import NoReturn, TypeVar
+
+import msgspec
+
+from mimic.corpus.surrogates import lone_surrogates
+from mimic.errors import RequestError
+from mimic.wire.violations import violation_in
+
+T = TypeVar("T")
+
+
+def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """A body as the decoder's type. Raises RequestError with the field, or the byte at which decoding failed."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        _refuse(body, exc)
+
+
+def _refuse(body: bytes, exc: Exception) -> NoReturn:
+    if not body:
+        raise RequestError(400, "The body is empty; expected a JSON object", code="invalid_json") from None
+    if isinstance(exc, msgspec.ValidationError):
+        violation = violation_in(str(exc))
+        raise RequestError(400, violation.message, param=violation.param, code=violation.code) from None
+    raise RequestError(400, f"The body is not JSON: {_problem(body, exc)}", code="invalid_json") from None
+
+
+def _problem(body: bytes, exc: Exception) -> str:
+    if isinstance(exc, UnicodeDecodeError):
+        return f"it is not UTF-8 (byte {_first_byte_not_utf8(body)})"
+    if isinstance(exc, RecursionError):
+        return "it is nested too deeply"
+    lone = next(lone_surrogates(body), None)
+    if lone is not None:
+        return f"it holds a lone surrogate (byte {lone})"
+    return str(exc) if "(byte " in str(exc) else f"{exc} (byte {len(body)})"
+
+
+def _first_byte_not_utf8(body: bytes) -> int:
+    """Msgspec counts from the start of the string, this from the start of the body."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as exc:
+        return exc.start
+    return len(body)

@@ -1,0 +1,98 @@
+"""``/conversation/completion``: the corpus's own format, in which an answer is every message that came next."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Annotated, ClassVar, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from mimic.corpus.conversation import Choice, Message
+from mimic.corpus.ladder import MatchPolicy, Rung
+from mimic.corpus.schemas import VERSIONS, Version
+from mimic.engine.base import Continuations, ContinuationsRequest, Known
+from mimic.engine.overrides import Overrides
+from mimic.errors import RequestError
+from mimic.wire.base import Wire
+from mimic.wire.json import decode
+from mimic.wire.openai.errors import error_body
+from mimic.wire.violations import violation_in
+
+PATH: Final = "/conversation/completion"
+MAX_CHOICES: Final = 1_000_000_000
+
+
+class NativeRequest(msgspec.Struct, frozen=True):
+    """The conversation so far. v1 and v2 look at the last message, v3 at the last two."""
+
+    __schema_name__: ClassVar[str] = "CompletionRequest"
+
+    messages: Annotated[Sequence[Message], msgspec.Meta(min_length=1)]
+
+
+class NativeCompletion(msgspec.Struct, frozen=True):
+    """Every message that came next, in corpus order, duplicates kept."""
+
+    __schema_name__: ClassVar[str] = "Completion"
+
+    choices: Sequence[Message]
+
+
+class NativeQuery(msgspec.Struct, frozen=True):
+    """The query string: a version, at most so many choices, and down to which rung to match as ``/v1`` does."""
+
+    version: Version | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHOICES)] | None = None
+    match: Rung | None = None
+
+
+class NativeWire(Wire[ContinuationsRequest, Continuations]):
+    """Mimic's own format; its errors have OpenAI's shape."""
+
+    def __init__(self, version: Version, min_score: float) -> None:
+        self._min_score = min_score
+        self._version = version
+        self._decoder = msgspec.json.Decoder(NativeRequest)
+        versions: Mapping[bytes, Version] = {b"version=%s" % one.encode(): one for one in VERSIONS}
+        self._queries = {b"": NativeQuery(), **{query: NativeQuery(one) for query, one in versions.items()}}
+
+    async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> ContinuationsRequest:
+        data = decode(self._decoder, body)
+        asked = self._queries.get(query) or _parsed(query)
+        known.version = version = asked.version or self._version
+        policy = MatchPolicy(asked.match, self._min_score) if asked.match else None
+        return ContinuationsRequest(data.messages, version, asked.limit, policy)
+
+    def whole(self, request: ContinuationsRequest, result: Continuations) -> bytes | AsyncIterator[bytes]:
+        """A small answer in one piece, one that takes several batches a batch at a time."""
+        if result.batches.rest is None:
+            return b'{"choices":[' + _inner(result.batches.first) + b"]}"
+        return _pieces(result)
+
+    def error(self, error: RequestError) -> bytes:
+        return msgspec.json.encode(error_body(error))
+
+
+async def _pieces(result: Continuations) -> AsyncIterator[bytes]:
+    yield b'{"choices":[' + _inner(result.batches.first)
+    rest = result.batches.rest
+    if rest is not None:
+        async with aclosing(rest):
+            async for batch in rest:
+                yield b"," + _inner(batch)
+    yield b"]}"
+
+
+def _inner(choices: Sequence[Choice]) -> bytes:
+    """Choices as JSON without the brackets around them."""
+    return msgspec.json.encode([choice.message for choice in choices])[1:-1]
+
+
+def _parsed(query: bytes) -> NativeQuery:
+    """A query string. Raises RequestError."""
+    given = dict(parse_qsl(query.decode("latin-1")))
+    try:
+        return msgspec.convert(given, NativeQuery, strict=False)
+    except msgspec.ValidationError as exc:
+        violation = violation_in(str(exc))
+        raise RequestError(400, violation.message, param=violation.param, code=violation.code) from None

@@ -1,0 +1,205 @@
+"""The common part of OpenAI's wires: fields of requests for completions, usage, errors and ids.
+
+Every other field of OpenAI's is accepted and ignored.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Final, Generic, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from mimic import tokens
+from mimic.corpus.ladder import MatchPolicy
+from mimic.corpus.schemas import VERSIONS, Version
+from mimic.engine.base import CompletionRequest, Limits, Usage
+from mimic.engine.sampling import Sampling
+from mimic.errors import RequestError
+from mimic.wire import sse
+from mimic.wire.base import Wire
+from mimic.wire.openai.errors import error_body
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+MAX_ANSWERS: Final = 128
+CHAT_MODELS: Final[Mapping[str, Version]] = {f"mimic-{version}": version for version in VERSIONS}
+EMBEDDING_MODEL: Final = "mimic-embedding"
+DONE: Final = b"data: [DONE]\n\n"
+"""The end of OpenAI's streams."""
+NOT_JSON: Final = b'data: {"choices": [{"index": 0, "delta": {"content": "\n\n'
+
+Texts: TypeAlias = str | Annotated[Sequence[str | int | Sequence[int]], msgspec.Meta(min_length=1)]
+"""One text or several, each as a string or as its tokens."""
+Penalty: TypeAlias = Annotated[float, msgspec.Meta(ge=-2, le=2)]
+
+
+class Names(msgspec.Struct, frozen=True):
+    """The names of models: the version that unknown ones stand for, unless they are refused."""
+
+    version: Version = "v3"
+    strict: bool = False
+
+    def version_of(self, model: str) -> Version:
+        """The schema version that a model's name stands for. Raises RequestError where names are strict."""
+        if self.strict and model not in CHAT_MODELS:
+            raise unknown_model(model)
+        return CHAT_MODELS.get(model, self.version)
+
+
+class StreamOptions(msgspec.Struct, frozen=True):
+    """With ``include_usage`` a stream ends with the usage."""
+
+    include_usage: bool | None = None
+
+
+class Sampled(msgspec.Struct, frozen=True, kw_only=True):
+    """A request whose answer is drawn. A field that is null takes its default."""
+
+    model: Annotated[str, msgspec.Meta(min_length=1)]
+    n: Annotated[int, msgspec.Meta(ge=1, le=MAX_ANSWERS)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: str | Annotated[Sequence[str], msgspec.Meta(max_length=4)] | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: Mapping[str, float] | None = None
+    user: str | None = None
+
+    def sampling(self) -> Sampling:
+        """The parameters of the draw."""
+        return Sampling(
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            n=self.n or 1,
+            seed=self.seed,
+        )
+
+    def limits(self) -> Limits:
+        """The end of an answer."""
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop or ()
+        return Limits(stop, self.max_tokens)
+
+    def check(self) -> None:
+        """Raises RequestError where fields do not go together."""
+        if self.stream_options and not self.stream:
+            raise RequestError(
+                400,
+                "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+                param="stream_options",
+                code="invalid_parameter_combination",
+            )
+
+    def wants_usage(self) -> bool:
+        """Whether a stream is to end with the usage."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class OpenAIRequest(CompletionRequest, frozen=True, kw_only=True):
+    """A request for completions, and what OpenAI's formats say besides: usage in a stream, the prompts again."""
+
+    include_usage: bool = False
+    echo: bool = False
+
+
+class PromptDetails(msgspec.Struct, frozen=True):
+    """Nothing is cached and nothing is sound."""
+
+    cached_tokens: int = 0
+    audio_tokens: int = 0
+
+
+class CompletionDetails(msgspec.Struct, frozen=True):
+    """Nothing is reasoned, sound, or predicted."""
+
+    reasoning_tokens: int = 0
+    audio_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+
+class OpenAIUsage(msgspec.Struct, frozen=True):
+    """Tokens of ``o200k_base``."""
+
+    __schema_name__: ClassVar[str] = "Usage"
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails = PromptDetails()
+    completion_tokens_details: CompletionDetails = CompletionDetails()
+
+    @classmethod
+    def of(cls, usage: Usage) -> "OpenAIUsage":
+        """The usage of a completion."""
+        return cls(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
+
+
+class OpenAIWire(Wire[Q, R], Generic[Q, R]):
+    """A format of OpenAI's."""
+
+    def error(self, error: RequestError) -> bytes:
+        return msgspec.json.encode(error_body(error))
+
+    def broken(self, kind: Literal["malformed", "error"], error: RequestError) -> bytes:
+        return NOT_JSON if kind == "malformed" else sse.frames([error_body(error)])
+
+
+class CompletionOptions(msgspec.Struct, frozen=True):
+    """What requests for completions leave to the settings: names of models, and how answers are matched."""
+
+    names: Names = Names()
+    policy: MatchPolicy = MatchPolicy()
+
+
+class Input(msgspec.Struct, frozen=True):
+    """A text that was given, and how many tokens it has."""
+
+    text: str
+    tokens: int
+
+
+async def inputs_of(given: Texts, param: str) -> list[Input]:
+    """The texts that a field holds: a text, several, the tokens of one, or those of several.
+
+    Raises RequestError where it holds numbers that are no tokens, or a mixture.
+    """
+    texts = [given] if isinstance(given, str) else [one for one in given if isinstance(one, str)]
+    if len(texts) == len(given) or isinstance(given, str):
+        encoded = await tokens.encode_all(texts)
+        return [Input(text, len(numbers)) for text, numbers in zip(texts, encoded, strict=True)]
+    if all(isinstance(one, int) for one in given):
+        return [_decoded([one for one in given if isinstance(one, int)], param)]
+    lists = [one for one in given if not isinstance(one, (str, int))]
+    if len(lists) < len(given):
+        raise RequestError(
+            400,
+            f"Invalid type for '{param}': expected all texts, all tokens or all lists of tokens, but got a mixture.",
+            param=param,
+            code="invalid_type",
+        )
+    return [_decoded(one, f"{param}[{index}]") for index, one in enumerate(lists)]
+
+
+def _decoded(numbers: Sequence[int], path: str) -> Input:
+    try:
+        return Input(tokens.text_of(numbers), len(numbers))
+    except UnicodeDecodeError:
+        problem = "its tokens do not make whole characters"
+    except (ValueError, OverflowError):
+        problem = "it holds numbers that are not tokens of o200k_base"
+    raise RequestError(400, f"Invalid '{path}': {problem}.", param=path, code="invalid_value")
+
+
+def unknown_model(model: str) -> RequestError:
+    """The error of a model that does not exist."""
+    return RequestError(404, f"The model `{model}` does not exist", param="model", code="model_not_found")
+
+
+def new_id(prefix: str) -> str:
+    """An id that no other answer has."""
+    return f"{prefix}-{os.urandom(12).hex()}"
