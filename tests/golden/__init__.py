@@ -1,0 +1,1 @@
+"""A golden record: requests, and what the server answered to each of them when they were recorded."""

@@ -1,0 +1,71 @@
+"""The golden record: what users see of the server is what it was when the record was made."""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import pytest
+
+from tests.golden.cases import GROUPS, Group
+from tests.golden.record import OPENAPI, Servers, load, openapi, play
+
+MOST_SHOWN: Final = 10
+"""Cases of a group whose differences are shown."""
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    """Servers of the golden corpus, by their settings."""
+    with Servers() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def record() -> Mapping[str, Any]:
+    """The answers that were recorded."""
+    return load()
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
+def test_answers_are_as_recorded(group: Group, servers: Servers, record: Mapping[str, Any]) -> None:
+    """Every request gets the answer that was recorded, and leaves the same in the journal and in the metrics."""
+    expected, got = record[group.name], play(servers.port(group), group)
+    problems = [
+        f"--- {case.name}\n{case}\n{difference}"
+        for case in group.cases
+        if (difference := _difference(expected["cases"].get(case.name), got["cases"][case.name]))
+    ]
+    for part in ("journal", "counters"):
+        if difference := _difference(expected[part], got[part]):
+            problems.append(f"--- {part}\n{difference}")
+    if problems:
+        text = "\n\n".join(problems[:MOST_SHOWN])
+        pytest.fail(f"{len(problems)} differences in {group.name!r} (- recorded, + got)\n\n{text}", pytrace=False)
+    assert list(expected["cases"]) == [case.name for case in group.cases]
+
+
+def test_groups_are_as_recorded(record: Mapping[str, Any]) -> None:
+    """No group is in the record that is not played, and the other way round."""
+    assert list(record) == [group.name for group in GROUPS]
+
+
+def test_description_of_the_api_is_as_recorded(servers: Servers) -> None:
+    """The OpenAPI document is the same, but for the order of keys and the version of Mimic."""
+    difference = _difference_of_lines(OPENAPI.read_text(), openapi(servers.port(GROUPS[0])))
+    if difference:
+        pytest.fail(f"The OpenAPI document differs (- recorded, + got)\n\n{difference}", pytrace=False)
+
+
+def _difference(expected: object, got: object) -> str:
+    return "" if expected == got else _difference_of_lines(_readable(expected), _readable(got))
+
+
+def _difference_of_lines(expected: str, got: str) -> str:
+    lines = difflib.unified_diff(expected.splitlines(), got.splitlines(), lineterm="", n=1)
+    return "\n".join(list(lines)[2:])
+
+
+def _readable(value: object) -> str:
+    """JSON on many lines, also where it stands in a text."""
+    return json.dumps(value, indent=1, ensure_ascii=False).replace(',\\"', ',\n\\"')
