@@ -17,16 +17,22 @@ FAULT_HEADER: Final = "x-mimic-fault"
 
 
 class Overrides(msgspec.Struct, frozen=True):
-    """What a request chooses in place of the settings, as its headers have it; None where it chooses nothing."""
+    """What a request chooses in place of the settings, as its headers have it; None where it chooses nothing.
+
+    ``problem`` is the error of a header that does not parse, which is told when the request is read.
+    """
 
     match: str | None = None
     pace: str | None = None
     ttft: str | None = None
     itl: str | None = None
     fault: str | None = None
+    problem: RequestError | None = None
 
     def policy(self, default: MatchPolicy) -> MatchPolicy:
-        """The match policy with the rung that the request names. Raises RequestError where there is no such rung."""
+        """The match policy with the rung that the request names. Raises RequestError where a header does not parse."""
+        if self.problem:
+            raise self.problem
         if self.match is None:
             return default
         depth = next((rung for rung in RUNGS if rung == self.match), None)

@@ -111,6 +111,7 @@ class RequestContext:
         "_gateway",
         "_has_place",
         "_in_flight",
+        "_pace",
         "headers",
         "injected",
         "key",
@@ -136,7 +137,7 @@ class RequestContext:
         self.observer = observer
         self.key = key
         self.query = query
-        self.overrides = overrides
+        self._pace, self.overrides = gateway.pace.chosen(overrides)
         self.known = Known()
         self.headers: dict[str, str] = {}
         self.usage: Usage | None = None
@@ -235,12 +236,8 @@ class RequestContext:
         return self._fault
 
     def due(self) -> Iterator[float] | None:
-        """When each token is due, by the event loop's clock; None where nothing has to be waited for.
-
-        Raises RequestError where a header does not parse.
-        """
-        pace = self._gateway.pace.of(self.overrides)
-        fault = self._fault
+        """When each token is due, by the event loop's clock; None where nothing has to be waited for."""
+        pace, fault = self._pace, self._fault
         held_up = fault.seconds or 0.0 if fault and fault.kind == "slow-headers" else 0.0
         if pace == INSTANT and not held_up:
             return None

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from mimic.engine.overrides import BETWEEN_HEADER, FIRST_HEADER, PACE_HEADER, Overrides, invalid_header
+from mimic.errors import RequestError
 
 MOST_MILLISECONDS: Final = 600_000
 
@@ -74,8 +75,14 @@ class PaceOptions(msgspec.Struct, frozen=True):
     between: Delay | None = None
     load_factor: float = 0.0
 
-    def of(self, overrides: Overrides) -> Pace:
-        """The pace of a request. Raises RequestError where a header does not parse."""
+    def chosen(self, overrides: Overrides) -> tuple[Pace, Overrides]:
+        """The pace of a request; and its overrides, with the problem where a header does not parse."""
+        try:
+            return self._of(overrides), overrides
+        except RequestError as exc:
+            return INSTANT, msgspec.structs.replace(overrides, problem=exc)
+
+    def _of(self, overrides: Overrides) -> Pace:
         if overrides.pace is None:
             pace = PACES[self.pace]
             pace = Pace(self.first or pace.first, self.between or pace.between)

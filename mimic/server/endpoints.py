@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
 from litestar import Request
+from litestar.enums import ScopeType
 from litestar.response import Stream
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
@@ -58,7 +60,7 @@ class HttpClient:
 
 
 class _Headers:
-    """The headers of a request that matter to an endpoint; of one that comes several times, the first."""
+    """The headers of a request that matter to an endpoint. Of several keys the last counts, of choices the first."""
 
     __slots__ = ("authorization", "has_bad_id", "overrides")
 
@@ -67,13 +69,13 @@ class _Headers:
         self.has_bad_id = False
         chosen: dict[str, str] = {}
         for name, value in scope["headers"]:
-            if name == b"authorization" and self.authorization is None:
+            if name == b"authorization":
                 self.authorization = value.decode("latin-1")
             elif name == CLIENT_HEADER:
                 self.has_bad_id = self.has_bad_id or not is_allowed(value)
             elif name.startswith(OWN_HEADERS) and (field := _FIELDS.get(name)):
                 chosen.setdefault(field, value.decode("latin-1"))
-        self.overrides = Overrides(**chosen) if chosen else NO_OVERRIDES
+        self.overrides = msgspec.convert(chosen, Overrides) if chosen else NO_OVERRIDES
 
 
 async def serve(endpoint: Endpoint, gateway: Gateway, scope: Any, receive: Receive, send: Send) -> None:
@@ -135,9 +137,12 @@ async def send_reply(reply: Reply, context: RequestContext | None, scope: Scope,
 def answered_by(endpoint: Endpoint, gateway: Gateway) -> Callable[[ASGIApp], ASGIApp]:
     """A middleware that answers in the place of a route's handler, which is there for the OpenAPI document."""
 
-    def middleware(app: ASGIApp) -> ASGIApp:  # noqa: ARG001 - it is never called
+    def middleware(app: ASGIApp) -> ASGIApp:
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            await serve(endpoint, gateway, scope, receive, send)
+            if scope["type"] == ScopeType.HTTP and scope["method"] == "POST":
+                await serve(endpoint, gateway, scope, receive, send)
+            else:  # OPTIONS, which Litestar answers
+                await app(scope, receive, send)
 
         return answer
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, Final
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -25,15 +25,11 @@ MAX_CHOICES: Final = 1_000_000_000
 class NativeRequest(msgspec.Struct, frozen=True):
     """The conversation so far. v1 and v2 look at the last message, v3 at the last two."""
 
-    __schema_name__: ClassVar[str] = "CompletionRequest"
-
     messages: Annotated[Sequence[Message], msgspec.Meta(min_length=1)]
 
 
 class NativeCompletion(msgspec.Struct, frozen=True):
     """Every message that came next, in corpus order, duplicates kept."""
-
-    __schema_name__: ClassVar[str] = "Completion"
 
     choices: Sequence[Message]
 
@@ -90,7 +86,7 @@ def _inner(choices: Sequence[Choice]) -> bytes:
 
 def _parsed(query: bytes) -> NativeQuery:
     """A query string. Raises RequestError."""
-    given = dict(parse_qsl(query.decode("latin-1")))
+    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
     try:
         return msgspec.convert(given, NativeQuery, strict=False)
     except msgspec.ValidationError as exc:

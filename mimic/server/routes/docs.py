@@ -27,6 +27,8 @@ from litestar.params import FromPath
 from litestar.response import File
 
 from mimic import __version__
+from mimic.corpus.excerpts import Snippet
+from mimic.corpus.search import SearchHit
 from mimic.engine.overrides import FAULT_HEADER
 from mimic.errors import RequestError
 from mimic.server.error_handlers import answer
@@ -34,9 +36,26 @@ from mimic.server.guards import KEYS_SCHEME
 from mimic.server.routes.page import MEDIA_TYPES, NOT_TO_BE_GUESSED, headers_of_documentation
 from mimic.server.routes.seeding import SECRET_SCHEME
 from mimic.wire.base import EVENTS
+from mimic.wire.native import NativeCompletion, NativeRequest
+from mimic.wire.openai.base import OpenAIUsage
+from mimic.wire.openai.chat import OpenAIMessage
 
 ASSETS = "/schema-assets"
 ASSET_NAMES = ("swagger-ui-bundle.js", "swagger-ui.css", "swagger-ui-standalone-preset.js")
+
+COMPONENTS: Final[Mapping[type, str]] = {
+    NativeRequest: "CompletionRequest",
+    NativeCompletion: "Completion",
+    OpenAIMessage: "ChatMessage",
+    OpenAIUsage: "Usage",
+    SearchHit: "Hit",
+    Snippet: "Shown",
+}
+"""Names of components that users of the document know, where classes have other names."""
+
+for _kind, _name in COMPONENTS.items():
+    _kind.__qualname__ = _name  # by which Litestar names a component
+    _kind.__schema_name__ = _name  # type: ignore[attr-defined] # and its title
 
 _TEXT: Final = Schema(type=OpenAPIType.STRING)
 _LIMIT_HEADERS: Final = {

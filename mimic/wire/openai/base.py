@@ -5,7 +5,7 @@ Every other field of OpenAI's is accepted and ignored.
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Annotated, Final, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -124,8 +124,6 @@ class CompletionDetails(msgspec.Struct, frozen=True):
 
 class OpenAIUsage(msgspec.Struct, frozen=True):
     """Tokens of ``o200k_base``."""
-
-    __schema_name__: ClassVar[str] = "Usage"
 
     prompt_tokens: int
     completion_tokens: int

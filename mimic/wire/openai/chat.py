@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Annotated, ClassVar, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -39,8 +39,6 @@ class Part(msgspec.Struct, frozen=True):
 
 class OpenAIMessage(msgspec.Struct, frozen=True):
     """A message of the chat. An assistant's may have no content, where it called tools."""
-
-    __schema_name__: ClassVar[str] = "ChatMessage"
 
     role: Role
     content: str | Sequence[Part] | msgspec.UnsetType | None = msgspec.UNSET
