@@ -71,7 +71,10 @@ LAYERS = (
         "mimic.api.ids",
         "mimic.api.gauges",
         "mimic.api.replies",
-        "mimic.api.connection",
+        "mimic.server",
+        "mimic.server.http11",
+        *(f"mimic.server.http11.{name}" for name in ("asgi", "limits", "deadlines", "refusals", "upgrade", "protocol")),
+        "mimic.server.workers",
         "mimic.api.journal",
         "mimic.api.observation",
         "mimic.api.throttle",
@@ -101,7 +104,7 @@ LAYERS = (
             )
         ),
     ),
-    ("mimic.app", "mimic.serving", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
+    ("mimic.app", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
 )
 LOADED_LATE = {("mimic.stores", f"mimic.stores.{backend}.store") for backend in ("sqlite", "mongodb")}
 """Where a store is picked by its URL."""
@@ -151,9 +154,10 @@ def test_imports_go_downward_only() -> None:
 
 
 def test_domain_code_knows_no_http_and_no_driver() -> None:
-    """Litestar is imported by the API only, PyMongo by its store only, sqlite3 by its store and by the ledger."""
+    """Litestar stays in API and server, PyMongo in its store, sqlite3 in its store and the ledger, and so on."""
     allowed = {
-        "litestar": ("mimic.api", "mimic.app"),
+        "litestar": ("mimic.api", "mimic.app", "mimic.server"),
+        "uvicorn.protocols": ("mimic.server.http11.protocol",),
         "pymongo": ("mimic.stores.mongodb",),
         "sqlite3": ("mimic.stores.sqlite", "mimic.ledger"),
         "tantivy": ("mimic.match_index",),

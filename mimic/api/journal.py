@@ -14,13 +14,13 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 from litestar.types import HTTPResponseStartEvent, HTTPScope
 
-from mimic.api.connection import ENDED_WITH
 from mimic.api.errors import ApiError, documented
 from mimic.api.keys import SECURITY_SCHEME, require_key
 from mimic.errors import StoreError
 from mimic.journal import MOST_ENTRIES, Entry, Requests, shortened
 from mimic.ledger import Ledger
 from mimic.moods import Mood
+from mimic.server.http11.asgi import ENDED_WITH
 from mimic.settings import Settings
 
 log = structlog.get_logger("mimic")

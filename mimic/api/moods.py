@@ -14,12 +14,12 @@ from litestar.connection import ASGIConnection
 from litestar.openapi.spec import OpenAPIHeader, OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Parameter, Schema
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from mimic.api.connection import hang_up
 from mimic.api.errors import ApiError, ErrorBody, ErrorDetail, type_of
 from mimic.api.keys import require_key
 from mimic.api.replies import EVENTS
 from mimic.api.throttle import Limited
 from mimic.moods import NONE, Chance, Mood, drawn, parse_mood
+from mimic.server.http11.asgi import hang_up
 
 FAULT_HEADER: Final = "x-mimic-fault"
 QUOTA: Final = "insufficient_quota"

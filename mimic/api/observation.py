@@ -15,12 +15,12 @@ from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from mimic.api.connection import CUT, ENDED_WITH, hang_up
 from mimic.api.gauges import workers
 from mimic.api.ids import client_id_of, new_id
 from mimic.api.journal import CLIENT_LEFT, Journal, Record, has_left, is_recorded
 from mimic.errors import StoreError
 from mimic.journal import shortened
+from mimic.server.http11.asgi import CUT, ENDED_WITH, hang_up
 from mimic.settings import METRICS_FOLDER
 
 log = structlog.get_logger("mimic")

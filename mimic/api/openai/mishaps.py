@@ -10,10 +10,10 @@ from litestar import Request, Response
 from litestar.response import Stream
 
 from mimic.answering import Answers
-from mimic.api.connection import hang_up
 from mimic.api.moods import error_of
 from mimic.api.openai.streams import Script, frames, paced
 from mimic.moods import Mood
+from mimic.server.http11.asgi import hang_up
 
 NOT_JSON: Final = b'data: {"choices": [{"index": 0, "delta": {"content": "\n\n'
 STATUS_OF_ERROR: Final = 500

@@ -8,40 +8,43 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from mimic.api.connection import CuttableProtocol, Patience
-from mimic.settings import Settings
+from mimic.server.http11.deadlines import SlowClientMonitor
+from mimic.server.http11.protocol import HttpProtocol
 
 SECONDS_TO_FINISH: Final = 30
 
 
 class Workers(Multiprocess):
-    """Worker processes that take connections from one socket. Those are refused from the moment on that they end."""
+    """Worker processes that take connections from one socket. Connections are refused as soon as the processes end."""
 
     def terminate_all(self) -> None:
         for socket in self.sockets:
-            socket.close()  # else it is there as long as this process is: who connects waits, and is cut off at last
+            socket.close()  # else it lives as long as this process: new clients would wait, and be cut off at last
         super().terminate_all()
 
 
-def run_server(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, and then until the requests in flight are answered."""
+def run_server(host: str, port: int, workers: int, client_timeout: float) -> None:
+    """Serve until SIGTERM or SIGINT, and then until the requests in flight are answered.
+
+    Clients have ``client_timeout`` seconds to send a request, and to read.
+    """
     # Uvicorn raises the signal again that it was ended by, when all is done.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = "mimic.app:from_environment"
     options: dict[str, Any] = {
         "factory": True,
-        "host": settings.host,
-        "port": settings.port,
-        "workers": settings.workers,
+        "host": host,
+        "port": port,
+        "workers": workers,
         "loop": "uvloop",
-        "http": partial(CuttableProtocol, patience=Patience(settings.client_timeout)),
+        "http": partial(HttpProtocol, monitor=SlowClientMonitor(client_timeout)),
         "ws": "none",
         "log_config": None,
         "access_log": False,
-        "proxy_headers": False,  # who asks, and over which protocol, makes no difference here
+        "proxy_headers": False,  # address and scheme of the client make no difference here
         "timeout_graceful_shutdown": SECONDS_TO_FINISH,
     }
-    if settings.workers == 1:
+    if workers == 1:
         uvicorn.run(app, **options)
     else:
         config = uvicorn.Config(app, **options)

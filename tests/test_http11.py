@@ -1,0 +1,142 @@
+"""``mimic.server.http11``: its parts, without a server."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import httptools
+import pytest
+
+from mimic.server.http11 import limits, refusals
+from mimic.server.http11.asgi import ENDED_WITH, record_outcome, request_id_of
+from mimic.server.http11.deadlines import CHECKS, Deadline, Progress
+from mimic.server.http11.upgrade import FinalBody, framing_of
+
+
+def test_all_of_it_is_imported_where_there_is_no_poll() -> None:
+    """As on Windows, which lacks a socket option, too. Nobody is taken to have hung up there."""
+    code = """
+        import select, socket
+        for name in ("poll", "POLLHUP", "POLLERR", "POLLRDHUP", "epoll"):
+            delattr(select, name)
+        del socket.TCP_NOTSENT_LOWAT
+        from mimic.server import workers
+        from mimic.server.http11 import asgi, deadlines, limits, protocol, refusals, upgrade
+        one, other = socket.socketpair()
+        other.close()
+        assert not deadlines.has_hung_up(one)
+    """
+    subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], check=True, cwd=Path(__file__).parent)
+
+
+def test_headers_that_frame_a_body_are_found() -> None:
+    """And no others."""
+    framing = (b"transfer-encoding", b"chunked")
+    assert framing_of([(b"upgrade", b"h2c"), framing]) == [framing]
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_a_final_body_ends_where_its_head_says(size: int) -> None:
+    """In whatever pieces it comes, and whatever comes behind it: another request, or no HTTP at all."""
+    for framing, body in (
+        ((b"content-length", b"5"), b"hello"),
+        ((b"transfer-encoding", b"chunked"), b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"),
+    ):
+        for behind in (
+            b"",
+            b"GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nx",
+            b"POST / HTTP/1.1\r\n\r\n",
+            b"\0",
+        ):
+            pieces: list[bytes] = []
+            ends: list[bool] = []
+            final = FinalBody([framing], pieces.append, lambda ends=ends: ends.append(True))  # type: ignore[misc]
+            sent = body + behind
+            for start in range(0, len(sent), size):
+                final.feed(sent[start : start + size])
+            assert (b"".join(pieces), ends, final.is_complete) == (b"hello", [True], True)
+
+
+def test_a_broken_final_body_is_an_error() -> None:
+    """As long as it has not ended."""
+    final = FinalBody([(b"transfer-encoding", b"chunked")], lambda _: None, lambda: None)
+    with pytest.raises(httptools.HttpParserError):
+        final.feed(b"no length\r\n")
+    assert not final.is_complete
+
+
+def progress(*, at: object = None, must_send: bool = True, unsent: int = 0, body_size: int | None = None) -> Progress:
+    """A connection at one check."""
+    is_sending = body_size is not None
+    return Progress(at, None, is_sending, must_send, is_all_written=True, unsent=unsent, body_size=body_size or 0)
+
+
+def checks_until_late(deadline: Deadline, steps: Iterable[Progress]) -> int:
+    """The number of the check, half a second after the one before, at which a client is late; 0 if it never is."""
+    return next((number for number, step in enumerate(steps, 1) if deadline.is_over(step, 0.5)), 0)
+
+
+def test_a_client_that_does_nothing_is_late_at_the_ninth_check() -> None:
+    """It gets all of its time again with each request, when it takes something, and when others have to wait for us."""
+    waits = progress()
+    assert checks_until_late(Deadline(), [waits] * 20) == CHECKS + 1
+    assert checks_until_late(Deadline(), [*[waits] * 5, progress(must_send=False), *[waits] * 20]) == CHECKS + 7
+    assert checks_until_late(Deadline(), [*[waits] * 5, *[progress(at=object())] * 20]) == CHECKS + 6
+    assert checks_until_late(Deadline(), [progress(unsent=1000 - n, must_send=False) for n in range(100)]) == 0
+    assert checks_until_late(Deadline(), [progress(unsent=1000, must_send=False)] * 20) == CHECKS + 1
+    restarted = Deadline()
+    assert checks_until_late(restarted, [waits] * CHECKS) == 0
+    restarted.restart()
+    assert checks_until_late(restarted, [waits] * 20) == CHECKS + 1
+
+
+def test_a_body_extends_the_deadline() -> None:
+    """By a second, which is two checks here, for each 10,000 bytes of it."""
+    assert checks_until_late(Deadline(), [progress(body_size=30_000)] * 20) == CHECKS + 1 + 6
+    assert checks_until_late(Deadline(), [progress(body_size=n * 5000) for n in range(100)]) == 0
+
+
+def test_a_refused_client_has_two_checks_left() -> None:
+    """Whatever it does."""
+    deadline = Deadline()
+    deadline.shorten()
+    assert checks_until_late(deadline, [progress(at=object()) for _ in range(20)]) == 2
+
+
+def test_limits_are_the_last_values_that_are_accepted() -> None:
+    """One more is too much."""
+    assert [limits.is_head_too_large(limits.LARGEST_HEAD + more) for more in (0, 1)] == [False, True]
+    assert [limits.is_url_too_large(b"x" * (limits.LARGEST_HEAD + more)) for more in (0, 1)] == [False, True]
+    assert [limits.has_too_many_headers([0] * (limits.MOST_HEADERS + more)) for more in (0, 1)] == [False, True]
+    assert [limits.is_too_much_to_ignore(limits.MOST_IGNORED + more) for more in (0, 1)] == [False, True]
+
+
+def test_a_refusal_is_a_response_that_closes_the_connection() -> None:
+    """In the one shape that errors have, with the request ID that is known, or else a new one."""
+    head, _, body = refusals.render(refusals.TIMED_OUT, "req_1", [(b"date", b"today")]).partition(b"\r\n\r\n")
+    assert head.split(b"\r\n") == [
+        b"HTTP/1.1 408 Request Timeout",
+        b"date: today",
+        b"content-type: application/json",
+        b"content-length: %d" % len(body),
+        b"x-request-id: req_1",
+        b"connection: close",
+    ]
+    message = "The request took too long to come"
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": "request_timeout"}
+    assert json.loads(body) == {"error": error}
+    assert b"\r\nx-request-id: req_" in refusals.render(refusals.INVALID_HTTP, None, [])
+
+
+def test_an_outcome_is_recorded_in_the_state() -> None:
+    """Where the application looks for it."""
+    scope: dict[str, Any] = {"state": {}}
+    assert request_id_of(scope) is None
+    record_outcome(scope, 408)
+    assert scope["state"] == {ENDED_WITH: 408}
+    scope["state"]["request_id"] = "req_1"
+    assert request_id_of(scope) == "req_1"
