@@ -1,20 +1,71 @@
 """``mimic.server.http11``: its parts, without a server."""
 
+import asyncio
+import gc
 import json
+import socket
+import struct
 import subprocess
 import sys
 import textwrap
+import time
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import httptools
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from mimic.server.http11 import limits, refusals
 from mimic.server.http11.asgi import ENDED_WITH, record_outcome, request_id_of
-from mimic.server.http11.deadlines import CHECKS, Deadline, Progress
+from mimic.server.http11.deadlines import CHECKS, Deadline, Progress, SlowClientMonitor
+from mimic.server.http11.protocol import HttpProtocol
 from mimic.server.http11.upgrade import FinalBody, framing_of
+
+
+async def answer(scope: Any, receive: Any, send: Any) -> None:
+    """An application."""
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+def ask_and_reset(port: int) -> None:
+    """Send a request, and lose the connection when it is answered."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: mimic\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 204")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_the_keep_alive_timer_of_a_reset_connection_is_cancelled() -> None:
+    """It would keep all of the connection in memory until it fires."""
+    made: list[weakref.ref[HttpProtocol]] = []
+    monitor = SlowClientMonitor(60)
+
+    async def run() -> None:
+        config = uvicorn.Config(answer, log_config=None, timeout_keep_alive=600)
+        state = ServerState()
+
+        def connect() -> HttpProtocol:
+            connection = HttpProtocol(config, state, {}, monitor=monitor)
+            made.append(weakref.ref(connection))
+            return connection
+
+        server = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", 0)
+        async with server:
+            await asyncio.to_thread(ask_and_reset, server.sockets[0].getsockname()[1])
+            until = time.monotonic() + 20
+            while state.connections or state.tasks:
+                assert time.monotonic() < until
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)
+            gc.collect()
+            assert [connection() for connection in made] == [None]
+
+    asyncio.run(run())
 
 
 def test_all_of_it_is_imported_where_there_is_no_poll() -> None:

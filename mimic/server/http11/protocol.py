@@ -57,6 +57,7 @@ class HttpProtocol(HttpToolsProtocol):
         if running is not None and not running.response_complete:  # uvicorn tells only the newest of a pipeline
             _disconnect(running)
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn forgets it after a reset, and the timer keeps this object alive
         self._final_body = None
 
     def shutdown(self) -> None:
