@@ -23,7 +23,8 @@ from mimic.server.http11 import limits, refusals
 from mimic.server.http11.asgi import ENDED_WITH, record_outcome, request_id_of
 from mimic.server.http11.deadlines import CHECKS, Deadline, Progress, SlowClientMonitor
 from mimic.server.http11.protocol import HttpProtocol
-from mimic.server.http11.upgrade import FinalBody, framing_of
+from mimic.server.http11.upgrade import FinalBody, framing_of, is_websocket_handshake, path_of
+from mimic.server.workers import WEBSOCKET_PATHS
 
 
 async def answer(scope: Any, receive: Any, send: Any) -> None:
@@ -84,10 +85,33 @@ def test_all_of_it_is_imported_where_there_is_no_poll() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], check=True, cwd=Path(__file__).parent)
 
 
-def test_headers_that_frame_a_body_are_found() -> None:
-    """And no others."""
-    framing = (b"transfer-encoding", b"chunked")
-    assert framing_of([(b"upgrade", b"h2c"), framing]) == [framing]
+@pytest.mark.parametrize(("paths", "is_imported"), [(WEBSOCKET_PATHS, False), ({"/echo"}, True)])
+def test_websockets_are_imported_for_a_route_only(paths: frozenset[str], is_imported: bool) -> None:
+    """The start of a server takes no longer without one."""
+    code = f"""
+        import sys, uvicorn
+        from mimic.server.workers import protocol_options
+        config = uvicorn.Config("mimic.app:create_app", **protocol_options(60, {set(paths)!r}))
+        config.load()
+        assert ("websockets" in sys.modules) is {is_imported}
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_upgrades_are_told_apart() -> None:
+    """A handshake is a GET for a WebSocket alone, and has no body."""
+    asks = (b"upgrade", b"WebSocket")
+    assert is_websocket_handshake(b"GET", [(b"host", b"mimic"), asks])
+    assert not is_websocket_handshake(b"POST", [asks])
+    assert not is_websocket_handshake(b"GET", [asks, asks])
+    assert not is_websocket_handshake(b"GET", [(b"upgrade", b"h2c")])
+    assert not is_websocket_handshake(b"GET", [asks, (b"content-length", b"1")])
+    assert framing_of([asks, (b"transfer-encoding", b"chunked")]) == [(b"transfer-encoding", b"chunked")]
+    assert path_of(b"/a%20b?c=d") == path_of(b"http://mimic/a%20b") == "/a b"
+    assert path_of(b"http://mimic") == ""
+    with pytest.raises(httptools.HttpParserInvalidURLError):
+        path_of(b"")
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections.abc import Collection
 from functools import partial
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ from mimic.server.http11.deadlines import SlowClientMonitor
 from mimic.server.http11.protocol import HttpProtocol
 
 SECONDS_TO_FINISH: Final = 30
+WEBSOCKET_PATHS: Final[frozenset[str]] = frozenset()
+"""Paths of WebSocket routes. There is none yet."""
 
 
 class Workers(Multiprocess):
@@ -21,6 +24,18 @@ class Workers(Multiprocess):
         for socket in self.sockets:
             socket.close()  # else it lives as long as this process: new clients would wait, and be cut off at last
         super().terminate_all()
+
+
+def protocol_options(client_timeout: float, websocket_paths: Collection[str]) -> dict[str, Any]:
+    """Options of uvicorn that choose its protocols. The package ``websockets`` is imported only for a WebSocket route.
+
+    Clients have ``client_timeout`` seconds to send a request, and to read.
+    """
+    monitor = SlowClientMonitor(client_timeout)
+    return {
+        "http": partial(HttpProtocol, monitor=monitor, websocket_paths=websocket_paths),
+        "ws": "websockets-sansio" if websocket_paths else "none",
+    }
 
 
 def run_server(host: str, port: int, workers: int, client_timeout: float) -> None:
@@ -37,8 +52,7 @@ def run_server(host: str, port: int, workers: int, client_timeout: float) -> Non
         "port": port,
         "workers": workers,
         "loop": "uvloop",
-        "http": partial(HttpProtocol, monitor=SlowClientMonitor(client_timeout)),
-        "ws": "none",
+        **protocol_options(client_timeout, WEBSOCKET_PATHS),
         "log_config": None,
         "access_log": False,
         "proxy_headers": False,  # address and scheme of the client make no difference here

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Sized
+from collections.abc import Collection, Sized
 from typing import Any, Final, NoReturn
 
 import httptools
@@ -13,7 +13,7 @@ from mimic.server.http11 import deadlines, limits, refusals
 from mimic.server.http11.asgi import CUT, record_outcome, request_id_of
 from mimic.server.http11.deadlines import Deadline, Progress, SlowClientMonitor
 from mimic.server.http11.refusals import Refusal
-from mimic.server.http11.upgrade import FinalBody, framing_of
+from mimic.server.http11.upgrade import FinalBody, OpenWebSocket, framing_of, is_websocket_handshake, path_of
 
 SECONDS_TO_LINGER: Final = 0.5
 """How long a server that ends still waits for a request on a connection that it has kept alive."""
@@ -25,13 +25,16 @@ class HttpProtocol(HttpToolsProtocol):
     - Limits: uvicorn waits forever for the rest of a request and for a client that does not read, and httptools takes
       heads of any size.
     - Cutting: ASGI has no way to end an answer in the middle that uvicorn does not take for a bug.
-    - An ``Upgrade`` is ignored.
+    - WebSockets on the paths of ``websocket_paths`` only. Everywhere else an ``Upgrade`` is ignored.
     - A graceful end: uvicorn hangs up at once.
     """
 
-    def __init__(self, *args: Any, monitor: SlowClientMonitor, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, monitor: SlowClientMonitor, websocket_paths: Collection[str] = (), **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._monitor = monitor
+        self._websocket_paths = websocket_paths
         self._deadline = Deadline()
         self._outside_body = 0  # bytes since the last piece of a body
         self._body_size = 0  # bytes of the body
@@ -39,7 +42,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._passed_over: list[tuple[bytes, bytes]] = []  # framing of a body that is not read yet
         self._final_body: FinalBody | None = None
         self._running: RequestResponseCycle | None = None
-        self._is_refused = self._is_ending = False
+        self._opens_websocket = self._is_refused = self._is_ending = False
 
     # The connection itself
 
@@ -101,6 +104,9 @@ class HttpProtocol(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as exc:
                 data = data[exc.args[0] :]
+            if self._opens_websocket:
+                self._open_websocket(data)
+                return
             framing, self._passed_over = self._passed_over, []
             if framing:
                 self._final_body = FinalBody(framing, self.on_body, self.on_message_complete)
@@ -120,8 +126,11 @@ class HttpProtocol(HttpToolsProtocol):
         if limits.has_too_many_headers(self.headers):
             self._stop_parsing(refusals.TOO_MANY_HEADERS)
         if self.parser.should_upgrade():
+            self._opens_websocket = self._may_open_websocket()
             self._passed_over = framing_of(self.headers)
         super().on_headers_complete()
+        if self._opens_websocket:
+            return
         if self._passed_over or self._is_ending:
             self.cycle.keep_alive = False
         self.headers = []  # for trailers, which are not to change the request that is being answered
@@ -143,6 +152,35 @@ class HttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
+
+    # WebSockets
+
+    def _may_open_websocket(self) -> bool:
+        """Whether the request opens a WebSocket here. It does not before all answers are sent, nor at the end."""
+        return (
+            bool(self._websocket_paths)
+            and not self._is_ending
+            and self._unanswered() is None
+            and is_websocket_handshake(self.parser.get_method(), self.headers)
+            and path_of(self.url) in self._websocket_paths
+        )
+
+    def _should_upgrade(self) -> bool:
+        return self._opens_websocket
+
+    def _open_websocket(self, early: bytes) -> None:
+        """Hand the connection over to uvicorn's WebSocket protocol, with what came behind the handshake."""
+        self._monitor.discard(self)
+        self._outside_body = 0
+        self.handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment] # else it and this object keep each other alive
+        OpenWebSocket(self.transport, self._monitor)
+        websocket: Any = self.transport.get_protocol()
+        if not websocket.handshake_initiated:  # headers that are too long, for instance; uvicorn would wait forever
+            self._write(refusals.INVALID_HANDSHAKE, refusals.log_refusal(refusals.INVALID_HANDSHAKE))
+            self.transport.close()
+        elif early:
+            websocket.data_received(early)
 
     # Clients that are late
 

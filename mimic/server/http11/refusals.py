@@ -23,6 +23,7 @@ class Refusal(NamedTuple):
 
 
 INVALID_HTTP: Final = Refusal(400, "What was sent is not HTTP", "invalid_http")
+INVALID_HANDSHAKE: Final = Refusal(400, "What was sent is not a WebSocket handshake", "invalid_handshake")
 TIMED_OUT: Final = Refusal(408, "The request took too long to come", "request_timeout")
 HEAD_TOO_LARGE: Final = Refusal(
     431, "The head of the request is larger than the 64 KB that are accepted", "head_too_large"
