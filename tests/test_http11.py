@@ -1,7 +1,9 @@
-"""``mimic.server.http11``: its parts, without a server."""
+"""``mimic.server.http11``: the names of uvicorn that it relies on, and its parts without a server."""
 
+import ast
 import asyncio
 import gc
+import inspect
 import json
 import socket
 import struct
@@ -10,21 +12,167 @@ import sys
 import textwrap
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httptools
 import pytest
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from mimic.server.http11 import limits, refusals
+from mimic.server.http11 import limits, protocol, refusals
 from mimic.server.http11.asgi import ENDED_WITH, record_outcome, request_id_of
 from mimic.server.http11.deadlines import CHECKS, Deadline, Progress, SlowClientMonitor
 from mimic.server.http11.protocol import HttpProtocol
 from mimic.server.http11.upgrade import FinalBody, framing_of, is_websocket_handshake, path_of
 from mimic.server.workers import WEBSOCKET_PATHS
+
+METHODS: Final[Mapping[type, Mapping[str, str]]] = {
+    HttpToolsProtocol: {
+        "__init__": "self, config, server_state, app_state, _loop",
+        "connection_made": "self, transport",
+        "connection_lost": "self, exc",
+        "data_received": "self, data",
+        "shutdown": "self",
+        "resume_writing": "self",
+        "on_message_begin": "self",
+        "on_headers_complete": "self",
+        "on_body": "self, body",
+        "on_message_complete": "self",
+        "timeout_keep_alive_handler": "self",
+        "handle_websocket_upgrade": "self",
+        "_start_asgi_task": "self, cycle, app",
+        "_should_upgrade": "self",
+        "_unset_keepalive_if_required": "self",
+    },
+    FlowControl: {"__init__": "self, transport", "resume_reading": "self"},
+}
+"""Methods that are called or overridden, with their parameters."""
+ATTRIBUTES: Final[Mapping[type, Iterable[str]]] = {
+    HttpToolsProtocol: (
+        "cycle",
+        "flow",
+        "headers",
+        "loop",
+        "parser",
+        "pipeline",
+        "scope",
+        "server_state",
+        "timeout_keep_alive",
+        "timeout_keep_alive_task",
+        "transport",
+        "url",
+    ),
+    RequestResponseCycle: (
+        "disconnected",
+        "keep_alive",
+        "message_event",
+        "more_body",
+        "response_complete",
+        "response_started",
+        "scope",
+        "waiting_for_100_continue",
+    ),
+    FlowControl: ("read_paused", "write_paused"),
+    ServerState: ("default_headers",),
+    WebSocketsSansIOProtocol: ("handshake_initiated",),
+}
+"""Attributes of instances that are read or set."""
+CALLS: Final[Mapping[str, Iterable[str]]] = {
+    "_start_asgi_task": ("on_headers_complete", "on_response_complete"),
+    "_should_upgrade": ("on_headers_complete", "on_body", "on_message_complete"),
+}
+"""Overridden methods that only uvicorn knows, and those of its methods that have to call them."""
+IMPORTED: Final = {"FlowControl", "HttpToolsProtocol", "RequestResponseCycle"}
+
+Replace = Callable[[type], type]
+
+
+def tree_of(code: Any) -> ast.Module:
+    """The syntax tree of a class or a module."""
+    return ast.parse(textwrap.dedent(inspect.getsource(code)))
+
+
+def attributes_of(owner: type) -> set[str]:
+    """Attributes that the methods of a class set on its instances."""
+    return {
+        node.attr
+        for node in ast.walk(tree_of(owner))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+        if isinstance(node.value, ast.Name) and node.value.id == "self"
+    }
+
+
+def changes(replace: Replace = lambda owner: owner) -> list[str]:
+    """What is not as this project needs it, in uvicorn or in the classes that replace some of its own."""
+    found = []
+    for owner, methods in METHODS.items():
+        for name, expected in methods.items():
+            method = vars(replace(owner)).get(name)
+            parameters = method and ", ".join(inspect.signature(method).parameters)
+            if parameters is None:
+                found.append(f"{owner.__name__}.{name} is missing")
+            elif parameters != expected:
+                found.append(f"{owner.__name__}.{name} takes ({parameters}), not ({expected})")
+    for owner, names in ATTRIBUTES.items():
+        found += [f"{owner.__name__}.{name} is missing" for name in names if name not in attributes_of(replace(owner))]
+    for called, callers in CALLS.items():
+        found += [
+            f"{HttpToolsProtocol.__name__}.{caller} does not call {called}"
+            for caller in callers
+            if called not in vars(replace(HttpToolsProtocol))[caller].__code__.co_names
+        ]
+    return found
+
+
+def test_uvicorn_has_every_name_that_is_used() -> None:
+    """Methods with their parameters, attributes, and calls of what is overridden."""
+    assert changes() == []
+
+
+class Flow:
+    """Flow control whose names were changed."""
+
+    def __init__(self, transport: object, limit: int) -> None:
+        self.write_paused = bool(transport) and bool(limit)
+
+    def resume(self) -> None:
+        """Read on."""
+
+
+def test_a_name_that_changes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each by its class and its name."""
+
+    def on_body(self: object, body: bytes, size: int) -> None:
+        pass
+
+    monkeypatch.delattr(HttpToolsProtocol, "_unset_keepalive_if_required")
+    monkeypatch.setattr(HttpToolsProtocol, "on_body", on_body)
+    assert changes(lambda owner: Flow if owner is FlowControl else owner) == [
+        "HttpToolsProtocol.on_body takes (self, body, size), not (self, body)",
+        "HttpToolsProtocol._unset_keepalive_if_required is missing",
+        "FlowControl.__init__ takes (self, transport, limit), not (self, transport)",
+        "FlowControl.resume_reading is missing",
+        "FlowControl.read_paused is missing",
+        "HttpToolsProtocol.on_body does not call _should_upgrade",
+    ]
+
+
+def test_the_lists_of_names_are_complete() -> None:
+    """Whatever ``protocol.py`` names that uvicorn's classes have is in them, and nothing else."""
+    nodes = list(ast.walk(tree_of(protocol)))
+    used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    used |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    of_uvicorn = {name for owner in ATTRIBUTES for name in (*vars(owner), *attributes_of(owner))}
+    of_modules = {"__module__", "__doc__", "__dict__", "__weakref__"}
+    listed = {name for names in (*METHODS.values(), *ATTRIBUTES.values()) for name in names}
+    assert (used & of_uvicorn) - of_modules == listed
+    imported = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    assert {name.name for node in imported if str(node.module).startswith("uvicorn") for name in node.names} == IMPORTED
 
 
 async def answer(scope: Any, receive: Any, send: Any) -> None:

@@ -1,4 +1,7 @@
-"""Uvicorn's HTTP protocol, extended. The only file that uses private names of uvicorn."""
+"""Uvicorn's HTTP protocol, extended. The only file that uses private names of uvicorn.
+
+``tests/test_http11.py`` lists these names, and tells which one a new version of uvicorn has changed.
+"""
 
 import asyncio
 import socket
