@@ -114,7 +114,7 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     Stops at SIGTERM or Ctrl-C, when the requests in flight are answered.
     """
     os.environ.pop(METRICS_FOLDER, None)  # another application's, which is not to hold ours, nor we to show theirs
-    from mimic.serving import run_server  # noqa: PLC0415 - a seeding takes little memory, and does without all that serves
+    from mimic.server.workers import run_server  # noqa: PLC0415 - a seeding takes little memory, and does without all that serves
 
     configure_logs()
     settings = _settings(log.warning, store=store, host=host, port=port, workers=workers)
@@ -125,7 +125,7 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     with ExitStack() as stack:
         if settings.workers > 1:
             _share(stack, settings)
-        run_server(settings)
+        run_server(settings.host, settings.port, settings.workers, settings.client_timeout)
 
 
 def _share(stack: ExitStack, settings: Settings) -> None:

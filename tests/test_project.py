@@ -16,10 +16,10 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from mimic.corpus.schemas import VERSIONS
-from mimic.corpus.stores import open_store
-from mimic.server.routes.native import EXAMPLE
+from mimic.api.completion import EXAMPLE
+from mimic.schemas import VERSIONS
 from mimic.settings import VARIABLES, Settings
+from mimic.stores import open_store
 from seed.loader import load
 from seed.reader import DumpReader
 from seed.source import Source
@@ -29,48 +29,26 @@ ROOT = Path(__file__).parent.parent
 
 # From the ground up. A module may import from lower lines, and from its own line what stands left of it.
 LAYERS = (
+    ("mimic", "mimic.conversations", "mimic.errors", "mimic.ladder", "mimic.seedings", "mimic.spans"),
+    ("mimic.tokens", "mimic.sampling", "mimic.embedding", "mimic.pacing", "mimic.similarity"),
+    ("mimic.moods", "mimic.allowances"),
+    ("mimic.journal", "mimic.ledger"),
+    ("mimic.schemas", "mimic.stores.base", "mimic.stores.folders", "mimic.stores"),
+    ("mimic.stores.sqlite", *(f"mimic.stores.sqlite.{name}" for name in ("file", "replacement", "store"))),
     (
-        "mimic",
-        "mimic.corpus.conversation",
-        "mimic.errors",
-        "mimic.corpus.ladder",
-        "mimic.corpus.manifest",
-        "mimic.spans",
-    ),
-    (
-        "mimic.tokens",
-        "mimic.engine.sampling",
-        "mimic.engine.embedding",
-        "mimic.gateway.pacing",
-        "mimic.corpus.similarity",
-    ),
-    ("mimic.gateway.faults", "mimic.gateway.rate_limits"),
-    ("mimic.gateway.journal", "mimic.gateway.ledger"),
-    ("mimic.corpus.schemas", "mimic.corpus.stores.base", "mimic.corpus.stores.tempdirs", "mimic.corpus.stores"),
-    (
-        "mimic.corpus.stores.sqlite",
-        *(f"mimic.corpus.stores.sqlite.{name}" for name in ("file", "replacement", "store")),
-    ),
-    (
-        "mimic.corpus.stores.mongodb",
+        "mimic.stores.mongodb",
         *(
-            f"mimic.corpus.stores.mongodb.{name}"
+            f"mimic.stores.mongodb.{name}"
             for name in ("client", "attachments", "catalogue", "gathering", "replacement", "store")
         ),
     ),
-    ("mimic.corpus.index",),
-    (
-        "mimic.corpus.corpus",
-        "mimic.engine.outcomes",
-        "mimic.engine.nearest",
-        "mimic.engine.matching",
-        "mimic.engine.retrieval",
-    ),
-    ("mimic.corpus.excerpts", "mimic.corpus.search"),
+    ("mimic.match_index",),
+    ("mimic.corpus", "mimic.outcomes", "mimic.alike", "mimic.matching", "mimic.answering"),
+    ("mimic.excerpts", "mimic.searching"),
     (
         "seed",
         "seed.source",
-        "mimic.corpus.surrogates",
+        "seed.escapes",
         "seed.elements",
         "seed.unfinished",
         "seed.reader",
@@ -81,41 +59,38 @@ LAYERS = (
         "seed.loader",
         "seed.terminal",
         "mimic.settings",
-        "mimic.server.observability.logs",
+        "mimic.logs",
     ),
     (
         "mimic.api",
-        "mimic.wire.violations",
-        "mimic.server.errors",
-        "mimic.gateway.guesses",
-        "mimic.gateway.auth",
-        "mimic.server.bodies",
-        "mimic.server.request_ids",
-        "mimic.server.observability.gauges",
-        "mimic.gateway.delivery",
-        "mimic.api.connection",
-        "mimic.server.routes.journal",
-        "mimic.server.observability.requests",
-        "mimic.gateway.throttle",
-        "mimic.gateway.moods",
-        "mimic.gateway.concurrency_limit",
-        "mimic.gateway.reach",
-        "mimic.server.fastpath",
-        "mimic.server.head",
-        "mimic.server.host_guard",
-        "mimic.server.observability.tracing",
+        "mimic.api.faults",
+        "mimic.api.errors",
+        "mimic.api.guesses",
+        "mimic.api.keys",
+        "mimic.api.bodies",
+        "mimic.api.ids",
+        "mimic.api.gauges",
+        "mimic.api.replies",
+        "mimic.server",
+        "mimic.server.http11",
+        *(f"mimic.server.http11.{name}" for name in ("asgi", "limits", "deadlines", "refusals", "upgrade", "protocol")),
+        "mimic.server.workers",
+        "mimic.api.journal",
+        "mimic.api.observation",
+        "mimic.api.throttle",
+        "mimic.api.moods",
+        "mimic.api.traffic",
+        "mimic.api.reach",
+        "mimic.api.express",
+        "mimic.api.heads",
+        "mimic.api.origins",
+        "mimic.api.tracing",
     ),
+    ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status", "mimic.api.browsing", "mimic.api.page"),
     (
-        "mimic.server.routes.native",
-        "mimic.server.routes.seeding",
-        "mimic.server.routes.status",
-        "mimic.server.routes.corpus",
-        "mimic.server.routes.page",
-    ),
-    (
-        "mimic.wire.openai",
+        "mimic.api.openai",
         *(
-            f"mimic.wire.openai.{name}"
+            f"mimic.api.openai.{name}"
             for name in (
                 "models",
                 "requests",
@@ -129,9 +104,9 @@ LAYERS = (
             )
         ),
     ),
-    ("mimic.app", "mimic.serving", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
+    ("mimic.app", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
 )
-LOADED_LATE = {("mimic.corpus.stores", f"mimic.corpus.stores.{backend}.store") for backend in ("sqlite", "mongodb")}
+LOADED_LATE = {("mimic.stores", f"mimic.stores.{backend}.store") for backend in ("sqlite", "mongodb")}
 """Where a store is picked by its URL."""
 
 
@@ -157,10 +132,10 @@ def test_the_wall_clock_decides_nothing() -> None:
     asks = re.compile(r"\btime\.time(?:_ns)?\(|\b(?:datetime|date)\.(?:utc)?(?:now|today)\(|\btime\.(?:gm|local)time\(")
     found = {name: len(asks.findall(file.read_text())) for name, file in modules().items()}
     assert {name: count for name, count in found.items() if count} == {
-        "mimic.server.routes.journal": 1,  # when a request came
-        "mimic.wire.openai.chat": 1,  # created
-        "mimic.wire.openai.completions": 1,
-        "mimic.corpus.stores.base": 2,  # since when somebody seeds, and when something was seeded
+        "mimic.api.journal": 1,  # when a request came
+        "mimic.api.openai.chat": 1,  # created
+        "mimic.api.openai.completions": 1,
+        "mimic.stores.base": 2,  # since when somebody seeds, and when something was seeded
     }
 
 
@@ -179,13 +154,14 @@ def test_imports_go_downward_only() -> None:
 
 
 def test_domain_code_knows_no_http_and_no_driver() -> None:
-    """Litestar is imported by the API only, PyMongo by its store only, sqlite3 by its store and by the ledger."""
+    """Litestar stays in API and server, PyMongo in its store, sqlite3 in its store and the ledger, and so on."""
     allowed = {
-        "litestar": ("mimic.api", "mimic.app"),
-        "pymongo": ("mimic.corpus.stores.mongodb",),
-        "sqlite3": ("mimic.corpus.stores.sqlite", "mimic.gateway.ledger"),
-        "tantivy": ("mimic.corpus.index",),
-        "opentelemetry": ("mimic.server.observability.tracing",),
+        "litestar": ("mimic.api", "mimic.app", "mimic.server"),
+        "uvicorn.protocols": ("mimic.server.http11.protocol",),
+        "pymongo": ("mimic.stores.mongodb",),
+        "sqlite3": ("mimic.stores.sqlite", "mimic.ledger"),
+        "tantivy": ("mimic.match_index",),
+        "opentelemetry": ("mimic.api.tracing",),
     }
     for name, file in modules().items():
         for library, places in allowed.items():

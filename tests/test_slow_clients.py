@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from benchmarks.servers import resident_bytes
-from mimic.api.connection import MOST_HEADERS
+from mimic.server.http11.limits import MOST_HEADERS
 from tests.conftest import Server
 from tests.corpora import SMALL, conversation, seed
 

@@ -1,0 +1,1 @@
+"""HTTP and WebSocket: connections, worker processes and everything that knows the server library."""

@@ -9,7 +9,6 @@ from litestar.enums import ScopeType
 from litestar.response import Stream
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from mimic.api.connection import cut
 from mimic.engine.overrides import (
     BETWEEN_HEADER,
     FAULT_HEADER,
@@ -25,6 +24,7 @@ from mimic.gateway.delivery import Reply, failed
 from mimic.gateway.errors import request_error
 from mimic.gateway.handle import Endpoint, handle
 from mimic.server.bodies import read_body
+from mimic.server.http11.asgi import cut
 from mimic.server.observability.requests import OPENAI_PREFIX, record_of
 from mimic.server.request_ids import CLIENT_HEADER, invalid_client_id, is_allowed
 from mimic.wire.base import EVENTS, JSON

@@ -11,7 +11,6 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
 
-from mimic.api.connection import CUT, cut
 from mimic.corpus.schemas import Version
 from mimic.engine.base import Completion
 from mimic.engine.overrides import FAULT_HEADER
@@ -20,6 +19,7 @@ from mimic.gateway.context import RequestContext
 from mimic.gateway.faults import Fault
 from mimic.gateway.journal import Entry, Journal, shortened
 from mimic.gateway.ledger import Changes
+from mimic.server.http11.asgi import CUT, RECORD, cut, outcome_of, record_outcome
 from mimic.server.observability.metrics import Metrics
 from mimic.server.request_ids import client_id_of, new_id
 
@@ -30,14 +30,12 @@ OPENAI_PREFIX: Final = "/v1/"
 OPENAI_VERSION: Final = b"2020-10-01"
 """Of the API that /v1 is like: what OpenAI's own answers say."""
 CLIENT_LEFT: Final = 499
-_RECORD: Final = "record"
 
 
 class RequestRecord:
     """One request, seen from outside: its id, what the headers of its answer say, and how it ended.
 
-    ``context`` is that of the gateway, for a request that is answered there. ``outcome`` is the status that counts
-    where the application knows of none or of another one.
+    ``context`` is that of the gateway, for a request that is answered there.
     """
 
     __slots__ = (
@@ -51,7 +49,6 @@ class RequestRecord:
         "_status",
         "_watcher",
         "context",
-        "outcome",
         "request_id",
     )
 
@@ -65,7 +62,6 @@ class RequestRecord:
         self._number = 0
         self.request_id = new_id()
         self.context: RequestContext | None = None
-        self.outcome: int | None = None
         self._journal = watcher.journal if is_recorded(scope) else None
         self._entry = self._first_entry() if self._journal else None
 
@@ -117,7 +113,7 @@ class RequestRecord:
         seconds = time.perf_counter() - self._started
         route = self._watcher.route_of(self._scope)
         metrics = self._watcher.metrics
-        status = self.outcome or self._status or (CLIENT_LEFT if client_left else 0)
+        status = outcome_of(self._scope) or self._status or (CLIENT_LEFT if client_left else 0)
         version = self.context.known.version if self.context else None
         requests, latencies = metrics.of_route(self._scope["method"], route, status, version or "")
         requests.inc()
@@ -137,7 +133,7 @@ class RequestRecord:
         return self.context.injected if self.context else None
 
     def _close_entry(self, journal: Journal, entry: Entry, route: str, seconds: float, *, client_left: bool) -> None:
-        context, fault = self.context, self.fault
+        context, fault, outcome = self.context, self.fault, outcome_of(self._scope)
         usage = context.usage if context else None
         ended = msgspec.structs.replace(
             entry,
@@ -148,8 +144,8 @@ class RequestRecord:
             completion_tokens=usage and usage.completion_tokens,
             last_byte_ms=round(seconds * 1000, 1),
             fault=fault and str(fault),
-            status=self.outcome or entry.status,
-            client_left=not self.outcome and (client_left or _has_left(entry.status, fault)),
+            status=outcome or entry.status,
+            client_left=not outcome and (client_left or _has_left(entry.status, fault)),
         )
         try:
             journal.close(self._number, ended)
@@ -194,7 +190,7 @@ class RequestRecord:
 
 def record_of(scope: Scope) -> RequestRecord:
     """The record of a request, where the application is watched by a :class:`RequestLog`."""
-    record: RequestRecord = scope["state"][_RECORD]
+    record: RequestRecord = scope["state"][RECORD]
     return record
 
 
@@ -227,7 +223,7 @@ class RequestLog:
             return
         record = RequestRecord(scope, send, self)
         state: dict[str, Any] = scope.setdefault("state", {})
-        state[_RECORD] = record
+        state[RECORD] = record
         self.metrics.in_flight += 1
         try:
             await self._app(scope, receive, record.send)
@@ -236,14 +232,14 @@ class RequestLog:
             if failure is None or CUT not in (scope.get("extensions") or {}):
                 raise
             # In the middle of an answer, which is not to look as if it had come to its end.
-            record.outcome = int(HTTPStatus.SERVICE_UNAVAILABLE)  # as if it had failed a moment earlier
+            record_outcome(scope, HTTPStatus.SERVICE_UNAVAILABLE)  # as if it had failed a moment earlier
             log.error("store failed in an answer", request_id=record.request_id, error=str(failure))  # noqa: TRY400 - no bug
             record.close()  # before the client can notice, and ask what was seen of it
             await cut(scope, receive)
         finally:
             self.metrics.in_flight -= 1
             record.close(client_left=True)  # whose answer has no last part: nobody was there to take it
-            del state[_RECORD]  # else all of the request waits for the garbage collector
+            del state[RECORD]  # else all of the request waits for the garbage collector
             record.context = None
 
 

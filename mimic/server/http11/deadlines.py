@@ -1,0 +1,151 @@
+"""Deadlines of clients: how long each may keep a worker process waiting, and which of them are late."""
+
+import asyncio
+import select
+import socket
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from mimic.server.http11.limits import seconds_for_body
+
+log = structlog.get_logger("mimic")
+
+CHECKS: Final = 8
+"""Number of checks within the time that a client has."""
+
+_CAN_POLL: Final = hasattr(select, "poll")
+"""False on Windows, which lacks the events of poll as well."""
+_HUNG_UP: Final = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0) if _CAN_POLL else 0
+"""Events of a client that is gone; the last one is known to Linux only."""
+
+
+class Connection(Protocol):
+    """Connection of one client, as the monitor needs it."""
+
+    def has_hung_up(self) -> bool:
+        """Whether the client is gone although the event loop has not noticed."""
+
+    def is_late(self, interval: float) -> bool:
+        """Whether the client has kept the server waiting for too long. Call it once in ``interval`` seconds."""
+
+    def give_up(self) -> None:
+        """End the connection of a late client."""
+
+    def abort(self) -> None:
+        """End the connection at once."""
+
+
+class SlowClientMonitor:
+    """Checks all connections of a process now and then, which costs less than a timer for each request.
+
+    A client has ``seconds`` to take its turn.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._interval = seconds / CHECKS
+        self._connections: set[Connection] = set()
+        self._is_scheduled = False
+
+    def add(self, connection: Connection) -> None:
+        """Check this connection from now on."""
+        self._connections.add(connection)
+        self._schedule()
+
+    def discard(self, connection: Connection) -> None:
+        """Check this connection no more."""
+        self._connections.discard(connection)
+
+    def _schedule(self) -> None:
+        if self._connections and not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_later(self._interval, self._check)
+
+    def _check(self) -> None:
+        connections = tuple(self._connections)
+        gone = [connection for connection in connections if connection.has_hung_up()]
+        for connection in gone:
+            connection.abort()
+        late = [connection for connection in connections if connection.is_late(self._interval)]
+        for connection in late:
+            connection.give_up()
+        if late:
+            log.info("clients took too long", connections=len(late))
+        self._is_scheduled = False
+        self._schedule()
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """Position of a connection at one check. ``head`` and ``exchange`` are compared by identity."""
+
+    head: object
+    """The request whose head came last."""
+    exchange: object
+    """The request that was handed to the application last."""
+    is_sending: bool
+    """The client has not sent all of a body."""
+    must_send: bool
+    """The next piece of a request is the client's to send."""
+    is_all_written: bool
+    """The server writes nothing more until the client takes something."""
+    unsent: int
+    """Bytes that were written and that the client has not taken."""
+    body_size: int
+    """Bytes of the body that came so far."""
+
+
+_START: Final = Progress(None, None, False, False, False, 0, 0)
+
+
+class Deadline:
+    """Counter of checks in a row at which one client kept the server waiting."""
+
+    __slots__ = ("_checks", "_is_last", "_seen")
+
+    def __init__(self) -> None:
+        self._checks = 0
+        self._is_last = False
+        self._seen = _START
+
+    def is_over(self, now: Progress, interval: float) -> bool:
+        """Record a check, ``interval`` seconds after the one before. Returns whether the client is late."""
+        before, self._seen = self._seen, now
+        if not _is_clients_turn(before, now):
+            self._checks = 0
+            return False
+        self._checks = 1 if _has_moved(before, now) and not self._is_last else self._checks + 1
+        return self._checks > CHECKS + (seconds_for_body(now.body_size) / interval if now.is_sending else 0)
+
+    def restart(self) -> None:
+        """Give the client all of its time again."""
+        self._checks = 0
+
+    def shorten(self) -> None:
+        """Leave the client two more checks, for good."""
+        self._checks = CHECKS - 1
+        self._is_last = True
+
+
+def _is_clients_turn(before: Progress, now: Progress) -> bool:
+    """Whether the client has to take some of what was written, or else to send a request or the rest of one.
+
+    While more is written all the time, the number of unsent bytes says nothing.
+    """
+    if now.unsent and now.is_all_written:
+        return now.unsent >= before.unsent
+    return now.must_send
+
+
+def _has_moved(before: Progress, now: Progress) -> bool:
+    is_same = now.head is before.head and now.exchange is before.exchange
+    return not is_same or now.is_sending is not before.is_sending
+
+
+def has_hung_up(connection: socket.socket) -> bool:
+    """Whether the kernel knows that the other side is gone. False on systems that cannot tell."""
+    if not _CAN_POLL:
+        return False
+    poll = select.poll()
+    poll.register(connection, _HUNG_UP)
+    return bool(poll.poll(0))

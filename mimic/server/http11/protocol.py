@@ -1,0 +1,281 @@
+"""Uvicorn's HTTP protocol, extended. The only file that uses private names of uvicorn.
+
+``tests/test_http11.py`` lists these names, and tells which one a new version of uvicorn has changed.
+"""
+
+import asyncio
+import socket
+from collections.abc import Collection, Sized
+from typing import Any, Final, NoReturn
+
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from mimic.server.http11 import deadlines, limits, refusals
+from mimic.server.http11.asgi import CUT, record_outcome, request_id_of
+from mimic.server.http11.deadlines import Deadline, Progress, SlowClientMonitor
+from mimic.server.http11.refusals import Refusal
+from mimic.server.http11.upgrade import FinalBody, OpenWebSocket, framing_of, is_websocket_handshake, path_of
+
+SECONDS_TO_LINGER: Final = 0.5
+"""How long a server that ends still waits for a request on a connection that it has kept alive."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection. Adds to uvicorn what it lacks.
+
+    - Limits: uvicorn waits forever for the rest of a request and for a client that does not read, and httptools takes
+      heads of any size.
+    - Cutting: ASGI has no way to end an answer in the middle that uvicorn does not take for a bug.
+    - WebSockets on the paths of ``websocket_paths`` only. Everywhere else an ``Upgrade`` is ignored.
+    - A graceful end: uvicorn hangs up at once.
+    """
+
+    def __init__(
+        self, *args: Any, monitor: SlowClientMonitor, websocket_paths: Collection[str] = (), **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._monitor = monitor
+        self._websocket_paths = websocket_paths
+        self._deadline = Deadline()
+        self._outside_body = 0  # bytes since the last piece of a body
+        self._body_size = 0  # bytes of the body
+        self._problem = refusals.INVALID_HTTP
+        self._passed_over: list[tuple[bytes, bytes]] = []  # framing of a body that is not read yet
+        self._final_body: FinalBody | None = None
+        self._running: RequestResponseCycle | None = None
+        self._opens_websocket = self._is_refused = self._is_ending = False
+
+    # The connection itself
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = _PipelineFlow(transport, self.pipeline)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # not on Windows
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, limits.MOST_UNSENT)
+        self._monitor.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._monitor.discard(self)
+        running = self._running
+        if running is not None and not running.response_complete:  # uvicorn tells only the newest of a pipeline
+            _disconnect(running)
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn forgets it after a reset, and the timer keeps this object alive
+        self._final_body = None
+
+    def shutdown(self) -> None:
+        """Begin to end: answer what comes, and say that it was the last; hang up when nothing comes for a moment.
+
+        To hang up at once would lose a request that is on its way, even the one after an answer that is being sent.
+        """
+        self._is_ending = True
+        self.timeout_keep_alive = SECONDS_TO_LINGER  # type: ignore[assignment] # a whole number only by its type
+        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr] # at first it is None
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(SECONDS_TO_LINGER, self.timeout_keep_alive_handler)
+        elif not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.transport.abort()
+
+    # What comes
+
+    def data_received(self, data: bytes) -> None:
+        self._outside_body += len(data)
+        if self._is_refused or self._has_everything():
+            if limits.is_too_much_to_ignore(self._outside_body):
+                self.abort()
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self._refuse(refusals.URL_TOO_LARGE if limits.is_url_too_large(self.url) else self._problem)
+        if limits.is_head_too_large(self._outside_body):
+            self._refuse(refusals.HEAD_TOO_LARGE)
+
+    def _parse(self, data: bytes) -> None:
+        """Let the parsers read on. Raises httptools.HttpParserError."""
+        while data and self._final_body is None:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as exc:
+                data = data[exc.args[0] :]
+            if self._opens_websocket:
+                self._open_websocket(data)
+                return
+            framing, self._passed_over = self._passed_over, []
+            if framing:
+                self._final_body = FinalBody(framing, self.on_body, self.on_message_complete)
+        if data and self._final_body is not None:
+            self._final_body.feed(data)
+
+    def _has_everything(self) -> bool:
+        """Whether the last request of the connection is complete: what comes behind it does not count."""
+        return self._final_body is not None and self._final_body.is_complete
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {CUT: self.transport.close}  # type: ignore[dict-item]
+        self._outside_body = self._body_size = 0
+
+    def on_headers_complete(self) -> None:
+        if limits.has_too_many_headers(self.headers):
+            self._stop_parsing(refusals.TOO_MANY_HEADERS)
+        if self.parser.should_upgrade():
+            self._opens_websocket = self._may_open_websocket()
+            self._passed_over = framing_of(self.headers)
+        super().on_headers_complete()
+        if self._opens_websocket:
+            return
+        if self._passed_over or self._is_ending:
+            self.cycle.keep_alive = False
+        self.headers = []  # for trailers, which are not to change the request that is being answered
+
+    def _stop_parsing(self, refusal: Refusal) -> NoReturn:
+        """Raise an error that the parser turns into its own."""
+        self._problem = refusal
+        raise ValueError(refusal.message)
+
+    def on_body(self, body: bytes) -> None:
+        self._outside_body = 0
+        self._body_size += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._passed_over:
+            super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    # WebSockets
+
+    def _may_open_websocket(self) -> bool:
+        """Whether the request opens a WebSocket here. It does not before all answers are sent, nor at the end."""
+        return (
+            bool(self._websocket_paths)
+            and not self._is_ending
+            and self._unanswered() is None
+            and is_websocket_handshake(self.parser.get_method(), self.headers)
+            and path_of(self.url) in self._websocket_paths
+        )
+
+    def _should_upgrade(self) -> bool:
+        return self._opens_websocket
+
+    def _open_websocket(self, early: bytes) -> None:
+        """Hand the connection over to uvicorn's WebSocket protocol, with what came behind the handshake."""
+        self._monitor.discard(self)
+        self._outside_body = 0
+        self.handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment] # else it and this object keep each other alive
+        OpenWebSocket(self.transport, self._monitor)
+        websocket: Any = self.transport.get_protocol()
+        if not websocket.handshake_initiated:  # headers that are too long, for instance; uvicorn would wait forever
+            self._write(refusals.INVALID_HANDSHAKE, refusals.log_refusal(refusals.INVALID_HANDSHAKE))
+            self.transport.close()
+        elif early:
+            websocket.data_received(early)
+
+    # Clients that are late
+
+    def resume_writing(self) -> None:
+        self._deadline.restart()
+        super().resume_writing()
+
+    def is_late(self, interval: float) -> bool:
+        """Whether the client has kept the server waiting for too long. Call it once in ``interval`` seconds."""
+        return self._deadline.is_over(self._progress(), interval)
+
+    def _progress(self) -> Progress:
+        request = self._unanswered()
+        if request is None or request.disconnected:
+            must_send = True
+        else:
+            must_send = request.more_body and not (request.waiting_for_100_continue or self.flow.read_paused)
+        return Progress(
+            head=self.scope,
+            exchange=self.cycle,
+            is_sending=request is not None and request.more_body,
+            must_send=must_send,
+            is_all_written=request is None or self.flow.write_paused,
+            unsent=self.transport.get_write_buffer_size(),
+            body_size=self._body_size,
+        )
+
+    def has_hung_up(self) -> bool:
+        """Whether the client is gone unnoticed: the event loop does not look where it does not read."""
+        if not self.flow.read_paused or self.transport.is_closing():
+            return False
+        return deadlines.has_hung_up(self.transport.get_extra_info("socket"))
+
+    def give_up(self) -> None:
+        """End the connection of a client that is late, with a 408 where the client waits for an answer."""
+        is_owed = self._is_in_head() or self._unanswered()
+        if self.transport.get_write_buffer_size() or self._is_refused or not is_owed:
+            self.abort()
+        else:
+            self._refuse(refusals.TIMED_OUT)
+
+    def _unanswered(self) -> RequestResponseCycle | None:
+        """The newest request whose head is complete, while its answer is not."""
+        newest: RequestResponseCycle | None = self.cycle
+        return None if newest is None or newest.response_complete else newest
+
+    def _is_in_head(self) -> bool:
+        """Whether the head of a request has begun that is not complete."""
+        newest: RequestResponseCycle | None = self.cycle
+        return self.scope is not (None if newest is None else newest.scope)
+
+    # Refusals
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer in place of the application, and take nothing more from this client."""
+        if self._is_refused or self.transport.is_closing():
+            return
+        self._is_refused = True
+        self._deadline.shorten()
+        request = self._unanswered()
+        if request is None:
+            self._send(refusal, refusals.log_refusal(refusal))
+        elif self._is_in_head():
+            request.keep_alive = False  # the request before is still answered
+        elif request.response_started or self.pipeline:
+            self.abort()  # the client has its answer, or would take this one for that to another request
+        else:
+            record_outcome(request.scope, refusal.status)
+            _disconnect(request)
+            self._send(refusal, request_id_of(request.scope))
+
+    def _send(self, refusal: Refusal, request_id: str | None) -> None:
+        self._write(refusal, request_id)
+        self.transport.write_eof()  # and not close: what the client has sent meanwhile would make that a reset
+
+    def _write(self, refusal: Refusal, request_id: str | None) -> None:
+        self.transport.write(refusals.render(refusal, request_id, self.server_state.default_headers))
+
+
+class _PipelineFlow(FlowControl):
+    """Uvicorn's flow control, but nothing is read while requests wait for the one before them."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if not self._waiting:
+            super().resume_reading()
+
+
+def _disconnect(request: RequestResponseCycle) -> None:
+    """Tell the application that the client has left."""
+    request.disconnected = True
+    request.message_event.set()

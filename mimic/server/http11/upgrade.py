@@ -1,0 +1,105 @@
+"""Requests for another protocol (``Upgrade``): which of them open a WebSocket, and how the others are read.
+
+An upgrade to any other protocol is ignored, and the request is answered in HTTP/1.1 (RFC 9110, 7.8).
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final
+from urllib.parse import unquote
+
+import httptools
+
+from mimic.server.http11.deadlines import Deadline, Progress, SlowClientMonitor
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
+
+
+def framing_of(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Headers that say where the body ends; none where there is no body."""
+    return [header for header in headers if header[0] in _FRAMING]
+
+
+def is_websocket_handshake(method: bytes, headers: Headers) -> bool:
+    """Whether a request with an ``Upgrade`` asks for a WebSocket. A handshake is a GET without a body."""
+    protocols = [value.strip().lower() for name, value in headers if name == b"upgrade"]
+    return method == b"GET" and protocols == [b"websocket"] and not framing_of(headers)
+
+
+def path_of(url: bytes) -> str:
+    """Decoded path of a request's URL, without the query. Raises httptools.HttpParserInvalidURLError."""
+    path: bytes = httptools.parse_url(url).path or b""
+    return unquote(path.decode("ascii"))
+
+
+class FinalBody:
+    """Reader of one body whose head another parser has read. It is the last of its connection.
+
+    httptools skips the body of a request with an ``Upgrade``, as if it were of the other protocol. Java's client sends
+    such requests.
+    """
+
+    __slots__ = ("_on_body", "_on_complete", "_parser", "is_complete")
+
+    def __init__(self, framing: Headers, on_body: Callable[[bytes], None], on_complete: Callable[[], None]) -> None:
+        self._on_body = on_body
+        self._on_complete = on_complete
+        self.is_complete = False
+        self._parser = httptools.HttpRequestParser(self)
+        head = b"".join(b"%s: %s\r\n" % header for header in framing)
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % head)
+
+    def feed(self, data: bytes) -> None:
+        """Read on. What comes behind the body does not count. Raises httptools.HttpParserError."""
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if not self.is_complete:
+                raise
+
+    def on_body(self, body: bytes) -> None:
+        """Pass on a piece of the body; called by the parser."""
+        if not self.is_complete:
+            self._on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Pass on that the body has ended; called by the parser."""
+        if not self.is_complete:
+            self.is_complete = True
+            self._on_complete()
+
+
+class OpenWebSocket:
+    """Connection that was handed over to uvicorn's WebSocket protocol, as long as there is one.
+
+    Uvicorn pings the client, and closes the connection where no answer comes. A client that does not read would keep it
+    open all the same, with the rest of what was written: that must be taken in time.
+    """
+
+    def __init__(self, transport: asyncio.Transport, monitor: SlowClientMonitor) -> None:
+        self._transport = transport
+        self._monitor = monitor
+        self._deadline = Deadline()
+        monitor.add(self)
+
+    def has_hung_up(self) -> bool:
+        """False: pings find that out."""
+        return False
+
+    def is_late(self, interval: float) -> bool:
+        """Whether the client has taken nothing for too long since the connection was closed on this side."""
+        unsent, is_closing = self._transport.get_write_buffer_size(), self._transport.is_closing()
+        if is_closing and not unsent:
+            self._monitor.discard(self)
+        now = Progress(None, None, False, must_send=False, is_all_written=is_closing, unsent=unsent, body_size=0)
+        return self._deadline.is_over(now, interval)
+
+    def give_up(self) -> None:
+        """End the connection."""
+        self.abort()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._transport.abort()
