@@ -26,10 +26,10 @@ from mimic.seedings import ExitCode
 from mimic.settings import METRICS_FOLDER, VARIABLES, Settings
 from mimic.stores import open_store
 from mimic.stores.folders import folder_of_workers
-from seed.loader import load
-from seed.reader import SLOW_BACKEND
-from seed.source import Source
-from seed.terminal import say, show_progress, show_report
+from mimic_seed.loader import load
+from mimic_seed.reader import SLOW_BACKEND
+from mimic_seed.source import Source
+from mimic_seed.terminal import say, show_progress, show_report
 
 log = structlog.get_logger("mimic")
 
@@ -98,7 +98,7 @@ def seed(
         os.nice(NICENESS)
     settings = _settings(_warn, store=store, match=match, seed_join_splits=_as_setting(join_splits))
     chosen = _versions(versions)
-    name = str(files("seed") / "sample.json") if file is None else file
+    name = str(files("mimic_seed") / "sample.json") if file is None else file
     context.exit(asyncio.run(_seed(name, settings, chosen, strict=strict, if_empty=if_empty, quiet=quiet)))
 
 

@@ -16,8 +16,8 @@ from mimic.schemas import VERSIONS, Version
 from mimic.seedings import Report
 from mimic.stores import open_store
 from mimic.stores.base import Store
-from seed.loader import load
-from seed.source import Source
+from mimic_seed.loader import load
+from mimic_seed.source import Source
 
 Dump: TypeAlias = Sequence[dict[str, Any]]
 Pairs: TypeAlias = Sequence[tuple[str, str]]

@@ -19,8 +19,8 @@ from mimic.schemas import VERSIONS, Version
 from mimic.stores import Driver, open_store
 from mimic.stores.base import Store
 from mimic.stores.mongodb import catalogue
-from seed.loader import load
-from seed.source import Source
+from mimic_seed.loader import load
+from mimic_seed.source import Source
 from tests.corpora import Dump, conversation, fill
 
 pytestmark = pytest.mark.anyio

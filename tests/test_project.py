@@ -20,16 +20,26 @@ from mimic.api.completion import EXAMPLE
 from mimic.schemas import VERSIONS
 from mimic.settings import VARIABLES, Settings
 from mimic.stores import open_store
-from seed.loader import load
-from seed.reader import DumpReader
-from seed.source import Source
+from mimic_seed.loader import load
+from mimic_seed.reader import DumpReader
+from mimic_seed.source import Source
 from tests.conftest import Server
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = {"mimic": ROOT, "mimic_seed": ROOT / "seed"}
+"""Our packages, each with the folder that it lies in."""
 
 # From the ground up. A module may import from lower lines, and from its own line what stands left of it.
 LAYERS = (
-    ("mimic", "mimic.conversations", "mimic.errors", "mimic.ladder", "mimic.seedings", "mimic.spans"),
+    (
+        "mimic",
+        "mimic.conversations",
+        "mimic.errors",
+        "mimic.ladder",
+        "mimic.seedings",
+        "mimic.spans",
+        "mimic.surrogates",
+    ),
     ("mimic.tokens", "mimic.sampling", "mimic.embedding", "mimic.pacing", "mimic.similarity"),
     ("mimic.moods", "mimic.allowances"),
     ("mimic.journal", "mimic.ledger"),
@@ -46,18 +56,17 @@ LAYERS = (
     ("mimic.corpus", "mimic.outcomes", "mimic.alike", "mimic.matching", "mimic.answering"),
     ("mimic.excerpts", "mimic.searching"),
     (
-        "seed",
-        "seed.source",
-        "seed.escapes",
-        "seed.elements",
-        "seed.unfinished",
-        "seed.reader",
-        "seed.joining",
-        "seed.profile",
-        "seed.indexer",
-        "seed.indexing",
-        "seed.loader",
-        "seed.terminal",
+        "mimic_seed",
+        "mimic_seed.source",
+        "mimic_seed.conversation_builder",
+        "mimic_seed.string_tracker",
+        "mimic_seed.reader",
+        "mimic_seed.joining",
+        "mimic_seed.profile",
+        "mimic_seed.index_worker",
+        "mimic_seed.index_process",
+        "mimic_seed.loader",
+        "mimic_seed.terminal",
         "mimic.settings",
         "mimic.logs",
     ),
@@ -109,8 +118,11 @@ LOADED_LATE = {("mimic.stores", f"mimic.stores.{backend}.store") for backend in 
 
 def modules() -> dict[str, Path]:
     """Every module of the two packages by its dotted name."""
-    files = [file for package in ("mimic", "seed") for file in (ROOT / package).rglob("*.py")]
-    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+    found = [(folder, file) for package, folder in PACKAGES.items() for file in (folder / package).rglob("*.py")]
+    return {
+        ".".join(file.relative_to(folder).with_suffix("").parts).removesuffix(".__init__"): file
+        for folder, file in found
+    }
 
 
 def imports_of(file: Path, names: set[str]) -> set[str]:
@@ -167,9 +179,9 @@ def test_domain_code_knows_no_http_and_no_driver() -> None:
 
 def test_the_sample_corpus_has_the_traits_of_the_real_dump() -> None:
     """At least 80 conversations and 500 messages; what makes the real one interesting is in it."""
-    sample = json.loads((ROOT / "seed" / "sample.json").read_text())
+    sample = json.loads((ROOT / "seed" / "mimic_seed" / "sample.json").read_text())
     reader = DumpReader()
-    read = reader.feed((ROOT / "seed" / "sample.json").read_bytes()) + reader.close()
+    read = reader.feed((ROOT / "seed" / "mimic_seed" / "sample.json").read_bytes()) + reader.close()
     assert len(read) == len(sample) >= 80
     talks = [element["conversations"] for element in sample]
     assert sum(map(len, talks)) >= 500
@@ -304,4 +316,4 @@ def test_the_readme_shows_a_real_answer(tmp_path: Path) -> None:
 
 async def _seed_sample(url: str) -> None:
     async with open_store(url) as store:
-        await load(Source(ROOT / "seed" / "sample.json"), store, VERSIONS)
+        await load(Source(ROOT / "seed" / "mimic_seed" / "sample.json"), store, VERSIONS)

@@ -9,7 +9,7 @@ from litestar.exceptions import InternalServerException
 
 from mimic.api.errors import ApiError
 from mimic.api.faults import fault_in_body
-from seed.escapes import lone_surrogates
+from mimic.surrogates import lone_surrogates
 
 
 class JSONRequest(Request[Any, Any, Any]):

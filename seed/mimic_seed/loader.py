@@ -15,11 +15,11 @@ from mimic.ladder import INDEXED, Rung
 from mimic.schemas import SCHEMAS, Schema, Version
 from mimic.seedings import Phase, Progress, Report, Size, Skipped, VersionReport
 from mimic.stores.base import Replacement, Store
-from seed.indexing import Indexing
-from seed.joining import Joiner
-from seed.profile import Profiler
-from seed.reader import DumpReader
-from seed.source import Source
+from mimic_seed.index_process import Indexing
+from mimic_seed.joining import Joiner
+from mimic_seed.profile import Profiler
+from mimic_seed.reader import DumpReader
+from mimic_seed.source import Source
 
 BATCH_CHARACTERS = 256 * 1024
 """Characters of text at which a batch is full, however few its documents."""
