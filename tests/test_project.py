@@ -36,6 +36,7 @@ LAYERS = (
         "mimic.conversations",
         "mimic.errors",
         "mimic.ladder",
+        "mimic.locks",
         "mimic.seedings",
         "mimic.spans",
         "mimic.surrogates",
