@@ -274,9 +274,11 @@ def test_the_security_policy_is_found() -> None:
 def test_the_lock_file_has_every_dependency() -> None:
     """Each that pyproject.toml names is pinned, and what those need in turn, wherever it is installed."""
     tomllib = pytest.importorskip("tomllib")
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, groups = pyproject["project"], pyproject["dependency-groups"]
     pinned = {line.split("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line}
-    named = [*project["dependencies"], *(one for some in project["optional-dependencies"].values() for one in some)]
+    sets = (project["dependencies"], *project["optional-dependencies"].values(), *groups.values())
+    named = [requirement for some in sets for requirement in some]
     waiting = [Requirement(requirement) for requirement in named]
     needed: set[tuple[str, frozenset[str]]] = set()
     while waiting:
