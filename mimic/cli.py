@@ -3,9 +3,9 @@
 import asyncio
 import json
 import os
-import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from importlib.resources import files
@@ -27,10 +27,10 @@ from mimic.gateway.ledger import FILE_VARIABLE, Ledger
 from mimic.server.observability import METRICS_FOLDER
 from mimic.server.observability.logs import configure_logs
 from mimic.settings import VARIABLES, Settings
-from seed.loader import load
-from seed.reader import SLOW_BACKEND
-from seed.source import Source
-from seed.terminal import say, show_progress, show_report
+from mimic_seed.loader import load
+from mimic_seed.reader import SLOW_BACKEND
+from mimic_seed.source import Source
+from mimic_seed.terminal import say, show_progress, show_report
 
 log = structlog.get_logger("mimic")
 
@@ -95,11 +95,11 @@ def seed(
     """
     if (file is None) != sample:
         raise click.UsageError("Give either FILE or --sample.")
-    if nice:
+    if nice and sys.platform != "win32":
         os.nice(NICENESS)
     settings = _settings(_warn, store=store, match=match, seed_join_splits=_as_setting(join_splits))
     chosen = _versions(versions)
-    name = str(files("seed") / "sample.json") if file is None else file
+    name = str(files("mimic_seed") / "sample.json") if file is None else file
     context.exit(asyncio.run(_seed(name, settings, chosen, strict=strict, if_empty=if_empty, quiet=quiet)))
 
 
@@ -156,7 +156,8 @@ async def _seed(
         loop.call_later(0.5, stop)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
+        with suppress(NotImplementedError):  # on Windows, where Ctrl-C cancels the task all the same
+            loop.add_signal_handler(number, stop)
     if SLOW_BACKEND:
         _warn("ijson's C backend yajl2_c is missing; reading will take about three times as long.")
     try:
@@ -249,6 +250,10 @@ def _check_address(settings: Settings) -> str:
 
 def _allow_connections() -> None:
     """As many as the system allows, where less was asked for: often 1,024 files and connections."""
+    if sys.platform == "win32":  # which has no such limit
+        return
+    import resource  # noqa: PLC0415 - not on Windows
+
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # not every system allows what it says
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

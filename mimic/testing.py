@@ -210,8 +210,16 @@ def _process(
             yield process
         finally:
             if process.poll() is None:
-                with suppress(PermissionError):  # on macOS, where it has ended since
-                    os.killpg(process.pid, signal.SIGKILL)
+                _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process with its group; on Windows alone: its worker processes end by themselves when it does."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with suppress(PermissionError):  # on macOS, where it has ended since
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _started(process: subprocess.Popen[bytes], folder: Path, port: int) -> bool:
@@ -259,7 +267,10 @@ def _end_with_caller() -> None:
     """Standard input ends when the caller does, whatever ended it."""
     os.read(0, 1)
     shutil.rmtree(Path.cwd(), ignore_errors=True)
-    os.killpg(0, signal.SIGKILL)
+    if sys.platform == "win32":
+        os.kill(os.getpid(), signal.SIGTERM)  # which nothing can catch there
+    else:
+        os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from mimic.corpus.manifest import Report
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import open_store
 from mimic.corpus.stores.base import Store
-from seed.loader import load
-from seed.source import Source
+from mimic_seed.loader import load
+from mimic_seed.source import Source
 
 Dump: TypeAlias = Sequence[dict[str, Any]]
 Pairs: TypeAlias = Sequence[tuple[str, str]]

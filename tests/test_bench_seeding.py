@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from benchmarks import seeding
 
-SAMPLE = Path(__file__).parent.parent / "seed" / "sample.json"
+SAMPLE = Path(__file__).parent.parent / "seed" / "mimic_seed" / "sample.json"
 
 
 def test_it_compares_seeders_that_leave_as_many_documents(mongodb_url: str) -> None:

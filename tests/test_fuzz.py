@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from mimic.corpus.conversation import Conversation
 from mimic.corpus.manifest import Skipped
 from mimic.errors import BrokenDump
-from seed.elements import DEEPEST, SHOWN_OF_ID
-from seed.reader import LONGEST_NUMBER, PIECE, DumpReader
-from seed.source import _Gunzip
+from mimic_seed.conversation_builder import DEEPEST, SHOWN_OF_ID
+from mimic_seed.reader import LONGEST_NUMBER, PIECE, DumpReader
+from mimic_seed.source import _Gunzip
 from tests.test_reader import ONE, READ, error, expected_of, read
 
 SOAK = settings(max_examples=5_000, phases=[Phase.explicit, Phase.generate, Phase.shrink])

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import httptools
@@ -25,7 +26,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 
 from mimic.server.http11 import limits, protocol, refusals
-from mimic.server.http11.asgi import ENDED_WITH, record_outcome, request_id_of
+from mimic.server.http11.asgi import RECORD, outcome_of, record_outcome, request_id_of
 from mimic.server.http11.deadlines import CHECKS, Deadline, Progress, SlowClientMonitor
 from mimic.server.http11.protocol import HttpProtocol
 from mimic.server.http11.upgrade import FinalBody, framing_of, is_websocket_handshake, path_of
@@ -359,7 +360,8 @@ def test_an_outcome_is_recorded_in_the_state() -> None:
     """Where the application looks for it."""
     scope: dict[str, Any] = {"state": {}}
     assert request_id_of(scope) is None
+    assert outcome_of(scope) is None
     record_outcome(scope, 408)
-    assert scope["state"] == {ENDED_WITH: 408}
-    scope["state"]["request_id"] = "req_1"
+    assert outcome_of(scope) == 408
+    scope["state"][RECORD] = SimpleNamespace(request_id="req_1")
     assert request_id_of(scope) == "req_1"

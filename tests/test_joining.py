@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 
 from mimic.corpus.conversation import Conversation, Message
-from seed import joining
-from seed.joining import Joiner
+from mimic_seed import joining
+from mimic_seed.joining import Joiner
 
 
 def part(name: str | None, *texts: str) -> Conversation:

@@ -130,7 +130,7 @@ def index_processes(folder: Path) -> list[int]:
             command = (process / "cmdline").read_bytes()
         except OSError:
             continue
-        if b"seed.indexer" in command and os.fsencode(folder) in command:
+        if b"mimic_seed.index_worker" in command and os.fsencode(folder) in command:
             found.append(int(process.name))
     return found
 

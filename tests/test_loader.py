@@ -13,13 +13,13 @@ from mimic.corpus.schemas import VERSIONS
 from mimic.corpus.stores import open_store
 from mimic.corpus.stores.base import Store
 from mimic.errors import NothingToSeed, SkippedConversation
-from seed.loader import load
-from seed.source import Source
+from mimic_seed.loader import load
+from mimic_seed.source import Source
 from tests.corpora import SMALL, conversation, fill, seed_text
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_no_grace")]
 
-SAMPLE = Path(__file__).parent.parent / "seed" / "sample.json"
+SAMPLE = Path(__file__).parent.parent / "seed" / "mimic_seed" / "sample.json"
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 21, 22, 1000])
@@ -118,6 +118,6 @@ def test_the_peak_memory_is_this_programs_own() -> None:
     """Not that of the large process that has started it, which the kernel counts too."""
     large = bytearray(200_000_000)
     large[::4096] = b"x" * len(large[::4096])
-    show = "from seed.loader import peak_memory_bytes; print(peak_memory_bytes())"
+    show = "from mimic_seed.loader import peak_memory_bytes; print(peak_memory_bytes())"
     shown = subprocess.run([sys.executable, "-c", show], check=True, capture_output=True, text=True).stdout
     assert 10_000_000 < int(shown) < len(large) / 2

@@ -22,8 +22,8 @@ from mimic.corpus.stores.mongodb import catalogue
 from mimic.engine.matching import Match, find_match
 from mimic.engine.outcomes import Outcome, weigh
 from mimic.errors import Detached, NoCompletion, RungNotSeeded, StoreFull, UnusableStore
-from seed.loader import load
-from seed.source import Source
+from mimic_seed.loader import load
+from mimic_seed.source import Source
 from tests.corpora import Dump, conversation, fill
 
 pytestmark = pytest.mark.anyio

@@ -16,81 +16,112 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from mimic.api.completion import EXAMPLE
-from mimic.schemas import VERSIONS
+from mimic.corpus.schemas import VERSIONS
+from mimic.corpus.stores import open_store
+from mimic.server.routes.native import EXAMPLE
 from mimic.settings import VARIABLES, Settings
-from mimic.stores import open_store
-from seed.loader import load
-from seed.reader import DumpReader
-from seed.source import Source
+from mimic_seed.loader import load
+from mimic_seed.reader import DumpReader
+from mimic_seed.source import Source
 from tests.conftest import Server
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = {"mimic": ROOT, "mimic_seed": ROOT / "seed"}
+"""Our packages, each with the folder that it lies in."""
 
 # From the ground up. A module may import from lower lines, and from its own line what stands left of it.
 LAYERS = (
-    ("mimic", "mimic.conversations", "mimic.errors", "mimic.ladder", "mimic.seedings", "mimic.spans"),
-    ("mimic.tokens", "mimic.sampling", "mimic.embedding", "mimic.pacing", "mimic.similarity"),
-    ("mimic.moods", "mimic.allowances"),
-    ("mimic.journal", "mimic.ledger"),
-    ("mimic.schemas", "mimic.stores.base", "mimic.stores.folders", "mimic.stores"),
-    ("mimic.stores.sqlite", *(f"mimic.stores.sqlite.{name}" for name in ("file", "replacement", "store"))),
     (
-        "mimic.stores.mongodb",
+        "mimic",
+        "mimic.corpus.conversation",
+        "mimic.errors",
+        "mimic.corpus.ladder",
+        "mimic.corpus.stores.locks",
+        "mimic.corpus.manifest",
+        "mimic.spans",
+        "mimic.corpus.surrogates",
+    ),
+    (
+        "mimic.tokens",
+        "mimic.engine.sampling",
+        "mimic.engine.embedding",
+        "mimic.gateway.pacing",
+        "mimic.corpus.similarity",
+    ),
+    ("mimic.gateway.faults", "mimic.gateway.rate_limits"),
+    ("mimic.gateway.journal", "mimic.gateway.ledger"),
+    ("mimic.corpus.schemas", "mimic.corpus.stores.base", "mimic.corpus.stores.tempdirs", "mimic.corpus.stores"),
+    (
+        "mimic.corpus.stores.sqlite",
+        *(f"mimic.corpus.stores.sqlite.{name}" for name in ("file", "replacement", "store")),
+    ),
+    (
+        "mimic.corpus.stores.mongodb",
         *(
-            f"mimic.stores.mongodb.{name}"
+            f"mimic.corpus.stores.mongodb.{name}"
             for name in ("client", "attachments", "catalogue", "gathering", "replacement", "store")
         ),
     ),
-    ("mimic.match_index",),
-    ("mimic.corpus", "mimic.outcomes", "mimic.alike", "mimic.matching", "mimic.answering"),
-    ("mimic.excerpts", "mimic.searching"),
+    ("mimic.corpus.index",),
     (
-        "seed",
-        "seed.source",
-        "seed.escapes",
-        "seed.elements",
-        "seed.unfinished",
-        "seed.reader",
-        "seed.joining",
-        "seed.profile",
-        "seed.indexer",
-        "seed.indexing",
-        "seed.loader",
-        "seed.terminal",
+        "mimic.corpus.corpus",
+        "mimic.engine.outcomes",
+        "mimic.engine.nearest",
+        "mimic.engine.matching",
+        "mimic.engine.retrieval",
+    ),
+    ("mimic.corpus.excerpts", "mimic.corpus.search"),
+    (
+        "mimic_seed",
+        "mimic_seed.source",
+        "mimic_seed.conversation_builder",
+        "mimic_seed.string_tracker",
+        "mimic_seed.reader",
+        "mimic_seed.joining",
+        "mimic_seed.profile",
+        "mimic_seed.index_worker",
+        "mimic_seed.index_process",
+        "mimic_seed.loader",
+        "mimic_seed.terminal",
         "mimic.settings",
-        "mimic.logs",
+        "mimic.server.observability.logs",
     ),
     (
         "mimic.api",
-        "mimic.api.faults",
-        "mimic.api.errors",
-        "mimic.api.guesses",
-        "mimic.api.keys",
-        "mimic.api.bodies",
-        "mimic.api.ids",
-        "mimic.api.gauges",
-        "mimic.api.replies",
+        "mimic.wire.violations",
+        "mimic.server.errors",
+        "mimic.gateway.guesses",
+        "mimic.gateway.auth",
+        "mimic.server.bodies",
+        "mimic.server.request_ids",
+        "mimic.server.observability.gauges",
+        "mimic.gateway.delivery",
         "mimic.server",
         "mimic.server.http11",
         *(f"mimic.server.http11.{name}" for name in ("asgi", "limits", "deadlines", "refusals", "upgrade", "protocol")),
         "mimic.server.workers",
-        "mimic.api.journal",
-        "mimic.api.observation",
-        "mimic.api.throttle",
-        "mimic.api.moods",
-        "mimic.api.traffic",
-        "mimic.api.reach",
-        "mimic.api.express",
-        "mimic.api.heads",
-        "mimic.api.origins",
-        "mimic.api.tracing",
+        "mimic.server.routes.journal",
+        "mimic.server.observability.requests",
+        "mimic.gateway.throttle",
+        "mimic.gateway.moods",
+        "mimic.gateway.concurrency_limit",
+        "mimic.gateway.reach",
+        "mimic.server.fastpath",
+        "mimic.server.head",
+        "mimic.server.host_guard",
+        "mimic.server.observability.tracing",
     ),
-    ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status", "mimic.api.browsing", "mimic.api.page"),
     (
-        "mimic.api.openai",
+        "mimic.server.routes.native",
+        "mimic.server.routes.seeding",
+        "mimic.server.routes.status",
+        "mimic.server.routes.corpus",
+        "mimic.server.routes.page",
+    ),
+    (
+        "mimic.wire.openai",
         *(
-            f"mimic.api.openai.{name}"
+            f"mimic.wire.openai.{name}"
             for name in (
                 "models",
                 "requests",
@@ -106,14 +137,17 @@ LAYERS = (
     ),
     ("mimic.app", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
 )
-LOADED_LATE = {("mimic.stores", f"mimic.stores.{backend}.store") for backend in ("sqlite", "mongodb")}
+LOADED_LATE = {("mimic.corpus.stores", f"mimic.corpus.stores.{backend}.store") for backend in ("sqlite", "mongodb")}
 """Where a store is picked by its URL."""
 
 
 def modules() -> dict[str, Path]:
     """Every module of the two packages by its dotted name."""
-    files = [file for package in ("mimic", "seed") for file in (ROOT / package).rglob("*.py")]
-    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+    found = [(folder, file) for package, folder in PACKAGES.items() for file in (folder / package).rglob("*.py")]
+    return {
+        ".".join(file.relative_to(folder).with_suffix("").parts).removesuffix(".__init__"): file
+        for folder, file in found
+    }
 
 
 def imports_of(file: Path, names: set[str]) -> set[str]:
@@ -132,10 +166,10 @@ def test_the_wall_clock_decides_nothing() -> None:
     asks = re.compile(r"\btime\.time(?:_ns)?\(|\b(?:datetime|date)\.(?:utc)?(?:now|today)\(|\btime\.(?:gm|local)time\(")
     found = {name: len(asks.findall(file.read_text())) for name, file in modules().items()}
     assert {name: count for name, count in found.items() if count} == {
-        "mimic.api.journal": 1,  # when a request came
-        "mimic.api.openai.chat": 1,  # created
-        "mimic.api.openai.completions": 1,
-        "mimic.stores.base": 2,  # since when somebody seeds, and when something was seeded
+        "mimic.server.routes.journal": 1,  # when a request came
+        "mimic.wire.openai.chat": 1,  # created
+        "mimic.wire.openai.completions": 1,
+        "mimic.corpus.stores.base": 2,  # since when somebody seeds, and when something was seeded
     }
 
 
@@ -158,10 +192,10 @@ def test_domain_code_knows_no_http_and_no_driver() -> None:
     allowed = {
         "litestar": ("mimic.api", "mimic.app", "mimic.server"),
         "uvicorn.protocols": ("mimic.server.http11.protocol",),
-        "pymongo": ("mimic.stores.mongodb",),
-        "sqlite3": ("mimic.stores.sqlite", "mimic.ledger"),
-        "tantivy": ("mimic.match_index",),
-        "opentelemetry": ("mimic.api.tracing",),
+        "pymongo": ("mimic.corpus.stores.mongodb",),
+        "sqlite3": ("mimic.corpus.stores.sqlite", "mimic.gateway.ledger"),
+        "tantivy": ("mimic.corpus.index",),
+        "opentelemetry": ("mimic.server.observability.tracing",),
     }
     for name, file in modules().items():
         for library, places in allowed.items():
@@ -171,9 +205,9 @@ def test_domain_code_knows_no_http_and_no_driver() -> None:
 
 def test_the_sample_corpus_has_the_traits_of_the_real_dump() -> None:
     """At least 80 conversations and 500 messages; what makes the real one interesting is in it."""
-    sample = json.loads((ROOT / "seed" / "sample.json").read_text())
+    sample = json.loads((ROOT / "seed" / "mimic_seed" / "sample.json").read_text())
     reader = DumpReader()
-    read = reader.feed((ROOT / "seed" / "sample.json").read_bytes()) + reader.close()
+    read = reader.feed((ROOT / "seed" / "mimic_seed" / "sample.json").read_bytes()) + reader.close()
     assert len(read) == len(sample) >= 80
     talks = [element["conversations"] for element in sample]
     assert sum(map(len, talks)) >= 500
@@ -265,9 +299,11 @@ def test_the_security_policy_is_found() -> None:
 def test_the_lock_file_has_every_dependency() -> None:
     """Each that pyproject.toml names is pinned, and what those need in turn, wherever it is installed."""
     tomllib = pytest.importorskip("tomllib")
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, groups = pyproject["project"], pyproject["dependency-groups"]
     pinned = {line.split("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line}
-    named = [*project["dependencies"], *(one for some in project["optional-dependencies"].values() for one in some)]
+    sets = (project["dependencies"], *project["optional-dependencies"].values(), *groups.values())
+    named = [requirement for some in sets for requirement in some]
     waiting = [Requirement(requirement) for requirement in named]
     needed: set[tuple[str, frozenset[str]]] = set()
     while waiting:
@@ -308,4 +344,4 @@ def test_the_readme_shows_a_real_answer(tmp_path: Path) -> None:
 
 async def _seed_sample(url: str) -> None:
     async with open_store(url) as store:
-        await load(Source(ROOT / "seed" / "sample.json"), store, VERSIONS)
+        await load(Source(ROOT / "seed" / "mimic_seed" / "sample.json"), store, VERSIONS)

@@ -12,8 +12,8 @@ from mimic.corpus.conversation import Conversation, Message
 from mimic.corpus.manifest import Skipped
 from mimic.corpus.schemas import LARGEST_DOCUMENT, fits
 from mimic.errors import BrokenDump
-from seed import reader
-from seed.reader import DumpReader
+from mimic_seed import reader
+from mimic_seed.reader import DumpReader
 
 ONE = '{"id": "xfDDcAM_3", "conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]}'
 READ = Conversation("xfDDcAM_3", [Message("human", "hi"), Message("gpt", "hello")])

@@ -13,9 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo import AsyncMongoClient
 
-from mimic.corpus import schemas
 from mimic.corpus.conversation import Message
-from mimic.corpus.corpus import Corpus
+from mimic.corpus.corpus import Corpus, schemas
 from mimic.corpus.manifest import Report
 from mimic.corpus.schemas import SCHEMAS, VERSIONS, Version
 from mimic.corpus.stores import Driver, open_store

@@ -20,7 +20,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 CONFUSING = st.text("aA'sStTdD1 \n\r\t\u00a0\u3000你é\u0301👍🏽\u200d.!/<|>", max_size=60)
 PARTS = "a|Word|I'm|don't|1|123|4567| |  |\n|\r\n|\t|,|.|...|!?|'|/|你好|世|\uff0c|\u3002|é|e\u0301|_|$|👍🏽|[|-"
 PARTS += "|\u00a0|\u3000|'s|A"
-SAMPLE = json.loads((Path(__file__).parent.parent / "seed" / "sample.json").read_text())
+SAMPLE = json.loads((Path(__file__).parent.parent / "seed" / "mimic_seed" / "sample.json").read_text())
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def run_server(host: str, port: int, workers: int, client_timeout: float) -> Non
         "host": host,
         "port": port,
         "workers": workers,
-        "loop": "uvloop",
+        "loop": "auto",  # uvloop, which is not for Windows, or else that of asyncio
         **protocol_options(client_timeout, WEBSOCKET_PATHS),
         "log_config": None,
         "access_log": False,

@@ -1,7 +1,6 @@
 """Folders that are made for a while and removed again, and what the system refuses there."""
 
 import asyncio
-import fcntl
 import os
 import shutil
 import time
@@ -13,6 +12,7 @@ from tempfile import gettempdir, mkdtemp
 from typing import Final
 
 from mimic.corpus.stores.base import finish_uncancelled
+from mimic.corpus.stores.locks import lock, open_folder
 from mimic.errors import StoreError, StoreFull, StoreUnavailable
 
 INDEX: Final = "mimic-index-"
@@ -29,11 +29,11 @@ def folder_of_workers() -> Iterator[Path]:
     Raises OSError where it cannot be made.
     """
     _remove_abandoned()
-    folder, lock = _made(WORKERS)
+    folder, locked = _made(WORKERS)
     try:
         yield folder
     finally:
-        os.close(lock)
+        os.close(locked)
         remove_folder(folder)
 
 
@@ -45,11 +45,11 @@ async def temporary_folder() -> AsyncGenerator[Path]:
     """
     _remove_abandoned()
     try:
-        folder, lock = _made(INDEX)
+        folder, locked = _made(INDEX)
         try:
             yield folder
         finally:
-            os.close(lock)
+            os.close(locked)
             await finish_uncancelled(asyncio.to_thread(remove_folder, folder))
     except OSError as exc:
         raise refusal(exc, exc.filename or "a temporary folder") from exc
@@ -84,8 +84,8 @@ def _made(prefix: str) -> tuple[Path, int]:
     """A new folder, and the open file that holds a lock on it, which the system releases when its process dies."""
     while True:  # until nobody took it for abandoned before it was locked
         folder = Path(mkdtemp(prefix=prefix))
-        if (lock := _locked(folder)) is not None:
-            return folder, lock
+        if (locked := _locked(folder)) is not None:
+            return folder, locked
 
 
 def _remove_abandoned() -> None:
@@ -94,18 +94,18 @@ def _remove_abandoned() -> None:
         there = Path(gettempdir())
         for folder in (*there.glob(f"{INDEX}*"), *there.glob(f"{WORKERS}*")):
             with suppress(OSError):  # it is another user's
-                if (lock := _locked(folder)) is not None:
-                    os.close(lock)
+                if (locked := _locked(folder)) is not None:
+                    os.close(locked)
                     remove_folder(folder)
 
 
 def _locked(folder: Path) -> int | None:
     """Lock a folder, until what is returned is closed. None where it is locked, or gone."""
     with suppress(FileNotFoundError):
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        opened = open_folder(folder)
         with suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(opened)
             if folder.exists():
-                return lock
-        os.close(lock)
+                return opened
+        os.close(opened)
     return None

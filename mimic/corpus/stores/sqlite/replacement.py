@@ -1,11 +1,11 @@
 """Making a new corpus: a new file beside the old one, without a journal, renamed over it when it is complete."""
 
 import asyncio
-import fcntl
 import os
 import re
 import sqlite3
 import stat
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from glob import escape
@@ -17,6 +17,7 @@ import msgspec
 from mimic.corpus.manifest import Seeded, Seeding, Size
 from mimic.corpus.schemas import SCHEMAS, VERSIONS, Schema, Version
 from mimic.corpus.stores.base import Replacement
+from mimic.corpus.stores.locks import lock
 from mimic.corpus.stores.sqlite.file import APPLICATION_ID, LAYOUT, beside, connect, errors, read_catalogue
 from mimic.corpus.stores.tempdirs import remove_folder
 from mimic.errors import StoreError, UnusableStore
@@ -155,7 +156,7 @@ class SQLiteReplacement(Replacement):
 
         Where neither its owner nor its group can be kept, its permissions would mean something else, and are not.
         """
-        if self._status is None:
+        if self._status is None or sys.platform == "win32":  # which has no permissions of this kind
             return
         before = stat.S_IMODE(path.stat().st_mode)
         mode = stat.S_IMODE(self._status.st_mode) & 0o666
@@ -213,7 +214,7 @@ class SQLiteReplacement(Replacement):
 
 
 class Lock:
-    """The right to seed: an flock(2) on a file beside the corpus, which the system releases when its holder dies."""
+    """The right to seed: a lock on a file beside the corpus, which the system releases when its holder dies."""
 
     def __init__(self, path: Path) -> None:
         self._path = beside(path, ".lock")
@@ -222,11 +223,11 @@ class Lock:
     async def take(self) -> bool:
         """Whether nobody else has it. Raises StoreUnavailable, also where the file system has no locks."""
         with errors(self._path), ExitStack() as unless_taken:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
             unless_taken.callback(os.close, file)
             for _ in range(5):  # one who only asks whether it is held holds it, for a moment
                 with suppress(BlockingIOError):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    lock(file)
                     unless_taken.pop_all()
                     self._file = file
                     return True
@@ -236,12 +237,12 @@ class Lock:
     def is_held(self) -> bool:
         """By anybody. Asks for a shared lock, so that two who ask do not see each other. Raises StoreUnavailable."""
         try:
-            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(self._path, os.O_RDONLY)
         except OSError:
             return False
         with errors(self._path), closing(os.fdopen(file)):
             try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                lock(file, shared=True)
             except BlockingIOError:
                 return True
         return False
@@ -294,7 +295,7 @@ def _column(value: Any) -> Any:
 
 
 def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
+    file = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)  # there only writers may sync
     try:
         os.fsync(file)
     finally:

@@ -31,7 +31,7 @@ class TooDeep(ValueError):
         super().__init__(f"expected less than {DEEPEST:,} arrays and objects in one another")
 
 
-class Elements:
+class ConversationBuilder:
     """Puts ijson's events together into conversations.
 
     Depth counts the open arrays and objects; elements of the dump open at ``depth``. Whatever is not part

@@ -1,8 +1,8 @@
-"""Making the index of messages by what they are like from packed conversations: here, or as a process of its own.
+"""Index of messages by what they are like, made from packed conversations: here, or in a process of its own.
 
-``python -m seed.indexer FOLDER DEPTH`` reads packs from standard input, each behind its length in four bytes, up to an
-empty one. It ends with FULL where no space is left, says on standard error what went wrong, and commits nothing where
-its input ends before that.
+``python -m mimic_seed.index_worker FOLDER DEPTH`` reads packs from standard input. The length of each pack comes before
+it in four bytes, and an empty pack is the last. The process exits with FULL where no space is left, and writes errors
+to standard error. It commits nothing where its input ends before the empty pack.
 """
 
 import sys

@@ -14,12 +14,12 @@ from mimic.corpus.ladder import Rung
 from mimic.corpus.manifest import SeededIndex
 from mimic.corpus.stores.base import finish_uncancelled
 from mimic.errors import StoreFull, StoreUnavailable
-from seed.indexer import FULL, pack, send, write_index
+from mimic_seed.index_worker import FULL, pack, send, write_index
 
 PACK_CHARACTERS: Final = 256 * 1024
 """Characters of text that are handed over at a time. Of less, the index is made here: a process takes time to start."""
 
-COMMAND: Final = ("-P", "-m", "seed.indexer")
+COMMAND: Final = ("-P", "-m", "mimic_seed.index_worker")
 
 GIVE_MEMORY_BACK: Final = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
 """For glibc's malloc: by itself it would come to keep tens of megabytes that are free (mallopt(3))."""

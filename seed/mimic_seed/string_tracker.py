@@ -3,7 +3,7 @@
 _NUMBER = b"+-.0123456789Ee"
 
 
-class Unfinished:
+class StringTracker:
     """Follows JSON text that no error was found in, in pieces that no escape is cut in two by.
 
     ``in_string`` says whether it breaks off in a string. ``size`` are the bytes of that string so far, or of a number:

@@ -17,10 +17,10 @@ import ijson
 from mimic.corpus.conversation import Conversation
 from mimic.corpus.manifest import Skipped
 from mimic.corpus.schemas import LARGEST_DOCUMENT
-from mimic.errors import BrokenDump
-from seed.elements import Elements, TooDeep
 from mimic.corpus.surrogates import end_of_whole_escapes, lone_surrogates
-from seed.unfinished import Unfinished, end_of_string
+from mimic.errors import BrokenDump
+from mimic_seed.conversation_builder import ConversationBuilder, TooDeep
+from mimic_seed.string_tracker import StringTracker, end_of_string
 
 SLOW_BACKEND = ijson.backend != "yajl2_c"
 """Whether ijson's C backend is missing, so that reading takes about three times as long."""
@@ -64,9 +64,9 @@ class DumpReader:
         self._offset = 0
         self._lines: bool | None = None
         self._held = bytearray()
-        self._found = Elements(depth=0)
+        self._found = ConversationBuilder(depth=0)
         self._replay = _Replay(0, primer=b"", lines=False)
-        self._unfinished = Unfinished()
+        self._string = StringTracker()
         self._not_utf8: UnicodeDecodeError | None = None
 
     def feed(self, data: bytes) -> list[Conversation | Skipped]:
@@ -87,9 +87,9 @@ class DumpReader:
 
     def _waits_for_more(self, data: bytes) -> bool:
         """Whether a string goes on that yajl, which begins again with it each time, shall get twice as much of."""
-        unfinished = self._unfinished
-        is_short = len(self._held) < unfinished.size <= LARGEST_DOCUMENT
-        return unfinished.in_string and is_short and end_of_string(data) == len(data)
+        string = self._string
+        is_short = len(self._held) < string.size <= LARGEST_DOCUMENT
+        return string.in_string and is_short and end_of_string(data) == len(data)
 
     def _take_held(self) -> bytes:
         held = bytes(self._held)
@@ -122,7 +122,7 @@ class DumpReader:
             expected = "expected '[' (an array of conversations) or '{' (JSON Lines)"
             raise BrokenDump(self._offset, f"{expected}, found {chr(text[0])!a}")
         self._lines = text[:1] == b"{"
-        self._found = Elements(depth=0 if self._lines else 1)
+        self._found = ConversationBuilder(depth=0 if self._lines else 1)
         self._events: _Parser = _new_parser(self._found.events, self._lines)
         self._replay = _Replay(self._offset, primer=b"", lines=self._lines)
         return text
@@ -144,7 +144,7 @@ class DumpReader:
         return self._take()
 
     def _send(self, data: bytes) -> None:
-        if self._unfinished.in_string and self._unfinished.size > LARGEST_DOCUMENT:
+        if self._string.in_string and self._string.size > LARGEST_DOCUMENT:
             data = self._pass_over_string(data)
         if not data:  # which to ijson means the end
             return
@@ -154,10 +154,10 @@ class DumpReader:
             self._found.work_through()
         except _PARSING_FAILED as exc:
             raise self._replay.locate(_expected(exc)) from exc
-        begin = self._offset - self._unfinished.size
+        begin = self._offset - self._string.size
         self._offset += len(data)
-        self._unfinished.follow(data)
-        if self._unfinished.number > LONGEST_NUMBER:
+        self._string.follow(data)
+        if self._string.number > LONGEST_NUMBER:
             raise BrokenDump(begin + LONGEST_NUMBER, _expected(ValueError()))
 
     def _pass_over_string(self, data: bytes) -> bytes:
@@ -222,7 +222,7 @@ class _Replay:
 
     def _fails_within(self, count: int) -> bool:
         """Whether so many of the last bytes are enough for parsing to fail."""
-        found = Elements(depth=0 if self._lines else 1)
+        found = ConversationBuilder(depth=0 if self._lines else 1)
         parser = _new_parser(found.events, self._lines)
         try:
             for data in filter(None, (self._primer, bytes(self._before), self._last[:count])):

@@ -1,6 +1,5 @@
 """From a source of bytes to a published corpus: read, lay out in every version, write in batches, index, publish."""
 
-import resource
 import sys
 import time
 from collections import Counter
@@ -15,11 +14,11 @@ from mimic.corpus.manifest import Phase, Progress, Report, Size, Skipped, Versio
 from mimic.corpus.schemas import SCHEMAS, Schema, Version
 from mimic.corpus.stores.base import Replacement, Store
 from mimic.errors import NothingToSeed, SkippedConversation
-from seed.indexing import Indexing
-from seed.joining import Joiner
-from seed.profile import Profiler
-from seed.reader import DumpReader
-from seed.source import Source
+from mimic_seed.index_process import Indexing
+from mimic_seed.joining import Joiner
+from mimic_seed.profile import Profiler
+from mimic_seed.reader import DumpReader
+from mimic_seed.source import Source
 
 BATCH_CHARACTERS = 256 * 1024
 """Characters of text at which a batch is full, however few its documents."""
@@ -232,7 +231,11 @@ class _Batches:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has had resident, and the largest that it has started, together, in bytes."""
+    """Peak of resident memory in bytes: of this process, and of the largest that it has started. 0 on Windows."""
+    if sys.platform == "win32":
+        return 0
+    import resource  # noqa: PLC0415 - not on Windows
+
     own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     # getrusage(2) counts KiB, on macOS bytes.
     return own + children if sys.platform == "darwin" else ((_high_water_kib() or own) + children) * 1024

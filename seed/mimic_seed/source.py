@@ -10,13 +10,16 @@ from collections.abc import AsyncIterator, Iterator
 from errno import EBADF
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Final, Self
 
 from mimic.corpus.manifest import Origin
 from mimic.errors import BrokenDump, DumpError
 
 CHUNK_BYTES = 256 * 1024
 GZIP_MAGIC = b"\x1f\x8b"
+
+CAN_WAIT: Final = sys.platform != "win32"
+"""Whether the event loop can wait for the pipes and terminals that a shell opens."""
 
 
 class Source:
@@ -46,7 +49,7 @@ class Source:
         self._transport: asyncio.ReadTransport | None = None
         if stat.S_ISREG(status.st_mode):
             self.total_bytes = status.st_size
-        elif stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode) or self._file.isatty():
+        elif CAN_WAIT and (stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode) or self._file.isatty()):
             # Unlike a read in a thread, waiting for a stream can be cancelled.
             if not self._path:
                 self._shared = os.dup(self._file.fileno())  # the file itself is closed where it ends
@@ -136,6 +139,8 @@ class _Gunzip:
 
 
 def _open_without_blocking(path: Path) -> BinaryIO:
+    if sys.platform == "win32":  # where no pipe lies in a folder
+        return path.open("rb")
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
 
 
