@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.servers import resident_bytes
-from tests.conftest import Server
+from mimic.processes import resident_bytes
 from tests.support.corpora import SMALL, conversation, seed
+from tests.support.servers import Server
 
 SECRET: Final = "hunter2"
 CHAT: Final = "/v1/chat/completions"

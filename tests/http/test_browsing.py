@@ -13,8 +13,8 @@ from mimic.errors import NoConversation
 from mimic.excerpts import LONGEST_TEXT, excerpt
 from mimic.schemas import VERSIONS, Document, Version
 from mimic.stores.base import Store
-from tests.conftest import Server
 from tests.support.corpora import SMALL, conversation, fill, seed
+from tests.support.servers import Server
 
 LONG = conversation("long", *((("human", "gpt")[n % 2], f"message {n}") for n in range(130)))
 BIG = conversation("big", ("human", "how much?"), ("gpt", "x" * 1_000_000))

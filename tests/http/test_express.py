@@ -15,8 +15,8 @@ from mimic.api.express import MOST_EVENTS, Express, Plain
 from mimic.api.observation import Metrics, Observed
 from mimic.api.replies import Reply
 from mimic.settings import Settings
-from tests.conftest import Server
 from tests.support.corpora import conversation, seed
+from tests.support.servers import Server
 
 DUMP = [
     conversation("sky_0", ("human", "Why?"), ("gpt", "Because of Rayleigh 👍🏽 scattering."), ("human", "Thanks")),

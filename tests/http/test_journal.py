@@ -15,8 +15,8 @@ import pytest
 from mimic.errors import StoreUnavailable
 from mimic.ledger import LONGEST_WAIT, Ledger
 from mimic.testing import MimicServer, NotAnswered
-from tests.conftest import Server
 from tests.support.corpora import Dump, conversation, seed
+from tests.support.servers import Server
 
 DUMP: Dump = [conversation("a", ("human", "count"), ("gpt", "one two three four five six seven eight"))]
 ASKED: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "count"}]}

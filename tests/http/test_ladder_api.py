@@ -11,8 +11,8 @@ import httpx
 import pytest
 from openai import NotFoundError, OpenAI
 
-from tests.conftest import Server
 from tests.support.corpora import conversation, seed
+from tests.support.servers import Server
 
 DUMP = [
     conversation("a_0", ("human", "Tell me a joke"), ("gpt", "Knock knock."), ("human", "continue"), ("gpt", "Boo.")),

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from mimic.ladder import RUNGS
 from mimic.schemas import VERSIONS
-from tests.conftest import Server
 from tests.support.corpora import conversation, seed
+from tests.support.servers import Server
 
 TEXTS: Final = [
     *('{"$gt": ""}', '{"$where": "sleep(9999)"}', "$where", "$ne", "a.b.$", "this.x == 1 || true", '[{"$match": {}}]'),

@@ -16,8 +16,9 @@ import httpx
 import pytest
 
 from mimic.api.ids import MOST_CHARACTERS
-from tests.conftest import Mongod, Server
 from tests.support.corpora import SMALL, conversation, seed
+from tests.support.mongod import Mongod
+from tests.support.servers import Server
 
 HI = {"messages": [{"from": "human", "value": "hi"}]}
 CHAT = {"model": "mimic-v3", "messages": [{"role": "user", "content": "hi"}]}

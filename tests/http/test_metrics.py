@@ -21,8 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from mimic import __version__
 from mimic.api.gauges import workers
 from mimic.settings import METRICS_FOLDER
-from tests.conftest import Mongod, Server
 from tests.support.corpora import SMALL, conversation, seed
+from tests.support.mongod import Mongod
+from tests.support.servers import Server
 
 EXACT = "/conversation/completion"
 CHAT = "/v1/chat/completions"

@@ -20,8 +20,8 @@ from mimic.errors import SettingError
 from mimic.moods import Mood, drawn, parse_chances, parse_mood, point_of
 from mimic.settings import Settings
 from mimic.testing import MimicServer
-from tests.conftest import EARLY, Server
 from tests.support.corpora import Dump, conversation, seed
+from tests.support.servers import EARLY, Server
 
 ANSWER = "one two three four five six seven eight"
 PIECES = ["one", " two", " three", " four", " five", " six", " seven", " eight"]

@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.servers import resident_bytes
 from mimic import tokens
 from mimic.api.openai.streams import Script, paced
 from mimic.embedding import embed
-from tests.conftest import Server
+from mimic.processes import resident_bytes
 from tests.support.corpora import conversation, seed
+from tests.support.servers import Server
 
 LONG_ID = "päge/1\r\nx-evil: 1" + "x" * 200
 DUMP = [

@@ -17,9 +17,9 @@ from mimic.api.page import headers_of_documentation
 from mimic.errors import SettingError
 from mimic.settings import Settings
 from mimic.testing import MimicServer
-from tests.conftest import Server
 from tests.support.browser import Browser, chromium
 from tests.support.corpora import SMALL, seed
+from tests.support.servers import Server
 
 KEY = "sk-one"
 APP = "http://app.example:5173"

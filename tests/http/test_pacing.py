@@ -14,8 +14,8 @@ import pytest
 
 from mimic import tokens
 from mimic.pacing import INSTANT, PACES, Delay, Pace, parse_delay
-from tests.conftest import EARLY, Server
 from tests.support.corpora import conversation, seed
+from tests.support.servers import EARLY, Server
 
 ANSWER = "one two three four five six seven eight"
 LENGTH = 8

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Server
 from tests.support.corpora import SMALL, conversation, seed
+from tests.support.servers import Server
 
 KEY = "the secret"
 

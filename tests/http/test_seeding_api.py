@@ -22,8 +22,8 @@ from mimic.seedings import ExitCode, Seeding
 from mimic.settings import Settings
 from mimic.stores import open_store
 from mimic.stores.base import holder_name
-from tests.conftest import Server, children
 from tests.support.corpora import SMALL, conversation, fill, seed
+from tests.support.servers import Server, children
 
 SECRET = "s3cret, with spaces and \u00fcmlauts"
 LARGE = [

@@ -12,18 +12,19 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.servers import resident_bytes
 from mimic.app import create_app
 from mimic.conversations import Choice, Message
 from mimic.corpus import Corpus
 from mimic.logs import configure_logs
+from mimic.processes import resident_bytes
 from mimic.schemas import VERSIONS
 from mimic.settings import Settings
 from mimic.stores.base import Batches
 from mimic.stores.mongodb import replacement
 from mimic.testing import free_port
-from tests.conftest import Mongod, Server
 from tests.support.corpora import SMALL, conversation, reference, seed
+from tests.support.mongod import Mongod
+from tests.support.servers import Server
 
 SKY = {"messages": [{"from": "human", "value": "hi"}]}
 NEVER_SAID = {"messages": [{"from": "human", "value": "never said"}]}

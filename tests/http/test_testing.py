@@ -20,8 +20,8 @@ import pytest
 from mimic import testing
 from mimic.errors import SettingError
 from mimic.testing import MimicServer, NotStarted, Seedable
-from tests.conftest import children
 from tests.support.corpora import SMALL, conversation
+from tests.support.servers import children
 
 ROOT = Path(__file__).parents[2]
 START = f"""

@@ -18,8 +18,9 @@ import pytest
 from mimic import __version__
 from mimic.errors import SettingError
 from mimic.settings import Settings
-from tests.conftest import EARLY, Mongod, Server
 from tests.support.corpora import SMALL, conversation, seed
+from tests.support.mongod import Mongod
+from tests.support.servers import EARLY, Server
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest

@@ -10,9 +10,9 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from mimic.testing import MimicServer, free_port
-from tests.conftest import Server
 from tests.support.browser import Browser, chromium
 from tests.support.corpora import SMALL, conversation, seed
+from tests.support.servers import Server
 
 LONG = conversation("long", *((("human", "gpt")[n % 2], f"message {n}") for n in range(130)))
 STORY = " ".join(f"word{n}" for n in range(120))

@@ -16,8 +16,8 @@ import pytest
 from mimic.cli import NICENESS
 from mimic.stores import open_store
 from mimic.testing import free_port
-from tests.conftest import Server
 from tests.support.corpora import SMALL
+from tests.support.servers import Server
 
 
 def mimic(*arguments: str | Path, stdin: bytes | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

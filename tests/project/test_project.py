@@ -23,7 +23,7 @@ from mimic.stores import open_store
 from seed.loader import load
 from seed.reader import DumpReader
 from seed.source import Source
-from tests.conftest import Server
+from tests.support.servers import Server
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,7 +101,15 @@ LAYERS = (
             )
         ),
     ),
-    ("mimic.app", "mimic.serving", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
+    (
+        "mimic.app",
+        "mimic.serving",
+        "mimic.cli",
+        "mimic.__main__",
+        "mimic.testing",
+        "mimic.pytest_plugin",
+        "mimic.processes",
+    ),
 )
 LOADED_LATE = {("mimic.stores", f"mimic.stores.{backend}.store") for backend in ("sqlite", "mongodb")}
 """Where a store is picked by its URL."""
@@ -154,7 +162,7 @@ def test_domain_code_knows_no_http_and_no_driver() -> None:
     """Litestar is imported by the API only, PyMongo by its store only, sqlite3 by its store and by the ledger."""
     allowed = {
         "litestar": ("mimic.api", "mimic.app"),
-        "pymongo": ("mimic.stores.mongodb",),
+        "pymongo": ("mimic.stores.mongodb", "mimic.processes"),
         "sqlite3": ("mimic.stores.sqlite", "mimic.ledger"),
         "tantivy": ("mimic.match_index",),
         "opentelemetry": ("mimic.api.tracing",),
@@ -163,6 +171,23 @@ def test_domain_code_knows_no_http_and_no_driver() -> None:
         for library, places in allowed.items():
             imported = re.search(rf"^\s*(?:from|import) {library}\b", file.read_text(), re.MULTILINE)
             assert not imported or name.startswith(places), f"{name} imports {library}"
+
+
+def test_tests_and_benchmarks_stand_apart() -> None:
+    """A benchmark imports no test; a test imports a benchmark only where that is its subject."""
+    imported = re.compile(r"^\s*(?:from|import) (tests|benchmarks)\b", re.MULTILINE)
+    for folder, allowed in (("benchmarks", {"benchmarks"}), ("tests", {"tests"})):
+        for file in (ROOT / folder).rglob("*.py"):
+            if file.parent != ROOT / "tests" / "benchmarks":
+                assert set(imported.findall(file.read_text())) <= allowed, file
+
+
+def test_every_test_has_its_folder() -> None:
+    """None lies beside the folders, and what several of them share is no test."""
+    found = {file.parent.relative_to(ROOT / "tests").parts[:1] for file in (ROOT / "tests").rglob("test_*.py")}
+    assert found == {
+        (name,) for name in ("unit", "stores", "http", "clients", "resilience", "page", "project", "benchmarks")
+    }
 
 
 def test_the_sample_corpus_has_the_traits_of_the_real_dump() -> None:

@@ -19,8 +19,9 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from mimic.testing import free_port
-from tests.conftest import Mongod, Server
 from tests.support.corpora import SMALL, seed
+from tests.support.mongod import Mongod
+from tests.support.servers import Server
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())

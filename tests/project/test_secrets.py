@@ -17,8 +17,9 @@ import pytest
 from mimic.api.guesses import IN_A_MINUTE, SECONDS, Guesses, _bucket
 from mimic.api.keys import is_same
 from mimic.ledger import IN_MEMORY, Ledger
-from tests.conftest import Mongod, Server
 from tests.support.corpora import SMALL, conversation, seed
+from tests.support.mongod import Mongod
+from tests.support.servers import Server
 
 KEY = "sk-one-4f9a8c27d1"
 OTHER_KEY = "sk-zwei-\u00fcml\u00e4ut-55e1"

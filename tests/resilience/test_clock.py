@@ -10,8 +10,8 @@ import pytest
 
 from mimic.seedings import ExitCode
 from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
-from tests.conftest import Seeding, Server
 from tests.support.asking import Asking, ask, corpus_of, seed_corpus, wrong
+from tests.support.servers import Seeding, Server
 
 HOUR, DAY = 3600.0, 86400.0
 SHIFTED = """

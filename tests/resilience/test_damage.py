@@ -22,8 +22,8 @@ from mimic.schemas import VERSIONS, Version
 from mimic.stores.sqlite.file import LAYOUT
 from mimic.stores.sqlite.replacement import PAGE_BYTES
 from mimic.stores.sqlite.store import SECONDS_TO_BELIEVE
-from tests.conftest import Server
 from tests.support.corpora import SMALL, reference, seed, twin
+from tests.support.servers import Server
 
 OLD: Final = twin("old", 300)
 NEW: Final = twin("new", 10)

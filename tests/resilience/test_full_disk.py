@@ -18,8 +18,9 @@ from mimic.schemas import VERSIONS
 from mimic.stores import open_store
 from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
 from mimic.stores.sqlite.store import SECONDS_TO_BELIEVE
-from tests.conftest import Mongod, Server, mongod_or_skip
 from tests.support.corpora import ask, assert_no_leftovers, conversation, expire_lease, reference, seed, twin
+from tests.support.mongod import Mongod, skip_without_mongod
+from tests.support.servers import Server
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -218,7 +219,8 @@ def test_no_space_to_sort_an_index_is_told(sqlite_url: str, disk: Path, tmp_path
 @pytest.mark.parametrize("disk", [450], indirect=True)
 def test_a_mongod_without_space_dies_and_keeps_the_old_corpus(disk: Path, large: Path, tmp_path: Path) -> None:
     """The seeder tells that it is gone; started with space it has the old corpus, and is seeded anew."""
-    mongod = Mongod(mongod_or_skip(), disk)
+    skip_without_mongod()
+    mongod = Mongod(disk)
     mongod.start()
     try:
         url = f"{mongod.url}/mimic?serverSelectionTimeoutMS=1000"

@@ -23,7 +23,7 @@ from mimic.seedings import Skipped
 from seed.elements import DEEPEST, SHOWN_OF_ID
 from seed.reader import LONGEST_NUMBER, PIECE, DumpReader
 from seed.source import _Gunzip
-from tests.unit.seed.test_reader import ONE, READ, error, expected_of, read
+from tests.support.reading import ONE, READ, error, expected_of, read
 
 SOAK = settings(max_examples=5_000, phases=[Phase.explicit, Phase.generate, Phase.shrink])
 BRIEF = settings(max_examples=40)

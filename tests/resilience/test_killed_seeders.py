@@ -24,8 +24,8 @@ from mimic.stores import open_store
 from mimic.stores.mongodb import replacement
 from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
 from mimic.stores.sqlite.store import SECONDS_TO_BELIEVE
-from tests.conftest import Server
 from tests.support.corpora import Pairs, ask, assert_no_leftovers, expire_lease, reference, seed, twin
+from tests.support.servers import Server
 
 PHASES: Final = ("starting", "reading", "indexing", "publishing")
 VICTIMS: Final = ("the seeder", "the index process", "both")

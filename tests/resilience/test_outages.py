@@ -12,8 +12,9 @@ import pytest
 from mimic.stores import Driver, open_store
 from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
 from mimic.stores.mongodb.replacement import MongoDBReplacement
-from tests.conftest import Mongod, Server, children
 from tests.support.asking import Answer, Asking, ask_everything, seed_corpus, wrong
+from tests.support.mongod import Mongod
+from tests.support.servers import Server, children
 
 SECONDS_TO_FAIL = 3.0
 SECONDS_TO_GIVE_UP = 8.0

@@ -17,8 +17,8 @@ import uvloop
 
 from mimic.schemas import Version
 from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
-from tests.conftest import Server
 from tests.support.corpora import Pairs, assert_no_leftovers, reference, seed, twin
+from tests.support.servers import Server
 
 CLIENTS: Final = 32
 SECONDS_BETWEEN: Final = 0.06

@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.servers import resident_bytes
 from mimic.api.connection import MOST_HEADERS
-from tests.conftest import Server
+from mimic.processes import resident_bytes
 from tests.support.corpora import SMALL, conversation, seed
+from tests.support.servers import Server
 
 CHAT = "/v1/chat/completions"
 EXACT = "/conversation/completion"

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import Server, children
 from tests.support.asking import QUESTIONS, Asking, seed_corpus, wrong
+from tests.support.servers import Server, children
 
 SLOWLY = {"x-mimic-ttft-ms": "100", "x-mimic-itl-ms": "600"}
 STREAM = {

@@ -18,8 +18,8 @@ from mimic.stores.mongodb import gathering
 from mimic.stores.mongodb.client import Location
 from mimic.stores.mongodb.gathering import Gathering
 from mimic.stores.mongodb.store import MongoDBStore
-from tests.conftest import Mongod
 from tests.support.corpora import Pairs, ask, conversation, fill, reference
+from tests.support.mongod import Mongod
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_no_grace")]
 

@@ -22,8 +22,8 @@ from mimic.stores import Driver, open_store
 from mimic.stores.mongodb import catalogue, replacement
 from mimic.stores.mongodb.store import find_query
 from mimic.testing import free_port
-from tests.conftest import Mongod
 from tests.support.corpora import SMALL, ask, conversation, fill
+from tests.support.mongod import Mongod
 
 pytestmark = [
     pytest.mark.anyio,

@@ -10,8 +10,9 @@ from mimic.seedings import ExitCode
 from mimic.stores import Driver
 from mimic.stores.mongodb import replacement
 from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
-from tests.conftest import ReplicaSet, Seeding, Server, children
 from tests.support.asking import QUESTIONS, Asking, ask_everything, corpus_of, seed_corpus, wrong
+from tests.support.mongod import ReplicaSet
+from tests.support.servers import Seeding, Server, children
 
 DRIVERS = ("pymongo", pytest.param("motor", marks=pytest.mark.soak))
 BROKEN_OFF = {("long completion", outcome) for outcome in ("503", "RemoteProtocolError")}

@@ -13,26 +13,7 @@ from mimic.errors import BrokenDump
 from mimic.schemas import LARGEST_DOCUMENT, fits
 from mimic.seedings import Skipped
 from seed import reader
-from seed.reader import DumpReader
-
-ONE = '{"id": "xfDDcAM_3", "conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]}'
-READ = Conversation("xfDDcAM_3", [Message("human", "hi"), Message("gpt", "hello")])
-
-
-def read(data: bytes | str, step: int | None = None) -> list[Conversation | Skipped]:
-    """Everything in these bytes, pushed in at once or ``step`` at a time."""
-    data = data.encode() if isinstance(data, str) else data
-    step = step or max(1, len(data))
-    dump = DumpReader()
-    found = [item for start in range(0, len(data), step) for item in dump.feed(data[start : start + step])]
-    return found + dump.close()
-
-
-def error(data: bytes | str, step: int | None = None) -> BrokenDump:
-    """The error that reading these bytes ends in."""
-    with pytest.raises(BrokenDump) as caught:
-        read(data, step)
-    return caught.value
+from tests.support.reading import ONE, READ, error, expected_of, read
 
 
 def test_ijson_has_its_fast_backend() -> None:
@@ -266,23 +247,6 @@ JSON = st.recursive(
     ),
     max_leaves=40,
 )
-
-
-def expected_of(position: int, element: Any) -> Conversation | int:
-    """A plain reading of a parsed element: the conversation, or the position of what is to be skipped."""
-    if not isinstance(element, dict) or not isinstance(element.get("conversations"), list):
-        return position
-    name = element.get("id")
-    if isinstance(name, (bool, list, dict)):
-        return position
-    messages = []
-    for message in element["conversations"]:
-        if not isinstance(message, dict):
-            return position
-        if not (isinstance(message.get("from"), str) and isinstance(message.get("value"), str)):
-            return position
-        messages.append(Message(message["from"], message["value"]))
-    return Conversation(None if name is None else str(name), messages)
 
 
 WELL_FORMED = st.fixed_dictionaries(

@@ -1,0 +1,65 @@
+"""The one way to start a server in tests, and a seeding beside it: as users start them, in processes of their own.
+
+Tests of ``mimic.testing`` itself, and tests that look into the journal, use ``MimicServer``.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mimic.processes import ServerProcess
+
+EARLY = 0.002
+"""Seconds by which what a server waits for may be over too early: event loops count whole milliseconds."""
+STRICT = ("-W", "error")
+
+
+class Server(ServerProcess):
+    """A ``mimic serve`` with warnings as errors, which knows these settings and nothing else of the environment.
+
+    Another program starts it where there is one ``before`` it.
+    """
+
+    def __init__(self, folder: Path, *before: str, **settings: str) -> None:
+        environment = {"PATH": os.environ["PATH"], **settings}
+        super().__init__(folder, environment, before=before, interpreter=STRICT)
+
+
+class Seeding:
+    """A real ``mimic seed`` of a dump, which comes in through a pipe, in pieces."""
+
+    def __init__(self, url: str, dump: Sequence[Any], **environment: str) -> None:
+        self._dump = json.dumps(dump).encode()
+        command = (sys.executable, "-P", "-W", "error", "-m", "mimic", "seed", "--quiet", "--store", url, "-")
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"], **environment},
+        )
+
+    def feed(self, share: float) -> None:
+        """Let it have so much of what is left."""
+        assert self._process.stdin
+        count = round(share * len(self._dump))
+        piece, self._dump = self._dump[:count], self._dump[count:]
+        try:
+            self._process.stdin.write(piece)
+            self._process.stdin.flush()
+        except BrokenPipeError:  # it has ended
+            self._dump = b""
+
+    def end(self) -> tuple[int, str]:
+        """Let it have the rest, and wait: its exit code, and what it said."""
+        self.feed(1)
+        _, said = self._process.communicate(timeout=60)
+        return self._process.returncode, said.decode()
+
+
+def children(pid: int) -> set[int]:
+    """The processes that a process has started, and that are there now."""
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
