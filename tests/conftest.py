@@ -25,9 +25,13 @@ settings.register_profile("mimic", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("mimic")
 
 
+LONG_FILES = ("test_prometheus.py",)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the file that takes longest, so that it is not what one process is left alone with at the end."""
-    items.sort(key=lambda item: item.path.name != "test_testing.py")
+    """Begin with the files that take longest, so that no process is left alone with one of them at the end."""
+    order = {name: number for number, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture

@@ -27,12 +27,13 @@ pytestmark = pytest.mark.timeout(300)
 OLD: Final = twin("old", 200)
 NEW: Final = twin("new", 2000)
 CONTINUE: Final = [("human", "continue")]
+QUIETLY: Final = ("--quiet", "--not-nice")
 
 
 def seeding(url: str, file: Path, *options: str, limit: int | None = None, **environment: str) -> str | None:
     """Run ``mimic seed``, with a limit of the bytes of a file; its error where it ends for want of space, else None."""
     limited = () if limit is None else ("prlimit", f"--fsize={limit}")
-    command = (*limited, sys.executable, "-P", "-m", "mimic", "seed", file, "--store", url, "--quiet", *options)
+    command = (*limited, sys.executable, "-P", "-m", "mimic", "seed", file, "--store", url, *QUIETLY, *options)
     run = subprocess.run(
         command, env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True, check=False
     )

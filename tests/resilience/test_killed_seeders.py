@@ -90,7 +90,8 @@ class Seeder:
 
     def __init__(self, url: str, folder: Path) -> None:
         self._folder = folder
-        command = (sys.executable, "-P", "-W", "error", "-m", "mimic", "seed", folder / "large.json", "--store", url)
+        seed = (sys.executable, "-P", "-W", "error", "-m", "mimic", "seed", "--not-nice")
+        command = (*seed, folder / "large.json", "--store", url)
         environment = {"PATH": os.environ["PATH"], "TMPDIR": str(folder / "temporary")}
         self.process = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

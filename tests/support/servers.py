@@ -34,7 +34,20 @@ class Seeding:
 
     def __init__(self, url: str, dump: Sequence[Any], **environment: str) -> None:
         self._dump = json.dumps(dump).encode()
-        command = (sys.executable, "-P", "-W", "error", "-m", "mimic", "seed", "--quiet", "--store", url, "-")
+        command = (
+            sys.executable,
+            "-P",
+            "-W",
+            "error",
+            "-m",
+            "mimic",
+            "seed",
+            "--quiet",
+            "--not-nice",
+            "--store",
+            url,
+            "-",
+        )
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -1,14 +1,11 @@
-"""Mimic in the tests of others: ``mimic.testing``, and the plugin in a pytest of its own, as its users have it."""
+"""The pytest plugin, in a pytest of its own, as its users have it."""
 
-import asyncio
-import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,11 +14,7 @@ from textwrap import dedent
 import httpx
 import pytest
 
-from mimic import testing
-from mimic.errors import SettingError
-from mimic.testing import MimicServer, NotStarted, Seedable
 from tests.support.corpora import SMALL, conversation
-from tests.support.servers import children
 
 ROOT = Path(__file__).parents[2]
 START = f"""
@@ -42,8 +35,9 @@ def answer(question="hi", **options):
 
 
 def command(*options: str) -> list[str]:
-    """A pytest with warnings as errors."""
-    return [sys.executable, "-W", "error", "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", *options]
+    """A pytest with warnings as errors, and without the plugins of others that take a second to load."""
+    without = [f"-pno:{name}" for name in ("cacheprovider", "langsmith_plugin", "locust", "schemathesis")]
+    return [sys.executable, "-W", "error", "-m", "pytest", "-W", "error", *without, *options]
 
 
 @pytest.fixture
@@ -81,13 +75,6 @@ def listens(url: str) -> bool:
         return caller.connect_ex(("127.0.0.1", httpx.URL(url).port)) == 0
 
 
-def completion(server: MimicServer, text: str) -> list[str]:
-    """What the server answers to a message."""
-    body = {"messages": [{"from": "human", "value": text}]}
-    choices = httpx.post(f"{server.url}/conversation/completion", json=body).json()["choices"]
-    return [choice["value"] for choice in choices]
-
-
 def test_the_readme_example_runs_as_it_is_printed(project: Path) -> None:
     """With warnings as errors."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -95,92 +82,6 @@ def test_the_readme_example_runs_as_it_is_printed(project: Path) -> None:
     assert len(example.splitlines()) <= 14
     (project / "test_readme.py").write_text(example)
     assert "2 passed" in run(project, "def test_beside_it(): pass")
-
-
-@pytest.mark.parametrize("kind", ["list", "path", "text", "sample"])
-def test_a_server_from_a_list_a_dump_or_nothing(tmp_path: Path, kind: str) -> None:
-    """It answers from that corpus; nobody listens when it is stopped."""
-    dump = tmp_path / "dump.json"
-    dump.write_text(json.dumps([*SMALL, {"conversations": "skipped"}]))
-    corpora: dict[str, Seedable] = {"list": SMALL, "path": dump, "text": str(dump), "sample": None}
-    with MimicServer(corpora[kind]) as server:
-        assert server.base_url == f"{server.url}/v1"
-        if kind == "sample":
-            assert len(completion(server, "continue")) > 20
-        else:
-            assert completion(server, "continue") == ["more", "even more", "so"]
-    assert not listens(server.url)
-
-
-def test_a_server_can_be_started_again_and_within_an_event_loop() -> None:
-    """And stopped twice."""
-    server = MimicServer(SMALL)
-
-    async def start() -> None:
-        server.start()
-
-    for _ in range(2):
-        assert not server.is_running()
-        asyncio.run(start())
-        first = server.url
-        server.start()
-        assert not listens(first)
-        assert server.is_running()
-        assert completion(server, "hi") == ["hello", "hello", "hi", "hello"]
-        server.stop()
-        server.stop()
-        assert not listens(server.url)
-
-
-@pytest.mark.parametrize(
-    ("corpus", "message"),
-    [
-        ([], "corpus.json: the input holds no conversation; nothing was replaced"),
-        ([{"conversations": [{"from": "human"}]}], "corpus.json: conversation 0: message 0 has no `value`"),
-        ("/nowhere/dump.json", "/nowhere/dump.json: cannot be read: No such file or directory"),
-    ],
-)
-def test_a_broken_corpus_is_told_as_by_the_seeding(corpus: Seedable, message: str) -> None:
-    """In its words; in a list also the first broken conversation."""
-    with pytest.raises(NotStarted) as raised, MimicServer(corpus):
-        pass
-    assert str(raised.value) == message
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("MIMIC_API_KEY", "sk", "MIMIC_API_KEY: is not a setting; those are MIMIC_ACCESS_LOG, MIMIC_API_KEYS, "),
-        ("MIMIC_VERSION", "v9", "MIMIC_VERSION: expected one of v1, v2, v3, not 'v9'"),
-        ("MIMIC_STORE", "sqlite:///x.db", "MIMIC_STORE: is chosen by MimicServer"),
-    ],
-)
-def test_a_wrong_setting_is_named(name: str, value: str, message: str) -> None:
-    """Before anything is started."""
-    with pytest.raises(SettingError) as raised:
-        MimicServer(SMALL, settings={name: value})
-    assert str(raised.value).startswith(message)
-
-
-def test_a_port_that_was_taken_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another one is tried, up to a limit."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        ports = iter([taken.getsockname()[1], testing.free_port()])
-        monkeypatch.setattr(testing, "free_port", lambda: next(ports))
-        with MimicServer(SMALL) as server:
-            assert completion(server, "hi")
-        monkeypatch.setattr(testing, "free_port", lambda: taken.getsockname()[1])
-        monkeypatch.setattr(testing, "ATTEMPTS", 2)
-        with pytest.raises(NotStarted, match="cannot listen"), MimicServer(SMALL):
-            pass
-
-
-def test_a_server_that_is_not_ready_in_time(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says so, with what the server has said; nothing is left behind."""
-    monkeypatch.setattr(testing, "SECONDS_TO_START", 0)
-    monkeypatch.setattr(tempfile, "tempdir", str(project / "tmp"))
-    with pytest.raises(NotStarted, match="not ready after 0 seconds"), MimicServer(SMALL):
-        pass
 
 
 def test_nothing_of_the_developer_counts(project: Path) -> None:
@@ -211,14 +112,6 @@ def test_nothing_of_the_developer_counts(project: Path) -> None:
     (project / "metrics").mkdir()
     run(project, code, **theirs, **openai, **proxy, PROMETHEUS_MULTIPROC_DIR=str(project / "metrics"))
     assert list((project / "metrics").iterdir()) == []
-
-
-def test_a_server_runs_as_readily_as_the_tests() -> None:
-    """Though it has seeded before, which by itself steps back behind everybody."""
-    before = children(os.getpid())
-    with MimicServer(SMALL):
-        [server] = children(os.getpid()) - before
-        assert os.getpriority(os.PRIO_PROCESS, server) == os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def test_servers_are_shared_by_corpus_and_settings(project: Path) -> None:
