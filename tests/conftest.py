@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ from mimic.stores import Driver, open_store
 from mimic.stores.base import Store
 from mimic.stores.mongodb import replacement
 from tests.support.mongod import Mongod, ReplicaSet, skip_without_mongod
+from tests.support.servers import SharedServers
 
 # Each client that is made reads the certificates of all authorities, which takes 20 ms of processor time, and no test
 # speaks TLS: there are none to read in this folder.
@@ -108,3 +110,10 @@ async def store(request: pytest.FixtureRequest, _no_grace: None) -> AsyncIterato
     driver: Driver = "motor" if name == "motor" else "pymongo"
     async with open_store(request.getfixturevalue(f"{backend}_url"), driver) as store:
         yield store
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServers]:
+    """Servers by corpus and settings, for tests that only ask."""
+    with ExitStack() as stack:
+        yield SharedServers(tmp_path_factory.mktemp("shared"), stack)

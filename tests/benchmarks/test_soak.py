@@ -40,7 +40,7 @@ def sample(
 def test_a_short_soak_runs_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under load while it is seeded anew: no answer is wrong, and figures and picture are written."""
     monkeypatch.setattr(run, "DATA", tmp_path / "data")
-    arguments = ["--minutes", "0.12", "--size", "1MB", "--interval", "1", "--reseed", "2", "--results", str(tmp_path)]
+    arguments = ["--minutes", "0.08", "--size", "1MB", "--interval", "1", "--reseed", "1", "--results", str(tmp_path)]
     ended = CliRunner().invoke(soak.main, arguments, catch_exceptions=False)
     assert ended.exit_code == 0, ended.output
     found = json.loads((tmp_path / "soak-sqlite.json").read_text())

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
@@ -31,13 +31,22 @@ COUNT = conversation("count", ("human", "count"), ("gpt", "one two three four fi
 THREADS = 8
 pytestmark = pytest.mark.timeout(300)
 WORKERS = 3
+Samples: TypeAlias = dict[tuple[str, frozenset[tuple[str, str]]], float]
+"""The samples of a scrape, by name and labels."""
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """A server with several worker processes."""
-    seed(f"sqlite:///{tmp_path}/corpus.db", [*SMALL, COUNT], tmp_path)
-    with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db", MIMIC_WORKERS=str(WORKERS)) as server:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a corpus that may be seeded anew."""
+    folder = tmp_path_factory.mktemp("metrics")
+    seed(f"sqlite:///{folder}/corpus.db", [*SMALL, COUNT], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Server]:
+    """A server with several worker processes, which tests may kill."""
+    with Server(folder, MIMIC_STORE=f"sqlite:///{folder}/corpus.db", MIMIC_WORKERS=str(WORKERS)) as server:
         wait_until(lambda: len(processes(server)) == WORKERS)
         yield server
 
@@ -53,9 +62,9 @@ def wait_until(is_so: Any) -> None:
         time.sleep(0.05)
 
 
-def samples(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+def samples(server: Server) -> Samples:
     """Every sample of a scrape, over a connection of its own, by name and labels."""
-    found = {}
+    found: Samples = {}
     for family in text_string_to_metric_families(send(server.url, "GET", "/metrics")[1]):
         for sample in family.samples:
             key = (sample.name, frozenset(sample.labels.items()))
@@ -64,7 +73,7 @@ def samples(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], floa
     return found
 
 
-def value(found: dict[tuple[str, frozenset[tuple[str, str]]], float], name: str, **labels: str) -> float:
+def value(found: Samples, name: str, **labels: str) -> float:
     """The sum of the samples that have these labels."""
     return sum(number for (of, has), number in found.items() if of == name and has >= labels.items())
 
@@ -108,9 +117,9 @@ def load(url: str, first: int, many: int) -> Counter[tuple[str, str, int, str]]:
         return Counter(pool.map(lambda number: ask(url, number), range(first, first + many)))
 
 
-def check(server: Server, counted: Counter[tuple[str, str, int, str]]) -> None:
+def check(server: Server, before: Samples, counted: Counter[tuple[str, str, int, str]]) -> None:
     """What is told is what clients have counted, and histograms agree with themselves and with the counts."""
-    found = samples(server)
+    found = {key: number - before.get(key, 0) for key, number in samples(server).items()}
     for method, route, status in {key[:3] for key in counted}:
         expected = sum(many for key, many in counted.items() if key[:3] == (method, route, status))
         labels = {"method": method, "route": route, "status": str(status)}
@@ -138,17 +147,18 @@ def check(server: Server, counted: Counter[tuple[str, str, int, str]]) -> None:
 
 def test_counts_are_those_of_the_clients_even_if_workers_die(server: Server) -> None:
     """Exactly, whichever process is asked; what one that was killed has counted is neither lost nor doubled."""
+    begun = samples(server)
     counted = load(server.url, 0, 300)
-    check(server, counted)
+    check(server, begun, counted)
     for round_number in (1, 2):
         before = processes(server)
         killed = min(before)
         os.kill(killed, signal.SIGKILL)
         wait_until(lambda before=before, killed=killed: killed not in (now := processes(server)) and now - before)
-        check(server, counted)
+        check(server, begun, counted)
         counted += load(server.url, 1000 * round_number, 120)
         for _ in range(WORKERS):
-            check(server, counted)
+            check(server, begun, counted)
     assert len(processes(server)) == WORKERS
 
 
@@ -209,9 +219,11 @@ def test_the_number_of_a_dead_worker_may_be_somebody_elses(tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_seeded_is_told(server: Server, tmp_path: Path) -> None:
+def test_what_is_seeded_is_told(server: Server, folder: Path) -> None:
     """Per version, with when; how the last seeding ended; which Mimic it is. All changes with a new seeding."""
-    url = f"sqlite:///{tmp_path}/corpus.db"
+    url = f"sqlite:///{folder}/corpus.db"
+    seed(url, [*SMALL, COUNT], folder)
+    wait_until(lambda: value(samples(server), "mimic_seeding_state", state="done") == 1)
     before = samples(server)
     assert value(before, "mimic_build_info", version=__version__) == 1
     assert value(before, "mimic_store_up") == 1
@@ -223,15 +235,14 @@ def test_what_is_seeded_is_told(server: Server, tmp_path: Path) -> None:
     assert value(before, "mimic_seeding_state") == 1
     begun = time.time()
     assert begun - 120 < value(before, "mimic_corpus_seeded_timestamp_seconds", version="v3") < begun
-    seed(url, SMALL, tmp_path, ("v3",))
+    seed(url, SMALL, folder, ("v3",))
     wait_until(lambda: value(samples(server), "mimic_corpus_seeded_timestamp_seconds", version="v3") >= begun)
     after = samples(server)
     assert value(after, "mimic_corpus_messages", version="v3") == 21
     assert value(after, "mimic_corpus_messages", version="v2") == corpus["v2"]["messages"] == 23
     assert value(after, "mimic_seeding_started_timestamp_seconds") >= begun
-    (tmp_path / "corpus.db.seeding").write_text(
-        re.sub('"state":"[a-z]+"', '"state":"failed"', (tmp_path / "corpus.db.seeding").read_text())
-    )
+    record = folder / "corpus.db.seeding"
+    record.write_text(re.sub('"state":"[a-z]+"', '"state":"failed"', record.read_text()))
     assert value(samples(server), "mimic_seeding_state", state="failed") == 1
 
 

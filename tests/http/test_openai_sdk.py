@@ -5,24 +5,16 @@ from collections.abc import Iterator
 import pytest
 from openai import AsyncOpenAI, NotFoundError, OpenAI
 
-from mimic.testing import MimicServer
-from tests.support.corpora import SMALL
+from tests.support.servers import SharedServers
 
 HI = [{"role": "user", "content": "hi"}]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[MimicServer]:
-    """A server of the small corpus."""
-    with MimicServer(SMALL) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def client(server: MimicServer) -> Iterator[OpenAI]:
+def client(serve: SharedServers) -> Iterator[OpenAI]:
     """The SDK, which is strict about the shape of every answer, and does not try again."""
-    key = server.api_key
-    with OpenAI(base_url=server.base_url, api_key=key, max_retries=0, _strict_response_validation=True) as client:
+    url = f"{serve().url}/v1"
+    with OpenAI(base_url=url, api_key="any", max_retries=0, _strict_response_validation=True) as client:
         yield client
 
 
@@ -55,8 +47,8 @@ def test_models_and_embeddings(client: OpenAI) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_asynchronous_client(server: MimicServer) -> None:
+async def test_the_asynchronous_client(serve: SharedServers) -> None:
     """It gets the same answer."""
-    async with AsyncOpenAI(base_url=server.base_url, api_key=server.api_key, max_retries=0) as client:
+    async with AsyncOpenAI(base_url=f"{serve().url}/v1", api_key="any", max_retries=0) as client:
         completion = await client.chat.completions.create(model="mimic", messages=HI)  # type: ignore[arg-type]
     assert completion.choices[0].message.content == "hello"

@@ -16,10 +16,9 @@ from mimic.api.origins import is_loopback, is_public
 from mimic.api.page import headers_of_documentation
 from mimic.errors import SettingError
 from mimic.settings import Settings
-from mimic.testing import MimicServer
 from tests.support.browser import Browser, chromium
-from tests.support.corpora import SMALL, seed
-from tests.support.servers import Server
+from tests.support.corpora import SMALL
+from tests.support.servers import Server, SharedServers
 
 KEY = "sk-one"
 APP = "http://app.example:5173"
@@ -45,15 +44,11 @@ ASKED: list[tuple[str, str, Any, dict[str, str]]] = [
 
 
 @contextmanager
-def client_of(folder: Path, **settings: str) -> Iterator[httpx.Client]:
+def client_of(serve: SharedServers, **settings: str) -> Iterator[httpx.Client]:
     """A client of a server of the small corpus, with a key."""
-    url = f"sqlite:///{folder / 'corpus.db'}"
-    if not (folder / "corpus.db").exists():
-        seed(url, SMALL, folder)
-    with Server(folder, MIMIC_STORE=url, **settings) as server:
-        headers = {"authorization": f"Bearer {KEY}"}
-        with httpx.Client(base_url=server.url, headers=headers, timeout=30) as client:
-            yield client
+    headers = {"authorization": f"Bearer {KEY}"}
+    with httpx.Client(base_url=serve(SMALL, **settings).url, headers=headers, timeout=30) as client:
+        yield client
 
 
 def allowed(answer: httpx.Response) -> dict[str, str]:
@@ -67,17 +62,17 @@ def preflight(client: httpx.Client, origin: str, path: str = CHAT) -> httpx.Resp
     return client.options(path, headers={"origin": origin, **asked})
 
 
-def test_no_other_origin_may_ask_by_default(tmp_path: Path) -> None:
+def test_no_other_origin_may_ask_by_default(serve: SharedServers) -> None:
     """Nothing is said of origins, not even where a browser asks whether it may."""
-    with client_of(tmp_path) as client:
+    with client_of(serve) as client:
         for method, path, body, headers in ASKED:
             assert allowed(client.request(method, path, json=body, headers={"origin": APP, **headers})) == {}
         assert allowed(preflight(client, APP)) == {}
 
 
-def test_origins_of_the_settings_may_ask(tmp_path: Path) -> None:
+def test_origins_of_the_settings_may_ask(serve: SharedServers) -> None:
     """Whatever the answer is and whoever gives it; those of others are told apart by caches, and by browsers."""
-    with client_of(tmp_path, MIMIC_API_KEYS=KEY, MIMIC_CORS_ORIGINS=f"http://other.example, {APP}") as client:
+    with client_of(serve, MIMIC_API_KEYS=KEY, MIMIC_CORS_ORIGINS=f"http://other.example, {APP}") as client:
         statuses = set()
         for method, path, body, headers in ASKED:
             answer = client.request(method, path, json=body, headers={"origin": APP, **headers})
@@ -98,9 +93,9 @@ def test_origins_of_the_settings_may_ask(tmp_path: Path) -> None:
         assert allowed(preflight(client, "http://evil.example")) == {"vary": "Origin"}
 
 
-def test_any_origin_may_ask(tmp_path: Path) -> None:
+def test_any_origin_may_ask(serve: SharedServers) -> None:
     """Where the setting says so; the key is asked for all the same."""
-    with client_of(tmp_path, MIMIC_API_KEYS=KEY, MIMIC_CORS_ORIGINS="*") as client:
+    with client_of(serve, MIMIC_API_KEYS=KEY, MIMIC_CORS_ORIGINS="*") as client:
         for origin in (APP, "null", "https://evil.example"):
             assert preflight(client, origin).headers["access-control-allow-origin"] == "*"
             answer = client.post(CHAT, json=BODY, headers={"origin": origin, "authorization": "Bearer wrong"})
@@ -149,18 +144,18 @@ def test_loopback_is_known() -> None:
     assert [host for host in ("0.0.0.0", "::", "192.168.1.7", "example.com", "") if is_loopback(host)] == []
 
 
-def test_a_name_of_the_web_does_not_lead_to_loopback(tmp_path: Path) -> None:
+def test_a_name_of_the_web_does_not_lead_to_loopback(serve: SharedServers) -> None:
     """Unless keys are asked for, any origin may ask, or the server listens elsewhere."""
     host = {"host": "evil.example:8000"}
     asked = [("GET", "/", None), ("GET", "/corpus", None), ("POST", CHAT, BODY), ("GET", "/metrics", None)]
-    with client_of(tmp_path) as client:
+    with client_of(serve) as client:
         for method, path, body in asked:
             refused = client.request(method, path, json=body, headers=host)
             assert refused.status_code == 403
             assert refused.json()["error"]["code"] == "host_not_allowed"
             assert client.request(method, path, json=body).status_code == 200
     for settings in ({"MIMIC_API_KEYS": KEY}, {"MIMIC_CORS_ORIGINS": "*"}, {"MIMIC_HOST": "0.0.0.0"}):
-        with client_of(tmp_path, **settings) as client:
+        with client_of(serve, **settings) as client:
             assert client.post(CHAT, json=BODY, headers=host).status_code == 200
 
 
@@ -185,9 +180,9 @@ def test_open_doors_are_warned_of(tmp_path: Path, settings: dict[str, str], warn
     assert all(event.startswith(warning) for event, warning in zip(told, warnings, strict=True))
 
 
-def test_the_documentation_may_run_its_own_scripts_only(tmp_path: Path) -> None:
+def test_the_documentation_may_run_its_own_scripts_only(serve: SharedServers) -> None:
     """The one in the page by its digest; nobody may frame it."""
-    with client_of(tmp_path) as client:
+    with client_of(serve) as client:
         page = client.get("/schema")
         policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
         assert (policy["default-src"], policy["frame-ancestors"]) == ("'none'", "'none'")
@@ -252,45 +247,47 @@ def fetch(browser: Browser, url: str, body: Any = None, key: str = KEY) -> list[
     return list(browser.driver.execute_async_script(FETCH, url, text, key))
 
 
-def test_a_page_of_an_allowed_origin_asks_in_a_real_browser(browser: Browser, app: str) -> None:
+def test_a_page_of_an_allowed_origin_asks_in_a_real_browser(browser: Browser, app: str, serve: SharedServers) -> None:
     """With a key; it reads answers, streams, errors and their headers."""
-    with MimicServer(SMALL, settings={"MIMIC_API_KEYS": KEY, "MIMIC_CORS_ORIGINS": app}) as server:
-        browser.driver.get(app)
-        url = f"{server.url}{CHAT}"
-        status, headers, text = fetch(browser, url, BODY)
-        assert (status, json.loads(text)["object"]) == (200, "chat.completion")
-        assert {"x-mimic-match", "x-mimic-source", "x-request-id"} <= set(headers)
-        status, headers, text = fetch(browser, url, {**BODY, "stream": True})
-        assert (status, text.endswith("data: [DONE]\n\n")) == (200, True)
-        assert "x-mimic-match" in headers
-        status, headers, text = fetch(browser, url, {"messages": 1})
-        assert (status, json.loads(text)["error"]["param"]) == (400, "messages")
-        assert "x-request-id" in headers
-        assert fetch(browser, url, BODY, key="wrong")[0] == 401
-        assert fetch(browser, f"{server.url}/conversation/completion", SAID)[0] == 200
+    server = serve(MIMIC_API_KEYS=KEY, MIMIC_CORS_ORIGINS=app)
+    browser.driver.get(app)
+    url = f"{server.url}{CHAT}"
+    status, headers, text = fetch(browser, url, BODY)
+    assert (status, json.loads(text)["object"]) == (200, "chat.completion")
+    assert {"x-mimic-match", "x-mimic-source", "x-request-id"} <= set(headers)
+    status, headers, text = fetch(browser, url, {**BODY, "stream": True})
+    assert (status, text.endswith("data: [DONE]\n\n")) == (200, True)
+    assert "x-mimic-match" in headers
+    status, headers, text = fetch(browser, url, {"messages": 1})
+    assert (status, json.loads(text)["error"]["param"]) == (400, "messages")
+    assert "x-request-id" in headers
+    assert fetch(browser, url, BODY, key="wrong")[0] == 401
+    assert fetch(browser, f"{server.url}/conversation/completion", SAID)[0] == 200
 
 
-def test_a_page_of_another_origin_gets_nothing_in_a_real_browser(browser: Browser, app: str) -> None:
+def test_a_page_of_another_origin_gets_nothing_in_a_real_browser(
+    browser: Browser, app: str, serve: SharedServers
+) -> None:
     """Neither by asking, nor by a name of its own that leads to this machine; a person there is told why."""
-    with MimicServer(SMALL) as server:
-        browser.driver.get(app)
-        assert fetch(browser, f"{server.url}{CHAT}", BODY) == ["TypeError: Failed to fetch"]
-        assert fetch(browser, f"{server.url}/corpus") == ["TypeError: Failed to fetch"]
-        rebound = f"http://evil.example:{urlsplit(server.url).port}"
-        browser.driver.get(rebound)
-        assert "host_not_allowed" in browser.driver.page_source
-        assert fetch(browser, f"{rebound}/corpus")[0] == 403
-        assert fetch(browser, f"{rebound}{CHAT}", BODY)[0] == 403
+    server = serve()
+    browser.driver.get(app)
+    assert fetch(browser, f"{server.url}{CHAT}", BODY) == ["TypeError: Failed to fetch"]
+    assert fetch(browser, f"{server.url}/corpus") == ["TypeError: Failed to fetch"]
+    rebound = f"http://evil.example:{urlsplit(server.url).port}"
+    browser.driver.get(rebound)
+    assert "host_not_allowed" in browser.driver.page_source
+    assert fetch(browser, f"{rebound}/corpus")[0] == 403
+    assert fetch(browser, f"{rebound}{CHAT}", BODY)[0] == 403
 
 
-def test_the_documentation_works_under_its_policy_in_a_real_browser(browser: Browser) -> None:
+def test_the_documentation_works_under_its_policy_in_a_real_browser(browser: Browser, serve: SharedServers) -> None:
     """Every route is shown, one is tried out, and nothing was refused to the page."""
-    with MimicServer(SMALL) as server:
-        browser.logged()
-        browser.driver.get(f"{server.url}/schema")
-        browser.find(".opblock")
-        browser.find("#operations-Status-HealthHealth button").click()
-        browser.find(".try-out button").click()
-        browser.find("button.execute").click()
-        assert '"ok"' in browser.find(".live-responses-table .microlight").text
-        assert browser.logged() == []
+    server = serve()
+    browser.logged()
+    browser.driver.get(f"{server.url}/schema")
+    browser.find(".opblock")
+    browser.find("#operations-Status-HealthHealth button").click()
+    browser.find(".try-out button").click()
+    browser.find("button.execute").click()
+    assert '"ok"' in browser.find(".live-responses-table .microlight").text
+    assert browser.logged() == []

@@ -1,6 +1,7 @@
 """A real server, asked over HTTP: completions, errors, status, and what happens under load and at the end."""
 
 import json
+import random
 import re
 import signal
 import threading
@@ -24,28 +25,30 @@ from mimic.stores.mongodb import replacement
 from mimic.testing import free_port
 from tests.support.corpora import SMALL, conversation, reference, seed
 from tests.support.mongod import Mongod
-from tests.support.servers import Server
+from tests.support.servers import Server, SharedServers
 
 SKY = {"messages": [{"from": "human", "value": "hi"}]}
 NEVER_SAID = {"messages": [{"from": "human", "value": "never said"}]}
 MANY = 20_000
-LONG = [conversation(str(n), ("human", "continue"), ("gpt", f"{n} " + "x" * 1000)) for n in range(MANY)]
-
-
-@pytest.fixture
-def server(store_url: str, tmp_path: Path, _no_grace: None) -> Iterator[Server]:
-    """A server of the small corpus, on each backend."""
-    seed(store_url, SMALL, tmp_path)
-    with Server(tmp_path, MIMIC_STORE=store_url) as server:
-        yield server
+LONG = [*(conversation(str(n), ("human", "continue"), ("gpt", f"{n} " + "x" * 1000)) for n in range(MANY)), *SMALL]
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of the small corpus on SQLite, for tests that only ask."""
+def small(serve: SharedServers) -> Server:
+    """A server of the small corpus on SQLite."""
+    return serve()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "mongodb"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of the small corpus, on each backend."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("small")
+        return
     folder = tmp_path_factory.mktemp("small")
-    seed(f"sqlite:///{folder}/corpus.db", SMALL, folder)
-    with Server(folder, MIMIC_STORE=f"sqlite:///{folder}/corpus.db") as server:
+    url = f"{request.getfixturevalue('mongodb_server')}/mimic_small_{random.getrandbits(48):x}"
+    seed(url, SMALL, folder)
+    with Server(folder, MIMIC_STORE=url) as server:
         yield server
 
 
@@ -68,11 +71,10 @@ def test_completions_are_those_of_the_reference(server: Server) -> None:
         assert len(limited["choices"]) == 1
 
 
-def test_the_default_version_is_a_setting(sqlite_url: str, tmp_path: Path) -> None:
+def test_the_default_version_is_a_setting(serve: SharedServers, tmp_path: Path) -> None:
     """With v2 as the default, the message before the last one plays no part."""
-    seed(sqlite_url, SMALL, tmp_path)
     asked = body_of(("human", "nobody ever said"), ("human", "continue"))
-    with Server(tmp_path, MIMIC_STORE=sqlite_url, MIMIC_VERSION="v2") as server:
+    with Server(tmp_path, MIMIC_STORE=serve.store(), MIMIC_VERSION="v2") as server:
         assert len(httpx.post(f"{server.url}/conversation/completion", json=asked).json()["choices"]) == 3
         answer = httpx.post(f"{server.url}/conversation/completion?version=v3", json=asked)
         assert answer.status_code == 404
@@ -216,22 +218,29 @@ def test_an_empty_store_is_not_ready(store_url: str, tmp_path: Path) -> None:
 
 def test_metrics_count_what_was_answered(server: Server) -> None:
     """Requests by route and status, latency by route and version, choices, misses; the path of a 404 is not a label."""
+    expected = {
+        'mimic_requests_total{method="POST",route="/conversation/completion",status="200"}': 3,
+        'mimic_requests_total{method="POST",route="/conversation/completion",status="404"}': 1,
+        'mimic_requests_total{method="GET",route="unknown",status="404"}': 1,
+        'mimic_request_seconds_count{route="/conversation/completion",version="v2"}': 3,
+        'mimic_choices_returned_total{version="v2"}': 9,
+        'mimic_completion_misses_total{version="v3"}': 1,
+    }
     with httpx.Client(base_url=server.url) as client:
+        before = client.get("/metrics").text
         for _ in range(3):
             client.post("/conversation/completion?version=v2", json=body_of(("human", "continue")))
         client.post("/conversation/completion", json=body_of(("human", "never said")))
         client.get("/nowhere/at/all")
-        text = client.get("/metrics").text
-    for line in (
-        'mimic_requests_total{method="POST",route="/conversation/completion",status="200"} 3.0',
-        'mimic_requests_total{method="POST",route="/conversation/completion",status="404"} 1.0',
-        'mimic_requests_total{method="GET",route="unknown",status="404"} 1.0',
-        'mimic_request_seconds_count{route="/conversation/completion",version="v2"} 3.0',
-        'mimic_choices_returned_total{version="v2"} 9.0',
-        'mimic_completion_misses_total{version="v3"} 1.0',
-    ):
-        assert line in text
-    assert "nowhere" not in text
+        after = client.get("/metrics").text
+    assert {name: counted(after, name) - counted(before, name) for name in expected} == expected
+    assert "nowhere" not in after
+
+
+def counted(text: str, name: str) -> float:
+    """The value of a sample of the metrics, 0 where it is not there yet."""
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0
 
 
 def test_the_documentation_is_served_with_examples_that_work(small: Server) -> None:
@@ -252,15 +261,16 @@ def test_the_documentation_is_served_with_examples_that_work(small: Server) -> N
 
 
 @pytest.fixture(scope="module", params=["sqlite", "mongodb"])
-def long(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def long(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, serve: SharedServers
+) -> Iterator[Server]:
     """A server of a corpus in which 'continue' has 20,000 answers."""
+    if request.param == "sqlite":
+        yield serve(LONG)
+        return
     folder = tmp_path_factory.mktemp("long")
-    url = f"sqlite:///{folder}/corpus.db"
-    if request.param == "mongodb":
-        url = f"{request.getfixturevalue('mongodb_server')}/mimic_long"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replacement, "GRACE_SECONDS", 0)
-        seed(url, [*LONG, *SMALL], folder)
+    url = f"{request.getfixturevalue('mongodb_server')}/mimic_long_{random.getrandbits(48):x}"
+    seed(url, LONG, folder)
     with Server(folder, MIMIC_STORE=url) as server:
         yield server
 
@@ -319,10 +329,9 @@ def test_a_client_that_reads_fast_does_not_keep_others_waiting(long: Server) -> 
     assert answered > 20
 
 
-def test_sigterm_finishes_the_requests_in_flight(sqlite_url: str, tmp_path: Path) -> None:
+def test_sigterm_finishes_the_requests_in_flight(serve: SharedServers, tmp_path: Path) -> None:
     """An answer that is on its way when the signal comes arrives whole, and the server ends well."""
-    seed(sqlite_url, LONG, tmp_path)
-    with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
+    with Server(tmp_path, MIMIC_STORE=serve.store(LONG)) as server:
         url = f"{server.url}/conversation/completion?version=v2"
         with httpx.stream("POST", url, json=body_of(("human", "continue")), timeout=30) as response:
             chunks = response.iter_raw(1000)
@@ -330,7 +339,7 @@ def test_sigterm_finishes_the_requests_in_flight(sqlite_url: str, tmp_path: Path
             server.process.send_signal(signal.SIGTERM)
             time.sleep(0.5)
             received += list(chunks)
-        assert len(json.loads(b"".join(received))["choices"]) == MANY
+        assert len(json.loads(b"".join(received))["choices"]) == MANY + 3
         assert server.process.wait(timeout=10) in {0, -signal.SIGTERM}
     assert "Traceback" not in server.log()
 

@@ -27,6 +27,8 @@ from mimic.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.support.corpora import Pairs, ask, assert_no_leftovers, expire_lease, reference, seed, twin
 from tests.support.servers import Server
 
+SECONDS_BETWEEN: Final = 0.02
+"""Between two rounds of questions of a reader: seeder, server and other tests are to have some of two cores."""
 PHASES: Final = ("starting", "reading", "indexing", "publishing")
 VICTIMS: Final = ("the seeder", "the index process", "both")
 SECONDS_TO_END: Final = 20
@@ -48,7 +50,7 @@ ANSWERS: Final[Sequence[Mapping[str, Pairs]]] = [
 
 
 class Reader:
-    """Asks a server all the time, and keeps whose answers it got, for each question in order."""
+    """Asks a server again and again, and keeps whose answers it got, for each question in order."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -66,7 +68,7 @@ class Reader:
 
     def _read(self) -> None:
         with httpx.Client(base_url=self._server.url, timeout=30) as client:
-            while not self._stopped.is_set():
+            while not self._stopped.wait(SECONDS_BETWEEN):
                 for number, seen in enumerate(self.seen):
                     seen.append(answered(client, number))
 

@@ -1,4 +1,4 @@
-"""Clients that ask a server without pause, in every way that needs its corpus, and what they were answered."""
+"""Clients that ask a server again and again, in every way that needs its corpus, and what they were answered."""
 
 import json
 import threading
@@ -13,6 +13,8 @@ import httpx
 
 from tests.support.corpora import Dump, conversation, seed
 
+SECONDS_BETWEEN: Final = 0.01
+"""Between an answer and the next request of a client: other tests are to have some of two cores."""
 CONVERSATIONS: Final[Mapping[str, int]] = {"old": 300, "new": 310}
 """The corpora by name, and how many conversations they have: more than a batch, so that "continue" takes several."""
 
@@ -189,8 +191,7 @@ class Asking:
                 answer = ask(client, self._questions[turn % len(self._questions)])
                 self.answers.append(answer)
                 turn, is_last = turn + 1, answer.is_last
-                if answer.outcome == "ConnectError":
-                    time.sleep(0.02)
+                time.sleep(SECONDS_BETWEEN)
 
 
 def ask(client: httpx.Client, name: str) -> Answer:

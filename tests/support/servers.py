@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from mimic.processes import ServerProcess
+from tests.support.corpora import SMALL, Dump, seed
 
 EARLY = 0.002
 """Seconds by which what a server waits for may be over too early: event loops count whole milliseconds."""
@@ -27,6 +29,38 @@ class Server(ServerProcess):
     def __init__(self, folder: Path, *before: str, **settings: str) -> None:
         environment = {"PATH": os.environ["PATH"], **settings}
         super().__init__(folder, environment, before=before, interpreter=STRICT)
+
+
+class SharedServers:
+    """Servers that the tests of a session share, by corpus and settings: each is seeded and started once.
+
+    Tests ask them, and change nothing about them. They run until the session ends.
+    """
+
+    def __init__(self, folder: Path, until: ExitStack) -> None:
+        self._folder = folder
+        self._until = until
+        self._stores: dict[str, str] = {}
+        self._servers: dict[Hashable, Server] = {}
+
+    def __call__(self, dump: Dump = SMALL, **settings: str) -> Server:
+        """A server of that corpus on SQLite, with these settings."""
+        store = self.store(dump)
+        key = (store, *sorted(settings.items()))
+        if key not in self._servers:
+            server = Server(self._folder, MIMIC_STORE=store, **settings)
+            self._servers[key] = self._until.enter_context(server)
+        return self._servers[key]
+
+    def store(self, dump: Dump = SMALL) -> str:
+        """The URL of an SQLite store of that corpus, for tests that start a server of their own."""
+        key = json.dumps(dump)
+        if key not in self._stores:
+            folder = self._folder / f"corpus-{len(self._stores)}"
+            folder.mkdir()
+            self._stores[key] = f"sqlite:///{folder}/corpus.db"
+            seed(self._stores[key], dump, folder)
+        return self._stores[key]
 
 
 class Seeding:
