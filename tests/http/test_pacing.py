@@ -15,7 +15,8 @@ import pytest
 from mimic import tokens
 from mimic.pacing import INSTANT, PACES, Delay, Pace, parse_delay
 from tests.support.corpora import conversation, seed
-from tests.support.servers import EARLY, Server
+from tests.support.servers import Server
+from tests.support.timing import EARLY
 
 ANSWER = "one two three four five six seven eight"
 LENGTH = 8

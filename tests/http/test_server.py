@@ -26,6 +26,7 @@ from mimic.testing import free_port
 from tests.support.corpora import SMALL, conversation, reference, seed
 from tests.support.mongod import Mongod
 from tests.support.servers import Server, SharedServers
+from tests.support.timing import at_most
 
 SKY = {"messages": [{"from": "human", "value": "hi"}]}
 NEVER_SAID = {"messages": [{"from": "human", "value": "never said"}]}
@@ -394,7 +395,7 @@ def test_a_store_that_is_away_is_a_503(mongod: Mongod, tmp_path: Path, _no_grace
         for _ in range(2):
             started = time.monotonic()
             answer = client.post("/conversation/completion", json=SKY)
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < at_most(5)
             assert answer.status_code == 503
             assert answer.headers["retry-after"] == "1"
             error = answer.json()["error"]
@@ -403,7 +404,7 @@ def test_a_store_that_is_away_is_a_503(mongod: Mongod, tmp_path: Path, _no_grace
         assert client.get("/ready").status_code == 503
         assert client.get("/health").status_code == 200
         mongod.start()
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while client.post("/conversation/completion", json=SKY).status_code != 200:
             assert time.monotonic() < until
             time.sleep(0.1)

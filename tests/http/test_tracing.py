@@ -20,7 +20,8 @@ from mimic.errors import SettingError
 from mimic.settings import Settings
 from tests.support.corpora import SMALL, conversation, seed
 from tests.support.mongod import Mongod
-from tests.support.servers import EARLY, Server
+from tests.support.servers import Server
+from tests.support.timing import EARLY
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest

