@@ -33,7 +33,7 @@ LONG_FILES = ("test_prometheus.py",)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that no process is left alone with one of them at the end."""
     order = {name: number for number, name in enumerate(LONG_FILES)}
-    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))  # which leaves the others as they are
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from mimic.api.ids import MOST_CHARACTERS
 from tests.support.corpora import SMALL, conversation, seed
 from tests.support.mongod import Mongod
 from tests.support.servers import Server
+from tests.support.timing import wait_until
 
 HI = {"messages": [{"from": "human", "value": "hi"}]}
 CHAT = {"model": "mimic-v3", "messages": [{"role": "user", "content": "hi"}]}
@@ -89,10 +89,8 @@ def test_a_line_of_a_stream_comes_at_its_end(logging: Server) -> None:
         pieces = s.iter_raw(10)  # which hangs up when nobody has it any more
         next(pieces)
         assert not [line for line in lines(logging, "request") if line["request_id"] == s.headers["x-request-id"]]
-    until = time.monotonic() + 10
-    while not [line for line in lines(logging, "request") if line["request_id"] == s.headers["x-request-id"]]:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    name = s.headers["x-request-id"]
+    wait_until(lambda: [line for line in lines(logging, "request") if line["request_id"] == name])
     assert line_of(logging, s)["client_left"] is True
 
 
@@ -143,12 +141,9 @@ def test_a_seeding_that_fails_says_so_on_one_line(corpus: str, tmp_path: Path) -
     (tmp_path / "bad.json").write_text('[{"conversations": [}]')
     settings = {"SEED_SECRET": "hunter2", "SEED_FILE": str(tmp_path / "bad.json"), "MIMIC_MISSPELT": "on"}
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_WORKERS="2", **settings) as server:
-        until = time.monotonic() + 20
         started = httpx.post(f"{server.url}{SEEDING}", json={"secret": "hunter2"}, timeout=20)
         assert started.status_code in {202, 500}, started.text
-        while not lines(server, "seeding failed"):
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        wait_until(lambda: lines(server, "seeding failed"))
     [failed] = lines(server, "seeding failed")
     assert failed["exit_code"] == 1
     assert "bad.json: byte 20: expected a JSON value" in failed["said"]

@@ -6,9 +6,10 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from mimic import __version__
 from mimic.api.gauges import workers
 from mimic.settings import METRICS_FOLDER
+from tests.support import timing
 from tests.support.corpora import SMALL, conversation, seed
 from tests.support.mongod import Mongod
 from tests.support.servers import Server
@@ -52,15 +54,15 @@ def server(folder: Path) -> Iterator[Server]:
         yield server
 
 
-def wait_until(is_so: Any) -> None:
-    """A minute and a half at most, on a machine that has a lot to do."""
-    until = time.monotonic() + 90
-    while True:
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds of what a server tells, of which processes may be killed."""
+
+    def holds() -> bool:
         with suppress(OSError, HTTPException):  # of a connection that a process which was killed had accepted
-            if is_so():
-                return
-        assert time.monotonic() < until
-        time.sleep(0.05)
+            return bool(condition())
+        return False
+
+    timing.wait_until(holds, pause=0.05)
 
 
 def samples(server: Server) -> Samples:
@@ -146,6 +148,12 @@ def check(server: Server, before: Samples, counted: Counter[tuple[str, str, int,
     assert value(found, "mimic_faults_total", kind="status") == counted["POST", CHAT, 503, ""]
 
 
+def is_replaced(server: Server, killed: int, before: set[int]) -> bool:
+    """Whether a scrape knows no more of a process that was killed, and of one that was not there before."""
+    now = processes(server)
+    return killed not in now and bool(now - before)
+
+
 def test_counts_are_those_of_the_clients_even_if_workers_die(server: Server) -> None:
     """Exactly, whichever process is asked; what one that was killed has counted is neither lost nor doubled."""
     begun = samples(server)
@@ -155,7 +163,7 @@ def test_counts_are_those_of_the_clients_even_if_workers_die(server: Server) -> 
         before = processes(server)
         killed = min(before)
         os.kill(killed, signal.SIGKILL)
-        wait_until(lambda before=before, killed=killed: killed not in (now := processes(server)) and now - before)
+        wait_until(partial(is_replaced, server, killed, before))
         check(server, begun, counted)
         counted += load(server.url, 1000 * round_number, 120)
         for _ in range(WORKERS):

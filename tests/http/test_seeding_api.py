@@ -24,7 +24,7 @@ from mimic.stores import open_store
 from mimic.stores.base import holder_name
 from tests.support.corpora import SMALL, conversation, fill, seed
 from tests.support.servers import Server, children
-from tests.support.timing import at_most
+from tests.support.timing import at_most, wait_until
 
 SECRET = "s3cret, with spaces and \u00fcmlauts"
 LARGE = [
@@ -181,10 +181,8 @@ def test_a_server_that_ends_takes_its_seeding_with_it(
         for process in {server.process.pid, *(processes if everybody else ())}:
             os.kill(process, number)
         assert server.process.wait(timeout=20) == 0
-        until = time.monotonic() + 5  # multiprocessing's own process takes a moment to notice
-        while [process for process in processes if Path(f"/proc/{process}").exists()]:
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        # Multiprocessing's own process takes a moment to notice.
+        wait_until(lambda: not [process for process in processes if Path(f"/proc/{process}").exists()])
     with Server(tmp_path, **settings) as server:
         seeding = httpx.get(f"{server.url}/conversation/seed", headers=authorization(SECRET)).json()
         assert (seeding["state"], seeding["error"]) == ("interrupted", "the seeding was stopped")

@@ -26,7 +26,7 @@ from mimic.testing import free_port
 from tests.support.corpora import SMALL, conversation, reference, seed
 from tests.support.mongod import Mongod
 from tests.support.servers import Server, SharedServers
-from tests.support.timing import at_most
+from tests.support.timing import at_most, wait_until
 
 SKY = {"messages": [{"from": "human", "value": "hi"}]}
 NEVER_SAID = {"messages": [{"from": "human", "value": "never said"}]}
@@ -212,8 +212,7 @@ def test_an_empty_store_is_not_ready(store_url: str, tmp_path: Path) -> None:
             assert answer.json()["error"]["code"] == "not_seeded"
             assert "mimic seed" in answer.json()["error"]["message"]
         seed(store_url, SMALL, tmp_path)
-        time.sleep(1.1)
-        assert client.get("/ready").status_code == 200
+        wait_until(lambda: client.get("/ready").status_code == 200)
         assert client.post("/conversation/completion", json=SKY).status_code == 200
 
 
@@ -404,10 +403,7 @@ def test_a_store_that_is_away_is_a_503(mongod: Mongod, tmp_path: Path, _no_grace
         assert client.get("/ready").status_code == 503
         assert client.get("/health").status_code == 200
         mongod.start()
-        until = time.monotonic() + 60
-        while client.post("/conversation/completion", json=SKY).status_code != 200:
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        wait_until(lambda: client.post("/conversation/completion", json=SKY).status_code == 200)
 
 
 def test_a_store_that_was_never_there_does_not_keep_the_server_from_starting(tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -15,6 +14,7 @@ import httpx
 import pytest
 
 from tests.support.corpora import SMALL, conversation
+from tests.support.timing import wait_until
 
 ROOT = Path(__file__).parents[2]
 START = f"""
@@ -284,11 +284,3 @@ def test_nothing_is_left_of_an_interrupted_session(project: Path, how: signal.Si
     session.send_signal(how)
     session.wait(timeout=30)
     wait_until(lambda: not listens(url) and not list((project / "tmp").glob("mimic-*")))
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait half a minute for it at most."""
-    until = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)

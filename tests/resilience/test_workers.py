@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.asking import QUESTIONS, Asking, seed_corpus, wrong
 from tests.support.servers import Server, children
+from tests.support.timing import wait_until
 
 SLOWLY = {"x-mimic-ttft-ms": "100", "x-mimic-itl-ms": "600"}
 STREAM = {
@@ -73,11 +74,8 @@ def test_a_worker_that_is_killed_is_replaced(url: str, tmp_path: Path) -> None:
                     response.read()
             else:
                 assert response.read().endswith(b"data: [DONE]\n\n")
-        until = time.monotonic() + 10
-        while killed in (after := children(server.process.pid)) or len(after) < len(before):
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        assert before - after == {killed}
+        wait_until(lambda: killed not in (after := children(server.process.pid)) and len(after) == len(before))
+        assert before - children(server.process.pid) == {killed}
         time.sleep(0.5)
         asking.stop()
         unlucky = wrong(asking.answers, "old")
@@ -93,16 +91,11 @@ def test_workers_do_not_outlive_the_process_that_has_started_them(url: str, tmp_
     temporary.mkdir()
     settings = {"MIMIC_STORE": url, "MIMIC_WORKERS": "2", "TMPDIR": str(temporary)}
     with Server(tmp_path, **settings) as server:
-        until = time.monotonic() + 20
-        while len(workers := children(server.process.pid)) < 3:  # one is multiprocessing's own
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        wait_until(lambda: len(children(server.process.pid)) == 3)  # one is multiprocessing's own
+        workers = children(server.process.pid)
         [left] = temporary.glob("mimic-shared-*")
         server.process.kill()
-        until = time.monotonic() + 20
-        while any(Path(f"/proc/{worker}").exists() for worker in workers):
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", server.port))
