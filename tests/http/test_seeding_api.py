@@ -27,10 +27,18 @@ from tests.support.servers import Server, children
 from tests.support.timing import at_most, wait_until
 
 SECRET = "s3cret, with spaces and \u00fcmlauts"
-LARGE = [
-    conversation(str(n), ("human", f"question {n}"), ("gpt", "answer " * 200), ("human", "bye"), ("gpt", "bye"))
-    for n in range(25_000)
-]
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dump that takes seconds to seed."""
+    conversations = [
+        conversation(str(n), ("human", f"question {n}"), ("gpt", "answer " * 200), ("human", "bye"), ("gpt", "bye"))
+        for n in range(25_000)
+    ]
+    file = tmp_path_factory.mktemp("large") / "large.json"
+    file.write_text(json.dumps(conversations))
+    return file
 
 
 @pytest.fixture
@@ -132,10 +140,9 @@ def test_a_broken_file_is_reported(sqlite_url: str, tmp_path: Path, dump: Path) 
         assert httpx.get(f"{server.url}/corpus").json()["versions"] == {}
 
 
-def test_only_one_at_a_time_and_the_server_answers_meanwhile(store_url: str, tmp_path: Path, dump: Path) -> None:
+def test_only_one_at_a_time_and_the_server_answers_meanwhile(store_url: str, tmp_path: Path, large: Path) -> None:
     """The second is a 409; progress is told; other requests are quick; SIGTERM interrupts and says so."""
-    dump.write_text(json.dumps(LARGE))
-    settings = {"MIMIC_STORE": store_url, "SEED_FILE": str(dump), "SEED_SECRET": SECRET}
+    settings = {"MIMIC_STORE": store_url, "SEED_FILE": str(large), "SEED_SECRET": SECRET}
     with Server(tmp_path, **settings) as server:
         url = f"{server.url}/conversation/seed"
         assert httpx.post(url, json={"secret": SECRET}, timeout=30).status_code == 202
@@ -152,7 +159,7 @@ def test_only_one_at_a_time_and_the_server_answers_meanwhile(store_url: str, tmp
             assert told[-1]["state"] == "running"
             time.sleep(0.05)
         assert slowest < at_most(1)
-        assert 0 < told[-1]["progress"]["bytes"] <= told[-1]["progress"]["total_bytes"] == dump.stat().st_size
+        assert 0 < told[-1]["progress"]["bytes"] <= told[-1]["progress"]["total_bytes"] == large.stat().st_size
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(timeout=20)
     with Server(tmp_path, **settings) as server:
@@ -165,12 +172,11 @@ def test_only_one_at_a_time_and_the_server_answers_meanwhile(store_url: str, tmp
 @pytest.mark.parametrize("store_url", ["sqlite", pytest.param("mongodb", marks=pytest.mark.soak)], indirect=True)
 @pytest.mark.parametrize(("number", "everybody"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
 def test_a_server_that_ends_takes_its_seeding_with_it(
-    store_url: str, tmp_path: Path, dump: Path, number: signal.Signals, *, everybody: bool
+    store_url: str, tmp_path: Path, large: Path, number: signal.Signals, *, everybody: bool
 ) -> None:
     """Told alone, or with all others as by Ctrl-C: the old corpus stays, the record says so, and no process is left."""
     seed(store_url, SMALL, tmp_path)
-    dump.write_text(json.dumps(LARGE))
-    settings = {"MIMIC_STORE": store_url, "SEED_FILE": str(dump), "SEED_SECRET": SECRET, "MIMIC_WORKERS": "2"}
+    settings = {"MIMIC_STORE": store_url, "SEED_FILE": str(large), "SEED_SECRET": SECRET, "MIMIC_WORKERS": "2"}
     with Server(tmp_path, **settings) as server:
         url = f"{server.url}/conversation/seed"
         assert httpx.post(url, json={"secret": SECRET}, timeout=30).status_code == 202
@@ -191,9 +197,10 @@ def test_a_server_that_ends_takes_its_seeding_with_it(
         assert len(httpx.post(f"{server.url}/conversation/completion", json=asked).json()["choices"]) == 4
 
 
-def test_a_seeding_process_that_is_killed_is_reported(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
+def test_a_seeding_process_that_is_killed_is_reported(sqlite_url: str, tmp_path: Path, dump: Path, large: Path) -> None:
     """SIGKILL leaves no word of its own; the lock that nobody holds tells. The next one succeeds."""
-    dump.write_text(json.dumps(LARGE))
+    dump.unlink()
+    dump.hardlink_to(large)
     with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), SEED_SECRET=SECRET) as server:
         url = f"{server.url}/conversation/seed"
         assert httpx.post(url, json={"secret": SECRET}, timeout=30).status_code == 202
@@ -201,16 +208,16 @@ def test_a_seeding_process_that_is_killed_is_reported(sqlite_url: str, tmp_path:
         os.kill(int(holder.split()[1]), signal.SIGKILL)
         seeding = outcome(server.url)
         assert (seeding["state"], seeding["error"]) == ("interrupted", "the seeding process died")
+        dump.unlink()
         dump.write_text(json.dumps(SMALL))
         assert httpx.post(url, json={"secret": SECRET}, timeout=30).status_code == 202
         assert outcome(server.url)["state"] == "done"
     assert not list(tmp_path.glob("*.new"))
 
 
-def test_the_secret_and_the_store_are_not_among_the_arguments(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
+def test_the_secret_and_the_store_are_not_among_the_arguments(sqlite_url: str, tmp_path: Path, large: Path) -> None:
     """Other users of the machine see the arguments of every process."""
-    dump.write_text(json.dumps(LARGE))
-    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), SEED_SECRET=SECRET) as server:
+    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(large), SEED_SECRET=SECRET) as server:
         httpx.post(f"{server.url}/conversation/seed", json={"secret": SECRET}, timeout=30)
         listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         assert "seed --quiet" in listed
@@ -257,10 +264,9 @@ async def test_a_record_of_a_process_with_the_same_number_is_not_taken_for_ours(
             await seeder._claimed(ended, before=told.id)
 
 
-def test_of_many_at_once_one_starts(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
+def test_of_many_at_once_one_starts(sqlite_url: str, tmp_path: Path, large: Path) -> None:
     """The others are told who holds the store; when the server ends, so does the one."""
-    dump.write_text(json.dumps(LARGE))
-    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), SEED_SECRET=SECRET) as server:
+    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(large), SEED_SECRET=SECRET) as server:
         url = f"{server.url}/conversation/seed"
         with ThreadPoolExecutor(4) as threads:
             answers = list(threads.map(lambda _: httpx.post(url, json={"secret": SECRET}, timeout=30), range(4)))
