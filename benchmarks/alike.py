@@ -23,15 +23,14 @@ from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 import click
+from mimic.corpus.conversation import role_of
+from mimic.corpus.ladder import RUNGS
+from mimic.corpus.similarity import normalized
 from openai import NotFoundError, OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
-from mimic.conversations import role_of
-from mimic.ladder import RUNGS
-from mimic.similarity import normalized
-
-Said: TypeAlias = tuple[str, str]
-Talks: TypeAlias = Mapping[str, Sequence[Sequence[Said]]]
+LocatedMessage: TypeAlias = tuple[str, str]
+Talks: TypeAlias = Mapping[str, Sequence[Sequence[LocatedMessage]]]
 """Conversations by their ids as headers show them, which several may share."""
 
 NONE: Final = "none"
@@ -45,7 +44,7 @@ class Question(NamedTuple):
     """A message of the dump that something followed: in which conversation, and its position there."""
 
     name: str
-    talk: Sequence[Said]
+    talk: Sequence[LocatedMessage]
     position: int
 
     @property
@@ -94,7 +93,7 @@ def main(dump: Path, url: str, sample: int | None, with_chat: bool) -> None:
 
 def read_talks(dump: Path) -> Talks:
     """The conversations of a dump."""
-    talks: defaultdict[str, list[list[Said]]] = defaultdict(list)
+    talks: defaultdict[str, list[list[LocatedMessage]]] = defaultdict(list)
     for element in json.loads(dump.read_bytes()):
         identity = element.get("id")
         name = "" if identity is None else quote(str(identity)[:LONGEST_NAME], safe="")
@@ -181,7 +180,7 @@ def check(client: OpenAI, talks: Talks, questions: Sequence[Question], alteratio
     return tally
 
 
-def ask(client: OpenAI, chat: Sequence[Said], most_tokens: int | None = None) -> Given:
+def ask(client: OpenAI, chat: Sequence[LocatedMessage], most_tokens: int | None = None) -> Given:
     """The most frequent answer to a chat, or the beginning of it."""
     messages: list[ChatCompletionMessageParam] = [{"role": role, "content": text} for role, text in chat]  # type: ignore[misc]
     started = time.perf_counter()

@@ -18,14 +18,13 @@ from pathlib import Path
 
 import click
 import tiktoken
+from mimic.corpus.conversation import role_of
 from openai import NotFoundError, OpenAI
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionMessageParam
 
-from mimic.conversations import role_of
-
-Said = tuple[str, str]
-Asked = tuple[Said, ...]
+LocatedMessage = tuple[str, str]
+Asked = tuple[LocatedMessage, ...]
 
 
 @click.command()
@@ -47,14 +46,14 @@ def main(dump: Path, url: str, alone: bool, sample: int | None) -> None:
     sys.exit(1 if any(number for name, number in found.items() if name.startswith("wrong")) else 0)
 
 
-def asked_of(talk: list[Said], alone: bool) -> Iterator[Asked]:
+def asked_of(talk: list[LocatedMessage], alone: bool) -> Iterator[Asked]:
     """The chats that end with each of the user's messages."""
     for end, (role, _) in enumerate(talk, 1):
         if role == "user":
             yield tuple(talk[end - 1 : end] if alone else talk[:end])
 
 
-def next_messages(talks: list[list[Said]]) -> dict[Asked, set[str]]:
+def next_messages(talks: list[list[LocatedMessage]]) -> dict[Asked, set[str]]:
     """What came after each message, and after each two."""
     following: defaultdict[Asked, set[str]] = defaultdict(set)
     for talk in talks:

@@ -6,10 +6,9 @@ from typing import Any, Final
 import msgspec
 from litestar.enums import ScopeType
 from litestar.types import Receive, Scope, Send
+from mimic.corpus.conversation import Message
+from mimic.corpus.schemas import digest
 from pymongo import AsyncMongoClient
-
-from mimic.conversations import Message
-from mimic.schemas import digest
 
 URL_VARIABLE: Final = "BARE_MONGODB_URL"
 HEADERS: Final = [(b"content-type", b"application/json"), (b"content-length", b"28")]

@@ -23,7 +23,7 @@ import click
 
 from benchmarks.prose import SHORTEST_WITH_CODE, Writer
 
-Said: TypeAlias = tuple[str, str]
+LocatedMessage: TypeAlias = tuple[str, str]
 """Who speaks, and the text."""
 
 Quantiles: TypeAlias = Sequence[tuple[float, int]]
@@ -118,7 +118,7 @@ def write_dump(file: IO[bytes], size: int, seed: int) -> None:
     file.write(b"\n]\n")
 
 
-def pretty(name: str, talk: Sequence[Said]) -> str:
+def pretty(name: str, talk: Sequence[LocatedMessage]) -> str:
     """A conversation as JSON, indented as in the real dump, in ASCII."""
     messages = [
         f'      {{\n        "from": {quoted(sender)},\n        "value": {quoted(text)}\n      }}'
@@ -128,7 +128,7 @@ def pretty(name: str, talk: Sequence[Said]) -> str:
     return f'  {{\n    "id": {quoted(name)},\n    "conversations": {listed}\n  }}'
 
 
-def conversations(seed: int) -> Iterator[tuple[str, Sequence[Said]]]:
+def conversations(seed: int) -> Iterator[tuple[str, Sequence[LocatedMessage]]]:
     """Conversations without end: their ids and messages. The parts of a chat stand together."""
     random = Random(seed)  # noqa: S311 - not a secret
     while True:
@@ -136,7 +136,7 @@ def conversations(seed: int) -> Iterator[tuple[str, Sequence[Said]]]:
         yield from ((f"{name}_{start}", part) for start, part in _chat(random, seed))
 
 
-def _chat(random: Random, seed: int) -> Iterator[tuple[int, Sequence[Said]]]:
+def _chat(random: Random, seed: int) -> Iterator[tuple[int, Sequence[LocatedMessage]]]:
     """The parts of a chat, and the index of the first message of each in the chat."""
     speaker = _Speaker(random, seed)
     start, part = 0, speaker.beginning()
@@ -159,13 +159,13 @@ class _Speaker:
         self._seed = seed
         self._writer = Writer(random)
 
-    def beginning(self) -> list[Said]:
+    def beginning(self) -> list[LocatedMessage]:
         """What stands before the first question: a message of the system, or mostly nothing."""
         if self._random.random() < SYSTEM_CHATS:
             return [("system", self._writer.prose(self._random.randrange(40, 600)))]
         return []
 
-    def talk(self, before: Sequence[Said]) -> list[Said]:
+    def talk(self, before: Sequence[LocatedMessage]) -> list[LocatedMessage]:
         """Questions and answers, as many messages with what is before as drawn, or one more or fewer to end so."""
         if not before and self._random.random() < WITHOUT_MESSAGES:
             return []
@@ -174,7 +174,7 @@ class _Speaker:
         senders = ("human", "gpt") * max(pairs, 1)
         return [self._said(sender, many=turns >= MANY_TURNS) for sender in senders]
 
-    def _said(self, sender: str, *, many: bool) -> Said:
+    def _said(self, sender: str, *, many: bool) -> LocatedMessage:
         text = self._prompt() if sender == "human" else None
         if self._random.random() < SAME_ROLE:
             sender = "gpt" if sender == "human" else "human"

@@ -27,13 +27,13 @@ from typing import Any, Final
 
 import click
 import msgspec
+from mimic.corpus.conversation import Conversation, Message
+from mimic_seed.reader import DumpReader
+from mimic_seed.source import Source
 
 from benchmarks.bare import URL_VARIABLE
 from benchmarks.load import Outcome, post, press
-from mimic.conversations import Conversation, Message
 from mimic.testing import free_port
-from seed.reader import DumpReader
-from seed.source import Source
 
 SECONDS_TO_START: Final = 30
 BARE: Final = "bare ASGI callable"

@@ -21,10 +21,10 @@ import click
 import msgspec
 from locust import FastHttpUser, events, task
 from locust.env import Environment
+from mimic.corpus.conversation import Message, role_of
 
 from benchmarks.outcomes import Outcome
 from benchmarks.questions import Question, problem_with_chat, problem_with_choices, problem_with_stream, read
-from mimic.conversations import Message, role_of
 
 JSON: Final = {"content-type": "application/json"}
 SECONDS_BETWEEN_LINES: Final = 2

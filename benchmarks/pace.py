@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import click
 import uvloop
+from mimic.gateway.pacing import Delay, parse_delay
 
-from mimic.pacing import Delay, parse_delay
 from mimic.processes import resident_bytes
 
 TOKEN = b'"delta":{"content":'

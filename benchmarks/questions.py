@@ -17,8 +17,7 @@ from typing import Final, Literal, TypeAlias
 import click
 import ijson
 import msgspec
-
-from mimic.conversations import Message, role_of
+from mimic.corpus.conversation import Message, role_of
 
 Kind: TypeAlias = Literal["hit", "continue", "miss"]
 Key: TypeAlias = tuple[str, ...]
@@ -67,7 +66,7 @@ class Completion(msgspec.Struct):
     choices: list[Message]
 
 
-class Said(msgspec.Struct):
+class LocatedMessage(msgspec.Struct):
     """The message of a chat completion, or what a chunk of a stream adds to it."""
 
     content: str | None = None
@@ -76,8 +75,8 @@ class Said(msgspec.Struct):
 class ChatChoice(msgspec.Struct):
     """The first choice of a chat completion, as far as it matters here."""
 
-    message: Said = msgspec.field(default_factory=Said)
-    delta: Said = msgspec.field(default_factory=Said)
+    message: LocatedMessage = msgspec.field(default_factory=LocatedMessage)
+    delta: LocatedMessage = msgspec.field(default_factory=LocatedMessage)
 
 
 class ChatCompletion(msgspec.Struct):

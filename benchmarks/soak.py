@@ -22,6 +22,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import click
+from mimic.corpus.conversation import role_of
 
 from benchmarks import questions, run
 from benchmarks.load import Outcome, post, press, taken_apart
@@ -29,7 +30,6 @@ from benchmarks.outcomes import Sample, Soak, this_machine
 from benchmarks.questions import Question
 from benchmarks.report import write_soak
 from benchmarks.servers import Server, seed, serving
-from mimic.conversations import role_of
 
 VERSION: Final = "v3"
 CONNECTIONS: Final = 16

@@ -14,14 +14,14 @@ from collections import defaultdict
 from pathlib import Path
 
 import click
+from mimic.corpus.conversation import Message
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.schemas import VERSIONS, Version
+from mimic.corpus.stores import Driver, open_store
 
-from mimic.conversations import Message
-from mimic.corpus import Corpus
 from mimic.errors import NoCompletion
-from mimic.schemas import VERSIONS, Version
-from mimic.stores import Driver, open_store
 
-Said = tuple[str, str]
+LocatedMessage = tuple[str, str]
 
 
 @click.command()
@@ -40,10 +40,12 @@ def main(dump: Path, store: str, driver: Driver, versions: str, sample: int | No
     sys.exit(1 if wrong else 0)
 
 
-async def verify(talks: list[list[Said]], url: str, driver: Driver, version: Version, sample: int | None) -> int:
+async def verify(
+    talks: list[list[LocatedMessage]], url: str, driver: Driver, version: Version, sample: int | None
+) -> int:
     """How many answers of a version are wrong."""
     width = 2 if version == "v3" else 1
-    expected: defaultdict[tuple[Said, ...], list[Said]] = defaultdict(list)
+    expected: defaultdict[tuple[LocatedMessage, ...], list[LocatedMessage]] = defaultdict(list)
     for talk in talks:
         for end in range(len(talk)):
             for start in {max(0, end - width + 1), end}:
@@ -57,7 +59,7 @@ async def verify(talks: list[list[Said]], url: str, driver: Driver, version: Ver
     async with open_store(url, driver) as store:
         corpus = Corpus(store)
         for asked in questions:
-            got: list[Said] = []
+            got: list[LocatedMessage] = []
             try:
                 async for batch in await corpus.complete([Message(*message) for message in asked], version):
                     got += [(choice.message.sender, choice.message.value) for choice in batch]

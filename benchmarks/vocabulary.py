@@ -78,7 +78,7 @@ class Vocabulary(NamedTuple):
 @cache
 def vocabulary() -> Vocabulary:
     """The vocabulary of the sample corpus."""
-    sample = json.loads((files("seed") / "sample.json").read_text(encoding="utf-8"))
+    sample = json.loads((files("mimic_seed") / "sample.json").read_text(encoding="utf-8"))
     texts = [message["value"] for element in sample for message in element["conversations"]]
     words, beginnings, ends = _words(texts)
     return Vocabulary(

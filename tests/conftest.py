@@ -10,10 +10,10 @@ from uuid import uuid4
 import pymongo
 import pytest
 from hypothesis import HealthCheck, settings
+from mimic.corpus.stores import Driver, open_store
+from mimic.corpus.stores.base import Store
+from mimic.corpus.stores.mongodb import replacement
 
-from mimic.stores import Driver, open_store
-from mimic.stores.base import Store
-from mimic.stores.mongodb import replacement
 from tests.support.mongod import Mongod, ReplicaSet, skip_without_mongod
 from tests.support.servers import SharedServers
 

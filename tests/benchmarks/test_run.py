@@ -11,12 +11,12 @@ import msgspec
 import pymongo
 import pytest
 from click.testing import CliRunner, Result
+from mimic.corpus.conversation import Message
+from mimic.corpus.schemas import Version
 
 from benchmarks import questions
 from benchmarks.dataset import make_dump
 from benchmarks.questions import Question, fingerprint
-from mimic.conversations import Message
-from mimic.schemas import Version
 from tests.support.corpora import Dump, conversation, reference
 
 pytest.importorskip("matplotlib")

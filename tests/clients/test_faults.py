@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import openai
 import pytest
+from mimic.gateway.journal import Entry
 from openai import OpenAI
 
-from mimic.journal import Entry
 from mimic.testing import MimicServer
 from tests.clients.chats import CORPUS, RED, user
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.excerpts import LONGEST_TEXT, excerpt
+from mimic.corpus.schemas import VERSIONS, Document, Version
+from mimic.corpus.stores.base import Store
 
-from mimic.corpus import Corpus
 from mimic.errors import NoConversation
-from mimic.excerpts import LONGEST_TEXT, excerpt
-from mimic.schemas import VERSIONS, Document, Version
-from mimic.stores.base import Store
 from tests.support.corpora import SMALL, conversation, fill, seed
 from tests.support.servers import Server
 

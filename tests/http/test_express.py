@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from mimic.gateway.delivery import Reply
+from mimic.server.fastpath import MOST_EVENTS, FastPath, Plain
+from mimic.server.observability.requests import Metrics, RequestLog
 
-from mimic.api.express import MOST_EVENTS, Express, Plain
-from mimic.api.observation import Metrics, Observed
-from mimic.api.replies import Reply
 from mimic.settings import Settings
 from tests.support.corpora import conversation, seed
 from tests.support.servers import Server
@@ -126,7 +126,7 @@ class Asked:
     def __init__(self, *keys: str) -> None:
         self.express: list[tuple[int, bytes]] = []
         self.framework: list[bytes] = []
-        self.app: Any = Express(self._framework, Settings(api_keys=keys), {"/number": Plain(Body, self._answer)})
+        self.app: Any = FastPath(self._framework, Settings(api_keys=keys), {"/number": Plain(Body, self._answer)})
         self.sent: list[Any] = []
 
     async def _answer(self, body: Body, query: bytes, _: dict[str, Any]) -> Reply | None:
@@ -224,7 +224,7 @@ async def test_the_lifespan_is_the_applications() -> None:
 async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
     """Which would hold everybody up when it comes for what thousands have left."""
     asked = Asked()
-    asked.app = Observed(asked.app, Metrics(), lambda _: "/number")
+    asked.app = RequestLog(asked.app, Metrics(), lambda _: "/number")
     await asked.ask(b'{"number":1}')
     gc.collect()
     gc.disable()

@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
+from mimic.gateway.ledger import LONGEST_WAIT, Ledger
 
 from mimic.errors import StoreUnavailable
-from mimic.ledger import LONGEST_WAIT, Ledger
 from mimic.testing import MimicServer, NotAnswered
 from tests.support.corpora import Dump, conversation, seed
 from tests.support.servers import Server

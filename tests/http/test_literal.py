@@ -8,9 +8,9 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mimic.corpus.ladder import RUNGS
+from mimic.corpus.schemas import VERSIONS
 
-from mimic.ladder import RUNGS
-from mimic.schemas import VERSIONS
 from tests.support.corpora import conversation, seed
 from tests.support.servers import Server
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
+from mimic.server.request_ids import MOST_CHARACTERS
 
-from mimic.api.ids import MOST_CHARACTERS
 from tests.support.corpora import SMALL, conversation, seed
 from tests.support.mongod import Mongod
 from tests.support.servers import Server
@@ -154,7 +154,7 @@ def test_a_seeding_that_fails_says_so_on_one_line(corpus: str, tmp_path: Path) -
 
 STRAY = """
 import asyncio, logging, threading, warnings
-from mimic.logs import configure_logs
+from mimic.server.observability.logs import configure_logs
 configure_logs()
 warnings.warn("two\\nlines")
 logging.getLogger("other").error("two\\nlines %s", "\\ud800")
@@ -182,7 +182,7 @@ def test_whatever_happens_is_one_line_of_json() -> None:
 def test_a_worker_that_cannot_start_ends_the_server() -> None:
     """With the reason, on one line, instead of trying again for ever."""
     code = (
-        "import mimic.app, os, uvicorn\nfrom mimic.logs import configure_logs\nconfigure_logs()\n"
+        "import mimic.app, os, uvicorn\nfrom mimic.server.observability.logs import configure_logs\nconfigure_logs()\n"
         "os.environ['MIMIC_STORE'] = 'nonsense'\n"
         "uvicorn.run('mimic.app:from_environment', factory=True, workers=2, port=0, log_config=None)\n"
     )

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from mimic.server.observability.gauges import workers
 from prometheus_client.parser import text_string_to_metric_families
 
 from mimic import __version__
-from mimic.api.gauges import workers
 from mimic.settings import METRICS_FOLDER
 from tests.support import timing
 from tests.support.corpora import SMALL, conversation, seed

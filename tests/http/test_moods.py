@@ -14,10 +14,10 @@ from typing import Any
 
 import httpx
 import pytest
+from mimic.gateway.faults import Fault, draw_fault, parse_chances, parse_fault, point_of
 
 from mimic import tokens
 from mimic.errors import SettingError
-from mimic.moods import Mood, drawn, parse_chances, parse_mood, point_of
 from mimic.settings import Settings
 from mimic.testing import MimicServer
 from tests.support.corpora import Dump, conversation, seed
@@ -41,31 +41,31 @@ RATES = "20% status=429; retry-after=1, 10% status=500, 0.05 empty"
 
 
 @pytest.mark.parametrize(
-    ("text", "mood", "written"),
+    ("text", "fault", "written"),
     [
-        ("status=429", Mood("status", status=429), None),
-        (" status = 429 ;retry-after=2 ", Mood("status", status=429, retry_after=2), "status=429; retry-after=2"),
-        ("status=503; should-retry=false", Mood("status", status=503, should_retry=False), None),
+        ("status=429", Fault("status", status=429), None),
+        (" status = 429 ;retry-after=2 ", Fault("status", status=429, retry_after=2), "status=429; retry-after=2"),
+        ("status=503; should-retry=false", Fault("status", status=503, should_retry=False), None),
         (
             "status=400; code=a_b; type=c",
-            Mood("status", status=400, code="a_b", type="c"),
+            Fault("status", status=400, code="a_b", type="c"),
             "status=400; type=c; code=a_b",
         ),
-        ("disconnect", Mood("disconnect", after=0), "disconnect; after=0"),
-        ("disconnect; after=5", Mood("disconnect", after=5), None),
-        ("stall; seconds=0.5", Mood("stall", after=0, seconds=0.5), "stall; after=0; seconds=0.5"),
-        ("stall", Mood("stall", after=0, seconds=30), "stall; after=0; seconds=30"),
-        ("malformed; after=3", Mood("malformed", after=3), None),
-        ("error; after=3", Mood("error", after=3), None),
-        ("slow-headers", Mood("slow-headers", seconds=5), "slow-headers; seconds=5"),
-        ("empty", Mood("empty"), None),
+        ("disconnect", Fault("disconnect", after=0), "disconnect; after=0"),
+        ("disconnect; after=5", Fault("disconnect", after=5), None),
+        ("stall; seconds=0.5", Fault("stall", after=0, seconds=0.5), "stall; after=0; seconds=0.5"),
+        ("stall", Fault("stall", after=0, seconds=30), "stall; after=0; seconds=30"),
+        ("malformed; after=3", Fault("malformed", after=3), None),
+        ("error; after=3", Fault("error", after=3), None),
+        ("slow-headers", Fault("slow-headers", seconds=5), "slow-headers; seconds=5"),
+        ("empty", Fault("empty"), None),
     ],
 )
-def test_faults_are_written_as_headers_have_them(text: str, mood: Mood, written: str | None) -> None:
+def test_faults_are_written_as_headers_have_them(text: str, fault: Fault, written: str | None) -> None:
     """And written out again with their defaults, which reads as the same."""
-    assert parse_mood(text) == mood
-    assert str(mood) == (written or text)
-    assert parse_mood(str(mood)) == mood
+    assert parse_fault(text) == fault
+    assert str(fault) == (written or text)
+    assert parse_fault(str(fault)) == fault
 
 
 @pytest.mark.parametrize(
@@ -94,16 +94,16 @@ def test_faults_are_written_as_headers_have_them(text: str, mood: Mood, written:
 def test_what_is_no_fault_is_told(text: str, problem: str) -> None:
     """With what was expected."""
     with pytest.raises(ValueError, match=f"^{problem}"):
-        parse_mood(text)
+        parse_fault(text)
 
 
 def test_faults_at_a_rate() -> None:
     """Rates as shares or in percent; each fault takes up its part of the line from 0 to 1."""
     chances = parse_chances("0.05 status=429; retry-after=1, 25% disconnect; after=5")
     assert [chance.rate for chance in chances] == [0.05, 0.25]
-    first, second = [chance.mood for chance in chances]
-    assert (first, second) == (Mood("status", status=429, retry_after=1), Mood("disconnect", after=5))
-    assert [drawn(chances, point) for point in (0.0, 0.049, 0.051, 0.299, 0.301, 0.999)] == [
+    first, second = [chance.fault for chance in chances]
+    assert (first, second) == (Fault("status", status=429, retry_after=1), Fault("disconnect", after=5))
+    assert [draw_fault(chances, point) for point in (0.0, 0.049, 0.051, 0.299, 0.301, 0.999)] == [
         first,
         first,
         second,

@@ -13,10 +13,10 @@ from typing import Any
 
 import httpx
 import pytest
+from mimic.engine.embedding import embed
+from mimic.wire.sse import EventPlan, paced
 
 from mimic import tokens
-from mimic.api.openai.streams import Script, paced
-from mimic.embedding import embed
 from mimic.processes import resident_bytes
 from tests.support.corpora import conversation, seed
 from tests.support.servers import Server
@@ -539,7 +539,7 @@ async def test_others_are_served_while_a_long_stream_is_written() -> None:
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
-    parts = [part async for part in paced(Script(b"", iter([b"data: {%s}\n\n" % (b" " * 1000)] * 2_000)), None)]
+    parts = [part async for part in paced(EventPlan(b"", iter([b"data: {%s}\n\n" % (b" " * 1000)] * 2_000)), None)]
     counting.cancel()
     assert b"".join(parts).count(b"data: {") == 2_000
     assert turns >= 25

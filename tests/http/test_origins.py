@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from mimic.server.host_guard import is_loopback, is_public
+from mimic.server.routes.page import headers_of_documentation
 
-from mimic.api.origins import is_loopback, is_public
-from mimic.api.page import headers_of_documentation
 from mimic.errors import SettingError
 from mimic.settings import Settings
 from tests.support.browser import Browser, chromium

@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
+from mimic.gateway.pacing import INSTANT, PACES, Delay, Pace, parse_delay
 
 from mimic import tokens
-from mimic.pacing import INSTANT, PACES, Delay, Pace, parse_delay
 from tests.support.corpora import conversation, seed
 from tests.support.servers import Server
 from tests.support.timing import EARLY

@@ -14,14 +14,14 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.manifest import ExitCode, Seeding
+from mimic.corpus.stores import open_store
+from mimic.corpus.stores.base import holder_name
+from mimic.server.routes.seeding import Seeder
 
-from mimic.api.seeding import Seeder
-from mimic.corpus import Corpus
 from mimic.errors import StoreUnavailable
-from mimic.seedings import ExitCode, Seeding
 from mimic.settings import Settings
-from mimic.stores import open_store
-from mimic.stores.base import holder_name
 from tests.support.corpora import SMALL, conversation, fill, seed
 from tests.support.servers import Server, children
 from tests.support.timing import at_most, wait_until

@@ -12,16 +12,16 @@ from typing import Any
 
 import httpx
 import pytest
+from mimic.corpus.conversation import Choice, Message
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.schemas import VERSIONS
+from mimic.corpus.stores.base import Batches
+from mimic.corpus.stores.mongodb import replacement
+from mimic.server.observability.logs import configure_logs
 
 from mimic.app import create_app
-from mimic.conversations import Choice, Message
-from mimic.corpus import Corpus
-from mimic.logs import configure_logs
 from mimic.processes import resident_bytes
-from mimic.schemas import VERSIONS
 from mimic.settings import Settings
-from mimic.stores.base import Batches
-from mimic.stores.mongodb import replacement
 from mimic.testing import free_port
 from tests.support.corpora import SMALL, conversation, reference, seed
 from tests.support.mongod import Mongod

@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
+from mimic.gateway import ledger
+from mimic.gateway.ledger import Ledger
+from mimic.gateway.rate_limits import TokenBucket, written
 from openai import OpenAI, RateLimitError
 
-from mimic import ledger
-from mimic.allowances import Allowance, written
-from mimic.ledger import Ledger
 from mimic.testing import MimicServer
 from tests.support.corpora import Dump, conversation
 
@@ -37,7 +37,7 @@ def test_times_are_written_as_openais(seconds: float, text: str) -> None:
 
 def test_an_allowance() -> None:
     """What is in a bucket, when there is enough, and how it is refused."""
-    allowance = Allowance("requests", 10)
+    allowance = TokenBucket("requests", 10)
     assert allowance.seconds_of(1) == 6
     assert [allowance.remaining(missing) for missing in (0, 0.1, 6, 59, 60)] == [10, 9, 9, 0, 0]
     assert allowance.wait(60, 1) == 6
@@ -46,7 +46,7 @@ def test_an_allowance() -> None:
         allowance.refusal(60, 1) == "Rate limit reached on requests per min (RPM): Limit 10, Used 10, Requested 1. "
         "Please try again in 6s."
     )
-    tokens = Allowance("tokens", 100)
+    tokens = TokenBucket("tokens", 100)
     assert tokens.refusal(0, 101).startswith("Request too large on tokens per min (TPM): Limit 100, Requested 101.")
 
 
@@ -55,17 +55,17 @@ def test_a_bucket_empties_and_fills(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     with Ledger() as buckets:
-        assert [buckets.withdraw(b"a", 20) for _ in range(4)] == [(True, 20), (True, 40), (True, 60), (False, 60)]
-        assert buckets.withdraw(b"b", 60) == (True, 60)
-        assert buckets.withdraw(b"a", 0) == (True, 60)
+        assert [buckets.take(b"a", 20) for _ in range(4)] == [(True, 20), (True, 40), (True, 60), (False, 60)]
+        assert buckets.take(b"b", 60) == (True, 60)
+        assert buckets.take(b"a", 0) == (True, 60)
         now += 10
-        assert buckets.withdraw(b"a", 20) == (False, 50)
-        assert buckets.withdraw(b"a", 10) == (True, 60)
+        assert buckets.take(b"a", 20) == (False, 50)
+        assert buckets.take(b"a", 10) == (True, 60)
         now += 1000
-        assert buckets.withdraw(b"a", 0) == (True, 0)
-        buckets.withdraw(b"a", 60)
+        assert buckets.take(b"a", 0) == (True, 0)
+        buckets.take(b"a", 60)
         buckets.reset()
-        assert buckets.withdraw(b"a", 60) == (True, 60)
+        assert buckets.take(b"a", 60) == (True, 60)
 
 
 def test_buckets_that_are_full_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_buckets_that_are_full_are_forgotten(tmp_path: Path, monkeypatch: pytest
     with Ledger(file) as buckets:
         for number in range(5 * ledger.SWEPT_EVERY):
             now += 0.1
-            buckets.withdraw(b"%d" % number, 6)
+            buckets.take(b"%d" % number, 6)
         [kept] = buckets._opened().execute("SELECT count(*) FROM buckets").fetchone()
     assert kept <= ledger.SWEPT_EVERY + 60
 
@@ -87,8 +87,8 @@ def test_the_ledger_is_one(tmp_path: Path) -> None:
     with Ledger(file) as one, Ledger(file) as other:
         assert deepcopy(one) is one
         assert [one.count("a"), other.count("a"), one.count("b"), one.count("a")] == [0, 1, 0, 2]
-        one.withdraw(b"a", 60)
-        assert not other.withdraw(b"a", 1)[0]
+        one.take(b"a", 60)
+        assert not other.take(b"a", 1)[0]
         other.reset()
         assert one.count("a") == 0
 

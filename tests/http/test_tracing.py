@@ -321,7 +321,7 @@ import os, sys
 from mimic.app import create_app
 from mimic.settings import Settings
 create_app(Settings.from_environment(os.environ))
-OURS = ("opentelemetry.sdk", "opentelemetry.exporter", "google.protobuf", "mimic.api.tracing")
+OURS = ("opentelemetry.sdk", "opentelemetry.exporter", "google.protobuf", "mimic.server.observability.tracing")
 print([name for name in sys.modules if name.startswith(OURS)])
 """
 HIDDEN = """

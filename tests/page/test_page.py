@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from mimic.server.routes.page import FILES
 
-from mimic.api.page import FILES
 from mimic.testing import MimicServer
 
 MODULES = {name: file.decode() for name, file in FILES.items() if name.endswith(".js")}

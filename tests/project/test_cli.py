@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mimic.corpus.stores import open_store
 
 from mimic.cli import NICENESS
-from mimic.stores import open_store
 from mimic.testing import free_port
 from tests.support.corpora import SMALL
 from tests.support.servers import Server

@@ -13,81 +13,109 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from mimic.corpus.schemas import VERSIONS
+from mimic.corpus.stores import open_store
+from mimic.server.routes.native import EXAMPLE
+from mimic_seed.loader import load
+from mimic_seed.reader import DumpReader
+from mimic_seed.source import Source
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from mimic.api.completion import EXAMPLE
-from mimic.schemas import VERSIONS
 from mimic.settings import VARIABLES, Settings
-from mimic.stores import open_store
-from seed.loader import load
-from seed.reader import DumpReader
-from seed.source import Source
 from tests.support.servers import Server
 
 ROOT = Path(__file__).parents[2]
 
 # From the ground up. A module may import from lower lines, and from its own line what stands left of it.
 LAYERS = (
-    ("mimic", "mimic.conversations", "mimic.errors", "mimic.ladder", "mimic.seedings", "mimic.spans"),
-    ("mimic.tokens", "mimic.sampling", "mimic.embedding", "mimic.pacing", "mimic.similarity"),
-    ("mimic.moods", "mimic.allowances"),
-    ("mimic.journal", "mimic.ledger"),
-    ("mimic.schemas", "mimic.stores.base", "mimic.stores.folders", "mimic.stores"),
-    ("mimic.stores.sqlite", *(f"mimic.stores.sqlite.{name}" for name in ("file", "replacement", "store"))),
     (
-        "mimic.stores.mongodb",
+        "mimic",
+        "mimic.corpus.conversation",
+        "mimic.errors",
+        "mimic.corpus.ladder",
+        "mimic.corpus.manifest",
+        "mimic.spans",
+    ),
+    (
+        "mimic.tokens",
+        "mimic.engine.sampling",
+        "mimic.engine.embedding",
+        "mimic.gateway.pacing",
+        "mimic.corpus.similarity",
+    ),
+    ("mimic.gateway.faults", "mimic.gateway.rate_limits"),
+    ("mimic.gateway.journal", "mimic.gateway.ledger"),
+    ("mimic.corpus.schemas", "mimic.corpus.stores.base", "mimic.corpus.stores.tempdirs", "mimic.corpus.stores"),
+    (
+        "mimic.corpus.stores.sqlite",
+        *(f"mimic.corpus.stores.sqlite.{name}" for name in ("file", "replacement", "store")),
+    ),
+    (
+        "mimic.corpus.stores.mongodb",
         *(
-            f"mimic.stores.mongodb.{name}"
+            f"mimic.corpus.stores.mongodb.{name}"
             for name in ("client", "attachments", "catalogue", "gathering", "replacement", "store")
         ),
     ),
-    ("mimic.match_index",),
-    ("mimic.corpus", "mimic.outcomes", "mimic.alike", "mimic.matching", "mimic.answering"),
-    ("mimic.excerpts", "mimic.searching"),
+    ("mimic.corpus.index",),
+    (
+        "mimic.corpus",
+        "mimic.engine.outcomes",
+        "mimic.engine.nearest",
+        "mimic.engine.matching",
+        "mimic.engine.retrieval",
+    ),
+    ("mimic.corpus.excerpts", "mimic.corpus.search"),
     (
         "seed",
         "seed.source",
-        "seed.escapes",
-        "seed.elements",
-        "seed.unfinished",
+        "mimic.corpus.surrogates",
+        "mimic_seed.conversation_builder",
+        "mimic_seed.string_tracker",
         "seed.reader",
         "seed.joining",
         "seed.profile",
-        "seed.indexer",
-        "seed.indexing",
+        "mimic_seed.index_worker",
+        "mimic_seed.index_process",
         "seed.loader",
         "seed.terminal",
         "mimic.settings",
-        "mimic.logs",
+        "mimic.server.observability.logs",
     ),
     (
         "mimic.api",
-        "mimic.api.faults",
-        "mimic.api.errors",
-        "mimic.api.guesses",
-        "mimic.api.keys",
-        "mimic.api.bodies",
-        "mimic.api.ids",
-        "mimic.api.gauges",
-        "mimic.api.replies",
+        "mimic.wire.violations",
+        "mimic.server.errors",
+        "mimic.gateway.guesses",
+        "mimic.gateway.auth",
+        "mimic.server.bodies",
+        "mimic.server.request_ids",
+        "mimic.server.observability.gauges",
+        "mimic.gateway.delivery",
         "mimic.api.connection",
-        "mimic.api.journal",
-        "mimic.api.observation",
-        "mimic.api.throttle",
-        "mimic.api.moods",
-        "mimic.api.traffic",
-        "mimic.api.reach",
-        "mimic.api.express",
-        "mimic.api.heads",
-        "mimic.api.origins",
-        "mimic.api.tracing",
+        "mimic.server.routes.journal",
+        "mimic.server.observability.requests",
+        "mimic.gateway.throttle",
+        "mimic.gateway.moods",
+        "mimic.gateway.concurrency_limit",
+        "mimic.gateway.reach",
+        "mimic.server.fastpath",
+        "mimic.server.head",
+        "mimic.server.host_guard",
+        "mimic.server.observability.tracing",
     ),
-    ("mimic.api.completion", "mimic.api.seeding", "mimic.api.status", "mimic.api.browsing", "mimic.api.page"),
     (
-        "mimic.api.openai",
+        "mimic.server.routes.native",
+        "mimic.server.routes.seeding",
+        "mimic.server.routes.status",
+        "mimic.server.routes.corpus",
+        "mimic.server.routes.page",
+    ),
+    (
+        "mimic.wire.openai",
         *(
-            f"mimic.api.openai.{name}"
+            f"mimic.wire.openai.{name}"
             for name in (
                 "models",
                 "requests",
@@ -111,7 +139,7 @@ LAYERS = (
         "mimic.processes",
     ),
 )
-LOADED_LATE = {("mimic.stores", f"mimic.stores.{backend}.store") for backend in ("sqlite", "mongodb")}
+LOADED_LATE = {("mimic.corpus.stores", f"mimic.corpus.stores.{backend}.store") for backend in ("sqlite", "mongodb")}
 """Where a store is picked by its URL."""
 
 
@@ -137,10 +165,10 @@ def test_the_wall_clock_decides_nothing() -> None:
     asks = re.compile(r"\btime\.time(?:_ns)?\(|\b(?:datetime|date)\.(?:utc)?(?:now|today)\(|\btime\.(?:gm|local)time\(")
     found = {name: len(asks.findall(file.read_text())) for name, file in modules().items()}
     assert {name: count for name, count in found.items() if count} == {
-        "mimic.api.journal": 1,  # when a request came
-        "mimic.api.openai.chat": 1,  # created
-        "mimic.api.openai.completions": 1,
-        "mimic.stores.base": 2,  # since when somebody seeds, and when something was seeded
+        "mimic.server.routes.journal": 1,  # when a request came
+        "mimic.wire.openai.chat": 1,  # created
+        "mimic.wire.openai.completions": 1,
+        "mimic.corpus.stores.base": 2,  # since when somebody seeds, and when something was seeded
     }
 
 
@@ -162,10 +190,10 @@ def test_domain_code_knows_no_http_and_no_driver() -> None:
     """Litestar is imported by the API only, PyMongo by its store only, sqlite3 by its store and by the ledger."""
     allowed = {
         "litestar": ("mimic.api", "mimic.app"),
-        "pymongo": ("mimic.stores.mongodb", "mimic.processes"),
-        "sqlite3": ("mimic.stores.sqlite", "mimic.ledger"),
-        "tantivy": ("mimic.match_index",),
-        "opentelemetry": ("mimic.api.tracing",),
+        "pymongo": ("mimic.corpus.stores.mongodb", "mimic.processes"),
+        "sqlite3": ("mimic.corpus.stores.sqlite", "mimic.gateway.ledger"),
+        "tantivy": ("mimic.corpus.index",),
+        "opentelemetry": ("mimic.server.observability.tracing",),
     }
     for name, file in modules().items():
         for library, places in allowed.items():

@@ -14,10 +14,10 @@ from urllib.parse import quote
 import httpx
 import pymongo
 import pytest
+from mimic.gateway.auth import is_same
+from mimic.gateway.guesses import IN_A_MINUTE, SECONDS, BruteForceGuard, _bucket
+from mimic.gateway.ledger import IN_MEMORY, Ledger
 
-from mimic.api.guesses import IN_A_MINUTE, SECONDS, Guesses, _bucket
-from mimic.api.keys import is_same
-from mimic.ledger import IN_MEMORY, Ledger
 from tests.support.corpora import SMALL, conversation, seed
 from tests.support.mongod import Mongod
 from tests.support.servers import Server
@@ -216,10 +216,10 @@ def test_whoever_guesses_from_many_addresses_takes_little() -> None:
 @pytest.mark.anyio
 async def test_all_that_are_wrong_wait() -> None:
     """However many there are at a time: who is told at once knows that it was wrong."""
-    from mimic.api.errors import ApiError  # noqa: PLC0415
+    from mimic.server.errors import ApiError  # noqa: PLC0415
 
     with Ledger(IN_MEMORY) as ledger:
-        wrong = Guesses(ledger)
+        wrong = BruteForceGuard(ledger)
 
         async def guess() -> int:
             try:

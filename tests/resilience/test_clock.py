@@ -7,9 +7,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from mimic.corpus.manifest import ExitCode
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
 
-from mimic.seedings import ExitCode
-from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
 from tests.support.asking import Asking, ask, corpus_of, seed_corpus, wrong
 from tests.support.servers import Seeding, Server
 

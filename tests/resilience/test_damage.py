@@ -17,11 +17,11 @@ from typing import Final
 
 import httpx
 import pytest
+from mimic.corpus.schemas import VERSIONS, Version
+from mimic.corpus.stores.sqlite.file import LAYOUT
+from mimic.corpus.stores.sqlite.replacement import PAGE_BYTES
+from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 
-from mimic.schemas import VERSIONS, Version
-from mimic.stores.sqlite.file import LAYOUT
-from mimic.stores.sqlite.replacement import PAGE_BYTES
-from mimic.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.support.corpora import SMALL, reference, seed, twin
 from tests.support.servers import Server
 

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from mimic.corpus.schemas import VERSIONS
+from mimic.corpus.stores import open_store
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 
-from mimic.schemas import VERSIONS
-from mimic.stores import open_store
-from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
-from mimic.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.support.corpora import ask, assert_no_leftovers, conversation, expire_lease, reference, seed, twin
 from tests.support.mongod import Mongod, skip_without_mongod
 from tests.support.servers import Server

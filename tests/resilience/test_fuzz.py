@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
+from mimic.corpus.conversation import Conversation
+from mimic.corpus.manifest import Skipped
+from mimic_seed.conversation_builder import DEEPEST, SHOWN_OF_ID
+from mimic_seed.reader import LONGEST_NUMBER, PIECE, DumpReader
+from mimic_seed.source import _Gunzip
 
-from mimic.conversations import Conversation
 from mimic.errors import BrokenDump
-from mimic.seedings import Skipped
-from seed.elements import DEEPEST, SHOWN_OF_ID
-from seed.reader import LONGEST_NUMBER, PIECE, DumpReader
-from seed.source import _Gunzip
 from tests.support.reading import ONE, READ, error, expected_of, read
 
 SOAK = settings(max_examples=5_000, phases=[Phase.explicit, Phase.generate, Phase.shrink])

@@ -18,12 +18,12 @@ from typing import Final, Self
 
 import httpx
 import pytest
+from mimic.corpus.schemas import VERSIONS, Version
+from mimic.corpus.stores import open_store
+from mimic.corpus.stores.mongodb import replacement
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 
-from mimic.schemas import VERSIONS, Version
-from mimic.stores import open_store
-from mimic.stores.mongodb import replacement
-from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
-from mimic.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.support.corpora import Pairs, ask, assert_no_leftovers, expire_lease, reference, seed, twin
 from tests.support.servers import Server
 
@@ -133,7 +133,7 @@ def index_processes(folder: Path) -> list[int]:
             command = (process / "cmdline").read_bytes()
         except OSError:
             continue
-        if b"seed.indexer" in command and os.fsencode(folder) in command:
+        if b"mimic_seed.index_worker" in command and os.fsencode(folder) in command:
             found.append(int(process.name))
     return found
 

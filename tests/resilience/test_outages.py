@@ -8,10 +8,10 @@ from typing import Any
 
 import pymongo
 import pytest
+from mimic.corpus.stores import Driver, open_store
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from mimic.corpus.stores.mongodb.replacement import MongoDBReplacement
 
-from mimic.stores import Driver, open_store
-from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
-from mimic.stores.mongodb.replacement import MongoDBReplacement
 from tests.support.asking import Answer, Asking, ask_everything, seed_corpus, wrong
 from tests.support.mongod import Mongod
 from tests.support.servers import Server, children

@@ -14,9 +14,9 @@ from typing import Any, Final
 import msgspec
 import pytest
 import uvloop
+from mimic.corpus.schemas import Version
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
 
-from mimic.schemas import Version
-from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
 from tests.support.corpora import Pairs, assert_no_leftovers, reference, seed, twin
 from tests.support.servers import Server
 

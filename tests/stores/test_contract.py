@@ -11,18 +11,18 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mimic.corpus.conversation import Message
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.manifest import Report
+from mimic.corpus.schemas import SCHEMAS, VERSIONS, Version
+from mimic.corpus.stores import Driver, open_store
+from mimic.corpus.stores.base import Replacement, Store
+from mimic.corpus.stores.mongodb import catalogue, replacement
+from mimic.corpus.stores.mongodb.store import MongoDBStore
 from pymongo import AsyncMongoClient
 
-from mimic import schemas
-from mimic.conversations import Message
-from mimic.corpus import Corpus
+from mimic.corpus import schemas
 from mimic.errors import BrokenDump, NoCompletion, NotSeeded, SeedingInProgress
-from mimic.schemas import SCHEMAS, VERSIONS, Version
-from mimic.seedings import Report
-from mimic.stores import Driver, open_store
-from mimic.stores.base import Replacement, Store
-from mimic.stores.mongodb import catalogue, replacement
-from mimic.stores.mongodb.store import MongoDBStore
 from tests.support.corpora import SMALL, Dump, ask, conversation, fill, reference, seed_text
 
 pytestmark = pytest.mark.anyio

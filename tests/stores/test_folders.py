@@ -6,15 +6,15 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from mimic.corpus.stores.tempdirs import temporary_folder
 
 from mimic.errors import StoreUnavailable
-from mimic.stores.folders import temporary_folder
 
 pytestmark = pytest.mark.anyio
 
 HOLDS_ONE = """
 import asyncio
-from mimic.stores.folders import temporary_folder
+from mimic.corpus.stores.tempdirs import temporary_folder
 
 async def main():
     async with temporary_folder() as folder:

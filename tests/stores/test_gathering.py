@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mimic.corpus.conversation import Message
+from mimic.corpus.schemas import SCHEMAS
+from mimic.corpus.stores import open_store
+from mimic.corpus.stores.mongodb import gathering
+from mimic.corpus.stores.mongodb.client import Location
+from mimic.corpus.stores.mongodb.gathering import Gathering
+from mimic.corpus.stores.mongodb.store import MongoDBStore
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ServerSelectionTimeoutError
 
-from mimic.conversations import Message
 from mimic.errors import NoCompletion
-from mimic.schemas import SCHEMAS
-from mimic.stores import open_store
-from mimic.stores.mongodb import gathering
-from mimic.stores.mongodb.client import Location
-from mimic.stores.mongodb.gathering import Gathering
-from mimic.stores.mongodb.store import MongoDBStore
 from tests.support.corpora import Pairs, ask, conversation, fill, reference
 from tests.support.mongod import Mongod
 

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mimic.corpus.conversation import Message
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.schemas import SCHEMAS, VERSIONS, Version
+from mimic.corpus.stores import Driver, open_store
+from mimic.corpus.stores.mongodb import catalogue, replacement
+from mimic.corpus.stores.mongodb.store import find_query
+from mimic.engine.outcomes import weigh
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 
-from mimic.conversations import Message
-from mimic.corpus import Corpus
 from mimic.errors import NoCompletion, SeedingInProgress, SeedingLost, SettingError, StoreUnavailable, UnusableStore
-from mimic.outcomes import weigh
-from mimic.schemas import SCHEMAS, VERSIONS, Version
-from mimic.stores import Driver, open_store
-from mimic.stores.mongodb import catalogue, replacement
-from mimic.stores.mongodb.store import find_query
 from mimic.testing import free_port
 from tests.support.corpora import SMALL, ask, conversation, fill
 from tests.support.mongod import Mongod

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mimic.corpus.manifest import ExitCode
+from mimic.corpus.stores import Driver
+from mimic.corpus.stores.mongodb import replacement
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
 
-from mimic.seedings import ExitCode
-from mimic.stores import Driver
-from mimic.stores.mongodb import replacement
-from mimic.stores.mongodb.catalogue import CATALOGUE_SECONDS
 from tests.support.asking import QUESTIONS, Asking, ask_everything, corpus_of, seed_corpus, wrong
 from tests.support.mongod import ReplicaSet
 from tests.support.servers import Seeding, Server, children

@@ -12,13 +12,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mimic.corpus.conversation import Message
+from mimic.corpus.schemas import SCHEMAS, VERSIONS, Lookup, Version
+from mimic.corpus.stores import open_store
+from mimic.corpus.stores.sqlite.file import LAYOUT
+from mimic.corpus.stores.sqlite.store import MOST_SCANS, SECONDS_TO_BELIEVE, find_query
 
-from mimic.conversations import Message
 from mimic.errors import NothingToSeed, StoreFull, StoreUnavailable, UnusableStore
-from mimic.schemas import SCHEMAS, VERSIONS, Lookup, Version
-from mimic.stores import open_store
-from mimic.stores.sqlite.file import LAYOUT
-from mimic.stores.sqlite.store import MOST_SCANS, SECONDS_TO_BELIEVE, find_query
 from tests.support.corpora import SMALL, ask, conversation, fill
 
 pytestmark = pytest.mark.anyio

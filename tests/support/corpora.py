@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pymongo
-
-from mimic.conversations import Message
-from mimic.corpus import Corpus
-from mimic.ladder import Rung
-from mimic.schemas import VERSIONS, Version
-from mimic.seedings import Report
-from mimic.stores import open_store
-from mimic.stores.base import Store
-from seed.loader import load
-from seed.source import Source
+from mimic.corpus.conversation import Message
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.ladder import Rung
+from mimic.corpus.manifest import Report
+from mimic.corpus.schemas import VERSIONS, Version
+from mimic.corpus.stores import open_store
+from mimic.corpus.stores.base import Store
+from mimic_seed.loader import load
+from mimic_seed.source import Source
 
 Dump: TypeAlias = Sequence[dict[str, Any]]
 Pairs: TypeAlias = Sequence[tuple[str, str]]

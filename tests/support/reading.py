@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
+from mimic.corpus.conversation import Conversation, Message
+from mimic.corpus.manifest import Skipped
+from mimic_seed.reader import DumpReader
 
-from mimic.conversations import Conversation, Message
 from mimic.errors import BrokenDump
-from mimic.seedings import Skipped
-from seed.reader import DumpReader
 
 ONE = '{"id": "xfDDcAM_3", "conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]}'
 READ = Conversation("xfDDcAM_3", [Message("human", "hi"), Message("gpt", "hello")])

@@ -6,19 +6,21 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from mimic.corpus.conversation import Choice, Message
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.ladder import MatchPolicy
+from mimic.corpus.schemas import VERSIONS, Document, Lookup, Version
+from mimic.corpus.stores.base import Batches, Store
+from mimic.engine import outcomes
+from mimic.engine import retrieval as answering
+from mimic.engine.matching import Match, attempts, find_match
+from mimic.engine.outcomes import weigh
+from mimic.engine.retrieval import Answer, Answers, Limits, answer
+from mimic.engine.sampling import Sampling, draw, key_of
 
-from mimic import answering, outcomes, tokens
-from mimic import corpus as corpora_of_mimic
-from mimic.answering import Answer, Answers, Limits, answer
-from mimic.conversations import Choice, Message
-from mimic.corpus import Corpus
+from mimic import tokens
+from mimic.corpus import corpus as corpora_of_mimic
 from mimic.errors import NoCompletion, NotSeeded
-from mimic.ladder import Reach
-from mimic.matching import Match, attempts, find_match
-from mimic.outcomes import weigh
-from mimic.sampling import Sampling, draw, key_of
-from mimic.schemas import VERSIONS, Document, Lookup, Version
-from mimic.stores.base import Batches, Store
 from tests.support.corpora import SMALL, Dump, Pairs, conversation, fill, reference
 
 pytestmark = pytest.mark.anyio
@@ -47,7 +49,7 @@ async def ask(
     sampling: Sampling = DEFAULT,
 ) -> Answers:
     """Answer a chat with what is equal byte for byte; tests/unit/test_matching.py goes further."""
-    return await answer(Corpus(store), chat(*said), version, sampling, Limits(), Reach("last"))
+    return await answer(Corpus(store), chat(*said), version, sampling, Limits(), MatchPolicy("last"))
 
 
 def texts(found: Answers) -> list[str]:
@@ -164,8 +166,8 @@ async def test_a_corpus_replaced_in_between_is_asked_anew(
     monkeypatch.setattr(outcomes, "KEPT_CHARACTERS", 0)
     dumps = [[*DUMP[4:], conversation("x", ("human", "other"), ("gpt", "words"))], new]
 
-    async def find_and_replace(corpus: Corpus, messages: list[Message], version: Version, reach: Reach) -> Match:
-        match = await find_match(corpus, messages, version, reach)
+    async def find_and_replace(corpus: Corpus, messages: list[Message], version: Version, policy: MatchPolicy) -> Match:
+        match = await find_match(corpus, messages, version, policy)
         if dumps:
             await fill(store, dumps.pop(), tmp_path)
         return match
@@ -194,20 +196,20 @@ async def test_what_takes_long_is_worked_out_once(
         ]
 
     await fill(store, dump("old"), tmp_path)
-    corpus, reach = Corpus(store), Reach("last")
+    corpus, policy = Corpus(store), MatchPolicy("last")
     monkeypatch.setattr(corpora_of_mimic, "MOST_REMEMBERED", 2)
-    found = {said: await find_match(corpus, chat(("human", said)), "v2", reach) for said in common}
+    found = {said: await find_match(corpus, chat(("human", said)), "v2", policy) for said in common}
     assert [len(match.outcomes) for match in found.values()] == [300] * 3
-    assert len(corpus.remembered) == 2
-    again = {said: await find_match(corpus, chat(("human", said)), "v2", reach) for said in reversed(common)}
+    assert len(corpus.outcome_cache) == 2
+    again = {said: await find_match(corpus, chat(("human", said)), "v2", policy) for said in reversed(common)}
     assert again == found
     assert [again[said].outcomes is found[said].outcomes for said in common] == [False, True, True]
     await fill(store, dump("new"), tmp_path)
-    answered = await answer(corpus, chat(("human", "go on")), "v2", Sampling(n=9), Limits(), reach)
+    answered = await answer(corpus, chat(("human", "go on")), "v2", Sampling(n=9), Limits(), policy)
     assert [text.split()[0] for text in texts(answered)] == ["new"] * 9
     monkeypatch.setattr(corpora_of_mimic, "MOST_ITEMS_REMEMBERED", 299)
-    await find_match(corpus, chat(("human", "hi")), "v2", reach)
-    assert len(corpus.remembered) == 0
+    await find_match(corpus, chat(("human", "hi")), "v2", policy)
+    assert len(corpus.outcome_cache) == 0
 
 
 async def test_what_is_scanned_for_is_scanned_once(
@@ -233,15 +235,15 @@ async def test_what_was_replaced_while_it_was_worked_out_is_not_remembered(store
     """It may be of the old corpus, or of the new one."""
     answers = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n}")) for n in range(150)]
     await fill(store, answers, tmp_path)
-    remembered = Corpus(store).remembered
+    outcome_cache = Corpus(store).outcome_cache
 
     async def work() -> list[int]:
         await fill(store, answers[1:], tmp_path)
         return [1, 2, 3]
 
     asked = chat(("human", "continue"))
-    assert await remembered.worked_out("v2", asked, work) == [1, 2, 3]
-    assert await remembered.get("v2", asked) is None
+    assert await outcome_cache.get_or_compute("v2", asked, work) == [1, 2, 3]
+    assert await outcome_cache.get("v2", asked) is None
 
 
 def said_by(*senders: str) -> list[tuple[str, list[str]]]:

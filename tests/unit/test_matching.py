@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mimic.corpus.conversation import Conversation, Message
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.index import IndexWriter, MatchIndex
+from mimic.corpus.ladder import RUNGS, MatchPolicy, Rung
+from mimic.corpus.schemas import VERSIONS, Version
+from mimic.corpus.stores import Driver, open_store
+from mimic.corpus.stores.base import Store
+from mimic.corpus.stores.mongodb import catalogue
+from mimic.engine.matching import DEFAULT_POLICY, Match, find_match
+from mimic_seed.loader import load
+from mimic_seed.source import Source
 
-from mimic import match_index
-from mimic.conversations import Conversation, Message
-from mimic.corpus import Corpus
+from mimic.corpus import index as match_index
 from mimic.errors import Detached, NoCompletion, RungNotSeeded, StoreFull, UnusableStore
-from mimic.ladder import RUNGS, Reach, Rung
-from mimic.match_index import IndexWriter, MatchIndex
-from mimic.matching import DEFAULT_REACH, Match, find_match
-from mimic.schemas import VERSIONS, Version
-from mimic.stores import Driver, open_store
-from mimic.stores.base import Store
-from mimic.stores.mongodb import catalogue
-from seed.loader import load
-from seed.source import Source
 from tests.support.corpora import Dump, conversation, fill
 
 pytestmark = pytest.mark.anyio
@@ -40,9 +40,11 @@ DUMP: Dump = [
 ]
 
 
-async def find(store: Store, *said: tuple[str, str], version: Version = "v3", reach: Reach = DEFAULT_REACH) -> Match:
+async def find(
+    store: Store, *said: tuple[str, str], version: Version = "v3", policy: MatchPolicy = DEFAULT_POLICY
+) -> Match:
     """Match a chat; whoever asks is a user."""
-    return await find_match(Corpus(store), [Message(sender, text) for sender, text in said], version, reach)
+    return await find_match(Corpus(store), [Message(sender, text) for sender, text in said], version, policy)
 
 
 def answers(match: Match) -> list[str]:
@@ -134,7 +136,7 @@ async def test_the_one_message_before_among_thousands_is_found(store: Store, tmp
 async def test_a_message_of_another_role_is_none(store: Store, tmp_path: Path) -> None:
     """Nor one that nothing followed; roles that only dumps have are found when normalized, not by likeness."""
     await fill(store, DUMP, tmp_path)
-    assert (await find(store, ("human", "What is love?"), reach=Reach(least_score=0))).asked[-1].value == FRANCE
+    assert (await find(store, ("human", "What is love?"), policy=MatchPolicy(min_score=0))).asked[-1].value == FRANCE
     with pytest.raises(NoCompletion, match="Nothing is like it"):
         await find(store, ("human", "Nobody answered this question about llamas"))
     assert answers(await find(store, ("gpt", "What is love?"))) == ["a song"]
@@ -159,7 +161,7 @@ async def test_what_is_like_nothing_has_no_answer(store: Store, tmp_path: Path) 
         ):
             await find(store, ("human", text))
     with pytest.raises(NoCompletion):
-        await find(store, ("human", "How do I revrese a linkd list in Pyhton?"), reach=Reach(least_score=0.99))
+        await find(store, ("human", "How do I revrese a linkd list in Pyhton?"), policy=MatchPolicy(min_score=0.99))
 
 
 async def test_it_goes_down_as_far_as_it_is_told(store: Store, tmp_path: Path) -> None:
@@ -173,20 +175,20 @@ async def test_it_goes_down_as_far_as_it_is_told(store: Store, tmp_path: Path) -
     }
     for number, depth in enumerate(RUNGS):
         for rung in RUNGS[: number + 1]:
-            assert (await find(store, *chats[rung], reach=Reach(depth))).rung == rung
+            assert (await find(store, *chats[rung], policy=MatchPolicy(depth))).rung == rung
         for rung in RUNGS[number + 1 :]:
             with pytest.raises(NoCompletion, match=f"compared down to the rung '{depth}'"):
-                await find(store, *chats[rung], reach=Reach(depth))
+                await find(store, *chats[rung], policy=MatchPolicy(depth))
 
 
 @pytest.mark.parametrize("seeded", ["last", "normalized"])
 async def test_a_rung_that_was_not_seeded_is_told(store: Store, tmp_path: Path, seeded: Rung) -> None:
     """Who asks for it by name gets an error of its own, where it would be needed; who does not, is told why not."""
     await seed(store, tmp_path, depth=seeded)
-    assert (await find(store, ("human", LIST), reach=Reach("nearest"))).rung == "last"
+    assert (await find(store, ("human", LIST), policy=MatchPolicy("nearest"))).rung == "last"
     missing = "normalized" if seeded == "last" else "nearest"
     with pytest.raises(RungNotSeeded, match=f"v3 was seeded without the index for the rung '{missing}'"):
-        await find(store, ("human", "contineu"), reach=Reach("nearest"))
+        await find(store, ("human", "contineu"), policy=MatchPolicy("nearest"))
     with pytest.raises(NoCompletion, match=f"since v3 was seeded without the index for the rung '{missing}'"):
         await find(store, ("human", "contineu"))
     if seeded == "normalized":

@@ -6,9 +6,8 @@ from math import isclose
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from mimic.conversations import Message
-from mimic.sampling import Sampling, draw, key_of, nucleus
+from mimic.corpus.conversation import Message
+from mimic.engine.sampling import Sampling, draw, key_of, nucleus
 
 COUNTS = st.lists(st.integers(1, 10_000), min_size=1, max_size=50).map(lambda counts: sorted(counts, reverse=True))
 SAMPLINGS = st.builds(

@@ -4,9 +4,8 @@ import bson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from mimic.conversations import Conversation, Message
-from mimic.schemas import LARGEST_DOCUMENT, SCHEMAS, VERSIONS, digest, nested_size
+from mimic.corpus.conversation import Conversation, Message
+from mimic.corpus.schemas import LARGEST_DOCUMENT, SCHEMAS, VERSIONS, digest, nested_size
 
 TALK = Conversation("xfDDcAM_3", [Message("human", "hi"), Message("gpt", "hello"), Message("human", "bye")])
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

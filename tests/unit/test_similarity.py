@@ -5,9 +5,9 @@ from unicodedata import normalize
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mimic.corpus.similarity import excerpt, likeness, normalized, parts, terms, trigrams
 
-from mimic import similarity
-from mimic.similarity import excerpt, likeness, normalized, parts, terms, trigrams
+from mimic.corpus import similarity
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from mimic.corpus.conversation import CHARACTERS_OF_A_PART, Conversation, Coordinates, Message
+from mimic.corpus.index import MatchIndex
+from mimic.corpus.stores import open_store
+from mimic_seed import index_process
+from mimic_seed.index_process import Indexing
+from mimic_seed.index_worker import pack, send
 
-from mimic.conversations import CHARACTERS_OF_A_PART, Conversation, Message, Place
 from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
-from mimic.match_index import MatchIndex
-from mimic.stores import open_store
-from seed import indexing
-from seed.indexer import pack, send
-from seed.indexing import Indexing
 from tests.support.corpora import SMALL, ask, conversation, fill
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +26,7 @@ TALKS = [
 ]
 
 
-async def found(folder: Path) -> tuple[list[list[Place]], int]:
+async def found(folder: Path) -> tuple[list[list[Coordinates]], int]:
     """Makes an index of the talks; returns what some messages find in it, and how many messages it says it has."""
     async with Indexing(folder, "nearest") as made:
         for talk in TALKS:
@@ -44,11 +44,11 @@ async def test_a_process_makes_the_same_index(tmp_path: Path, monkeypatch: pytes
     results = []
     for folder, characters in zip(folders, (10**9, 1000, 1), strict=True):
         folder.mkdir()
-        monkeypatch.setattr(indexing, "PACK_CHARACTERS", characters)
+        monkeypatch.setattr(index_process, "PACK_CHARACTERS", characters)
         results.append(await found(folder))
     assert results[0] == results[1] == results[2]
     places, messages = results[0]
-    assert places[2] == [Place(150, 50, 0)]
+    assert places[2] == [Coordinates(150, 50, 0)]
     assert messages == 600
 
 
@@ -60,8 +60,8 @@ async def test_messages_without_text_count_as_well(tmp_path: Path, monkeypatch: 
         packs.append(len(conversations))
         return pack(conversations)
 
-    monkeypatch.setattr(indexing, "PACK_CHARACTERS", 10_000)
-    monkeypatch.setattr(indexing, "pack", counted)
+    monkeypatch.setattr(index_process, "PACK_CHARACTERS", 10_000)
+    monkeypatch.setattr(index_process, "pack", counted)
     nothing = Conversation(None, [Message("", ""), Message("", "")])
     async with Indexing(tmp_path, "nearest") as made:
         for talk in (
@@ -77,7 +77,7 @@ async def test_messages_without_text_count_as_well(tmp_path: Path, monkeypatch: 
 
 async def test_a_process_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether there is more to hand over or not, and the old corpus stays."""
-    monkeypatch.setattr(indexing, "PACK_CHARACTERS", 1)
+    monkeypatch.setattr(index_process, "PACK_CHARACTERS", 1)
     async with Indexing(tmp_path, "nearest") as made:
         await made.add(TALKS[0])
         assert made._process
@@ -94,9 +94,11 @@ async def test_no_space_left_in_the_process_leaves_the_old_corpus(
     """A limit of the size of files stands for it. The error is the one that it would be here."""
     async with open_store(store_url) as store:
         await fill(store, SMALL, tmp_path)
-        monkeypatch.setattr(indexing, "PACK_CHARACTERS", 1000)
+        monkeypatch.setattr(index_process, "PACK_CHARACTERS", 1000)
         limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))"
-        monkeypatch.setattr(indexing, "COMMAND", ("-c", f"{limit}; import seed.indexer; seed.indexer.main()"))
+        monkeypatch.setattr(
+            index_process, "COMMAND", ("-c", f"{limit}; import mimic_seed.index_worker; mimic_seed.index_worker.main()")
+        )
         with pytest.raises(StoreFull, match="no space left for the index"):
             await fill(store, [conversation("a", ("human", "hi"), ("gpt", "x" * 500))] * 5000, tmp_path)
         assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
@@ -104,7 +106,7 @@ async def test_no_space_left_in_the_process_leaves_the_old_corpus(
 
 def test_the_process_ends_with_who_started_it(tmp_path: Path) -> None:
     """When its input ends too early it leaves no index."""
-    command = [sys.executable, *indexing.COMMAND, str(tmp_path), "nearest"]
+    command = [sys.executable, *index_process.COMMAND, str(tmp_path), "nearest"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin
     send(process.stdin, pack(TALKS))  # type: ignore[arg-type]

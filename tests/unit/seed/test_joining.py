@@ -4,10 +4,9 @@ import random
 from itertools import pairwise
 
 import pytest
-
-from mimic.conversations import Conversation, Message
-from seed import joining
-from seed.joining import Joiner
+from mimic.corpus.conversation import Conversation, Message
+from mimic_seed import joining
+from mimic_seed.joining import Joiner
 
 
 def part(name: str | None, *texts: str) -> Conversation:

@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from mimic.corpus.manifest import Progress
+from mimic.corpus.schemas import VERSIONS
+from mimic.corpus.stores import open_store
+from mimic.corpus.stores.base import Store
+from mimic_seed.loader import load
+from mimic_seed.source import Source
 
 from mimic.errors import NothingToSeed, SkippedConversation
-from mimic.schemas import VERSIONS
-from mimic.seedings import Progress
-from mimic.stores import open_store
-from mimic.stores.base import Store
-from seed.loader import load
-from seed.source import Source
 from tests.support.corpora import SMALL, conversation, fill, seed_text
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_no_grace")]
@@ -118,6 +118,6 @@ def test_the_peak_memory_is_this_programs_own() -> None:
     """Not that of the large process that has started it, which the kernel counts too."""
     large = bytearray(200_000_000)
     large[::4096] = b"x" * len(large[::4096])
-    show = "from seed.loader import peak_memory_bytes; print(peak_memory_bytes())"
+    show = "from mimic_seed.loader import peak_memory_bytes; print(peak_memory_bytes())"
     shown = subprocess.run([sys.executable, "-c", show], check=True, capture_output=True, text=True).stdout
     assert 10_000_000 < int(shown) < len(large) / 2

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mimic.corpus.conversation import Conversation, Message, role_of
+from mimic.corpus.manifest import Profile, Seeded
+from mimic.corpus.stores.base import Store
+from mimic_seed import profile
+from mimic_seed.profile import LISTED_MESSAGES, LISTED_SENDERS, LONGEST_SENDER, SHOWN_CHARACTERS, Profiler, distribution
 
-from mimic.conversations import Conversation, Message, role_of
-from mimic.seedings import Profile, Seeded
-from mimic.stores.base import Store
-from seed import profile
-from seed.profile import LISTED_MESSAGES, LISTED_SENDERS, LONGEST_SENDER, SHOWN_CHARACTERS, Profiler, distribution
 from tests.support.corpora import SMALL, fill
 
 messages = st.builds(

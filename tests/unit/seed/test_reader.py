@@ -7,12 +7,12 @@ import ijson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mimic.corpus.conversation import Conversation, Message
+from mimic.corpus.manifest import Skipped
+from mimic.corpus.schemas import LARGEST_DOCUMENT, fits
+from mimic_seed import reader
 
-from mimic.conversations import Conversation, Message
 from mimic.errors import BrokenDump
-from mimic.schemas import LARGEST_DOCUMENT, fits
-from mimic.seedings import Skipped
-from seed import reader
 from tests.support.reading import ONE, READ, error, expected_of, read
 
 

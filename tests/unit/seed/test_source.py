@@ -10,9 +10,9 @@ import zlib
 from pathlib import Path
 
 import pytest
+from mimic_seed.source import CHUNK_BYTES, Source, _Gunzip
 
 from mimic.errors import BrokenDump, DumpError
-from seed.source import CHUNK_BYTES, Source, _Gunzip
 
 TEXT = random.Random(1).randbytes(1000).hex().encode() * 1000
 
@@ -93,7 +93,7 @@ async def test_standard_input_is_read_from_a_pipe_and_from_a_file(tmp_path: Path
     """Both ways in which a shell gives it; the total is known only of the file."""
     program = (
         "import asyncio, sys\n"
-        "from seed.source import Source\n"
+        "from mimic_seed.source import Source\n"
         "async def main():\n"
         "    async with Source('-') as source:\n"
         "        text = b''.join([chunk async for chunk in source.chunks()])\n"
