@@ -9,15 +9,20 @@ OF_LOAD := $(if $(DURATION),--duration '$(DURATION)') $(if $(USERS),--users '$(U
 BIN := .venv/bin
 INSTALLED := .venv/installed
 DEVELOPED := .venv/installed-dev
+# A process has whole files, and tests/conftest.py says which are first.
+IN_PARALLEL := --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test soak soak-hour check format bench bench-sizes lock audit clean
+.PHONY: run test test-clients soak soak-hour check format bench bench-sizes lock audit clean
 
 run: $(INSTALLED)  ## Serve the sample corpus (or what is seeded already)
 	@$(BIN)/mimic seed --sample --if-empty $(TO_STORE)
 	@$(BIN)/mimic serve $(TO_STORE) $(ON_PORT)
 
-test: $(DEVELOPED)  ## The whole test suite, real MongoDB included
-	$(BIN)/pytest --numprocesses 3 --dist loadfile
+test: $(DEVELOPED)  ## The test suite, real MongoDB included
+	$(BIN)/pytest $(IN_PARALLEL) --numprocesses 4 --ignore tests/clients
+
+test-clients: $(DEVELOPED)  ## The tests through clients: OpenAI's SDKs for Python and Node, LangChain, LiteLLM, llm
+	$(BIN)/pytest $(IN_PARALLEL) --numprocesses 2 tests/clients
 
 soak: $(DEVELOPED)  ## The tests that take long
 	$(BIN)/pytest -m soak

@@ -22,7 +22,8 @@ import click
 import uvloop
 
 from benchmarks.load import Outcome, post, press
-from benchmarks.servers import mongodb, resident_bytes, seed, serving
+from benchmarks.servers import mongodb, seed, serving
+from mimic.processes import resident_bytes
 
 PATH: Final = "/conversation/completion?version=v2"
 ANSWERS: Final = 10_000

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import click
 import uvloop
 
-from benchmarks.servers import resident_bytes
 from mimic.gateway.pacing import Delay, parse_delay
+from mimic.processes import resident_bytes
 
 TOKEN = b'"delta":{"content":'
 

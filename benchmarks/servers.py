@@ -18,9 +18,9 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.outcomes import Seeding
-from mimic.testing import free_port
+from mimic.processes import SECONDS_TO_START, MongodProcess, ServerProcess
+from mimic.testing import NotStarted
 
-SECONDS_TO_START: Final = 30
 MIMIC: Final = (sys.executable, "-P", "-m", "mimic")
 OURS: Final = ("MIMIC_", "SEED_")
 
@@ -92,28 +92,21 @@ class Server:
 @contextmanager
 def serving(store: str, version: str, folder: Path, workers: int = 1) -> Iterator[Server]:
     """A server of one version, as its users start it."""
-    port, secret = free_port(), secrets.token_hex()
-    settings = {"MIMIC_STORE": store, "MIMIC_VERSION": version, "MIMIC_PORT": str(port), "SEED_SECRET": secret}
-    settings["MIMIC_WORKERS"] = str(workers)
-    with (folder / "server.log").open("wb") as log:
-        command, environment = (*MIMIC, "serve"), _environment() | settings
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)  # noqa: S603
-    with process:
-        try:
-            server = Server(f"http://127.0.0.1:{port}", secret, process.pid)
-            _wait_for(server, process, folder / "server.log")
-            yield server
-        finally:
-            process.terminate()
+    secret = secrets.token_hex()
+    settings = {"MIMIC_STORE": store, "MIMIC_VERSION": version, "MIMIC_WORKERS": str(workers), "SEED_SECRET": secret}
+    with _as_click(), ServerProcess(folder, _environment() | settings) as process:
+        server = Server(process.url, secret, process.process.pid)
+        _wait_for(server, process)
+        yield server
 
 
-def _wait_for(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for(server: Server, process: ServerProcess) -> None:
     until = time.monotonic() + SECONDS_TO_START
-    while process.poll() is None and time.monotonic() < until:
+    while process.process.poll() is None and time.monotonic() < until:
         if server.is_ready():
             return
         time.sleep(0.05)
-    raise click.ClickException(f"the server did not start:\n{log.read_text()}")
+    raise NotStarted(f"the server is not ready:\n{process.log()}")
 
 
 def _environment() -> dict[str, str]:
@@ -121,27 +114,25 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
 
 
-def resident_bytes(pid: int) -> int:
-    """What a process has in memory now."""
-    fields = Path(f"/proc/{pid}/statm").read_text().split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 @contextmanager
 def mongodb(folder: Path) -> Iterator[str]:
-    """The URL of a MongoDB of our own, which the dependencies for tests bring, with its data in a folder."""
-    from tests.conftest import Mongod, find_mongod  # noqa: PLC0415 - needs pytest, and is needed for this only
-
-    program = find_mongod()
-    if not program:
-        raise click.ClickException("there is no mongod: put one on the PATH, or give the URL of a MongoDB")
-    with TemporaryDirectory(dir=folder, prefix="mongod-") as data:
-        mongod = Mongod(program, Path(data))
+    """The URL of a MongoDB of our own, which the dependencies for development bring, with its data in a folder."""
+    with _as_click(), TemporaryDirectory(dir=folder, prefix="mongod-") as data:
+        mongod = MongodProcess(Path(data))
         mongod.start()
         try:
             yield mongod.url
         finally:
             mongod.kill()
+
+
+@contextmanager
+def _as_click() -> Iterator[None]:
+    """Errors of starting as errors of a command."""
+    try:
+        yield
+    except NotStarted as exc:
+        raise click.ClickException(str(exc)) from exc
 
 
 def locust(arguments: Sequence[str]) -> int:

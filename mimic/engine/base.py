@@ -1,4 +1,4 @@
-"""The neutral form of a request and of its completion, and the contract of an engine. Nothing is named after a vendor."""
+"""The neutral form of a request and its completion, and the contract of an engine. Nothing is named after a vendor."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ NOT_SPOKEN: Final = frozenset({"system", "tool", "function"})
 
 
 class Match(msgspec.Struct, Generic[T], frozen=True):
-    """A match: its rung, its score (1: equal), the messages of the corpus that were asked for, and what follows them."""
+    """A match: its rung, its score (1: equal), the messages of the corpus that match, and what follows them."""
 
     rung: Rung
     score: float

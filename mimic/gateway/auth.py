@@ -52,7 +52,7 @@ class Keys:
         self._guard = guard
 
     async def check(self, authorization: str | None, address: str | None) -> None:
-        """Let a request in by its Authorization header. Raises RequestError, 401, after a while where many are wrong."""
+        """Let a request in by its Authorization header. Raises RequestError, 401, after a delay where many are wrong."""
         if not self._keys:
             return
         given = bearer(authorization or "")
@@ -64,7 +64,8 @@ class Keys:
                 headers=CHALLENGE,
             )
         # All keys are compared, so that the time does not tell which.
-        if not any([is_same(given.encode("latin-1"), key) for key in self._keys]):
+        matches = [is_same(given.encode("latin-1"), key) for key in self._keys]
+        if not any(matches):
             await self._guard.delay(address)
             text = f"Incorrect API key provided: {masked(given)}."
             raise RequestError(401, text, code="invalid_api_key", headers=CHALLENGE)

@@ -32,7 +32,7 @@ STATUS: Final[Mapping[type[MimicError], tuple[int, str | None]]] = {
     UnusableStore: (503, "store_unusable"),
     StoreError: (503, "store_unavailable"),
 }
-"""Status and code of domain errors, the most special first. An error that is not here is a bug when it gets this far."""
+"""Status and code of domain errors, the most special first. An error that is not here is a bug."""
 
 UNAVAILABLE: Final = 503
 _RETRY: Final = {"retry-after": "1"}
@@ -47,8 +47,8 @@ def request_error(exc: Exception, request_id: str, path: str) -> RequestError:
             if isinstance(exc, StoreError) and not isinstance(exc, NotSeeded):
                 log.error("store failed", request_id=request_id, error=str(exc), cause=repr(exc.__cause__))
             headers = _RETRY if status == UNAVAILABLE else {}
-            code = exc.code if isinstance(exc, Miss) else code
-            return RequestError(status, OUTWARD.get(kind, str(exc)), code=code, headers=headers)
+            own_code = exc.code if isinstance(exc, Miss) else code
+            return RequestError(status, OUTWARD.get(kind, str(exc)), code=own_code, headers=headers)
     log.error("bug", request_id=request_id, path=path, exc_info=exc)
     return RequestError(
         500, "The server had an error while processing your request. Its log has more under the request id."

@@ -10,7 +10,7 @@ from openai.types.chat import (
     ChatCompletionUserMessageParam,
 )
 
-from tests.corpora import Dump, conversation
+from tests.support.corpora import Dump, conversation
 
 HELLO = "Hello! How can I help you today?"
 SEA = "The sea is never still: tides, currents and winds move it. 🌊🐙 海は広いな、大きいな。 Ask on, naïve swimmer!"

@@ -7,8 +7,8 @@ import pytest
 import tiktoken
 
 from tests.clients.chats import CORPUS
-from tests.conftest import Server
-from tests.corpora import seed
+from tests.support.corpora import seed
+from tests.support.servers import Server
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from openai.types.chat import (
 )
 
 from tests.clients.chats import HELLO, HI, KEY, LINES, RED, SEA, came_from, only, pieces, prompt_tokens, user
-from tests.conftest import Server
+from tests.support.servers import Server
 
 
 @pytest.fixture(scope="module")

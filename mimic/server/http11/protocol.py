@@ -1,6 +1,6 @@
 """Uvicorn's HTTP protocol, extended. The only file that uses private names of uvicorn.
 
-``tests/test_http11.py`` lists these names, and tells which one a new version of uvicorn has changed.
+``tests/unit/server/test_http11.py`` lists these names, and tells which one a new version of uvicorn has changed.
 """
 
 import asyncio

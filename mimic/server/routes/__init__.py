@@ -1,0 +1,1 @@
+"""Routes of Litestar's, one module for each group."""

@@ -1,0 +1,27 @@
+"""The comparison of seeders runs, and they all do the same work."""
+
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from benchmarks import seeding
+
+SAMPLE = Path(__file__).parents[2] / "seed" / "mimic_seed" / "sample.json"
+
+
+def test_it_compares_seeders_that_leave_as_many_documents(mongodb_url: str) -> None:
+    """One line for each, with ratios to the plain one."""
+    run = CliRunner().invoke(seeding.main, [str(SAMPLE), "--mongodb", mongodb_url, "--rounds", "1"])
+    assert run.exit_code == 0, run.output
+    rows = {cells[1].strip(): cells[-2].strip() for line in run.stdout.splitlines()[2:] for cells in [line.split("|")]}
+    assert list(rows) == ["plain", "floor", "mimic --match last", "mimic --match nearest"]
+    assert rows["plain"] == "1.00"
+    assert all(float(ratio) > 0 for ratio in rows.values())
+
+
+def test_its_documents_are_those_of_v3() -> None:
+    """But for what is there for lookup only."""
+    documents = list(seeding.messages(str(SAMPLE)))
+    assert len(documents) > 500
+    assert documents[1]["prevMessageValue"] == documents[0]["value"]
+    assert documents[0]["nextMessageValue"] == documents[1]["value"]

@@ -1,0 +1,1 @@
+"""Real servers, asked over HTTP."""

@@ -1,0 +1,467 @@
+"""Bodies and requests that nobody should send, on every route that takes one, against a real server.
+
+Whatever comes, the answer is no server error, has the one shape where it is an error, and the next request is answered.
+"""
+
+import gzip
+import json
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection, HTTPResponse
+from typing import Any, Final
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from mimic.processes import resident_bytes
+from tests.support.corpora import SMALL, conversation, seed
+from tests.support.servers import Server
+
+SECRET: Final = "hunter2"
+CHAT: Final = "/v1/chat/completions"
+EXACT: Final = "/conversation/completion"
+PLAIN: Final[dict[str, dict[str, Any]]] = {
+    EXACT: {"messages": [{"from": "human", "value": "hi"}]},
+    CHAT: {"model": "mimic-v3", "messages": [{"role": "user", "content": "hi"}]},
+    "/v1/completions": {"model": "mimic-v3", "prompt": "hi"},
+    "/v1/embeddings": {"model": "mimic-embedding", "input": "hi", "dimensions": 2},
+    "/conversation/seed": {"secret": "wrong"},
+}
+"""Every route with a body, and one that it takes."""
+BODIES: Final = {path: json.dumps(body).encode() for path, body in PLAIN.items()}
+EVIL: Final = ["a\r\nx-evil: 1", "\x00", "\x0b\x1f\x7f", "💥", "\x85\u2028", "p\xe4ge", '"; x-evil="', "%0d%0ax-evil:1"]
+"""Names that would be something else in a header."""
+JSON: Final = "application/json"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose corpus has evil names."""
+    folder = tmp_path_factory.mktemp("bodies")
+    url = f"sqlite:///{folder}/corpus.db"
+    named = [conversation(name, ("human", f"said {n}"), (name, f"answer {n}")) for n, name in enumerate(EVIL)]
+    named += [conversation(f"by {n}", (name, "who"), ("gpt", f"to {n}")) for n, name in enumerate(EVIL)]
+    seed(url, [*SMALL, *named], folder)
+    with Server(folder, MIMIC_STORE=url, SEED_SECRET=SECRET, MIMIC_CLIENT_TIMEOUT="2", MIMIC_JOURNAL="50") as server:
+        yield server
+
+
+def post(server: Server, path: str, body: bytes, **headers: str) -> tuple[HTTPResponse, bytes]:
+    """What a body is answered with, on a connection of its own."""
+    with closing(HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+        connection.request("POST", path, body, {"content-type": JSON, **headers})
+        response = connection.getresponse()
+        return response, response.read()
+
+
+def error_of(response: HTTPResponse, body: bytes) -> Any:
+    """The error that an answer tells, in the one shape; None where it is none."""
+    assert response.status < 500, body
+    assert response.headers["x-request-id"].startswith("req_")
+    if response.status < 400:
+        return None
+    assert response.headers["content-type"] == JSON
+    error = json.loads(body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert all(isinstance(error[name], str) for name in ("message", "type"))
+    return error
+
+
+def is_well(server: Server) -> None:
+    """The next request is answered, and nothing was a bug."""
+    response, body = post(server, EXACT, BODIES[EXACT])
+    assert json.loads(body)["choices"][0] == {"from": "gpt", "value": "hello"}
+    assert response.status == 200
+    assert server.log().partition("Traceback")[2] == ""
+
+
+def talk(server: Server, sent: bytes) -> bytes:
+    """All that comes back for some bytes, until the server closes the connection or nothing more comes for a second."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=1) as connection:
+        received = b""
+        try:
+            connection.sendall(sent)
+            while piece := connection.recv(100_000):
+                received += piece
+        except (ConnectionError, TimeoutError):
+            pass
+        return received
+
+
+def status_in(answer: bytes) -> int:
+    """The status of a raw answer; where it is an error, it has the one shape."""
+    lines, _, body = answer.partition(b"\r\n\r\n")
+    status = int(lines.split()[1])
+    assert status < 500
+    if status >= 400:
+        assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+    return status
+
+
+MILLION: Final = 1_000_000
+BOMBS: Final[dict[str, tuple[Callable[[dict[str, Any]], bytes], int]]] = {
+    "deep arrays": (lambda plain: with_field(plain, b"[" * 100_000 + b"]" * 100_000), 400),
+    "deep objects": (lambda plain: with_field(plain, b'{"a":' * 100_000 + b"1" + b"}" * 100_000), 400),
+    "deep and broken": (lambda _: b"[" * MILLION, 400),
+    "a number of a million digits": (lambda plain: with_field(plain, b"9" * MILLION), 0),
+    "a fraction of a million digits": (lambda plain: with_field(plain, b"0." + b"9" * MILLION), 0),
+    "an exponent": (lambda plain: with_field(plain, b"1e999999999"), 0),
+    "a million keys": (lambda plain: with_field(plain, keys(MILLION // 2)), 0),
+    "the same key a million times": (lambda plain: with_field(plain, b"{%s}" % b",".join([b'"a":1'] * MILLION)), 0),
+    "a million values": (lambda plain: with_field(plain, b"[%s]" % b",".join([b"{}"] * MILLION)), 0),
+    "a million escapes": (lambda plain: with_field(plain, b'"%s"' % (rb"\u0041" * MILLION)), 0),
+    "10 MB of blanks": (lambda plain: json.dumps(plain).encode().ljust(9_999_999), 0),
+    "10 MB of nothing": (lambda _: b" " * 9_999_999, 400),
+    "a byte too many": (lambda plain: json.dumps(plain).encode().ljust(10_000_001), 413),
+    "UTF-16": (lambda plain: json.dumps(plain).encode("utf-16"), 400),
+    "UTF-32": (lambda plain: json.dumps(plain).encode("utf-32"), 400),
+    "a byte order mark": (lambda plain: b"\xef\xbb\xbf" + json.dumps(plain).encode(), 400),
+    "Latin-1": (lambda plain: json.dumps({**plain, "user": "ä"}, ensure_ascii=False).encode("latin-1"), 0),
+    "half a surrogate": (lambda plain: with_field(plain, rb'"\ud800"'), 0),
+    "NaN": (lambda plain: with_field(plain, b"NaN"), 400),
+    "two bodies": (lambda plain: json.dumps(plain).encode() * 2, 400),
+    "a comment": (lambda plain: json.dumps(plain).encode() + b"// no", 400),
+    "null": (lambda _: b"null", 0),
+    "NUL": (lambda _: b"\0", 400),
+}
+"""What makes a body of a plain one, and the status of its answer; 0 where it may be taken or refused."""
+
+
+def with_field(plain: dict[str, Any], value: bytes) -> bytes:
+    """A body with one field more, which nobody knows."""
+    return json.dumps(plain).encode()[:-1] + b', "unknown": ' + value + b"}"
+
+
+def keys(count: int) -> bytes:
+    """An object with so many different keys."""
+    return b"{%s}" % b",".join([b'"k%d":%d' % (n, n) for n in range(count)])
+
+
+@pytest.mark.parametrize("path", PLAIN)
+def test_bombs_do_no_harm(server: Server, path: str) -> None:
+    """Whatever is in a body: memory stays within a few times its size, and the worker answers right afterwards."""
+    post(server, path, b" " * 9_999_999)
+    before = resident_bytes(server.process.pid)
+    for name, (made, status) in BOMBS.items():
+        response, body = post(server, path, made(PLAIN[path]))
+        error = error_of(response, body)
+        assert not status or response.status == status, (name, error)
+        assert response.status in {200, 400, 401, 413}, (name, error)
+        is_well(server)
+        assert resident_bytes(server.process.pid) - before < 100_000_000, name
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (EXACT, {"messages": [{"from": "human", "value": str(n)} for n in range(100_000)]}),
+        (EXACT, {"messages": [{"from": "human", "value": "x" * 9_900_000}]}),
+        (f"{EXACT}?match=nearest", {"messages": [{"from": "human", "value": "x y " * 2_400_000}]}),
+        (CHAT, {"model": "m", "messages": [{"role": "user", "content": str(n)} for n in range(100_000)]}),
+        (CHAT, {"model": "m", "messages": [{"role": "user", "content": "word " * 1_900_000}]}),
+        (CHAT, {"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 100_000}]}),
+        (CHAT, {"model": "m" * 9_000_000, "messages": [{"role": "user", "content": "hi"}]}),
+        (CHAT, {**PLAIN[CHAT], "logit_bias": {str(n): 0 for n in range(500_000)}}),
+        ("/v1/completions", {"model": "m", "prompt": ["hi"] * 100_000}),
+        ("/v1/completions", {"model": "m", "prompt": list(range(100_000))}),
+        ("/v1/completions", {"model": "m", "prompt": [[10**18]] * 100_000}),
+        ("/v1/embeddings", {"model": "m", "input": ["hi"] * 100_000}),
+        ("/v1/embeddings", {"model": "m", "input": "word " * 1_900_000}),
+        ("/conversation/seed", {"secret": "x" * 9_900_000}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else str(value)[:60],
+)  # fmt: skip
+def test_valid_bodies_of_any_size_are_answered(server: Server, path: str, body: Any) -> None:
+    """A hundred thousand messages, or one of ten megabytes."""
+    response, answer = post(server, path, json.dumps(body).encode())
+    error_of(response, answer)
+    assert response.status in {200, 400, 401, 404}
+    is_well(server)
+
+
+@pytest.mark.parametrize("path", PLAIN)
+def test_compressed_bodies_are_refused(server: Server, path: str) -> None:
+    """With a 415 that says so, whether the body is compressed really, or as its header says only."""
+    plain = BODIES[path]
+    for coding in ("gzip", "br", "gzip, identity", "\xe4"):
+        for body in (gzip.compress(plain), plain):
+            response, answer = post(server, path, body, **{"content-encoding": coding})
+            assert response.status == 415
+            assert error_of(response, answer)["code"] == "unsupported_encoding"
+            assert response.headers["accept-encoding"] == "identity"
+    assert post(server, path, plain, **{"content-encoding": "Identity"})[0].status in {200, 401}
+
+
+@pytest.mark.parametrize("path", PLAIN)
+def test_the_type_of_a_body_makes_no_difference(server: Server, path: str) -> None:
+    """JSON is taken under any name, as curl sends it; what is no JSON is refused under any."""
+    right = post(server, path, BODIES[path])[0].status
+    form = "application/x-www-form-urlencoded"
+    for kind in ("text/plain", form, "multipart/form-data", f"{JSON}; charset=latin-1", "\xe4", "/", ""):
+        for body in (BODIES[path], b"a=b&c=d", b"--x\r\ncontent-disposition: form-data; name=a\r\n\r\nb\r\n--x--\r\n"):
+            response, answer = post(server, path, body, **{"content-type": kind})
+            error_of(response, answer)
+            assert response.status == (right if body == BODIES[path] else 400), (kind, body, answer)
+
+
+TEXT = st.text(max_size=20)
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT | st.sampled_from(EVIL),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS: Final = [
+    *("model", "messages", "prompt", "input", "from", "value", "role", "content", "name", "n", "temperature", "top_p"),
+    *("seed", "stop", "max_tokens", "stream", "stream_options", "logit_bias", "user", "echo", "dimensions", "secret"),
+    *("max_completion_tokens", "presence_penalty", "encoding_format", "logprobs", "top_logprobs"),
+]
+
+
+@st.composite
+def spoilt(draw: st.DrawFn) -> tuple[str, bytes]:
+    """A route, and a body for it: any bytes, any JSON, or one that was right before something was done to it."""
+    path = draw(st.sampled_from(sorted(PLAIN)))
+    plain = PLAIN[path]
+    kind = draw(st.integers(0, 3))
+    if kind == 0:
+        return path, draw(st.binary(max_size=100))
+    if kind == 1:
+        return path, json.dumps(draw(VALUES)).encode()
+    if kind == 2:
+        changes = draw(st.dictionaries(st.sampled_from([*plain, *FIELDS]), VALUES, min_size=1, max_size=4))
+        return path, json.dumps({**plain, **changes}).encode()
+    body = bytearray(BODIES[path])
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(body) - 1))
+        body[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
+    return path, bytes(body)
+
+
+@settings(max_examples=300, derandomize=True)
+@given(spoilt())
+@example((CHAT, json.dumps({**PLAIN[CHAT], "seed": 2**63}).encode()))
+@example((CHAT, json.dumps({**PLAIN[CHAT], "stop": ["", "\0"]}).encode()))
+@example((EXACT, rb'{"messages": [{"from": "\ud800", "value": "\udfff"}]}'))
+def test_any_body_is_answered(server: Server, asked: tuple[str, bytes]) -> None:
+    """Taken, or refused in the one shape."""
+    path, body = asked
+    response, answer = post(server, path, body)
+    error_of(response, answer)
+    assert response.status in {200, 400, 401, 404}
+    is_well(server)
+
+
+MIMIC_HEADERS: Final = ("fault", "match", "pace", "ttft-ms", "itl-ms")
+START: Final = b"POST %s HTTP/1.1\r\nhost: mimic\r\nconnection: close\r\n"
+RAW: Final = START + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+
+
+@settings(max_examples=500, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(sorted(BODIES)),
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 5), st.binary(max_size=5)), min_size=1, max_size=3),
+)
+def test_any_bytes_are_answered(server: Server, path: str, edits: list[tuple[int, int, bytes]]) -> None:
+    """A request with some of its bytes replaced: an answer, or where it is not whole a closed connection."""
+    request = bytearray(RAW % (path.encode(), len(BODIES[path]), BODIES[path]))
+    for place, removed, added in edits:
+        start = place % len(request)
+        request[start : start + removed] = added
+    if answer := talk(server, bytes(request) + b"\0" * 1000):  # to end what is not complete
+        status_in(answer)
+    is_well(server)
+
+
+@settings(max_examples=300, derandomize=True)
+@given(
+    st.sampled_from([EXACT, "/corpus/search", "/corpus/v3/conversations/1", "/v1/models/x", "/mimic/requests", "/x"]),
+    st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=30),
+    st.sampled_from(["authorization", "cookie", "accept", "host", *(f"x-mimic-{name}" for name in MIMIC_HEADERS)]),
+)
+def test_any_query_and_any_header_are_answered(server: Server, path: str, text: str, header: str) -> None:
+    """Whatever bytes they are made of."""
+    method = b"POST" if path == EXACT else b"GET"
+    query = "".join(text.split()).encode("latin-1")
+    lines = [
+        b"%s %s?%s HTTP/1.1" % (method, path.encode(), query),
+        b"%s: %s" % (header.encode(), text.encode("latin-1")),
+    ]
+    lines += [b"content-length: %d" % len(BODIES[EXACT]), b"connection: close"]
+    if answer := talk(server, b"\r\n".join([*lines, b"", BODIES[EXACT]])):
+        status_in(answer)
+    is_well(server)
+
+
+LENGTH: Final = b"%d" % len(BODIES[CHAT])
+SIZE: Final = b"%x" % len(BODIES[CHAT])
+WEBSOCKET: Final = b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: eA=="
+H2C: Final = b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMA"
+TRAILER: Final = b"x-mimic-fault: status=500"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "statuses"),
+    [
+        (b"content-length: %s\r\ncontent-length: %s" % (LENGTH, LENGTH), BODIES[CHAT], [400]),
+        (b"content-length: %s\r\ncontent-length: 1" % LENGTH, BODIES[CHAT], [400]),
+        (b"content-length: %s, %s" % (LENGTH, LENGTH), BODIES[CHAT], [400]),
+        (b"content-length: -1", BODIES[CHAT], [400]),
+        (b"content-length: +%s" % LENGTH, BODIES[CHAT], [400]),
+        (b"content-length: 0x10", BODIES[CHAT], [400]),
+        (b"content-length: %s" % (b"9" * 30), BODIES[CHAT], [400]),
+        (b"content-length: %s\r\ntransfer-encoding: chunked" % LENGTH, b"0\r\n\r\n", [400]),
+        (b"transfer-encoding: gzip, chunked", b"0\r\n\r\n", [400]),
+        (b"transfer-encoding: chunked, identity", b"0\r\n\r\n", [400]),
+        (b"transfer-encoding: chunked", b"%s\r\n%s\r\n0\r\n\r\n" % (SIZE, BODIES[CHAT]), [200]),
+        (b"transfer-encoding: chunked", b'%s;a="b"\r\n%s\r\n0;d\r\n%s\r\n\r\n' % (SIZE, BODIES[CHAT], TRAILER), [200]),
+        (b"transfer-encoding: chunked", b"".join(b"1\r\n%c\r\n" % byte for byte in BODIES[CHAT]) + b"0\r\n\r\n", [200]),
+        (b"transfer-encoding: chunked", b"-1\r\n\r\n0\r\n\r\n", [400]),
+        (b"transfer-encoding: chunked", b"ffffffffffffffffff\r\n", [400]),
+        (b"transfer-encoding: chunked", b"989681\r\n" + b" " * 10_000_001 + b"\r\n0\r\n\r\n", [413]),
+        (b"transfer-encoding: chunked", b"no length\r\n", [400]),
+        (b"content-length: 10000001", b"", [413]),
+        (b"content-length: 5", BODIES[CHAT], [400]),
+        (b"content-length: 0", b"", [400]),
+        (b"x: y", b"", [400]),
+        (b"expect: 100-continue\r\ncontent-length: %s" % LENGTH, BODIES[CHAT], [100, 200]),
+        (b"expect: nonsense\r\ncontent-length: %s" % LENGTH, BODIES[CHAT], [200]),
+        (b"%s\r\ncontent-length: %s" % (WEBSOCKET, LENGTH), BODIES[CHAT], [200]),
+        (b"%s\r\ncontent-length: %s" % (H2C, LENGTH), BODIES[CHAT], [200]),
+        (b"%s\r\ncontent-length: %s\r\ncontent-length: 1" % (H2C, LENGTH), BODIES[CHAT], [400]),
+        (b"%s\r\ncontent-length: 10000001" % H2C, b"", [413]),
+        (b"%s\r\ntransfer-encoding: chunked" % H2C, b"no length\r\n", [400]),
+        (b"no colon", BODIES[CHAT], [400]),
+        (b" folded: x\r\n y\r\ncontent-length: %s" % LENGTH, BODIES[CHAT], [400]),
+        (b"x: \0", BODIES[CHAT], [400]),
+    ],
+    ids=map(str, range(31)),
+)  # fmt: skip
+def test_framing(server: Server, headers: bytes, body: bytes, statuses: list[int]) -> None:
+    """Where a body ends is never in doubt: lengths that differ, are given twice or are no numbers are refused."""
+    answer = talk(server, START % CHAT.encode() + headers + b"\r\n\r\n" + body)
+    found = [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
+    assert found == [b"%d" % status for status in statuses]
+    assert status_in(answer) == statuses[0]
+    is_well(server)
+
+
+@pytest.mark.parametrize("framing", [b"content-length: %s" % LENGTH, b"transfer-encoding: chunked"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_who_asks_for_another_protocol_is_answered_in_this_one(server: Server, framing: bytes, at_once: bool) -> None:
+    """As Java's client does with every first request. Its body counts, and what comes behind it does not."""
+    wait = b"x-mimic-ttft-ms: 2000" if at_once else b"x: y"  # so that all of it comes before the answer
+    body = BODIES[CHAT] if b"length" in framing else b"%s\r\n%s\r\n0\r\n\r\n" % (SIZE, BODIES[CHAT])
+    request = START % CHAT.encode() + b"\r\n".join([H2C, wait, framing, b"", body])
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        if at_once:
+            connection.sendall(request + request)
+            time.sleep(0.2)  # in another read
+            connection.sendall(b"x" * 100_000)
+        else:
+            for start in range(0, len(request), 7):
+                connection.sendall(request[start : start + 7])
+                time.sleep(0.001)
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    head, _, content = answer.partition(b"\r\n\r\n")
+    assert status_in(answer) == 200
+    assert b"connection: close" in head.lower()
+    assert json.loads(content)["choices"]  # and no second answer behind it
+    is_well(server)
+
+
+def test_any_number_may_ask_for_another_protocol_at_once(server: Server) -> None:
+    """One behind the other, in the order in which they came."""
+    request = b"GET /health HTTP/1.1\r\nhost: mimic\r\nconnection: upgrade\r\nupgrade: a\r\n\r\n"
+    answer = talk(server, request * 1500 + b"GET /nowhere HTTP/1.1\r\nhost: mimic\r\nconnection: close\r\n\r\n")
+    found = [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
+    assert found == [b"200"] * 1500 + [b"404"]
+    is_well(server)
+
+
+@pytest.mark.parametrize("protocol", [WEBSOCKET, H2C])
+def test_other_protocols_are_not_offered(server: Server, protocol: bytes) -> None:
+    """A request that asks for one is answered in HTTP/1.1, where it has no body, and the log says nothing of it."""
+    answer = talk(server, b"GET /health HTTP/1.1\r\nhost: mimic\r\n%s\r\n\r\n" % protocol)
+    assert status_in(answer) == 200
+    assert "upgrade request" not in server.log()
+    assert "WebSocket" not in server.log()
+    is_well(server)
+
+
+@pytest.mark.parametrize("host", [b"", b"a b", b"[", b"\xe4", b"a:b:c", b"mimic\r\nhost: other"])
+def test_a_host_that_is_none_is_a_bad_request_at_most(server: Server, host: bytes) -> None:
+    """Of known routes and of others."""
+    for path in (b"/health", b"/nowhere"):
+        answer = talk(server, b"GET %s HTTP/1.1\r\nhost: %s\r\nconnection: close\r\n\r\n" % (path, host))
+        assert status_in(answer) in {200, 400, 404}
+    is_well(server)
+
+
+def test_a_body_shorter_than_its_length_is_waited_for(server: Server) -> None:
+    """As long as clients are."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(RAW % (CHAT.encode(), len(BODIES[CHAT]) + 1, BODIES[CHAT]))
+        assert status_in(connection.recv(10_000)) == 408
+    is_well(server)
+
+
+def test_a_client_that_leaves_in_its_body_is_no_bug(server: Server) -> None:
+    """Nor one that leaves in its head. What came of the body is not answered, not even if it is whole by chance."""
+
+    def left() -> float:
+        counted = re.compile(r'mimic_requests_total{.*status="499"} (.*)')
+        return sum(map(float, counted.findall(httpx.get(f"{server.url}/metrics").text)))
+
+    before = left()
+    for path, body in BODIES.items():
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+            connection.sendall(RAW % (path.encode(), len(body) + 1, body))
+    until = time.monotonic() + 30
+    while left() < before + len(BODIES):
+        assert time.monotonic() < until
+    for path in BODIES:
+        for sent in (RAW % (path.encode(), 100, b"{"), b"POST %s HTT" % path.encode()):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+                connection.sendall(sent)
+    is_well(server)
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_names_make_no_headers(server: Server, name: str) -> None:
+    """Ids, senders, models and what else is echoed: in the headers of the answer they are text, or are not there."""
+    number = EVIL.index(name)
+    said = {"model": name, "user": name, "messages": [{"role": "user", "content": f"said {number}", "name": name}]}
+    whole = {"messages": [{"from": name, "value": "who"}]}
+    for path, body in (
+        (CHAT, said),
+        (CHAT, {**said, "stream": True}),
+        ("/v1/completions", {"model": name, "prompt": f"said {number}", "echo": True}),
+        ("/v1/embeddings", {"model": name, "input": name}),
+        (f"{EXACT}?version=v2", whole),
+    ):
+        response, answer = post(server, path, json.dumps(body).encode())
+        assert error_of(response, answer) is None, answer
+        assert "x-evil" not in response.headers
+        assert all(value.isprintable() and value.isascii() for value in response.headers.values())
+        if path == EXACT:
+            assert json.loads(answer)["choices"] == [{"from": "gpt", "value": f"to {number}"}]
+    entries = httpx.get(f"{server.url}/mimic/requests").json()["requests"]
+    assert name in {entry["model"] for entry in entries}
+
+
+@pytest.mark.parametrize(
+    "header", [*(f"x-mimic-{name}" for name in MIMIC_HEADERS), "openai-organization", "x-request-id"]
+)
+def test_headers_are_not_repeated_as_they_are(server: Server, header: str) -> None:
+    """What asks for something and is not understood is told in the body, and what else comes is not repeated."""
+    for value in ("\xe4\xff", "\t", "status=429; code=\xe4", "a" * 5000, "status=429; retry-after=1e400"):
+        response, answer = post(server, CHAT, BODIES[CHAT], **{header: value})
+        error_of(response, answer)
+        assert response.status in {200, 400, 429}
+        assert all(value.isprintable() and value.isascii() for value in response.headers.values())
+        assert "a" * 5000 not in str(response.headers)

@@ -1,0 +1,168 @@
+"""The ladder over HTTP: how far down a request goes, and what an answer says of how it was found."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openai import NotFoundError, OpenAI
+
+from tests.support.corpora import conversation, seed
+from tests.support.servers import Server
+
+DUMP = [
+    conversation("a_0", ("human", "Tell me a joke"), ("gpt", "Knock knock."), ("human", "continue"), ("gpt", "Boo.")),
+    conversation("b_0", ("human", "Tell me a story"), ("gpt", "Once upon a time."), ("human", "continue")),
+    conversation("b_3", ("gpt", "There was a king.")),
+]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A corpus to ask."""
+    folder = tmp_path_factory.mktemp("ladder")
+    url = f"sqlite:///{folder}/corpus.db"
+    seed(url, DUMP, folder)
+    return url
+
+
+@pytest.fixture(scope="module")
+def server(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that goes down as far as it can."""
+    with Server(tmp_path_factory.mktemp("server"), MIMIC_STORE=corpus) as server:
+        yield server
+
+
+def ask(server: Server, text: str, **headers: str) -> httpx.Response:
+    """A chat of one message."""
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = {"model": "mimic-v3", "messages": [{"role": "user", "content": text}]}
+    return httpx.post(f"{server.url}/v1/chat/completions", json=body, headers=given)
+
+
+def found(response: httpx.Response) -> tuple[str, str, str]:
+    """What an answer says of how it was found."""
+    assert response.status_code == 200, response.text
+    headers = response.headers
+    return headers["x-mimic-match"], headers["x-mimic-score"], headers["x-mimic-source"]
+
+
+def error(response: httpx.Response, status: int) -> dict[str, Any]:
+    """The error that an answer is."""
+    assert response.status_code == status, response.text
+    body: dict[str, dict[str, Any]] = response.json()
+    return body["error"]
+
+
+def test_every_answer_says_how_it_was_found(server: Server) -> None:
+    """Rung, score and source: of a chat and of prompts, whole and streamed."""
+    assert found(ask(server, "Tell me a joke")) == ("last", "1.000", "a_0#1")
+    assert found(ask(server, "TELL ME A JOKE!")) == ("normalized", "1.000", "a_0#1")
+    rung, score, source = found(ask(server, "Please tell me some joke"))
+    assert (rung, source) == ("nearest", "a_0#1")
+    assert 0.4 < float(score) < 1
+    body = {"model": "m", "prompt": ["Tell me a story", "tell me a story", "tell me storys"], "stream": True}
+    rungs, scores, sources = found(httpx.post(f"{server.url}/v1/completions", json=body))
+    assert (rungs, sources) == ("last, normalized, nearest", "b_0#1, b_0#1, b_0#1")
+    assert scores.startswith("1.000, 1.000, 0.")
+    metrics = httpx.get(f"{server.url}/metrics").text
+    assert 'mimic_matches_total{rung="nearest",version="v3"} ' in metrics
+
+
+def test_a_request_says_how_far_down_it_goes(server: Server) -> None:
+    """By a header, of which a bad one is named."""
+    assert found(ask(server, "tell me a joke", x_mimic_match="normalized"))[0] == "normalized"
+    for text, depth in (("tell me a joke", "last"), ("some joke please", "normalized"), ("continue", "previous")):
+        refused = error(ask(server, text, x_mimic_match=depth), 404)
+        assert refused["code"] == "completion_not_found"
+        assert f"compared down to the rung '{depth}'" in refused["message"]
+    bad = error(ask(server, "continue", x_mimic_match="deepest"), 400)
+    assert (bad["param"], bad["code"]) == ("x-mimic-match", "invalid_value")
+    assert "expected one of previous, last, normalized, nearest, not 'deepest'" in bad["message"]
+
+
+def test_settings_say_how_far_down_it_goes(corpus: str, tmp_path: Path) -> None:
+    """And how alike the nearest must be; a header goes further."""
+    with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_MATCH="last", MIMIC_LEAST_SCORE="0.9") as server:
+        assert error(ask(server, "tell me a joke"), 404)["code"] == "completion_not_found"
+        assert found(ask(server, "tell me a joke", x_mimic_match="nearest"))[0] == "normalized"
+        refused = error(ask(server, "Please tell me some joke", x_mimic_match="nearest"), 404)
+        assert "less than 0.9" in refused["message"]
+
+
+def test_the_conversation_route_is_exact_unless_it_is_asked_not_to_be(server: Server) -> None:
+    """With ``match`` it answers as /v1 does, by role, with all that came next."""
+
+    def choices(text: str, query: str, sender: str = "human") -> httpx.Response:
+        body = {"messages": [{"from": sender, "value": text}]}
+        return httpx.post(f"{server.url}/conversation/completion{query}", json=body)
+
+    assert choices("tell me a JOKE", "").status_code == 404
+    assert choices("tell me a JOKE", "?match=last").status_code == 404
+    answer = choices("tell me a JOKE", "?match=normalized", sender="user")
+    assert answer.json() == {"choices": [{"from": "gpt", "value": "Knock knock."}]}
+    assert (answer.headers["x-mimic-match"], answer.headers["x-mimic-score"]) == ("normalized", "1.000")
+    for version in ("v1", "v2", "v3"):
+        answer = choices("a joke, tell me", f"?match=nearest&version={version}")
+        assert answer.json() == {"choices": [{"from": "gpt", "value": "Knock knock."}]}
+        assert answer.headers["x-mimic-match"] == "nearest"
+    bad = error(choices("x", "?match=deepest"), 400)
+    assert (bad["param"], bad["code"]) == ("match", "invalid_value")
+    assert "previous, last, normalized, nearest" in bad["message"]
+
+
+def test_a_rung_that_was_not_seeded_is_a_503_for_who_names_it(tmp_path: Path) -> None:
+    """With the command that helps; for others a 404 that says why it was not looked for further."""
+    run(tmp_path, "--match", "last")
+    with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db") as server:
+        assert found(ask(server, "continue"))[0] == "last"
+        refused = error(ask(server, "Continue!", x_mimic_match="nearest"), 503)
+        assert refused["code"] == "rung_not_seeded"
+        assert "mimic seed FILE --match nearest" in refused["message"]
+        plain = error(ask(server, "Continue!"), 404)
+        assert "seeded without the index for the rung 'normalized'" in plain["message"]
+
+
+def run(folder: Path, *options: str, **environment: str) -> str:
+    """Seed the dump by the command line; returns its report."""
+    (folder / "dump.json").write_text(json.dumps(DUMP))
+    command = [sys.executable, "-m", "mimic", "seed", "dump.json", "--store", "sqlite:///corpus.db", *options]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_the_command_line_says_what_the_index_costs(tmp_path: Path) -> None:
+    """Its messages, seconds and bytes; none where it is left out, by option or by setting."""
+    assert "Index of 5 messages down to the rung nearest" in run(tmp_path)
+    assert len(list(tmp_path.glob("corpus.db.index-*"))) == 1
+    assert "Index of 5 messages down to the rung normalized" in run(tmp_path, "--match", "normalized")
+    assert "Index of" not in run(tmp_path, "--match", "last")
+    assert "Index of" not in run(tmp_path, MIMIC_MATCH="previous")
+    assert list(tmp_path.glob("corpus.db.index-*")) == []
+
+
+def test_parts_of_a_chat_are_joined_when_it_is_asked_for(tmp_path: Path) -> None:
+    """By option or by setting: the last message of a part then has its true next one, in the same conversation."""
+    assert "Joined" not in run(tmp_path)
+    for options, environment in ((["--join-splits"], {}), ([], {"SEED_JOIN_SPLITS": "on"})):
+        assert "Joined 1 parts" in run(tmp_path, *options, **environment)
+        with (
+            Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db") as server,
+            OpenAI(base_url=f"{server.url}/v1", api_key="unused") as client,
+        ):
+            raw = client.chat.completions.with_raw_response.create(
+                model="mimic-v3",
+                messages=[
+                    {"role": "assistant", "content": "Once upon a time."},
+                    {"role": "user", "content": "continue"},
+                ],
+            )
+            assert raw.parse().choices[0].message.content == "There was a king."
+            assert (raw.headers["x-mimic-match"], raw.headers["x-mimic-source"]) == ("previous", "b_0#3")
+            with pytest.raises(NotFoundError):
+                client.chat.completions.create(model="mimic-v3", messages=[{"role": "user", "content": "xyzzy"}])
+    assert "Joined" not in run(tmp_path, "--no-join-splits", SEED_JOIN_SPLITS="on")

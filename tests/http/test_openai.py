@@ -1,0 +1,546 @@
+"""OpenAI's routes over HTTP, byte by byte; tests/clients asks with real clients."""
+
+import asyncio
+import base64
+import json
+import math
+import re
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from mimic import tokens
+from mimic.engine.embedding import embed
+from mimic.gateway.delivery import paced
+from mimic.processes import resident_bytes
+from mimic.wire.base import EventPlan
+from tests.support.corpora import conversation, seed
+from tests.support.servers import Server
+
+LONG_ID = "päge/1\r\nx-evil: 1" + "x" * 200
+DUMP = [
+    conversation("sky_0", ("human", "Why?"), ("gpt", "Because of Rayleigh 👍🏽 scattering."), ("human", "Thanks")),
+    conversation("sky_1", ("human", "Why?"), ("gpt", "It scatters."), ("human", "ok"), ("gpt", "Anything else?")),
+    conversation("sky_2", ("human", "Why?"), ("gpt", "It scatters.")),
+    conversation(LONG_ID, ("user", "你好"), ("bing", "你好, 我能帮你吗")),
+    conversation("empty", ("human", ""), ("gpt", "You said nothing.")),
+    {"conversations": [{"from": "human", "value": "nameless"}, {"from": "gpt", "value": "no id"}]},
+    *(conversation(str(n), ("human", "continue"), ("gpt", f"{n} " + "word " * 2000)) for n in range(500)),
+]
+WHY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Why?"}]}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A corpus to ask."""
+    folder = tmp_path_factory.mktemp("openai")
+    url = f"sqlite:///{folder}/corpus.db"
+    seed(url, DUMP, folder)
+    return url
+
+
+@pytest.fixture(scope="module")
+def server(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of it."""
+    with Server(tmp_path_factory.mktemp("server"), MIMIC_STORE=corpus) as server:
+        yield server
+
+
+@pytest.fixture
+def v1(server: Server) -> Iterator[httpx.Client]:
+    """A client of its OpenAI routes."""
+    with httpx.Client(base_url=f"{server.url}/v1", timeout=30) as client:
+        yield client
+
+
+def events(response: httpx.Response) -> list[Any]:
+    """What a stream says, without its end, which must be there."""
+    assert response.headers["content-type"].startswith("text/event-stream")
+    frames = response.text.split("\n\n")
+    assert frames[-2:] == ["data: [DONE]", ""]
+    assert all(frame.startswith("data: ") for frame in frames[:-1])
+    return [json.loads(frame.removeprefix("data: ")) for frame in frames[:-2]]
+
+
+def error_of(response: httpx.Response, status: int) -> dict[str, Any]:
+    """The error of an answer in OpenAI's shape, with the headers that every answer below /v1 has."""
+    assert response.status_code == status, response.text
+    assert {"x-request-id", "openai-version", "openai-processing-ms"} <= set(response.headers)
+    body: dict[str, Any] = response.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    error: dict[str, Any] = body["error"]
+    return error
+
+
+def test_a_completion_has_every_field_of_openais(v1: httpx.Client) -> None:
+    """Those that its document wants, too; the model is echoed; usage adds up, and the headers say where it is from."""
+    response = v1.post("/chat/completions", json={**WHY, "temperature": 0})
+    body = response.json()
+    assert re.fullmatch("chatcmpl-[0-9a-f]{24}", body.pop("id"))
+    assert abs(body.pop("created") - time.time()) < 60
+    assert body == {
+        "object": "chat.completion",
+        "model": "gpt-4o-mini",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "It scatters.", "refusal": None, "annotations": []},
+                "finish_reason": "stop",
+                "logprobs": None,
+            }
+        ],
+        "usage": {
+            "prompt_tokens": 3 + 1 + tokens.count("Why?") + 3,
+            "completion_tokens": tokens.count("It scatters."),
+            "total_tokens": 7 + tokens.count("Why?") + tokens.count("It scatters."),
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": 0,
+                "audio_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            },
+        },
+        "service_tier": "default",
+    }
+    assert response.headers["x-mimic-match"] == "last"
+    assert response.headers["x-mimic-source"] == "sky_1#1"
+    assert response.headers["openai-version"] == "2020-10-01"
+    assert int(response.headers["openai-processing-ms"]) >= 0
+    assert response.headers["x-request-id"].startswith("req_")
+
+
+def test_a_stream_has_a_chunk_for_each_token(v1: httpx.Client) -> None:
+    """The role, the tokens, of which each adds whole characters or nothing, the end, the usage, the same id on all."""
+    body = {**WHY, "stream": True, "stream_options": {"include_usage": True}, "n": 2, "temperature": 0}
+    response = v1.post("/chat/completions", json=body)
+    chunks = events(response)
+    assert len({(chunk["id"], chunk["created"], chunk["object"], chunk["model"]) for chunk in chunks}) == 1
+    assert chunks[0]["object"] == "chat.completion.chunk"
+    *parts, last = chunks
+    assert all(chunk["usage"] is None for chunk in parts)
+    assert last["choices"] == []
+    said = ["It scatters.", "Because of Rayleigh 👍🏽 scattering."]
+    assert last["usage"]["completion_tokens"] == sum(map(tokens.count, said))
+    choices = [chunk["choices"][0] for chunk in parts]
+    assert [choice["index"] for choice in choices[:2]] == [0, 1]
+    for index, text in enumerate(said):
+        first, *middle, end = [choice for choice in choices if choice["index"] == index]
+        assert first["delta"] == {"role": "assistant", "content": ""}
+        assert end["delta"] == {}
+        assert end["finish_reason"] == "stop"
+        assert all(set(choice["delta"]) == {"content"} and choice["finish_reason"] is None for choice in middle)
+        assert [choice["delta"]["content"] for choice in middle] == list(tokens.decode(tokens.encode(text)))
+    assert response.headers["x-mimic-source"] == "sky_1#1, sky_0#1"
+
+
+def test_complete_and_streamed_are_the_same_answer(v1: httpx.Client) -> None:
+    """Whatever is drawn, since the draw is fixed by what was said; without usage unless it is asked for."""
+    for given in range(5):
+        body = {**WHY, "messages": [{"role": "system", "content": f"{given}"}, *WHY["messages"]]}
+        whole = v1.post("/chat/completions", json=body).json()["choices"][0]["message"]["content"]
+        chunks = events(v1.post("/chat/completions", json={**body, "stream": True, "user": "x"}))
+        assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == whole
+        assert all("usage" not in chunk for chunk in chunks)
+
+
+def test_parameters_do_what_they_mean(v1: httpx.Client) -> None:
+    """n, stop, max_tokens and the newer name of it, seed, null for a default."""
+    body = {
+        **WHY,
+        "n": 3,
+        "temperature": 0,
+        "max_completion_tokens": 2,
+        "max_tokens": None,
+        "stop": None,
+        "top_p": None,
+    }
+    choices = v1.post("/chat/completions", json=body).json()["choices"]
+    cut = [("It scat", "length"), ("Because of", "length"), ("It scat", "length")]
+    assert [(choice["message"]["content"], choice["finish_reason"]) for choice in choices] == cut
+    stopped = v1.post("/chat/completions", json={**WHY, "n": 2, "stop": ["ters", "leigh"]}).json()["choices"]
+    assert {choice["message"]["content"] for choice in stopped} == {"It scat", "Because of Ray"}
+    seeds = {
+        v1.post("/chat/completions", json={**WHY, "seed": n}).json()["choices"][0]["message"]["content"]
+        for n in range(9)
+    }
+    assert seeds == {"It scatters.", "Because of Rayleigh 👍🏽 scattering."}
+
+
+def test_content_in_parts_and_everything_else_of_a_chat_is_accepted(v1: httpx.Client) -> None:
+    """Text parts are joined, others left out; tools, their calls and answers; fields that nothing is made of."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    sound = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+    call = {"id": "call_1", "type": "function", "function": {"name": "sky", "arguments": "{}"}}
+    bodies = [
+        [{"role": "user", "content": [{"type": "text", "text": "Wh"}, image, sound, {"type": "text", "text": "y?"}]}],
+        [{"role": "developer", "content": "Be brief."}, {"role": "user", "name": "ann", "content": "Why?"}],
+        [
+            {"role": "user", "content": "Why?"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "blue"},
+        ],
+    ]
+    tool = {"type": "function", "function": {"name": "sky", "parameters": {"type": "object"}}}
+    extra = {"tools": [tool], "tool_choice": "auto", "parallel_tool_calls": True, "response_format": {"type": "text"}}
+    extra |= {"logprobs": True, "top_logprobs": 2, "store": False, "metadata": {"a": "b"}, "user": "ann", "x": [1]}
+    for messages in bodies:
+        response = v1.post("/chat/completions", json={"model": "mimic-v2", "messages": messages, **extra})
+        assert response.status_code == 200, response.text
+        assert response.headers["x-mimic-match"] == "last"
+    named = v1.post("/chat/completions", json={"model": "m", "messages": bodies[1]}).json()["usage"]["prompt_tokens"]
+    texts = ("developer", "Be brief.", "user", "ann", "Why?")
+    assert named == 3 + 3 + 3 + 1 + sum(map(tokens.count, texts))
+
+
+def test_headers_say_where_an_answer_was_said(v1: httpx.Client) -> None:
+    """The conversation's id, escaped and not too long, or nothing where it has none; and the position in it."""
+    for text, source in (("你好", "p%C3%A4ge%2F1%0D%0Ax-evil%3A%201" + "x" * 83 + "#1"), ("nameless", "#1")):
+        body = {"model": "mimic-v1", "messages": [{"role": "user", "content": text}]}
+        response = v1.post("/chat/completions", json=body)
+        assert response.headers["x-mimic-source"] == source
+        assert "x-evil" not in response.headers
+    many = {"model": "m", "prompt": ["你好"] * 64, "n": 2}
+    sources = v1.post("/completions", json=many).headers["x-mimic-source"].split(", ")
+    assert 10 < len(sources) < 20
+    assert (set(sources[:-1]), sources[-1]) == ({"p%C3%A4ge%2F1%0D%0Ax-evil%3A%201" + "x" * 83 + "#1"}, "...")
+    pair = [{"role": "assistant", "content": "It scatters."}, {"role": "user", "content": "ok"}]
+    response = v1.post("/chat/completions", json={"model": "mimic-v3", "messages": pair})
+    assert (response.headers["x-mimic-match"], response.headers["x-mimic-source"]) == ("previous", "sky_1#3")
+
+
+def test_prompts_of_the_older_api(v1: httpx.Client) -> None:
+    """One or several, as texts or as tokens; n answers to each in turn; echoed; streamed; limits."""
+    body = {"model": "gpt-3.5-turbo-instruct", "prompt": "Why?", "temperature": 0, "echo": True}
+    answered = v1.post("/completions", json=body).json()
+    assert re.fullmatch("cmpl-[0-9a-f]{24}", answered["id"])
+    assert answered["object"] == "text_completion"
+    choice = {"index": 0, "text": "Why?It scatters.", "finish_reason": "stop", "logprobs": None}
+    assert answered["choices"] == [choice]
+    assert answered["usage"]["prompt_tokens"] == tokens.count("Why?")
+    several = {"model": "m", "prompt": ["Why?", "ok"], "n": 2, "max_tokens": 2, "temperature": 0}
+    response = v1.post("/completions", json=several)
+    assert [choice["text"] for choice in response.json()["choices"]] == [
+        "It scat",
+        "Because of",
+        "Anything else",
+        "Anything else",
+    ]
+    assert [choice["index"] for choice in response.json()["choices"]] == [0, 1, 2, 3]
+    assert response.headers["x-mimic-match"] == "last, last"
+    for prompt in (tokens.encode("Why?"), [tokens.encode("Why?")]):
+        assert v1.post("/completions", json={**body, "prompt": prompt}).json()["choices"] == [choice]
+    chunks = events(v1.post("/completions", json={**body, "stream": True, "stream_options": {"include_usage": True}}))
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks[:-1]) == "Why?It scatters."
+    assert len(chunks) == 1 + tokens.count("It scatters.") + 1 + 1
+    assert chunks[-1]["usage"] == answered["usage"]
+
+
+def test_models(v1: httpx.Client, server: Server) -> None:
+    """One for each version, and one for embeddings; any other is not there, whatever its name."""
+    listed = v1.get("/models").json()
+    assert listed["object"] == "list"
+    assert [model["id"] for model in listed["data"]] == ["mimic-v1", "mimic-v2", "mimic-v3", "mimic-embedding"]
+    assert abs(listed["data"][0]["created"] - time.time()) < 600
+    for model in listed["data"]:
+        assert v1.get(f"/models/{model['id']}").json() == model
+    for name in ("gpt-4o-mini", "org/model", "mimic-v4"):
+        error = error_of(v1.get(f"/models/{name}"), 404)
+        assert (error["code"], error["param"]) == ("model_not_found", "model")
+        assert name in error["message"]
+
+
+def test_a_models_name_chooses_the_version(v1: httpx.Client) -> None:
+    """v3 looks at the last two messages, v2 at the last."""
+    messages = [{"role": "assistant", "content": "It scatters."}, {"role": "user", "content": "ok"}]
+    matches = {
+        model: v1.post("/chat/completions", json={"model": model, "messages": messages}).headers["x-mimic-match"]
+        for model in ("mimic-v1", "mimic-v2", "mimic-v3", "gpt-4o")
+    }
+    assert matches == {"mimic-v1": "last", "mimic-v2": "last", "mimic-v3": "previous", "gpt-4o": "previous"}
+
+
+MISSING = "missing_required_parameter"
+MESSAGE = {"role": "user", "content": "Why?"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "param", "code"),
+    [
+        ({"model": None}, "model", "invalid_type"),
+        ({"model": ""}, "model", "empty_string"),
+        ({"messages": []}, "messages", "empty_array"),
+        ({"messages": {}}, "messages", "invalid_type"),
+        ({"messages": [{"role": "usr", "content": "Why?"}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [{"content": "Why?"}]}, "messages[0].role", MISSING),
+        ({"messages": [MESSAGE, {"role": "user", "content": 1}]}, "messages[1].content", "invalid_type"),
+        ({"messages": [MESSAGE, {"role": "user"}]}, "messages[1].content", MISSING),
+        ({"messages": [{"role": "tool", "content": None}]}, "messages[0].content", "invalid_type"),
+        ({"logprobs": "yes"}, "logprobs", "invalid_type"),
+        ({"logit_bias": {"1": "x"}}, "logit_bias[...]", "invalid_type"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text", MISSING),
+        ({"messages": [{"role": "user", "content": [{"text": "a"}]}]}, "messages[0].content[0].type", MISSING),
+        ({"temperature": 2.1}, "temperature", "decimal_above_max_value"),
+        ({"temperature": -1}, "temperature", "decimal_below_min_value"),
+        ({"temperature": "hot"}, "temperature", "invalid_type"),
+        ({"temperature": "0"}, "temperature", "invalid_type"),
+        ({"n": "2"}, "n", "invalid_type"),
+        ({"messages": [{"role": "user", "content": [{"type": "x"}]}]}, "messages[0].content[0].type", "invalid_value"),
+        ({"top_p": 1.1}, "top_p", "decimal_above_max_value"),
+        ({"n": 0}, "n", "integer_below_min_value"),
+        ({"n": 129}, "n", "integer_above_max_value"),
+        ({"n": 1.5}, "n", "invalid_type"),
+        ({"stop": ["a"] * 5}, "stop", "array_above_max_length"),
+        ({"stop": [1]}, "stop[0]", "invalid_type"),
+        ({"seed": "x"}, "seed", "invalid_type"),
+        ({"max_tokens": 0}, "max_tokens", "integer_below_min_value"),
+        ({"max_completion_tokens": 0}, "max_completion_tokens", "integer_below_min_value"),
+        ({"presence_penalty": 3}, "presence_penalty", "decimal_above_max_value"),
+        ({"frequency_penalty": -3}, "frequency_penalty", "decimal_below_min_value"),
+        ({"top_logprobs": 21}, "top_logprobs", "integer_above_max_value"),
+        ({"stream": "yes"}, "stream", "invalid_type"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_parameter_combination"),
+    ],
+)  # fmt: skip
+def test_bad_requests_name_the_field(v1: httpx.Client, changed: dict[str, Any], param: str, code: str) -> None:
+    """With OpenAI's code, also where a stream was asked for."""
+    for stream in ({}, {"stream": True} if "stream" not in str(changed) else {}):
+        error = error_of(v1.post("/chat/completions", json={**WHY, **stream, **changed}), 400)
+        assert (error["param"], error["code"], error["type"]) == (param, code, "invalid_request_error")
+        assert f"'{param}'" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "param", "code"),
+    [
+        ("/chat/completions", {"messages": [MESSAGE]}, "model", MISSING),
+        ("/chat/completions", {"model": "m"}, "messages", MISSING),
+        ("/completions", {"model": "m"}, "prompt", MISSING),
+        ("/completions", {"model": "m", "prompt": []}, "prompt", "empty_array"),
+        ("/completions", {"model": "m", "prompt": ["Why?"] * 129}, "prompt", "array_above_max_length"),
+        ("/completions", {"model": "m", "prompt": ["Why?"] * 65, "n": 2}, "prompt", "array_above_max_length"),
+        ("/completions", {"model": "m", "prompt": ["a", 1]}, "prompt", "invalid_type"),
+        ("/completions", {"model": "m", "prompt": [1, [2]]}, "prompt", "invalid_type"),
+        ("/completions", {"model": "m", "prompt": [[1], [10**30]]}, "prompt[1]", "invalid_value"),
+        ("/completions", {"model": "m", "prompt": [-1]}, "prompt", "invalid_value"),
+        ("/completions", {"model": "m", "prompt": [172]}, "prompt", "invalid_value"),
+        ("/embeddings", {"model": "m"}, "input", MISSING),
+        ("/embeddings", {"model": "m", "input": ""}, "input", "invalid_value"),
+        ("/embeddings", {"model": "m", "input": ["a", ""]}, "input", "invalid_value"),
+        ("/embeddings", {"model": "m", "input": ["a"] * 2049}, "input", "array_above_max_length"),
+        ("/embeddings", {"model": "m", "input": "a " * 8193}, "input", "invalid_value"),
+        ("/embeddings", {"model": "m", "input": ["a " * 8000] * 38}, "input", "invalid_value"),
+        ("/embeddings", {"model": "m", "input": "a", "dimensions": 0}, "dimensions", "integer_below_min_value"),
+        ("/embeddings", {"model": "m", "input": "a", "encoding_format": "hex"}, "encoding_format", "invalid_value"),
+    ],
+)
+def test_bad_requests_of_the_other_routes(
+    v1: httpx.Client, route: str, body: dict[str, Any], param: str, code: str
+) -> None:
+    """The same shape and codes everywhere."""
+    error = error_of(v1.post(route, json=body), 400)
+    assert (error["param"], error["code"]) == (param, code)
+
+
+def test_other_errors(v1: httpx.Client) -> None:
+    """What has no answer, what is no JSON, no route and no method of it."""
+    never = {"model": "m", "messages": [{"role": "user", "content": "never said"}], "stream": True}
+    assert error_of(v1.post("/chat/completions", json=never), 404)["code"] == "completion_not_found"
+    assert "nothing follows 'never said' of the role 'user'" in v1.post("/chat/completions", json=never).text
+    assert error_of(v1.post("/completions", json={"model": "m", "prompt": ["Why?", "?"]}), 404)
+    image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
+    assert "no text" in error_of(v1.post("/chat/completions", json={"model": "m", "messages": image}), 404)["message"]
+    assert error_of(v1.post("/chat/completions", content=b"{"), 400)["code"] == "invalid_json"
+    assert error_of(v1.post("/chat/completions", content=b'{"model": "\xff"}'), 400)["code"] == "invalid_json"
+    assert error_of(v1.get("/nothing"), 404)["code"] == "unknown_url"
+    without = httpx.post(f"{str(v1.base_url).removesuffix('/v1/')}/chat/completions", json=WHY)
+    assert without.json()["error"]["message"].endswith("Did you mean /v1/chat/completions?")
+    assert error_of(v1.get("/chat/completions"), 405)["code"] == "method_not_allowed"
+    assert error_of(v1.post("/chat/completions", content=b"x" * 10_000_001), 413)["code"] == "request_too_large"
+
+
+@pytest.mark.parametrize(("on_miss", "answer"), [("echo", "never said"), ("I am a mock.", "I am a mock.")])
+def test_what_was_never_said_may_be_answered(corpus: str, tmp_path: Path, on_miss: str, answer: str) -> None:
+    """With the message itself, or with a text; limits hold, usage is counted; what was said is answered as ever."""
+    with (
+        Server(tmp_path, MIMIC_STORE=corpus, MIMIC_ON_MISS=on_miss) as server,
+        httpx.Client(base_url=f"{server.url}/v1") as v1,
+    ):
+        never = {"model": "m", "messages": [{"role": "user", "content": "never said"}], "n": 2}
+        response = v1.post("/chat/completions", json=never)
+        assert [choice["message"]["content"] for choice in response.json()["choices"]] == [answer] * 2
+        assert (response.headers["x-mimic-match"], response.headers["x-mimic-source"]) == ("none", "none, none")
+        assert response.json()["usage"]["completion_tokens"] == 2 * tokens.count(answer)
+        chunks = events(v1.post("/chat/completions", json={**never, "n": 1, "stream": True, "max_tokens": 1}))
+        [first] = tokens.encode(answer)[:1]
+        assert chunks[1]["choices"][0]["delta"]["content"] == tokens.text_of([first])
+        assert v1.post("/chat/completions", json=WHY).headers["x-mimic-match"] == "last"
+        several = v1.post("/completions", json={"model": "m", "prompt": ["Why?", "never said"]})
+        assert several.headers["x-mimic-match"] == "last, none"
+        assert several.json()["choices"][1]["text"] == answer
+        image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
+        textless = v1.post("/chat/completions", json={"model": "m", "messages": image}).json()
+        assert textless["choices"][0]["message"]["content"] == ("" if on_miss == "echo" else answer)
+        metrics = httpx.get(f"{server.url}/metrics").text
+        assert 'mimic_completion_misses_total{version="v3"} 4.0' in metrics
+
+
+def test_keys(corpus: str, tmp_path: Path) -> None:
+    """Where they are asked for, every route that answers from the corpus wants one; wrong ones are not repeated."""
+    routes = [
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/embeddings"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/mimic-v1"),
+        ("POST", "/conversation/completion"),
+    ]
+    with (
+        Server(tmp_path, MIMIC_STORE=corpus, MIMIC_API_KEYS="sk-one, clé") as server,
+        httpx.Client(base_url=server.url) as client,
+    ):
+        for method, path in routes:
+            for header in (None, "", "Bearer", "Basic sk-one", "sk-one"):
+                headers = {"authorization": header} if header is not None else {}
+                answer = client.request(method, path, headers=headers)
+                assert answer.status_code == 401
+                assert answer.headers["www-authenticate"] == "Bearer"
+                error = answer.json()["error"]
+                assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", None, None)
+                assert error["message"].startswith("You didn't provide an API key.")
+            for wrong in ("sk-on", "sk-one1", "sk-one,", "clé".encode("latin-1"), "x" * 5000, "sk-proj-abcdefgh1234"):
+                given = b"Bearer " + (wrong if isinstance(wrong, bytes) else wrong.encode())
+                answer = client.request(method, path, headers={b"authorization": given})
+                assert answer.status_code == 401
+                assert answer.json()["error"]["code"] == "invalid_api_key"
+                assert answer.json()["error"]["message"].startswith("Incorrect API key provided: ********")
+                assert given.decode("latin-1")[7:] not in answer.text
+            for right in (b"Bearer sk-one", b"bearer  sk-one", b"Bearer cl\xc3\xa9"):
+                assert client.request(method, path, headers={b"authorization": right}).status_code != 401
+            client.delete("/mimic/requests", headers={b"authorization": b"Bearer sk-one"})  # the wrong ones were many
+        for path in ("/health", "/ready", "/corpus", "/metrics", "/schema"):
+            assert client.get(path).status_code == 200
+    assert "sk-one" not in server.log()
+
+
+def test_strict_models(corpus: str, tmp_path: Path) -> None:
+    """Only Mimic's own names are accepted, each where it belongs."""
+    with (
+        Server(tmp_path, MIMIC_STORE=corpus, MIMIC_STRICT_MODELS="on") as server,
+        httpx.Client(base_url=f"{server.url}/v1") as v1,
+    ):
+        for path, body in (
+            ("/chat/completions", {"messages": [MESSAGE]}),
+            ("/completions", {"prompt": "Why?"}),
+            ("/embeddings", {"input": "Why?"}),
+        ):
+            own = "mimic-embedding" if path == "/embeddings" else "mimic-v2"
+            assert v1.post(path, json={**body, "model": own}).json()["model"] == own
+            for model in ("gpt-4o-mini", "mimic-v4", "mimic-v2" if own != "mimic-v2" else "mimic-embedding"):
+                error = error_of(v1.post(path, json={**body, "model": model}), 404)
+                assert (error["code"], error["param"]) == ("model_not_found", "model")
+
+
+def test_embeddings(v1: httpx.Client) -> None:
+    """Of unit length, the same each time, as numbers or as base64; alike where words are shared."""
+    body = {"model": "text-embedding-3-small", "input": ["the sky is blue", "the sky is grey", "buy milk"]}
+    answer = v1.post("/embeddings", json=body).json()
+    assert answer["usage"] == {"prompt_tokens": 10, "total_tokens": 10}
+    vectors = [item["embedding"] for item in answer["data"]]
+    assert [(item["object"], item["index"]) for item in answer["data"]] == [("embedding", n) for n in range(3)]
+    assert all(len(vector) == 1536 for vector in vectors)
+    assert all(math.isclose(math.hypot(*vector), 1, abs_tol=1e-6) for vector in vectors)
+    alike, other = (sum(a * b for a, b in zip(vectors[0], vectors[n], strict=True)) for n in (1, 2))
+    assert alike > 0.4 > abs(other)
+    encoded = v1.post("/embeddings", json={**body, "encoding_format": "base64"}).json()["data"]
+    for item, vector in zip(encoded, vectors, strict=True):
+        assert list(struct.unpack("<1536f", base64.b64decode(item["embedding"]))) == vector
+    small = v1.post("/embeddings", json={**body, "dimensions": 3}).json()["data"]
+    assert [len(item["embedding"]) for item in small] == [3, 3, 3]
+    large = v1.post("/embeddings", json={"model": "text-embedding-3-large", "input": "a"}).json()["data"]
+    assert len(large[0]["embedding"]) == 3072
+    [by_tokens] = v1.post("/embeddings", json={**body, "input": tokens.encode(body["input"][0])}).json()["data"]
+    assert by_tokens["embedding"] == vectors[0]
+    given = v1.post("/embeddings", json={**body, "input": [[1, 2, 3], [400]]}).json()["usage"]
+    assert given == {"prompt_tokens": 4, "total_tokens": 4}
+
+
+def test_embeddings_are_told_apart_and_never_zero() -> None:
+    """Also by the order of words, and where coordinates cancel out."""
+    assert embed("a b", 1536) != embed("b a", 1536) != embed("B A", 1536)
+    for one, other, least in (("cat dog", "dog cat", 0.8), ("The Sky", "the sky", 0.9), ("天空很蓝", "蓝天空", 0.5)):
+        assert sum(a * b for a, b in zip(embed(one, 1536), embed(other, 1536), strict=True)) > least
+    for number in range(300):
+        assert math.isclose(math.hypot(*embed(f"text {number}", 1)), 1)
+
+
+def test_a_client_that_goes_away_costs_nothing_more(v1: httpx.Client, server: Server) -> None:
+    """A hundred streams that nobody reads to their end leave no memory behind, and no word in the log."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "continue"}], "stream": True, "n": 20}
+    for _ in range(10):
+        with v1.stream("POST", "/chat/completions", json=body) as response:
+            next(response.iter_raw(100))
+    before = resident_bytes(server.process.pid)
+    for _ in range(100):
+        with v1.stream("POST", "/chat/completions", json=body) as response:
+            next(response.iter_raw(100))
+    assert resident_bytes(server.process.pid) - before < 30_000_000
+    assert v1.post("/chat/completions", json=WHY).status_code == 200
+    assert "bug" not in server.log()
+    assert "Traceback" not in server.log()
+
+
+def test_many_embeddings(v1: httpx.Client) -> None:
+    """As many as are accepted, as numbers and as base64, which say the same."""
+    body = {"model": "m", "input": [f"text {n}" for n in range(2048)], "dimensions": 16}
+    floats, encoded = (
+        v1.post("/embeddings", json={**body, "encoding_format": form}).json()["data"] for form in ("float", "base64")
+    )
+    assert [item["index"] for item in floats] == list(range(2048))
+    for one, other in zip(floats, encoded, strict=True):
+        assert list(struct.unpack("<16f", base64.b64decode(other["embedding"]))) == one["embedding"]
+
+
+def test_a_huge_prompt_is_counted(v1: httpx.Client) -> None:
+    """Nine megabytes, one word or many: a 404 or an answer, with its tokens."""
+    long = [{"role": "user", "content": "words and " * 400_000}, {"role": "user", "content": "Why?"}]
+    usage = v1.post("/chat/completions", json={"model": "m", "messages": long}).json()["usage"]
+    assert usage["prompt_tokens"] == 3 + 2 * (3 + 1) + 800_001 + tokens.count("Why?")
+    word = [{"role": "user", "content": "x" * 9_000_000}]
+    assert error_of(v1.post("/chat/completions", json={"model": "m", "messages": word}), 404)
+
+
+def test_metrics_count_chats(v1: httpx.Client, server: Server) -> None:
+    """By route and version, as the older route's."""
+    v1.post("/chat/completions", json=WHY)
+    v1.post("/chat/completions", json={**WHY, "model": "mimic-v2", "n": 2})
+    v1.post("/chat/completions", json={"model": "m", "messages": [{"role": "user", "content": "never said"}]})
+    text = httpx.get(f"{server.url}/metrics").text
+    assert re.search(r'mimic_requests_total\{method="POST",route="/v1/chat/completions",status="200"\} \d', text)
+    assert re.search(r'mimic_request_seconds_count\{route="/v1/chat/completions",version="v2"\} \d', text)
+    assert re.search(r'mimic_choices_returned_total\{version="v3"\} [1-9]', text)
+    assert re.search(r'mimic_completion_misses_total\{version="v3"\} [1-9]', text)
+
+
+@pytest.mark.anyio
+async def test_others_are_served_while_a_long_stream_is_written() -> None:
+    """However fast its client reads: a turn of the event loop for every few kilobytes."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    parts = [part async for part in paced(EventPlan(b"", iter([b"data: {%s}\n\n" % (b" " * 1000)] * 2_000)), None)]
+    counting.cancel()
+    assert b"".join(parts).count(b"data: {") == 2_000
+    assert turns >= 25

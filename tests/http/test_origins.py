@@ -1,0 +1,293 @@
+"""Pages of the web and the server: which may ask it, what the documentation may do, and what the log warns of."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from mimic.errors import SettingError
+from mimic.server.host_guard import is_loopback, is_public
+from mimic.server.routes.page import headers_of_documentation
+from mimic.settings import Settings
+from tests.support.browser import Browser, chromium
+from tests.support.corpora import SMALL
+from tests.support.servers import Server, SharedServers
+
+KEY = "sk-one"
+APP = "http://app.example:5173"
+CHAT = "/v1/chat/completions"
+BODY = {"model": "mimic-v3", "messages": [{"role": "user", "content": "hi"}]}
+SAID = {"messages": [{"from": "human", "value": "hi"}]}
+ASKED: list[tuple[str, str, Any, dict[str, str]]] = [
+    ("POST", CHAT, BODY, {}),
+    ("POST", CHAT, BODY, {"x-mimic-fault": "none"}),  # by the framework
+    ("POST", CHAT, BODY, {"x-mimic-fault": "status=500"}),
+    ("POST", CHAT, {**BODY, "stream": True}, {}),
+    ("POST", CHAT, {**BODY, "stream": True}, {"x-mimic-fault": "none"}),
+    ("POST", CHAT, {"messages": 1}, {}),
+    ("POST", CHAT, BODY, {"authorization": "Bearer wrong"}),
+    ("POST", "/conversation/completion", SAID, {}),
+    ("POST", "/conversation/completion", {"messages": [{"from": "human", "value": "never said"}]}, {}),
+    ("POST", "/v1/embeddings", {"model": "mimic-embedding", "input": "hi"}, {}),
+    ("GET", "/v1/models", None, {}),
+    ("GET", "/nowhere", None, {}),
+    ("PUT", "/health", None, {}),
+    ("GET", "/", None, {}),
+]
+
+
+@contextmanager
+def client_of(serve: SharedServers, **settings: str) -> Iterator[httpx.Client]:
+    """A client of a server of the small corpus, with a key."""
+    headers = {"authorization": f"Bearer {KEY}"}
+    with httpx.Client(base_url=serve(SMALL, **settings).url, headers=headers, timeout=30) as client:
+        yield client
+
+
+def allowed(answer: httpx.Response) -> dict[str, str]:
+    """What an answer tells a browser about other origins."""
+    return {name: value for name, value in answer.headers.items() if name.startswith(("access-control-", "vary"))}
+
+
+def preflight(client: httpx.Client, origin: str, path: str = CHAT) -> httpx.Response:
+    """What a browser asks before it lets a page ask."""
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,x-mimic-match"}
+    return client.options(path, headers={"origin": origin, **asked})
+
+
+def test_no_other_origin_may_ask_by_default(serve: SharedServers) -> None:
+    """Nothing is said of origins, not even where a browser asks whether it may."""
+    with client_of(serve) as client:
+        for method, path, body, headers in ASKED:
+            assert allowed(client.request(method, path, json=body, headers={"origin": APP, **headers})) == {}
+        assert allowed(preflight(client, APP)) == {}
+
+
+def test_origins_of_the_settings_may_ask(serve: SharedServers) -> None:
+    """Whatever the answer is and whoever gives it; those of others are told apart by caches, and by browsers."""
+    with client_of(serve, MIMIC_API_KEYS=KEY, MIMIC_CORS_ORIGINS=f"http://other.example, {APP}") as client:
+        statuses = set()
+        for method, path, body, headers in ASKED:
+            answer = client.request(method, path, json=body, headers={"origin": APP, **headers})
+            expected = {"vary": "Origin", "access-control-allow-origin": APP, "access-control-expose-headers": "*"}
+            assert allowed(answer) == expected, path
+            assert "x-request-id" in answer.headers
+            for origin in ("http://app.example", "https://app.example:5173", "null", "", APP + "0"):
+                answer = client.request(method, path, json=body, headers={"origin": origin, **headers})
+                assert allowed(answer) == {"vary": "Origin"}
+                statuses.add(answer.status_code)
+        assert statuses == {200, 400, 401, 404, 405, 500}
+        may = preflight(client, APP)
+        assert (may.status_code, may.content) == (204, b"")
+        assert may.headers["access-control-allow-origin"] == APP
+        assert may.headers["access-control-allow-headers"] == "authorization,x-mimic-match"
+        assert "POST" in may.headers["access-control-allow-methods"]
+        assert "access-control-allow-credentials" not in may.headers
+        assert allowed(preflight(client, "http://evil.example")) == {"vary": "Origin"}
+
+
+def test_any_origin_may_ask(serve: SharedServers) -> None:
+    """Where the setting says so; the key is asked for all the same."""
+    with client_of(serve, MIMIC_API_KEYS=KEY, MIMIC_CORS_ORIGINS="*") as client:
+        for origin in (APP, "null", "https://evil.example"):
+            assert preflight(client, origin).headers["access-control-allow-origin"] == "*"
+            answer = client.post(CHAT, json=BODY, headers={"origin": origin, "authorization": "Bearer wrong"})
+            assert answer.status_code == 401
+            assert answer.headers["access-control-allow-origin"] == "*"
+
+
+@pytest.mark.parametrize("text", ["http://a.example/", "a.example", "http://a.example/path", "http://*.example", ",a"])
+def test_what_is_no_origin_is_refused(text: str) -> None:
+    """Rather than never matched."""
+    with pytest.raises(SettingError, match=r"^MIMIC_CORS_ORIGINS: expected origins"):
+        Settings.from_environment({"MIMIC_CORS_ORIGINS": text})
+
+
+@pytest.mark.parametrize(
+    ("host", "is_foreign"),
+    [
+        ("evil.example", True),
+        ("evil.example:8000", True),
+        ("EVIL.Example.", True),
+        ("127.0.0.1.evil.example:80", True),
+        ("localhost.evil.example", True),
+        ("a.b:c", True),
+        ("localhost", False),
+        ("localhost:8000", False),
+        ("mimic:8000", False),
+        ("app.localhost:8000", False),
+        ("box.local", False),
+        ("mimic.internal:80", False),
+        ("127.0.0.1", False),
+        ("127.0.0.1:8000", False),
+        ("192.168.1.7:80", False),
+        ("[::1]:8000", False),
+        ("[::ffff:1.2.3.4]", False),
+        ("", False),
+    ],
+)
+def test_names_of_the_public_web_are_told_from_others(host: str, is_foreign: bool) -> None:
+    """Of which nobody on the web can have one lead to this machine."""
+    assert is_public(host.encode()) is is_foreign
+
+
+def test_loopback_is_known() -> None:
+    """By address and by name."""
+    assert [host for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost") if not is_loopback(host)] == []
+    assert [host for host in ("0.0.0.0", "::", "192.168.1.7", "example.com", "") if is_loopback(host)] == []
+
+
+def test_a_name_of_the_web_does_not_lead_to_loopback(serve: SharedServers) -> None:
+    """Unless keys are asked for, any origin may ask, or the server listens elsewhere."""
+    host = {"host": "evil.example:8000"}
+    asked = [("GET", "/", None), ("GET", "/corpus", None), ("POST", CHAT, BODY), ("GET", "/metrics", None)]
+    with client_of(serve) as client:
+        for method, path, body in asked:
+            refused = client.request(method, path, json=body, headers=host)
+            assert refused.status_code == 403
+            assert refused.json()["error"]["code"] == "host_not_allowed"
+            assert client.request(method, path, json=body).status_code == 200
+    for settings in ({"MIMIC_API_KEYS": KEY}, {"MIMIC_CORS_ORIGINS": "*"}, {"MIMIC_HOST": "0.0.0.0"}):
+        with client_of(serve, **settings) as client:
+            assert client.post(CHAT, json=BODY, headers=host).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "warnings"),
+    [
+        ({}, []),
+        ({"MIMIC_HOST": "localhost"}, []),
+        ({"SEED_SECRET": "short"}, []),
+        ({"MIMIC_HOST": "0.0.0.0"}, ["everybody who can reach"]),
+        ({"MIMIC_HOST": "0.0.0.0", "MIMIC_API_KEYS": KEY}, []),
+        ({"MIMIC_HOST": "0.0.0.0", "MIMIC_API_KEYS": KEY, "SEED_SECRET": "x" * 15}, ["SEED_SECRET is short"]),
+        ({"MIMIC_HOST": "0.0.0.0", "MIMIC_API_KEYS": KEY, "SEED_SECRET": "x" * 16}, []),
+    ],
+)
+def test_open_doors_are_warned_of(tmp_path: Path, settings: dict[str, str], warnings: list[str]) -> None:
+    """In the log, where others than this machine can come in."""
+    with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/none.db", **settings) as server:
+        lines = [json.loads(line) for line in server.log().splitlines()]
+    told = [line["event"] for line in lines if line["level"] == "warning" and "answered yet" not in line["event"]]
+    assert len(told) == len(warnings)
+    assert all(event.startswith(warning) for event, warning in zip(told, warnings, strict=True))
+
+
+def test_the_documentation_may_run_its_own_scripts_only(serve: SharedServers) -> None:
+    """The one in the page by its digest; nobody may frame it."""
+    with client_of(serve) as client:
+        page = client.get("/schema")
+        policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
+        assert (policy["default-src"], policy["frame-ancestors"]) == ("'none'", "'none'")
+        assert policy["script-src"].count("'sha256-") == 1
+        assert "unsafe" not in policy["script-src"]
+        assert page.headers["referrer-policy"] == "no-referrer"
+        types = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
+        for path, kind in {f"/schema-assets/{name}": kind for name, kind in types.items()}.items():
+            assert client.get(path).headers["content-type"].startswith(kind)
+        for path in ("/schema", "/schema/openapi.json", *(f"/schema-assets/{name}" for name in types)):
+            assert client.get(path).headers["x-content-type-options"] == "nosniff"
+    known = b"<script>alert(1)</script>"  # printf 'alert(1)' | openssl dgst -sha256 -binary | base64
+    headers = headers_of_documentation(b"<script src='a.js'></script>" + known)
+    assert "'self' 'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='" in headers["content-security-policy"]
+
+
+class Page(BaseHTTPRequestHandler):
+    """An application of somebody's, on an origin of its own."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>app</title>")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[str]:
+    """The origin of a page that is not ours."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)  # a browser connects once more than it asks
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://app.localhost:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """To which evil.example is this machine, as to one that believes in that name's server."""
+    rules = "--host-resolver-rules=MAP evil.example 127.0.0.1"
+    with chromium(tmp_path_factory.mktemp("chromium"), rules) as browser:
+        yield browser
+
+
+FETCH = """
+const [url, body, key, done] = arguments;
+const headers = {"content-type": "application/json", authorization: `Bearer ${key}`};
+fetch(url, body ? {method: "POST", headers, body} : {})
+  .then(async (answer) => done([answer.status, Object.fromEntries(answer.headers), await answer.text()]))
+  .catch((error) => done([String(error)]));
+"""
+
+
+def fetch(browser: Browser, url: str, body: Any = None, key: str = KEY) -> list[Any]:
+    """What a page gets that asks: status, headers and text; or an error."""
+    text = body and json.dumps(body)
+    return list(browser.driver.execute_async_script(FETCH, url, text, key))
+
+
+def test_a_page_of_an_allowed_origin_asks_in_a_real_browser(browser: Browser, app: str, serve: SharedServers) -> None:
+    """With a key; it reads answers, streams, errors and their headers."""
+    server = serve(MIMIC_API_KEYS=KEY, MIMIC_CORS_ORIGINS=app)
+    browser.driver.get(app)
+    url = f"{server.url}{CHAT}"
+    status, headers, text = fetch(browser, url, BODY)
+    assert (status, json.loads(text)["object"]) == (200, "chat.completion")
+    assert {"x-mimic-match", "x-mimic-source", "x-request-id"} <= set(headers)
+    status, headers, text = fetch(browser, url, {**BODY, "stream": True})
+    assert (status, text.endswith("data: [DONE]\n\n")) == (200, True)
+    assert "x-mimic-match" in headers
+    status, headers, text = fetch(browser, url, {"messages": 1})
+    assert (status, json.loads(text)["error"]["param"]) == (400, "messages")
+    assert "x-request-id" in headers
+    assert fetch(browser, url, BODY, key="wrong")[0] == 401
+    assert fetch(browser, f"{server.url}/conversation/completion", SAID)[0] == 200
+
+
+def test_a_page_of_another_origin_gets_nothing_in_a_real_browser(
+    browser: Browser, app: str, serve: SharedServers
+) -> None:
+    """Neither by asking, nor by a name of its own that leads to this machine; a person there is told why."""
+    server = serve()
+    browser.driver.get(app)
+    assert fetch(browser, f"{server.url}{CHAT}", BODY) == ["TypeError: Failed to fetch"]
+    assert fetch(browser, f"{server.url}/corpus") == ["TypeError: Failed to fetch"]
+    rebound = f"http://evil.example:{urlsplit(server.url).port}"
+    browser.driver.get(rebound)
+    assert "host_not_allowed" in browser.driver.page_source
+    assert fetch(browser, f"{rebound}/corpus")[0] == 403
+    assert fetch(browser, f"{rebound}{CHAT}", BODY)[0] == 403
+
+
+def test_the_documentation_works_under_its_policy_in_a_real_browser(browser: Browser, serve: SharedServers) -> None:
+    """Every route is shown, one is tried out, and nothing was refused to the page."""
+    server = serve()
+    browser.logged()
+    browser.driver.get(f"{server.url}/schema")
+    browser.find(".opblock")
+    browser.find("#operations-Status-HealthHealth button").click()
+    browser.find(".try-out button").click()
+    browser.find("button.execute").click()
+    assert '"ok"' in browser.find(".live-responses-table .microlight").text
+    assert browser.logged() == []

@@ -1,0 +1,59 @@
+"""The OpenAPI document against a real server: Schemathesis asks what it allows and what it does not.
+
+Every answer must be one that the document tells of.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.corpora import SMALL, conversation, seed
+from tests.support.servers import Server
+
+KEY = "the secret"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with everything switched on that has routes of its own."""
+    folder = tmp_path_factory.mktemp("schema")
+    url = f"sqlite:///{folder}/corpus.db"
+    haiku = conversation("haiku", ("human", "Write a haiku about the sea"), ("gpt", "Waves."), ("human", "Thanks"))
+    seed(url, [*SMALL, haiku], folder)
+    dump = str(folder / "dump.json")
+    with Server(
+        folder, MIMIC_STORE=url, MIMIC_API_KEYS=KEY, SEED_SECRET=KEY, SEED_FILE=dump, MIMIC_JOURNAL="100"
+    ) as server:
+        yield server
+
+
+def cases(server: Server, folder: Path, most: int) -> int:
+    """How many cases Schemathesis has tried, at most so many for each operation and phase; fails where one is wrong."""
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/schema/openapi.json", "--no-color"]
+    # What fields mean together, and what may stand in x-mimic-fault, is not in the document: that is a 400.
+    command += ["--checks", "all", "--exclude-checks", "positive_data_acceptance", "--continue-on-failure"]
+    command += ["--max-examples", str(most), "--generation-deterministic"]
+    command += ["--header", f"Authorization: Bearer {KEY}", "--header", "x-mimic-fault: none"]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    generated = re.search(r"([\d,]+) generated", ended.stdout)
+    assert generated
+    assert "Traceback" not in server.log()
+    return int(generated[1].replace(",", ""))
+
+
+@pytest.mark.timeout(300)
+def test_every_answer_is_as_documented(server: Server, tmp_path: Path) -> None:
+    """Hundreds of cases, the same ones each time."""
+    assert cases(server, tmp_path, 10) > 500
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_every_one_of_thousands_of_answers_is_as_documented(server: Server, tmp_path: Path) -> None:
+    """The same with many more."""
+    assert cases(server, tmp_path, 300) > 5000

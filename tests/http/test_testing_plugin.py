@@ -1,0 +1,286 @@
+"""The pytest plugin, in a pytest of its own, as its users have it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import httpx
+import pytest
+
+from tests.support.corpora import SMALL, conversation
+from tests.support.timing import wait_until
+
+ROOT = Path(__file__).parents[2]
+START = f"""
+import os, pytest, sys
+from openai import APIConnectionError, AsyncOpenAI, OpenAI
+
+SMALL = {SMALL!r}
+OTHER = [{conversation("o_0", ("human", "hi"), ("gpt", "who is there?"))!r}]
+
+def ask(client, question="hi"):
+    messages = [{{"role": "user", "content": question}}]
+    return client.chat.completions.create(model="gpt-4o-mini", messages=messages)
+
+def answer(question="hi", **options):
+    with OpenAI(**options) as client:
+        return ask(client, question).choices[0].message.content
+"""
+
+
+def command(*options: str) -> list[str]:
+    """A pytest with warnings as errors, and without the plugins of others that take a second to load."""
+    without = [f"-pno:{name}" for name in ("cacheprovider", "langsmith_plugin", "locust", "schemathesis")]
+    return [sys.executable, "-W", "error", "-m", "pytest", "-W", "error", *without, *options]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Path]:
+    """Someone else's project, and its folder of temporary files, in which Mimic leaves nothing."""
+    (tmp_path / "tmp").mkdir()
+    yield tmp_path
+    assert list((tmp_path / "tmp").glob("mimic-*")) == []
+
+
+def environment(project: Path, **variables: str) -> dict[str, str]:
+    """What the project's pytest is given."""
+    return {"PATH": os.environ["PATH"], "TMPDIR": str(project / "tmp"), **variables}
+
+
+def run(project: Path, code: str, *options: str, **variables: str) -> str:
+    """Run these tests with the plugin; returns what pytest printed. They must pass."""
+    (project / "test_app.py").write_text(START + dedent(code))
+    done = subprocess.run(
+        command(*options),
+        cwd=project,
+        env=environment(project, **variables),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def listens(url: str) -> bool:
+    """Whether anybody does."""
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", httpx.URL(url).port)) == 0
+
+
+def test_the_readme_example_runs_as_it_is_printed(project: Path) -> None:
+    """With warnings as errors."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    [example] = [block for block in blocks if "mimic_server" in block and "def test_" in block]
+    assert len(example.splitlines()) <= 14
+    (project / "test_readme.py").write_text(example)
+    assert "2 passed" in run(project, "def test_beside_it(): pass")
+
+
+def test_nothing_of_the_developer_counts(project: Path) -> None:
+    """Neither settings and a proxy in the environment nor a file .env; a real key is not sent."""
+    (project / ".env").write_text("MIMIC_PORT=nonsense\n")
+    code = """
+        def test_it(mimic_server):
+            server = mimic_server(SMALL)
+            assert answer() == "hello"
+            assert os.environ["OPENAI_API_KEY"] == "mimic"
+            assert os.environ["OPENAI_BASE_URL"] == server.base_url
+            assert os.environ["no_proxy"].split(",") == ["127.0.0.1", "example.org"]
+
+        def test_afterwards():
+            assert os.environ["OPENAI_API_KEY"] == "sk-real"
+            assert os.environ["OPENAI_API_BASE"] == "https://example.org"
+            assert not {"OPENAI_BASE_URL", "no_proxy"} & set(os.environ)
+            os.environ["NO_PROXY"] = "*"
+
+        def test_everything_is_direct(mimic_server):
+            mimic_server(SMALL)
+            assert answer() == "hello"
+            assert os.environ["NO_PROXY"] == "*"
+    """
+    theirs = {"MIMIC_STORE": "mongodb://example.org/x", "MIMIC_VERSION": "v9", "SEED_BATCH_SIZE": "none"}
+    openai = {"OPENAI_API_KEY": "sk-real", "OPENAI_API_BASE": "https://example.org"}
+    proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "example.org"}
+    (project / "metrics").mkdir()
+    run(project, code, **theirs, **openai, **proxy, PROMETHEUS_MULTIPROC_DIR=str(project / "metrics"))
+    assert list((project / "metrics").iterdir()) == []
+
+
+def test_servers_are_shared_by_corpus_and_settings(project: Path) -> None:
+    """By the tests of a session, and within a test; not with a dump that was written anew."""
+    code = """
+        import json, pathlib
+        urls = set()
+
+        @pytest.mark.parametrize("number", range(20))
+        def test_one(mimic_server, number):
+            urls.add(mimic_server(list(SMALL)).url)
+            assert answer() == "hello"
+            assert len(urls) == 1
+
+        def test_two_at_a_time(mimic_server):
+            small = mimic_server(SMALL)
+            other = mimic_server(OTHER)
+            assert answer() == "who is there?"
+            assert answer(base_url=small.base_url) == "hello"
+            assert mimic_server(SMALL) is small
+            assert answer() == "hello"
+            assert mimic_server(SMALL, settings={"MIMIC_VERSION": "v2"}) is not small
+
+        def test_an_outage(mimic_server):
+            mimic_server(SMALL).stop()
+            with pytest.raises(APIConnectionError):
+                answer(max_retries=0)
+
+        def test_after_the_outage(mimic_server):
+            mimic_server(SMALL)
+            assert answer() == "hello"
+
+        def test_a_dump(mimic_server):
+            dump = pathlib.Path("dump.json")
+            dump.write_text(json.dumps(SMALL))
+            first = mimic_server(dump)
+            assert mimic_server("dump.json") is first
+            dump.write_text(json.dumps(OTHER))
+            mimic_server(dump)
+            assert answer() == "who is there?"
+    """
+    assert "24 passed" in run(project, code)
+
+
+def test_only_so_many_servers_are_kept(project: Path) -> None:
+    """Those used last; within a test, all that it has started."""
+    code = """
+        import httpx, mimic.pytest_plugin
+
+        mimic.pytest_plugin.KEPT = 1
+        urls = []
+
+        def test_both_run(mimic_server):
+            urls.extend(mimic_server(corpus).url for corpus in (SMALL, OTHER))
+            for url in urls:
+                httpx.get(f"{url}/health").raise_for_status()
+
+        def test_one_is_left(mimic_server):
+            assert mimic_server(OTHER).url == urls[1]
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(urls[0])
+    """
+    run(project, code)
+
+
+def test_settings_and_keys(project: Path) -> None:
+    """They reach the server; the first key is the one that clients use."""
+    code = """
+        import openai
+
+        def test_keys(mimic_server):
+            server = mimic_server(SMALL, settings={"MIMIC_API_KEYS": ", sk-one, sk-two", "MIMIC_WORKERS": "2"})
+            assert server.api_key == os.environ["OPENAI_API_KEY"] == "sk-one"
+            assert answer() == "hello"
+            with pytest.raises(openai.AuthenticationError):
+                answer(api_key="sk-three")
+
+        def test_misspelt(mimic_server):
+            with pytest.raises(Exception, match="MIMIC_API_KEY: is not a setting"):
+                mimic_server(SMALL, settings={"MIMIC_API_KEY": "sk-one"})
+
+        def test_no_text(mimic_server):
+            with pytest.raises(Exception, match="MIMIC_RPM: is 3, and is to be a string"):
+                mimic_server(SMALL, settings={"MIMIC_RPM": 3})
+    """
+    run(project, code)
+
+
+def test_each_test_has_a_journal_of_its_own(project: Path) -> None:
+    """Of the same server: what other tests have asked is not in it, nor have they used up its limits."""
+    code = """
+        import openai
+        SETTINGS = {"MIMIC_RPM": "1"}
+
+        @pytest.mark.parametrize("number", range(2))
+        def test_tries(mimic_server, number):
+            server = mimic_server(SMALL, settings=SETTINGS)
+            assert server.requests() == []
+            assert answer() == "hello"
+            assert mimic_server(SMALL, settings=SETTINGS) is server
+            with pytest.raises(openai.RateLimitError):
+                answer(max_retries=0)
+            assert [request.status for request in server.requests()] == [200, 429]
+            server.reset()
+            assert answer() == "hello"
+    """
+    run(project, code)
+
+
+def test_async_tests(project: Path) -> None:
+    """A server is started within an event loop, too."""
+    code = """
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        @pytest.mark.anyio
+        async def test_it(mimic_server):
+            mimic_server(SMALL)
+            async with AsyncOpenAI() as client:
+                assert (await ask(client)).choices[0].message.content == "hello"
+    """
+    run(project, code)
+
+
+def test_with_xdist(project: Path) -> None:
+    """Each of its processes has servers of its own."""
+    code = """
+        @pytest.mark.parametrize("number", range(6))
+        def test_it(mimic_server, number):
+            mimic_server(SMALL)
+            assert answer() == "hello"
+    """
+    assert "6 passed" in run(project, code, "--numprocesses", "2")
+
+
+def test_the_plugin_costs_nothing_that_is_not_used(project: Path) -> None:
+    """A pytest without Mimic's fixture loads the plugin alone; one with it no server, no framework and no driver."""
+    code = """
+        LARGE = {"litestar", "uvicorn", "pymongo", "bson", "splintr", "click"}
+
+        def test_before():
+            assert {name for name in sys.modules if name.startswith("mimic")} == {"mimic", "mimic.pytest_plugin"}
+
+        def test_used(mimic_server):
+            mimic_server(SMALL)
+            assert not LARGE & set(sys.modules)
+    """
+    run(project, code)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_an_interrupted_session(project: Path, how: signal.Signals) -> None:
+    """Ctrl-C, or a pytest that is terminated or killed: no process and no file."""
+    code = """
+        import pathlib, signal, time
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored, in the background
+
+        def test_it(mimic_server):
+            pathlib.Path("url.new").write_text(mimic_server(SMALL, settings={"MIMIC_WORKERS": "2"}).url)
+            pathlib.Path("url.new").rename("url")
+            time.sleep(100)
+    """
+    (project / "test_app.py").write_text(START + dedent(code))
+    session = subprocess.Popen(command(), cwd=project, env=environment(project), stdout=subprocess.DEVNULL)
+    wait_until((project / "url").exists)
+    url = (project / "url").read_text()
+    assert listens(url)
+    session.send_signal(how)
+    session.wait(timeout=30)
+    wait_until(lambda: not listens(url) and not list((project / "tmp").glob("mimic-*")))

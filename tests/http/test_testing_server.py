@@ -1,0 +1,125 @@
+"""``mimic.testing`` in the tests of others: a server of their own."""
+
+import asyncio
+import json
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mimic import testing
+from mimic.errors import SettingError
+from mimic.testing import MimicServer, NotStarted, Seedable
+from tests.support.corpora import SMALL
+from tests.support.servers import children
+
+
+def listens(url: str) -> bool:
+    """Whether anybody does."""
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", httpx.URL(url).port)) == 0
+
+
+def completion(server: MimicServer, text: str) -> list[str]:
+    """What the server answers to a message."""
+    body = {"messages": [{"from": "human", "value": text}]}
+    choices = httpx.post(f"{server.url}/conversation/completion", json=body).json()["choices"]
+    return [choice["value"] for choice in choices]
+
+
+@pytest.mark.parametrize("kind", ["list", "path", "text", "sample"])
+def test_a_server_from_a_list_a_dump_or_nothing(tmp_path: Path, kind: str) -> None:
+    """It answers from that corpus; nobody listens when it is stopped."""
+    dump = tmp_path / "dump.json"
+    dump.write_text(json.dumps([*SMALL, {"conversations": "skipped"}]))
+    corpora: dict[str, Seedable] = {"list": SMALL, "path": dump, "text": str(dump), "sample": None}
+    with MimicServer(corpora[kind]) as server:
+        assert server.base_url == f"{server.url}/v1"
+        if kind == "sample":
+            assert len(completion(server, "continue")) > 20
+        else:
+            assert completion(server, "continue") == ["more", "even more", "so"]
+    assert not listens(server.url)
+
+
+def test_a_server_can_be_started_again_and_within_an_event_loop() -> None:
+    """And stopped twice."""
+    server = MimicServer(SMALL)
+
+    async def start() -> None:
+        server.start()
+
+    for _ in range(2):
+        assert not server.is_running()
+        asyncio.run(start())
+        first = server.url
+        server.start()
+        assert not listens(first)
+        assert server.is_running()
+        assert completion(server, "hi") == ["hello", "hello", "hi", "hello"]
+        server.stop()
+        server.stop()
+        assert not listens(server.url)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "message"),
+    [
+        ([], "corpus.json: the input holds no conversation; nothing was replaced"),
+        ([{"conversations": [{"from": "human"}]}], "corpus.json: conversation 0: message 0 has no `value`"),
+        ("/nowhere/dump.json", "/nowhere/dump.json: cannot be read: No such file or directory"),
+    ],
+)
+def test_a_broken_corpus_is_told_as_by_the_seeding(corpus: Seedable, message: str) -> None:
+    """In its words; in a list also the first broken conversation."""
+    with pytest.raises(NotStarted) as raised, MimicServer(corpus):
+        pass
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("MIMIC_API_KEY", "sk", "MIMIC_API_KEY: is not a setting; those are MIMIC_ACCESS_LOG, MIMIC_API_KEYS, "),
+        ("MIMIC_VERSION", "v9", "MIMIC_VERSION: expected one of v1, v2, v3, not 'v9'"),
+        ("MIMIC_STORE", "sqlite:///x.db", "MIMIC_STORE: is chosen by MimicServer"),
+    ],
+)
+def test_a_wrong_setting_is_named(name: str, value: str, message: str) -> None:
+    """Before anything is started."""
+    with pytest.raises(SettingError) as raised:
+        MimicServer(SMALL, settings={name: value})
+    assert str(raised.value).startswith(message)
+
+
+def test_a_port_that_was_taken_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one is tried, up to a limit."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = iter([taken.getsockname()[1], testing.free_port()])
+        monkeypatch.setattr(testing, "free_port", lambda: next(ports))
+        with MimicServer(SMALL) as server:
+            assert completion(server, "hi")
+        monkeypatch.setattr(testing, "free_port", lambda: taken.getsockname()[1])
+        monkeypatch.setattr(testing, "ATTEMPTS", 2)
+        with pytest.raises(NotStarted, match="cannot listen"), MimicServer(SMALL):
+            pass
+
+
+def test_a_server_that_is_not_ready_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says so, with what the server has said; nothing is left behind."""
+    monkeypatch.setattr(testing, "SECONDS_TO_START", 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(NotStarted, match="not ready after 0 seconds"), MimicServer(SMALL):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_runs_as_readily_as_the_tests() -> None:
+    """Though it has seeded before, which by itself steps back behind everybody."""
+    before = children(os.getpid())
+    with MimicServer(SMALL):
+        [server] = children(os.getpid()) - before
+        assert os.getpriority(os.PRIO_PROCESS, server) == os.getpriority(os.PRIO_PROCESS, 0)

@@ -1,0 +1,226 @@
+"""Requests and tokens per minute: the arithmetic, and as a server and OpenAI's SDK have it."""
+
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openai import OpenAI, RateLimitError
+
+from mimic.gateway import ledger
+from mimic.gateway.ledger import Ledger
+from mimic.gateway.rate_limits import TokenBucket, written
+from mimic.testing import MimicServer
+from tests.support.corpora import Dump, conversation
+
+DUMP: Dump = [conversation("a", ("human", "count"), ("gpt", "one two three four five six seven eight"))]
+ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "count"}]}
+TOKENS = 16
+"""Of what is asked and answered."""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (0.0001, "1ms"), (0.12, "120ms"), (0.9991, "1s"), (1, "1s"), (8.64, "8.64s"), (60, "1m0s")],
+)
+def test_times_are_written_as_openais(seconds: float, text: str) -> None:
+    """Rounded up to milliseconds."""
+    assert written(seconds) == text
+    assert written(360) == "6m0s"
+    assert written(72.5) == "1m12.5s"
+
+
+def test_an_allowance() -> None:
+    """What is in a bucket, when there is enough, and how it is refused."""
+    allowance = TokenBucket("requests", 10)
+    assert allowance.seconds_of(1) == 6
+    assert [allowance.remaining(missing) for missing in (0, 0.1, 6, 59, 60)] == [10, 9, 9, 0, 0]
+    assert allowance.wait(60, 1) == 6
+    assert allowance.wait(54, 1) == 0
+    assert (
+        allowance.refusal(60, 1) == "Rate limit reached on requests per min (RPM): Limit 10, Used 10, Requested 1. "
+        "Please try again in 6s."
+    )
+    tokens = TokenBucket("tokens", 100)
+    assert tokens.refusal(0, 101).startswith("Request too large on tokens per min (TPM): Limit 100, Requested 101.")
+
+
+def take(ledger: Ledger, bucket: bytes, seconds: float) -> tuple[bool, float]:
+    """Take from a bucket, in a transaction of its own."""
+    with ledger.transaction() as changes:
+        return changes.take(bucket, seconds)
+
+
+def count(ledger: Ledger, name: str) -> int:
+    """Count, in a transaction of its own."""
+    with ledger.transaction() as changes:
+        return changes.count(name)
+
+
+def test_a_bucket_empties_and_fills(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evenly: as much as flows in may be taken out, and of what is too much nothing is taken."""
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with Ledger() as buckets:
+        assert [take(buckets, b"a", 20) for _ in range(4)] == [(True, 20), (True, 40), (True, 60), (False, 60)]
+        assert take(buckets, b"b", 60) == (True, 60)
+        assert take(buckets, b"a", 0) == (True, 60)
+        now += 10
+        assert take(buckets, b"a", 20) == (False, 50)
+        assert take(buckets, b"a", 10) == (True, 60)
+        now += 1000
+        assert take(buckets, b"a", 0) == (True, 0)
+        take(buckets, b"a", 60)
+        buckets.reset()
+        assert take(buckets, b"a", 60) == (True, 60)
+
+
+def test_buckets_that_are_full_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many keys there are, only those of the last minute are kept."""
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    file = str(tmp_path / "ledger.db")
+    with Ledger(file) as buckets:
+        for number in range(5 * ledger.SWEPT_EVERY):
+            now += 0.1
+            take(buckets, b"%d" % number, 6)
+        [kept] = buckets._opened().execute("SELECT count(*) FROM buckets").fetchone()
+    assert kept <= ledger.SWEPT_EVERY + 60
+
+
+def test_the_ledger_is_one(tmp_path: Path) -> None:
+    """Also for who copies it, and for two who have opened the same file."""
+    file = str(tmp_path / "ledger.db")
+    with Ledger(file) as one, Ledger(file) as other:
+        assert deepcopy(one) is one
+        assert [count(one, "a"), count(other, "a"), count(one, "b"), count(one, "a")] == [0, 1, 0, 2]
+        take(one, b"a", 60)
+        assert not take(other, b"a", 1)[0]
+        other.reset()
+        assert count(one, "a") == 0
+
+
+def ask(server: MimicServer, key: str | None = None, body: dict[str, Any] = ASKED) -> httpx.Response:
+    """An answer to a chat."""
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return httpx.post(f"{server.base_url}/chat/completions", json=body, headers=headers)
+
+
+def test_requests_per_minute() -> None:
+    """Each key has its own, and who has none share one; the headers tell how it stands, the error when to come back."""
+    with MimicServer(DUMP, settings={"MIMIC_RPM": "3"}) as server:
+        for remaining in (2, 1, 0):
+            answer = ask(server, "sk-one")
+            assert answer.status_code == 200
+            assert answer.headers["x-ratelimit-limit-requests"] == "3"
+            assert answer.headers["x-ratelimit-remaining-requests"] == str(remaining)
+            assert re.fullmatch(r"(\d+m)?[\d.]+s", answer.headers["x-ratelimit-reset-requests"])
+            assert "x-ratelimit-limit-tokens" not in answer.headers
+        refused = ask(server, "sk-one")
+        assert refused.status_code == 429
+        error = refused.json()["error"]
+        assert (error["type"], error["param"], error["code"]) == ("requests", None, "rate_limit_exceeded")
+        assert error["message"].startswith(
+            "Rate limit reached on requests per min (RPM): Limit 3, Used 3, Requested 1."
+        )
+        milliseconds = int(refused.headers["retry-after-ms"])
+        assert 0 < milliseconds <= 20_000
+        assert int(refused.headers["retry-after"]) == ceil(milliseconds / 1000)
+        assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+        assert ask(server, "sk-two").headers["x-ratelimit-remaining-requests"] == "2"
+        assert [ask(server).status_code for _ in range(4)] == [200, 200, 200, 429]
+        # Other routes do not count; a request that fails does.
+        assert httpx.get(f"{server.base_url}/models").status_code == 200
+        assert ask(server, "sk-two", {"model": "m"}).status_code == 400
+        prompt = {"model": "m", "prompt": "count"}
+        bearer = {"authorization": "Bearer sk-two"}
+        assert httpx.post(f"{server.base_url}/completions", json=prompt, headers=bearer).status_code == 200
+        texts = {"model": "m", "input": "count"}
+        assert httpx.post(f"{server.base_url}/embeddings", json=texts, headers=bearer).status_code == 429
+        server.reset()
+        assert ask(server, "sk-one").headers["x-ratelimit-remaining-requests"] == "2"
+
+
+def test_tokens_per_minute() -> None:
+    """Those that ``usage`` tells, of what is asked and what is answered; a request that is too large is hopeless."""
+    with MimicServer(DUMP, settings={"MIMIC_TPM": "40"}) as server:
+        first = ask(server)
+        assert first.json()["usage"]["total_tokens"] == TOKENS
+        assert first.headers["x-ratelimit-limit-tokens"] == "40"
+        assert int(first.headers["x-ratelimit-remaining-tokens"]) == 40 - TOKENS
+        assert ask(server, body={**ASKED, "stream": True}).text.endswith("data: [DONE]\n\n")
+        refused = ask(server)
+        assert refused.status_code == 429
+        error = refused.json()["error"]
+        assert (error["type"], error["code"]) == ("tokens", "rate_limit_exceeded")
+        assert "on tokens per min (TPM): Limit 40, " in error["message"]
+        assert 1 <= int(refused.headers["retry-after"]) <= ceil(60 * TOKENS / 40)
+        assert "x-mimic-source" not in refused.headers
+        # What is smaller still has room, and what needs none knows how it stands.
+        assert ask(server, body={**ASKED, "max_tokens": 1, "messages": []}).status_code == 400
+        assert int(refused.headers["x-ratelimit-remaining-tokens"]) >= 40 - 2 * TOKENS
+        large = ask(server, "sk", {**ASKED, "n": 5})
+        assert large.status_code == 429
+        assert large.json()["error"]["message"].startswith("Request too large on tokens per min (TPM): Limit 40, ")
+        assert large.headers["x-should-retry"] == "false"
+        assert "retry-after" not in large.headers
+        assert ask(server, "sk").status_code == 200
+        bearer = {"authorization": "Bearer sk-embeds"}
+        texts = {"model": "m", "input": ["one two three", "four"]}
+        embedded = httpx.post(f"{server.base_url}/embeddings", json=texts, headers=bearer)
+        assert embedded.headers["x-ratelimit-remaining-tokens"] == str(40 - embedded.json()["usage"]["total_tokens"])
+
+
+def test_a_fault_counts_as_a_request_and_a_limit_comes_first() -> None:
+    """As at OpenAI's door: who is over the limit gets no further."""
+    with MimicServer(DUMP, settings={"MIMIC_RPM": "1"}) as server:
+        url, fault = f"{server.base_url}/chat/completions", {"x-mimic-fault": "status=500"}
+        faulty = httpx.post(url, json=ASKED, headers=fault)
+        assert faulty.status_code == 500
+        assert faulty.headers["x-ratelimit-remaining-requests"] == "0"
+        assert httpx.post(url, json=ASKED, headers=fault).status_code == 429
+
+
+def test_wrong_keys_have_no_buckets() -> None:
+    """They are told that they are wrong, however often, and take nothing from others."""
+    with MimicServer(DUMP, settings={"MIMIC_RPM": "1", "MIMIC_API_KEYS": "sk-one"}) as server:
+        assert [ask(server, "sk-two").status_code for _ in range(3)] == [401, 401, 401]
+        assert [ask(server).status_code for _ in range(3)] == [401, 401, 401]
+        assert "x-ratelimit-limit-requests" not in ask(server).headers
+        assert [ask(server, "sk-one").status_code for _ in range(2)] == [200, 429]
+
+
+def test_limits_hold_across_worker_processes() -> None:
+    """Ten requests are ten, whoever answers them, and however many come at once."""
+    settings = {"MIMIC_RPM": "10", "MIMIC_TPM": str(10_000), "MIMIC_WORKERS": "2"}
+    with MimicServer(DUMP, settings=settings) as server, ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            server.reset()
+            began = time.monotonic()
+            statuses = list(pool.map(lambda _: ask(server, "sk").status_code, range(40)))
+            flown_in = int((time.monotonic() - began) / 6)
+            assert 10 <= statuses.count(200) <= 10 + flown_in
+            assert statuses.count(200) + statuses.count(429) == 40
+        assert len(server.requests()) == 40
+
+
+def test_the_sdk_waits_as_long_as_it_is_told() -> None:
+    """And then gets its answer; without retries it raises what OpenAI's limits raise."""
+    with MimicServer(DUMP, settings={"MIMIC_RPM": "60"}) as server:
+        with OpenAI(base_url=server.base_url, api_key="sk", max_retries=0) as client:
+            with pytest.raises(RateLimitError) as raised:
+                for _ in range(200):
+                    client.chat.completions.create(model="m", messages=[{"role": "user", "content": "count"}])
+            assert (raised.value.type, raised.value.code) == ("requests", "rate_limit_exceeded")
+            answer = client.with_options(max_retries=2).chat.completions.with_raw_response.create(
+                model="m", messages=[{"role": "user", "content": "count"}]
+            )
+            assert answer.headers["x-ratelimit-limit-requests"] == "60"
+        statuses = [request.status for request in server.requests()]
+        assert statuses[-1] == 200
+        assert statuses.count(429) >= 1

@@ -1,0 +1,355 @@
+"""Traces, as a receiver of OpenTelemetry's protocol gets them from a real server."""
+
+import gzip
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import msgspec
+import pytest
+
+from mimic import __version__
+from mimic.errors import SettingError
+from mimic.settings import Settings
+from tests.support.corpora import SMALL, conversation, seed
+from tests.support.mongod import Mongod
+from tests.support.servers import Server
+from tests.support.timing import EARLY
+
+pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
+
+EXACT = "/conversation/completion"
+CHAT = "/v1/chat/completions"
+COUNT = conversation("count", ("human", "count"), ("gpt", "one two three four five six"))
+SERVER, CLIENT, INTERNAL = WireSpan.SPAN_KIND_SERVER, WireSpan.SPAN_KIND_CLIENT, WireSpan.SPAN_KIND_INTERNAL
+ASKED: dict[str, Any] = {"model": "mimic-v3", "messages": [{"role": "user", "content": "hi"}]}
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A span, with what says which process it is of."""
+
+    name: str
+    kind: int
+    trace: str
+    id: str
+    parent: str
+    seconds: float
+    failed: bool
+    events: int
+    attributes: dict[str, Any]
+    resource: dict[str, Any]
+
+
+class Receiver:
+    """What collectors are: it listens for spans over HTTP."""
+
+    def __init__(self) -> None:
+        self.spans: list[Received] = []
+        received = self.spans
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                assert (self.path, self.headers["content-type"]) == ("/v1/traces", "application/x-protobuf")
+                if self.headers.get("content-encoding") == "gzip":
+                    body = gzip.decompress(body)
+                received.extend(_spans(ExportTraceServiceRequest.FromString(body)))
+                self.send_response(200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def request(self, answer: httpx.Response) -> Received:
+        """The span of a request."""
+        return self.wait(lambda span: span.attributes.get("mimic.request_id") == answer.headers["x-request-id"])
+
+    def wait(self, wanted: Callable[[Received], bool]) -> Received:
+        """The one span that is wanted, as soon as it is here."""
+        until = time.monotonic() + 20
+        while not (found := [span for span in list(self.spans) if wanted(span)]):
+            assert time.monotonic() < until, [span.name for span in self.spans]
+            time.sleep(0.05)
+        [one] = found
+        return one
+
+    def below(self, span: Received) -> list[Received]:
+        """Its children, which end before it does, and so come before it."""
+        return [one for one in self.spans if one.parent == span.id and one.trace == span.trace]
+
+
+def _spans(request: ExportTraceServiceRequest) -> list[Received]:
+    return [
+        Received(
+            span.name,
+            span.kind,
+            span.trace_id.hex(),
+            span.span_id.hex(),
+            span.parent_span_id.hex(),
+            (span.end_time_unix_nano - span.start_time_unix_nano) / 1e9,
+            span.status.code == Status.STATUS_CODE_ERROR,
+            len(span.events),
+            _plain(span.attributes),
+            _plain(of_resource.resource.attributes),
+        )
+        for of_resource in request.resource_spans
+        for of_scope in of_resource.scope_spans
+        for span in of_scope.spans
+    ]
+
+
+def _plain(attributes: Any) -> dict[str, Any]:
+    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    """A receiver for the tests of this file."""
+    with Receiver() as receiver:
+        yield receiver
+
+
+def traced(receiver: Receiver, **settings: str) -> dict[str, str]:
+    """The environment of a server that is traced."""
+    standard = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+    return {"MIMIC_TRACES": "on", **standard, **settings}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "mongodb"])
+def server(
+    request: pytest.FixtureRequest, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A traced server on each backend."""
+    folder = tmp_path_factory.mktemp("traced")
+    url = f"sqlite:///{folder}/corpus.db"
+    if request.param == "mongodb":
+        url = f"{request.getfixturevalue('mongodb_server')}/mimic_traced_{os.getpid()}"
+    seed(url, [*SMALL, COUNT], folder)
+    with Server(folder, MIMIC_STORE=url, **traced(receiver)) as server:
+        server.store = url  # type: ignore[attr-defined] # of which the spans tell
+        yield server
+
+
+@pytest.mark.parametrize("framework", [False, True])
+def test_a_completion_is_a_span_with_the_call_of_the_store_in_it(
+    server: Server, receiver: Receiver, framework: bool
+) -> None:
+    """On the fast path as on the other; named and described by the semantic conventions."""
+    body = {"messages": [{"from": "human", "value": "continue"}]}
+    query = "?version=v2&limit=2" if framework else "?version=v2"
+    answer = httpx.post(f"{server.url}{EXACT}{query}", json=body, headers={"user-agent": "test/1"})
+    span = receiver.request(answer)
+    assert (span.name, span.kind, span.parent, span.failed) == (f"POST {EXACT}", SERVER, "", False)
+    expected = {
+        "http.request.method": "POST",
+        "http.route": EXACT,
+        "http.response.status_code": 200,
+        "url.path": EXACT,
+        "url.scheme": "http",
+        "server.address": "127.0.0.1",
+        "server.port": server.port,
+        "client.address": "127.0.0.1",
+        "network.protocol.version": "1.1",
+        "user_agent.original": "test/1",
+        "mimic.version": "v2",
+        "mimic.request_id": answer.headers["x-request-id"],
+    }
+    assert span.attributes == expected
+    [call] = receiver.below(span)
+    store = str(server.store)  # type: ignore[attr-defined]
+    assert (call.name, call.kind, call.failed) == ("find v2", CLIENT, False)
+    assert call.attributes == {
+        "db.system.name": store.partition(":")[0],
+        "db.namespace": store.rpartition("/")[2],
+        "db.collection.name": "v2",
+        "db.operation.name": "find",
+        "db.response.returned_rows": 2 if framework else 3,
+    }
+    assert 0 < call.seconds <= span.seconds
+    assert span.resource["service.name"] == "mimic"
+    assert span.resource["service.version"] == __version__
+    assert span.resource["process.pid"] == server.process.pid
+    assert "continue" not in str(span)
+
+
+@pytest.mark.parametrize("framework", [False, True])
+def test_a_chat_has_a_span_for_the_matching(server: Server, receiver: Receiver, framework: bool) -> None:
+    """And in it those of the store; how it was matched stands in the span of the request."""
+    asked = {**ASKED, "messages": [{"role": "user", "content": "COUNT!"}]}
+    headers = {"x-mimic-match": "nearest"} if framework else {}
+    named = {**headers, "x-client-request-id": "mine"}
+    answer = httpx.post(f"{server.url}{CHAT}", json=asked, headers=named)
+    span = receiver.request(answer)
+    about = span.attributes
+    assert (span.name, about["http.response.status_code"]) == (f"POST {CHAT}", 200)
+    assert (about["mimic.match"], about["mimic.score"]) == ("normalized", "1.000")
+    assert (about["mimic.model"], about["mimic.version"]) == ("mimic-v3", "v3")
+    assert about["mimic.client_request_id"] == "mine"
+    [matching] = [one for one in receiver.below(span) if one.name == "match"]
+    assert matching.kind == INTERNAL
+    calls = receiver.below(matching)
+    assert {"find v3", "documents v3"} <= {call.name for call in calls}
+    assert all(call.kind == CLIENT for call in calls)
+
+
+def test_a_trace_that_comes_in_goes_on(server: Server, receiver: Receiver) -> None:
+    """By W3C's header; what it does not want sampled is not; what is no trace begins a new one."""
+    trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    body = {"messages": [{"from": "human", "value": "hi"}]}
+
+    def ask(traceparent: str) -> httpx.Response:
+        return httpx.post(f"{server.url}{EXACT}", json=body, headers={"traceparent": traceparent})
+
+    unsampled = ask(f"00-{trace}-{parent}-00")
+    nonsense = ask("00-nonsense")
+    span = receiver.request(ask(f"00-{trace}-{parent}-01"))
+    assert (span.trace, span.parent) == (trace, parent)
+    assert [call.trace for call in receiver.below(span)] == [trace]
+    new = receiver.request(nonsense)
+    assert new.parent == ""
+    assert new.trace != trace
+    assert not [s for s in receiver.spans if s.attributes.get("mimic.request_id") == unsampled.headers["x-request-id"]]
+
+
+def test_a_span_of_a_stream_ends_when_the_stream_does(server: Server, receiver: Receiver) -> None:
+    """With its last token, or when the client goes away."""
+    pace = {"x-mimic-itl-ms": "200"}
+    asked = {"model": "mimic-v3", "messages": [{"role": "user", "content": "count"}], "stream": True}
+    whole = httpx.post(f"{server.url}{CHAT}", json=asked, headers=pace, timeout=30)
+    assert receiver.request(whole).seconds >= 5 * 0.2 - EARLY
+    with httpx.stream("POST", f"{server.url}{CHAT}", json=asked, headers={"x-mimic-itl-ms": "60000"}) as left:
+        next(left.iter_raw(10))
+    span = receiver.request(left)
+    assert span.seconds < 20
+    assert span.attributes["http.response.status_code"] == 200
+
+
+def test_errors_are_told_apart(server: Server, receiver: Receiver) -> None:
+    """A 4xx is the client's, so no span has failed; a fault on purpose is told; unknown routes are no names."""
+    missed = httpx.post(f"{server.url}{EXACT}", json={"messages": [{"from": "human", "value": "never said"}]})
+    span = receiver.request(missed)
+    assert (span.attributes["http.response.status_code"], span.failed, span.events) == (404, False, 0)
+    assert [call.failed for call in receiver.below(span)] == [False]
+    fault = {"x-mimic-fault": "status=503"}
+    span = receiver.request(httpx.post(f"{server.url}{CHAT}", json=ASKED, headers=fault))
+    assert (span.failed, span.attributes["error.type"], span.attributes["mimic.fault"]) == (True, "503", "status=503")
+    span = receiver.request(httpx.get(f"{server.url}/nobody/knows"))
+    assert (span.name, "http.route" in span.attributes) == ("GET", False)
+    span = receiver.request(httpx.request("PROPFIND", f"{server.url}{EXACT}"))
+    assert (span.name, span.attributes["http.request.method"]) == ("HTTP", "_OTHER")
+    assert span.attributes["http.request.method_original"] == "PROPFIND"
+
+
+def test_a_store_that_is_away_is_seen(mongod: Mongod, receiver: Receiver, tmp_path: Path, _no_grace: None) -> None:
+    """The call has failed, and so has the request; neither tells of hosts."""
+    url = f"{mongod.url}/mimic"
+    seed(url, SMALL, tmp_path)
+    with Server(tmp_path, MIMIC_STORE=url, **traced(receiver)) as server:
+        mongod.kill()
+        answer = httpx.post(f"{server.url}{CHAT}", json=ASKED, timeout=20)
+        assert answer.status_code == 503
+        span = receiver.request(answer)
+        assert (span.failed, span.attributes["error.type"], span.events) == (True, "503", 0)
+        [matching] = receiver.below(span)
+        [call] = receiver.below(matching)
+        assert (call.failed, call.attributes["error.type"], call.events) == (True, "StoreUnavailable", 0)
+        assert str(mongod.port) not in str(call.attributes)
+
+
+def test_every_request_of_every_worker_is_sent_before_it_ends(receiver: Receiver, tmp_path: Path) -> None:
+    """Two processes, an exporter that would wait for an hour, and not one span is lost or sent twice."""
+    url = f"sqlite:///{tmp_path}/corpus.db"
+    seed(url, SMALL, tmp_path)
+    own = {"OTEL_SERVICE_NAME": "my-mimic", "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test"}
+    settings = traced(receiver, OTEL_BSP_SCHEDULE_DELAY="3600000", OTEL_EXPORTER_OTLP_COMPRESSION="gzip", **own)
+    with Server(tmp_path, MIMIC_STORE=url, MIMIC_WORKERS="2", **settings) as server:
+        ids = []
+        for _ in range(120):
+            ids.append(httpx.post(f"{server.url}{CHAT}", json=ASKED, timeout=20).headers["x-request-id"])
+    spans = [span for span in receiver.spans if span.resource["service.name"] == "my-mimic" and span.kind == SERVER]
+    assert sorted(span.attributes["mimic.request_id"] for span in spans) == sorted(ids)
+    assert len({span.resource["process.pid"] for span in spans}) == 2
+    assert len({span.resource["service.instance.id"] for span in spans}) == 2
+    assert {span.resource["deployment.environment.name"] for span in spans} == {"test"}
+    assert len({span.trace for span in spans}) == len(ids)
+
+
+def test_nobody_who_listens_is_no_reason_not_to_answer(tmp_path: Path) -> None:
+    """The log tells, in JSON; the server answers as ever, and ends in time."""
+    url = f"sqlite:///{tmp_path}/corpus.db"
+    seed(url, SMALL, tmp_path)
+    settings = {
+        "MIMIC_TRACES": "on",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        "OTEL_BSP_SCHEDULE_DELAY": "50",
+    }
+    with Server(tmp_path, MIMIC_STORE=url, OTEL_EXPORTER_OTLP_TIMEOUT="2", **settings) as server:
+        for _ in range(50):
+            assert httpx.post(f"{server.url}{CHAT}", json=ASKED).status_code == 200
+        time.sleep(0.5)
+        assert httpx.post(f"{server.url}{CHAT}", json=ASKED).status_code == 200
+    told = [msgspec.json.decode(line) for line in server.log().splitlines()]
+    assert any("export" in line["event"] for line in told)
+
+
+IMPORTED = """
+import os, sys
+from mimic.app import create_app
+from mimic.settings import Settings
+create_app(Settings.from_environment(os.environ))
+OURS = ("opentelemetry.sdk", "opentelemetry.exporter", "google.protobuf", "mimic.server.observability.tracing")
+print([name for name in sys.modules if name.startswith(OURS)])
+"""
+HIDDEN = """
+import importlib.abc, sys
+class Hidden(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("opentelemetry"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Hidden())
+from mimic.cli import main
+main()
+"""
+
+
+def test_where_it_is_off_nothing_of_it_is_loaded() -> None:
+    """Not a module of what it needs; PyMongo looks for some names of its own."""
+    done = subprocess.run((sys.executable, "-c", IMPORTED), capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_where_it_is_not_installed_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With how to install it; off needs nothing."""
+    command = (sys.executable, "-c", HIDDEN, "serve", "--store", f"sqlite:///{tmp_path}/x.db")
+    environment = {"PATH": os.environ["PATH"], "MIMIC_TRACES": "on"}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "MIMIC_TRACES: what it needs is not installed: pip install 'mimic-chat[otel]'" in done.stderr
+    monkeypatch.setattr("mimic.settings.find_spec", lambda _: None)
+    with pytest.raises(SettingError, match="not installed"):
+        Settings.from_environment({"MIMIC_TRACES": "on"})
+    assert Settings.from_environment({"MIMIC_TRACES": "off"}).traces is False

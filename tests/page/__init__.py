@@ -1,0 +1,1 @@
+"""The page, and what a browser makes of it."""

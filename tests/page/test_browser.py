@@ -1,0 +1,445 @@
+"""The page in a real Chromium: what people see and do there."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from mimic.testing import MimicServer, free_port
+from tests.support.browser import Browser, chromium
+from tests.support.corpora import SMALL, conversation, seed
+from tests.support.servers import Server
+
+LONG = conversation("long", *((("human", "gpt")[n % 2], f"message {n}") for n in range(130)))
+STORY = " ".join(f"word{n}" for n in range(120))
+SCRIPT = "<script>document.title = 'run'; alert(1)</script><img src=x onerror=alert(2)><b>bold</b>"
+BIDI = "\u202eevil\u2066 \u200f\u0007"
+ENDLESS = "x" * 1_000_000
+HOSTILE = [
+    conversation(f"{SCRIPT}#{number}", (f"human{SCRIPT}", SCRIPT), ("human", SCRIPT), ("gpt", f"{SCRIPT} {BIDI}"))
+    for number in range(3)
+]
+DUMP = [
+    *SMALL,
+    LONG,
+    conversation("story", ("human", "tell me a story"), ("gpt", STORY), ("human", "and then?"), ("gpt", "The end.")),
+    conversation("endless", ("human", "endless"), ("gpt", ENDLESS), ("human", BIDI), ("gpt", BIDI)),
+    *(conversation(f"unseen_{number}", ("human", "\u200b"), ("gpt", "\u200b")) for number in range(2)),
+    *HOSTILE,
+]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for all tests."""
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A server of the corpus that is tested with."""
+    with MimicServer(DUMP) as server:
+        yield server.url
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Browser]:
+    """The page, just opened; in the end nothing may have gone wrong in it, and nobody else may have been asked."""
+    browser.open(url)
+    browser.find("#welcome")
+    yield browser
+    assert browser.logged() == []
+    assert {request["url"].startswith((f"{url}/", "data:")) for request in browser.sent()} == {True}
+
+
+def test_a_chat_with_the_keyboard_alone(page: Browser) -> None:
+    """To the chat by the skip link, a message with two lines, the answer, and the conversation it came from."""
+    page.type(Keys.TAB)
+    assert page.focused().text == "Skip to the chat"
+    page.type(Keys.ENTER)
+    page.type("hi", Keys.ENTER)
+    answer = page.answer_after(0)
+    assert "hello" in answer.text
+    assert page.text_of(".turn.answer .rung") == "last"
+    page.type("continue", Keys.ENTER)
+    page.answer_after(1)
+    assert [rung.text for rung in page.all(".rung")] == ["last", "previous"]
+    said = page.all(".turn.answer .text")[1].text
+    assert said in {"more", "so"}
+    page.tab_to(".source", back=True)
+    source = page.focused().text
+    assert re.fullmatch("from (a_0#3|b_0#4)", source)
+    page.type(Keys.ENTER)
+    marked = page.find("#said [aria-current=true]")
+    assert marked.text.splitlines() == [f"gpt #{source[-1]}", said]
+    assert page.text_of("#conversation-heading") == f"Conversation {source[5:8]}"
+    page.type(Keys.ESCAPE)
+    page.until(lambda: not page.all("dialog[open]"))
+    assert page.focused().text == source
+
+
+def test_shift_and_enter_break_the_line(page: Browser) -> None:
+    """They do not send."""
+    page.find("#text").send_keys("one", Keys.SHIFT, Keys.ENTER, Keys.SHIFT, "two")
+    assert page.find("#text").get_property("value") == "one\ntwo"
+    assert page.all(".turn") == []
+
+
+def test_a_message_is_tried_with_one_click(page: Browser) -> None:
+    """The most common ones are offered, and those of the corpus can be put into the composer."""
+    offered = [chip.text for chip in page.all("#suggestions button")]
+    assert offered[:2] == ["hi", "continue"]
+    page.all("#suggestions button")[0].click()
+    assert "hello" in page.answer_after(0).text
+    page.find(".common ol button").click()
+    assert page.find("#text").get_property("value") == "hi"
+    assert page.focused() == page.find("#text")
+
+
+def test_what_is_set_is_asked_for(page: Browser) -> None:
+    """Each knob is in the request; a limit of tokens ends the answer."""
+    page.choose("#model", "mimic-v2")
+    page.choose("#match", "last")
+    page.choose("#pace", "instant")
+    page.find("#temperature").send_keys(Keys.HOME)
+    page.find("#top-p").send_keys(Keys.ARROW_LEFT)
+    page.find("#seed").send_keys("7")
+    page.find("#max-tokens").send_keys("3")
+    page.find("#system").send_keys("be brief")
+    answer = page.ask("tell me a story")
+    assert "cut at the limit of tokens" in answer.text
+    assert "+ 3 tokens" in answer.text
+    [request] = [one for one in page.sent() if one["url"].endswith("/v1/chat/completions")]
+    assert json.loads(request["postData"]) == {
+        "model": "mimic-v2",
+        "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "tell me a story"}],
+        "temperature": 0,
+        "top_p": 0.95,
+        "seed": 7,
+        "max_tokens": 3,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    headers = {name.lower(): value for name, value in request["headers"].items()}
+    assert (headers["x-mimic-match"], headers["x-mimic-pace"]) == ("last", "instant")
+    page.find("#knobs [type=reset]").click()
+    page.until(lambda: page.text_of("output[for=temperature]") == "1")
+
+
+def test_the_same_is_asked_again(page: Browser) -> None:
+    """In place of the last answer, with the settings as they are now."""
+    page.ask("tell me a story")
+    page.find("#max-tokens").send_keys("1")
+    page.find(".again").click()
+    page.until(lambda: "cut at the limit" in page.text_of(".turn.answer"))
+    assert len(page.all(".turn")) == 2
+    page.ask("and then?")
+    assert [rung.text for rung in page.all(".rung")] == ["last", "last"]  # after what was cut, not after the story
+
+
+def test_a_new_chat_begins_from_nothing(page: Browser) -> None:
+    """The message before it is not matched any more."""
+    page.ask("hi")
+    page.find("#new-chat").click()
+    assert page.all(".turn") == []
+    assert page.find("#welcome").is_displayed()
+    page.ask("continue")
+    assert page.text_of(".rung") == "last"
+
+
+def test_a_stream_is_seen_while_it_comes_and_can_be_stopped(browser: Browser) -> None:
+    """Escape or the button; what came stays, and the chat goes on."""
+    with MimicServer(DUMP, settings={"MIMIC_ITL_MS": "100"}) as server:
+        browser.open(server.url)
+        browser.find("#text").send_keys("tell me a story", Keys.ENTER)
+        browser.until(lambda: "word1" in browser.text_of(".turn.answer[aria-busy] .text"))
+        browser.find("#stop").click()
+        stopped = browser.answer_after(0)
+        assert "stopped" in stopped.text
+        said = browser.text_of(".turn.answer .text")
+        assert said
+        assert STORY.startswith(said)
+        assert len(said) < len(STORY)
+        browser.find("#text").send_keys("tell me a story", Keys.ENTER, Keys.ESCAPE)
+        browser.answer_after(1)
+        browser.choose("#pace", "instant")
+        assert "hello" in browser.ask("hi").text
+        assert browser.logged() == []
+
+
+def test_a_stream_that_breaks_off_is_told(browser: Browser) -> None:
+    """What came is kept in sight, the message is given back."""
+    with MimicServer(DUMP, settings={"MIMIC_ITL_MS": "100"}) as server:
+        browser.open(server.url)
+        browser.find("#text").send_keys("tell me a story", Keys.ENTER)
+        browser.until(lambda: "word1" in browser.text_of(".turn.answer[aria-busy] .text"))
+        server.stop()
+        broken = browser.answer_after(0)
+        assert "word0 word1" in broken.text
+        assert "The answer broke off." in broken.text
+        assert browser.find("#text").get_property("value") == "tell me a story"
+        assert "The server cannot be reached." in browser.ask("hi").text
+        assert browser.logged() == []
+
+
+def test_a_source_that_is_no_more_is_told(browser: Browser, sqlite_url: str, tmp_path: Path) -> None:
+    """Where the corpus was replaced after the answer, and something else is in its place."""
+    seed(sqlite_url, SMALL, tmp_path)
+    with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
+        browser.open(server.url)
+        browser.ask("hi")
+        seed(sqlite_url, [conversation("new", ("human", "other"), ("gpt", "things"), ("human", "?"))] * 9, tmp_path)
+        browser.find(".source").click()
+        browser.until(lambda: "replaced since" in browser.text_of("#conversation-outcome"))
+        assert browser.all("#said li") == []
+
+
+def test_an_error_is_told_in_the_server_s_words(page: Browser) -> None:
+    """The message is given back, to be changed; the chat goes on without it."""
+    page.choose("#match", "last")
+    answer = page.ask("nobody ever said this at all")
+    assert "No completion found for this message" in answer.text
+    assert "completion_not_found" in answer.text
+    assert page.find(".turn [role=alert]").is_displayed()
+    assert page.find("#text").get_property("value") == "nobody ever said this at all"
+    page.type("hi", Keys.ENTER)
+    assert "hello" in page.answer_after(1).text
+
+
+def test_hostile_texts_are_texts(page: Browser) -> None:
+    """As message, answer, sender, id: nothing of them becomes an element, nothing runs, nothing is asked for."""
+    answer = page.ask(SCRIPT)
+    assert page.text_of(".turn.user .text") == SCRIPT
+    assert page.all(".turn.answer .text")[0].get_property("textContent") in {SCRIPT, f"{SCRIPT} {BIDI}"}
+    assert SCRIPT in answer.text
+    page.find(".source").click()
+    page.find("#said [aria-current=true]")
+    assert page.text_of("#conversation-heading") in {f"Conversation {SCRIPT}#{number}" for number in range(3)}
+    assert SCRIPT in page.text_of("#said .who")
+    page.find("#close-conversation").click()
+    assert SCRIPT in page.text_of(".shares")
+    assert SCRIPT in page.text_of(".common")
+    assert "(invisible)" in page.text_of(".common")
+    injected = "return document.querySelectorAll('script:not([src]), main img, main b, dialog img, dialog b').length"
+    assert page.driver.execute_script(injected) == 0
+    assert page.driver.title == "Mimic"
+
+
+def test_the_browser_holds_the_page_to_its_policy(browser: Browser, url: str) -> None:
+    """Should its code be wrong one day: no text becomes HTML, and nothing leaves for elsewhere."""
+    browser.open(url)
+    browser.find("#welcome")
+    asked = """
+        const [done] = arguments;
+        let markup = "written";
+        try { document.body.innerHTML = "<b>x</b>"; } catch (refusal) { markup = refusal.name; }
+        fetch("http://localhost:1/").then(() => done([markup, "sent"]), (refusal) => done([markup, refusal.name]));
+    """
+    assert browser.driver.execute_async_script(asked) == ["TypeError", "TypeError"]
+    refused = " ".join(browser.logged())
+    assert "TrustedHTML" in refused
+    assert "connect-src" in refused
+
+
+def test_a_megabyte_without_a_break_fits(page: Browser) -> None:
+    """Into the page's width, and the page says what it leaves out."""
+    answer = page.ask("endless")
+    assert "900,000 more characters are not shown" in answer.text
+    page.find(".source").click()
+    assert "980,000 more characters" in page.find("#said [aria-current=true]").text
+    page.find("#close-conversation").click()
+    assert page.overflow() == 0
+
+
+def test_a_long_conversation_is_read_in_both_directions(page: Browser) -> None:
+    """From the answer on, to its first and to its last message."""
+    page.ask("message 80")
+    page.find(".source").click()
+    assert page.find("#said [aria-current=true]").text.splitlines() == ["gpt #81", "message 81"]
+    shown = page.all("#said li .text")
+    assert (shown[0].text, shown[-1].text) == ("message 71", "message 120")
+    page.find("#later").send_keys(Keys.ENTER)
+    page.until(lambda: len(page.all("#said li")) == 59)
+    page.driver.execute_script("const it = document.querySelector('#earlier'); it.click(); it.click();")
+    page.until(lambda: len(page.all("#said li")) == 109)
+    page.find("#earlier").send_keys(Keys.ENTER)
+    page.until(lambda: len(page.all("#said li")) == 130)
+    assert [text.text for text in page.all("#said .text")] == [m["value"] for m in LONG["conversations"]]
+    assert not page.all("#earlier:not([hidden]), #later:not([hidden])")
+    assert page.text_of("#conversation-outcome") == "130 messages"
+
+
+def test_the_corpus_is_shown(page: Browser) -> None:
+    """Counts, who spoke, lengths with a text for those who do not see them, and what was said most often."""
+    shown = page.text_of("#profile")
+    assert str(len(DUMP)) in page.text_of("#profile > .facts")
+    assert all(version in shown for version in ("v1", "v2", "v3"))
+    assert page.text_of(".shares").startswith("gpt84 · 48.8%")
+    plots = [plot.get_attribute("aria-label") or "" for plot in page.all("[role=img]")]
+    assert plots[0].startswith("Conversations: ")
+    assert len(plots) >= 3
+    assert all(re.search(r"% are of .* the most common range", plot) for plot in plots)
+    assert [row.text for row in page.all(".common ol:first-of-type li")][:2] == ["hi\n4", "continue\n3"]
+
+
+def test_a_search_leads_to_conversations(page: Browser) -> None:
+    """By keyboard: the most similar first, with its score; each opens where it was said."""
+    page.find("#query").send_keys("mesage 17", Keys.ENTER)
+    first = page.find("#results li").text.splitlines()
+    assert first[0] == "message 17"
+    assert re.fullmatch(r"gpt in long#17", first[1])
+    assert re.fullmatch(r"0\.\d\d", first[2])
+    page.tab_to("#results button")
+    page.type(Keys.ENTER)
+    assert page.find("#said [aria-current=true]").text.splitlines() == ["gpt #17", "message 17"]
+    page.type(Keys.ESCAPE)
+    page.choose("#search-role", "user")
+    page.find("#query").send_keys(Keys.ENTER)
+    page.until(lambda: all("human" in hit.text for hit in page.all("#results li")) and page.all("#results li"))
+    page.find("#query").clear()
+    page.find("#query").send_keys("qqqqqq", Keys.ENTER)
+    page.until(lambda: page.text_of("#search-outcome") == "Nothing that was answered is like that.")
+
+
+def test_the_newest_search_is_the_one_that_is_shown(page: Browser) -> None:
+    """Though the one before is answered later."""
+    page.driver.execute_script("""
+        const { fetch } = window;
+        window.fetch = async (...asked) => {
+            const answer = await fetch(...asked);
+            if (String(asked[0]).includes("mesage")) {
+                await new Promise((done) => setTimeout(done, 1000));
+                setTimeout(() => { window.isLate = true; }, 300); // when it has been read, too
+            }
+            return answer;
+        };
+    """)
+    page.find("#query").send_keys("mesage 17", Keys.ENTER)
+    page.find("#query").clear()
+    page.find("#query").send_keys("message 42", Keys.ENTER)
+    page.until(lambda: page.text_of("#results").startswith("message 42"))
+    before = page.text_of("#results"), page.text_of("#search-outcome")
+    page.until(lambda: page.driver.execute_script("return window.isLate"))
+    assert (page.text_of("#results"), page.text_of("#search-outcome")) == before
+
+
+def test_what_is_most_similar_is_answered(page: Browser) -> None:
+    """With the rung and how alike it is."""
+    answer = page.ask("please tell me a story!")
+    assert page.text_of(".rung") == "nearest"
+    score = re.search(r"score (0\.\d\d)", answer.text)
+    assert score
+    assert STORY[:50] in answer.text
+
+
+def test_without_an_index_the_search_says_so(browser: Browser, sqlite_url: str, tmp_path: Path) -> None:
+    """And how to have one."""
+    seed(sqlite_url, SMALL, tmp_path, depth="last")
+    with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
+        browser.open(server.url)
+        said = browser.find("#search-outcome").text
+        assert said.startswith("This corpus was seeded without the index that a search needs.")
+        browser.find("#query").send_keys("hi", Keys.ENTER)
+        browser.until(lambda: browser.text_of("#search-outcome").startswith("v3 was seeded without the index"))
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_use_it(page: Browser, url: str, scheme: str, width: int) -> None:
+    """On a phone, a tablet and a desk, light and dark: nothing to find for axe-core, nothing wider than the screen."""
+    page.open(url, width=width, scheme=scheme)
+    page.find("#welcome")
+    assert page.faults_of_access() == []
+    page.ask("hi")
+    if width > 1000:  # elsewhere the settings are folded
+        page.choose("#match", "last")
+    page.ask("nobody ever said this at all")
+    page.find("#query").send_keys("message", Keys.ENTER)
+    page.until(lambda: page.all("#results li"))
+    assert page.overflow() == 0
+    assert page.faults_of_access() == []
+    page.find(".source").click()
+    page.find("#said [aria-current=true]")
+    assert page.overflow() == 0
+    assert page.faults_of_access() == []
+
+
+def test_light_and_dark_are_the_visitor_s_choice(page: Browser) -> None:
+    """As the system has it, unless the page is told otherwise; that lasts."""
+
+    def paper() -> Any:
+        return page.driver.execute_script("return getComputedStyle(document.documentElement).backgroundColor")
+
+    light = paper()
+    page.prefer("dark")
+    dark = paper()
+    assert light != dark
+    page.choose("#theme", "light")
+    assert paper() == light
+    page.driver.refresh()
+    page.find("#welcome")
+    assert paper() == light
+    page.prefer("light")
+    page.choose("#theme", "dark")
+    assert paper() == dark
+
+
+def test_an_empty_store_says_how_to_seed(browser: Browser, sqlite_url: str, tmp_path: Path) -> None:
+    """And the page goes on by itself when that is done."""
+    with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
+        browser.open(server.url)
+        assert "mimic seed --sample" in browser.find("#empty").text
+        assert not browser.find("main").text.count("Send")
+        assert browser.faults_of_access() == []
+        seed(sqlite_url, SMALL, tmp_path)
+        browser.find("#welcome")
+        assert not browser.all("#empty:not([hidden])")
+        assert "hello" in browser.ask("hi").text
+        assert browser.logged() == []
+
+
+def test_a_key_is_asked_for_and_kept_in_the_tab(browser: Browser) -> None:
+    """A wrong one is told; the right one opens everything; it is in the storage of the session only."""
+    with MimicServer(SMALL, settings={"MIMIC_API_KEYS": "sk-right-one"}) as server:
+        browser.open(server.url)
+        assert browser.faults_of_access() == []
+        assert not browser.all(".common li")
+        browser.find("#key-text").send_keys("sk-wrong-one", Keys.ENTER)
+        browser.until(lambda: "Incorrect API key" in browser.find("#key").text)
+        browser.find("#key-text").send_keys("sk-right-one", Keys.ENTER)
+        browser.until(lambda: browser.all("#model option"))
+        assert not browser.all("#key:not([hidden])")
+        assert browser.all(".common li")[0].text == "hi\n4"
+        assert "hello" in browser.ask("hi").text
+        browser.find(".source").click()
+        assert browser.find("#said [aria-current=true]").is_displayed()
+        kept = browser.driver.execute_script("return [Object.values(sessionStorage), Object.values(localStorage)]")
+        assert "sk-right-one" in kept[0]
+        assert "sk-right-one" not in kept[1]
+        assert browser.logged() == []
+
+
+def test_versions_that_are_not_seeded_cannot_be_chosen(browser: Browser, tmp_path: Path) -> None:
+    """The one that is there answers, whatever the default is."""
+    url = f"sqlite:///{tmp_path}/corpus.db"
+    seed(url, SMALL, tmp_path, ["v2"])
+    with Server(tmp_path, MIMIC_STORE=url) as server:
+        browser.open(server.url)
+        browser.until(lambda: browser.all("#model option"))
+        options = {option.get_property("value"): option.is_enabled() for option in browser.all("#model option")}
+        assert options == {"mimic-v1": False, "mimic-v2": True, "mimic-v3": False}
+        assert browser.find("#model").get_property("value") == "mimic-v2"
+        assert "hello" in browser.ask("hi").text
+
+
+def test_a_store_that_is_away_is_told(browser: Browser, tmp_path: Path) -> None:
+    """In the server's words, until it is back."""
+    with Server(tmp_path, MIMIC_STORE=f"mongodb://127.0.0.1:{free_port()}/mimic") as server:
+        browser.open(server.url)
+        assert "The store of the corpus cannot be used at the moment" in browser.find("#notices").text
+        assert "store_unavailable" in browser.find("#notices").text

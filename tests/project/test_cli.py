@@ -1,0 +1,293 @@
+"""The command line as its users see it: output, exit codes, and what a kill leaves behind."""
+
+import asyncio
+import gzip
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mimic.cli import NICENESS
+from mimic.corpus.stores import open_store
+from mimic.testing import free_port
+from tests.support.corpora import SMALL
+from tests.support.servers import Server
+
+
+def mimic(*arguments: str | Path, stdin: bytes | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``mimic`` as a user would, with warnings as errors."""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "mimic", *arguments],
+        input=stdin,
+        capture_output=True,
+        env={"PATH": os.environ["PATH"], **environment},
+        check=False,
+        timeout=100,
+    )
+    out, err = run.stdout.decode(), run.stderr.decode()
+    assert "Traceback" not in err, err
+    return subprocess.CompletedProcess(run.args, run.returncode, out, err)
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> Path:
+    """A small dump."""
+    file = tmp_path / "dump.json"
+    file.write_text(json.dumps(SMALL))
+    return file
+
+
+def test_seed_reports_what_it_did(store_url: str, dump: Path) -> None:
+    """Progress on standard error, a table on standard output: per version documents, times and sizes; peak memory."""
+    run = mimic("seed", dump, "--store", store_url)
+    assert run.returncode == 0
+    assert "Seeded 7 conversations, 21 messages from dump.json" in run.stdout
+    assert re.search(r"peak memory [\d.]+ MB", run.stdout)
+    for version, documents in (("v1", 7), ("v2", 21), ("v3", 21)):
+        assert re.search(rf"│ {version} +│ +{documents} │( +[\d.]+ │){{3}}( +[\d.]+ (k?B|bytes) │){{3}}", run.stdout)
+    assert "Skipped" not in run.stdout
+    assert "reading: 1.0 kB of 1.0 kB, 21 messages" in run.stderr
+    assert "indexing:" in run.stderr
+
+
+def test_skipped_conversations_are_counted_and_named(sqlite_url: str, tmp_path: Path) -> None:
+    """By reason, the first few by position and id; strict stops at the first."""
+    broken: list[Any] = [{"id": f"b{n}", "conversations": [{"from": "human"}]} for n in range(20)]
+    file = tmp_path / "dump.json"
+    file.write_text(json.dumps([*SMALL, *broken, 17]))
+    run = mimic("seed", file, "--store", sqlite_url)
+    assert run.returncode == 0
+    assert "Skipped 21 conversations:\n  20 a message without `value`\n  1 not an object" in run.stdout
+    assert "conversation 7 (id b0): message 0 has no `value`" in run.stdout
+    assert "b9)" in run.stdout
+    assert "b10)" not in run.stdout
+    strict = mimic("seed", file, "--store", sqlite_url, "--strict")
+    assert strict.returncode == 1
+    assert strict.stderr.splitlines()[-1] == f"Error: {file}: conversation 7 (id b0): message 0 has no `value`"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "byte 0: the input is empty"),
+        ("[]", "the input holds no conversation; nothing was replaced"),
+        ('{"conversations": 3}', "no conversation that can be seeded (1 `conversations` is not an array)"),
+        ("[{", "byte 2: the input ends here"),
+        ('{"a": 1}]', "byte 8: expected a JSON value"),
+        ("hello", "byte 0: expected '['"),
+    ],
+)
+def test_bad_input_is_exit_code_1(sqlite_url: str, tmp_path: Path, content: str, message: str) -> None:
+    """The message names the file, the byte and what was expected; the old corpus stays."""
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_text(json.dumps(SMALL))
+    bad.write_text(content)
+    assert mimic("seed", good, "--store", sqlite_url).returncode == 0
+    before = (tmp_path / "corpus.db").read_bytes()
+    run = mimic("seed", bad, "--store", sqlite_url)
+    assert run.returncode == 1
+    assert f"Error: {bad}: " in run.stderr
+    assert message in run.stderr
+    assert (tmp_path / "corpus.db").read_bytes() == before
+
+
+def test_standard_input_and_gzip(sqlite_url: str, dump: Path) -> None:
+    """A pipe, a compressed pipe, and a missing file."""
+    for data in (dump.read_bytes(), gzip.compress(dump.read_bytes())):
+        run = mimic("seed", "-", "--store", sqlite_url, stdin=data)
+        assert run.returncode == 0
+        assert "21 messages from standard input" in run.stdout
+    missing = mimic("seed", dump.parent / "missing.json", "--store", sqlite_url)
+    assert missing.returncode == 1
+    assert "missing.json: cannot be read: No such file or directory" in missing.stderr
+    null = mimic("seed", "/dev/null", "--store", sqlite_url)
+    assert null.returncode == 1
+    assert "/dev/null: byte 0: the input is empty" in null.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["seed"], "Give either FILE or --sample"),
+        (["seed", "x.json", "--sample"], "Give either FILE or --sample"),
+        (["seed", "x.json", "--versions", "v1,v9"], "'v9' is none of v1, v2, v3"),
+        (["seed", "x.json", "--store", "postgres://x/y"], "--store: expected sqlite:///"),
+        (["seed", "x.json", "--store", "sqlite:///:memory:"], "--store: expected sqlite:///"),
+        (
+            ["seed", "x.json", "--store", "mongodb://127.0.0.1:1"],
+            "--store: not the URL of a MongoDB database",
+        ),
+        (["seed", "x.json", "--store", ""], "--store: it is empty"),
+        (["serve", "--port", ""], "--port: it is empty"),
+        (["serve", "--port", "0"], "--port: expected a whole number from 1 to 65535, not '0'"),
+        (["serve", "--store", "nonsense"], "--store: expected sqlite:///"),
+        (["serve", "--store", "mongodb://127.0.0.1:1"], "--store: not the URL of a MongoDB database"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str], message: str) -> None:
+    """With what is wrong."""
+    run = mimic(*arguments)
+    assert run.returncode == 2
+    assert message in run.stderr
+
+
+def test_an_unreachable_store_is_exit_code_3(dump: Path) -> None:
+    """MongoDB that is not there, and a folder that is not there; without the password."""
+    run = mimic("seed", dump, "--store", f"mongodb://user:pa55word@127.0.0.1:{free_port()}/mimic")
+    assert run.returncode == 3
+    assert "Error: MongoDB cannot be reached" in run.stderr
+    assert "pa55word" not in run.stderr
+    run = mimic("seed", dump, "--store", f"sqlite:///{dump.parent}/nowhere/corpus.db")
+    assert run.returncode == 3
+    assert "there is no folder" in run.stderr
+
+
+def test_if_empty_seeds_once(store_url: str, dump: Path) -> None:
+    """The second time it says that there is nothing to do."""
+    assert "Seeded 7" in mimic("seed", dump, "--if-empty", "--store", store_url).stdout
+    run = mimic("seed", dump, "--if-empty", "--store", store_url)
+    assert (run.returncode, run.stdout) == (0, "")
+    assert "Seeded already (v1, v2, v3)" in run.stderr
+
+
+def test_a_missing_fast_parser_is_said_loudly(sqlite_url: str, dump: Path) -> None:
+    """Reading works all the same with ijson's slow backend, and the user knows why it takes so long."""
+    run = mimic("seed", dump, "--store", sqlite_url, IJSON_BACKEND="python")
+    assert run.returncode == 0
+    assert run.stderr.startswith("Warning: ijson's C backend yajl2_c is missing")
+    assert "21 messages" in run.stdout
+
+
+def test_quiet_is_quiet(sqlite_url: str, dump: Path) -> None:
+    """Nothing at all where nothing is wrong."""
+    run = mimic("seed", dump, "--quiet", "--store", sqlite_url)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_settings_come_from_the_environment_and_from_a_file(tmp_path: Path, dump: Path) -> None:
+    """An option wins over the environment, the environment over .env."""
+    (tmp_path / ".env").write_text(f"MIMIC_STORE=sqlite:///{tmp_path}/file.db\nSEED_BATCH_SIZE=2\n")
+    command = [sys.executable, "-m", "mimic", "seed", str(dump), "--quiet"]
+    environment = {"PATH": os.environ["PATH"]}
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True)
+    assert (tmp_path / "file.db").exists()
+    environment["MIMIC_STORE"] = f"sqlite:///{tmp_path}/environment.db"
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True)
+    assert (tmp_path / "environment.db").exists()
+    subprocess.run([*command, "--store", f"sqlite:///{tmp_path}/option.db"], env=environment, cwd=tmp_path, check=True)
+    assert (tmp_path / "option.db").exists()
+
+
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_a_misspelt_setting_is_told(tmp_path: Path, dump: Path, place: str) -> None:
+    """A server that is open because of it would go unnoticed."""
+    (tmp_path / ".env").write_text("MIMIC_API_KEY=sk-one\n" if place == ".env" else "")
+    misspelt = {"MIMIC_API_KEY": "sk-one"} if place == "environment" else {}
+    command = [sys.executable, "-m", "mimic", "seed", str(dump), "--quiet", "--store", f"sqlite:///{tmp_path}/x.db"]
+    environment = {"PATH": os.environ["PATH"], "MIMIC_TEST_MONGODB_URL": "x", **misspelt}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert (
+        f"Warning: MIMIC_API_KEY in {'the ' * (place != '.env')}{place} is not a setting; those are MIMIC_ACCESS_LOG,"
+        in done.stderr
+    )
+    assert "MIMIC_TEST" not in done.stderr
+    assert "sk-one" not in done.stderr
+
+
+def test_a_bad_setting_is_named(dump: Path) -> None:
+    """By the name of its variable."""
+    run = mimic("seed", dump, SEED_BATCH_SIZE="many")
+    assert run.returncode == 2
+    assert "SEED_BATCH_SIZE: expected a whole number from 1 to 100000, not 'many'" in run.stderr
+
+
+def test_a_settings_file_that_is_no_text_is_named(tmp_path: Path, dump: Path) -> None:
+    """As Windows' editors may write it."""
+    (tmp_path / ".env").write_text("MIMIC_PORT=8001", encoding="utf-16")
+    command = [sys.executable, "-m", "mimic", "seed", str(dump)]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Error: .env cannot be read: 'utf-8' codec can't decode" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_told(sqlite_url: str, tmp_path: Path) -> None:
+    """The second server on a port ends with an error."""
+    with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
+        run = mimic("serve", "--port", str(server.port), "--store", sqlite_url)
+        assert (run.returncode, run.stdout) == (1, "")
+        assert run.stderr == f"Error: cannot listen on 127.0.0.1:{server.port}: Address already in use\n"
+    run = mimic("serve", "--host", "no.such.host.invalid", "--store", sqlite_url)
+    assert run.returncode == 1
+    assert "cannot listen on no.such.host.invalid:8000: " in run.stderr
+    run = mimic("serve", "--host", "127.0..1", "--store", sqlite_url)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == "Error: cannot listen on 127.0..1:8000: it is not the name of a host\n"
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has IPv6's own loopback; containers often have none."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="IPv6 is switched off here")
+def test_an_address_of_ipv6_is_shown_as_urls_have_it(sqlite_url: str) -> None:
+    """In brackets."""
+    command = [sys.executable, "-m", "mimic", "serve", "--host", "::1", "--store", sqlite_url]
+    port = free_port()
+    with subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+        assert server.stdout
+        said = server.stdout.readline().decode()
+        server.kill()
+    assert said.startswith(f"Mimic on http://[::1]:{port}, a page")
+
+
+@pytest.mark.parametrize("how", [">&-", "| true", "2>&1 | true", "| cat"])
+def test_a_seeding_is_done_though_nobody_reads_what_it_says(sqlite_url: str, tmp_path: Path, how: str) -> None:
+    """Its report is no part of it: standard output closed, a reader that is gone, an encoding that lacks letters."""
+    dump = tmp_path / "dump.json"
+    dump.write_text(json.dumps([*SMALL, {"id": "каза", "conversations": [{"from": "human"}]}]))
+    command = f"set -o pipefail; {sys.executable} -m mimic seed {dump} --store {sqlite_url} {how}"
+    environment = {"PATH": os.environ["PATH"], "PYTHONIOENCODING": "ascii"}
+    run = subprocess.run(["bash", "-c", command], capture_output=True, env=environment, check=False, timeout=100)
+    assert run.returncode == 0, run.stderr
+    assert b"Traceback" not in run.stderr
+    assert (tmp_path / "corpus.db").exists()
+    if how == "| cat":
+        assert rb"\u043a\u0430\u0437\u0430" in run.stdout
+
+
+def test_the_second_seeder_is_exit_code_4(store_url: str, tmp_path: Path, dump: Path) -> None:
+    """It names the first, which goes on, behind all who answer on this machine; SIGTERM then stops it cleanly."""
+    first = subprocess.Popen(
+        [sys.executable, "-m", "mimic", "seed", "-", "--store", store_url, "--quiet"], stdin=subprocess.PIPE
+    )
+    assert first.stdin
+    first.stdin.write(b"[")
+    first.stdin.flush()
+    asyncio.run(claimed(store_url))
+    run = mimic("seed", dump, "--store", store_url)
+    assert run.returncode == 4
+    assert re.search(rf"another seeding is running: held by process {first.pid} on \S+ since 20", run.stderr)
+    assert os.getpriority(os.PRIO_PROCESS, first.pid) == min(os.getpriority(os.PRIO_PROCESS, 0) + NICENESS, 19)
+    first.terminate()
+    assert first.wait(timeout=10) == 130
+    first.stdin.close()
+    assert mimic("seed", dump, "--store", store_url).returncode == 0
+
+
+async def claimed(url: str) -> None:
+    """Wait until somebody seeds this store."""
+    async with open_store(url) as store:
+        while not (seeding := await store.seeding()) or seeding.state != "running":
+            await asyncio.sleep(0.05)

@@ -1,0 +1,364 @@
+"""The project as a whole: its layers, its sample corpus, and that its files agree with the code."""
+
+import ast
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from importlib.metadata import requires
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from mimic.corpus.schemas import VERSIONS
+from mimic.corpus.stores import open_store
+from mimic.server.routes.native import EXAMPLE
+from mimic.settings import VARIABLES, Settings
+from mimic_seed.loader import load
+from mimic_seed.reader import DumpReader
+from mimic_seed.source import Source
+from tests.support.servers import Server
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = {"mimic": ROOT, "mimic_seed": ROOT / "seed"}
+"""Our packages, each with the folder that it lies in."""
+
+# From the ground up. A module may import from lower lines, and from its own line what stands left of it.
+LAYERS = (
+    (
+        "mimic",
+        "mimic.corpus.conversation",
+        "mimic.errors",
+        "mimic.corpus.ladder",
+        "mimic.corpus.stores.locks",
+        "mimic.corpus.manifest",
+        "mimic.spans",
+        "mimic.corpus.surrogates",
+    ),
+    (
+        "mimic.tokens",
+        "mimic.engine.sampling",
+        "mimic.engine.embedding",
+        "mimic.gateway.pacing",
+        "mimic.corpus.similarity",
+    ),
+    ("mimic.gateway.faults", "mimic.gateway.rate_limits"),
+    ("mimic.gateway.journal", "mimic.gateway.ledger"),
+    ("mimic.corpus.schemas", "mimic.corpus.stores.base", "mimic.corpus.stores.tempdirs", "mimic.corpus.stores"),
+    (
+        "mimic.corpus.stores.sqlite",
+        *(f"mimic.corpus.stores.sqlite.{name}" for name in ("file", "replacement", "store")),
+    ),
+    (
+        "mimic.corpus.stores.mongodb",
+        *(
+            f"mimic.corpus.stores.mongodb.{name}"
+            for name in ("client", "attachments", "catalogue", "gathering", "replacement", "store")
+        ),
+    ),
+    ("mimic.corpus.index",),
+    (
+        "mimic.corpus.corpus",
+        "mimic.engine.outcomes",
+        "mimic.engine.nearest",
+        "mimic.engine.matching",
+        "mimic.engine.retrieval",
+    ),
+    ("mimic.corpus.excerpts", "mimic.corpus.search"),
+    (
+        "mimic_seed",
+        "mimic_seed.source",
+        "mimic_seed.conversation_builder",
+        "mimic_seed.string_tracker",
+        "mimic_seed.reader",
+        "mimic_seed.joining",
+        "mimic_seed.profile",
+        "mimic_seed.index_worker",
+        "mimic_seed.index_process",
+        "mimic_seed.loader",
+        "mimic_seed.terminal",
+        "mimic.settings",
+        "mimic.server.observability.logs",
+    ),
+    (
+        "mimic.api",
+        "mimic.wire.violations",
+        "mimic.server.errors",
+        "mimic.gateway.guesses",
+        "mimic.gateway.auth",
+        "mimic.server.bodies",
+        "mimic.server.request_ids",
+        "mimic.server.observability.gauges",
+        "mimic.gateway.delivery",
+        "mimic.server",
+        "mimic.server.http11",
+        *(f"mimic.server.http11.{name}" for name in ("asgi", "limits", "deadlines", "refusals", "upgrade", "protocol")),
+        "mimic.server.workers",
+        "mimic.server.routes.journal",
+        "mimic.server.observability.requests",
+        "mimic.gateway.throttle",
+        "mimic.gateway.moods",
+        "mimic.gateway.concurrency_limit",
+        "mimic.gateway.reach",
+        "mimic.server.fastpath",
+        "mimic.server.head",
+        "mimic.server.host_guard",
+        "mimic.server.observability.tracing",
+    ),
+    (
+        "mimic.server.routes.native",
+        "mimic.server.routes.seeding",
+        "mimic.server.routes.status",
+        "mimic.server.routes.corpus",
+        "mimic.server.routes.page",
+    ),
+    (
+        "mimic.wire.openai",
+        *(
+            f"mimic.wire.openai.{name}"
+            for name in (
+                "models",
+                "requests",
+                "timing",
+                "streams",
+                "mishaps",
+                "answers",
+                "chat",
+                "completions",
+                "embeddings",
+            )
+        ),
+    ),
+    ("mimic.app", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
+)
+LOADED_LATE = {("mimic.corpus.stores", f"mimic.corpus.stores.{backend}.store") for backend in ("sqlite", "mongodb")}
+"""Where a store is picked by its URL."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the two packages by its dotted name."""
+    found = [(folder, file) for package, folder in PACKAGES.items() for file in (folder / package).rglob("*.py")]
+    return {
+        ".".join(file.relative_to(folder).with_suffix("").parts).removesuffix(".__init__"): file
+        for folder, file in found
+    }
+
+
+def imports_of(file: Path, names: set[str]) -> set[str]:
+    """Which of our modules a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found & names
+
+
+def test_the_wall_clock_decides_nothing() -> None:
+    """It may be set back: it is only asked for what is told; what is waited for goes by another clock."""
+    asks = re.compile(r"\btime\.time(?:_ns)?\(|\b(?:datetime|date)\.(?:utc)?(?:now|today)\(|\btime\.(?:gm|local)time\(")
+    found = {name: len(asks.findall(file.read_text())) for name, file in modules().items()}
+    assert {name: count for name, count in found.items() if count} == {
+        "mimic.server.routes.journal": 1,  # when a request came
+        "mimic.wire.openai.chat": 1,  # created
+        "mimic.wire.openai.completions": 1,
+        "mimic.corpus.stores.base": 2,  # since when somebody seeds, and when something was seeded
+    }
+
+
+def test_imports_go_downward_only() -> None:
+    """Every module has its place, and imports only from below it."""
+    order = [name for layer in LAYERS for name in layer]
+    found = modules()
+    assert set(order) == set(found)
+    upward = [
+        (name, imported)
+        for name, file in found.items()
+        for imported in imports_of(file, set(found))
+        if order.index(imported) > order.index(name) and (name, imported) not in LOADED_LATE
+    ]
+    assert upward == []
+
+
+def test_domain_code_knows_no_http_and_no_driver() -> None:
+    """Litestar stays in API and server, PyMongo in its store, sqlite3 in its store and the ledger, and so on."""
+    allowed = {
+        "litestar": ("mimic.api", "mimic.app", "mimic.server"),
+        "uvicorn.protocols": ("mimic.server.http11.protocol",),
+        "pymongo": ("mimic.corpus.stores.mongodb",),
+        "sqlite3": ("mimic.corpus.stores.sqlite", "mimic.gateway.ledger"),
+        "tantivy": ("mimic.corpus.index",),
+        "opentelemetry": ("mimic.server.observability.tracing",),
+    }
+    for name, file in modules().items():
+        for library, places in allowed.items():
+            imported = re.search(rf"^\s*(?:from|import) {library}\b", file.read_text(), re.MULTILINE)
+            assert not imported or name.startswith(places), f"{name} imports {library}"
+
+
+def test_tests_and_benchmarks_stand_apart() -> None:
+    """A benchmark imports no test; a test imports a benchmark only where that is its subject."""
+    imported = re.compile(r"^\s*(?:from|import) (tests|benchmarks)\b", re.MULTILINE)
+    for folder, allowed in (("benchmarks", {"benchmarks"}), ("tests", {"tests"})):
+        for file in (ROOT / folder).rglob("*.py"):
+            if file.parent != ROOT / "tests" / "benchmarks":
+                assert set(imported.findall(file.read_text())) <= allowed, file
+
+
+def test_every_test_has_its_folder() -> None:
+    """None lies beside the folders, and what several of them share is no test."""
+    found = {file.parent.relative_to(ROOT / "tests").parts[:1] for file in (ROOT / "tests").rglob("test_*.py")}
+    assert found == {
+        (name,) for name in ("unit", "stores", "http", "clients", "resilience", "page", "project", "benchmarks")
+    }
+
+
+def test_the_sample_corpus_has_the_traits_of_the_real_dump() -> None:
+    """At least 80 conversations and 500 messages; what makes the real one interesting is in it."""
+    sample = json.loads((ROOT / "seed" / "mimic_seed" / "sample.json").read_text())
+    reader = DumpReader()
+    read = reader.feed((ROOT / "seed" / "mimic_seed" / "sample.json").read_bytes()) + reader.close()
+    assert len(read) == len(sample) >= 80
+    talks = [element["conversations"] for element in sample]
+    assert sum(map(len, talks)) >= 500
+    assert len({str(element["id"]) for element in sample}) == len(sample)
+    assert any(talk[0]["from"] == "gpt" for talk in talks)
+    assert any(talk[0]["from"] == "system" for talk in talks)
+    assert any("```" in message["value"] for talk in talks for message in talk)
+    assert any(
+        "\u4e00" <= character <= "\u9fff" for talk in talks for message in talk for character in message["value"]
+    )
+    assert any(message["value"] == "" for talk in talks for message in talk)
+    assert any(a["from"] == b["from"] for talk in talks for a, b in pairwise(talk))
+    assert any(re.search(r"_[1-9]$", str(element["id"])) for element in sample)
+    followed = Counter((before["value"], after["value"]) for talk in talks for before, after in pairwise(talk))
+    answers = Counter(question for question, _ in followed)
+    assert answers["continue"] >= 20
+    assert answers["Why is the sky blue?"] >= 3
+
+
+def test_env_example_lists_exactly_the_settings() -> None:
+    """Each with its default."""
+    lines = [line for line in (ROOT / ".env.example").read_text().splitlines() if line and not line.startswith("# ")]
+    listed = dict(line.removeprefix("#").split("=", 1) for line in lines)
+    assert set(listed) == {name for name, _ in VARIABLES.values()}
+    assert Settings.from_environment(listed) == Settings()
+
+
+def test_the_readme_lists_every_setting() -> None:
+    """With its name and its default."""
+    readme = (ROOT / "README.md").read_text()
+    example = (ROOT / ".env.example").read_text()
+    for name, _ in VARIABLES.values():
+        [default] = re.findall(rf"^#{name}=(.*)$", example, re.MULTILINE)
+        shown = f"`{default}`" if default else "empty"
+        assert re.search(rf"\| `{name}` \|.*\| {re.escape(shown)} \|", readme), name
+
+
+def test_compose_file_is_what_it_should_be() -> None:
+    """MongoDB as a replica set of one, with a volume and a health check; Mimic behind it, on loopback."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    database, mimic, seed = (compose["services"][name] for name in ("mongodb", "mimic", "seed"))
+    assert "--replSet" in database["command"]
+    assert "rs.initiate" in str(database["healthcheck"]["test"])
+    assert database["volumes"][0].split(":")[0] in compose["volumes"]
+    assert mimic["depends_on"]["seed"]["condition"] == "service_completed_successfully"
+    assert seed["depends_on"]["mongodb"]["condition"] == "service_healthy"
+    assert "/ready" in str(mimic["healthcheck"]["test"])
+    for service in (mimic, seed):
+        settings = Settings.from_environment({name: str(value) for name, value in service["environment"].items()})
+        assert settings.store.startswith("mongodb://mongodb:27017/mimic")
+        assert service["read_only"] is True
+        assert "/tmp" in service["tmpfs"]
+        assert service["cap_drop"] == ["ALL"]
+        assert "cap_add" not in service
+        assert service["mem_limit"]
+    for service in compose["services"].values():
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["pids_limit"] > 0
+        assert not {"privileged", "network_mode", "pid", "ipc", "devices", "user"} & set(service)
+        assert "docker.sock" not in str(service)
+    assert "ports" not in database
+    assert set(mimic["environment"]) <= {name for name, _ in VARIABLES.values()}
+    assert mimic["ports"][0].startswith("127.0.0.1:")
+
+
+def test_the_dockerfile_runs_as_nobody_special() -> None:
+    """Not as root, from the lock file, and what it copies exists."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    users = re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE)
+    assert users
+    assert users[-1] not in {"root", "0"}
+    assert "requirements.lock" in dockerfile
+    for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE):
+        for source in sources.split():
+            assert (ROOT / source).exists(), source
+
+
+def test_the_security_policy_is_found() -> None:
+    """From the README, and in what is distributed; what it says of settings is of such as there are."""
+    policy = (ROOT / "SECURITY.md").read_text()
+    assert "(SECURITY.md)" in (ROOT / "README.md").read_text()
+    assert '"SECURITY.md"' in (ROOT / "pyproject.toml").read_text()
+    named = set(re.findall(r"`((?:MIMIC|SEED)_[A-Z_]+)", policy))
+    assert len(named) > 5
+    assert named <= {name for name, _ in VARIABLES.values()}
+
+
+def test_the_lock_file_has_every_dependency() -> None:
+    """Each that pyproject.toml names is pinned, and what those need in turn, wherever it is installed."""
+    tomllib = pytest.importorskip("tomllib")
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, groups = pyproject["project"], pyproject["dependency-groups"]
+    pinned = {line.split("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line}
+    sets = (project["dependencies"], *project["optional-dependencies"].values(), *groups.values())
+    named = [requirement for some in sets for requirement in some]
+    waiting = [Requirement(requirement) for requirement in named]
+    needed: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        requirement = waiting.pop()
+        asked = (canonicalize_name(requirement.name), frozenset({"", *requirement.extras}))
+        if asked not in needed and applies(requirement, {""}):
+            needed.add(asked)
+            name, extras = asked
+            inner = map(Requirement, requires(name) or [])
+            waiting += [Requirement(str(one).partition(";")[0]) for one in inner if applies(one, extras)]
+    never_pinned = {"pip", "setuptools"}  # which are there before
+    assert {name for name, _ in needed} <= pinned | never_pinned
+    assert len(needed) > 100
+
+
+def applies(requirement: Requirement, extras: Iterable[str]) -> bool:
+    """Whether a requirement is one here, for somebody who asks for these extras."""
+    return not requirement.marker or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
+
+
+def test_the_readme_shows_a_real_answer(tmp_path: Path) -> None:
+    """The first completion in it, asked of the sample corpus, is answered as it says; so is the example of the docs."""
+    readme = (ROOT / "README.md").read_text()
+    asked = re.search(r"-d '(\{\"messages\".*\})'", readme)
+    shown = re.search(r"```json\n(\{\"choices\".*?)```", readme, re.DOTALL)
+    assert asked
+    assert shown
+    asyncio.run(_seed_sample(f"sqlite:///{tmp_path}/corpus.db"))
+    with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db") as server:
+        answer = httpx.post(f"{server.url}/conversation/completion", content=asked[1])
+        assert answer.json() == json.loads(shown[1])
+        document = httpx.get(f"{server.url}/schema/openapi.json").json()
+        body = document["paths"]["/conversation/completion"]["post"]["requestBody"]["content"]["application/json"]
+        [example] = body["schema"]["examples"]
+        assert httpx.post(f"{server.url}/conversation/completion", json=example).status_code == 200
+    assert json.loads(asked[1]) == EXAMPLE  # which `mimic serve` shows, too
+
+
+async def _seed_sample(url: str) -> None:
+    async with open_store(url) as store:
+        await load(Source(ROOT / "seed" / "mimic_seed" / "sample.json"), store, VERSIONS)

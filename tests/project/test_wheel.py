@@ -1,0 +1,100 @@
+"""The wheel, beside a project that has a ``seed`` of its own."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import dedent
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONSOLE_SCRIPT = Path(sysconfig.get_path("scripts")) / "mimic"
+SEED_SAMPLE = ("seed", "--sample", "--quiet", "--store", "sqlite:///corpus.db")
+USERS_SEED = """
+from pathlib import Path
+Path(__file__).with_name("executed").touch()
+raise SystemExit("the user's own")
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built by its own build backend, and unpacked as an installer does it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = f"import hatchling.build; print(hatchling.build.build_wheel({str(folder)!r}))"
+    done = subprocess.run([sys.executable, "-c", build], cwd=ROOT, check=True, capture_output=True, text=True)
+    unpacked = folder / "unpacked"
+    with ZipFile(folder / done.stdout.strip()) as archive:
+        archive.extractall(unpacked)
+    return unpacked
+
+
+@pytest.fixture(params=["seed.py", "seed/__init__.py"])
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder with a module, or a package, that is called ``seed`` and ends every program that imports it."""
+    module: Path = tmp_path / request.param
+    module.parent.mkdir(exist_ok=True)
+    module.write_text(USERS_SEED)
+    return tmp_path
+
+
+def environment(project: Path, wheel: Path) -> Mapping[str, str]:
+    """Variables with which Python looks into the project first, and then into the wheel."""
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(map(str, (project, wheel)))}
+
+
+def run(project: Path, wheel: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs a command in the project's folder."""
+    variables = environment(project, wheel)
+    return subprocess.run(command, check=False, cwd=project, env=variables, capture_output=True, text=True)
+
+
+def was_run(project: Path) -> bool:
+    """Whether the project's own ``seed`` was imported."""
+    return any(project.rglob("executed"))
+
+
+def test_the_wheel_brings_two_packages_and_no_other_module(wheel: Path) -> None:
+    """Names at the top belong to all projects in an environment."""
+    assert {path.name for path in wheel.iterdir() if path.suffix != ".dist-info"} == {"mimic", "mimic_seed"}
+    for package in ("mimic", "mimic_seed"):
+        assert (wheel / package / "py.typed").exists()
+    assert (wheel / "mimic_seed" / "sample.json").exists()
+
+
+@pytest.mark.parametrize("program", [(CONSOLE_SCRIPT,), (sys.executable, "-m", "mimic")], ids=["mimic", "python -m"])
+def test_a_seeding_does_not_run_a_users_seed(wheel: Path, project: Path, program: tuple[str | Path, ...]) -> None:
+    """By the command and by the module, with the user's folder before Mimic on the path."""
+    done = run(project, wheel, *program, *SEED_SAMPLE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (project / "corpus.db").exists()
+    assert not was_run(project)
+
+
+def test_the_name_seed_is_the_users(wheel: Path, project: Path) -> None:
+    """Importing it gives the user's own, also where Mimic is imported first."""
+    done = run(project, wheel, sys.executable, "-c", "import mimic.cli, seed")
+    assert done.stderr.strip() == "the user's own"
+    assert was_run(project)
+
+
+def test_the_fixture_does_not_run_a_users_seed(wheel: Path, project: Path) -> None:
+    """The fixture seeds and serves in a process that inherits the path."""
+    (project / "test_chat.py").write_text(
+        dedent("""
+            import mimic, os
+            from urllib.request import urlopen
+
+            def test_a_server(mimic_server):
+                assert mimic.__file__.startswith(os.environ["PYTHONPATH"].split(os.pathsep)[1])
+                with urlopen(mimic_server().url + "/ready") as answer:
+                    assert answer.status == 200
+        """)
+    )
+    done = run(project, wheel, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:schemathesis")
+    assert "1 passed" in done.stdout, done.stdout
+    assert not was_run(project)

@@ -1,0 +1,126 @@
+"""The machine's clock is set back under load and during a seeding: nothing that is answered depends on it."""
+
+import time
+from contextlib import closing
+from http.client import HTTPConnection
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mimic.corpus.manifest import ExitCode
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from tests.support.asking import Asking, ask, corpus_of, seed_corpus, wrong
+from tests.support.servers import Seeding, Server
+
+HOUR, DAY = 3600.0, 86400.0
+SHIFTED = """
+import time
+from pathlib import Path
+
+file = Path(__file__).with_name("seconds")
+clock, clock_ns = time.time, time.time_ns
+time.time = lambda: clock() + float(file.read_text() or 0)
+time.time_ns = lambda: clock_ns() + int(float(file.read_text() or 0) * 1e9)
+"""
+
+
+class Clock:
+    """The wall clock of processes that have this folder on their path."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.environment = {"PYTHONPATH": str(folder)}
+        (folder / "sitecustomize.py").write_text(SHIFTED)
+        self.set_back(0)
+
+    def set_back(self, seconds: float) -> None:
+        """So many seconds before what it is."""
+        draft = self._folder / "draft"
+        draft.write_text(str(-seconds))
+        draft.replace(self._folder / "seconds")
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Clock:
+    """A clock to be set back."""
+    folder = tmp_path / "clock"
+    folder.mkdir()
+    return Clock(folder)
+
+
+def created(client: httpx.Client) -> int:
+    """What the server says that it is now."""
+    body = {"model": "mimic-v2", "messages": [{"role": "user", "content": "continue"}]}
+    return int(client.post("/v1/chat/completions", json=body).json()["created"])
+
+
+def test_answers_and_a_seeding_go_on(store_url: str, tmp_path: Path, clock: Clock) -> None:
+    """Back by an hour, and by a day while it seeds: answers are of the old corpus, a second later of the new."""
+    seed_corpus(store_url, "old", tmp_path)
+    with (
+        Server(tmp_path, MIMIC_STORE=store_url, MIMIC_WORKERS="2", **clock.environment) as server,
+        Asking(server.url, clients=3) as asking,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
+        time.sleep(0.5)
+        seeding = Seeding(store_url, corpus_of("new"), **clock.environment)
+        for seconds in (HOUR, DAY):
+            time.sleep(1)
+            seeding.feed(0.5)
+            clock.set_back(seconds)
+            assert abs(created(client) + seconds - time.time()) < 60  # it is this clock that the server goes by
+        assert not wrong(asking.between(0), "old")
+        assert seeding.end() == (ExitCode.DONE, "")
+        time.sleep(CATALOGUE_SECONDS)
+        published = time.monotonic()
+        clock.set_back(2 * DAY)
+        time.sleep(1)
+    assert not wrong(asking.answers, "old", "new")
+    assert not wrong(asking.between(published), "new")
+
+
+def test_limits_and_the_journal_go_on(sqlite_url: str, tmp_path: Path, clock: Clock) -> None:
+    """What a key has used up comes back as fast as ever; requests are in the order in which they came."""
+    seed_corpus(sqlite_url, "old", tmp_path)
+    settings = {"MIMIC_STORE": sqlite_url, "MIMIC_RPM": "30", "MIMIC_JOURNAL": "1000", "MIMIC_API_KEYS": "sk-test"}
+    headers = {"authorization": "Bearer sk-test"}
+    with (
+        Server(tmp_path, MIMIC_WORKERS="2", **settings, **clock.environment) as server,
+        httpx.Client(base_url=server.url, timeout=30, headers=headers) as client,
+    ):
+        got: list[str] = []
+
+        def ask_until(outcome: str) -> None:
+            until = time.monotonic() + 20
+            while not got or got[-1] != outcome:
+                assert time.monotonic() < until
+                got.append(ask(client, "chat").outcome)
+                time.sleep(0.02)
+
+        ask_until("429")
+        clock.set_back(DAY)
+        ask_until("old")  # after two seconds: a minute is for 30
+        ask_until("429")
+        told = client.get("/mimic/requests").json()["requests"]
+        assert [entry["status"] for entry in told] == [200 if one == "old" else int(one) for one in got]
+        assert all(0 <= entry["last_byte_ms"] < 10_000 for entry in told)
+
+
+def test_a_connection_is_kept_alive(sqlite_url: str, tmp_path: Path, clock: Clock) -> None:
+    """As long as before: neither hung up at once, nor for ever."""
+    seed_corpus(sqlite_url, "old", tmp_path)
+    with (
+        Server(tmp_path, MIMIC_STORE=sqlite_url, **clock.environment) as server,
+        closing(HTTPConnection("127.0.0.1", server.port, timeout=15)) as connection,
+    ):
+        for seconds in (0, DAY, -DAY):
+            clock.set_back(seconds)
+            connection.request("GET", "/health")
+            socket = connection.sock
+            assert connection.getresponse().read() == b'{"status":"ok"}'
+            time.sleep(0.3)
+            assert connection.sock is socket
+        began = time.monotonic()
+        assert socket.recv(1) == b""
+        assert time.monotonic() - began > 2

@@ -1,0 +1,359 @@
+"""The dump reader and what feeds it, against whatever may lie in a file: an answer or our own error, in bounded memory.
+
+What is valid JSON is held to the standard library's parser. ``make soak`` tries many more examples.
+"""
+
+import gzip
+import json
+import multiprocessing
+import resource
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import pytest
+from hypothesis import Phase, example, given, settings
+from hypothesis import strategies as st
+
+from mimic.corpus.conversation import Conversation
+from mimic.corpus.manifest import Skipped
+from mimic.errors import BrokenDump
+from mimic_seed.conversation_builder import DEEPEST, SHOWN_OF_ID
+from mimic_seed.reader import LONGEST_NUMBER, PIECE, DumpReader
+from mimic_seed.source import _Gunzip
+from tests.support.reading import ONE, READ, error, expected_of, read
+
+SOAK = settings(max_examples=5_000, phases=[Phase.explicit, Phase.generate, Phase.shrink])
+BRIEF = settings(max_examples=40)
+
+NUMBERS = ("0", "-0", "-0.0", "1e999999", "-1E-999999", "1.50", "4071", "9" * 4000, "9" * 5000, "0." + "1" * 5000)
+NO_NUMBERS = ("1e9999999999999999999", "01", "-", "1.", ".5", "+1", "0x1", "1e", "NaN", "-Infinity")
+STRINGS = (
+    *map(json.dumps, ("", "id", "from", "value", "conversations", "\0", "\u00e9\U0001f600\ufeff", 'a"b\\', "\\ud800")),
+)
+LONE = (r'"\ud800"', r'"\udfff a"', r'"\ud83d\ud83d\ude00"', r'"\ude00\ud83d"', r'"\uD800\u0041"', r'"\\\ud800"')
+KEYS = ('"id"', '"conversations"', '"from"', '"value"', '"x"', '""', r'"i\u0064"', r'"\u0000"')
+SPACE = ("", "", " ", "\n", "\t\r\n")
+NOT_UTF8 = (b"\xff", b"\xc3(", b"\xed\xa0\x80", b"\xc0\x80", b"\xf5\x80\x80\x80", b"\xe4\xbd", b"\x80")
+ENCODINGS = ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "latin-1")
+PIECES = (
+    *NOT_UTF8,
+    *(text.encode() for text in (*NUMBERS, *NO_NUMBERS, *STRINGS, *LONE, *KEYS, ONE)),
+    *(character.encode() for character in '[]{},:"\\ \n\0\x7f\ufeff'),
+    *(b"[" * 50, b"]" * 50, b'{"a":' * 50, b"}" * 50, b"true", b"null", b"//", b"/**/", rb"\ud83d", rb"\u00", b"\\"),
+)
+
+
+def json_texts() -> st.SearchStrategy[str]:
+    """JSON as others write it: with the same key twice, numbers of all kinds, and white space anywhere."""
+    scalars = st.sampled_from((*NUMBERS, *STRINGS, *LONE, "true", "false", "null"))
+    return st.recursive(scalars, _compound, max_leaves=12)
+
+
+def _compound(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    space = st.sampled_from(SPACE)
+    pairs = st.builds("{}{}:{}{}".format, st.sampled_from(KEYS), space, space, inner)
+    return st.builds(_joined, st.lists(inner, max_size=4), st.just("[]"), space) | st.builds(
+        _joined, st.lists(pairs, max_size=4), st.just("{}"), space
+    )
+
+
+def _joined(parts: Sequence[str], brackets: str, space: str) -> str:
+    return brackets[0] + f",{space}".join(parts) + space + brackets[1]
+
+
+@st.composite
+def elements(draw: st.DrawFn) -> str:
+    """Mostly conversations, or what somebody may have made of them."""
+    texts = st.sampled_from(STRINGS) | st.text(max_size=5).map(json.dumps)
+    values = texts | texts | json_texts()
+    message = st.builds('{{"from":{}, "value":{}}}'.format, values, values)
+    messages = st.lists(message | message | json_texts(), max_size=4).map(lambda said: _joined(said, "[]", " "))
+    fields = st.sampled_from(('"id"', '"x"')).flatmap(lambda key: json_texts().map(lambda text: f"{key}: {text}"))
+    said = st.builds('"conversations": {}'.format, messages | messages | json_texts())
+    return _joined(draw(st.lists(fields | said | said, max_size=4)), "{}", draw(st.sampled_from(SPACE)))
+
+
+@st.composite
+def dumps(draw: st.DrawFn) -> bytes:
+    """A dump, as an array or as JSON Lines."""
+    found = draw(st.lists(elements(), max_size=4))
+    if draw(st.booleans()):
+        return "\n".join(found).encode()
+    return _joined([*found, *draw(st.lists(json_texts(), max_size=1))], "[]", draw(st.sampled_from(SPACE))).encode()
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A dump that somebody damaged: cut off, cut out of, written into, or in another encoding."""
+    data = draw(dumps())
+    for _ in range(draw(st.integers(0, 4))):
+        start = draw(st.integers(0, len(data)))
+        end = draw(st.sampled_from((start, start, start + 1, start + 7, len(data))))
+        piece = draw(st.sampled_from(PIECES) | st.sampled_from((b"", data[start:end] * 2)) | st.binary(max_size=4))
+        data = data[:start] + piece + data[end:]
+    if draw(st.integers(0, 9)) == 0:
+        encoding = draw(st.sampled_from(ENCODINGS))
+        data = data.decode(errors="replace").encode(encoding, errors="replace")
+    return data
+
+
+splits = st.lists(st.integers(1, 30), min_size=1, max_size=6)
+
+
+def pieces(data: bytes, split: Sequence[int]) -> Iterator[bytes]:
+    """The bytes, cut into pieces of these lengths in turn."""
+    start, turn = 0, 0
+    while start < len(data):
+        end = start + split[turn % len(split)]
+        yield data[start:end]
+        start, turn = end, turn + 1
+
+
+def outcome(parts: Iterator[bytes] | Sequence[bytes]) -> tuple[list[Conversation | Skipped], str]:
+    """What was read, or the error that it ended in: then nothing is seeded, and how much came before does not count."""
+    reader = DumpReader()
+    found: list[Conversation | Skipped] = []
+    try:
+        for part in parts:
+            found += reader.feed(part)
+        found += reader.close()
+    except BrokenDump as exc:
+        return [], str(exc)
+    return found, ""
+
+
+def plain(data: bytes) -> list[Any] | None:
+    """The elements of a dump by the standard library's parser, objects as pairs; None where it is none."""
+
+    def no_number(text: str) -> None:
+        raise ValueError(text)
+
+    decoder = json.JSONDecoder(object_pairs_hook=Pairs, parse_float=Decimal, parse_constant=no_number)
+    try:
+        text = data.decode().removeprefix("\ufeff").strip(" \t\r\n")
+        if text.startswith("["):
+            return list(decoder.decode(text))
+        found: list[Any] = []
+        while text.startswith("{") or (text and found):
+            element, end = decoder.raw_decode(text)
+            found.append(element)
+            text = text[end:].lstrip(" \t\r\n")
+    except (ValueError, InvalidOperation):
+        return None
+    return found or None
+
+
+class Pairs(dict[str, Any]):
+    """An object, in which the last of several values for a key counts; ``all`` has the others as well."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.all = pairs
+
+
+def holds_lone_surrogate(value: Any) -> bool:
+    """Whether half of a pair is in it, wherever."""
+    if isinstance(value, str):
+        return any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, Pairs):
+        return any(holds_lone_surrogate(part) for pair in value.all for part in pair)
+    return isinstance(value, list) and any(map(holds_lone_surrogate, value))
+
+
+def expected(elements: Sequence[Any]) -> list[Conversation | int]:
+    """What is to be read, and the positions of what is to be skipped."""
+    return [
+        position if holds_lone_surrogate(element) else expected_of(position, element)
+        for position, element in enumerate(elements)
+    ]
+
+
+def check(data: bytes, split: Sequence[int]) -> None:
+    """The same for every split, and the same as a plain reading, which refuses what this refuses."""
+    whole = outcome([data])
+    assert outcome(pieces(data, split)) == whole
+    found, problem = whole
+    elements = plain(data)
+    if elements is None and not problem:  # the fast parser takes vertical tabs and form feeds for white space, too
+        elements = plain(data.translate(bytes.maketrans(b"\v\f", b"  ")))
+    assert bool(problem) == (elements is None), problem
+    if elements is not None:
+        assert [item.position if isinstance(item, Skipped) else item for item in found] == expected(elements)
+
+
+@BRIEF
+@given(mutated(), splits)
+@example(b"[\v]", [1])
+@example(b'[{"id": true, "id": "x", "conversations": 1, "conversations": []}]', [3])
+@example(b'[{"conversations": [{"from": "", "value": "\\ud800"}], "conversations": [], "": 1}]', [1])
+@example(b'[{"conversations": [1], "": 1, "conversations": [{"value": "", "value": 1, "from": ""}]}]', [2])
+def test_damaged_dumps_are_read_as_by_a_plain_parser_or_refused(data: bytes, split: list[int]) -> None:
+    """Numbers, keys twice, bytes that are not UTF-8 in any place, marks, other encodings, half pairs, NUL."""
+    check(data, split)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@SOAK
+@given(mutated() | st.binary(max_size=200), splits)
+def test_many_more_damaged_dumps(data: bytes, split: list[int]) -> None:
+    """The same, for as long as it takes."""
+    check(data, split)
+
+
+def test_a_long_number_and_deep_brackets_are_refused_at_their_byte() -> None:
+    """The same for every split; a byte less is read."""
+    longest = "1." + "0" * (LONGEST_NUMBER - 2)
+    assert len(read(f'[{{"id": {longest}, "conversations": []}}]')) == 1
+    for step in (None, 1_000, PIECE - 1):
+        refused = error(f'[{{"id": {longest}1, "conversations": []}}]', step)
+        assert (refused.offset, refused.expected) == (
+            8 + LONGEST_NUMBER,
+            "expected a number of a size that makes sense",
+        )
+    for step in (None, PIECE - 1):
+        refused = error("[ " + "[" * DEEPEST, step)
+        assert refused.offset == DEEPEST + 1
+        assert refused.expected == f"expected less than {DEEPEST:,} arrays and objects in one another"
+
+
+def test_an_error_behind_a_long_string_is_found_at_once() -> None:
+    """Not in a time that grows with the square of its length; nor is it read so where it comes a little at a time."""
+    text = f'[{ONE}, {{"id": "{"x" * 3_000_000}'.encode()
+    for step in (None, 65_536, 7):
+        assert error(text + b"\x01", step).offset == len(text)
+
+
+def test_a_skipped_conversation_is_named_by_the_beginning_of_its_id() -> None:
+    """What is told of it goes into the report, which has to fit into a document."""
+    [skipped] = read('[{"id": "' + "long" * 1000 + '"}]')
+    assert isinstance(skipped, Skipped)
+    assert skipped.id == ("long" * 1000)[:SHOWN_OF_ID]
+
+
+MB = 1_000_000
+SAID = b', {"id": "huge", "conversations": [{"from": "human", "value": "'
+HUGE: dict[str, tuple[bytes, bytes, bytes, str]] = {
+    "a string": (SAID, b"x", b'"}]}', "larger than 16 MiB"),
+    "a wide string": (SAID + "\U0001f600".encode(), b"x", b'"}]}', "larger than 16 MiB"),
+    "escapes": (SAID, rb"\u0041\n\"\\", b'"}]}', "larger than 16 MiB"),
+    "characters": (SAID, "\u4f60".encode(), b'"}]}', "larger than 16 MiB"),
+    "half pairs at the end": (SAID, b"x", b'\\ud800"}]}', "lone surrogate"),
+    "an id": (b', {"conversations": [], "id": "', b"x", b'"}', "larger than 16 MiB"),
+    "a key": (b', {"conversations": [], "', b"x", b'": 1}', ""),
+    "a field that nobody needs": (b', {"conversations": [], "x": "', b"x", b'"}', ""),
+    "empty messages": (b', {"conversations": [', b'{"from":"","value":""},', b"{}]}", "larger than 16 MiB"),
+    "white space": (b"", b" \n", b', {"conversations": []}', ""),
+    "a broken string": (SAID, b"x", b"\x01", "byte {}: invalid character inside string."),
+    "a string that is not UTF-8": (SAID, b"x", b"\xff", "byte {}: expected UTF-8"),
+    "a string with half a pair as UTF-8": (
+        SAID,
+        b"x",
+        b'\xed\xa0\x80"',
+        "byte {}: expected UTF-8 in the string that ends here",
+    ),
+    "a string with an error behind it": (SAID, b"x", b'" ?', "byte {}: expected a JSON value"),
+    "a string without end": (
+        SAID,
+        b"x",
+        b"",
+        "byte {}: the input ends here, in the middle of the JSON text (was it cut off?)",
+    ),
+}
+
+
+def read_much(head: bytes, piece: bytes, size: int, tail: bytes) -> tuple[list[Any], str, int]:
+    """Read a dump with so many bytes of something between two good conversations: items, error, and memory in bytes."""
+    pack = piece * (PIECE // len(piece))
+    count = size // len(pack)
+
+    def parts() -> Iterator[bytes]:
+        yield b"[" + ONE.encode() + head
+        for _ in range(count):
+            yield from (pack[:1], pack[1:])
+        yield tail
+        yield b", " + ONE.encode() + b"]" if tail.endswith(b"}") else b""
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    reader = DumpReader()
+    found: list[Conversation | Skipped] = []
+    problem = ""
+    try:
+        for part in parts():
+            found += reader.feed(part)
+        found += reader.close()
+    except BrokenDump as exc:
+        problem = str(exc).replace(
+            str(len(ONE) + 1 + len(head) + len(pack) * count + len(tail.rstrip(b'\x01\xff"?'))), "{}"
+        )
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return [item.reason if isinstance(item, Skipped) else item.id for item in found], problem, grown * 1024
+
+
+def check_memory(name: str, size: int, most: int) -> None:
+    """Read as much in a process of its own, whose memory nobody else has used."""
+    head, piece, tail, expected = HUGE[name]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        *read, grown = process.submit(read_much, head, piece, size, tail).result()
+    assert read == outcome_of(expected)
+    assert grown < most
+
+
+def outcome_of(expected: str) -> list[Any]:
+    """What is read where in the middle of a dump this is expected; and the error."""
+    return [[READ.id], expected] if expected.startswith("byte") else [[READ.id, expected or None, READ.id], ""]
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_what_is_too_long_is_skipped_or_passed_over(name: str) -> None:
+    """And its neighbours are read; what is wrong in a part of it that is not kept is found all the same."""
+    head, piece, tail, expected = HUGE[name]
+    size = {"escapes": 55 * MB, "empty messages": 14 * MB}.get(name, 20 * MB)
+    found, problem, _ = read_much(head, piece, size, tail)
+    assert [found, problem] == outcome_of(expected)
+
+
+def test_memory_is_bounded() -> None:
+    """300 MB in one string would take as many, were they kept."""
+    check_memory("a string", 300 * MB, most=150 * MB)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", HUGE)
+def test_memory_is_bounded_whatever_is_long(name: str) -> None:
+    """A gigabyte of it."""
+    check_memory(name, 1000 * MB, most=250 * MB)
+
+
+@BRIEF
+@given(
+    dumps() | st.binary(max_size=50), st.lists(st.tuples(st.integers(0, 80), st.binary(max_size=3)), max_size=2), splits
+)
+def test_damaged_gzip_data_are_refused_as_by_the_standard_library(
+    data: bytes, damage: list[tuple[int, bytes]], split: list[int]
+) -> None:
+    """However they are cut: cut off, written over, with garbage behind them."""
+    stored = gzip.compress(data)
+    for position, piece in damage:
+        stored = stored[:position] + piece + stored[position + 1 :]
+    if not stored.startswith(b"\x1f\x8b"):
+        return
+    gunzip = _Gunzip()
+    try:
+        text: bytes | None = b"".join(piece for part in pieces(stored, split) for piece in gunzip.feed(part))
+        gunzip.close()
+    except BrokenDump:
+        text = None
+    assert text == decompressed(stored)
+
+
+def decompressed(stored: bytes) -> bytes | None:
+    """The text of gzip data, as the standard library has it."""
+    try:
+        return gzip.decompress(stored)
+    except (OSError, EOFError, zlib.error):
+        return None

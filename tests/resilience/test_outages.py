@@ -1,0 +1,129 @@
+"""MongoDB goes away under load, and comes back: what a server of two workers answers meanwhile, and afterwards."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pymongo
+import pytest
+
+from mimic.corpus.stores import Driver, open_store
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from mimic.corpus.stores.mongodb.replacement import MongoDBReplacement
+from tests.support.asking import Answer, Asking, ask_everything, seed_corpus, wrong
+from tests.support.mongod import Mongod
+from tests.support.servers import Server, children
+from tests.support.timing import at_most
+
+SECONDS_TO_FAIL = 3.0
+SECONDS_TO_GIVE_UP = 8.0
+SECONDS_TO_RECOVER = 5.0
+
+
+def recover(url: str) -> None:
+    """Wait until everything is answered right again, by itself."""
+    began = time.monotonic()
+    while wrong(ask_everything(url), "old"):
+        assert time.monotonic() - began < at_most(SECONDS_TO_RECOVER)
+        time.sleep(0.1)
+
+
+def slowest(answers: Sequence[Answer]) -> float:
+    """How long the one took that took longest."""
+    return max(answer.answered - answer.asked for answer in answers)
+
+
+@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+def test_a_store_that_goes_away_under_load_and_comes_back(
+    mongod: Mongod, tmp_path: Path, driver: Driver, _no_grace: None
+) -> None:
+    """Twice: meanwhile every answer is a 503 within 3 s, soon afterwards every one is right; no worker was replaced.
+
+    Only an answer of several batches may break off when it happens, which its client sees.
+    """
+    url = f"{mongod.url}/mimic"
+    seed_corpus(url, "old", tmp_path)
+    settings = {"MIMIC_STORE": url, "MIMIC_WORKERS": "2", "MIMIC_MONGO_DRIVER": driver}
+    with Server(tmp_path, **settings) as server, Asking(server.url, clients=4) as asking:
+        recovered, workers = time.monotonic(), children(server.process.pid)
+        for _ in range(2):
+            time.sleep(1.5)
+            killed = time.monotonic()
+            mongod.kill()
+            time.sleep(CATALOGUE_SECONDS)  # until then they believe what they know of the corpus
+            gone = time.monotonic()
+            away = ask_everything(server.url)
+            away += asking.between(gone)
+            assert {(answer.outcome, answer.retry_after) for answer in away} == {("503", "1")}
+            starting = time.monotonic()
+            mongod.start()
+            recover(server.url)
+            assert not wrong(asking.between(recovered, killed), "old")
+            unlucky = wrong(asking.between(recovered), "old")
+            assert {answer.outcome for answer in unlucky} <= {"503", "RemoteProtocolError"}
+            assert {one.question for one in unlucky if one.outcome != "503"} <= {"long completion"}
+            assert slowest([answer for answer in (*away, *unlucky) if answer.answered < starting]) < at_most(
+                SECONDS_TO_FAIL
+            )
+            recovered = time.monotonic()
+        time.sleep(0.5)
+        assert children(server.process.pid) == workers
+    assert not wrong(asking.between(recovered), "old")
+
+
+@pytest.mark.anyio
+async def test_documents_that_were_acknowledged_outlive_the_server(
+    mongod: Mongod, tmp_path: Path, _no_grace: None
+) -> None:
+    """It is killed between two batches, and back before the next: the seeding goes on, and no document is missing."""
+    batch = [{"externalId": "x", "from": "human", "value": f"message {n}"} for n in range(1000)]
+    url = f"{mongod.url}/mimic"
+    with pymongo.MongoClient[dict[str, Any]](url) as client:
+        async with open_store(url) as store:
+            with pytest.raises(StopAsyncIteration):
+                async with store.replace(["v2"]) as replacement:
+                    assert isinstance(replacement, MongoDBReplacement)
+                    for _ in range(2):
+                        await replacement.add("v2", batch)
+                        await replacement._written("v2")
+                        mongod.kill()
+                        await asyncio.to_thread(mongod.start)
+                    await replacement.add("v2", batch)
+                    await replacement._written("v2")
+                    [name] = [name for name in client.get_default_database().list_collection_names() if "v2" in name]
+                    assert client.get_default_database()[name].count_documents({}) == 3000
+                    raise StopAsyncIteration
+
+
+@pytest.mark.parametrize("driver", ["pymongo", pytest.param("motor", marks=pytest.mark.soak)])
+def test_a_store_that_hangs_under_load(mongod: Mongod, tmp_path: Path, driver: Driver, _no_grace: None) -> None:
+    """It accepts, and says nothing: the first answers wait 4 s and once more, then all are quick to fail.
+
+    When it goes on, so does everything; no worker was replaced.
+    """
+    url = f"{mongod.url}/mimic"
+    seed_corpus(url, "old", tmp_path)
+    settings = {"MIMIC_STORE": url, "MIMIC_WORKERS": "2", "MIMIC_MONGO_DRIVER": driver}
+    with Server(tmp_path, **settings) as server, Asking(server.url, clients=4) as asking:
+        time.sleep(1.5)
+        workers = children(server.process.pid)
+        stopped = time.monotonic()
+        mongod.freeze()
+        time.sleep(CATALOGUE_SECONDS)
+        try:
+            first = ask_everything(server.url)
+            later = ask_everything(server.url)
+        finally:
+            mongod.thaw()
+        for away, seconds in ((first, SECONDS_TO_GIVE_UP), (later, SECONDS_TO_FAIL)):
+            assert {(answer.outcome, answer.retry_after) for answer in away} == {("503", "1")}
+            assert slowest(away) < at_most(seconds)
+        recover(server.url)
+        recovered = time.monotonic()
+        time.sleep(0.5)
+        assert {answer.outcome for answer in wrong(asking.between(0), "old")} <= {"503", "RemoteProtocolError"}
+        assert not wrong(asking.between(0, stopped), "old")
+        assert not wrong(asking.between(recovered), "old")
+        assert children(server.process.pid) == workers

@@ -1,0 +1,1 @@
+"""Stores: the contract of all of them, and what each backend has for itself."""

@@ -1,0 +1,387 @@
+"""The contract of stores, held by each backend through each driver."""
+
+import asyncio
+import json
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pymongo import AsyncMongoClient
+
+from mimic.corpus import schemas
+from mimic.corpus.conversation import Message
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.manifest import Report
+from mimic.corpus.schemas import SCHEMAS, VERSIONS, Version
+from mimic.corpus.stores import Driver, open_store
+from mimic.corpus.stores.base import Replacement, Store
+from mimic.corpus.stores.mongodb import catalogue, replacement
+from mimic.corpus.stores.mongodb.store import MongoDBStore
+from mimic.errors import BrokenDump, NoCompletion, NotSeeded, SeedingInProgress
+from tests.support.corpora import SMALL, Dump, ask, conversation, fill, reference, seed_text
+
+pytestmark = pytest.mark.anyio
+
+ODD_TEXTS = [
+    "",
+    "NUL \0 in the middle",
+    "\0",
+    'it\'s "quoted" and `ticked` \\ and back\\\\slashed',
+    "emoji \U0001f9d1\u200d\U0001f680 and flags \U0001f1e9\U0001f1ea",
+    "e\u0301 is not \u00e9",
+    "$where: 1",
+    '{"$gt": ""}',
+    "a.b.c $set",
+    "'; DROP TABLE v2; --",
+    "% _ * ? [a-z]",
+    "line\nbreak\r\n\ttab",
+    "\u4f60\u597d\uff0c\u4e16\u754c",
+    "\u2028\u2029\ufeff\uffff",
+    "x" * 1_000_000,
+    "x" * 999_999 + "y",
+]
+
+
+async def assert_equals_reference(store: Store, dump: Dump) -> None:
+    """Ask for every message and every neighbouring pair of the dump."""
+    asked = set()
+    for element in dump:
+        said = [(message["from"], message["value"]) for message in element["conversations"]]
+        asked |= {(message,) for message in said} | set(pairwise(said))
+    for messages in asked:
+        for version in VERSIONS:
+            expected = reference(dump, messages, version)
+            if expected:
+                assert await ask(store, messages, version) == expected
+                assert await ask(store, messages, version, 1) == expected[:1]
+            else:
+                with pytest.raises(NoCompletion):
+                    await ask(store, messages, version)
+
+
+async def test_answers_are_those_of_the_reference(store: Store, tmp_path: Path) -> None:
+    """Each message and each pair of a small corpus gets what the plain lists say, in each version."""
+    await fill(store, SMALL, tmp_path)
+    await assert_equals_reference(store, SMALL)
+
+
+SENDERS = st.sampled_from(["human", "gpt", "system", "$or"])
+TEXTS = st.sampled_from(["continue", "hi", "", "a\0b", "$x.y"]) | st.text(st.characters(exclude_categories=["Cs"]))
+MESSAGES = st.builds(lambda sender, value: {"from": sender, "value": value}, SENDERS, TEXTS)
+DUMPS = st.lists(st.builds(lambda said: {"id": "x", "conversations": said}, st.lists(MESSAGES, max_size=6)), max_size=6)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("backend", "number"),
+    [
+        ("sqlite", 25),
+        ("mongodb-pymongo", 6),
+        ("mongodb-motor", 3),
+        *(pytest.param(*many, marks=pytest.mark.soak) for many in (("sqlite", 500), ("mongodb-pymongo", 100))),
+    ],
+)
+async def test_answers_equal_the_reference_on_generated_dumps(
+    backend: str, number: int, request: pytest.FixtureRequest, tmp_path: Path, _no_grace: None
+) -> None:
+    """The same on any dump: v1 and v2 agree, v3's choices are among v2's, order and duplicates are kept."""
+    name, _, driver = backend.partition("-")
+    url = request.getfixturevalue(f"{name}_url")
+    chosen: Driver = "motor" if driver == "motor" else "pymongo"
+
+    async def check(dump: list[dict[str, Any]]) -> None:
+        async with open_store(url, chosen) as store:
+            await fill(store, [conversation("0", ("human", "at least one")), *dump], tmp_path, batch_size=3)
+            await assert_equals_reference(store, dump)
+            for element in dump:
+                said = [(message["from"], message["value"]) for message in element["conversations"]]
+                for pair in pairwise(said):
+                    with suppress(NoCompletion):
+                        assert set(await ask(store, pair, "v3")) <= set(await ask(store, pair, "v2"))
+
+    @settings(
+        max_examples=number,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    @given(DUMPS)
+    def run(dump: list[dict[str, Any]]) -> None:
+        asyncio.run(check(dump))
+
+    await asyncio.to_thread(run)
+
+
+async def test_documents_come_by_their_position(store: Store, tmp_path: Path) -> None:
+    """With all their fields, from a position on; and a choice names the document that holds it."""
+    with pytest.raises(NotSeeded):
+        await store.documents("v3", [0])
+    await fill(store, SMALL, tmp_path, ["v1", "v3"])
+    with pytest.raises(NotSeeded):
+        await store.documents("v2", [0])
+    said = [message for element in SMALL for message in element["conversations"]]
+    found = await store.documents("v3", range(1000))
+    assert [{"from": one["from"], "value": one["value"]} for one in found] == said
+    assert [one["position"] for one in found] == list(range(len(said)))
+    assert await store.documents("v3", [4, 3]) == found[3:5]
+    assert await store.documents("v3", [len(said)]) == []
+    [talk] = await store.documents("v1", [2])
+    assert (talk["position"], talk["externalId"], talk["conversations"]) == (2, "b_0", SMALL[2]["conversations"])
+    async for batch in await Corpus(store).complete([Message("human", "continue")], "v3"):
+        for choice in batch:
+            [holder] = await store.documents("v3", [choice.document])
+            assert (holder["value"], holder["nextMessageValue"]) == ("continue", choice.message.value)
+    async for batch in await Corpus(store).complete([Message("human", "continue")], "v1"):
+        for choice in batch:
+            [talk] = await store.documents("v1", [choice.document])
+            assert talk["conversations"][choice.position]["value"] == choice.message.value
+
+
+async def test_texts_come_back_as_they_were(store: Store, tmp_path: Path) -> None:
+    """NUL, quotes, emoji, 1 MB, and what looks like a query, in the text, in the sender and in the answer."""
+    dump = [conversation(str(index), ("human", text), ("gpt", text)) for index, text in enumerate(ODD_TEXTS)]
+    dump.append(conversation("senders", ("$gt", "who?"), ("a.b\0c", "me"), ("'\"", "you")))
+    await fill(store, dump, tmp_path)
+    await assert_equals_reference(store, dump)
+
+
+async def test_equal_digests_do_not_make_equal_texts(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a digest that is the same for everything, answers are still the reference's."""
+    monkeypatch.setattr(schemas, "_as_integer", lambda _: 7)
+    await fill(store, SMALL, tmp_path)
+    await assert_equals_reference(store, SMALL)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_thousands_of_answers_come_in_bounded_batches_in_order(
+    store: Store, tmp_path: Path, version: Version
+) -> None:
+    """'continue' with 3,000 answers: all of them, in corpus order, never many at a time; a limit takes the first."""
+    dump = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n}")) for n in range(3000)]
+    await fill(store, dump, tmp_path)
+    lookup = SCHEMAS[version].lookup([Message("human", "continue")])
+    batches = [batch async for batch in await store.find(lookup)]
+    assert max(len(batch) for batch in batches) <= 128
+    assert min(len(batch) for batch in batches) > 0
+    expected = [("gpt", f"answer {n}") for n in range(3000)]
+    assert await ask(store, [("human", "continue")], version) == expected
+    for limit in (1, 128, 129, 3000, 5000):
+        assert await ask(store, [("human", "continue")], version, limit) == expected[:limit]
+
+
+async def test_limit_cuts_within_a_conversation(store: Store, tmp_path: Path) -> None:
+    """v1 finds several choices in one document; a limit counts choices, not documents."""
+    dump = [conversation("a", *[("human", "continue"), ("gpt", "x")] * 5)]
+    await fill(store, dump, tmp_path)
+    for version in VERSIONS:
+        assert await ask(store, [("human", "continue")], version, 3) == [("gpt", "x")] * 3
+
+
+async def test_nothing_is_seeded_at_first(store: Store) -> None:
+    """An empty store says so, and that no seeding was ever tried."""
+    assert await store.seeded() == {}
+    assert await store.seeding() is None
+    with pytest.raises(NotSeeded, match="nothing has been seeded"):
+        await ask(store, [("human", "hi")], "v2")
+
+
+async def test_versions_are_replaced_one_by_one(store: Store, tmp_path: Path) -> None:
+    """Seeding v2 alone replaces v2 and leaves the others; a version that was never seeded is named."""
+    await fill(store, [conversation("a", ("human", "hi"), ("gpt", "old"))], tmp_path, ["v1", "v2"])
+    with pytest.raises(NotSeeded, match="v3 has not been seeded"):
+        await ask(store, [("human", "hi")], "v3")
+    await fill(store, [conversation("a", ("human", "hi"), ("gpt", "new"))], tmp_path, ["v2", "v3"])
+    assert await ask(store, [("human", "hi")], "v1") == [("gpt", "old")]
+    assert await ask(store, [("human", "hi")], "v2") == [("gpt", "new")]
+    assert await ask(store, [("human", "hi")], "v3") == [("gpt", "new")]
+    assert sorted(await store.seeded()) == ["v1", "v2", "v3"]
+
+
+async def test_seeded_tells_what_and_from_where(store: Store, tmp_path: Path) -> None:
+    """Counts, sizes, the file's name, size and SHA-256."""
+    report = await fill(store, SMALL, tmp_path)
+    seeded = await store.seeded()
+    assert {version: entry.documents for version, entry in seeded.items()} == {"v1": 7, "v2": 21, "v3": 21}
+    for version, entry in seeded.items():
+        assert (entry.conversations, entry.messages) == (7, 21)
+        assert entry.source == report.source
+        assert entry.size == report.versions[version].size
+        assert entry.size.disk_bytes > 0
+        assert (entry.size.index_bytes > 0) == bool(SCHEMAS[version].indexes)
+
+
+async def test_a_seeding_that_fails_leaves_the_old_corpus(store: Store, tmp_path: Path) -> None:
+    """Nothing of a broken dump is seen, and how it failed is recorded."""
+    await fill(store, SMALL, tmp_path)
+    before = await store.seeded()
+    with pytest.raises(BrokenDump):
+        await seed_text(store, json.dumps([conversation("x", ("human", "hi"), ("gpt", "new"))])[:-1] + ",", tmp_path)
+    assert await store.seeded() == before
+    await assert_equals_reference(store, SMALL)
+    seeding = await store.seeding()
+    assert seeding
+    assert seeding.state == "failed"
+    assert "byte" in (seeding.error or "")
+
+
+async def test_a_seeding_that_is_stopped_leaves_the_old_corpus(store: Store, tmp_path: Path) -> None:
+    """Cancelled between reading and publishing, it is recorded as interrupted."""
+    await fill(store, SMALL, tmp_path)
+
+    async def stopped() -> None:
+        async with store.replace(["v2"]) as replacement:
+            await replacement.add("v2", [{"externalId": "x", "from": "human", "value": "hi", "messageDigest": 1}])
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(stopped())
+    async with asyncio.timeout(20):
+        while not (seeding := await store.seeding()) or seeding.state != "running":
+            await asyncio.sleep(0.02)
+    while not task.done():  # asyncio.wait_for, which the driver uses, may swallow a cancellation (before Python 3.12)
+        task.cancel()
+        await asyncio.wait([task], timeout=0.5)
+    seeding = await store.seeding()
+    assert seeding
+    assert seeding.state == "interrupted"
+    await assert_equals_reference(store, SMALL)
+
+
+async def test_the_second_seeder_is_refused(store: Store, tmp_path: Path) -> None:
+    """It learns who seeds and since when, also after having asked many times; afterwards the store is free."""
+    async with asyncio.timeout(30), store.replace(["v2"]):
+        for _ in range(3):
+            with pytest.raises(SeedingInProgress, match=r"held by process \d+ on .* since 20"):
+                await fill(store, SMALL, tmp_path)
+        seeding = await store.seeding()
+        assert seeding
+        assert seeding.state == "running"
+    await fill(store, SMALL, tmp_path)
+    await assert_equals_reference(store, SMALL)
+
+
+async def test_a_reader_on_its_way_reads_the_old_corpus_to_its_end(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that began before a replacement is all of the old corpus, one that begins after it all of the new."""
+    monkeypatch.setattr(catalogue, "CATALOGUE_SECONDS", 0.02)
+    old = [conversation(str(n), ("human", "continue"), ("gpt", f"old {n}")) for n in range(1000)]
+    new = [conversation(str(n), ("human", "continue"), ("gpt", f"new {n}")) for n in range(1000)]
+    for version in VERSIONS:
+        monkeypatch.setattr(replacement, "GRACE_SECONDS", 0)
+        await fill(store, old, tmp_path)
+        monkeypatch.setattr(replacement, "GRACE_SECONDS", 0.7)
+        lookup = SCHEMAS[version].lookup([Message("human", "continue")])
+        batches = await store.find(lookup)
+        before = (await store.seeded())[version].seeded_at
+        seeding = asyncio.create_task(fill(store, new, tmp_path))
+        while (await store.seeded())[version].seeded_at == before:
+            await asyncio.sleep(0.01)
+        documents = [document async for batch in batches for document in batch]
+        choices = [
+            choice.message.value for document in documents for choice in SCHEMAS[version].choices(document, lookup)
+        ]
+        assert choices == [f"old {n}" for n in range(1000)]
+        await seeding
+        assert await ask(store, [("human", "continue")], version) == [("gpt", f"new {n}") for n in range(1000)]
+
+
+async def test_concurrent_readers_all_get_their_own_answer(store: Store, tmp_path: Path) -> None:
+    """Many at once, in all versions, through one store."""
+    dump = [conversation(str(n), ("human", f"question {n}"), ("gpt", f"answer {n}")) for n in range(50)]
+    await fill(store, dump, tmp_path)
+    answers = await asyncio.gather(
+        *(ask(store, [("human", f"question {n}")], version) for n in range(50) for version in VERSIONS)
+    )
+    assert answers == [[("gpt", f"answer {n}")] for n in range(50) for _ in VERSIONS]
+
+
+async def test_an_abandoned_answer_leaves_nothing_open(store: Store, tmp_path: Path) -> None:
+    """A caller who goes away after the first batch leaves no file open, and no cursor on the server."""
+    dump = [conversation(str(n), ("human", "continue"), ("gpt", "x" * 1000)) for n in range(1000)]
+    await fill(store, dump, tmp_path)
+    await ask(store, [("human", "continue")], "v2")
+    before = await open_things(store)
+    for version in VERSIONS:
+        answers = [await Corpus(store).complete([Message("human", "continue")], version) for _ in range(5)]
+        if isinstance(store, MongoDBStore):
+            assert await open_things(store) > before
+        for answer in answers:
+            await answer.aclose()
+    assert await open_things(store) == before
+
+
+async def test_an_answer_that_is_cancelled_leaves_nothing_open(store: Store, tmp_path: Path) -> None:
+    """While it is being read, and again at every await: as the framework does when a client goes away."""
+    dump = [conversation(str(n), ("human", "continue"), ("gpt", "x" * 1000)) for n in range(3000)]
+    await fill(store, dump, tmp_path)
+
+    async def read() -> None:
+        answer = await Corpus(store).complete([Message("human", "continue")], "v2")
+        assert answer.rest
+        async for _ in answer.rest:
+            pass
+
+    await read()
+    before = await open_things(store)
+    for number in range(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(read)
+            await asyncio.sleep(0.003 * number)
+            group.cancel_scope.cancel()
+    assert await open_things(store) == before
+
+
+async def open_things(store: Store) -> int:
+    """Files that lead to the corpus in this process, or cursors in the server."""
+    if isinstance(store, MongoDBStore):
+        async with AsyncMongoClient[dict[str, Any]](store._url) as client:
+            return int((await client.admin.command("serverStatus"))["metrics"]["cursor"]["open"]["total"])
+    links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sum(link.endswith("corpus.db") for link in links)
+
+
+async def test_a_large_answer_is_cut_into_batches_by_its_size(store: Store, tmp_path: Path) -> None:
+    """Texts of 1 MB come one at a time, whatever the number of documents in a batch may be."""
+    dump = [conversation(str(n), ("human", "continue"), ("gpt", "x" * 1_000_000)) for n in range(20)]
+    await fill(store, dump, tmp_path)
+    for version in VERSIONS:
+        lookup = SCHEMAS[version].lookup([Message("human", "continue")])
+        assert [len(batch) async for batch in await store.find(lookup)] == [1] * 20
+
+
+@pytest.mark.parametrize("steps", [n if n % 3 == 0 else pytest.param(n, marks=pytest.mark.soak) for n in range(12)])
+async def test_a_seeding_cancelled_around_its_publication_is_all_or_nothing(
+    store: Store, tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far it has come: the old corpus answers whole, or the new one, and the record agrees."""
+    monkeypatch.setattr(replacement, "GRACE_SECONDS", 0.2)
+    await fill(store, [conversation("a", ("human", "hi"), ("gpt", "old"))], tmp_path)
+    publishing = asyncio.Event()
+    publish = Replacement.publish
+
+    async def observed(self: Replacement, report: Report) -> None:
+        publishing.set()
+        await publish(self, report)
+
+    monkeypatch.setattr(Replacement, "publish", observed)
+    task = asyncio.create_task(fill(store, [conversation("a", ("human", "hi"), ("gpt", "new"))], tmp_path))
+    await publishing.wait()
+    for _ in range(steps * steps):
+        await asyncio.sleep(0.0002)
+    task.cancel()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    seeding = await store.seeding()
+    assert seeding
+    [(_, answer)] = await ask(store, [("human", "hi")], "v3")
+    assert (seeding.state, answer) in {("done", "new"), ("interrupted", "old")}
+    await fill(store, SMALL, tmp_path)
+    await assert_equals_reference(store, SMALL)

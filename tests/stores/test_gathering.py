@@ -1,0 +1,153 @@
+"""Lookups of MongoDB that wait at the same moment."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import ServerSelectionTimeoutError
+
+from mimic.corpus.conversation import Message
+from mimic.corpus.schemas import SCHEMAS
+from mimic.corpus.stores import open_store
+from mimic.corpus.stores.mongodb import gathering
+from mimic.corpus.stores.mongodb.client import Location
+from mimic.corpus.stores.mongodb.gathering import Gathering
+from mimic.corpus.stores.mongodb.store import MongoDBStore
+from mimic.errors import NoCompletion
+from tests.support.corpora import Pairs, ask, conversation, fill, reference
+from tests.support.mongod import Mongod
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_no_grace")]
+
+MANY = 300
+DUMP = [
+    *(conversation(f"a{n}", ("human", f"ask {n}"), ("gpt", f"answer {n}")) for n in range(MANY)),
+    *(conversation(f"b{n}", ("human", "continue"), ("gpt", f"part {n} " + "x" * n)) for n in range(MANY)),
+    *(conversation(f"c{n}", ("human", "twice"), ("gpt", f"time {n}")) for n in range(2)),
+    conversation("d", ("user", "twice"), ("assistant", "by role")),
+]
+
+V2 = Location("v2", None)
+
+
+@pytest.fixture
+async def database(mongodb_url: str) -> AsyncIterator[AsyncDatabase[dict[str, Any]]]:
+    """The database of the store, whose server notes every query of it."""
+    async with AsyncMongoClient[dict[str, Any]](mongodb_url) as client:
+        yield client.get_default_database()
+
+
+@pytest.fixture
+async def mongodb(database: AsyncDatabase[dict[str, Any]], mongodb_url: str, tmp_path: Path) -> AsyncIterator[Any]:
+    """A seeded store."""
+    async with open_store(mongodb_url) as store:
+        await fill(store, DUMP, tmp_path, ["v2", "v3"], depth="last")
+        await store.seeded()
+        await database.command("profile", 2)
+        yield store
+        await database.command("profile", 0)
+
+
+async def queries(database: AsyncDatabase[dict[str, Any]], version: str) -> list[dict[str, Any]]:
+    """What the server was asked of a version's collection."""
+    found = database["system.profile"].find({"ns": {"$regex": rf"\.{version}_"}, "op": "query"})
+    return [query async for query in found]
+
+
+async def answers(store: MongoDBStore, asked: Sequence[Pairs], version: Any) -> list[list[tuple[str, str]]]:
+    """The choices of many completions at once; none where there is no completion."""
+    found = await asyncio.gather(*(ask(store, one, version) for one in asked), return_exceptions=True)
+    assert all(isinstance(one, list | NoCompletion) for one in found), found
+    return [one if isinstance(one, list) else [] for one in found]
+
+
+async def test_many_lookups_are_few_queries(mongodb: MongoDBStore, database: AsyncDatabase[dict[str, Any]]) -> None:
+    """By the index, without a sort; the same answers as one by one, also for the same message twice and none."""
+    texts = [*(f"ask {n}" for n in range(MANY)), "twice", "twice", "never said"]
+    asked = [[("human", text)] for text in texts]
+    expected = [reference(DUMP, one, "v2") for one in asked]
+    assert await answers(mongodb, asked, "v2") == expected
+    done = await queries(database, "v2")
+    assert len(done) < len(asked) / 10
+    assert {query["planSummary"] for query in done} == {"IXSCAN { messageDigest: 1, _id: 1 }"}
+    assert not any(query.get("hasSortStage") for query in done)
+    for messages, answer in zip(asked, expected, strict=True):
+        if answer:
+            assert await ask(mongodb, messages, "v2") == answer
+
+
+async def test_one_that_is_found_thousands_of_times_holds_nobody_up(
+    mongodb: MongoDBStore, database: AsyncDatabase[dict[str, Any]]
+) -> None:
+    """It is read by a cursor of its own; those that did not fit into a query with it are asked for again."""
+    texts = [*(f"ask {n}" for n in range(50)), "continue", *(f"ask {n}" for n in range(50, 100)), "continue"]
+    asked = [[("human", text)] for text in texts]
+    assert await answers(mongodb, asked, "v2") == [reference(DUMP, one, "v2") for one in asked]
+    assert len(await queries(database, "v2")) < 10
+
+
+async def test_by_role_and_by_sender_do_not_mix(mongodb: MongoDBStore) -> None:
+    """They have the same key."""
+    lookups = [SCHEMAS["v2"].lookup([Message("human", "twice")], by_role=by_role) for by_role in (False, True)]
+    exactly, by_role = await asyncio.gather(*map(mongodb.find, lookups))
+    assert [document["nextMessageValue"] for document in exactly.first] == ["time 0", "time 1"]
+    assert [document["nextMessageValue"] for document in by_role.first] == ["time 0", "time 1", "by role"]
+
+
+async def test_who_goes_away_takes_nothing_with_him(mongodb: MongoDBStore) -> None:
+    """Whoever it was that asked first; afterwards everything is as before."""
+    tasks = [asyncio.create_task(ask(mongodb, [("human", f"ask {n}")], "v2")) for n in range(30)]
+    await asyncio.sleep(0)
+    for task in tasks[::3]:
+        task.cancel()
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    for n, one in enumerate(found):
+        if n % 3:
+            assert one == [("gpt", f"answer {n}")]
+        else:
+            assert isinstance(one, asyncio.CancelledError)
+    assert await ask(mongodb, [("human", "ask 0")], "v2") == [("gpt", "answer 0")]
+
+
+async def test_an_error_is_everybodys(mongod: Mongod) -> None:
+    """Who waits when the server goes away does not wait for ever."""
+    async with AsyncMongoClient[dict[str, Any]](f"{mongod.url}/gone", serverSelectionTimeoutMS=300) as client:
+        gathering = Gathering(client.get_default_database())
+        mongod.kill()
+        lookup = SCHEMAS["v2"].lookup([Message("human", "x")])
+        async with asyncio.timeout(20):
+            found = await asyncio.gather(*(gathering.find(V2, lookup) for _ in range(5)), return_exceptions=True)
+        assert all(isinstance(one, ServerSelectionTimeoutError) for one in found), found
+        await gathering.close()
+
+
+async def test_who_comes_late_waits_no_longer_for_a_server_that_is_away(
+    mongod: Mongod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error of those who were asking already is theirs, too: a query each would take each a time-out more."""
+    monkeypatch.setattr(gathering, "MOST_GATHERED", 1)
+    async with AsyncMongoClient[dict[str, Any]](f"{mongod.url}/gone", serverSelectionTimeoutMS=1000) as client:
+        found = Gathering(client.get_default_database())
+        mongod.kill()
+        lookup = SCHEMAS["v2"].lookup([Message("human", "x")])
+        async with asyncio.timeout(4):
+            ended = await asyncio.gather(*(found.find(V2, lookup) for _ in range(20)), return_exceptions=True)
+        assert all(isinstance(one, ServerSelectionTimeoutError) for one in ended), ended
+        await found.close()
+
+
+async def test_closing_ends_those_who_wait(mongodb: MongoDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are cancelled, those in a query and those in line for one."""
+    monkeypatch.setattr(gathering, "MOST_GATHERED", 1)
+    found = Gathering(mongodb._database)
+    lookups = [SCHEMAS["v2"].lookup([Message("human", f"ask {n}")]) for n in range(9)]
+    tasks = [asyncio.create_task(found.find(V2, lookup)) for lookup in lookups]
+    await asyncio.sleep(0)
+    await found.close()
+    async with asyncio.timeout(10):
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert any(isinstance(one, asyncio.CancelledError) for one in ended)

@@ -1,0 +1,382 @@
+"""What is special about the MongoDB store: its queries, its lease, and that the server may go away."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+
+from mimic.corpus.conversation import Message
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.schemas import SCHEMAS, VERSIONS, Version
+from mimic.corpus.stores import Driver, open_store
+from mimic.corpus.stores.mongodb import catalogue, replacement
+from mimic.corpus.stores.mongodb.store import find_query
+from mimic.engine.outcomes import weigh
+from mimic.errors import NoCompletion, SeedingInProgress, SeedingLost, SettingError, StoreUnavailable, UnusableStore
+from mimic.testing import free_port
+from tests.support.corpora import SMALL, ask, conversation, fill
+from tests.support.mongod import Mongod
+from tests.support.timing import at_most
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.usefixtures("_no_grace"),
+    # Motor's threads may drop a socket whose connection was just refused, which shows some tests later.
+    pytest.mark.filterwarnings("ignore:Exception ignored in. .socket.socket:pytest.PytestUnraisableExceptionWarning"),
+]
+
+DRIVERS: tuple[Driver, ...] = ("pymongo", "motor")
+CONTINUE = [
+    conversation(str(n), ("human", "go"), ("gpt", f"part {n}"), ("human", "continue"), ("gpt", f"answer {n}"))
+    for n in range(10_000)
+]
+
+
+@pytest.fixture
+async def database(mongodb_url: str) -> AsyncIterator[AsyncDatabase[dict[str, Any]]]:
+    """The database of the store, seen directly."""
+    async with AsyncMongoClient[dict[str, Any]](mongodb_url) as client:
+        yield client.get_default_database()
+
+
+async def collection_names(database: AsyncDatabase[dict[str, Any]]) -> list[str]:
+    """What is in the database, the version's names only."""
+    return sorted(name.partition("_")[0] for name in await database.list_collection_names())
+
+
+@pytest.mark.parametrize(
+    ("version", "messages", "answers"),
+    [
+        ("v2", [Message("human", "continue")], 10_000),
+        ("v2", [Message("gpt", "part 77")], 1),
+        ("v3", [Message("human", "continue")], 10_000),
+        ("v3", [Message("gpt", "part 77"), Message("human", "continue")], 1),
+        ("v3", [Message("gpt", "part 77"), Message("human", "never said")], 0),
+    ],
+)
+async def test_lookups_examine_only_what_they_return(
+    mongodb_url: str,
+    database: AsyncDatabase[dict[str, Any]],
+    tmp_path: Path,
+    version: Version,
+    messages: list[Message],
+    answers: int,
+) -> None:
+    """By the server's own account: as many documents and keys as answers, by the index, without a sort."""
+    async with open_store(mongodb_url) as store:
+        await fill(store, CONTINUE, tmp_path, [version])
+    [name] = [name for name in await database.list_collection_names() if name.startswith(version)]
+    query = find_query(SCHEMAS[version].lookup(messages))
+    command = {"find": name, **query, "sort": dict(query["sort"])}
+    explained = await database.command({"explain": command, "verbosity": "executionStats"})
+    statistics = explained["executionStats"]
+    assert statistics["nReturned"] == answers
+    assert statistics["totalDocsExamined"] == answers
+    assert statistics["totalKeysExamined"] <= answers + 1
+    stages = str(explained["queryPlanner"]["winningPlan"])
+    assert "IXSCAN" in stages
+    assert "SORT" not in stages
+    assert "COLLSCAN" not in stages
+
+
+async def test_documents_at_positions_are_read_without_the_others(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
+) -> None:
+    """By the server's own profile of what it did: as many are examined as are returned, in corpus order."""
+    async with open_store(mongodb_url) as store:
+        await fill(store, CONTINUE, tmp_path, ["v2"])
+        await database.command({"profile": 2})
+        for positions in ([7], [30_000, 5, 6, 7, 12_345], range(200, 400), []):
+            found = await store.documents("v2", positions)
+            assert [document["position"] for document in found] == sorted(positions)
+        await database.command({"profile": 0})
+    profiled = await database["system.profile"].find({"command.aggregate": {"$regex": "^v2_"}}).to_list()
+    assert sum(one["nreturned"] for one in profiled) == 1 + 5 + 200
+    assert sum(one["docsExamined"] for one in profiled) <= 1 + 5 + 200 + 10  # one more for the end of a range
+
+
+async def test_a_seeder_that_dies_once_it_has_published_is_done(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
+) -> None:
+    """What is left then is to wait for readers of the old corpus, and to remove that."""
+    async with open_store(mongodb_url) as store:
+        await fill(store, SMALL, tmp_path)
+        dead = {"seeding.state": "running", "seeding.heartbeat": datetime.now(UTC) - timedelta(minutes=1)}
+        await database["mimic"].update_one({"_id": "corpus"}, {"$set": dead})
+        seeding = await store.seeding()
+        assert seeding
+        assert seeding.state == "done"
+        await database["mimic"].update_one({"_id": "corpus"}, {"$set": {"seeding.id": "0123456789abcdef"}})
+        seeding = await store.seeding()
+        assert seeding
+        assert seeding.state == "interrupted"
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_collection_that_is_gone_is_no_miss(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, driver: Driver
+) -> None:
+    """As in a database that is being restored: nothing is found there, but that is not to be taken for an answer."""
+    async with open_store(mongodb_url, driver) as store:
+        await fill(store, SMALL, tmp_path)
+        with pytest.raises(NoCompletion):
+            await ask(store, [("human", "never said")], "v2")
+        for name in await database.list_collection_names():
+            if name.startswith("v2"):
+                await database.drop_collection(name)
+        await asyncio.sleep(catalogue.CATALOGUE_SECONDS)
+        for asked in (
+            ask(store, [("human", "hi")], "v2"),
+            store.documents("v2", [0]),
+            store.check(),
+        ):
+            with pytest.raises(UnusableStore, match=r"the collection v2_[0-9a-f]{16} of the corpus is missing"):
+                await asked
+        for version in ("v1", "v3"):  # and the others answer as before
+            assert await ask(store, [("human", "hi")], version)
+            assert await weigh(Corpus(store), [Message("human", "hi")], version)
+        await fill(store, SMALL, tmp_path)
+        assert await ask(store, [("human", "hi")], "v2")
+
+
+async def test_indexes_take_at_most_a_tenth_of_the_data(mongodb_url: str, tmp_path: Path) -> None:
+    """All indexes of a version together, against its documents; v1 has none."""
+    dump = [conversation(str(n), *[("human", f"{n} {i} " + "some words " * 20) for i in range(6)]) for n in range(2000)]
+    async with open_store(mongodb_url) as store:
+        report = await fill(store, dump, tmp_path)
+    for version in ("v2", "v3"):
+        assert 0 < report.versions[version].size.index_bytes <= report.versions[version].size.data_bytes / 10
+    assert report.versions["v1"].size.index_bytes == 0
+
+
+async def test_documents_are_as_the_schema_says(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Those of the store are those of the schema, numbered in corpus order."""
+    async with open_store(mongodb_url) as store:
+        await fill(store, SMALL, tmp_path)
+    names = {name[:2]: name for name in await database.list_collection_names()}
+    for version in VERSIONS:
+        documents = await database[names[version]].find(sort=[("_id", 1)]).to_list()
+        assert [document.pop("_id") for document in documents] == list(range(7 if version == "v1" else 21))
+        fields = set(SCHEMAS[version].fields)
+        lookup_only = set(SCHEMAS[version].indexes)
+        assert all(fields - lookup_only <= set(document) <= fields for document in documents)
+        assert {field for document in documents for field in document} == fields
+
+
+async def test_space_of_the_replaced_corpus_is_given_back(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
+) -> None:
+    """After a replacement, and after a failure, there is one collection a version, and the catalogue."""
+    async with open_store(mongodb_url) as store:
+        for _ in range(3):
+            await fill(store, SMALL, tmp_path)
+        assert await collection_names(database) == ["index", "mimic", "v1", "v2", "v3"]
+        with pytest.raises(ZeroDivisionError):
+            async with store.replace(["v2"]):
+                _ = 1 / 0
+        assert await collection_names(database) == ["index", "mimic", "v1", "v2", "v3"]
+
+
+async def test_a_dead_seeder_keeps_others_out_only_so_long(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease runs out by the server's clock; what it left is removed; if it was only slow, it is told."""
+    monkeypatch.setattr(catalogue, "LEASE_SECONDS", 3)
+    monkeypatch.setattr(replacement, "HEARTBEAT_SECONDS", 60)
+    async with open_store(mongodb_url) as store:
+        with pytest.raises(SeedingLost):
+            async with store.replace(["v2"]) as slow:
+                await slow.add("v2", [{"externalId": "x", "from": "human", "value": "hi", "messageDigest": 1}])
+                with pytest.raises(SeedingInProgress):
+                    await fill(store, SMALL, tmp_path)
+                await asyncio.sleep(3.2)
+                seeding = await store.seeding()
+                assert seeding
+                assert seeding.state == "interrupted"
+                await fill(store, SMALL, tmp_path)
+                assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+                await slow.progress(slow.seeding.progress)
+        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+        seeding = await store.seeding()
+        assert seeding
+        assert seeding.state == "done"
+        assert await collection_names(database) == ["index", "mimic", "v1", "v2", "v3"]
+
+
+async def test_a_lease_does_not_outlast_its_seeder_because_the_clock_was_set_back(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's, by an hour: who is not heard of any more keeps nobody out; who lives is heard at the next beat."""
+    monkeypatch.setattr(replacement, "HEARTBEAT_SECONDS", 1)
+
+    async def set_back() -> None:
+        later = datetime.now(UTC) + timedelta(hours=1)
+        await database.mimic.update_one({"_id": "corpus"}, {"$set": {"seeding.heartbeat": later}})
+
+    async with open_store(mongodb_url) as store:
+        with pytest.raises(SeedingLost):
+            async with store.replace(["v2"]) as seeder:
+                for state in ("interrupted", "running"):  # the next beat is of the present
+                    if state == "interrupted":
+                        await set_back()
+                    seeding = await store.seeding()
+                    assert seeding
+                    assert seeding.state == state
+                    await asyncio.sleep(1.5)
+                await set_back()
+                await fill(store, SMALL, tmp_path)
+                await asyncio.sleep(1.5)
+                await seeder.progress(seeder.seeding.progress)
+        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+
+
+async def test_a_seeder_that_lives_keeps_its_lease(
+    mongodb_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it waits for its input."""
+    monkeypatch.setattr(catalogue, "LEASE_SECONDS", 2)
+    monkeypatch.setattr(replacement, "HEARTBEAT_SECONDS", 0.2)
+    async with open_store(mongodb_url) as store, store.replace(["v2"]):
+        await asyncio.sleep(3)
+        with pytest.raises(SeedingInProgress):
+            await fill(store, SMALL, tmp_path)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_server_that_is_not_there_is_told_in_seconds(driver: Driver) -> None:
+    """Also to those who want to seed, and without the password."""
+    url = f"mongodb://user:pa55word@127.0.0.1:{free_port()}/mimic"
+    async with open_store(url, driver) as store:
+        for ask_something in (store.seeded, store.seeding):
+            started = time.monotonic()
+            with pytest.raises(StoreUnavailable) as caught:
+                await ask_something()
+            assert time.monotonic() - started < at_most(4)
+            assert "pa55word" not in str(caught.value)
+        with pytest.raises(StoreUnavailable):
+            async with store.replace(["v2"]):
+                pass
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_server_that_goes_away_and_comes_back(mongod: Mongod, tmp_path: Path, driver: Driver) -> None:
+    """Killed, it is reported in seconds; back again, the same store answers by itself."""
+    async with open_store(f"{mongod.url}/mimic", driver) as store:
+        await fill(store, SMALL, tmp_path)
+        mongod.kill()  # at once: what was reported as done must be on the disk
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            await ask(store, [("gpt", "and so on")], "v3")
+        assert time.monotonic() - started < at_most(5)
+        await asyncio.to_thread(mongod.start)
+        started = time.monotonic()
+        while time.monotonic() - started < 60:
+            try:
+                assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+                break
+            except StoreUnavailable:
+                await asyncio.sleep(0.1)
+        else:
+            pytest.fail("it did not come back")
+
+
+async def test_a_server_that_hangs_is_told_in_seconds(
+    mongod: Mongod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there but says nothing: the socket's time-out ends the wait."""
+    url = f"{mongod.url}/mimic?socketTimeoutMS=1000"
+    async with open_store(url) as store:
+        await fill(store, SMALL, tmp_path)
+        assert mongod.process
+        os.kill(mongod.process.pid, signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                await ask(store, [("gpt", "and so on")], "v3")
+            assert time.monotonic() - started < at_most(8)
+        finally:
+            os.kill(mongod.process.pid, signal.SIGCONT)
+
+
+async def test_a_publication_whose_answer_is_lost_is_one(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The update got through, its answer did not: the catalogue decides, the seeding is done, the old corpus gone."""
+    publish = catalogue.Catalogue.publish
+
+    async def lossy(self: catalogue.Catalogue, *arguments: Any) -> None:
+        await publish(self, *arguments)
+        raise StoreUnavailable("the answer is lost")
+
+    async with open_store(mongodb_url) as store:
+        await fill(store, [conversation("old", ("human", "hi"), ("gpt", "old"))], tmp_path)
+        monkeypatch.setattr(catalogue.Catalogue, "publish", lossy)
+        await fill(store, SMALL, tmp_path)
+        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+        seeding = await store.seeding()
+        assert seeding
+        assert seeding.state == "done"
+    assert await collection_names(database) == ["index", "mimic", "v1", "v2", "v3"]
+
+
+async def test_an_unusable_catalogue_is_told_with_its_remedy(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Readers and seeders are told; no seeder keeps the store; the remedy works."""
+    async with open_store(mongodb_url) as store:
+        await fill(store, SMALL, tmp_path)
+        for damage in ({"layout": 99}, {"versions": {"v2": 7}}):
+            await database.mimic.update_one({"_id": "corpus"}, {"$set": damage})
+        async with open_store(mongodb_url) as reader:
+            with pytest.raises(UnusableStore, match="drop the collection mimic, and seed anew"):
+                await reader.seeded()
+        for _ in range(2):
+            with pytest.raises(UnusableStore, match="drop the collection mimic, and seed anew"):
+                await fill(store, SMALL, tmp_path)
+        await database.drop_collection("mimic")
+        await fill(store, SMALL, tmp_path)
+        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mongodb://127.0.0.1:27017",
+        "mongodb://127.0.0.1:27017/",
+        "mongodb://[::1/x",
+        "mongodb://127.0.0.1:27017/x?tls=true&tlsCAFile=/missing",
+        "mongodb://user:pa/ssw0rd@127.0.0.1/x",
+    ],
+)
+async def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
+    """The setting is named, and no part of a password."""
+    with pytest.raises(SettingError, match="MIMIC_STORE: ") as caught:
+        async with open_store(url):
+            pass
+    assert "ssw0rd" not in str(caught.value)
+
+
+async def test_an_answer_being_read_keeps_the_replaced_corpus(
+    mongodb_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seeder sees that there is a cursor on it, and waits until that is gone before it drops it."""
+    monkeypatch.setattr(replacement, "GRACE_SECONDS", 0.1)
+    async with open_store(mongodb_url) as store:
+        await fill(store, CONTINUE, tmp_path, ["v2"])
+        batches = await store.find(SCHEMAS["v2"].lookup([Message("human", "continue")]))
+        seeding = asyncio.create_task(fill(store, SMALL, tmp_path, ["v2"]))
+        await asyncio.sleep(3)
+        assert not seeding.done()
+        assert sum([len(batch) async for batch in batches]) == 10_000
+        async with asyncio.timeout(10):
+            await seeding

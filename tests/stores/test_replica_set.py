@@ -1,0 +1,146 @@
+"""A replica set of three, of which members are killed and hang: answers go on, and a seeding is done or is not."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mimic.corpus.manifest import ExitCode
+from mimic.corpus.stores import Driver
+from mimic.corpus.stores.mongodb import replacement
+from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from tests.support.asking import QUESTIONS, Asking, ask_everything, corpus_of, seed_corpus, wrong
+from tests.support.mongod import ReplicaSet
+from tests.support.servers import Seeding, Server, children
+from tests.support.timing import at_most
+
+DRIVERS = ("pymongo", pytest.param("motor", marks=pytest.mark.soak))
+BROKEN_OFF = {("long completion", outcome) for outcome in ("503", "RemoteProtocolError")}
+"""Of answers of several batches: the rest cannot be read from a member that is gone, or from another one."""
+
+pytestmark = pytest.mark.usefixtures("_short_grace")
+
+
+@pytest.fixture
+def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long enough for answers on their way; only where a test seeds in its own process."""
+    monkeypatch.setattr(replacement, "GRACE_SECONDS", 1)
+
+
+@pytest.fixture
+def url(replica_set: ReplicaSet) -> Iterator[str]:
+    """The URL of an empty database, of a set of which all members are there."""
+    replica_set.heal()
+    yield f"{replica_set.url}mimic?replicaSet=mimic"
+    replica_set.heal()
+    with replica_set.client() as client:
+        client.drop_database("mimic")
+
+
+def collections(replica_set: ReplicaSet) -> list[str]:
+    """What is in the database, without the ids of seedings."""
+    with replica_set.client() as client:
+        return sorted(name.partition("_")[0] for name in client["mimic"].list_collection_names())
+
+
+def served(url: str, folder: Path, driver: Driver = "pymongo") -> Server:
+    """A server of two workers."""
+    return Server(folder, MIMIC_STORE=url, MIMIC_WORKERS="2", MIMIC_MONGO_DRIVER=driver)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_answers_go_on_while_members_are_killed(
+    replica_set: ReplicaSet, url: str, tmp_path: Path, driver: Driver
+) -> None:
+    """The primary, and then the next one, so that there is none any more: all is answered right from those left."""
+    seed_corpus(url, "old", tmp_path)
+    with served(url, tmp_path, driver) as server, Asking(server.url, clients=4) as asking:
+        workers = children(server.process.pid)
+        for _ in range(2):
+            time.sleep(1)
+            replica_set.primary().kill()
+        time.sleep(4)
+        assert children(server.process.pid) == workers
+    assert {answer.question for answer in asking.answers} == set(QUESTIONS)
+    unlucky = [(answer.question, answer.outcome) for answer in wrong(asking.answers, "old")]
+    assert {one for one in unlucky if one[1] != "503"} <= BROKEN_OFF
+    # The driver tries again, once; that may meet a member that is stepping down.
+    assert sum(one not in BROKEN_OFF for one in unlucky) <= 4
+    assert max(answer.answered - answer.asked for answer in asking.answers) < at_most(3)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+def test_answers_go_on_while_the_primary_hangs(
+    replica_set: ReplicaSet, url: str, tmp_path: Path, driver: Driver
+) -> None:
+    """Those that it had been asked for take 4 s longer, then another member is asked; so are all the others."""
+    seed_corpus(url, "old", tmp_path)
+    with served(url, tmp_path, driver) as server, Asking(server.url, clients=4) as asking:
+        time.sleep(1)
+        frozen = time.monotonic()
+        replica_set.primary().freeze()
+        time.sleep(6)
+    unlucky = wrong(asking.answers, "old")
+    assert {(answer.question, answer.outcome) for answer in unlucky} <= BROKEN_OFF
+    assert max(answer.answered - answer.asked for answer in asking.answers) < at_most(6)
+    assert not wrong(asking.between(frozen + 5), "old")
+
+
+def test_a_member_that_lags_does_not_answer(replica_set: ReplicaSet, url: str, tmp_path: Path) -> None:
+    """Left alone with a server that has seen the new corpus, it gives neither the old one nor a part: it is a 503."""
+    seed_corpus(url, "old", tmp_path)
+    primary = replica_set.primary()
+    other, lagging = (member for member in replica_set.members if member is not primary)
+    with served(url, tmp_path) as server:
+        assert not wrong(ask_everything(server.url), "old")
+        with lagging.failing("rsSyncApplyStop"):
+            seed_corpus(url, "new", tmp_path)
+            time.sleep(CATALOGUE_SECONDS)
+            with Asking(server.url, clients=4) as asking:  # both workers
+                time.sleep(1)
+            assert not wrong(asking.answers, "new")
+            primary.kill()
+            other.kill()
+            time.sleep(CATALOGUE_SECONDS)
+            assert {answer.outcome for answer in ask_everything(server.url)} == {"503"}
+        replica_set.heal()
+        assert not wrong(ask_everything(server.url), "new")
+
+
+@pytest.mark.soak
+def test_a_seeding_needs_no_more_than_a_majority(replica_set: ReplicaSet, url: str) -> None:
+    """A member that hangs holds nothing up, neither the writes nor the indexes."""
+    primary = replica_set.primary()
+    next(member for member in replica_set.members if member is not primary).freeze()
+    assert Seeding(url, corpus_of("new")).end() == (ExitCode.DONE, "")
+
+
+@pytest.mark.parametrize(
+    "share", [0.5, *(pytest.param(share, marks=pytest.mark.soak) for share in (0.0, 0.2, 0.8, 1.0))]
+)
+def test_a_seeding_whose_primary_is_killed(replica_set: ReplicaSet, url: str, tmp_path: Path, share: float) -> None:
+    """At some time, under load: it is done, or says so; answers are all of one corpus, and never old after new."""
+    seed_corpus(url, "old", tmp_path)
+    with served(url, tmp_path) as server, Asking(server.url, clients=4) as asking:
+        seeding = Seeding(url, corpus_of("new"))
+        time.sleep(1.5)
+        seeding.feed(share)
+        time.sleep(0.2)
+        replica_set.primary().kill()
+        code, said = seeding.end()
+        assert (code, said) == (ExitCode.DONE, "") or (code == ExitCode.STORE_UNREACHABLE and "MongoDB" in said)
+        ended = time.monotonic()
+        time.sleep(CATALOGUE_SECONDS + 1)
+    name = "new" if code == ExitCode.DONE else "old"
+    unlucky = wrong(asking.answers, "old", "new")
+    assert {(answer.question, answer.outcome) for answer in unlucky} <= BROKEN_OFF
+    assert not wrong(asking.between(ended + CATALOGUE_SECONDS), name)
+    if code != ExitCode.DONE:
+        assert not wrong([a for a in asking.answers if a not in unlucky], "old")
+        time.sleep(10)  # the lease
+    replica_set.heal()
+    code, said = Seeding(url, corpus_of("new")).end()
+    assert (code, said) == (ExitCode.DONE, "")
+    assert collections(replica_set) == ["index", "mimic", "v1", "v2", "v3"]

@@ -1,0 +1,1 @@
+"""Servers, databases, clients, browsers and conversations that several tests use."""

@@ -1,0 +1,221 @@
+"""Clients that ask a server again and again, in every way that needs its corpus, and what they were answered."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from math import inf
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+import httpx
+
+from tests.support.corpora import Dump, conversation, seed
+
+SECONDS_BETWEEN: Final = 0.03
+"""Between an answer and the next request of a client: other tests are to have some of two cores."""
+CONVERSATIONS: Final[Mapping[str, int]] = {"old": 300, "new": 310}
+"""The corpora by name, and how many conversations they have: more than a batch, so that "continue" takes several."""
+
+
+def corpus_of(name: str) -> Dump:
+    """A corpus of which every answer bears the name."""
+    return [
+        conversation(
+            f"{name}_{n}",
+            ("human", f"how does the river{n} flow to the sea"),
+            ("gpt", f"{name} answer {n}"),
+            ("human", "continue"),
+            ("gpt", f"{name} more {n}"),
+        )
+        for n in range(CONVERSATIONS[name])
+    ]
+
+
+def seed_corpus(url: str, name: str, folder: Path) -> None:
+    """Fill a store with the corpus of that name, in all versions and with the index of messages."""
+    seed(url, corpus_of(name), folder)
+
+
+class Question(NamedTuple):
+    """A way to ask: what is sent, the texts that an answer has of the corpus, and those of the corpus of a name."""
+
+    path: str
+    body: Mapping[str, Any] | None
+    texts: Callable[[httpx.Response], Sequence[str]]
+    right: Callable[[str], Sequence[str]]
+
+
+def _choices(response: httpx.Response) -> Sequence[str]:
+    return [choice["value"] for choice in response.json()["choices"]]
+
+
+def _said(response: httpx.Response) -> Sequence[str]:
+    return [choice["message"]["content"] for choice in response.json()["choices"]]
+
+
+def _streamed(response: httpx.Response) -> Sequence[str]:
+    *events, done, end = response.text.split("\n\n")
+    assert (done, end) == ("data: [DONE]", "")
+    chunks = [json.loads(event.removeprefix("data: ")) for event in events]
+    return ["".join(choice["delta"].get("content", "") for chunk in chunks for choice in chunk["choices"])]
+
+
+def _values(field: str) -> Callable[[httpx.Response], Sequence[str]]:
+    return lambda response: [one["value"] for one in response.json()[field]]
+
+
+def _chat(text: str, *, stream: bool = False) -> Mapping[str, Any]:
+    return {"model": "mimic-v2", "messages": [{"role": "user", "content": text}], "stream": stream}
+
+
+def _completion(*texts: str) -> Mapping[str, Any]:
+    return {"messages": [{"from": "human", "value": text} for text in texts]}
+
+
+QUESTIONS: Final[Mapping[str, Question]] = {
+    "completion": Question(
+        "/conversation/completion?version=v3",
+        _completion("how does the river7 flow to the sea"),
+        _choices,
+        lambda name: [f"{name} answer 7"],
+    ),
+    "long completion": Question(
+        "/conversation/completion?version=v2",
+        _completion("continue"),
+        _choices,
+        lambda name: [f"{name} more {n}" for n in range(CONVERSATIONS[name])],
+    ),
+    "scan": Question(
+        "/conversation/completion?version=v1",
+        _completion("how does the river8 flow to the sea"),
+        _choices,
+        lambda name: [f"{name} answer 8"],
+    ),
+    "chat": Question(
+        "/v1/chat/completions",
+        _chat("how does the river9 flow to the sea"),
+        _said,
+        lambda name: [f"{name} answer 9"],
+    ),
+    "stream": Question(
+        "/v1/chat/completions",
+        _chat("how does the river10 flow to the sea", stream=True),
+        _streamed,
+        lambda name: [f"{name} answer 10"],
+    ),
+    "nearest": Question(
+        "/v1/chat/completions",
+        _chat("how did that river11 flow to our sea"),
+        _said,
+        lambda name: [f"{name} answer 11"],
+    ),
+    "search": Question(
+        "/corpus/search?q=river12&role=user&version=v2",
+        None,
+        _values("results"),
+        lambda _: ["how does the river12 flow to the sea"],
+    ),
+    "conversation": Question(
+        "/corpus/v2/conversations/53",
+        None,
+        _values("messages"),
+        lambda name: ["how does the river13 flow to the sea", f"{name} answer 13", "continue", f"{name} more 13"],
+    ),
+    "corpus": Question(
+        "/corpus",
+        None,
+        lambda response: [str(entry["conversations"]) for entry in response.json()["versions"].values()],
+        lambda name: [str(CONVERSATIONS[name])] * 3,
+    ),
+    "ready": Question("/ready", None, lambda response: response.json()["versions"], lambda _: ["v1", "v2", "v3"]),
+}
+
+
+class Answer(NamedTuple):
+    """What came of a question, asked and answered at moments of the monotonic clock.
+
+    ``outcome`` is the name of the corpus of which it is the right answer (of several, all), the status where that is
+    not 200, the name of what went wrong on the way, or ``wrong: `` and what was said. ``is_last`` is what the server
+    says where it closes the connection.
+    """
+
+    question: str
+    outcome: str
+    asked: float
+    answered: float
+    retry_after: str | None = None
+    is_last: bool = False
+
+
+class Asking:
+    """Clients of a server, as a context manager; each asks all the questions in turn, over a connection of its own.
+
+    Without ``kept_alive`` it is a new one each time. Who is told that it is the last answer asks no more.
+    """
+
+    def __init__(
+        self, url: str, clients: int = 3, questions: Sequence[str] = tuple(QUESTIONS), *, kept_alive: bool = True
+    ) -> None:
+        self.answers: list[Answer] = []
+        self._url = url
+        self._questions = questions
+        self._limits = httpx.Limits(max_keepalive_connections=None if kept_alive else 0)
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ask no more; returns when all is answered."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def between(self, begin: float, end: float = inf) -> Sequence[Answer]:
+        """The answers that came after one moment and before another, to what was asked after the first."""
+        return [answer for answer in tuple(self.answers) if begin <= answer.asked and answer.answered <= end]
+
+    def _ask(self, number: int) -> None:
+        with httpx.Client(base_url=self._url, timeout=30, limits=self._limits) as client:
+            turn = number  # not all the same at the same time
+            is_last = False
+            while not (is_last or self._stop.is_set()):
+                answer = ask(client, self._questions[turn % len(self._questions)])
+                self.answers.append(answer)
+                turn, is_last = turn + 1, answer.is_last
+                time.sleep(SECONDS_BETWEEN)
+
+
+def ask(client: httpx.Client, name: str) -> Answer:
+    """Ask one of the questions, and look at the answer."""
+    question = QUESTIONS[name]
+    asked = time.monotonic()
+    try:
+        response = client.request("POST" if question.body else "GET", question.path, json=question.body)
+    except httpx.TransportError as exc:
+        return Answer(name, type(exc).__name__, asked, time.monotonic())
+    answered, is_last = time.monotonic(), response.headers.get("connection") == "close"
+    if response.status_code != httpx.codes.OK:
+        return Answer(name, str(response.status_code), asked, answered, response.headers.get("retry-after"), is_last)
+    texts = list(question.texts(response))
+    right = [name for name in CONVERSATIONS if texts == list(question.right(name))]
+    return Answer(name, " ".join(right) or f"wrong: {texts}", asked, answered, None, is_last)
+
+
+def ask_everything(url: str) -> list[Answer]:
+    """All the questions at once."""
+    with ThreadPoolExecutor(len(QUESTIONS)) as threads, httpx.Client(base_url=url, timeout=30) as client:
+        return list(threads.map(lambda question: ask(client, question), QUESTIONS))
+
+
+def wrong(answers: Sequence[Answer], *corpora: str) -> Sequence[Answer]:
+    """Those that are not the right answer of any of these corpora."""
+    return [answer for answer in answers if not set(answer.outcome.split()) & set(corpora)]

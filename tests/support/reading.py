@@ -1,0 +1,46 @@
+"""Ways to read a dump, and what is expected of it."""
+
+from typing import Any
+
+import pytest
+
+from mimic.corpus.conversation import Conversation, Message
+from mimic.corpus.manifest import Skipped
+from mimic.errors import BrokenDump
+from mimic_seed.reader import DumpReader
+
+ONE = '{"id": "xfDDcAM_3", "conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]}'
+READ = Conversation("xfDDcAM_3", [Message("human", "hi"), Message("gpt", "hello")])
+
+
+def read(data: bytes | str, step: int | None = None) -> list[Conversation | Skipped]:
+    """Everything in these bytes, pushed in at once or ``step`` at a time."""
+    data = data.encode() if isinstance(data, str) else data
+    step = step or max(1, len(data))
+    dump = DumpReader()
+    found = [item for start in range(0, len(data), step) for item in dump.feed(data[start : start + step])]
+    return found + dump.close()
+
+
+def error(data: bytes | str, step: int | None = None) -> BrokenDump:
+    """The error that reading these bytes ends in."""
+    with pytest.raises(BrokenDump) as caught:
+        read(data, step)
+    return caught.value
+
+
+def expected_of(position: int, element: Any) -> Conversation | int:
+    """A plain reading of a parsed element: the conversation, or the position of what is to be skipped."""
+    if not isinstance(element, dict) or not isinstance(element.get("conversations"), list):
+        return position
+    name = element.get("id")
+    if isinstance(name, (bool, list, dict)):
+        return position
+    messages = []
+    for message in element["conversations"]:
+        if not isinstance(message, dict):
+            return position
+        if not (isinstance(message.get("from"), str) and isinstance(message.get("value"), str)):
+            return position
+        messages.append(Message(message["from"], message["value"]))
+    return Conversation(None if name is None else str(name), messages)

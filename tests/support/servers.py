@@ -1,0 +1,110 @@
+"""The one way to start a server in tests, and a seeding beside it: as users start them, in processes of their own.
+
+Tests of ``mimic.testing`` itself, and tests that look into the journal, use ``MimicServer``.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Hashable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from mimic.processes import ServerProcess
+from tests.support.corpora import SMALL, Dump, seed
+
+STRICT = ("-W", "error")
+
+
+class Server(ServerProcess):
+    """A ``mimic serve`` with warnings as errors, which knows these settings and nothing else of the environment.
+
+    Another program starts it where there is one ``before`` it.
+    """
+
+    def __init__(self, folder: Path, *before: str, **settings: str) -> None:
+        environment = {"PATH": os.environ["PATH"], **settings}
+        super().__init__(folder, environment, before=before, interpreter=STRICT)
+
+
+class SharedServers:
+    """Servers that the tests of a session share, by corpus and settings: each is seeded and started once.
+
+    Tests ask them, and change nothing about them. They run until the session ends.
+    """
+
+    def __init__(self, folder: Path, until: ExitStack) -> None:
+        self._folder = folder
+        self._until = until
+        self._stores: dict[str, str] = {}
+        self._servers: dict[Hashable, Server] = {}
+
+    def __call__(self, dump: Dump = SMALL, **settings: str) -> Server:
+        """A server of that corpus on SQLite, with these settings."""
+        store = self.store(dump)
+        key = (store, *sorted(settings.items()))
+        if key not in self._servers:
+            server = Server(self._folder, MIMIC_STORE=store, **settings)
+            self._servers[key] = self._until.enter_context(server)
+        return self._servers[key]
+
+    def store(self, dump: Dump = SMALL) -> str:
+        """The URL of an SQLite store of that corpus, for tests that start a server of their own."""
+        key = json.dumps(dump)
+        if key not in self._stores:
+            folder = self._folder / f"corpus-{len(self._stores)}"
+            folder.mkdir()
+            self._stores[key] = f"sqlite:///{folder}/corpus.db"
+            seed(self._stores[key], dump, folder)
+        return self._stores[key]
+
+
+class Seeding:
+    """A real ``mimic seed`` of a dump, which comes in through a pipe, in pieces."""
+
+    def __init__(self, url: str, dump: Sequence[Any], **environment: str) -> None:
+        self._dump = json.dumps(dump).encode()
+        command = (
+            sys.executable,
+            "-P",
+            "-W",
+            "error",
+            "-m",
+            "mimic",
+            "seed",
+            "--quiet",
+            "--not-nice",
+            "--store",
+            url,
+            "-",
+        )
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"], **environment},
+        )
+
+    def feed(self, share: float) -> None:
+        """Let it have so much of what is left."""
+        assert self._process.stdin
+        count = round(share * len(self._dump))
+        piece, self._dump = self._dump[:count], self._dump[count:]
+        try:
+            self._process.stdin.write(piece)
+            self._process.stdin.flush()
+        except BrokenPipeError:  # it has ended
+            self._dump = b""
+
+    def end(self) -> tuple[int, str]:
+        """Let it have the rest, and wait: its exit code, and what it said."""
+        self.feed(1)
+        _, said = self._process.communicate(timeout=60)
+        return self._process.returncode, said.decode()
+
+
+def children(pid: int) -> set[int]:
+    """The processes that a process has started, and that are there now."""
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}

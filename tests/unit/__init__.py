@@ -1,0 +1,1 @@
+"""Parts of Mimic by themselves, within the process of the test."""

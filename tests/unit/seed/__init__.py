@@ -1,0 +1,1 @@
+"""Seeding by itself: from the bytes of a dump to a store."""

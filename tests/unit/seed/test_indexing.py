@@ -1,0 +1,117 @@
+"""The index in the making: here, or by a process of its own."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mimic.corpus.conversation import CHARACTERS_OF_A_PART, Conversation, Coordinates, Message
+from mimic.corpus.index import MatchIndex
+from mimic.corpus.stores import open_store
+from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
+from mimic_seed import index_process
+from mimic_seed.index_process import Indexing
+from mimic_seed.index_worker import pack, send
+from tests.support.corpora import SMALL, ask, conversation, fill
+
+pytestmark = pytest.mark.anyio
+
+TALKS = [
+    Conversation(
+        str(n), [Message("human", f"what is number {n}? 你好 {n % 7}"), Message("gpt", "x"), Message("gpt", "y")]
+    )
+    for n in range(300)
+]
+
+
+async def found(folder: Path) -> tuple[list[list[Coordinates]], int]:
+    """Makes an index of the talks; returns what some messages find in it, and how many messages it says it has."""
+    async with Indexing(folder, "nearest") as made:
+        for talk in TALKS:
+            await made.add(talk)
+        await made.finish()
+    index = MatchIndex(folder)
+    asked = [talk.messages[0] for talk in TALKS[::50]]
+    places = [find for message in asked for find in (index.equal(message, None, 5), index.similar(message, 5))]
+    return places, made.seeded("name").messages
+
+
+async def test_a_process_makes_the_same_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whatever packs it gets the conversations."""
+    folders = [tmp_path / name for name in ("here", "packs", "singly")]
+    results = []
+    for folder, characters in zip(folders, (10**9, 1000, 1), strict=True):
+        folder.mkdir()
+        monkeypatch.setattr(index_process, "PACK_CHARACTERS", characters)
+        results.append(await found(folder))
+    assert results[0] == results[1] == results[2]
+    places, messages = results[0]
+    assert places[2] == [Coordinates(150, 50, 0)]
+    assert messages == 600
+
+
+async def test_messages_without_text_count_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so do names and ids: else a dump of such would be held in memory as a whole."""
+    packs = []
+
+    def counted(conversations: Sequence[Conversation]) -> bytes:
+        packs.append(len(conversations))
+        return pack(conversations)
+
+    monkeypatch.setattr(index_process, "PACK_CHARACTERS", 10_000)
+    monkeypatch.setattr(index_process, "pack", counted)
+    nothing = Conversation(None, [Message("", ""), Message("", "")])
+    async with Indexing(tmp_path, "nearest") as made:
+        for talk in (
+            *[nothing] * 1000,
+            Conversation("i" * 10_000, []),
+            Conversation(None, [Message("f" * 10_000, "")]),
+        ):
+            await made.add(talk)
+        await made.finish()
+    assert max(packs) <= 10_000 / (3 * CHARACTERS_OF_A_PART) + 1
+    assert packs[-3:] == [packs[-3], 1, 0]
+
+
+async def test_a_process_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether there is more to hand over or not, and the old corpus stays."""
+    monkeypatch.setattr(index_process, "PACK_CHARACTERS", 1)
+    async with Indexing(tmp_path, "nearest") as made:
+        await made.add(TALKS[0])
+        assert made._process
+        made._process.kill()
+        with pytest.raises(StoreUnavailable, match="the process that makes the index ended with -9"):
+            for talk in TALKS * 10:
+                await made.add(talk)
+
+
+@pytest.mark.usefixtures("_no_grace")
+async def test_no_space_left_in_the_process_leaves_the_old_corpus(
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit of the size of files stands for it. The error is the one that it would be here."""
+    async with open_store(store_url) as store:
+        await fill(store, SMALL, tmp_path)
+        monkeypatch.setattr(index_process, "PACK_CHARACTERS", 1000)
+        limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))"
+        monkeypatch.setattr(
+            index_process, "COMMAND", ("-c", f"{limit}; import mimic_seed.index_worker; mimic_seed.index_worker.main()")
+        )
+        with pytest.raises(StoreFull, match="no space left for the index"):
+            await fill(store, [conversation("a", ("human", "hi"), ("gpt", "x" * 500))] * 5000, tmp_path)
+        assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+
+
+def test_the_process_ends_with_who_started_it(tmp_path: Path) -> None:
+    """When its input ends too early it leaves no index."""
+    command = [sys.executable, *index_process.COMMAND, str(tmp_path), "nearest"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin
+    send(process.stdin, pack(TALKS))  # type: ignore[arg-type]
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (1, b"nobody wants the index any more\n")
+    with pytest.raises(UnusableStore):
+        MatchIndex(tmp_path / "nothing")
+    assert MatchIndex(tmp_path).equal(TALKS[0].messages[0], None, 5) == []

@@ -1,0 +1,292 @@
+"""Reading a dump: what is legal, what is skipped, what is refused and where."""
+
+import json
+from typing import Any
+
+import ijson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mimic.corpus.conversation import Conversation, Message
+from mimic.corpus.manifest import Skipped
+from mimic.corpus.schemas import LARGEST_DOCUMENT, fits
+from mimic.errors import BrokenDump
+from mimic_seed import reader
+from tests.support.reading import ONE, READ, error, expected_of, read
+
+
+def test_ijson_has_its_fast_backend() -> None:
+    """The C backend is there; without it the user is warned."""
+    assert ijson.backend == "yajl2_c"
+    assert not reader.SLOW_BACKEND
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"[{ONE}]", f" \n[{ONE}\n]\n ", ONE, f"{ONE}\n", f"\ufeff[{ONE}]", f"\ufeff{ONE}\n", f"\n\n{ONE}\n\n"],
+    ids=["array", "spaces", "line", "lines", "array with BOM", "line with BOM", "empty lines"],
+)
+def test_arrays_and_lines_are_told_apart_by_their_first_byte(text: str) -> None:
+    """An array and JSON Lines hold the same, whatever white space is around and however they are cut."""
+    for step in (None, 1, 2, 3, 7):
+        assert read(text, step) == [READ]
+
+
+def test_what_the_real_dump_holds_is_legal() -> None:
+    """Numeric ids, no id, no message, one message, empty messages, the same role twice, unknown roles, other keys."""
+    text = """[
+      {"id": 4071, "conversations": [{"from": "gpt", "value": "starts"}, {"from": "gpt", "value": ""}]},
+      {"conversations": []},
+      {"id": null, "items": [{"from": "x", "value": [1, {"from": "y"}]}], "conversations": [{"value": "v", "from": "tool", "n": [[[1]]]}]},
+      {"id": 1.50, "conversations": [], "conversations": [{"from": "system", "from": "human", "value": "\\u00e9\\ud83d\\ude00"}]}
+    ]"""  # noqa: E501
+    assert read(text) == [
+        Conversation("4071", [Message("gpt", "starts"), Message("gpt", "")]),
+        Conversation(None, []),
+        Conversation(None, [Message("tool", "v")]),
+        Conversation("1.50", [Message("human", "\u00e9\U0001f600")]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("element", "reason", "named"),
+    [
+        ('{"id": "b"}', "without `conversations`", "without `conversations`"),
+        ('{"id": "b", "conversations": {}}', "`conversations` is not an array", "`conversations` is not an array"),
+        ('{"id": "b", "conversations": null}', "`conversations` is not an array", "`conversations` is not an array"),
+        ('{"id": "b", "conversations": ["x"]}', "a message is not an object", "message 0 is not an object"),
+        ('{"id": "b", "conversations": [["x"]]}', "a message is not an object", "message 0 is not an object"),
+        ('{"id": "b", "conversations": [{"value": "v"}]}', "a message without `from`", "message 0 has no `from`"),
+        ('{"id": "b", "conversations": [{"from": "h"}]}', "a message without `value`", "message 0 has no `value`"),
+        (
+            '{"id": "b", "conversations": [{"from": "h", "value": "v"}, {"from": 1, "value": "v"}]}',
+            "`from` is not a string",
+            "`from` of message 1 is not a string",
+        ),
+        (
+            '{"id": "b", "conversations": [{"from": "h", "value": {"value": "v"}}]}',
+            "`value` is not a string",
+            "`value` of message 0 is not a string",
+        ),
+        (
+            '{"id": "b", "conversations": [{"from": "h", "value": null}]}',
+            "`value` is not a string",
+            "`value` of message 0 is not a string",
+        ),
+        (
+            '{"id": "b", "conversations": [{"from": "h", "value": "\\ud83d!"}]}',
+            "lone surrogate",
+            "message 0 holds a lone surrogate",
+        ),
+    ],
+)
+def test_a_broken_conversation_is_skipped_and_named(element: str, reason: str, named: str) -> None:
+    """It is counted by reason, named by position and id, and those around it are read."""
+    text = f"[{ONE}, {element}, {ONE}]"
+    for step in (None, 1, 5):
+        assert read(text, step) == [READ, Skipped(1, "b", reason, named if named != reason else ""), READ]
+    assert str(read(text)[1]) == f"conversation 1 (id b): {named}"
+
+
+@pytest.mark.parametrize("element", ["1", '"\\udc00"', "null", "true", "[]", '[{"conversations": []}]'])
+def test_an_element_that_is_not_an_object_is_skipped(element: str) -> None:
+    """Whatever it is; the id, which it has not, is not named."""
+    assert read(f"[{ONE}, {element}, {ONE}]") == [READ, Skipped(1, None, "not an object"), READ]
+
+
+@pytest.mark.parametrize("name", ["true", "[1]", '{"a": 1}'])
+def test_an_id_is_a_string_or_a_number(name: str) -> None:
+    """Anything else is broken."""
+    [skipped] = read(f'[{{"id": {name}, "conversations": []}}]')
+    assert isinstance(skipped, Skipped)
+    assert skipped.reason == "`id` is neither a string nor a number"
+
+
+@pytest.mark.parametrize(
+    ("escaped", "is_lone"),
+    [
+        (r"\ud800", True),
+        (r"\uDFFF", True),
+        (r"\ud800\u0041", True),
+        (r"\ude00\ud83d", True),
+        (r"\ud83d\ud83d\ude00", True),
+        (r"\\\ud800", True),
+        (r"\ud83d\ude00", False),
+        (r"\uD83D\uDE00\ud83d\ude00", False),
+        (r"\\ud800", False),
+        (r"\\\\ud800\\\\", False),
+        (r"\u0041\n\"\ufffd\ud7ff\ue000", False),
+    ],
+)
+def test_lone_surrogates_are_found_wherever_the_bytes_are_cut(escaped: str, is_lone: bool) -> None:
+    """Half a pair is broken; a pair, and a backslash that only looks like the start of an escape, are not."""
+    text = f'[{{"id": "s", "conversations": [{{"from": "h", "value": "a {escaped} b"}}]}}, {ONE}]'
+    for step in (None, *range(1, 20)):
+        first, second = read(text, step)
+        assert isinstance(first, Skipped) == is_lone
+        assert second == READ
+        if not is_lone:
+            assert first == Conversation("s", [Message("h", json.loads(f'"a {escaped} b"'))])
+
+
+BEFORE = f"[{ONE}, "
+
+
+@pytest.mark.parametrize(
+    ("text", "offset", "expected"),
+    [
+        ("", 0, "the input is empty"),
+        (" \n ", 3, "the input is empty"),
+        ("\ufeff", 3, "the input is empty"),
+        ('"text"', 0, r"expected '\[' \(an array of conversations\) or '{' \(JSON Lines\), found '\"'"),
+        ("nonsense", 0, "expected .* found 'n'"),
+        (" \ufeff[]", 1, "expected .* found"),
+        (f"[{ONE}", len(ONE) + 1, "the input ends here"),
+        (BEFORE, len(BEFORE), "the input ends here"),
+        (f"[{ONE}] x", len(ONE) + 3, "expected the end of the input"),
+        (f"[{ONE}][{ONE}]", len(ONE) + 2, "expected the end of the input"),
+        (f"[{ONE}, , {ONE}]", len(BEFORE), "expected a JSON value"),
+        (f"[{ONE} {ONE}]", len(ONE) + 2, "after array element, I expect ',' or '\\]'"),
+        (BEFORE + "nil]", len(BEFORE) + 1, "invalid string in json text|expected a JSON value"),
+        (BEFORE + '{"id" 1}]', len(BEFORE) + 7, "separated by a colon"),  # a number ends at the byte behind it
+        (BEFORE + '{"id": "\x07"}]', len(BEFORE) + 8, "invalid character inside string"),
+        (BEFORE + '{"id": "\\x"}]', len(BEFORE) + 9, "a character which it may not"),
+        (BEFORE + "// no comments\n]", len(BEFORE), "comment"),
+        (BEFORE + "NaN]", len(BEFORE), "expected a JSON value"),
+        (ONE + "\n" + ONE[:-1], len(ONE) * 2, "the input ends here"),
+        (ONE + "\nnonsense", len(ONE) + 2, "expected a JSON value|invalid string"),
+        (BEFORE + '{"id": ' + "1" * 5000 + "}]", len(BEFORE) + 7 + 5000, "a number of a size that makes sense"),
+    ],
+)
+def test_broken_json_is_refused_at_its_byte(text: str, offset: int, expected: str) -> None:
+    """The error has the offset and what was expected there, however the bytes are cut."""
+    for step in (None, 1, 3, 64):
+        caught = error(text, step)
+        assert caught.offset == offset
+        assert str(caught).startswith(f"byte {offset}: ")
+        with pytest.raises(BrokenDump, match=expected):
+            read(text, step)
+
+
+@pytest.mark.parametrize(
+    ("data", "offset"),
+    [
+        (BEFORE.encode() + b'{"id": "\xff"}]', len(BEFORE) + 8),
+        (BEFORE.encode() + b'{"id": "\xc3("}]', len(BEFORE) + 9),
+        (BEFORE.encode() + b'{"id": "\xed\xa0\x80"}]', len(BEFORE) + 11),
+        (f"[{ONE}]".encode("utf-16"), 0),
+        (b"\xfe\xff\x00[", 0),
+    ],
+)
+def test_what_is_not_utf8_is_refused(data: bytes, offset: int) -> None:
+    """At the byte that shows it."""
+    for step in (None, 1, 5):
+        caught = error(data, step)
+        assert caught.offset == offset
+        assert "UTF-8" in caught.expected
+
+
+def test_an_error_is_found_far_into_a_large_dump() -> None:
+    """The offset is right, too, when many conversations came before it, and most of them need not be read again."""
+    good = ",\n".join([ONE] * 20_000)
+    text = f"[{good},\n{ONE[:-1]}]"
+    for step in (1000, 4096, 65_536):
+        caught = error(text, step)
+        assert caught.offset == len(text) - 1
+        assert caught.expected == "after key and value, inside map, I expect ',' or '}'"
+
+
+def test_an_error_behind_more_than_is_kept_is_told_roughly() -> None:
+    """In a conversation over 32 MiB the bytes before it are gone; the error says so."""
+    value = '{"from": "human", "value": "' + "x" * 1000 + '"}, '
+    text = f'[{ONE}, {{"id": "huge", "conversations": [{value * 34_000}nonsense'
+    caught = error(text, 65_536)
+    assert caught.offset <= len(text) - 8 <= caught.offset + 32 * 1024 * 1024
+    assert "somewhere in the" in caught.expected
+
+
+def test_deep_nesting_costs_nothing() -> None:
+    """A million brackets in a field that nobody needs are passed over; unclosed ones are a truncated file."""
+    deep = "[" * 1_000_000 + "]" * 1_000_000
+    assert read(f'[{{"x": {deep}, "conversations": []}}, {ONE}]') == [Conversation(None, []), READ]
+    assert error("[" * 1_000_000).offset == 1_000_000
+
+
+def test_a_conversation_over_16_mib_is_skipped() -> None:
+    """It would not fit into one MongoDB document; those around it are read."""
+    texts = ", ".join(f'{{"from": "human", "value": "{"x" * 1_000_000}"}}' for _ in range(17))
+    text = f'[{ONE}, {{"id": "big", "conversations": [{texts}]}}, {ONE}]'
+    first, skipped, last = read(text, 65_536)
+    assert (first, last) == (READ, READ)
+    assert isinstance(skipped, Skipped)
+    assert skipped.reason == "larger than 16 MiB"
+
+
+def test_the_limit_is_exact() -> None:
+    """The largest conversation that fits is kept, one byte more is skipped."""
+    empty = Conversation("id", [Message("human", "")])
+    room = LARGEST_DOCUMENT
+    assert fits(empty)
+    text = "x" * (room - 200)
+    while fits(Conversation("id", [Message("human", text + "x")])):
+        text += "x"
+    kept, skipped = (
+        read(json.dumps([{"id": "id", "conversations": [{"from": "human", "value": value}]}]))[0]
+        for value in (text, text + "x")
+    )
+    assert isinstance(kept, Conversation)
+    assert isinstance(skipped, Skipped)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["id", "conversations", "from", "value", "x"]), inner, max_size=4)
+    ),
+    max_leaves=40,
+)
+
+
+WELL_FORMED = st.fixed_dictionaries(
+    {
+        "conversations": st.lists(
+            st.fixed_dictionaries({"from": st.text(max_size=3) | JSON, "value": st.text(max_size=5) | JSON}) | JSON,
+            max_size=4,
+        )
+    },
+    optional={"id": st.text(max_size=3) | JSON, "x": JSON},
+)
+
+
+@given(st.lists(WELL_FORMED | JSON, max_size=5), st.integers(1, 40), st.booleans(), st.booleans())
+def test_any_json_is_read_as_a_plain_parser_would(
+    elements: list[Any], step: int, as_lines: bool, ascii_only: bool
+) -> None:
+    """On generated JSON, in both formats, cut anywhere: the same conversations, the same ones skipped."""
+    if as_lines:
+        elements = [element for element in elements if isinstance(element, dict)]
+        text = "\n".join(json.dumps(element, ensure_ascii=ascii_only) for element in elements)
+    else:
+        text = json.dumps(elements, ensure_ascii=ascii_only)
+    data = text.encode(errors="surrogatepass")
+    if any("\ud800" <= character <= "\udfff" for character in text) or not (elements or not as_lines):
+        return
+    found = [item.position if isinstance(item, Skipped) else item for item in read(data, step)]
+    assert found == [expected_of(position, element) for position, element in enumerate(elements)]
+
+
+@given(
+    st.binary(max_size=60) | st.text("[]{},:\"'\\ud80f \n\x00\u00e91e", max_size=60).map(str.encode), st.integers(1, 9)
+)
+def test_any_bytes_are_read_or_refused_the_same_however_they_are_cut(data: bytes, step: int) -> None:
+    """An answer or our own error, never anything else."""
+
+    def outcome(step: int | None) -> Any:
+        try:
+            return read(data, step)
+        except BrokenDump as exc:
+            return exc.offset, exc.expected
+
+    assert outcome(step) == outcome(None)

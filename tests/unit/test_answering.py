@@ -1,0 +1,360 @@
+"""Answers to a chat, on every store: how it is matched, what is drawn, where it ends."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mimic import tokens
+from mimic.corpus.cache import OutcomeCache
+from mimic.corpus.conversation import Choice, Message, role_of
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.ladder import MatchPolicy
+from mimic.corpus.schemas import VERSIONS, Document, Lookup, Version
+from mimic.corpus.stores.base import Batches, Store
+from mimic.engine import retrieval as answering
+from mimic.engine.base import Answer, Answers, ChatMessage, CompletionRequest, Prompt
+from mimic.engine.matching import Match, attempts, find_match
+from mimic.engine.outcomes import Outcome, weigh
+from mimic.engine.retrieval import RetrievalEngine
+from mimic.engine.sampling import Sampling, draw, key_of
+from mimic.errors import NoCompletion, NotSeeded
+from tests.support.corpora import SMALL, Dump, Pairs, conversation, fill, reference
+
+pytestmark = pytest.mark.anyio
+
+DUMP: Dump = [
+    conversation("a", ("human", "hi"), ("gpt", "hello"), ("human", "continue"), ("gpt", "after hello")),
+    conversation("b", ("user", "hi"), ("bing", "hello"), ("user", "continue"), ("bing", "bing after hello")),
+    conversation("c", ("human", "hi"), ("chatgpt", "hey"), ("human", "continue"), ("gpt", "after hey")),
+    conversation("d", ("gpt", "so on"), ("human", "continue"), ("gpt", "after hey")),
+    conversation("e", ("system", "be brief"), ("human", "hi"), ("gpt", "yo")),
+    conversation("f", ("human", "weather?"), ("gpt", "rain"), ("tool", "sun"), ("gpt", "sun, then")),
+]
+
+DEFAULT = Sampling()
+
+
+def chat(*said: tuple[str, str]) -> list[Message]:
+    """A chat as the corpus would have it."""
+    return [Message(sender, text) for sender, text in said]
+
+
+async def ask(
+    store: Store,
+    *said: tuple[str, str],
+    version: Version = "v3",
+    sampling: Sampling = DEFAULT,
+) -> Answers:
+    """Answer a chat with what is equal byte for byte; tests/unit/test_matching.py goes further."""
+    return await answer(RetrievalEngine(Corpus(store)), *said, version=version, sampling=sampling)
+
+
+async def answer(
+    engine: RetrievalEngine, *said: tuple[str, str], version: Version = "v3", sampling: Sampling = DEFAULT
+) -> Answers:
+    """Ask an engine; senders are named as the corpus names them."""
+    prompt = Prompt([ChatMessage(role_of(sender), text) for sender, text in said])
+    request = CompletionRequest(
+        model="mimic", version=version, prompts=[prompt], sampling=sampling, policy=MatchPolicy("last")
+    )
+    return await engine.answer(prompt, request)
+
+
+async def match(corpus: Corpus, said: Pairs, version: Version, *, kept: int = 100_000) -> Match[Sequence[Outcome]]:
+    """Match a chat, and weigh what follows."""
+    look_up = partial(weigh, corpus, version=version, kept_characters=kept)
+    return await find_match(corpus, chat(*said), version, MatchPolicy("last"), look_up)
+
+
+def texts(found: Answers) -> list[str]:
+    """What was answered."""
+    return [one.text for one in found.answers]
+
+
+def by_role(said: Pairs, role: dict[str, str]) -> list[tuple[str, str]]:
+    """Messages with roles for senders."""
+    return [(role.get(sender, sender), text) for sender, text in said]
+
+
+async def test_the_last_two_messages_win_over_the_last_alone(store: Store, tmp_path: Path) -> None:
+    """In v3; whoever of a role said them. The last alone answers where the two were never seen."""
+    await fill(store, DUMP, tmp_path)
+    pair = await ask(store, ("gpt", "hello"), ("human", "continue"), sampling=Sampling(n=2, temperature=0))
+    assert (pair.rung, texts(pair)) == ("previous", ["after hello", "bing after hello"])
+    alone = await ask(store, ("gpt", "my own words"), ("human", "continue"), sampling=Sampling(n=3, temperature=0))
+    assert (alone.rung, texts(alone)) == ("last", ["after hey", "after hello", "bing after hello"])
+    for version in ("v1", "v2"):
+        found = await ask(
+            store, ("gpt", "hello"), ("human", "continue"), version=version, sampling=Sampling(temperature=0)
+        )
+        assert (found.rung, texts(found)) == ("last", ["after hey"])
+
+
+async def test_what_applications_put_in_does_not_stop_a_match(store: Store, tmp_path: Path) -> None:
+    """A system message in front or between, a tool's, an assistant's without text; but the corpus may have them."""
+    await fill(store, DUMP, tmp_path)
+    assistant = ("system", "You are a helpful assistant.")
+    in_front = await ask(store, assistant, ("human", "continue"))
+    assert in_front.rung == "last"
+    between = await ask(store, ("gpt", "hey"), assistant, ("human", "continue"))
+    assert (between.rung, texts(between)) == ("previous", ["after hey"])
+    called = await ask(store, ("human", "weather?"), ("gpt", ""), ("tool", '{"sky": "grey"}'))
+    assert (called.rung, texts(called)) == ("last", ["rain"])
+    known = await ask(store, ("system", "be brief"), ("human", "hi"))
+    assert (known.rung, texts(known)) == ("previous", ["yo"])
+    known = await ask(store, ("human", "weather?"), ("gpt", "rain"), ("tool", "sun"))
+    assert (known.rung, texts(known)) == ("previous", ["sun, then"])
+    with pytest.raises(NoCompletion):
+        await ask(store, ("system", "be wordy"))
+
+
+async def test_what_was_never_said_has_no_answer(store: Store, tmp_path: Path) -> None:
+    """Neither has a message in another role, nor one that was always the last."""
+    with pytest.raises(NotSeeded):
+        await ask(store, ("human", "hi"))
+    await fill(store, DUMP, tmp_path)
+    for said in (("human", "never said"), ("gpt", "hi"), ("human", "hi "), ("gpt", "sun, then")):
+        with pytest.raises(NoCompletion):
+            await ask(store, said)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_outcomes_are_the_texts_of_the_reference_with_how_often_they_came(
+    store: Store, tmp_path: Path, version: Version
+) -> None:
+    """The most frequent first, then in corpus order; each with the place where it was said for the first time."""
+    await fill(store, DUMP, tmp_path)
+    role = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant"}
+    plain = [
+        conversation(talk["id"], *by_role([(one["from"], one["value"]) for one in talk["conversations"]], role))
+        for talk in DUMP
+    ]
+    for said in ([("human", "hi")], [("human", "continue")], [("gpt", "hello"), ("human", "continue")]):
+        counted = Counter(text for _, text in reference(plain, by_role(said, role), version))
+        matched = await match(Corpus(store), said, version)
+        found = [(one.choice.message.value, one.count) for one in matched.found if one.choice]
+        assert found == counted.most_common()
+        for outcome in matched.found:
+            assert outcome.choice
+            place = next(talk for talk in DUMP if talk["id"] == outcome.choice.conversation)
+            there = place["conversations"][outcome.choice.position]
+            assert there == {"from": outcome.choice.message.sender, "value": outcome.choice.message.value}
+
+
+async def test_the_same_request_is_drawn_the_same(store: Store, tmp_path: Path) -> None:
+    """As the formula says, so on every store; a seed draws another one, the same again."""
+    await fill(store, DUMP, tmp_path)
+    ordered = ["after hey", "after hello", "bing after hello"]
+    for seed in (None, *range(20)):
+        [expected] = draw([2, 1, 1], Sampling(), key_of(chat(("human", "continue")), seed))
+        for _ in range(2):
+            found = await ask(store, ("human", "continue"), sampling=Sampling(seed=seed))
+            assert texts(found) == [ordered[expected]]
+    many = await ask(store, ("human", "continue"), sampling=Sampling(n=7))
+    assert set(texts(many)) == set(ordered)
+    assert texts(many)[:1] == texts(await ask(store, ("human", "continue")))
+
+
+async def test_what_is_too_much_to_keep_is_read_again(store: Store, tmp_path: Path) -> None:
+    """With next to no text held in memory, the answers are the same."""
+    answers = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n % 40}")) for n in range(300)]
+    await fill(store, answers, tmp_path)
+    asked = Sampling(n=50, seed=3)
+    kept = await ask(store, ("human", "continue"), sampling=asked)
+    found = await match(Corpus(store), [("human", "continue")], "v3", kept=30)
+    assert sum(outcome.choice is not None for outcome in found.found) == 3
+    engine = RetrievalEngine(Corpus(store), kept_characters=30)
+    assert await answer(engine, ("human", "continue"), sampling=asked) == kept
+    assert [one.source.position for one in kept.answers if one.source] == [1] * 50
+
+
+async def test_a_corpus_replaced_in_between_is_asked_anew(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between finding and reading: the answer is one of the new corpus, whole, or there is none."""
+    old = [conversation(str(n), ("human", "continue"), ("gpt", f"old {n}")) for n in range(9)]
+    new = [conversation(str(n), ("human", "continue"), ("gpt", f"new {n}")) for n in range(5)]
+    await fill(store, old, tmp_path)
+    dumps = [[*DUMP[4:], conversation("x", ("human", "other"), ("gpt", "words"))], new]
+
+    async def find_and_replace(*arguments: Any) -> Match[Sequence[Outcome]]:
+        found: Match[Sequence[Outcome]] = await find_match(*arguments)
+        if dumps:
+            await fill(store, dumps.pop(), tmp_path)
+        return found
+
+    monkeypatch.setattr(answering, "find_match", find_and_replace)
+    engine = RetrievalEngine(Corpus(store), kept_characters=0)
+    with pytest.raises(NoCompletion):
+        await answer(engine, ("human", "continue"), sampling=Sampling(n=9))
+    as_long = [conversation(str(n), ("human", "continue"), ("gpt", f"other {n}")) for n in range(9)]
+    for dump, word in ((new, "new"), (as_long, "other")):
+        dumps.append(dump)
+        await fill(store, old, tmp_path)
+        found = await answer(engine, ("human", "continue"), sampling=Sampling(n=5))
+        assert [text.split()[0] for text in texts(found)] == [word] * 5
+        assert len(set(texts(found))) == 5
+
+
+async def test_what_takes_long_is_worked_out_once(store: Store, tmp_path: Path) -> None:
+    """Of a corpus: after it was replaced, anew; and of so many messages."""
+    common = ("continue", "go on", "hi")
+
+    def dump(word: str) -> Dump:
+        return [
+            conversation(f"{said}{n}", ("human", said), ("gpt", f"{word} {n}")) for said in common for n in range(300)
+        ]
+
+    await fill(store, dump("old"), tmp_path)
+    corpus = Corpus(store, OutcomeCache(store, max_entries=2))
+    found = {said: await match(corpus, [("human", said)], "v2") for said in common}
+    assert [len(one.found) for one in found.values()] == [300] * 3
+    assert len(corpus.outcome_cache) == 2
+    again = {said: await match(corpus, [("human", said)], "v2") for said in reversed(common)}
+    assert again == found
+    assert [again[said].found is found[said].found for said in common] == [False, True, True]
+    await fill(store, dump("new"), tmp_path)
+    answered = await answer(RetrievalEngine(corpus), ("human", "go on"), version="v2", sampling=Sampling(n=9))
+    assert [text.split()[0] for text in texts(answered)] == ["new"] * 9
+    small = Corpus(store, OutcomeCache(store, max_items=299))
+    await match(small, [("human", "hi")], "v2")
+    assert len(small.outcome_cache) == 0
+
+
+async def test_what_is_scanned_for_is_scanned_once(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For v1 all of the corpus is read, which takes seconds where it is large."""
+    await fill(store, SMALL, tmp_path)
+    asked, find = [], store.find
+
+    async def counted(lookup: Lookup, limit: int | None = None) -> Batches[Document]:
+        asked.append(lookup)
+        return await find(lookup, limit)
+
+    monkeypatch.setattr(store, "find", counted)
+    corpus = Corpus(store)
+    for _ in range(2):
+        [outcome, *_] = await weigh(corpus, [Message("human", "hi")], "v1")
+        assert outcome.count == 3
+    assert len(asked) == 1
+
+
+async def test_what_was_replaced_while_it_was_worked_out_is_not_remembered(store: Store, tmp_path: Path) -> None:
+    """It may be of the old corpus, or of the new one."""
+    answers = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n}")) for n in range(150)]
+    await fill(store, answers, tmp_path)
+    outcome_cache = Corpus(store).outcome_cache
+
+    async def work() -> list[int]:
+        await fill(store, answers[1:], tmp_path)
+        return [1, 2, 3]
+
+    asked = chat(("human", "continue"))
+    assert await outcome_cache.get_or_compute("v2", asked, work) == [1, 2, 3]
+    assert await outcome_cache.get("v2", asked) is None
+
+
+def said_by(*senders: str) -> list[tuple[str, list[str]]]:
+    """The rungs for a chat in which these speak, with the senders of what is looked for."""
+    messages = chat(*((sender, f"{number}") for number, sender in enumerate(senders)))
+    return [(rung, [one.sender for one in asked]) for rung, asked in attempts(messages, "v3")]
+
+
+def test_the_rungs_of_the_ladder() -> None:
+    """Two and then one, as they are and then without what only applications say."""
+    assert said_by("human") == [("last", ["human"])]
+    assert said_by("human", "gpt", "human") == [("previous", ["gpt", "human"]), ("last", ["human"])]
+    assert said_by("system", "human") == [("previous", ["system", "human"]), ("last", ["human"]), ("last", ["human"])]
+    assert said_by("human", "tool") == [("previous", ["human", "tool"]), ("last", ["tool"]), ("last", ["human"])]
+    assert said_by("system") == [("last", ["system"])]
+    assert [rung for rung, _ in attempts(chat(("gpt", "a"), ("human", "b")), "v2")] == ["last"]
+
+
+def ended(text: str, stop: list[str], most: int | None) -> Answer:
+    """A text, ended."""
+    left = answering.before_stop(text, stop)
+    return answering.cut(Choice(Message("gpt", text), "a", 1, 0), left, tokens.encode(left), most)
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "most", "expected", "reason"),
+    [
+        ("one two three", [], None, "one two three", "stop"),
+        ("one two three", [], 3, "one two three", "stop"),
+        ("one two three", [], 2, "one two", "length"),
+        ("one two three", ["three"], None, "one two ", "stop"),
+        ("one two three", ["three", " two"], None, "one", "stop"),
+        ("one two three", ["never"], None, "one two three", "stop"),
+        ("one two three", ["three"], 1, "one", "length"),
+        ("one two three", ["two"], 2, "one ", "stop"),
+        ("one two three", [""], None, "one two three", "stop"),
+        ("one two three", ["one"], None, "", "stop"),
+        ("", [], 1, "", "stop"),
+        ("𒀀 good", [], 1, "", "length"),
+    ],
+)
+def test_where_answers_end(text: str, stop: list[str], most: int | None, expected: str, reason: str) -> None:
+    """Before the first stop text, or after so many tokens; the tokens are those of what is left."""
+    found = ended(text, stop, most)
+    assert (found.text, found.finish_reason) == (expected, reason)
+    assert "".join(tokens.decode(found.tokens)) == expected
+
+
+def test_a_cut_answer_has_the_tokens_that_were_made() -> None:
+    """Whole characters of the beginning of the text; of prose they are also the tokens of what is left."""
+    text = "It's 12345.6 o'clock — naïve? 你好吗, don't HTTPServer()\r\n\r\n    indented\tby 4  \n👍🏽"
+    for most in range(1, tokens.count(text)):
+        found = ended(text, [], most)
+        assert tokens.encode(found.text) == found.tokens
+        assert text.startswith(found.text)
+        assert len(found.tokens) <= most
+    assert len(ended("| a |\t\t| b |", [], 5).tokens) == 5
+
+
+async def test_huge_answers_are_encoded_in_a_thread(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One, or several together; they come whole, with all their tokens."""
+    threads: list[bool] = []
+    encode = tokens.encode
+
+    def watched(text: str) -> list[int]:
+        threads.append(threading.current_thread() is not threading.main_thread())
+        return encode(text)
+
+    monkeypatch.setattr(tokens, "encode", watched)
+    huge, large = "word " * 100_000, "word " * 11_000
+    talks = [conversation(str(n), ("human", "large"), ("gpt", f"{n} {large}")) for n in range(3)]
+    await fill(store, [conversation("a", ("human", "hi"), ("gpt", huge)), *talks], tmp_path)
+    found = await ask(store, ("human", "hi"))
+    assert texts(found) == [huge]
+    assert len(found.answers[0].tokens) == 100_001
+    await ask(store, ("human", "large"), sampling=Sampling(n=2))
+    assert threads == [True] * 3
+    await ask(store, ("human", "large"))
+    assert threads == [True] * 3 + [False]
+
+
+async def test_others_are_served_while_a_common_message_is_weighed(store: Store, tmp_path: Path) -> None:
+    """Between two batches of its answers, on an embedded store too."""
+    answers = [conversation(str(n), ("human", "continue"), ("gpt", f"{n} " + "x" * 20_000)) for n in range(400)]
+    await fill(store, answers, tmp_path)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    await ask(store, ("human", "continue"))
+    counting.cancel()
+    assert turns >= 30  # 8 MB are 31 batches

@@ -1,0 +1,373 @@
+"""The rungs below what is equal byte for byte, on every store: what is found, how it is chosen, and what it needs."""
+
+import json
+import re
+import threading
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mimic.corpus import index as match_index
+from mimic.corpus.conversation import Conversation, Message
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.index import IndexWriter, MatchIndex
+from mimic.corpus.ladder import RUNGS, MatchPolicy, Rung
+from mimic.corpus.schemas import VERSIONS, Version
+from mimic.corpus.stores import Driver, open_store
+from mimic.corpus.stores.base import Store
+from mimic.corpus.stores.mongodb import catalogue
+from mimic.engine.matching import Match, find_match
+from mimic.engine.outcomes import Outcome, weigh
+from mimic.errors import Detached, NoCompletion, RungNotSeeded, StoreFull, UnusableStore
+from mimic_seed.loader import load
+from mimic_seed.source import Source
+from tests.support.corpora import Dump, conversation, fill
+
+pytestmark = pytest.mark.anyio
+
+DEFAULT_POLICY = MatchPolicy()
+LIST = "How do I reverse a linked list in Python?"
+FRANCE = "What is the capital of France, and how many people live there?"
+DUMP: Dump = [
+    conversation("list", ("human", LIST), ("gpt", "Walk along it, and turn each pointer around.")),
+    conversation("paris", ("human", FRANCE), ("gpt", "Paris, two million.")),
+    conversation("haiku", ("human", "Write a haiku"), ("gpt", "Old pond"), ("human", "continue"), ("gpt", "a frog")),
+    conversation("code", ("human", "Write code"), ("gpt", "print(1)"), ("human", "continue"), ("gpt", "print(2)")),
+    conversation("shout", ("human", "CONTINUE!"), ("gpt", "go on yourself")),
+    conversation("zh", ("human", "我最近总是睡不好觉，该怎么办？"), ("gpt", "睡前不要看手机。")),  # noqa: RUF001
+    conversation("role", ("gpt", "what is love"), ("human", "a song")),
+    conversation("tool", ("tool", "It is 20 degrees outside"), ("gpt", "Nice weather.")),
+    conversation("last", ("human", "Hello"), ("gpt", "Hi"), ("human", "Nobody answered this question about llamas")),
+]
+
+
+async def find(
+    store: Store, *said: tuple[str, str], version: Version = "v3", policy: MatchPolicy = DEFAULT_POLICY
+) -> Match[Sequence[Outcome]]:
+    """Match a chat; whoever asks is a user."""
+    return await match_in(Corpus(store), [Message(sender, text) for sender, text in said], version, policy)
+
+
+async def match_in(
+    corpus: Corpus, messages: list[Message], version: Version = "v3", policy: MatchPolicy = DEFAULT_POLICY
+) -> Match[Sequence[Outcome]]:
+    """Match a chat, and weigh what follows."""
+    return await find_match(corpus, messages, version, policy, partial(weigh, corpus, version=version))
+
+
+def answers(match: Match[Sequence[Outcome]]) -> list[str]:
+    """The texts that came next."""
+    return [outcome.choice.message.value for outcome in match.found if outcome.choice]
+
+
+async def seed(store: Store, folder: Path, dump: Dump = DUMP, depth: Rung = "nearest") -> None:
+    """Seed a dump down to a rung."""
+    (folder / "dump.json").write_text(json.dumps(dump))
+    await load(Source(folder / "dump.json"), store, VERSIONS, depth=depth)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_what_is_written_in_another_way_is_found(store: Store, tmp_path: Path, version: Version) -> None:
+    """On the rung `normalized`, with the score 1, in every version; as the corpus has it, on the rung above."""
+    await fill(store, DUMP, tmp_path)
+    for text in (LIST.lower(), f"  {LIST.upper()}!!", LIST.replace(" ", "\n"), f"“{LIST}”"):
+        match = await find(store, ("human", text), version=version)
+        assert (match.rung, match.score) == ("normalized", 1)
+        assert match.asked == (Message("human", LIST),)
+        assert answers(match) == ["Walk along it, and turn each pointer around."]
+    match = await find(store, ("human", LIST), version=version)
+    assert (match.rung, match.score) == ("last", 1)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_what_is_similar_is_found(store: Store, tmp_path: Path, version: Version) -> None:
+    """Mistyped, in another order, cut in half; in Chinese, too: on the rung `nearest`, with a score below 1."""
+    await fill(store, DUMP, tmp_path)
+    for text, answer in (
+        ("How do I revrese a linkd list in Pyhton?", "Walk along it, and turn each pointer around."),
+        ("in Python a linked list how do I reverse?", "Walk along it, and turn each pointer around."),
+        (FRANCE[: len(FRANCE) // 2], "Paris, two million."),
+        ("我最近睡不好，怎么办", "睡前不要看手机。"),  # noqa: RUF001
+    ):
+        match = await find(store, ("human", text), version=version)
+        assert match.rung == "nearest"
+        assert 0.4 < match.score < 1
+        assert answers(match) == [answer]
+
+
+async def test_a_short_word_with_a_mistake_is_found_by_its_parts(store: Store, tmp_path: Path) -> None:
+    """Though it shares no whole word with what was meant."""
+    await fill(store, DUMP, tmp_path)
+    match = await find(store, ("human", "helo"))
+    assert (match.rung, answers(match)) == ("nearest", ["Hi"])
+
+
+async def test_among_equally_good_ones_what_came_before_decides(store: Store, tmp_path: Path) -> None:
+    """Something like it is enough; without it the most frequent way of writing it answers, from all over the corpus."""
+    await fill(store, DUMP, tmp_path)
+    for asked in ("Continue.", "contnue"):
+        for before, answer in (("old ponds", "a frog"), ("print( 1 )", "print(2)")):
+            match = await find(store, ("human", "whatever"), ("gpt", before), ("human", asked))
+            assert (match.asked[-1], answers(match)) == (Message("human", "continue"), [answer])
+            assert len(match.asked) == 2
+        match = await find(store, ("gpt", "of something else entirely"), ("human", asked))
+        assert len(match.asked) == 1
+    match = await find(store, ("human", "Continue."))
+    assert (match.asked, answers(match)) == ((Message("human", "continue"),), ["a frog", "print(2)"])
+    for version in ("v1", "v2"):
+        match = await find(store, ("gpt", "print( 1 )"), ("human", "Continue."), version=version)
+        assert answers(match) == ["a frog", "print(2)"]
+
+
+async def test_the_one_message_before_among_thousands_is_found(store: Store, tmp_path: Path) -> None:
+    """In the index, not among the first few."""
+    words = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("ab", "el", "im", "on", "ur")]
+    dump = [
+        conversation(
+            str(n),
+            ("human", f"Tell me {n}"),
+            ("gpt", f"The {words[n % 60]} and the {words[n // 60]} {n}"),
+            ("human", "continue"),
+            ("gpt", f"answer {n}"),
+        )
+        for n in range(2000)
+    ]
+    await fill(store, dump, tmp_path)
+    for n in (0, 777, 1999):
+        before = f"the {words[n % 60]} and the {words[n // 60]}, {n}!"
+        match = await find(store, ("gpt", before), ("human", "Continue!"))
+        assert (match.rung, answers(match)) == ("normalized", [f"answer {n}"])
+        match = await find(store, ("gpt", before), ("human", "contineu"))
+        assert (match.rung, answers(match)) == ("nearest", [f"answer {n}"])
+
+
+async def test_a_message_of_another_role_is_none(store: Store, tmp_path: Path) -> None:
+    """Nor one that nothing followed; roles that only dumps have are found when normalized, not by likeness."""
+    await fill(store, DUMP, tmp_path)
+    assert (await find(store, ("human", "What is love?"), policy=MatchPolicy(min_score=0))).asked[-1].value == FRANCE
+    with pytest.raises(NoCompletion, match="Nothing is like it"):
+        await find(store, ("human", "Nobody answered this question about llamas"))
+    assert answers(await find(store, ("gpt", "What is love?"))) == ["a song"]
+    assert (await find(store, ("tool", "it is 20 degrees outside"))).rung == "normalized"
+    with pytest.raises(NoCompletion):
+        await find(store, ("tool", "it is 25 degrees outside"))
+
+
+async def test_what_applications_put_in_is_passed_over(store: Store, tmp_path: Path) -> None:
+    """A system message, and what a tool said last."""
+    await fill(store, DUMP, tmp_path)
+    match = await find(store, ("system", "You are helpful."), ("human", LIST.lower()), ("tool", "{}"))
+    assert answers(match) == ["Walk along it, and turn each pointer around."]
+
+
+async def test_what_is_like_nothing_has_no_answer(store: Store, tmp_path: Path) -> None:
+    """The error says how alike the best was, and how alike it must be."""
+    await fill(store, DUMP, tmp_path)
+    for text in ("xyzzy", "", "?!", "👍", "\0", "x" * 200_000, "AND OR (", 'user:"x" -y', "[* TO *]", '{"$gt": ""}'):
+        with pytest.raises(
+            NoCompletion, match=r"(What is most like it scores 0\.\d{3}, less than 0\.2|Nothing is like it)\.$"
+        ):
+            await find(store, ("human", text))
+    with pytest.raises(NoCompletion):
+        await find(store, ("human", "How do I revrese a linkd list in Pyhton?"), policy=MatchPolicy(min_score=0.99))
+
+
+async def test_it_goes_down_as_far_as_it_is_told(store: Store, tmp_path: Path) -> None:
+    """And no further; the error says so."""
+    await fill(store, DUMP, tmp_path)
+    chats = {
+        "previous": [("gpt", "Old pond"), ("human", "continue")],
+        "last": [("gpt", "something"), ("human", "continue")],
+        "normalized": [("gpt", "something"), ("human", "Continue?")],
+        "nearest": [("human", "contineu")],
+    }
+    for number, depth in enumerate(RUNGS):
+        for rung in RUNGS[: number + 1]:
+            assert (await find(store, *chats[rung], policy=MatchPolicy(depth))).rung == rung
+        for rung in RUNGS[number + 1 :]:
+            with pytest.raises(NoCompletion, match=f"compared down to the rung '{depth}'"):
+                await find(store, *chats[rung], policy=MatchPolicy(depth))
+
+
+@pytest.mark.parametrize("seeded", ["last", "normalized"])
+async def test_a_rung_that_was_not_seeded_is_told(store: Store, tmp_path: Path, seeded: Rung) -> None:
+    """Who asks for it by name gets an error of its own, where it would be needed; who does not, is told why not."""
+    await seed(store, tmp_path, depth=seeded)
+    assert (await find(store, ("human", LIST), policy=MatchPolicy("nearest"))).rung == "last"
+    missing = "normalized" if seeded == "last" else "nearest"
+    with pytest.raises(RungNotSeeded, match=f"v3 was seeded without the index for the rung '{missing}'"):
+        await find(store, ("human", "contineu"), policy=MatchPolicy("nearest"))
+    with pytest.raises(NoCompletion, match=f"since v3 was seeded without the index for the rung '{missing}'"):
+        await find(store, ("human", "contineu"))
+    if seeded == "normalized":
+        assert (await find(store, ("human", "Continue?"))).rung == "normalized"
+
+
+async def test_versions_keep_the_index_they_were_seeded_with(store: Store, tmp_path: Path) -> None:
+    """One for all that were seeded together; it goes when the last of them is replaced."""
+    await fill(store, DUMP, tmp_path)
+    other: Dump = [conversation("other", ("human", "Where are the llamas?"), ("gpt", "In the Andes."))]
+    await fill(store, other, tmp_path, ["v3"])
+    seeded = await store.seeded()
+    first, second = seeded["v1"].index, seeded["v3"].index
+    assert first and second and seeded["v2"].index == first != second  # noqa: PT018
+    assert (first.depth, first.messages) == ("nearest", sum(len(one["conversations"]) - 1 for one in DUMP))
+    assert answers(await find(store, ("human", "where are the llamas"))) == ["In the Andes."]
+    assert answers(await find(store, ("human", LIST.upper()), version="v2"))[0].startswith("Walk")
+    with pytest.raises(NoCompletion):
+        await find(store, ("human", LIST.upper()))
+    await fill(store, other, tmp_path, ["v1", "v2"])
+    with pytest.raises(Detached):
+        async with store.attached(first.id):
+            pass
+
+
+async def test_an_open_corpus_sees_the_new_index(store: Store, tmp_path: Path) -> None:
+    """The one it had open is forgotten."""
+    corpus = Corpus(store)
+    for number in range(3):
+        text = f"Where are the llamas number {number} {'abc'[number]}?"
+        await fill(store, [conversation("x", ("human", text), ("gpt", f"{number}"))], tmp_path)
+        match = await match_in(corpus, [Message("human", text.upper())])
+        assert answers(match) == [str(number)]
+        assert len(corpus._indexes) == 1
+
+
+async def test_an_index_that_is_no_more_is_closed(store: Store, tmp_path: Path) -> None:
+    """Also where the new corpus has none: its space is freed."""
+    corpus = Corpus(store)
+    await fill(store, DUMP, tmp_path)
+    assert (await match_in(corpus, [Message("human", LIST.upper())])).rung == "normalized"
+    assert len(corpus._indexes) == 1
+    await fill(store, DUMP, tmp_path, depth="last")
+    with pytest.raises(NoCompletion):
+        await match_in(corpus, [Message("human", LIST.upper())])
+    assert corpus._indexes == {}
+
+
+@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+async def test_an_index_that_was_just_replaced_is_not_damaged(
+    mongodb_url: str, driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _no_grace: None
+) -> None:
+    """A reader still believes what it knows of the corpus: it asks anew."""
+    monkeypatch.setattr(catalogue, "CATALOGUE_SECONDS", 600)
+    async with open_store(mongodb_url, driver) as reader, open_store(mongodb_url, driver) as seeder:
+        await fill(seeder, DUMP, tmp_path)
+        before = await reader.seeded()
+        await fill(seeder, DUMP, tmp_path)
+        assert await reader.seeded() == before
+        await Corpus(reader).index("v3")
+        assert await reader.seeded() != before
+
+
+async def test_a_corpus_replaced_in_between_is_asked_anew(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the search of the index and the reading of the documents: what answers is in the corpus."""
+    old = [conversation(str(n), ("human", f"Old question about llamas {n}"), ("gpt", f"old {n}")) for n in range(40)]
+    new = [conversation("n", ("human", "x")), conversation("m", ("human", "Old question about LLAMAS"), ("gpt", "new"))]
+    await fill(store, old, tmp_path)
+    said, corpus = Corpus.messages_at, Corpus(store)
+    replacements = [new]
+
+    async def replace_first(*arguments: object) -> object:
+        if replacements:
+            await fill(store, replacements.pop(), tmp_path)
+        return await said(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Corpus, "messages_at", replace_first)
+    match = await match_in(corpus, [Message("human", "old questions about llamas")])
+    assert answers(match) == ["new"]
+
+
+async def test_both_stores_answer_the_same(tmp_path: Path, sqlite_url: str, mongodb_url: str) -> None:
+    """The same rung, score, and messages, whatever is asked."""
+    words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"]
+    dump = [
+        conversation(
+            str(n),
+            ("human", f"{words[n % 8]} {words[n * 3 % 8]} {n % 50}"),
+            ("gpt", f"{words[n * 5 % 8]}"),
+            ("human", "go on"),
+            ("gpt", f"{n}"),
+        )
+        for n in range(600)
+    ]
+    async with open_store(sqlite_url) as one, open_store(mongodb_url) as other:
+        for store in (one, other):
+            await fill(store, dump, tmp_path)
+        asked = [
+            [("human", f"{words[n % 8]}, {words[n % 7]}! {n}"), ("gpt", f"{words[n % 5]}s"), ("human", text)]
+            for n, text in enumerate(["go on", "GO ON", "goo on", *(f"{word} {n}" for n in range(2) for word in words)])
+        ]
+        for chat in asked:
+            for version in VERSIONS:
+                matches = [await find(store, *chat, version=version) for store in (one, other)]
+                assert matches[0] == matches[1]
+
+
+async def test_an_index_that_is_damaged_or_missing_is_told(sqlite_url: str, tmp_path: Path) -> None:
+    """What is equal byte for byte still answers. A copy of the file without the folder beside it is such a one."""
+    async with open_store(sqlite_url) as store:
+        await fill(store, DUMP, tmp_path)
+        [folder] = tmp_path.glob("corpus.db.index-*")
+        for file in folder.iterdir():
+            file.write_bytes(b"not an index")
+        with pytest.raises(UnusableStore, match="the index of the corpus is damaged, seed anew"):
+            await find(store, ("human", "contineu"))
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+        with pytest.raises(UnusableStore, match=f"{re.escape(str(folder))} is missing"):
+            await find(store, ("human", "contineu"))
+        assert (await find(store, ("human", LIST))).rung == "last"
+
+
+async def test_a_read_only_folder_is_enough(sqlite_url: str, tmp_path: Path) -> None:
+    """Nothing is written beside the index when it is opened."""
+    async with open_store(sqlite_url) as store:
+        await fill(store, DUMP, tmp_path)
+        [folder] = tmp_path.glob("corpus.db.index-*")
+        before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+        assert (await find(store, ("human", "contineu"))).rung == "nearest"
+        assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+
+
+async def test_the_index_is_searched_in_threads_of_its_own(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes, others are served meanwhile."""
+    threads: list[str] = []
+    for name in ("equal", "similar", "misspelt"):
+        search = getattr(MatchIndex, name)
+
+        def watched(*arguments: object, search: Any = search) -> object:
+            threads.append(threading.current_thread().name.partition("_")[0])
+            return search(*arguments)
+
+        monkeypatch.setattr(MatchIndex, name, watched)
+    async with open_store(sqlite_url) as store:
+        await fill(store, DUMP, tmp_path)
+        await find(store, ("human", "helo"))
+    assert threads == ["mimic-search"] * 3
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    """As everywhere: no space left. /dev/full stands for the disk."""
+    with pytest.raises(StoreFull, match="no space left for the index"), match_index._writing():
+        Path("/dev/full").write_bytes(b"x" * 10_000)
+
+
+def test_an_index_is_searched_by_what_is_rare(tmp_path: Path) -> None:
+    """However long the message: of its terms only the rarest are looked for."""
+    with IndexWriter(tmp_path) as writer:
+        for n in range(50):
+            text = f"the same words in every message and one that is rare {n}"
+            writer.add(Conversation(str(n), [Message("human", text), Message("gpt", "x")]))
+        writer.finish()
+    index = MatchIndex(tmp_path, max_terms=3)
+    asked = Message("human", "these are the same words in every message and " + "more " * 10_000 + "rare 33")
+    assert [place.conversation for place in index.similar(asked, 1)] == [33]
