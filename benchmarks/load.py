@@ -190,7 +190,7 @@ class _Connection(asyncio.Protocol):
             self._end = 0
             self._load.answered(self, time.perf_counter() - self._began)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio gives it
+    def connection_lost(self, exc: Exception | None) -> None:
         if self not in self._load.idle:
             self._load.lost += 1
             self._load.done.set()

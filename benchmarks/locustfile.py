@@ -186,7 +186,7 @@ class Chat(Asking):
 
     stream: ClassVar[bool] = False
 
-    def path(self, question: Question) -> str:  # noqa: ARG002 - it is always the same
+    def path(self, question: Question) -> str:
         return "/v1/chat/completions"
 
     def body(self, question: Question) -> str:

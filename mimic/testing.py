@@ -196,7 +196,7 @@ def _process(
     """``python -m mimic.testing`` in a process group of its own, so that a Ctrl-C in a debugger does not reach it."""
     command = (sys.executable, "-m", "mimic.testing", *arguments)
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - what runs is ours
+        process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=log,
@@ -254,7 +254,7 @@ def _problem(process: subprocess.Popen[bytes], said: str) -> str:
 def _seed_and_serve(arguments: Sequence[str]) -> None:
     """What the process runs: both commands, one after the other, so that everything is loaded once."""
     threading.Thread(target=_end_with_caller, daemon=True).start()
-    from mimic.cli import main  # noqa: PLC0415 - not to be loaded into the caller
+    from mimic.cli import main
 
     # Only if empty: where the port was taken, this is the second time.
     code = main(["seed", "--quiet", "--if-empty", "--not-nice", *arguments], standalone_mode=False)

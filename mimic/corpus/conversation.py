@@ -12,9 +12,6 @@ SENDERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The roles of a chat, and under which names dumps have them. Any other sender is a role of its own."""
 
-CHARACTERS_OF_A_PART: Final = 32
-"""That a message, or a conversation, takes by being one."""
-
 _ROLES: Final = {sender: role for role, senders in SENDERS.items() for sender in senders}
 
 
@@ -34,12 +31,6 @@ class Conversation(msgspec.Struct, frozen=True):
 
     id: str | None
     messages: Sequence[Message]
-
-    @property
-    def characters(self) -> int:
-        """About as much as it takes in memory or in a file, in characters: of its texts, and so many for each part."""
-        texts = sum(len(message.sender) + len(message.value) for message in self.messages)
-        return len(self.id or "") + texts + CHARACTERS_OF_A_PART * (1 + len(self.messages))
 
 
 class Choice(msgspec.Struct, frozen=True, gc=False):

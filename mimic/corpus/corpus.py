@@ -11,7 +11,7 @@ from mimic.corpus.conversation import Choice, Coordinates, LocatedMessage, Messa
 from mimic.corpus.index import MatchIndex
 from mimic.corpus.ladder import Rung, reaches
 from mimic.corpus.manifest import Seeded, SeededIndex, Seeding
-from mimic.corpus.schemas import SCHEMAS, Document, Lookup, Schema, Version
+from mimic.corpus.schemas import POSITION, SCHEMAS, Document, Lookup, Schema, Version
 from mimic.corpus.stores.base import Batches, Store
 from mimic.errors import Detached, NoCompletion, NotSeeded, RungNotSeeded, UnusableStore
 
@@ -107,7 +107,7 @@ class Corpus:
             return []
         schema = SCHEMAS[version]
         documents = await self._store.documents(version, sorted({schema.position(place) for place in places}))
-        held = {document["position"]: document for document in documents}
+        held = {document[POSITION]: document for document in documents}
         found = [
             schema.message_at(held[position], place) for place in places if (position := schema.position(place)) in held
         ]

@@ -1,13 +1,14 @@
 """Excerpts: the conversation that a message of the corpus was said in, a piece at a time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from mimic.corpus.conversation import Message
 from mimic.corpus.corpus import Corpus
-from mimic.corpus.schemas import Document, Version
+from mimic.corpus.schemas import POSITION, SCHEMAS, Document, Schema, Version, conversation_of
 from mimic.errors import NoConversation
 
 LONGEST_TEXT: Final = 20_000
@@ -45,33 +46,32 @@ async def excerpt(corpus: Corpus, version: Version, document: int, first: int, c
 
     Raises NoConversation where there is no such document, and NotSeeded where the corpus lacks the version.
     """
+    schema = SCHEMAS[version]
     asked = next(iter(await corpus.documents(version, [document])), None)
-    found: Sequence[Mapping[str, Any]] = ()
-    while asked is not None and "conversations" not in asked:
-        begin = document - asked["messageIndex"] + first
+    found: list[Message] = []
+    while asked is not None and not schema.is_nested:
+        begin = document - schema.index(asked) + first
         read = await corpus.documents(version, sorted({document, *range(begin, begin + count + 1)}))
-        found = list(_belonging(asked, [one for one in read if one["position"] >= begin], first))
-        before, asked = asked, next((one for one in read if one["position"] == document), None)
+        found = list(_belonging(schema, asked, [one for one in read if one[POSITION] >= begin], first))
+        before, asked = asked, next((one for one in read if one[POSITION] == document), None)
         if asked == before:  # else the corpus was replaced between the two readings
             break
     if asked is None:
         raise NoConversation(document)
-    if "conversations" in asked:
-        found = asked["conversations"][first : first + count + 1]
-    position = asked.get("messageIndex", 0)
-    messages = [_shown(message) for message in islice(found, count)]
+    if schema.is_nested:
+        found = schema.messages(asked)[first : first + count + 1]
+    messages = [_snippet(message) for message in islice(found, count)]
     more = first + count if len(found) > count else None
-    return Excerpt(version, asked["externalId"], position, first, more, messages)
+    return Excerpt(version, conversation_of(asked), schema.index(asked), first, more, messages)
 
 
-def _belonging(asked: Document, documents: Sequence[Document], first: int) -> Iterator[Document]:
-    """Those documents that go on, from the message at position ``first``, in the same conversation."""
+def _belonging(schema: Schema, asked: Document, documents: Sequence[Document], first: int) -> Iterator[Message]:
+    """The messages of those documents that go on, from position ``first``, in the same conversation."""
     for index, document in enumerate(documents, first):
-        if (document["messageIndex"], document["externalId"]) != (index, asked["externalId"]):
+        if (schema.index(document), conversation_of(document)) != (index, conversation_of(asked)):
             return
-        yield document
+        yield from schema.messages(document)
 
 
-def _shown(message: Mapping[str, Any]) -> Snippet:
-    text = message["value"]
-    return Snippet(message["from"], text[:LONGEST_TEXT], len(text))
+def _snippet(message: Message) -> Snippet:
+    return Snippet(message.sender, message.value[:LONGEST_TEXT], len(message.value))

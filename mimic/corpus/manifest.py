@@ -1,4 +1,4 @@
-"""Seedings as plain data: what is in the corpus, where it came from, and how the last seeding went."""
+"""The manifest of a corpus: its contents, its source, and how the last seeding went, as plain data."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from mimic.corpus.ladder import Rung
+from mimic.corpus.profile import Profile
 
 State: TypeAlias = Literal["running", "done", "failed", "interrupted"]
 
@@ -39,64 +40,6 @@ class Size(msgspec.Struct, frozen=True):
     data_bytes: int
     disk_bytes: int
     index_bytes: int
-
-
-class Distribution(msgspec.Struct, frozen=True):
-    """How some numbers from 0 on are distributed: exact percentiles (by nearest rank), and a histogram.
-
-    ``histogram[k]`` counts the numbers of k binary digits: the zeros, the ones, 2 and 3, 4 to 7, and so on.
-    """
-
-    p50: int
-    p90: int
-    p99: int
-    max: int
-    histogram: Sequence[int]
-
-
-class Common(msgspec.Struct, frozen=True):
-    """A message that came often: its text or the beginning of it, its length in characters, how often it came.
-
-    It came ``count`` times at least, and :attr:`RoleProfile.uncertainty` times more at most.
-    """
-
-    text: str
-    characters: int
-    count: int
-
-
-class RoleProfile(msgspec.Struct, frozen=True):
-    """The messages of a role; ``other`` is who is neither user nor assistant nor system. Lengths are in characters."""
-
-    role: str
-    messages: int
-    lengths: Distribution
-    common: Sequence[Common]
-    uncertainty: int
-
-
-class SenderCount(msgspec.Struct, frozen=True):
-    """Who spoke, by the dump's own name, and how often."""
-
-    sender: str
-    messages: int
-
-
-class Profile(msgspec.Struct, frozen=True):
-    """What a corpus looks like: who spoke how often, how long, and what most often.
-
-    ``conversation_lengths`` are in messages. ``unlisted_messages`` are of senders beyond the first hundred.
-    """
-
-    senders: Sequence[SenderCount]
-    unlisted_messages: int
-    conversation_lengths: Distribution
-    roles: Sequence[RoleProfile]
-
-    def without_texts(self) -> "Profile":
-        """The same for those who may not read what is in the corpus."""
-        roles = [msgspec.structs.replace(role, common=()) for role in self.roles]
-        return msgspec.structs.replace(self, roles=roles)
 
 
 class SeededIndex(msgspec.Struct, frozen=True):

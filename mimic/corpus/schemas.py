@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import pairwise, zip_longest
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -15,6 +15,14 @@ from mimic.corpus.conversation import Choice, Conversation, Coordinates, Located
 
 Version: TypeAlias = Literal["v1", "v2", "v3"]
 Document: TypeAlias = Mapping[str, Any]
+
+POSITION: Final = "position"
+"""The field of a document that a store gives which says where it stands among those of the corpus, from 0."""
+MESSAGES: Final = "conversations"
+"""The field of a nested document that holds the messages of its conversation."""
+_ANSWER: Final = "nextMessageValue"
+_CONVERSATION: Final = "externalId"
+_INDEX: Final = "messageIndex"
 
 
 class Lookup(msgspec.Struct, frozen=True):
@@ -40,10 +48,11 @@ class Schema(ABC):
 
     ``fields`` are those a document may have, ``indexes`` the indexed ones among them (present only in documents that
     hold an answer), ``integers`` those that are numbers, ``answer`` those that :meth:`choices` reads, texts last. A
-    document that a store gives has a ``position`` besides: where it stands among the documents of the corpus, from 0.
+    document that a store gives has a :data:`POSITION` besides. A nested document is a whole conversation.
     """
 
     version: ClassVar[Version]
+    is_nested: ClassVar[bool] = False
     fields: ClassVar[Sequence[str]]
     indexes: ClassVar[Sequence[str]]
     integers: ClassVar[Sequence[str]]
@@ -62,6 +71,14 @@ class Schema(ABC):
         """The answers that a document found by ``lookup`` holds, in order."""
 
     @abstractmethod
+    def messages(self, document: Document) -> list[Message]:
+        """The messages that a document stands for: of a nested one all, else one."""
+
+    def index(self, document: Document) -> int:
+        """The position in its conversation of the first message that a document stands for."""
+        return int(document.get(_INDEX, 0))
+
+    @abstractmethod
     def position(self, place: Coordinates) -> int:
         """The position of the document that holds the message at a place."""
 
@@ -74,6 +91,7 @@ class Nested(Schema):
     """v1: a document per conversation, as in the dump. Not indexed: the baseline the others are measured against."""
 
     version: ClassVar[Version] = "v1"
+    is_nested = True
     fields: ClassVar[Sequence[str]] = ("externalId", "conversations")
     indexes = ()
     integers = ()
@@ -94,11 +112,14 @@ class Nested(Schema):
                 answer = Message(following["from"], following["value"])
                 yield Choice(answer, document["externalId"], position, document["position"])
 
+    def messages(self, document: Document) -> list[Message]:
+        return [Message(message["from"], message["value"]) for message in document[MESSAGES]]
+
     def position(self, place: Coordinates) -> int:
         return place.conversation
 
     def message_at(self, document: Document, place: Coordinates) -> LocatedMessage | None:
-        messages = document["conversations"]
+        messages = document[MESSAGES]
         if place.index >= len(messages):
             return None
         found = messages[place.index]
@@ -148,9 +169,12 @@ class NextMessage(Schema):
         fields = {"from": _senders(last, by_role), "value": (last.value,)}
         return Lookup(self.version, fields, "messageDigest", digest(last))
 
-    def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:  # noqa: ARG002 - v1 needs it
+    def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:
         answer = Message(document["nextMessageType"], document["nextMessageValue"])
         yield Choice(answer, document["externalId"], document["messageIndex"] + 1, document["position"])
+
+    def messages(self, document: Document) -> list[Message]:
+        return [Message(document["from"], document["value"])]
 
     def position(self, place: Coordinates) -> int:
         return place.message
@@ -228,29 +252,14 @@ def _senders(message: Message, by_role: bool) -> tuple[str, ...]:
     return senders_of(role_of(message.sender)) if by_role else (message.sender,)
 
 
-LARGEST_DOCUMENT = 16 * 1024 * 1024 - 1024
-"""Bytes of BSON that a conversation may take as one v1 document: MongoDB's 16 MiB, less room for the fields that v3
-adds to at most the same text. It holds on every store, so that all give the same answers."""
+def conversation_of(document: Document) -> str | None:
+    """The id of the conversation that a document is of."""
+    conversation: str | None = document[_CONVERSATION]
+    return conversation
 
 
-def fits(conversation: Conversation) -> bool:
-    """Whether the conversation's documents stay below MongoDB's limit in every version."""
-    characters = sum(len(message.sender) + len(message.value) for message in conversation.messages)
-    rough = 1024 + 4 * (characters + len(conversation.id or "")) + 64 * len(conversation.messages)
-    return rough <= LARGEST_DOCUMENT or nested_size(conversation) <= LARGEST_DOCUMENT
-
-
-def nested_size(conversation: Conversation) -> int:
-    """The size in bytes of the conversation's v1 document with an ``_id`` of 8 bytes (bsonspec.org, version 1.1)."""
-
-    def utf8(text: str) -> int:
-        return len(text.encode())
-
-    size = 5 + len(b"\x12_id\0") + 8
-    size += len(b"\x02externalId\0") + (5 + utf8(conversation.id) if conversation.id is not None else 0)
-    size += len(b"\x04conversations\0") + 5
-    for index, message in enumerate(conversation.messages):
-        size += len(f"\x03{index}\0") + 5
-        size += len(b"\x02from\0") + 5 + utf8(message.sender)
-        size += len(b"\x02value\0") + 5 + utf8(message.value)
-    return size
+def characters_of(document: Document) -> int:
+    """The characters of text that a document was found for: of a nested one all, else the answer's."""
+    if MESSAGES in document:
+        return sum(len(message["value"]) for message in document[MESSAGES])
+    return len(document[_ANSWER])

@@ -9,7 +9,7 @@ import msgspec
 from mimic.corpus.conversation import Coordinates, Message, senders_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.index import MatchIndex
-from mimic.corpus.schemas import SCHEMAS, Document, Version
+from mimic.corpus.schemas import POSITION, SCHEMAS, Document, Version, conversation_of
 from mimic.corpus.similarity import likeness, trigrams
 
 Role: TypeAlias = Literal["user", "assistant", "system"]
@@ -67,7 +67,7 @@ async def _documents(
     for start in range(0, len(places), AT_A_TIME):
         some = places[start : start + AT_A_TIME]
         found = await corpus.documents(version, sorted({position(place) for place in some}))
-        held = {document["position"]: document for document in found}
+        held = {document[POSITION]: document for document in found}
         for place in some:
             if position(place) in held:
                 yield place, held[position(place)]
@@ -83,7 +83,7 @@ def _hit(version: Version, place: Coordinates, document: Document, wanted: froze
         value=message.value[:SHOWN_CHARACTERS],
         characters=len(message.value),
         score=round(likeness(wanted, trigrams(message.value)), 3),
-        document=document["position"],
-        conversation=document["externalId"],
+        document=document[POSITION],
+        conversation=conversation_of(document),
         position=place.index,
     )

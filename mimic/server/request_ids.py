@@ -13,7 +13,7 @@ CLIENT_HEADER: Final = b"x-client-request-id"
 MOST_CHARACTERS: Final = 512
 
 _BLANK, _TILDE = b" ~"
-_random_bits: Final = Random().getrandbits  # noqa: S311 - ids are not secret
+_random_bits: Final = Random().getrandbits
 
 
 def new_id() -> str:

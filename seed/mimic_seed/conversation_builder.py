@@ -7,16 +7,13 @@ import ijson
 
 from mimic.corpus.conversation import Conversation, Message
 from mimic.corpus.manifest import Skipped
-from mimic.corpus.schemas import LARGEST_DOCUMENT, fits
+from mimic.corpus.sizes import LARGEST_DOCUMENT, fits, message_size
 
 FIELD, ITEM, TEXT = 1, 2, 3
 """How deep below an element of the dump its fields lie, the items of its messages, and a message's fields."""
 
 DEEPEST = 1_048_576
 """Arrays and objects in one another that are followed; the parser needs a byte for each."""
-
-LEAST_MESSAGE = 31
-"""Bytes of BSON that a message without a text takes in its conversation."""
 
 SHOWN_OF_ID = 100
 """Characters of an id by which a conversation that is skipped is named."""
@@ -163,7 +160,7 @@ class ConversationBuilder:
     def _end_item(self) -> None:
         if self._in_message:
             sender, value = self._text("from"), self._text("value")
-            self._characters += LEAST_MESSAGE + len(sender) + len(value)
+            self._characters += message_size(sender, value)
             self._messages.append(Message(sender, value))
             if self._characters > LARGEST_DOCUMENT:
                 self._too_large()

@@ -12,6 +12,7 @@ from typing import Final, Self
 from mimic.corpus.conversation import Conversation
 from mimic.corpus.ladder import Rung
 from mimic.corpus.manifest import SeededIndex
+from mimic.corpus.sizes import conversation_size
 from mimic.corpus.stores.base import finish_uncancelled
 from mimic.errors import StoreFull, StoreUnavailable
 from mimic_seed.index_worker import FULL, pack, send, write_index
@@ -49,7 +50,7 @@ class Indexing:
         """Enter the next conversation of the corpus. Raises StoreFull and StoreUnavailable, like :meth:`finish`."""
         self._conversations.append(conversation)
         self._messages += max(0, len(conversation.messages) - 1)
-        self._characters += conversation.characters
+        self._characters += conversation_size(conversation)
         if self._characters >= PACK_CHARACTERS:
             self._process = self._process or await self._start()
             await self._send(self._process, self._packed())

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from mimic.corpus.conversation import Conversation
-from mimic.corpus.schemas import fits
+from mimic.corpus.sizes import conversation_size, fits
 
 _PART = re.compile(r"(?P<chat>.+)_(?P<start>\d{1,9})", re.DOTALL | re.ASCII)
 
@@ -42,7 +42,7 @@ class Joiner:
         part = _part(conversation)
         if part is None:
             return [*self.finish(), conversation]
-        self._characters += conversation.characters
+        self._characters += conversation_size(conversation)
         complete = []
         if self._parts and (part.chat != self._parts[0].chat or self._characters > MOST_CHARACTERS):
             complete = self.finish()

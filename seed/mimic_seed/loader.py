@@ -12,11 +12,12 @@ from mimic.corpus.conversation import Conversation
 from mimic.corpus.ladder import INDEXED, Rung
 from mimic.corpus.manifest import Phase, Progress, Report, Size, Skipped, VersionReport
 from mimic.corpus.schemas import SCHEMAS, Schema, Version
+from mimic.corpus.sizes import conversation_size
 from mimic.corpus.stores.base import Replacement, Store
 from mimic.errors import NothingToSeed, SkippedConversation
 from mimic_seed.index_process import Indexing
 from mimic_seed.joining import Joiner
-from mimic_seed.profile import Profiler
+from mimic_seed.profiler import Profiler
 from mimic_seed.reader import DumpReader
 from mimic_seed.source import Source
 
@@ -159,7 +160,7 @@ class _Loading:
             self._conversations += 1
             self._messages += len(conversation.messages)
             self._profiler.add(conversation)
-            characters = conversation.characters
+            characters = conversation_size(conversation)
             for batches in self._batches:
                 await batches.add(conversation, characters)
             if self._index:
@@ -234,7 +235,7 @@ def peak_memory_bytes() -> int:
     """Peak of resident memory in bytes: of this process, and of the largest that it has started. 0 on Windows."""
     if sys.platform == "win32":
         return 0
-    import resource  # noqa: PLC0415 - not on Windows
+    import resource
 
     own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     # getrusage(2) counts KiB, on macOS bytes.

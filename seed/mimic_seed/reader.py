@@ -16,7 +16,7 @@ import ijson
 
 from mimic.corpus.conversation import Conversation
 from mimic.corpus.manifest import Skipped
-from mimic.corpus.schemas import LARGEST_DOCUMENT
+from mimic.corpus.sizes import LARGEST_DOCUMENT
 from mimic.corpus.surrogates import end_of_whole_escapes, lone_surrogates
 from mimic.errors import BrokenDump
 from mimic_seed.conversation_builder import ConversationBuilder, TooDeep

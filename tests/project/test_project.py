@@ -78,7 +78,7 @@ LAYERS = (
         "mimic_seed.string_tracker",
         "mimic_seed.reader",
         "mimic_seed.joining",
-        "mimic_seed.profile",
+        "mimic_seed.profiler",
         "mimic_seed.index_worker",
         "mimic_seed.index_process",
         "mimic_seed.loader",

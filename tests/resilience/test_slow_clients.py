@@ -111,7 +111,7 @@ def all_at_once(work: Sequence[Callable[[], None]]) -> None:
     def run(one: Callable[[], None]) -> None:
         try:
             one()
-        except BaseException as exc:  # noqa: BLE001 - raised below
+        except BaseException as exc:
             problems.append(exc)
 
     threads = [threading.Thread(target=run, args=(one,)) for one in work]

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimic.corpus.conversation import Conversation, Message
-from mimic.corpus.schemas import LARGEST_DOCUMENT, SCHEMAS, VERSIONS, digest, nested_size
+from mimic.corpus.schemas import SCHEMAS, VERSIONS, digest
+from mimic.corpus.sizes import LARGEST_DOCUMENT, nested_size
 
 TALK = Conversation("xfDDcAM_3", [Message("human", "hi"), Message("gpt", "hello"), Message("human", "bye")])
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

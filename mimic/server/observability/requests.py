@@ -233,7 +233,7 @@ class RequestLog:
                 raise
             # In the middle of an answer, which is not to look as if it had come to its end.
             record_outcome(scope, HTTPStatus.SERVICE_UNAVAILABLE)  # as if it had failed a moment earlier
-            log.error("store failed in an answer", request_id=record.request_id, error=str(failure))  # noqa: TRY400 - no bug
+            log.error("store failed in an answer", request_id=record.request_id, error=str(failure))
             record.close()  # before the client can notice, and ask what was seen of it
             await cut(scope, receive)
         finally:

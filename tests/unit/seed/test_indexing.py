@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mimic.corpus.conversation import CHARACTERS_OF_A_PART, Conversation, Coordinates, Message
+from mimic.corpus.conversation import Conversation, Coordinates, Message
 from mimic.corpus.index import MatchIndex
+from mimic.corpus.sizes import PART_SIZE
 from mimic.corpus.stores import open_store
 from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
 from mimic_seed import index_process
@@ -71,7 +72,7 @@ async def test_messages_without_text_count_as_well(tmp_path: Path, monkeypatch: 
         ):
             await made.add(talk)
         await made.finish()
-    assert max(packs) <= 10_000 / (3 * CHARACTERS_OF_A_PART) + 1
+    assert max(packs) <= 10_000 / (3 * PART_SIZE) + 1
     assert packs[-3:] == [packs[-3], 1, 0]
 
 

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from pymongo.errors import ConnectionFailure
 
-from mimic.corpus.schemas import SCHEMAS, Lookup
+from mimic.corpus.schemas import POSITION, SCHEMAS, Lookup, characters_of
 from mimic.corpus.stores.base import BATCH_CHARACTERS
 from mimic.corpus.stores.mongodb.client import Database, Fields, Location, located
 
@@ -78,7 +78,7 @@ class Gathering:
         """Ask once; returns those whose documents lie beyond what fitted."""
         try:
             found, last = await self._documents(*kind, [lookup for lookup, _ in asked])
-        except Exception as exc:  # noqa: BLE001 - it is for those who wait
+        except Exception as exc:
             # Who came meanwhile would wait as long again for a server that is away.
             late = self._waiting[kind] if isinstance(exc, ConnectionFailure) else []
             for _, future in (*asked, *late):
@@ -98,7 +98,7 @@ class Gathering:
         """Documents by key, in corpus order, and the key from which on some may be missing, if any may."""
         schema = SCHEMAS[lookups[0].version]
         fields = dict.fromkeys((*schema.answer, *lookups[0].fields, index), 1)
-        del fields["position"]
+        del fields[POSITION]
         keys = list({lookup.key for lookup in lookups})
         found: defaultdict[int, list[Fields]] = defaultdict(list)
         documents = characters = 0
@@ -106,10 +106,10 @@ class Gathering:
         cursor = source.find({index: {"$in": keys}}, fields, sort=[(index, 1), ("_id", 1)])
         try:
             async for document in cursor.batch_size(MOST_DOCUMENTS).limit(MOST_DOCUMENTS):
-                document["position"] = document.pop("_id")
+                document[POSITION] = document.pop("_id")
                 found[document[index]].append(document)
                 documents += 1
-                characters += len(document["nextMessageValue"])
+                characters += characters_of(document)
                 if documents == MOST_DOCUMENTS or characters >= MOST_CHARACTERS:
                     return found, document[index]
         finally:

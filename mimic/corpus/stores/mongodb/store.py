@@ -12,7 +12,7 @@ from anyio import CancelScope
 from pymongo.errors import OperationFailure
 
 from mimic.corpus.manifest import Seeded, Seeding
-from mimic.corpus.schemas import SCHEMAS, VERSIONS, Document, Lookup, Version
+from mimic.corpus.schemas import MESSAGES, POSITION, SCHEMAS, VERSIONS, Document, Lookup, Version, characters_of
 from mimic.corpus.stores import Driver
 from mimic.corpus.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store, finish_uncancelled
 from mimic.corpus.stores.mongodb.attachments import fetch
@@ -204,7 +204,7 @@ async def _in_batches(cursor: AsyncIterable[Fields]) -> AsyncGenerator[list[Docu
     characters = 0
     async for document in cursor:
         batch.append(_numbered(document))
-        characters += _characters(document)
+        characters += characters_of(document)
         if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
@@ -214,14 +214,8 @@ async def _in_batches(cursor: AsyncIterable[Fields]) -> AsyncGenerator[list[Docu
 
 def _numbered(document: Fields) -> Fields:
     """A document as every store gives it: its ``_id`` is its position."""
-    document["position"] = document.pop("_id")
+    document[POSITION] = document.pop("_id")
     return document
-
-
-def _characters(document: Fields) -> int:
-    if "conversations" in document:
-        return sum(len(message["value"]) for message in document["conversations"])
-    return len(document["nextMessageValue"])
 
 
 def documents_pipeline(name: str, positions: Sequence[int]) -> list[Fields]:
@@ -243,12 +237,12 @@ def documents_pipeline(name: str, positions: Sequence[int]) -> list[Fields]:
 def find_query(lookup: Lookup) -> Fields:
     """The filter, projection and sort order that answer a lookup."""
     answer = dict.fromkeys(SCHEMAS[lookup.version].answer, 1)  # and with it _id, which is the position
-    del answer["position"]
+    del answer[POSITION]
     fields = {
         field: values[0] if len(values) == 1 else {"$in": list(values)} for field, values in lookup.fields.items()
     }
     if lookup.index is None:
-        condition: Fields = {"conversations": {"$elemMatch": fields}}
+        condition: Fields = {MESSAGES: {"$elemMatch": fields}}
     else:
         condition = {lookup.index: lookup.key, **fields}
     return {"filter": condition, "projection": answer, "sort": [("_id", 1)]}

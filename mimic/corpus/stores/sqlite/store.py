@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from mimic.corpus.manifest import Seeded, Seeding
-from mimic.corpus.schemas import SCHEMAS, Document, Lookup, Schema, Version
+from mimic.corpus.schemas import MESSAGES, POSITION, SCHEMAS, Document, Lookup, Schema, Version
 from mimic.corpus.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store
 from mimic.corpus.stores.sqlite.file import FAILURES, beside, connect, errors, file_identity, read_catalogue, translated
 from mimic.corpus.stores.sqlite.replacement import Lock, SQLiteReplacement, refuse_foreign_file
@@ -69,7 +69,7 @@ class SQLiteStore(Store):
         try:
             rows = corpus.connection.execute(query, values)
             some = rows.fetchmany(2)
-            if len(some) < 2:  # noqa: PLR2004 - as most lookups; this way takes half of the time
+            if len(some) < 2:
                 return Batches([_document(schema, row) for row in some])
         except FAILURES as exc:
             raise translated(exc, self.path) from exc
@@ -97,7 +97,7 @@ class SQLiteStore(Store):
 
     async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
         corpus = self._current_with(version)
-        fields = ("position", *SCHEMAS[version].fields)
+        fields = (POSITION, *SCHEMAS[version].fields)
         columns = ", ".join(f'"{field}"' for field in fields)
         wanted = ", ".join("?" for _ in positions)
         query = f"SELECT {columns} FROM {version} WHERE position IN ({wanted}) ORDER BY position"
@@ -293,7 +293,7 @@ def find_query(lookup: Lookup, limit: int | None = None) -> tuple[str, list[str 
             for sender in lookup.fields["from"]
             for value in lookup.fields["value"]
         ]
-        condition = " OR ".join("instr(conversations, ?)" for _ in values)
+        condition = " OR ".join(f"instr({MESSAGES}, ?)" for _ in values)
     else:
         values = [lookup.key, *chain.from_iterable(lookup.fields.values())]
         condition = _condition(lookup.index, tuple((field, len(allowed)) for field, allowed in lookup.fields.items()))
@@ -316,9 +316,9 @@ def _condition(index: str, fields: tuple[tuple[str, int], ...]) -> str:
 
 def _with_messages(found: Document) -> Document:
     """A document of v1, whose messages lie there as JSON; any other as it is."""
-    if "conversations" not in found:
+    if MESSAGES not in found:
         return found
-    return {**found, "conversations": msgspec.json.decode(found["conversations"])}
+    return {**found, MESSAGES: msgspec.json.decode(found[MESSAGES])}
 
 
 def _scanned(connection: sqlite3.Connection, schema: Schema, query: str, values: Sequence[str | int]) -> _Reading:

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimic.corpus.conversation import Conversation, Message, role_of
-from mimic.corpus.manifest import Profile, Seeded
+from mimic.corpus.manifest import Seeded
+from mimic.corpus.profile import Profile
 from mimic.corpus.stores.base import Store
-from mimic_seed import profile
-from mimic_seed.profile import LISTED_MESSAGES, LISTED_SENDERS, LONGEST_SENDER, SHOWN_CHARACTERS, Profiler, distribution
+from mimic_seed import profiler
+from mimic_seed.profiler import LISTED_MESSAGES, LISTED_SENDERS, LONGEST_SENDER, SHOWN_CHARACTERS, Profiler, distribution
 from tests.support.corpora import SMALL, fill
 
 messages = st.builds(
@@ -78,7 +79,7 @@ def test_nothing_is_distributed_as_well() -> None:
 def test_counts_are_bounds_when_there_are_too_many(texts: list[str]) -> None:
     """Never too high, too low by the uncertainty at most; what came more often than that is never missed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profile, "MOST_COUNTED", 4)
+        patch.setattr(profiler, "MOST_COUNTED", 4)
         [made] = profile_of([said(*texts)]).roles
     expected = Counter(texts)
     counted = {item.text: item.count for item in made.common}

@@ -7,7 +7,7 @@ from statistics import median_low
 from typing import Final
 
 from mimic.corpus.conversation import SENDERS, Conversation, role_of
-from mimic.corpus.manifest import Common, Distribution, Profile, RoleProfile, SenderCount
+from mimic.corpus.profile import Common, Distribution, Profile, RoleProfile, SenderCount
 
 LISTED_SENDERS: Final = 100
 LONGEST_SENDER: Final = 100
