@@ -83,7 +83,7 @@ def main(dump: Path, url: str, sample: int | None, with_chat: bool) -> None:
     talks = read_talks(dump)
     questions = list(questions_of(talks))
     if sample:
-        questions = random.Random(1).sample(questions, min(sample, len(questions)))
+        questions = random.Random(1).sample(questions, min(sample, len(questions)))  # noqa: S311 - not a secret
     client = OpenAI(base_url=url, api_key="mimic", max_retries=0, _strict_response_validation=True)
     tallies = {name: check(client, talks, questions, name, with_chat=with_chat) for name in ALTERATIONS}
     click.echo(table(["", "asked", *RUNGS, NONE, "own place", "same text", "impossible"], counts_of(tallies)))
@@ -163,7 +163,7 @@ ALTERATIONS: Final[Mapping[str, Callable[[str, random.Random], str]]] = {
 
 def check(client: OpenAI, talks: Talks, questions: Sequence[Question], alteration: str, *, with_chat: bool) -> Tally:
     """Ask every question, altered in one way."""
-    tally, draw = Tally(), random.Random(1)
+    tally, draw = Tally(), random.Random(1)  # noqa: S311 - not a secret
     for number, question in enumerate(questions):
         altered = ALTERATIONS[alteration](question.text, draw)
         chat = [*(question.talk[: question.position] if with_chat else ()), ("user", altered)]

@@ -41,7 +41,7 @@ def main(dump: Path, url: str, alone: bool, sample: int | None) -> None:
     ]
     chats = [chat for talk in talks for chat in asked_of(talk, alone)]
     if sample:
-        chats = random.Random(1).sample(chats, min(sample, len(chats)))
+        chats = random.Random(1).sample(chats, min(sample, len(chats)))  # noqa: S311 - not a secret
     found = check(chats, next_messages(talks), OpenAI(base_url=url, api_key="mimic", _strict_response_validation=True))
     click.echo(", ".join(f"{name} {number:,}" for name, number in found.items()))
     sys.exit(1 if any(number for name, number in found.items() if name.startswith("wrong")) else 0)

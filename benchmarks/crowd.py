@@ -23,7 +23,7 @@ import uvloop
 
 from benchmarks.load import Outcome, post, press
 from benchmarks.servers import mongodb, seed, serving
-from mimic.processes import resident_bytes
+from mimic.testing.processes import resident_bytes
 
 PATH: Final = "/conversation/completion?version=v2"
 ANSWERS: Final = 10_000

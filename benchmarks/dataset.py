@@ -130,7 +130,7 @@ def pretty(name: str, talk: Sequence[LocatedMessage]) -> str:
 
 def conversations(seed: int) -> Iterator[tuple[str, Sequence[LocatedMessage]]]:
     """Conversations without end: their ids and messages. The parts of a chat stand together."""
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311 - not a secret
     while True:
         name = "".join(random.choices(ascii_letters + digits, k=7))
         yield from ((f"{name}_{start}", part) for start, part in _chat(random, seed))
@@ -208,7 +208,7 @@ def common_prompt(seed: int, rank: int) -> str:
     """The common prompt of a rank from 0."""
     if rank < len(FIRST_PROMPTS):
         return FIRST_PROMPTS[rank]
-    random = Random(f"{seed} {rank}")
+    random = Random(f"{seed} {rank}")  # noqa: S311 - not a secret
     return Writer(random).prose(round(drawn(CHARACTERS["human", False], random.uniform(0.02, 0.85))))
 
 

@@ -111,7 +111,7 @@ def main(
 
 async def drawn(dump: Path, most: int) -> list[Pair]:
     """Messages of users that something followed, each with the one before it, drawn with a fixed seed; each once."""
-    reader, chance = DumpReader(), random.Random(1)
+    reader, chance = DumpReader(), random.Random(1)  # noqa: S311 - to be repeated
     seen: set[str] = set()
     kept: list[Pair] = []
     async with Source(str(dump)) as source:
@@ -176,7 +176,7 @@ def mimic(store: str, workers: int = 0) -> AbstractContextManager[int]:
 @contextmanager
 def serving(command: Sequence[str], port: int, environment: Mapping[str, str], *, pinned: bool = True) -> Iterator[int]:
     """A server in a process of its own, on one core if it is ``pinned``."""
-    with subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL) as process:  # noqa: S603
         if pinned:
             os.sched_setaffinity(process.pid, {server_core()})
         try:

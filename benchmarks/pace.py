@@ -17,7 +17,7 @@ import click
 import uvloop
 
 from mimic.gateway.pacing import Delay, parse_delay
-from mimic.processes import resident_bytes
+from mimic.testing.processes import resident_bytes
 
 TOKEN = b'"delta":{"content":'
 

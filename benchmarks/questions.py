@@ -93,7 +93,7 @@ def fingerprint(*parts: str) -> str:
 
 def draw(dump: Path, most: int = MOST) -> list[Question]:
     """So many questions, or fewer where the dump is small, in random order; the same from the same dump."""
-    random = Random(1)
+    random = Random(1)  # noqa: S311 - not a secret
     found = _sample(dump, most, random)
     total = min(most, int(len(found["hit"]) / MIXTURE["hit"]))
     asked = [

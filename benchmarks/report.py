@@ -123,7 +123,7 @@ def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _rate(rate: float | None) -> str:
-    return "" if rate is None else f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+    return "" if rate is None else f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"  # noqa: PLR2004 - two digits
 
 
 def _latencies(load: Outcome) -> Sequence[str]:
@@ -131,7 +131,7 @@ def _latencies(load: Outcome) -> Sequence[str]:
 
 
 def _milliseconds(value: float) -> str:
-    return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+    return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"  # noqa: PLR2004 - three digits
 
 
 def picture(result: Result) -> Figure:

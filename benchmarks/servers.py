@@ -18,8 +18,8 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.outcomes import Seeding
-from mimic.processes import SECONDS_TO_START, MongodProcess, ServerProcess
 from mimic.testing import NotStarted
+from mimic.testing.processes import SECONDS_TO_START, MongodProcess, ServerProcess
 
 MIMIC: Final = (sys.executable, "-P", "-m", "mimic")
 OURS: Final = ("MIMIC_", "SEED_")
@@ -29,7 +29,7 @@ def seed(dump: Path, store: str, version: str, folder: Path) -> None:
     """Seed one version, without the index for messages that are only alike; its progress is shown."""
     arguments = ("seed", str(dump.absolute()), "--store", store, "--versions", version, "--match", "last")
     command = (*MIMIC, *arguments)
-    ended = subprocess.run(command, cwd=folder, env=_environment(), stdout=subprocess.DEVNULL, check=False)
+    ended = subprocess.run(command, cwd=folder, env=_environment(), stdout=subprocess.DEVNULL, check=False)  # noqa: S603
     if ended.returncode:
         raise click.ClickException(f"mimic seed ended with exit code {ended.returncode}")
 
@@ -84,7 +84,7 @@ class Server:
             body = response.read()
         finally:
             connection.close()
-        if response.status >= 400:
+        if response.status >= 400:  # noqa: PLR2004 - errors begin there
             raise ValueError(f"{path} is answered with {response.status}: {body!r}")
         return body
 
@@ -140,4 +140,4 @@ def locust(arguments: Sequence[str]) -> int:
     file = Path(__file__).with_name("locustfile.py")
     options = ("--headless", "--only-summary", "--skip-log-setup")
     command = (sys.executable, "-m", "locust", "-f", str(file), *options, *arguments)
-    return subprocess.run(command, env=_environment(), stdout=subprocess.DEVNULL, check=False).returncode
+    return subprocess.run(command, env=_environment(), stdout=subprocess.DEVNULL, check=False).returncode  # noqa: S603

@@ -53,7 +53,7 @@ async def verify(
                 expected[asked] += talk[end + 1 : end + 2]
     questions = list(expected)
     if sample:
-        questions = random.Random(1).sample(questions, min(sample, len(questions)))
+        questions = random.Random(1).sample(questions, min(sample, len(questions)))  # noqa: S311 - not a secret
     wrong = answered = choices = 0
     started = time.perf_counter()
     async with open_store(url, driver) as store:

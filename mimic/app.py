@@ -62,14 +62,14 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
     store = open_store(settings.store, settings.mongo_driver)
     tracing = None
     if settings.traces:
-        from mimic.server.observability.tracing import TracedStore, Tracing
+        from mimic.server.observability.tracing import TracedStore, Tracing  # noqa: PLC0415 - it may not be installed
 
         tracing = Tracing(_route, UNKNOWN_ROUTE)
         store = TracedStore(store, tracing, settings.store)
     corpus = Corpus(store)
     retrieval: RetrievalEngine = RetrievalEngine(corpus)
     if tracing:
-        from mimic.server.observability.tracing import TracedEngine
+        from mimic.server.observability.tracing import TracedEngine  # noqa: PLC0415
 
         retrieval = TracedEngine(corpus, tracing)
     ledger, metrics = Ledger(ledger_file), Metrics()

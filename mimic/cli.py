@@ -114,7 +114,7 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     Stops at SIGTERM or Ctrl-C, when the requests in flight are answered.
     """
     os.environ.pop(METRICS_FOLDER, None)  # another application's, which is not to hold ours, nor we to show theirs
-    from mimic.server.workers import run_server
+    from mimic.server.workers import run_server  # noqa: PLC0415 - a seeding takes little memory, and does without all that serves
 
     configure_logs()
     settings = _settings(log.warning, store=store, host=host, port=port, workers=workers)
@@ -252,7 +252,7 @@ def _allow_connections() -> None:
     """As many as the system allows, where less was asked for: often 1,024 files and connections."""
     if sys.platform == "win32":  # which has no such limit
         return
-    import resource
+    import resource  # noqa: PLC0415 - not on Windows
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # not every system allows what it says
@@ -282,9 +282,9 @@ async def _check_corpus(settings: Settings) -> None:
 
 
 def _show_address(settings: Settings) -> None:
-    from mimic.server.routes.native import EXAMPLE
+    from mimic.server.routes.native import EXAMPLE  # noqa: PLC0415 - as above
 
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - to be asked, not bound
     host = f"[{host}]" if ":" in host else host
     url = f"http://{host}:{settings.port}"
     click.echo(f"Mimic on {url}, a page to look at; documentation on {url}/schema. For OpenAI's clients:\n")

@@ -25,7 +25,7 @@ class _Servers:
         self._running: dict[Hashable, MimicServer] = {}
 
     def get(self, corpus: "Seedable", settings: Mapping[str, str]) -> "MimicServer":
-        from mimic.testing import MimicServer
+        from mimic.testing import MimicServer  # noqa: PLC0415 - only where it is used
 
         key = (_identity(corpus), *sorted(settings.items()))
         server = self._running.pop(key, None)

@@ -1,4 +1,4 @@
-"""The size of a conversation: roughly, for batches and caches, and exactly, for the largest document that stores take."""
+"""The size of a conversation: roughly, for batches, and exactly, for the largest document that stores take."""
 
 from typing import Final
 

@@ -38,7 +38,7 @@ def draw(counts: Sequence[int], sampling: Sampling, key: int) -> list[int]:
     size = nucleus(counts, sampling)
     order: Sequence[int] = range(size)
     if sampling.temperature > 0 and size > 1:
-        random = Random(key).random
+        random = Random(key).random  # noqa: S311 - to be repeated, not to be secret
         weights = {count: log(count / counts[0]) / sampling.temperature for count in set(counts[:size])}
         scores = [weights[count] - log(-log(random() or _LEAST)) for count in counts[:size]]
         order = nlargest(sampling.n, order, key=scores.__getitem__)

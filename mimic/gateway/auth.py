@@ -52,7 +52,7 @@ class Keys:
         self._guard = guard
 
     async def check(self, authorization: str | None, address: str | None) -> None:
-        """Let a request in by its Authorization header. Raises RequestError, 401, after a delay where many are wrong."""
+        """Let a request in by its Authorization header. Raises RequestError, 401, delayed where many are wrong."""
         if not self._keys:
             return
         given = bearer(authorization or "")

@@ -23,7 +23,7 @@ from mimic.gateway.rate_limits import RateLimiter
 log = structlog.get_logger("mimic")
 
 NO_OVERRIDES: Final = Overrides()
-_random: Final = Random()
+_random: Final = Random()  # noqa: S311 - nobody is to be kept from guessing it
 
 
 class HungUp(Exception):

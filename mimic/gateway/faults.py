@@ -194,7 +194,7 @@ class FaultInjector:
     def __init__(self, options: FaultOptions) -> None:
         self._chances = options.chances
         self._seed = options.seed
-        self._random = Random().random
+        self._random = Random().random  # noqa: S311 - nobody is to be kept from guessing it
 
     @property
     def is_on(self) -> bool:

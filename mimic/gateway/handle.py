@@ -44,7 +44,7 @@ async def handle(endpoint: Endpoint, body: bytes | RequestError, context: Reques
         return await delivery.reply(endpoint.wire, request, result, context, due)
     except HungUp:
         raise
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - as in handle
         error = request_error(exc, context.observer.request_id, endpoint.path)
         return delivery.failed(endpoint.wire, error)
 

@@ -53,6 +53,11 @@ class Journal:
         """Put a request on record that was admitted just now; returns its number."""
         return changes.write(entry.id, entry.route, msgspec.json.encode(entry), self._most)
 
+    def open_now(self, entry: Entry) -> int:
+        """Put a request on record in a transaction of its own; returns its number."""
+        with self._ledger.transaction() as changes:
+            return self.open(changes, entry)
+
     def close(self, number: int, entry: Entry) -> None:
         """Put on record how a request ended; its number is 0 where it was never admitted."""
         with self._ledger.transaction() as changes:

@@ -46,7 +46,7 @@ class TokenBucket(msgspec.Struct, frozen=True):
 def written(seconds: float) -> str:
     """A time as OpenAI's headers have it, rounded up to milliseconds: ``120ms``, ``8.64s``, ``6m0s``."""
     milliseconds = ceil(seconds * 1000 - 1e-6)
-    if 0 < milliseconds < 1000:
+    if 0 < milliseconds < 1000:  # noqa: PLR2004 - as many are a second
         return f"{milliseconds}ms"
     minutes, rest = divmod(milliseconds, 60_000)
     return f"{minutes}m{rest / 1000:g}s" if minutes else f"{rest / 1000:g}s"

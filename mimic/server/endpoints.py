@@ -109,7 +109,7 @@ async def _reply(
     client = scope.get("client")
     try:
         await gateway.keys.check(headers.authorization, client[0] if client else None)
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - as in handle
         return failed(endpoint.wire, request_error(exc, context.observer.request_id, endpoint.path))
     body: bytes | RequestError = await read_body(scope, receive)
     if headers.has_bad_id and endpoint.path.startswith(OPENAI_PREFIX):

@@ -7,11 +7,12 @@ from typing import Final
 
 import msgspec
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mimic.errors import RequestError
 from mimic.gateway.delivery import Reply
 from mimic.server.endpoints import send_reply
+from mimic.server.websocket import refuse_handshake
 from mimic.wire.openai.errors import error_body
 
 _INNER_NAMES: Final = (".localhost", ".local", ".internal")
@@ -21,7 +22,7 @@ class HostGuard:
     """Keeps names of the public web from an application that listens on loopback.
 
     A page may have such a name lead to 127.0.0.1 (DNS rebinding); to the browser the application is then of the page's
-    own origin, and gives it everything.
+    own origin, and gives it everything. That holds for WebSockets, too.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -29,21 +30,24 @@ class HostGuard:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Without a coroutine of its own, which would take longer than the check."""
-        if scope["type"] == ScopeType.HTTP:
+        if scope["type"] in {ScopeType.HTTP, ScopeType.WEBSOCKET}:  # and not the lifespan
             for name, value in scope["headers"]:
                 if name == b"host" and is_public(value):
                     return _refuse(value.decode("latin-1"), scope, receive, send)
         return self._app(scope, receive, send)
 
 
-async def _refuse(host: str, scope: HTTPScope, receive: Receive, send: Send) -> None:
+async def _refuse(host: str, scope: Scope, receive: Receive, send: Send) -> None:
     text = (
         f"The server listens on loopback, and does not answer to the name {host!r}. Behind a proxy, set "
         "MIMIC_API_KEYS, or have the proxy send 'Host: localhost'."
     )
     error = RequestError(403, text, code="host_not_allowed")
-    reply = Reply(msgspec.json.encode(error_body(error)), status=error.status)
-    await send_reply(reply, None, scope, receive, send)
+    if scope["type"] == ScopeType.WEBSOCKET:
+        await refuse_handshake(error, receive, send)
+    else:
+        reply = Reply(msgspec.json.encode(error_body(error)), status=error.status)
+        await send_reply(reply, None, scope, receive, send)
 
 
 def is_loopback(host: str) -> bool:

@@ -13,6 +13,7 @@ from mimic.server.fastpath import FastPath
 from mimic.server.head import HeadMiddleware
 from mimic.server.host_guard import HostGuard
 from mimic.server.observability.requests import RequestLog
+from mimic.server.websocket import WebSocketKeys
 
 Layer: TypeAlias = Callable[[ASGIApp], ASGIApp]
 
@@ -32,6 +33,7 @@ def piped(
         (trace is not None, trace or (lambda inner: inner)),
         (bool(origins), partial(Cors, origins=origins)),
         (guards_host, HostGuard),
+        (True, partial(WebSocketKeys, keys=gateway.keys)),
         (True, HeadMiddleware),
         (True, partial(FastPath, gateway=gateway, endpoints=endpoints)),
     ]

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
-from litestar.types import HTTPScope
+from litestar.types import HTTPScope, WebSocketScope
 
 from mimic.errors import RequestError
 
@@ -13,7 +13,7 @@ CLIENT_HEADER: Final = b"x-client-request-id"
 MOST_CHARACTERS: Final = 512
 
 _BLANK, _TILDE = b" ~"
-_random_bits: Final = Random().getrandbits
+_random_bits: Final = Random().getrandbits  # noqa: S311 - ids are not secret
 
 
 def new_id() -> str:
@@ -26,7 +26,7 @@ def is_allowed(name: bytes) -> bool:
     return len(name) <= MOST_CHARACTERS and all(_BLANK <= character <= _TILDE for character in name)
 
 
-def client_id_of(scope: HTTPScope) -> str | None:
+def client_id_of(scope: HTTPScope | WebSocketScope) -> str | None:
     """The id that the client gives its request, where it gives one and may."""
     name = next((value for header, value in scope["headers"] if header == CLIENT_HEADER), b"")
     return name.decode() if name and is_allowed(name) else None

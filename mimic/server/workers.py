@@ -9,6 +9,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from mimic.server.bodies import MAX_BYTES
 from mimic.server.http11.deadlines import SlowClientMonitor
 from mimic.server.http11.protocol import HttpProtocol
 
@@ -35,6 +36,7 @@ def protocol_options(client_timeout: float, websocket_paths: Collection[str]) ->
     return {
         "http": partial(HttpProtocol, monitor=monitor, websocket_paths=websocket_paths),
         "ws": "websockets-sansio" if websocket_paths else "none",
+        "ws_max_size": MAX_BYTES,
     }
 
 

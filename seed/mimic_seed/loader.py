@@ -235,7 +235,7 @@ def peak_memory_bytes() -> int:
     """Peak of resident memory in bytes: of this process, and of the largest that it has started. 0 on Windows."""
     if sys.platform == "win32":
         return 0
-    import resource
+    import resource  # noqa: PLC0415 - not on Windows
 
     own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     # getrusage(2) counts KiB, on macOS bytes.

@@ -147,7 +147,7 @@ def main() -> None:
         found = {group.name: play(servers.port(group), group) for group in GROUPS}
         OPENAPI.write_text(openapi(servers.port(GROUPS[0])))
     RECORD.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    print(f"{sum(len(group.cases) for group in GROUPS)} requests in {RECORD.name}")
+    print(f"{sum(len(group.cases) for group in GROUPS)} requests in {RECORD.name}")  # noqa: T201 - it is a program
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mimic.processes import resident_bytes
+from mimic.testing.processes import resident_bytes
 from tests.support.corpora import SMALL, conversation, seed
 from tests.support.servers import Server
 

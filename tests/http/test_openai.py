@@ -17,7 +17,7 @@ import pytest
 from mimic import tokens
 from mimic.engine.embedding import embed
 from mimic.gateway.delivery import paced
-from mimic.processes import resident_bytes
+from mimic.testing.processes import resident_bytes
 from mimic.wire.base import EventPlan
 from tests.support.corpora import conversation, seed
 from tests.support.servers import Server

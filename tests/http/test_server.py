@@ -19,10 +19,10 @@ from mimic.corpus.corpus import Corpus
 from mimic.corpus.schemas import VERSIONS
 from mimic.corpus.stores.base import Batches
 from mimic.corpus.stores.mongodb import replacement
-from mimic.processes import resident_bytes
 from mimic.server.observability.logs import configure_logs
 from mimic.settings import Settings
 from mimic.testing import free_port
+from mimic.testing.processes import resident_bytes
 from tests.support.corpora import SMALL, conversation, reference, seed
 from tests.support.mongod import Mongod
 from tests.support.servers import Server, SharedServers

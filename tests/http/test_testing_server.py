@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mimic import testing
 from mimic.errors import SettingError
 from mimic.testing import MimicServer, NotStarted, Seedable
+from mimic.testing import server as testing
 from tests.support.corpora import SMALL
 from tests.support.servers import children
 

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from mimic.processes import resident_bytes
 from mimic.server.http11.limits import MOST_HEADERS
+from mimic.testing.processes import resident_bytes
 from tests.support.corpora import SMALL, conversation, seed
 from tests.support.servers import Server
 
@@ -111,7 +111,7 @@ def all_at_once(work: Sequence[Callable[[], None]]) -> None:
     def run(one: Callable[[], None]) -> None:
         try:
             one()
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - raised below
             problems.append(exc)
 
     threads = [threading.Thread(target=run, args=(one,)) for one in work]

@@ -12,7 +12,7 @@ import pymongo
 import pytest
 from pymongo.errors import PyMongoError
 
-from mimic.processes import SECONDS_TO_START, MongodProcess, find_mongod
+from mimic.testing.processes import SECONDS_TO_START, MongodProcess, find_mongod
 
 
 class Mongod(MongodProcess):

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mimic.processes import ServerProcess
+from mimic.testing.processes import ServerProcess
 from tests.support.corpora import SMALL, Dump, seed
 
 STRICT = ("-W", "error")

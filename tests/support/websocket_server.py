@@ -32,7 +32,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 async def echo(receive: Any, send: Any) -> None:
     """Send each message back. The message ``close`` is answered with the code 3001, ``flood`` with a large message."""
-    global opened
+    global opened  # noqa: PLW0603 - one number for the process
     assert (await receive())["type"] == "websocket.connect"
     await send({"type": "websocket.accept"})
     opened += 1

@@ -37,7 +37,7 @@ DUMP: Dump = [
     conversation("haiku", ("human", "Write a haiku"), ("gpt", "Old pond"), ("human", "continue"), ("gpt", "a frog")),
     conversation("code", ("human", "Write code"), ("gpt", "print(1)"), ("human", "continue"), ("gpt", "print(2)")),
     conversation("shout", ("human", "CONTINUE!"), ("gpt", "go on yourself")),
-    conversation("zh", ("human", "我最近总是睡不好觉，该怎么办？"), ("gpt", "睡前不要看手机。")),
+    conversation("zh", ("human", "我最近总是睡不好觉，该怎么办？"), ("gpt", "睡前不要看手机。")),  # noqa: RUF001
     conversation("role", ("gpt", "what is love"), ("human", "a song")),
     conversation("tool", ("tool", "It is 20 degrees outside"), ("gpt", "Nice weather.")),
     conversation("last", ("human", "Hello"), ("gpt", "Hi"), ("human", "Nobody answered this question about llamas")),
@@ -90,7 +90,7 @@ async def test_what_is_similar_is_found(store: Store, tmp_path: Path, version: V
         ("How do I revrese a linkd list in Pyhton?", "Walk along it, and turn each pointer around."),
         ("in Python a linked list how do I reverse?", "Walk along it, and turn each pointer around."),
         (FRANCE[: len(FRANCE) // 2], "Paris, two million."),
-        ("我最近睡不好，怎么办", "睡前不要看手机。"),
+        ("我最近睡不好，怎么办", "睡前不要看手机。"),  # noqa: RUF001
     ):
         match = await find(store, ("human", text), version=version)
         assert match.rung == "nearest"
@@ -213,7 +213,7 @@ async def test_versions_keep_the_index_they_were_seeded_with(store: Store, tmp_p
     await fill(store, other, tmp_path, ["v3"])
     seeded = await store.seeded()
     first, second = seeded["v1"].index, seeded["v3"].index
-    assert first and second and seeded["v2"].index == first != second
+    assert first and second and seeded["v2"].index == first != second  # noqa: PT018
     assert (first.depth, first.messages) == ("nearest", sum(len(one["conversations"]) - 1 for one in DUMP))
     assert answers(await find(store, ("human", "where are the llamas"))) == ["In the Andes."]
     assert answers(await find(store, ("human", LIST.upper()), version="v2"))[0].startswith("Walk")

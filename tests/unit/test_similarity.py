@@ -21,8 +21,8 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
         ("Straße", "strasse"),
         ("ΣΊΣΥΦΟΣ", "σίσυφοσ"),
         ("ﬁne ①", "fine 1"),
-        ("Ｈｅｌｌｏ　Ｗｏｒｌｄ！", "hello world"),
-        ("你好，世界。", "你好,世界"),
+        ("Ｈｅｌｌｏ　Ｗｏｒｌｄ！", "hello world"),  # noqa: RUF001
+        ("你好，世界。", "你好,世界"),  # noqa: RUF001
         ("e\u0301", "é"),
         ("don't", "don't"),
         ("C++", "c++"),
@@ -100,7 +100,7 @@ def test_a_long_text_is_known_by_its_beginning_and_its_end() -> None:
     """And costs no more than a short one."""
     long = "a" * 5_000 + " middle " + "z" * 5_000
     assert len(excerpt(long)) == similarity.HEAD + similarity.TAIL + 1
-    assert excerpt(long).startswith("a") and excerpt(long).endswith("z")
+    assert excerpt(long).startswith("a") and excerpt(long).endswith("z")  # noqa: PT018
     assert "middle" not in terms(long)
     assert len(excerpt(long, 0.1)) == (similarity.HEAD + similarity.TAIL) // 10 + 1
     assert excerpt("short") == "short"

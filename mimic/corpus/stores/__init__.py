@@ -18,11 +18,11 @@ def open_store(url: str, driver: Driver = "pymongo") -> Store:
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite" and rest.startswith("/") and rest.strip("/") and rest != "/:memory:":
-        from mimic.corpus.stores.sqlite.store import SQLiteStore
+        from mimic.corpus.stores.sqlite.store import SQLiteStore  # noqa: PLC0415 - each where it is asked for
 
         return SQLiteStore(Path(rest[1:]))
     if separator and scheme in ("mongodb", "mongodb+srv"):
-        from mimic.corpus.stores.mongodb.store import MongoDBStore
+        from mimic.corpus.stores.mongodb.store import MongoDBStore  # noqa: PLC0415
 
         return MongoDBStore(url, driver)
     expected = "sqlite:///relative.db, sqlite:////absolute.db or mongodb://host:port/database"

@@ -16,7 +16,7 @@ def lock(file: int, *, shared: bool = False) -> None:
     same moment may exclude each other.
     """
     if sys.platform == "win32":
-        import msvcrt
+        import msvcrt  # noqa: PLC0415 - on Windows only
 
         # What it guards is the right to seed and folders in use. Nobody reads the byte that is locked.
         try:
@@ -24,7 +24,7 @@ def lock(file: int, *, shared: bool = False) -> None:
         except PermissionError as exc:
             raise BlockingIOError(exc.errno, exc.strerror) from exc
     else:
-        import fcntl
+        import fcntl  # noqa: PLC0415 - not on Windows
 
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 

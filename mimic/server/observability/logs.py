@@ -40,8 +40,14 @@ def configure_logs() -> None:
     root.handlers = [handler]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_handshake)
     sys.excepthook = _uncaught
     threading.excepthook = sys.unraisablehook = _uncaught_elsewhere
+
+
+def _is_no_handshake(record: logging.LogRecord) -> bool:
+    """Whether a record is none of uvicorn's about a WebSocket, in which the query is, and in that a key may be."""
+    return not str(record.msg).startswith('%s - "WebSocket')
 
 
 def _uncaught_elsewhere(failed: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> None:

@@ -51,17 +51,17 @@ class Metrics:
             multiprocess_mode="livesum",
         )
 
-    @cache
+    @cache  # noqa: B019
     def of_route(self, method: str, route: str, status: int, version: str) -> tuple[Counter, Histogram]:
         """The series that a request counts in."""
         return self.requests.labels(method, route, status), self.seconds.labels(route, version)
 
-    @cache
+    @cache  # noqa: B019
     def choices_of(self, version: str) -> Counter:
         """The choices of a version."""
         return self.choices.labels(version)
 
-    @cache
+    @cache  # noqa: B019
     def matches_of(self, version: str, rung: str) -> Counter:
         """The prompts that were answered by a version on a rung."""
         return self.matches.labels(version, rung)

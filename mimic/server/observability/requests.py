@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
 from mimic.corpus.schemas import Version
 from mimic.engine.base import Completion
@@ -30,6 +30,8 @@ OPENAI_PREFIX: Final = "/v1/"
 OPENAI_VERSION: Final = b"2020-10-01"
 """Of the API that /v1 is like: what OpenAI's own answers say."""
 CLIENT_LEFT: Final = 499
+SWITCHING: Final = 101
+"""The status of a WebSocket that was opened."""
 
 
 class RequestRecord:
@@ -42,6 +44,7 @@ class RequestRecord:
         "_ended",
         "_entry",
         "_journal",
+        "_method",
         "_number",
         "_scope",
         "_send",
@@ -52,8 +55,9 @@ class RequestRecord:
         "request_id",
     )
 
-    def __init__(self, scope: HTTPScope, send: Send, watcher: "RequestLog") -> None:
+    def __init__(self, scope: HTTPScope | WebSocketScope, send: Send, watcher: "RequestLog") -> None:
         self._scope = scope
+        self._method = scope["method"] if scope["type"] == ScopeType.HTTP else "GET"  # as its handshake had
         self._send = send
         self._watcher = watcher
         self._started = time.perf_counter()
@@ -68,7 +72,7 @@ class RequestRecord:
     def _first_entry(self) -> Entry:
         path = shortened(self._scope["path"]) or ""
         # Which route it is nobody knows yet; most have no parameters.
-        return Entry(id=self.request_id, at=datetime.now(UTC), method=self._scope["method"], path=path, route=path)
+        return Entry(id=self.request_id, at=datetime.now(UTC), method=self._method, path=path, route=path)
 
     @property
     def is_recorded(self) -> bool:
@@ -99,11 +103,22 @@ class RequestRecord:
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer. The last one is counted before it is sent, since who has it may ask at once."""
-        if message["type"] == "http.response.start":
-            self._begin(message)
-        elif not message.get("more_body", False):
+        if message["type"] == "http.response.start" or message["type"] == "websocket.http.response.start":
+            self._begin(message, message["status"])
+        elif message["type"] == "websocket.accept":
+            self._begin(message, SWITCHING)
+            self._record_now()
+        elif message["type"] != "websocket.send" and not message.get("more_body", False):
             self.close()
         await self._send(message)
+
+    def _record_now(self) -> None:
+        """Put a WebSocket into the journal when it opens, since it may stay open for long."""
+        if self._journal and self._entry:
+            try:
+                self._number = self._journal.open_now(self._entry)
+            except StoreError as exc:
+                log.warning("a request is not in the journal", request_id=self.request_id, cause=repr(exc.__cause__))
 
     def close(self, *, client_left: bool = False) -> None:
         """End the record; what happens later does not count."""
@@ -115,7 +130,7 @@ class RequestRecord:
         metrics = self._watcher.metrics
         status = outcome_of(self._scope) or self._status or (CLIENT_LEFT if client_left else 0)
         version = self.context.known.version if self.context else None
-        requests, latencies = metrics.of_route(self._scope["method"], route, status, version or "")
+        requests, latencies = metrics.of_route(self._method, route, status, version or "")
         requests.inc()
         latencies.observe(seconds)
         fault = self.fault
@@ -165,19 +180,20 @@ class RequestRecord:
         (log.error if has_failed else log.info)(
             "request",
             request_id=self.request_id,
-            method=scope["method"],
+            method=self._method,
             route=route,
             status=status,
             milliseconds=round(seconds * 1000, 1),
             **{name: value for name, value in facts.items() if value and value != route},
         )
 
-    def _begin(self, message: HTTPResponseStartEvent) -> None:
+    def _begin(self, message: Any, status: int) -> None:
         seconds = time.perf_counter() - self._started
-        self._status = message["status"]
+        self._status = status
+        sent = list(message.get("headers", ()))
         if self._entry:
-            self._entry = _begun(self._entry, message, seconds)
-        headers = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+            self._entry = _begun(self._entry, status, dict(sent), seconds)
+        headers = [*sent, (b"x-request-id", self.request_id.encode())]
         if self.context:
             headers += [(name.encode(), value.encode()) for name, value in self.context.headers.items()]
         if self._scope["path"].startswith(OPENAI_PREFIX):
@@ -194,9 +210,11 @@ def record_of(scope: Scope) -> RequestRecord:
     return record
 
 
-def is_recorded(scope: HTTPScope) -> bool:
+def is_recorded(scope: HTTPScope | WebSocketScope) -> bool:
     """Whether a request is for the journal: what clients ask, not what watches the server."""
-    return scope["path"].startswith(OPENAI_PREFIX) or scope["method"] == "POST"
+    if scope["path"].startswith(OPENAI_PREFIX) or scope["type"] == ScopeType.WEBSOCKET:
+        return True
+    return scope["method"] == "POST"
 
 
 class RequestLog:
@@ -218,7 +236,8 @@ class RequestLog:
         self.logs_requests = logs_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP:
+        kind: str = scope["type"]
+        if kind == "lifespan":  # which Litestar does not count among scopes
             await self._app(scope, receive, send)
             return
         record = RequestRecord(scope, send, self)
@@ -233,22 +252,22 @@ class RequestLog:
                 raise
             # In the middle of an answer, which is not to look as if it had come to its end.
             record_outcome(scope, HTTPStatus.SERVICE_UNAVAILABLE)  # as if it had failed a moment earlier
-            log.error("store failed in an answer", request_id=record.request_id, error=str(failure))
+            log.error("store failed in an answer", request_id=record.request_id, error=str(failure))  # noqa: TRY400 - no bug
             record.close()  # before the client can notice, and ask what was seen of it
             await cut(scope, receive)
         finally:
             self.metrics.in_flight -= 1
-            record.close(client_left=True)  # whose answer has no last part: nobody was there to take it
+            # An answer without a last part had nobody there to take it; a WebSocket ends by its client's leave.
+            record.close(client_left=scope["type"] == ScopeType.HTTP)
             del state[RECORD]  # else all of the request waits for the garbage collector
             record.context = None
 
 
-def _begun(entry: Entry, message: HTTPResponseStartEvent, seconds: float) -> Entry:
+def _begun(entry: Entry, status: int, headers: Mapping[bytes, bytes], seconds: float) -> Entry:
     """The entry of a request whose answer begins."""
-    headers = dict(message["headers"])
     return msgspec.structs.replace(
         entry,
-        status=message["status"],
+        status=status,
         match=_header(headers, b"x-mimic-match"),
         source=_header(headers, b"x-mimic-source"),
         score=_header(headers, b"x-mimic-score"),

@@ -230,7 +230,7 @@ class TracedStore(Store):
             return await self._store.seeding()
 
     async def _claim(self, seeding: Seeding) -> Replacement:
-        return await self._store._claim(seeding)
+        return await self._store._claim(seeding)  # noqa: SLF001 - it stands in for that store
 
     def _span(self, operation: str, version: str = "") -> AbstractContextManager[Span]:
         about = {"db.system.name": self._system, "db.namespace": self._name, "db.operation.name": operation}

@@ -31,7 +31,7 @@ from mimic.server.options import SeedingOptions
 log = structlog.get_logger("mimic")
 
 STATUS_PATH = "/conversation/seed"
-SECRET_SCHEME = "SEED_SECRET"
+SECRET_SCHEME = "SEED_SECRET"  # noqa: S105 - its name
 """The security scheme of the OpenAPI document."""
 NOT_HANDED_DOWN = frozenset({"SEED_SECRET", "MIMIC_API_KEYS"})
 SECONDS_TO_CLAIM = 15.0

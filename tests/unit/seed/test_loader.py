@@ -49,7 +49,7 @@ async def test_a_batch_is_bounded_in_bytes_too(tmp_path: Path) -> None:
             kind = type(replacement)
         add = kind.add
 
-        async def counting(self, version, documents):  # type: ignore[no-untyped-def]
+        async def counting(self, version, documents):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
             seen.append(len(documents))
             await add(self, version, documents)
 

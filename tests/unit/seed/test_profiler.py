@@ -14,7 +14,14 @@ from mimic.corpus.manifest import Seeded
 from mimic.corpus.profile import Profile
 from mimic.corpus.stores.base import Store
 from mimic_seed import profiler
-from mimic_seed.profiler import LISTED_MESSAGES, LISTED_SENDERS, LONGEST_SENDER, SHOWN_CHARACTERS, Profiler, distribution
+from mimic_seed.profiler import (
+    LISTED_MESSAGES,
+    LISTED_SENDERS,
+    LONGEST_SENDER,
+    SHOWN_CHARACTERS,
+    Profiler,
+    distribution,
+)
 from tests.support.corpora import SMALL, fill
 
 messages = st.builds(

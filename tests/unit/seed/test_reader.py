@@ -40,7 +40,7 @@ def test_what_the_real_dump_holds_is_legal() -> None:
       {"conversations": []},
       {"id": null, "items": [{"from": "x", "value": [1, {"from": "y"}]}], "conversations": [{"value": "v", "from": "tool", "n": [[[1]]]}]},
       {"id": 1.50, "conversations": [], "conversations": [{"from": "system", "from": "human", "value": "\\u00e9\\ud83d\\ude00"}]}
-    ]"""
+    ]"""  # noqa: E501
     assert read(text) == [
         Conversation("4071", [Message("gpt", "starts"), Message("gpt", "")]),
         Conversation(None, []),

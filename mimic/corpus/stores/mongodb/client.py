@@ -129,7 +129,7 @@ async def disconnect(client: Client) -> None:
 def _client_class(driver: Driver) -> type[Client]:
     if driver == "pymongo":
         return AsyncMongoClient
-    from motor.motor_asyncio import AsyncIOMotorClient
+    from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - only where it is chosen
 
     return cast("type[Client]", AsyncIOMotorClient)  # the methods used here are the same
 

@@ -78,7 +78,7 @@ class Gathering:
         """Ask once; returns those whose documents lie beyond what fitted."""
         try:
             found, last = await self._documents(*kind, [lookup for lookup, _ in asked])
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - as in handle
             # Who came meanwhile would wait as long again for a server that is away.
             late = self._waiting[kind] if isinstance(exc, ConnectionFailure) else []
             for _, future in (*asked, *late):

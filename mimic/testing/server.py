@@ -1,21 +1,11 @@
-"""A Mimic server for the tests of other programs, in a process of its own.
-
-::
-
-    with MimicServer("dump.json") as mimic:
-        client = OpenAI(base_url=mimic.base_url, api_key=mimic.api_key)
-        ...
-        assert [request.status for request in mimic.requests()] == [429, 200]
-"""
+"""A Mimic server in a process of its own."""
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -196,7 +186,7 @@ def _process(
     """``python -m mimic.testing`` in a process group of its own, so that a Ctrl-C in a debugger does not reach it."""
     command = (sys.executable, "-m", "mimic.testing", *arguments)
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - what runs is ours
             command,
             stdin=subprocess.PIPE,
             stdout=log,
@@ -249,29 +239,3 @@ def _problem(process: subprocess.Popen[bytes], said: str) -> str:
     if process.poll() is None:
         return f"the server is not ready after {SECONDS_TO_START} seconds; it has said:\n{said}"
     return said.removeprefix("Error: ") or f"the server ended with exit code {process.returncode} and said nothing"
-
-
-def _seed_and_serve(arguments: Sequence[str]) -> None:
-    """What the process runs: both commands, one after the other, so that everything is loaded once."""
-    threading.Thread(target=_end_with_caller, daemon=True).start()
-    from mimic.cli import main
-
-    # Only if empty: where the port was taken, this is the second time.
-    code = main(["seed", "--quiet", "--if-empty", "--not-nice", *arguments], standalone_mode=False)
-    if code:
-        sys.exit(code)
-    main(["serve"])
-
-
-def _end_with_caller() -> None:
-    """Standard input ends when the caller does, whatever ended it."""
-    os.read(0, 1)
-    shutil.rmtree(Path.cwd(), ignore_errors=True)
-    if sys.platform == "win32":
-        os.kill(os.getpid(), signal.SIGTERM)  # which nothing can catch there
-    else:
-        os.killpg(0, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    _seed_and_serve(sys.argv[1:])

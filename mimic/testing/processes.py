@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 import pymongo
 
-from mimic.testing import NotStarted, free_port
+from mimic.testing.server import NotStarted, free_port
 
 SECONDS_TO_START: Final = 30
 SECONDS_TO_END: Final = 40
@@ -45,7 +45,9 @@ class ServerProcess:
 
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(self._command, env=self._environment, stderr=log, cwd=self._log.parent)
+            self.process = subprocess.Popen(  # noqa: S603 - what runs is ours
+                self._command, env=self._environment, stderr=log, cwd=self._log.parent
+            )
         until = time.monotonic() + SECONDS_TO_START
         while self.process.poll() is None and time.monotonic() < until:
             if listens(self.port):
@@ -85,7 +87,7 @@ class MongodProcess:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         with (self._folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
         patience = SECONDS_TO_START * 1000
         with pymongo.MongoClient[dict[str, Any]](
             self.url, directConnection=True, serverSelectionTimeoutMS=patience

@@ -1,0 +1,45 @@
+"""WebSockets before their routes: a handshake without a right key is refused, in the shape that all errors have."""
+
+from typing import Any
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from mimic.errors import RequestError
+from mimic.gateway.auth import Keys
+from mimic.gateway.errors import request_error
+from mimic.server.observability.requests import record_of
+from mimic.wire.openai.errors import error_body
+
+
+class WebSocketKeys:
+    """Checks the key of every WebSocket handshake, before any route sees it."""
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.WEBSOCKET:
+            header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+            client = scope.get("client")
+            try:
+                await self._keys.check(header.decode("latin-1"), client[0] if client else None)
+            except Exception as exc:  # noqa: BLE001 - whatever happens, the client is told, and the log
+                error = request_error(exc, record_of(scope).request_id, scope["path"])
+                await refuse_handshake(error, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def refuse_handshake(error: RequestError, receive: Receive, send: Send) -> None:
+    """Answer a handshake with an error instead of a WebSocket (ASGI, "Websocket Denial Response")."""
+    body = msgspec.json.encode(error_body(error))
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in error.headers.items()]
+    headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    start: Any = {"type": "websocket.http.response.start", "status": error.status, "headers": headers}
+    end: Any = {"type": "websocket.http.response.body", "body": body, "more_body": False}
+    await receive()  # the handshake
+    await send(start)
+    await send(end)

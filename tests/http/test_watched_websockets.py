@@ -1,0 +1,118 @@
+"""WebSockets behind Mimic's layers: the host guard, the keys, metrics, the log and the journal see them."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from mimic.testing import free_port
+from mimic.testing.processes import listens
+from tests.support.watched_websocket_server import PATH
+
+KEY = "sk-watched-websocket"
+
+
+class Watched:
+    """A process of ``tests.support.watched_websocket_server``."""
+
+    def __init__(self, port: int, log: Path) -> None:
+        self.url = f"ws://127.0.0.1:{port}{PATH}"
+        self._http = f"http://127.0.0.1:{port}"
+        self._log = log
+
+    def journal(self) -> list[dict[str, Any]]:
+        """The entries of WebSockets."""
+        entries: list[dict[str, Any]] = httpx.get(self._http).json()
+        return [entry for entry in entries if entry["path"] == PATH]
+
+    def metrics(self) -> str:
+        """What was counted."""
+        return httpx.get(f"{self._http}/metrics").text
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What the log says of requests to the route."""
+        lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("route") == PATH]
+
+    def log(self) -> str:
+        """All of the log."""
+        return self._log.read_text()
+
+
+@contextmanager
+def watched(folder: Path, *keys: str) -> Iterator[Watched]:
+    """A server that accepts these keys; without any, everybody's request."""
+    port, log = free_port(), folder / "log"
+    command = (sys.executable, "-W", "error", "-m", "tests.support.watched_websocket_server", str(port), *keys)
+    with log.open("wb") as file, subprocess.Popen(command, stderr=file, stdout=file) as process:
+        try:
+            until = time.monotonic() + 30
+            while not listens(port):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            yield Watched(port, log)
+        finally:
+            process.terminate()
+
+
+def test_a_websocket_is_counted_and_in_the_journal(tmp_path: Path) -> None:
+    """It has an id, it is in the journal while it is open, and counted when it ends; the log does not tell its query."""
+    with watched(tmp_path) as server:
+        with connect(f"{server.url}?key=sk-in-a-query") as websocket:
+            websocket.send("hi")
+            assert websocket.recv(timeout=30) == "hi"
+            assert websocket.response
+            request_id = websocket.response.headers["x-request-id"]
+            [entry] = server.journal()
+            assert (entry["id"], entry["method"], entry["last_byte_ms"]) == (request_id, "GET", None)
+            assert f'route="{PATH}"' not in server.metrics()
+        until = time.monotonic() + 30
+        while server.journal()[0]["last_byte_ms"] is None:
+            assert time.monotonic() < until
+        [entry] = server.journal()
+        assert (entry["status"], entry["client_left"], entry["route"]) == (101, False, PATH)
+        assert f'mimic_requests_total{{method="GET",route="{PATH}",status="101"}} 1.0' in server.metrics()
+        assert [line["status"] for line in server.lines()] == [101]
+        assert "sk-in-a-query" not in server.log()
+
+
+def test_a_name_of_the_public_web_opens_no_websocket(tmp_path: Path) -> None:
+    """A page whose name leads to this machine gets a 403, as with any other request."""
+    with watched(tmp_path) as server:
+        with pytest.raises(InvalidStatus) as refused:
+            connect(server.url, additional_headers={"Host": "evil.example"}).__enter__()
+        response = refused.value.response
+        assert response.status_code == 403
+        assert json.loads(response.body or b"")["error"]["code"] == "host_not_allowed"
+        assert [entry["status"] for entry in server.journal()] == [403]
+        with connect(server.url) as websocket:
+            websocket.send("hi")
+            assert websocket.recv(timeout=30) == "hi"
+
+
+@pytest.mark.parametrize("authorization", [None, "Bearer sk-wrong", f"Basic {KEY}"])
+def test_a_websocket_needs_a_key(tmp_path: Path, authorization: str | None) -> None:
+    """Where keys are asked for; the refusal is an error like all others."""
+    wrong = {"Authorization": authorization} if authorization else {}
+    with watched(tmp_path, KEY) as server:
+        with pytest.raises(InvalidStatus) as refused:
+            connect(server.url, additional_headers=wrong).__enter__()
+        response = refused.value.response
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == "Bearer"
+        assert "key" in json.loads(response.body or b"")["error"]["message"]
+        assert 'mimic_requests_total{method="GET",route="unknown",status="401"}' not in server.metrics()
+        assert [entry["status"] for entry in server.journal()] == [401]
+        with connect(server.url, additional_headers={"Authorization": f"Bearer {KEY}"}) as websocket:
+            websocket.send("hi")
+            assert websocket.recv(timeout=30) == "hi"
