@@ -66,7 +66,7 @@ def watched(folder: Path, *keys: str) -> Iterator[Watched]:
 
 
 def test_a_websocket_is_counted_and_in_the_journal(tmp_path: Path) -> None:
-    """It has an id, it is in the journal while it is open, and counted when it ends; the log does not tell its query."""
+    """It has an id, is in the journal while it is open, and counts when it ends; the log does not tell its query."""
     with watched(tmp_path) as server:
         with connect(f"{server.url}?key=sk-in-a-query") as websocket:
             websocket.send("hi")

@@ -29,116 +29,12 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = {"mimic": ROOT, "mimic_seed": ROOT / "seed"}
 """Our packages, each with the folder that it lies in."""
 
-# From the ground up. A module may import from lower lines, and from its own line what stands left of it.
-LAYERS = (
-    (
-        "mimic",
-        "mimic.corpus.conversation",
-        "mimic.errors",
-        "mimic.corpus.ladder",
-        "mimic.corpus.stores.locks",
-        "mimic.corpus.manifest",
-        "mimic.spans",
-        "mimic.corpus.surrogates",
-    ),
-    (
-        "mimic.tokens",
-        "mimic.engine.sampling",
-        "mimic.engine.embedding",
-        "mimic.gateway.pacing",
-        "mimic.corpus.similarity",
-    ),
-    ("mimic.gateway.faults", "mimic.gateway.rate_limits"),
-    ("mimic.gateway.journal", "mimic.gateway.ledger"),
-    ("mimic.corpus.schemas", "mimic.corpus.stores.base", "mimic.corpus.stores.tempdirs", "mimic.corpus.stores"),
-    (
-        "mimic.corpus.stores.sqlite",
-        *(f"mimic.corpus.stores.sqlite.{name}" for name in ("file", "replacement", "store")),
-    ),
-    (
-        "mimic.corpus.stores.mongodb",
-        *(
-            f"mimic.corpus.stores.mongodb.{name}"
-            for name in ("client", "attachments", "catalogue", "gathering", "replacement", "store")
-        ),
-    ),
-    ("mimic.corpus.index",),
-    (
-        "mimic.corpus.corpus",
-        "mimic.engine.outcomes",
-        "mimic.engine.nearest",
-        "mimic.engine.matching",
-        "mimic.engine.retrieval",
-    ),
-    ("mimic.corpus.excerpts", "mimic.corpus.search"),
-    (
-        "mimic_seed",
-        "mimic_seed.source",
-        "mimic_seed.conversation_builder",
-        "mimic_seed.string_tracker",
-        "mimic_seed.reader",
-        "mimic_seed.joining",
-        "mimic_seed.profiler",
-        "mimic_seed.index_worker",
-        "mimic_seed.index_process",
-        "mimic_seed.loader",
-        "mimic_seed.terminal",
-        "mimic.settings",
-        "mimic.server.observability.logs",
-    ),
-    (
-        "mimic.api",
-        "mimic.wire.violations",
-        "mimic.server.errors",
-        "mimic.gateway.guesses",
-        "mimic.gateway.auth",
-        "mimic.server.bodies",
-        "mimic.server.request_ids",
-        "mimic.server.observability.gauges",
-        "mimic.gateway.delivery",
-        "mimic.server",
-        "mimic.server.http11",
-        *(f"mimic.server.http11.{name}" for name in ("asgi", "limits", "deadlines", "refusals", "upgrade", "protocol")),
-        "mimic.server.workers",
-        "mimic.server.routes.journal",
-        "mimic.server.observability.requests",
-        "mimic.gateway.throttle",
-        "mimic.gateway.moods",
-        "mimic.gateway.concurrency_limit",
-        "mimic.gateway.reach",
-        "mimic.server.fastpath",
-        "mimic.server.head",
-        "mimic.server.host_guard",
-        "mimic.server.observability.tracing",
-    ),
-    (
-        "mimic.server.routes.native",
-        "mimic.server.routes.seeding",
-        "mimic.server.routes.status",
-        "mimic.server.routes.corpus",
-        "mimic.server.routes.page",
-    ),
-    (
-        "mimic.wire.openai",
-        *(
-            f"mimic.wire.openai.{name}"
-            for name in (
-                "models",
-                "requests",
-                "timing",
-                "streams",
-                "mishaps",
-                "answers",
-                "chat",
-                "completions",
-                "embeddings",
-            )
-        ),
-    ),
-    ("mimic.app", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
+FOLDERS = (
+    *("mimic", "mimic.errors", "mimic.tokens", "mimic.corpus", "mimic_seed", "mimic.engine", "mimic.wire"),
+    *("mimic.gateway", "mimic.server", "mimic.settings", "mimic.app", "mimic.cli", "mimic.__main__"),
+    *("mimic.testing", "mimic.pytest_plugin"),
 )
-LOADED_LATE = {("mimic.corpus.stores", f"mimic.corpus.stores.{backend}.store") for backend in ("sqlite", "mongodb")}
-"""Where a store is picked by its URL."""
+"""Packages and modules from the ground up: each may import from those before it."""
 
 
 def modules() -> dict[str, Path]:
@@ -166,33 +62,53 @@ def test_the_wall_clock_decides_nothing() -> None:
     asks = re.compile(r"\btime\.time(?:_ns)?\(|\b(?:datetime|date)\.(?:utc)?(?:now|today)\(|\btime\.(?:gm|local)time\(")
     found = {name: len(asks.findall(file.read_text())) for name, file in modules().items()}
     assert {name: count for name, count in found.items() if count} == {
-        "mimic.server.routes.journal": 1,  # when a request came
-        "mimic.wire.openai.chat": 1,  # created
-        "mimic.wire.openai.completions": 1,
+        "mimic.server.observability.requests": 1,  # when a request came
+        "mimic.wire.openai.base": 1,  # created
         "mimic.corpus.stores.base": 2,  # since when somebody seeds, and when something was seeded
     }
 
 
+def folder_of(module: str) -> str:
+    """The package of a module that has a place among the layers."""
+    return max((name for name in FOLDERS if f"{module}.".startswith(f"{name}.")), key=len)
+
+
 def test_imports_go_downward_only() -> None:
-    """Every module has its place, and imports only from below it."""
-    order = [name for layer in LAYERS for name in layer]
+    """From package to package; within one, no two modules import each other."""
     found = modules()
-    assert set(order) == set(found)
+    imported = {name: imports_of(file, set(found)) - {name} for name, file in found.items()}
     upward = [
-        (name, imported)
-        for name, file in found.items()
-        for imported in imports_of(file, set(found))
-        if order.index(imported) > order.index(name) and (name, imported) not in LOADED_LATE
+        (name, other)
+        for name, others in imported.items()
+        for other in others
+        if FOLDERS.index(folder_of(other)) > FOLDERS.index(folder_of(name))
     ]
     assert upward == []
+    assert [(name, other) for name, others in imported.items() for other in others if name in imported[other]] == []
+    of_seeder = {other for name, others in imported.items() if name.startswith("mimic_seed") for other in others}
+    assert {folder_of(other) for other in of_seeder} <= {"mimic", "mimic.errors", "mimic.corpus", "mimic_seed"}
+    users = {folder_of(name) for name, others in imported.items() if any(map(of_seed, others))} - {"mimic_seed"}
+    assert users == {"mimic.cli"}
+
+
+def of_seed(module: str) -> bool:
+    """Whether a module is the seeder's."""
+    return module.startswith("mimic_seed")
+
+
+def test_the_environment_is_read_at_the_top_only() -> None:
+    """Packages get options; which settings there are, only the roots know."""
+    for name, file in modules().items():
+        if FOLDERS.index(folder_of(name)) < FOLDERS.index("mimic.settings"):
+            assert "mimic.settings" not in imports_of(file, {"mimic.settings"}), name
 
 
 def test_domain_code_knows_no_http_and_no_driver() -> None:
     """Litestar stays in API and server, PyMongo in its store, sqlite3 in its store and the ledger, and so on."""
     allowed = {
-        "litestar": ("mimic.api", "mimic.app", "mimic.server"),
-        "uvicorn.protocols": ("mimic.server.http11.protocol",),
-        "pymongo": ("mimic.corpus.stores.mongodb",),
+        "litestar": ("mimic.app", "mimic.server"),
+        "uvicorn": ("mimic.app", "mimic.server.http11.protocol", "mimic.server.workers"),
+        "pymongo": ("mimic.corpus.stores.mongodb", "mimic.testing.processes"),
         "sqlite3": ("mimic.corpus.stores.sqlite", "mimic.gateway.ledger"),
         "tantivy": ("mimic.corpus.index",),
         "opentelemetry": ("mimic.server.observability.tracing",),

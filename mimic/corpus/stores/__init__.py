@@ -1,13 +1,11 @@
 """Stores: where the documents of a corpus live. :func:`open_store` picks one by URL."""
 
 from pathlib import Path
-from typing import Literal, TypeAlias
 
-from mimic.corpus.stores.base import Store
+from mimic.corpus.stores.base import Driver, Store
 from mimic.errors import SettingError
 
-Driver: TypeAlias = Literal["pymongo", "motor"]
-"""A client library for MongoDB."""
+__all__ = ["Driver", "open_store"]
 
 
 def open_store(url: str, driver: Driver = "pymongo") -> Store:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar
 
 import msgspec
 
@@ -22,6 +22,9 @@ BATCH_CHARACTERS = 64 * 1024
 """Documents that a store hands over at a time at most, and characters of text at which that is enough."""
 
 T = TypeVar("T")
+
+Driver: TypeAlias = Literal["pymongo", "motor"]
+"""A client library for MongoDB."""
 
 
 class Batches(Generic[T]):

@@ -4,6 +4,7 @@ Every other field of OpenAI's is accepted and ignored.
 """
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Generic, Literal, TypeAlias, TypeVar
 
@@ -196,6 +197,11 @@ def _decoded(numbers: Sequence[int], path: str) -> Input:
 def unknown_model(model: str) -> RequestError:
     """The error of a model that does not exist."""
     return RequestError(404, f"The model `{model}` does not exist", param="model", code="model_not_found")
+
+
+def created_now() -> int:
+    """The field ``created`` of an answer: seconds since 1970."""
+    return int(time.time())
 
 
 def new_id(prefix: str) -> str:

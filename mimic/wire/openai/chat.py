@@ -1,6 +1,5 @@
 """``/v1/chat/completions``: OpenAI's chat format."""
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -18,6 +17,7 @@ from mimic.wire.openai.base import (
     OpenAIUsage,
     OpenAIWire,
     Sampled,
+    created_now,
     new_id,
 )
 from mimic.wire.sse import MARKER, Template, TokenStream, frames, in_turn
@@ -175,7 +175,7 @@ class ChatWire(OpenAIWire[OpenAIRequest, Completion]):
         return msgspec.json.encode(
             ChatCompletion(
                 id=new_id("chatcmpl"),
-                created=int(time.time()),
+                created=created_now(),
                 model=request.model,
                 choices=choices,
                 usage=OpenAIUsage.of(result.usage),
@@ -190,7 +190,7 @@ class ChatWire(OpenAIWire[OpenAIRequest, Completion]):
         usage = OpenAIUsage.of(result.usage) if request.include_usage else None
         blank = ChatCompletionChunk(
             id=new_id("chatcmpl"),
-            created=int(time.time()),
+            created=created_now(),
             model=request.model,
             choices=(),
             usage=None if usage else msgspec.UNSET,

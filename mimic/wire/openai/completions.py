@@ -1,6 +1,5 @@
 """``/v1/completions``: OpenAI's older format, in which a prompt is one message of the user's."""
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
@@ -21,6 +20,7 @@ from mimic.wire.openai.base import (
     OpenAIWire,
     Sampled,
     Texts,
+    created_now,
     inputs_of,
     new_id,
 )
@@ -140,4 +140,4 @@ def _chunk(blank: TextCompletion, index: int, text: str, finish_reason: FinishRe
 
 
 def _blank(request: OpenAIRequest) -> TextCompletion:
-    return TextCompletion(id=new_id("cmpl"), created=int(time.time()), model=request.model, choices=())
+    return TextCompletion(id=new_id("cmpl"), created=created_now(), model=request.model, choices=())

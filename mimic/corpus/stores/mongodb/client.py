@@ -14,7 +14,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.uri_parser import parse_uri
 from pymongo.write_concern import WriteConcern
 
-from mimic.corpus.stores import Driver
+from mimic.corpus.stores.base import Driver
 from mimic.errors import SettingError, StoreFull, StoreUnavailable
 
 Fields: TypeAlias = dict[str, Any]

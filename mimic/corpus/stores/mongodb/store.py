@@ -13,8 +13,7 @@ from pymongo.errors import OperationFailure
 
 from mimic.corpus.manifest import Seeded, Seeding
 from mimic.corpus.schemas import MESSAGES, POSITION, SCHEMAS, VERSIONS, Document, Lookup, Version, characters_of
-from mimic.corpus.stores import Driver
-from mimic.corpus.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store, finish_uncancelled
+from mimic.corpus.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Driver, Store, finish_uncancelled
 from mimic.corpus.stores.mongodb.attachments import fetch
 from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS, Catalogue
 from mimic.corpus.stores.mongodb.client import (
