@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mimic.cli import NICENESS
+from mimic.cli.seed import NICENESS
 from mimic.corpus.stores import open_store
 from mimic.testing import free_port
 from tests.support.corpora import SMALL

@@ -1,0 +1,20 @@
+"""The command line: ``mimic seed`` and ``mimic serve``."""
+
+import click
+
+from mimic import __version__
+from mimic.cli.seed import seed
+from mimic.cli.serve import serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Mimic: an OpenAI-style chat API that answers from real conversations.
+
+    Settings come from the environment and from a file .env; options take precedence over both.
+    """
+
+
+main.add_command(seed)
+main.add_command(serve)

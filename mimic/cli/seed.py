@@ -1,0 +1,149 @@
+"""``mimic seed``: from a dump to a corpus."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.resources import files
+from typing import Any, cast
+
+import click
+
+from mimic.cli.configuration import STORE_HELP, read_settings
+from mimic.corpus.ladder import RUNGS, Rung
+from mimic.corpus.manifest import ExitCode
+from mimic.corpus.schemas import VERSIONS, Version
+from mimic.corpus.stores import open_store
+from mimic.errors import DumpError, MimicError, SeedingError, SettingError, StoreError
+from mimic.settings import Settings
+from mimic_seed.loader import load
+from mimic_seed.reader import SLOW_BACKEND
+from mimic_seed.source import Source
+from mimic_seed.terminal import say, show_progress, show_report
+
+NICENESS = 5
+"""How far a seeder steps back behind whoever answers on the same machine: where there is nobody, it is as fast."""
+
+
+@click.command()
+@click.argument("file", required=False)
+@click.option("--sample", is_flag=True, help="Seed the sample corpus that ships with Mimic.")
+@click.option("--store", metavar="URL", help=f"Where to. {STORE_HELP}")
+@click.option("--versions", default=",".join(VERSIONS), show_default=True, help="Which schema versions to fill.")
+@click.option("--strict", is_flag=True, help="Stop at the first broken conversation instead of skipping it.")
+@click.option(
+    "--match",
+    type=click.Choice(RUNGS),
+    help="How far down the ladder messages are to be found: what is only alike needs an index. "
+    "[MIMIC_MATCH; default nearest]",
+)
+@click.option(
+    "--join-splits/--no-join-splits",
+    default=None,
+    help="Whether the parts of a long chat (X_0, X_4 ...) become one conversation. [SEED_JOIN_SPLITS; default no]",
+)
+@click.option("--if-empty", is_flag=True, help="Do nothing where something is seeded already.")
+@click.option("--quiet", is_flag=True, help="Show errors only.")
+@click.option("--nice/--not-nice", default=True, hidden=True)  # not where the same process serves afterwards
+@click.pass_context
+def seed(
+    context: click.Context,
+    file: str | None,
+    sample: bool,
+    store: str | None,
+    versions: str,
+    strict: bool,
+    match: Rung | None,
+    join_splits: bool | None,
+    if_empty: bool,
+    quiet: bool,
+    nice: bool,
+) -> None:
+    """Seed the corpus from a dump.
+
+    Replaces it by the conversations in FILE, or in standard input where FILE is "-".
+
+    FILE is a ShareGPT dump: a JSON array or JSON Lines of {"id", "conversations": [{"from", "value"}, ...]}, gzipped or
+    not. Readers see the old corpus until the new one is complete.
+
+    Exit codes: 0 done, 1 the input is bad, 2 wrong usage, 3 the store cannot be used, 4 another seeding is running.
+    """
+    if (file is None) != sample:
+        raise click.UsageError("Give either FILE or --sample.")
+    if nice and sys.platform != "win32":
+        os.nice(NICENESS)
+    settings = read_settings(_warn, store=store, match=match, seed_join_splits=_as_setting(join_splits))
+    chosen = _versions(versions)
+    name = str(files("mimic_seed") / "sample.json") if file is None else file
+    context.exit(asyncio.run(_seed(name, settings, chosen, strict=strict, if_empty=if_empty, quiet=quiet)))
+
+
+async def _seed(
+    name: str, settings: Settings, versions: Sequence[Version], *, strict: bool, if_empty: bool, quiet: bool
+) -> ExitCode:
+    """Run a seeding and tell how it went; returns how the program ends."""
+    task, loop = cast("asyncio.Task[Any]", asyncio.current_task()), asyncio.get_running_loop()
+
+    def stop() -> None:
+        # Again and again: asyncio.wait_for, which the driver uses, may swallow a cancellation (before Python 3.12).
+        task.cancel()
+        loop.call_later(0.5, stop)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):  # on Windows, where Ctrl-C cancels the task all the same
+            loop.add_signal_handler(number, stop)
+    if SLOW_BACKEND:
+        _warn("ijson's C backend yajl2_c is missing; reading will take about three times as long.")
+    try:
+        async with open_store(settings.store, settings.mongo_driver) as store:
+            if if_empty and (seeded := await store.seeded()):
+                say(f"Seeded already ({', '.join(seeded)}): nothing to do.")
+                return ExitCode.DONE
+            with show_progress(quiet=quiet) as on_progress:
+                report = await load(
+                    Source(name),
+                    store,
+                    versions,
+                    batch_size=settings.seed_batch_size,
+                    strict=strict,
+                    depth=settings.match or "nearest",
+                    join_splits=settings.seed_join_splits,
+                    on_progress=on_progress,
+                )
+    except asyncio.CancelledError:
+        say("Stopped.")
+        return ExitCode.STOPPED
+    except MimicError as exc:
+        say(f"Error: {name}: {exc}" if isinstance(exc, DumpError) else f"Error: {exc}")
+        return _exit_code(exc)
+    if not quiet:
+        show_report(report)
+    return ExitCode.DONE
+
+
+def _exit_code(exc: MimicError) -> ExitCode:
+    codes: Mapping[type[MimicError], ExitCode] = {
+        DumpError: ExitCode.BAD_INPUT,
+        SettingError: ExitCode.WRONG_USAGE,
+        StoreError: ExitCode.STORE_UNREACHABLE,
+        SeedingError: ExitCode.IN_PROGRESS,
+    }
+    return next(code for kind, code in codes.items() if isinstance(exc, kind))
+
+
+def _versions(text: str) -> list[Version]:
+    chosen = [version.strip() for version in text.split(",")]
+    unknown = [version for version in chosen if version not in VERSIONS]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(VERSIONS)}", param_hint="--versions")
+    return [version for version in VERSIONS if version in chosen]
+
+
+def _as_setting(switch: bool | None) -> str | None:
+    return None if switch is None else "on" if switch else "off"
+
+
+def _warn(text: str) -> None:
+    say(f"Warning: {text}")
