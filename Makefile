@@ -1,4 +1,4 @@
-# Two commands to remember: make run, make test. Both set up everything they need in .venv.
+# Two commands to remember: make run, make test. Both set up everything they need in .venv. make help lists the others.
 PYTHON ?= python3
 
 # Where they are not given, the settings of the environment and of .env hold.
@@ -9,10 +9,16 @@ OF_LOAD := $(if $(DURATION),--duration '$(DURATION)') $(if $(USERS),--users '$(U
 BIN := .venv/bin
 INSTALLED := .venv/installed
 DEVELOPED := .venv/installed-dev
+MEASURED := .venv-coverage/installed
+LOWEST := .venv-lowest/installed
 # A process has whole files, and tests/conftest.py says which are first.
 IN_PARALLEL := --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-clients soak soak-hour check format bench bench-sizes lock audit clean
+.DEFAULT_GOAL := run
+.PHONY: help run test test-clients test-lowest coverage soak soak-hour check format bench bench-sizes lock audit clean
+
+help:  ## List the targets; make without one is make run
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 run: $(INSTALLED)  ## Serve the sample corpus (or what is seeded already)
 	@$(BIN)/mimic seed --sample --if-empty $(TO_STORE)
@@ -23,6 +29,14 @@ test: $(DEVELOPED)  ## The test suite, real MongoDB included
 
 test-clients: $(DEVELOPED)  ## The tests through clients: OpenAI's SDKs for Python and Node, LangChain, LiteLLM, llm
 	$(BIN)/pytest $(IN_PARALLEL) --numprocesses 2 tests/clients
+
+test-lowest: $(LOWEST)  ## The test suite with the lowest versions that pyproject.toml allows: TESTS=tests
+	.venv-lowest/bin/pytest $(IN_PARALLEL) --numprocesses 4 --ignore tests/clients $(TESTS)
+
+coverage: $(MEASURED)  ## Branches that the tests take in all processes; at least 95% of them: TESTS=tests
+	@rm -rf .venv-coverage/data && mkdir .venv-coverage/data
+	@status=0; .venv-coverage/bin/python -m pytest $(IN_PARALLEL) --numprocesses 4 $(TESTS) || status=$$?; \
+	  export COVERAGE_FILE=.venv-coverage/data/coverage; $(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$status
 
 soak: $(DEVELOPED)  ## The tests that take long
 	$(BIN)/pytest -m soak
@@ -56,8 +70,8 @@ audit: $(DEVELOPED)  ## Look the pinned versions up in the database of known vul
 	$(BIN)/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict --progress-spinner off || \
 	  { echo 'Not clean, or not known: the lines above name what is vulnerable, or what the database of pypi.org does not tell'; exit 1; }
 
-clean:
-	rm -rf benchmarks/data .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+clean:  ## Remove the environments, caches and dumps that the other targets have made
+	rm -rf benchmarks/data .venv .venv-coverage .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
 # Installed once, and again when what is to be installed changes.
 $(INSTALLED): pyproject.toml requirements.lock
@@ -72,4 +86,20 @@ $(INSTALLED): pyproject.toml requirements.lock
 $(DEVELOPED): $(INSTALLED)
 	@echo 'Adding what tests and benchmarks need, which takes a minute ...'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@touch $@
+
+# An environment that measures every Python process in it. Its packages are those of .venv.
+$(MEASURED): tests/support/measured.py $(DEVELOPED)
+	@$(BIN)/python tests/support/measured.py .venv-coverage
+	@touch $@
+
+# Without other people's clients, which need newer versions of what Mimic needs, too.
+$(LOWEST): $(DEVELOPED)
+	@echo 'Setting up .venv-lowest, which takes some minutes ...'
+	@$(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	@$(BIN)/python -m venv --clear .venv-lowest
+	@$(BIN)/uv pip compile --quiet --resolution lowest-direct --python .venv-lowest --strip-extras --no-annotate \
+	  --extra otel --group dev --group bench --output-file .venv-lowest/requirements.txt pyproject.toml
+	@.venv-lowest/bin/pip install --quiet --disable-pip-version-check --requirement .venv-lowest/requirements.txt
+	@.venv-lowest/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@

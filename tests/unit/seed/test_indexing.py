@@ -96,10 +96,9 @@ async def test_no_space_left_in_the_process_leaves_the_old_corpus(
     async with open_store(store_url) as store:
         await fill(store, SMALL, tmp_path)
         monkeypatch.setattr(index_process, "PACK_CHARACTERS", 1000)
-        limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))"
-        monkeypatch.setattr(
-            index_process, "COMMAND", ("-c", f"{limit}; import mimic_seed.index_worker; mimic_seed.index_worker.main()")
-        )
+        limit = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))"
+        start = f"os.execv(sys.executable, [sys.executable, *{index_process.COMMAND}, *sys.argv[1:]])"
+        monkeypatch.setattr(index_process, "COMMAND", ("-c", f"{limit}; {start}"))
         with pytest.raises(StoreFull, match="no space left for the index"):
             await fill(store, [conversation("a", ("human", "hi"), ("gpt", "x" * 500))] * 5000, tmp_path)
         assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
