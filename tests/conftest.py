@@ -1,7 +1,7 @@
 """Fixtures that many tests use: real stores, SQLite files and a real mongod that is found or started once."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,10 @@ import pymongo
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mimic.stores import Driver, open_store
-from mimic.stores.base import Store
 from mimic.stores.mongodb import replacement
 from tests.support.mongod import Mongod, ReplicaSet, skip_without_mongod
 from tests.support.servers import SharedServers
+from tests.support.stores import STORES, empty_store
 
 # Each client that is made reads the certificates of all authorities, which takes 20 ms of processor time, and no test
 # speaks TLS: there are none to read in this folder.
@@ -109,13 +108,8 @@ def _no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replacement, "GRACE_SECONDS", 0)
 
 
-@pytest.fixture(params=["sqlite", "mongodb-pymongo", "mongodb-motor"])
-async def store(request: pytest.FixtureRequest, _no_grace: None) -> AsyncIterator[Store]:
-    """An empty store, on each backend through each driver."""
-    backend, _, name = request.param.partition("-")
-    driver: Driver = "motor" if name == "motor" else "pymongo"
-    async with open_store(request.getfixturevalue(f"{backend}_url"), driver) as store:
-        yield store
+store = pytest.fixture(params=[*STORES[:2], pytest.param(STORES[2], marks=pytest.mark.soak)])(empty_store)
+"""An empty store, on each backend; tests/stores try both drivers of MongoDB always, other tests in the long run."""
 
 
 @pytest.fixture(scope="session")

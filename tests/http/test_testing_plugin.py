@@ -270,13 +270,14 @@ def test_the_plugin_costs_nothing_that_is_not_used(project: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_of_an_interrupted_session(project: Path, how: signal.Signals) -> None:
     """Ctrl-C, or a pytest that is terminated or killed: no process and no file."""
-    code = """
+    workers = 2 if how == signal.SIGKILL else 1
+    code = f"""
         import pathlib, signal, time
 
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored, in the background
 
         def test_it(mimic_server):
-            pathlib.Path("url.new").write_text(mimic_server(SMALL, settings={"MIMIC_WORKERS": "2"}).url)
+            pathlib.Path("url.new").write_text(mimic_server(SMALL, settings={{"MIMIC_WORKERS": "{workers}"}}).url)
             pathlib.Path("url.new").rename("url")
             time.sleep(100)
     """
