@@ -1,7 +1,7 @@
 """Fixtures that many tests use: real stores, SQLite files and a real mongod that is found or started once."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,10 @@ import pymongo
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mimic.corpus.stores import Driver, open_store
-from mimic.corpus.stores.base import Store
 from mimic.corpus.stores.mongodb import replacement
 from tests.support.mongod import Mongod, ReplicaSet, skip_without_mongod
 from tests.support.servers import SharedServers
+from tests.support.stores import STORES, empty_store
 
 # Each client that is made reads the certificates of all authorities, which takes 20 ms of processor time, and no test
 # speaks TLS: there are none to read in this folder.
@@ -28,10 +27,10 @@ settings.load_profile("mimic")
 
 
 LONG_FILES = [
-    *("test_seeding_api.py", "test_full_disk.py", "test_prometheus.py", "test_testing_plugin.py", "test_browser.py"),
-    *("test_contract.py", "test_damage.py", "test_mongodb.py", "test_cli.py", "test_outages.py", "test_server.py"),
-    *("test_replica_set.py", "test_secrets.py", "test_killed_seeders.py", "test_slow_clients.py", "test_metrics.py"),
-    *("test_matching.py", "test_bodies.py", "test_run.py", "test_answering.py", "test_fuzz.py", "test_literal.py"),
+    *("test_testing_plugin.py", "test_server.py", "test_contract.py", "test_damage.py", "test_browser.py"),
+    *("test_seeding_api.py", "test_full_disk.py", "test_mongodb.py", "test_cli.py", "test_replica_set.py"),
+    *("test_literal.py", "test_outages.py", "test_slow_clients.py", "test_killed_seeders.py", "test_origins.py"),
+    *("test_bodies.py", "test_secrets.py", "test_fuzz.py", "test_prometheus.py", "test_clock.py", "test_run.py"),
 ]
 """The files that take longest, the longest first."""
 
@@ -109,13 +108,8 @@ def _no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replacement, "GRACE_SECONDS", 0)
 
 
-@pytest.fixture(params=["sqlite", "mongodb-pymongo", "mongodb-motor"])
-async def store(request: pytest.FixtureRequest, _no_grace: None) -> AsyncIterator[Store]:
-    """An empty store, on each backend through each driver."""
-    backend, _, name = request.param.partition("-")
-    driver: Driver = "motor" if name == "motor" else "pymongo"
-    async with open_store(request.getfixturevalue(f"{backend}_url"), driver) as store:
-        yield store
+store = pytest.fixture(params=[*STORES[:2], pytest.param(STORES[2], marks=pytest.mark.soak)])(empty_store)
+"""An empty store, on each backend; tests/stores try both drivers of MongoDB always, other tests in the long run."""
 
 
 @pytest.fixture(scope="session")

@@ -123,7 +123,7 @@ def test_answers_are_looked_at_closely() -> None:
 @pytest.mark.usefixtures("_data")
 def test_a_small_benchmark_runs_from_end_to_end(dump: Path, tmp_path: Path) -> None:
     """Every version and route is asked, no answer is wrong, and what was found is written in three ways."""
-    ended = bench("--dump", dump, "--duration", 1, "--users", 4, "--results", tmp_path)
+    ended = bench("--dump", dump, "--duration", 3, "--users", 4, "--results", tmp_path)
     assert ended.exit_code == 0, ended.output
     found = json.loads((tmp_path / "sqlite-small.json").read_text())
     assert list(found["seedings"]) == ["v1", "v2", "v3"]
@@ -159,7 +159,7 @@ def test_a_wrong_answer_makes_it_fail(dump: Path, tmp_path: Path, monkeypatch: p
 @pytest.mark.usefixtures("_data")
 def test_sizes_are_compared_on_a_mongodb(mongodb_url: str, tmp_path: Path) -> None:
     """In databases of its own, which are gone afterwards."""
-    options = ["--store", mongodb_url, "--sizes", "50kB,100kB", "--versions", "v2", "--duration", "1", "--users", "2"]
+    options = ["--store", mongodb_url, "--sizes", "50kB,100kB", "--versions", "v2", "--duration", "2", "--users", "2"]
     ended = CliRunner().invoke(sizes.main, [*options, "--results", str(tmp_path)], catch_exceptions=False)
     assert ended.exit_code == 0, ended.output
     found = json.loads((tmp_path / "mongodb-sizes.json").read_text())["results"]

@@ -33,7 +33,7 @@ CHAT = "/v1/chat/completions"
 COUNT = conversation("count", ("human", "count"), ("gpt", "one two three four five six"))
 THREADS = 8
 pytestmark = pytest.mark.timeout(300)
-WORKERS = 3
+WORKERS = 2
 Samples: TypeAlias = dict[tuple[str, frozenset[tuple[str, str]]], float]
 """The samples of a scrape, by name and labels."""
 

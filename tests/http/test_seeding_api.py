@@ -189,7 +189,7 @@ def test_a_server_that_ends_takes_its_seeding_with_it(
         assert server.process.wait(timeout=20) == 0
         # Multiprocessing's own process takes a moment to notice.
         wait_until(lambda: not [process for process in processes if Path(f"/proc/{process}").exists()])
-    with Server(tmp_path, **settings) as server:
+    with Server(tmp_path, **{**settings, "MIMIC_WORKERS": "1"}) as server:
         seeding = httpx.get(f"{server.url}/conversation/seed", headers=authorization(SECRET)).json()
         assert (seeding["state"], seeding["error"]) == ("interrupted", "the seeding was stopped")
         assert httpx.get(f"{server.url}/corpus").json()["versions"]["v3"]["messages"] == 21

@@ -19,19 +19,22 @@ from tests.support.timing import wait_until
 ROOT = Path(__file__).parents[2]
 START = f"""
 import os, pytest, sys
-from openai import APIConnectionError, AsyncOpenAI, OpenAI
 
 SMALL = {SMALL!r}
 OTHER = [{conversation("o_0", ("human", "hi"), ("gpt", "who is there?"))!r}]
+"""
+CLIENT = """
+from openai import APIConnectionError, AsyncOpenAI, OpenAI
 
 def ask(client, question="hi"):
-    messages = [{{"role": "user", "content": question}}]
+    messages = [{"role": "user", "content": question}]
     return client.chat.completions.create(model="gpt-4o-mini", messages=messages)
 
 def answer(question="hi", **options):
     with OpenAI(**options) as client:
         return ask(client, question).choices[0].message.content
 """
+"""What tests need that ask; to load it takes half a second."""
 
 
 def command(*options: str) -> list[str]:
@@ -55,7 +58,8 @@ def environment(project: Path, **variables: str) -> dict[str, str]:
 
 def run(project: Path, code: str, *options: str, **variables: str) -> str:
     """Run these tests with the plugin; returns what pytest printed. They must pass."""
-    (project / "test_app.py").write_text(START + dedent(code))
+    client = CLIENT if "answer(" in code or "ask(" in code else ""
+    (project / "test_app.py").write_text(START + client + dedent(code))
     done = subprocess.run(
         command(*options),
         cwd=project,
@@ -266,13 +270,14 @@ def test_the_plugin_costs_nothing_that_is_not_used(project: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_of_an_interrupted_session(project: Path, how: signal.Signals) -> None:
     """Ctrl-C, or a pytest that is terminated or killed: no process and no file."""
-    code = """
+    workers = 2 if how == signal.SIGKILL else 1
+    code = f"""
         import pathlib, signal, time
 
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored, in the background
 
         def test_it(mimic_server):
-            pathlib.Path("url.new").write_text(mimic_server(SMALL, settings={"MIMIC_WORKERS": "2"}).url)
+            pathlib.Path("url.new").write_text(mimic_server(SMALL, settings={{"MIMIC_WORKERS": "{workers}"}}).url)
             pathlib.Path("url.new").rename("url")
             time.sleep(100)
     """

@@ -23,6 +23,7 @@ from mimic.settings import VARIABLES, Settings
 from mimic_seed.loader import load
 from mimic_seed.reader import DumpReader
 from mimic_seed.source import Source
+from tests.conftest import LONG_FILES
 from tests.support.servers import Server
 
 ROOT = Path(__file__).parents[2]
@@ -129,7 +130,8 @@ def test_tests_and_benchmarks_stand_apart() -> None:
 
 
 def test_every_test_has_its_folder() -> None:
-    """None lies beside the folders, and what several of them share is no test."""
+    """None lies beside the folders, what several of them share is no test, and files that are to come first exist."""
+    assert set(LONG_FILES) <= {file.name for file in (ROOT / "tests").rglob("test_*.py")}
     found = {file.parent.relative_to(ROOT / "tests").parts[:1] for file in (ROOT / "tests").rglob("test_*.py")}
     assert found == {
         (name,) for name in ("unit", "stores", "http", "clients", "resilience", "page", "project", "benchmarks")

@@ -127,7 +127,7 @@ def test_no_secret_is_told_anywhere(mongod: Mongod, tmp_path: Path, driver: str)
         assert [secret for secret in ALL_FORMS if secret in told] == [], place
 
 
-MANY = [conversation(str(n), ("human", f"question {n}"), ("gpt", "answer " * 100)) for n in range(5000)]
+MANY = [conversation(str(n), ("human", f"question {n}"), ("gpt", "answer " * 100)) for n in range(2000)]
 
 
 def started(client: httpx.Client) -> list[httpx.Response]:
