@@ -141,6 +141,7 @@ class Continuations(msgspec.Struct, frozen=True):
     """The messages that came next, in batches; the rung and the score where a ladder was asked for."""
 
     is_large: ClassVar[bool] = False
+    usage: ClassVar[None] = None
 
     batches: Batches[Choice]
     rung: Rung | None = None
@@ -166,18 +167,16 @@ class Engine(ABC):
                 if key not in found:
                     found[key] = await self.answer(prompt, request)
                 results.append(found[key])
-        completion_tokens = sum([len(answer.tokens) for one in results for answer in one.answers])
-        return Completion(results, Usage(await _prompt_tokens(request.prompts), completion_tokens))
+        prompt_tokens = completion_tokens = 0
+        for prompt, one in zip(request.prompts, results, strict=True):
+            prompt_tokens += await chat_tokens(prompt.messages) if prompt.tokens is None else prompt.tokens
+            completion_tokens += sum([len(answer.tokens) for answer in one.answers])
+        return Completion(results, Usage(prompt_tokens, completion_tokens))
 
 
 def sender_of(role: str) -> str:
     """A sender who speaks in a role of a chat."""
     return SENDERS.get("system" if role == "developer" else role, (role,))[0]
-
-
-async def _prompt_tokens(prompts: Sequence[Prompt]) -> int:
-    """The tokens of all prompts: of bare texts as counted, of chats with their format."""
-    return sum([await chat_tokens(one.messages) if one.tokens is None else one.tokens for one in prompts])
 
 
 async def chat_tokens(messages: Sequence[ChatMessage]) -> int:

@@ -42,6 +42,9 @@ class Overrides(msgspec.Struct, frozen=True):
         return MatchPolicy(depth, default.min_score)
 
 
+NO_OVERRIDES: Final = Overrides()
+
+
 def invalid_header(name: str, problem: str) -> RequestError:
     """The error of a header that does not parse."""
     return RequestError(400, f"Invalid header '{name}': {problem}.", param=name, code="invalid_value")

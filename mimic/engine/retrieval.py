@@ -52,7 +52,8 @@ class RetrievalEngine(Engine):
         """Every message that came next. Raises NoCompletion and NotSeeded, with a policy also RungNotSeeded."""
         version, limit = request.version, request.limit
         if request.policy is None:
-            return Continuations(await _settled(await self._corpus.complete(request.messages, version, limit)))
+            found = await self._corpus.complete(request.messages, version, limit)
+            return Continuations(found if found.rest is None else await _settled(found))
 
         async def look_up(asked: Sequence[Message]) -> Batches[Choice]:
             return await self._corpus.complete(asked, version, limit, by_role=True)

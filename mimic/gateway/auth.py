@@ -50,6 +50,7 @@ class Keys:
     def __init__(self, keys: Sequence[str], guard: BruteForceGuard) -> None:
         self._keys = keys
         self._guard = guard
+        self.are_asked_for = bool(keys)
 
     async def check(self, authorization: str | None, address: str | None) -> None:
         """Let a request in by its Authorization header. Raises RequestError, 401, delayed where many are wrong."""

@@ -11,7 +11,7 @@ import structlog
 
 from mimic.corpus.schemas import Version
 from mimic.engine.base import Completion, Known, Usage
-from mimic.engine.overrides import Overrides
+from mimic.engine.overrides import NO_OVERRIDES, Overrides
 from mimic.errors import RequestError, StoreError
 from mimic.gateway.auth import Keys
 from mimic.gateway.concurrency_limit import ConcurrencyLimit
@@ -22,7 +22,6 @@ from mimic.gateway.rate_limits import RateLimiter
 
 log = structlog.get_logger("mimic")
 
-NO_OVERRIDES: Final = Overrides()
 _random: Final = Random()  # noqa: S311 - nobody is to be kept from guessing it
 
 
@@ -94,6 +93,9 @@ class Gateway:
         self.faults = faults
         self.places = places
         self.pace = pace
+        self.default_pace = pace.default
+        self.is_selective = limiter.is_on or faults.is_on
+        """Whether requests are refused or get faults that they do not name."""
 
 
 class RequestContext:
@@ -104,7 +106,6 @@ class RequestContext:
     """
 
     __slots__ = (
-        "_began",
         "_body",
         "_client",
         "_fault",
@@ -127,7 +128,6 @@ class RequestContext:
         gateway: Gateway,
         client: Client,
         observer: Observer,
-        *,
         key: str = "",
         query: bytes = b"",
         overrides: Overrides = NO_OVERRIDES,
@@ -137,7 +137,10 @@ class RequestContext:
         self.observer = observer
         self.key = key
         self.query = query
-        self._pace, self.overrides = gateway.pace.chosen(overrides)
+        if overrides is NO_OVERRIDES:
+            self._pace, self.overrides = gateway.default_pace, overrides
+        else:
+            self._pace, self.overrides = gateway.pace.chosen(overrides)
         self.known = Known()
         self.headers: dict[str, str] = {}
         self.usage: Usage | None = None
@@ -145,7 +148,6 @@ class RequestContext:
         self._fault: Fault | None = None
         self._has_place = False
         self._in_flight = 1
-        self._began = 0.0
         self._body: AsyncIterator[bytes] | None = None
 
     async def __aenter__(self) -> Self:
@@ -177,18 +179,17 @@ class RequestContext:
 
         Raises RequestError where a limit or a fault refuses the request, and HungUp where a fault cuts it off.
         """
-        self._fault = self._entered(policy)
-        fault = self._fault
-        if fault and fault.kind == "status":
-            self.injected = fault
-            raise injected_error(fault, fault.status or 0)
-        if fault and fault.kind == "disconnect" and not fault.after:
-            await self.hang_up()
-            raise HungUp
+        if self._gateway.is_selective or self.overrides.fault is not None or self.observer.is_recorded:
+            self._fault = fault = self._entered(policy)
+            if fault and fault.kind == "status":
+                self.injected = fault
+                raise injected_error(fault, fault.status or 0)
+            if fault and fault.kind == "disconnect" and not fault.after:
+                await self.hang_up()
+                raise HungUp
         if policy.queued:
             self._in_flight = await self._gateway.places.take()
             self._has_place = True
-        self._began = asyncio.get_running_loop().time()
 
     def _entered(self, policy: Policy) -> Fault | None:
         """Journal, limits and the number for a fault, in one transaction of the ledger. Returns the fault, if any."""
@@ -236,12 +237,12 @@ class RequestContext:
         return self._fault
 
     def due(self) -> Iterator[float] | None:
-        """When each token is due, by the event loop's clock; None where nothing has to be waited for."""
+        """When each token is due, by the event loop's clock, counted from now; None where nothing is waited for."""
         pace, fault = self._pace, self._fault
         held_up = fault.seconds or 0.0 if fault and fault.kind == "slow-headers" else 0.0
-        if pace == INSTANT and not held_up:
+        if pace is INSTANT and not held_up:
             return None
-        began = self._began + held_up
+        began = asyncio.get_running_loop().time() + held_up
         return (began + moment for moment in pace.moments(_random, self._gateway.pace.stretch(self._in_flight)))
 
     async def wait_until(self, moment: float) -> None:

@@ -44,34 +44,35 @@ def failed(wire: AnyWire, error: RequestError) -> Reply:
     return Reply(wire.error(error), error.headers, error.status)
 
 
-async def reply(
-    wire: AnyWire, request: Any, result: Any, context: RequestContext, due: Iterator[float] | None
-) -> Reply:
-    """A result as the wire has it, once its first part is due. Raises RequestError where the client does not wait."""
-    headers = headers_of(result)
+def reply(wire: AnyWire, request: Any, result: Any, context: RequestContext, due: Iterator[float] | None) -> Reply:
+    """A result as the wire has it, with the fault that it gets."""
+    headers, fault = headers_of(result), context.inject()
     if wire.streams(request):
-        return await _streamed(wire, wire.events(request, result), headers, context, due)
-    # In a thread where it would keep others waiting.
-    body = await asyncio.to_thread(wire.whole, request, result) if result.is_large else wire.whole(request, result)
-    fault = context.inject()
-    if due is not None and isinstance(result, Completion):
-        tokens = max([len(answer.tokens) for answer in result.answers])
-        await context.wait_until(next(islice(due, max(tokens - 1, 0), None)))
+        return _streamed(wire, wire.events(request, result), headers, context, due)
+    body = wire.whole(request, result)
     return _spoiled(wire, body, headers, fault, context) if fault and isinstance(body, bytes) else Reply(body, headers)
 
 
-async def _streamed(
+async def wait_for_first(
+    wire: AnyWire, request: Any, result: Completion, context: RequestContext, due: Iterator[float]
+) -> Iterator[float]:
+    """Wait until the first part of a reply is due, with which its headers are sent; of a whole answer, until the last.
+
+    Returns when the parts are due, the first one included. Raises RequestError where the client does not wait.
+    """
+    steps = 1 if wire.streams(request) else max([1, *(len(answer.tokens) for answer in result.answers)])
+    context.inject()
+    moment = next(islice(due, steps - 1, None))
+    await context.wait_until(moment)
+    return chain([moment], due)
+
+
+def _streamed(
     wire: AnyWire, plan: EventPlan, headers: Mapping[str, str], context: RequestContext, due: Iterator[float] | None
 ) -> Reply:
-    """A stream, of which the first step is sent together with the headers."""
-    fault = context.inject()
-    if due is not None:
-        first = next(due)
-        await context.wait_until(first)
-        due = chain([first], due)
     body: bytes | AsyncIterator[bytes]
-    if fault:
-        body = _interrupted(wire, plan, due, fault, context)
+    if context.injected:
+        body = _interrupted(wire, plan, due, context.injected, context)
     elif due is None and plan.tokens <= TOKENS_AT_ONCE:
         body = plan.whole()
     else:
@@ -153,12 +154,24 @@ def headers_of(result: Any) -> Mapping[str, str]:
 
 def _match_headers(results: Sequence[Answers]) -> Mapping[str, str]:
     """Per prompt the rung and the score, per answer conversation, position and document; as many as fit."""
+    if len(results) == 1 and len(results[0].answers) == 1:  # as most: this way takes a third of the time
+        return _headers_of_one(results[0])
     sources = [answer.source for answers in results for answer in answers.answers]
     return {
         MATCH_HEADER: _listed([answers.rung or "none" for answers in results]),
         SCORE_HEADER: _listed(["none" if answers.score is None else f"{answers.score:.3f}" for answers in results]),
         "x-mimic-source": _listed([_place(source) for source in sources]),
         "x-mimic-document": _listed([str(source.document) if source else "none" for source in sources]),
+    }
+
+
+def _headers_of_one(result: Answers) -> Mapping[str, str]:
+    source = result.answers[0].source
+    return {
+        MATCH_HEADER: result.rung or "none",
+        SCORE_HEADER: "none" if result.score is None else f"{result.score:.3f}",
+        "x-mimic-source": _place(source),
+        "x-mimic-document": "none" if source is None else str(source.document),
     }
 
 

@@ -195,16 +195,10 @@ class FaultInjector:
         self._chances = options.chances
         self._seed = options.seed
         self._random = Random().random  # noqa: S311 - nobody is to be kept from guessing it
-
-    @property
-    def is_on(self) -> bool:
+        self.is_on = bool(options.chances)
         """Whether requests get faults that they do not name."""
-        return bool(self._chances)
-
-    @property
-    def is_counted(self) -> bool:
+        self.is_counted = self.is_on and options.seed is not None
         """Whether the number of a request decides on its fault, so that requests have to be counted."""
-        return self.is_on and self._seed is not None
 
     def named(self, header: str) -> Fault | None:
         """The fault that a header names. Raises RequestError where it does not parse."""

@@ -1,6 +1,8 @@
 """The one function through which every request for an answer goes, whoever brings it."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -34,50 +36,45 @@ async def handle(endpoint: Endpoint, body: bytes | RequestError, context: Reques
     """
     try:
         await context.admit(endpoint.policy)
+        due = context.due() if endpoint.policy.queued else None
         if isinstance(body, RequestError):
             raise body
         request = await endpoint.wire.read(body, context.query, context.overrides, context.known)
-        due = context.due() if endpoint.policy.queued else None
-        result = await _observed(endpoint, request, context)
-        if usage := getattr(result, "usage", None):
-            context.charge(usage)
-        return await delivery.reply(endpoint.wire, request, result, context, due)
+        result = _observed(await endpoint.answer(request), context)
+        if result.usage is not None:
+            context.charge(result.usage)
+        if due is not None:
+            due = await delivery.wait_for_first(endpoint.wire, request, result, context, due)
+        if result.is_large:  # else it would keep others waiting
+            return await asyncio.to_thread(delivery.reply, endpoint.wire, request, result, context, due)
+        return delivery.reply(endpoint.wire, request, result, context, due)
     except HungUp:
         raise
-    except Exception as exc:  # noqa: BLE001 - as in handle
-        error = request_error(exc, context.observer.request_id, endpoint.path)
-        return delivery.failed(endpoint.wire, error)
+    except Exception as exc:  # noqa: BLE001 - whatever happens, the client is told, and the log
+        if isinstance(exc, NoCompletion) and context.known.version:
+            context.observer.missed(context.known.version)
+        return delivery.failed(endpoint.wire, request_error(exc, context.observer.request_id, endpoint.path))
 
 
-async def _observed(endpoint: Endpoint, request: Any, context: RequestContext) -> Any:
-    """The result of a request, which the observer gets to see."""
+def _observed(result: Any, context: RequestContext) -> Any:
+    """The result of a request, which the observer gets to see; with the fault ``empty``, one that says nothing."""
     version = context.known.version
-    try:
-        result = await endpoint.answer(request)
-    except NoCompletion:
-        if version:
-            context.observer.missed(version)
-        raise
-    if isinstance(result, Completion) and version:
+    if version and isinstance(result, Completion):
         context.observer.completed(version, result)
         return result.emptied() if context.empties else result
-    if isinstance(result, Continuations) and version:
-        return msgspec.structs.replace(result, batches=_counted(result.batches, version, context.observer))
+    if version and isinstance(result, Continuations):
+        batches, observer = result.batches, context.observer
+        observer.continued(version, len(batches.first))
+        if batches.rest is not None:
+            counted = Batches(batches.first, _each_counted(batches.rest, version, observer))
+            return msgspec.structs.replace(result, batches=counted)
     return result
 
 
-def _counted(batches: Batches[Choice], version: Version, observer: Observer) -> Batches[Choice]:
-    """The same batches, each counted when it is about to be sent."""
-    observer.continued(version, len(batches.first))
-    if batches.rest is None:
-        return batches
-    return Batches(batches.first, _each(batches.rest, version, observer))
-
-
-async def _each(rest: Any, version: Version, observer: Observer) -> Any:
-    try:
+async def _each_counted(
+    rest: AsyncGenerator[Sequence[Choice]], version: Version, observer: Observer
+) -> AsyncGenerator[Sequence[Choice]]:
+    async with aclosing(rest):
         async for batch in rest:
             observer.continued(version, len(batch))
             yield batch
-    finally:
-        await rest.aclose()

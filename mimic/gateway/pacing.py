@@ -75,6 +75,12 @@ class PaceOptions(msgspec.Struct, frozen=True):
     between: Delay | None = None
     load_factor: float = 0.0
 
+    @property
+    def default(self) -> Pace:
+        """The pace of requests that choose none."""
+        pace = PACES[self.pace]
+        return _known(Pace(self.first or pace.first, self.between or pace.between))
+
     def chosen(self, overrides: Overrides) -> tuple[Pace, Overrides]:
         """The pace of a request; and its overrides, with the problem where a header does not parse."""
         try:
@@ -84,8 +90,7 @@ class PaceOptions(msgspec.Struct, frozen=True):
 
     def _of(self, overrides: Overrides) -> Pace:
         if overrides.pace is None:
-            pace = PACES[self.pace]
-            pace = Pace(self.first or pace.first, self.between or pace.between)
+            pace = self.default
         elif overrides.pace in PACES:
             pace = PACES[overrides.pace]
         else:
@@ -93,11 +98,16 @@ class PaceOptions(msgspec.Struct, frozen=True):
         if overrides.ttft is None and overrides.itl is None:
             return pace
         first, between = _delay(overrides.ttft, FIRST_HEADER), _delay(overrides.itl, BETWEEN_HEADER)
-        return Pace(first or pace.first, between or pace.between)
+        return _known(Pace(first or pace.first, between or pace.between))
 
     def stretch(self, in_flight: int) -> float:
         """The factor by which everything takes longer with so many requests in flight."""
         return 1 + self.load_factor * (in_flight - 1)
+
+
+def _known(pace: Pace) -> Pace:
+    """A pace; the one object INSTANT where nothing is waited for."""
+    return INSTANT if pace == INSTANT else pace
 
 
 def _delay(text: str | None, header: str) -> Delay | None:

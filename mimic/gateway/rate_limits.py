@@ -65,16 +65,10 @@ class RateLimiter:
     def __init__(self, options: LimitOptions) -> None:
         self._requests = TokenBucket("requests", options.rpm) if options.rpm else None
         self._tokens = TokenBucket("tokens", options.tpm) if options.tpm else None
-
-    @property
-    def is_on(self) -> bool:
+        self.is_on = bool(options.rpm or options.tpm)
         """Whether anything is limited."""
-        return bool(self._requests or self._tokens)
-
-    @property
-    def counts_tokens(self) -> bool:
+        self.counts_tokens = bool(options.tpm)
         """Whether tokens are limited."""
-        return self._tokens is not None
 
     def admit(self, changes: Changes, key: str, headers: dict[str, str]) -> RequestError | None:
         """Take one request from a key's buckets, and tell in the headers what is left. Returns the error, 429, if any.

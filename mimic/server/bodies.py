@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request
-from litestar.types import HTTPScope, Receive
+from litestar.types import Receive
 
 from mimic.errors import RequestError
 from mimic.wire.json import decode
@@ -13,29 +13,29 @@ from mimic.wire.json import decode
 MAX_BYTES: Final = 10_000_000
 
 
-async def read_body(scope: HTTPScope, receive: Receive) -> bytes | RequestError:
-    """The body of a request, or the error that is to be told instead: it is too large, compressed, or cut off."""
-    coding = "identity"
-    for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > MAX_BYTES:
-            return too_large()
-        if name == b"content-encoding":
-            coding = value.decode("latin-1")
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        event: Any = await receive()
-        if event["type"] == "http.disconnect":
-            return RequestError(499, "The client went away within its body", code="client_closed_request")
-        part = event["body"]
-        size += len(part)
+async def read_body(receive: Receive, length: bytes = b"0", coding: bytes = b"identity") -> bytes | RequestError:
+    """The body of a request, or the error that is to be told instead: it is too large, compressed, or cut off.
+
+    ``length`` and ``coding`` are its headers Content-Length and Content-Encoding.
+    """
+    if int(length) > MAX_BYTES:
+        return too_large()
+    event: Any = await receive()
+    body: bytes = event.get("body", b"")
+    if event.get("more_body") or len(body) > MAX_BYTES:
+        parts, size = [body], len(body)
+        while event.get("more_body") and size <= MAX_BYTES:
+            event = await receive()
+            parts.append(event.get("body", b""))
+            size += len(parts[-1])
         if size > MAX_BYTES:
             return too_large()
-        parts.append(part)
-        if not event.get("more_body", False):
-            break
-    body = parts[0] if len(parts) == 1 else b"".join(parts)
-    return compressed(coding) if body and coding.lower() != "identity" else body
+        body = b"".join(parts)
+    if event["type"] == "http.disconnect":
+        return RequestError(499, "The client went away within its body", code="client_closed_request")
+    if body and coding.lower() != b"identity":
+        return compressed(coding.decode("latin-1"))
+    return body
 
 
 def too_large() -> RequestError:
@@ -55,7 +55,8 @@ class JSONRequest(Request[Any, Any, Any]):
     async def body(self) -> bytes:
         """Raises RequestError where it cannot be read."""
         if not isinstance(self._body, bytes):
-            read = await read_body(self.scope, self.receive)
+            length, coding = (self.headers.get(name) for name in ("content-length", "content-encoding"))
+            read = await read_body(self.receive, (length or "0").encode(), (coding or "identity").encode("latin-1"))
             if isinstance(read, RequestError):
                 raise read
             self._body = read

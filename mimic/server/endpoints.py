@@ -14,12 +14,13 @@ from mimic.engine.overrides import (
     FAULT_HEADER,
     FIRST_HEADER,
     MATCH_HEADER,
+    NO_OVERRIDES,
     PACE_HEADER,
     Overrides,
 )
-from mimic.errors import RequestError
+from mimic.errors import RequestError, StoreError
 from mimic.gateway.auth import bearer
-from mimic.gateway.context import NO_OVERRIDES, Gateway, HungUp, RequestContext
+from mimic.gateway.context import Gateway, HungUp, RequestContext
 from mimic.gateway.delivery import Reply, failed
 from mimic.gateway.errors import request_error
 from mimic.gateway.handle import Endpoint, handle
@@ -62,15 +63,20 @@ class HttpClient:
 class _Headers:
     """The headers of a request that matter to an endpoint. Of several keys the last counts, of choices the first."""
 
-    __slots__ = ("authorization", "has_bad_id", "overrides")
+    __slots__ = ("authorization", "coding", "has_bad_id", "length", "overrides")
 
     def __init__(self, scope: HTTPScope) -> None:
-        self.authorization: str | None = None
+        self.authorization = ""
+        self.length, self.coding = b"0", b"identity"
         self.has_bad_id = False
         chosen: dict[str, str] = {}
         for name, value in scope["headers"]:
-            if name == b"authorization":
+            if name == b"content-length":
+                self.length = value
+            elif name == b"authorization":
                 self.authorization = value.decode("latin-1")
+            elif name == b"content-encoding":
+                self.coding = value
             elif name == CLIENT_HEADER:
                 self.has_bad_id = self.has_bad_id or not is_allowed(value)
             elif name.startswith(OWN_HEADERS) and (field := _FIELDS.get(name)):
@@ -79,42 +85,24 @@ class _Headers:
 
 
 async def serve(endpoint: Endpoint, gateway: Gateway, scope: Any, receive: Receive, send: Send) -> None:
-    """Answer one request to an endpoint."""
+    """Answer one request to an endpoint; its key is checked before its body is read."""
     headers, record = _Headers(scope), record_of(scope)
-    context = record.context = RequestContext(
-        gateway,
-        HttpClient(scope, receive),
-        record,
-        key=bearer(headers.authorization or "") or "",
-        query=scope["query_string"],
-        overrides=headers.overrides,
-    )
+    key = bearer(headers.authorization) or "" if headers.authorization else ""
+    client = HttpClient(scope, receive)
+    record.context = context = RequestContext(gateway, client, record, key, scope["query_string"], headers.overrides)
     async with context:
         try:
-            reply = await _reply(endpoint, gateway, headers, context, scope, receive)
+            if gateway.keys.are_asked_for:
+                await gateway.keys.check(headers.authorization, scope["client"][0] if scope.get("client") else None)
+            body = await read_body(receive, headers.length, headers.coding)
+            if headers.has_bad_id and endpoint.path.startswith(OPENAI_PREFIX):
+                body = invalid_client_id()
+            reply = await handle(endpoint, body, context)
         except HungUp:
             return
+        except (RequestError, StoreError) as exc:  # of the key, or of the ledger that counts wrong ones
+            reply = failed(endpoint.wire, request_error(exc, record.request_id, endpoint.path))
         await send_reply(reply, context, scope, receive, send)
-
-
-async def _reply(
-    endpoint: Endpoint,
-    gateway: Gateway,
-    headers: _Headers,
-    context: RequestContext,
-    scope: HTTPScope,
-    receive: Receive,
-) -> Reply:
-    """The reply; the key is checked before the body is read."""
-    client = scope.get("client")
-    try:
-        await gateway.keys.check(headers.authorization, client[0] if client else None)
-    except Exception as exc:  # noqa: BLE001 - as in handle
-        return failed(endpoint.wire, request_error(exc, context.observer.request_id, endpoint.path))
-    body: bytes | RequestError = await read_body(scope, receive)
-    if headers.has_bad_id and endpoint.path.startswith(OPENAI_PREFIX):
-        body = invalid_client_id()
-    return await handle(endpoint, body, context)
 
 
 async def send_reply(reply: Reply, context: RequestContext | None, scope: Scope, receive: Receive, send: Send) -> None:

@@ -30,7 +30,8 @@ class HostGuard:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Without a coroutine of its own, which would take longer than the check."""
-        if scope["type"] in {ScopeType.HTTP, ScopeType.WEBSOCKET}:  # and not the lifespan
+        kind: str = scope["type"]
+        if kind != "lifespan":  # which Litestar does not count among scopes
             for name, value in scope["headers"]:
                 if name == b"host" and is_public(value):
                     return _refuse(value.decode("latin-1"), scope, receive, send)

@@ -143,6 +143,7 @@ class Result:
     """A result that every request gets."""
 
     is_large = False
+    usage = None
 
 
 class Asked:

@@ -86,12 +86,15 @@ class RequestRecord:
 
     def completed(self, version: Version, completion: Completion) -> None:
         """Count the answers to each prompt, and once those that no corpus gave."""
-        metrics = self._watcher.metrics
-        if missed := {id(one) for one in completion.results if one.rung is None}:
-            metrics.misses.labels(version).inc(len(missed))
+        metrics, missed, choices = self._watcher.metrics, set(), 0
         for one in completion.results:
             metrics.matches_of(version, one.rung or "none").inc()
-        metrics.choices_of(version).inc(sum([len(one.answers) for one in completion.results]))
+            choices += len(one.answers)
+            if one.rung is None:
+                missed.add(id(one))  # equal prompts have the same result
+        metrics.choices_of(version).inc(choices)
+        if missed:
+            metrics.misses.labels(version).inc(len(missed))
 
     def continued(self, version: Version, choices: int) -> None:
         """Count choices that are about to be sent."""
@@ -103,12 +106,15 @@ class RequestRecord:
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer. The last one is counted before it is sent, since who has it may ask at once."""
-        if message["type"] == "http.response.start" or message["type"] == "websocket.http.response.start":
+        if message["type"] == "http.response.body" or message["type"] == "websocket.http.response.body":
+            if not message.get("more_body", False):
+                self.close()
+        elif message["type"] == "http.response.start" or message["type"] == "websocket.http.response.start":
             self._begin(message, message["status"])
         elif message["type"] == "websocket.accept":
             self._begin(message, SWITCHING)
             self._record_now()
-        elif message["type"] != "websocket.send" and not message.get("more_body", False):
+        elif message["type"] == "websocket.close":
             self.close()
         await self._send(message)
 
@@ -190,11 +196,10 @@ class RequestRecord:
     def _begin(self, message: Any, status: int) -> None:
         seconds = time.perf_counter() - self._started
         self._status = status
-        sent = list(message.get("headers", ()))
         if self._entry:
-            self._entry = _begun(self._entry, status, dict(sent), seconds)
-        headers = [*sent, (b"x-request-id", self.request_id.encode())]
-        if self.context:
+            self._entry = _begun(self._entry, status, dict(message.get("headers", ())), seconds)
+        headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
+        if self.context and self.context.headers:
             headers += [(name.encode(), value.encode()) for name, value in self.context.headers.items()]
         if self._scope["path"].startswith(OPENAI_PREFIX):
             milliseconds = round(seconds * 1000)

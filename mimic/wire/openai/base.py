@@ -24,6 +24,8 @@ Q = TypeVar("Q")
 R = TypeVar("R")
 
 MAX_ANSWERS: Final = 128
+NO_LIMITS: Final = Limits()
+DEFAULT_SAMPLING: Final = Sampling()
 CHAT_MODELS: Final[Mapping[str, Version]] = {f"mimic-{version}": version for version in VERSIONS}
 EMBEDDING_MODEL: Final = "mimic-embedding"
 DONE: Final = b"data: [DONE]\n\n"
@@ -73,6 +75,8 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
 
     def sampling(self) -> Sampling:
         """The parameters of the draw."""
+        if self.temperature is None and self.top_p is None and self.n is None and self.seed is None:
+            return DEFAULT_SAMPLING
         return Sampling(
             temperature=1.0 if self.temperature is None else self.temperature,
             top_p=1.0 if self.top_p is None else self.top_p,
@@ -80,10 +84,17 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
             seed=self.seed,
         )
 
+    @property
+    def token_limit(self) -> int | None:
+        """The tokens that an answer has at most."""
+        return self.max_tokens
+
     def limits(self) -> Limits:
         """The end of an answer."""
+        if self.stop is None and self.token_limit is None:
+            return NO_LIMITS
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or ()
-        return Limits(stop, self.max_tokens)
+        return Limits(stop, self.token_limit)
 
     def check(self) -> None:
         """Raises RequestError where fields do not go together."""

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
-from mimic.engine.base import Answer, ChatMessage, Completion, FinishReason, Known, Limits, Prompt
+from mimic.engine.base import Answer, ChatMessage, Completion, FinishReason, Known, Prompt
 from mimic.engine.overrides import Overrides
 from mimic.errors import RequestError
 from mimic.wire.base import EventPlan
@@ -77,12 +77,10 @@ class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
 
-    def limits(self) -> Limits:
-        """The end of an answer; the newer name of the limit wins."""
-        limits = super().limits()
-        if self.max_completion_tokens is None:
-            return limits
-        return msgspec.structs.replace(limits, max_tokens=self.max_completion_tokens)
+    @property
+    def token_limit(self) -> int | None:
+        """The newer name of the limit wins."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):
