@@ -223,7 +223,7 @@ FIELDS: Final = [
 
 
 @st.composite
-def spoilt(draw: st.DrawFn) -> tuple[str, bytes]:
+def altered(draw: st.DrawFn) -> tuple[str, bytes]:
     """A route, and a body for it: any bytes, any JSON, or one that was right before something was done to it."""
     path = draw(st.sampled_from(sorted(PLAIN)))
     plain = PLAIN[path]
@@ -243,7 +243,7 @@ def spoilt(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 @settings(max_examples=300, derandomize=True)
-@given(spoilt())
+@given(altered())
 @example((CHAT, json.dumps({**PLAIN[CHAT], "seed": 2**63}).encode()))
 @example((CHAT, json.dumps({**PLAIN[CHAT], "stop": ["", "\0"]}).encode()))
 @example((EXACT, rb'{"messages": [{"from": "\ud800", "value": "\udfff"}]}'))

@@ -76,7 +76,7 @@ ASKED: list[tuple[str, Any]] = [
 @pytest.fixture(scope="module", params=["sqlite", "mongodb"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of the corpus, on each backend."""
-    folder = tmp_path_factory.mktemp("express")
+    folder = tmp_path_factory.mktemp("fastpath")
     url = f"sqlite:///{folder}/corpus.db"
     if request.param == "mongodb":
         url = f"{request.getfixturevalue('mongodb_server')}/mimic_express_{random.getrandbits(48):x}"

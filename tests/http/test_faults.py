@@ -160,7 +160,7 @@ def test_points_are_as_if_by_chance_and_always_the_same() -> None:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A corpus with an answer of eight tokens, one of one, and one of none."""
-    folder = tmp_path_factory.mktemp("moods")
+    folder = tmp_path_factory.mktemp("faults")
     url = f"sqlite:///{folder}/corpus.db"
     seed(url, DUMP, folder)
     assert (tokens.count(ANSWER), tokens.count("yes")) == (8, 1)
@@ -460,7 +460,7 @@ def test_a_key_is_asked_for_first(corpus: str, tmp_path: Path) -> None:
         assert httpx.post(f"{server.url}/v1/chat/completions", json=ASKED, headers=headers).status_code == 500
 
 
-def befell(server: MimicServer, number: int) -> list[str | None]:
+def faults_of(server: MimicServer, number: int) -> list[str | None]:
     """What befalls so many requests, one after the other."""
     url = f"{server.base_url}/chat/completions"
     with httpx.Client() as client:
@@ -472,18 +472,18 @@ def test_rates_are_kept_and_a_seed_repeats_them() -> None:
     settings = {"MIMIC_FAULTS": RATES, "MIMIC_FAULT_SEED": "7"}
     number = 300
     with MimicServer(DUMP, settings=settings) as one:
-        first = befell(one, number)
+        first = faults_of(one, number)
         one.reset()
-        assert befell(one, 50) == first[:50]
+        assert faults_of(one, 50) == first[:50]
         url = f"{one.base_url}/chat/completions"
         for fault, status in (("none", 200), ("status=418", 418)):  # the header wins, and is not counted
             responses = [httpx.post(url, json=ASKED, headers={"x-mimic-fault": fault}) for _ in range(20)]
             assert {response.status_code for response in responses} == {status}
-        assert befell(one, 50) == first[50:100]
+        assert faults_of(one, 50) == first[50:100]
     with MimicServer(DUMP, settings={**settings, "MIMIC_WORKERS": "2"}) as two:
-        assert befell(two, 100) == first[:100]
+        assert faults_of(two, 100) == first[:100]
     share = {fault: first.count(fault) / number for fault in set(first)}
     for fault, rate in (("status=429; retry-after=1", 0.2), ("status=500", 0.1), ("empty", 0.05)):
         assert abs(share[fault] - rate) < 4 * (rate * (1 - rate) / number) ** 0.5
     with MimicServer(DUMP, settings={"MIMIC_FAULTS": RATES}) as other:
-        assert befell(other, 100) != first[:100]
+        assert faults_of(other, 100) != first[:100]

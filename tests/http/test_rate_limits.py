@@ -37,13 +37,13 @@ def test_times_are_written_as_openais(seconds: float, text: str) -> None:
 
 def test_an_allowance() -> None:
     """What is in a bucket, when there is enough, and how it is refused."""
-    allowance = TokenBucket("requests", 10)
-    assert allowance.seconds_of(1) == 6
-    assert [allowance.remaining(missing) for missing in (0, 0.1, 6, 59, 60)] == [10, 9, 9, 0, 0]
-    assert allowance.wait(60, 1) == 6
-    assert allowance.wait(54, 1) == 0
+    bucket = TokenBucket("requests", 10)
+    assert bucket.seconds_of(1) == 6
+    assert [bucket.remaining(missing) for missing in (0, 0.1, 6, 59, 60)] == [10, 9, 9, 0, 0]
+    assert bucket.wait(60, 1) == 6
+    assert bucket.wait(54, 1) == 0
     assert (
-        allowance.refusal(60, 1) == "Rate limit reached on requests per min (RPM): Limit 10, Used 10, Requested 1. "
+        bucket.refusal(60, 1) == "Rate limit reached on requests per min (RPM): Limit 10, Used 10, Requested 1. "
         "Please try again in 6s."
     )
     tokens = TokenBucket("tokens", 100)

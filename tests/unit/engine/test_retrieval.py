@@ -51,7 +51,7 @@ async def ask(
     version: Version = "v3",
     sampling: Sampling = DEFAULT,
 ) -> Answers:
-    """Answer a chat with what is equal byte for byte; tests/unit/test_matching.py goes further."""
+    """Answer a chat with what is equal byte for byte; tests/unit/engine/test_matching.py goes further."""
     return await answer(RetrievalEngine(Corpus(store)), *said, version=version, sampling=sampling)
 
 

@@ -1,0 +1,1 @@
+"""Tests of mimic.engine by itself."""

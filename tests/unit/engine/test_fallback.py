@@ -1,0 +1,70 @@
+"""The chain of engines: the first that has an answer gives it, and what is at its end."""
+
+import pytest
+
+from mimic.engine.base import Answer, Answers, ChatMessage, CompletionRequest, Engine, Limits, Prompt
+from mimic.engine.fallback import Chain, EchoEngine, TextEngine, chain
+from mimic.engine.sampling import Sampling
+from mimic.errors import NoCompletion
+
+pytestmark = pytest.mark.anyio
+
+
+class Parrot(Engine):
+    """An engine that knows one word, and counts how often it is asked."""
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+        self.asked = 0
+
+    async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
+        """The word again. Raises NoCompletion for any other."""
+        self.asked += 1
+        if prompt.messages[-1].text != self._word:
+            raise NoCompletion(f": {self._word} only")
+        return Answers("last", 1.0, [Answer(self._word, [1], "stop", None)])
+
+
+def request(*texts: str | None, n: int = 1, limits: Limits | None = None) -> CompletionRequest:
+    """A request of bare prompts."""
+    prompts = [Prompt([ChatMessage("user", text)], 1) for text in texts]
+    return CompletionRequest(
+        model="m", version="v2", prompts=prompts, sampling=Sampling(n=n), limits=limits or Limits()
+    )
+
+
+async def test_the_first_engine_that_has_an_answer_gives_it() -> None:
+    """For each prompt by itself, and equal prompts are asked once."""
+    first, second = Parrot("hi"), Parrot("ho")
+    engine = Chain([first, second, TextEngine("else")])
+    done = await engine.complete(request("hi", "ho", "hi", "hum", "ho"))
+    assert [answer.text for answer in done.answers] == ["hi", "ho", "hi", "else", "ho"]
+    assert (first.asked, second.asked) == (3, 2)
+    assert [one.rung for one in done.results] == ["last", "last", "last", None, "last"]
+    assert done.results[0] is done.results[2]
+    assert done.usage.prompt_tokens == 5
+
+
+async def test_the_first_miss_is_told() -> None:
+    """It is the one that says most of what was looked for."""
+    with pytest.raises(NoCompletion, match="hi only"):
+        await Chain([Parrot("hi"), Parrot("ho")]).complete(request("hum"))
+
+
+async def test_echo_and_text_are_cut_like_any_answer() -> None:
+    """As many as were asked for; where there is no text, nothing is said again."""
+    echoed = await EchoEngine().complete(request("one two three", n=2, limits=Limits((" three",), 9)))
+    assert [answer.text for answer in echoed.answers] == ["one two"] * 2
+    assert [answer.text for answer in (await EchoEngine().complete(request(None))).answers] == [""]
+    said = await TextEngine("so it goes").complete(request("hi", limits=Limits((), 1)))
+    assert [(answer.text, answer.finish_reason) for answer in said.answers] == [("so", "length")]
+
+
+async def test_on_miss_says_what_is_behind_an_engine() -> None:
+    """An error is nothing behind it."""
+    parrot = Parrot("hi")
+    assert chain(parrot, "404") is parrot
+    assert [(await chain(parrot, on_miss).complete(request("ho"))).answers[0].text for on_miss in ("echo", "?")] == [
+        "ho",
+        "?",
+    ]

@@ -1,0 +1,1 @@
+"""Tests of mimic.gateway by itself."""
