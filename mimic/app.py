@@ -5,7 +5,7 @@ import gc
 import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 
@@ -13,14 +13,12 @@ import structlog
 from litestar import HttpMethod, Litestar, Response, Router, route
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope
 from uvicorn.config import STARTUP_FAILURE
 
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import MatchPolicy
 from mimic.corpus.stores import open_store
-from mimic.engine.base import Engine
 from mimic.engine.embedding import embed_all
 from mimic.engine.fallback import chain
 from mimic.engine.retrieval import RetrievalEngine
@@ -46,12 +44,53 @@ from mimic.server.routes import docs, journal, native, openai, page, seeding, st
 from mimic.settings import Settings
 from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
-from mimic.wire.openai.base import CompletionOptions, Names
+from mimic.wire.openai.base import Names
+from mimic.wire.openai.sampled import CompletionOptions
 
 log = structlog.get_logger("mimic")
 
 ANSWERED = Policy(limited=True, faulty=True, queued=True)
 """The policy of chats and prompts."""
+DOCUMENTED = (native.complete, openai.complete_chat, openai.complete_prompt, openai.embed_texts)
+"""Handlers that only the OpenAPI document uses."""
+ROUTES = (
+    seeding.start_seeding,
+    seeding.last_seeding,
+    page.ROUTES,
+    corpus_routes.ROUTES,
+    status.describe_corpus,
+    status.health,
+    status.ready,
+    status.show_metrics,
+    journal.recent_requests,
+    journal.forget_requests,
+    docs.page_asset,
+    openai.MODELS,
+)
+"""Routes that Litestar answers, in the order of the OpenAPI document."""
+
+
+class _Parts:
+    """The parts of an application, wired and not yet opened. Raises SettingError."""
+
+    def __init__(self, settings: Settings, ledger_file: str) -> None:
+        store = open_store(settings.store, settings.mongo_driver)
+        self.tracing = None
+        retrieval: Callable[[Corpus], RetrievalEngine] = RetrievalEngine
+        if settings.traces:
+            from mimic.server.observability import tracing  # noqa: PLC0415 - what it needs may not be installed
+
+            self.tracing = tracing.Tracing(_route, UNKNOWN_ROUTE)
+            store = tracing.TracedStore(store, self.tracing, settings.store)
+            retrieval = partial(tracing.TracedEngine, tracing=self.tracing)
+        self.corpus = Corpus(store)
+        self.retrieval = retrieval(self.corpus)
+        self.ledger = Ledger(ledger_file)
+        self.guard = BruteForceGuard(self.ledger)
+        self.gateway = _gateway(settings, self.ledger, self.guard)
+        self.endpoints = _endpoints(settings, self.retrieval)
+        self.metrics = Metrics()
+        self.seeder = seeding.Seeder(settings.seeding_options, self.corpus)
 
 
 def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
@@ -59,64 +98,51 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
 
     Raises SettingError.
     """
-    store = open_store(settings.store, settings.mongo_driver)
-    tracing = None
-    if settings.traces:
-        from mimic.server.observability.tracing import TracedStore, Tracing  # noqa: PLC0415 - it may not be installed
+    parts = _Parts(settings, ledger_file)
+    journal_of_requests = Journal(parts.ledger, settings.journal) if settings.journal else None
+    return piped(
+        _routed(settings, parts),
+        parts.gateway,
+        {endpoint.path: endpoint for endpoint in parts.endpoints},
+        log=partial(
+            RequestLog,
+            metrics=parts.metrics,
+            route_of=_route,
+            journal=journal_of_requests,
+            logs_requests=settings.access_log,
+        ),
+        trace=parts.tracing.watch if parts.tracing else None,
+        origins=settings.cors_origins,
+        guards_host=not settings.api_keys and is_loopback(settings.host) and ANY not in settings.cors_origins,
+    )
 
-        tracing = Tracing(_route, UNKNOWN_ROUTE)
-        store = TracedStore(store, tracing, settings.store)
-    corpus = Corpus(store)
-    retrieval: RetrievalEngine = RetrievalEngine(corpus)
-    if tracing:
-        from mimic.server.observability.tracing import TracedEngine  # noqa: PLC0415
 
-        retrieval = TracedEngine(corpus, tracing)
-    ledger, metrics = Ledger(ledger_file), Metrics()
-    guard = BruteForceGuard(ledger)
-    gateway = _gateway(settings, ledger, guard)
-    endpoints = _endpoints(settings, retrieval, chain(retrieval, settings.on_miss))
-    seeder = seeding.Seeder(settings.seeding_options, corpus)
+def _routed(settings: Settings, parts: _Parts) -> Litestar:
+    """Litestar's routes, and the lifespan of the parts."""
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         _end_with_parent()
-        with ledger if settings.needs_ledger else nullcontext():
-            async with tracing or nullcontext(), corpus, seeder, metrics.shared():
+        with parts.ledger if settings.needs_ledger else nullcontext():
+            async with parts.tracing or nullcontext(), parts.corpus, parts.seeder, parts.metrics.shared():
                 yield
 
-    documented = (native.complete, openai.complete_chat, openai.complete_prompt, openai.embed_texts)
-    app = Litestar(
-        [
-            show_methods,  # before the handlers that it is about
-            *(_answered(handler, endpoint, gateway) for handler, endpoint in zip(documented, endpoints, strict=True)),
-            seeding.start_seeding,
-            seeding.last_seeding,
-            page.ROUTES,
-            corpus_routes.ROUTES,
-            status.describe_corpus,
-            status.health,
-            status.ready,
-            status.show_metrics,
-            journal.recent_requests,
-            journal.forget_requests,
-            docs.page_asset,
-            openai.MODELS,
-        ],
+    return Litestar(
+        [show_methods, *_answered(parts), *ROUTES],
         dependencies={
-            "corpus": Provide(lambda: corpus, sync_to_thread=False),
-            "defaults": Provide(lambda: settings.defaults, sync_to_thread=False),
-            "seeding_options": Provide(lambda: settings.seeding_options, sync_to_thread=False),
-            "metrics": Provide(lambda: metrics, sync_to_thread=False),
-            "ledger": Provide(lambda: ledger, sync_to_thread=False),
-            "seeder": Provide(lambda: seeder, sync_to_thread=False),
+            "corpus": _provided(parts.corpus),
+            "defaults": _provided(settings.defaults),
+            "seeding_options": _provided(settings.seeding_options),
+            "metrics": _provided(parts.metrics),
+            "ledger": _provided(parts.ledger),
+            "seeder": _provided(parts.seeder),
         },
         lifespan=[lifespan],
         request_class=JSONRequest,
         state=State(
             {
-                "gateway": gateway,
-                "guard": guard,
+                "gateway": parts.gateway,
+                "guard": parts.guard,
                 "defaults": settings.defaults,
                 "seeding": settings.seeding_options,
             }
@@ -126,16 +152,10 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
         openapi_config=docs.openapi_config(),
         logging_config=None,
     )
-    recorded = Journal(ledger, settings.journal) if settings.journal else None
-    return piped(
-        app,
-        gateway,
-        {endpoint.path: endpoint for endpoint in endpoints},
-        log=partial(RequestLog, metrics=metrics, route_of=_route, journal=recorded, logs_requests=settings.access_log),
-        trace=tracing.watch if tracing else None,
-        origins=settings.cors_origins,
-        guards_host=not settings.api_keys and is_loopback(settings.host) and ANY not in settings.cors_origins,
-    )
+
+
+def _provided(part: object) -> Provide:
+    return Provide(lambda: part, sync_to_thread=False)
 
 
 def _gateway(settings: Settings, ledger: Ledger, guard: BruteForceGuard) -> Gateway:
@@ -149,24 +169,24 @@ def _gateway(settings: Settings, ledger: Ledger, guard: BruteForceGuard) -> Gate
     )
 
 
-def _endpoints(settings: Settings, retrieval: RetrievalEngine, engine: Engine) -> Sequence[Endpoint]:
-    """The endpoints, in the order of the OpenAPI document."""
+def _endpoints(settings: Settings, retrieval: RetrievalEngine) -> Sequence[Endpoint]:
+    """The endpoints, in the order of DOCUMENTED."""
     names = Names(settings.version, settings.strict_models)
     options = CompletionOptions(names, MatchPolicy(settings.match, settings.min_score))
-    chats, prompts = chat.ChatWire(options), completions.CompletionsWire(options)
+    engine = chain(retrieval, settings.on_miss)
+    native_format = native_wire.NativeWire(settings.version, settings.min_score)
     return (
-        Endpoint(
-            native_wire.PATH, native_wire.NativeWire(settings.version, settings.min_score), retrieval.continuations
-        ),
-        Endpoint(chat.PATH, chats, engine.complete, ANSWERED),
-        Endpoint(completions.PATH, prompts, engine.complete, ANSWERED),
+        Endpoint(native_wire.PATH, native_format, retrieval.continuations),
+        Endpoint(chat.PATH, chat.ChatWire(options), engine.complete, ANSWERED),
+        Endpoint(completions.PATH, completions.CompletionsWire(options), engine.complete, ANSWERED),
         Endpoint(embeddings.PATH, embeddings.EmbeddingsWire(names), embed_all, Policy(limited=True)),
     )
 
 
-def _answered(handler: BaseRouteHandler, endpoint: Endpoint, gateway: Gateway) -> Router:
-    """A route that is documented by its handler and answered by its endpoint."""
-    return Router("/", route_handlers=[handler], middleware=[answered_by(endpoint, gateway)])
+def _answered(parts: _Parts) -> Iterator[Router]:
+    """A route for each endpoint, documented by its handler and answered by the endpoint."""
+    for handler, endpoint in zip(DOCUMENTED, parts.endpoints, strict=True):
+        yield Router("/", route_handlers=[handler], middleware=[answered_by(endpoint, parts.gateway)])
 
 
 def from_environment() -> RequestLog:

@@ -1,7 +1,4 @@
-"""The common part of OpenAI's wires: fields of requests for completions, usage, errors and ids.
-
-Every other field of OpenAI's is accepted and ignored.
-"""
+"""The common part of OpenAI's wires: names of models, texts and tokens, usage, errors and ids."""
 
 import os
 import time
@@ -11,10 +8,8 @@ from typing import Annotated, Final, Generic, Literal, TypeAlias, TypeVar
 import msgspec
 
 from mimic import tokens
-from mimic.corpus.ladder import MatchPolicy
 from mimic.corpus.schemas import VERSIONS, Version
-from mimic.engine.base import CompletionRequest, Limits, Usage
-from mimic.engine.sampling import Sampling
+from mimic.engine.base import Usage
 from mimic.errors import RequestError
 from mimic.wire import sse
 from mimic.wire.base import Wire
@@ -23,18 +18,12 @@ from mimic.wire.openai.errors import error_body
 Q = TypeVar("Q")
 R = TypeVar("R")
 
-MAX_ANSWERS: Final = 128
-NO_LIMITS: Final = Limits()
-DEFAULT_SAMPLING: Final = Sampling()
 CHAT_MODELS: Final[Mapping[str, Version]] = {f"mimic-{version}": version for version in VERSIONS}
 EMBEDDING_MODEL: Final = "mimic-embedding"
-DONE: Final = b"data: [DONE]\n\n"
-"""The end of OpenAI's streams."""
 NOT_JSON: Final = b'data: {"choices": [{"index": 0, "delta": {"content": "\n\n'
 
 Texts: TypeAlias = str | Annotated[Sequence[str | int | Sequence[int]], msgspec.Meta(min_length=1)]
 """One text or several, each as a string or as its tokens."""
-Penalty: TypeAlias = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -48,74 +37,6 @@ class Names(msgspec.Struct, frozen=True):
         if self.strict and model not in CHAT_MODELS:
             raise unknown_model(model)
         return CHAT_MODELS.get(model, self.version)
-
-
-class StreamOptions(msgspec.Struct, frozen=True):
-    """With ``include_usage`` a stream ends with the usage."""
-
-    include_usage: bool | None = None
-
-
-class Sampled(msgspec.Struct, frozen=True, kw_only=True):
-    """A request whose answer is drawn. A field that is null takes its default."""
-
-    model: Annotated[str, msgspec.Meta(min_length=1)]
-    n: Annotated[int, msgspec.Meta(ge=1, le=MAX_ANSWERS)] | None = None
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    stop: str | Annotated[Sequence[str], msgspec.Meta(max_length=4)] | None = None
-    max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    logit_bias: Mapping[str, float] | None = None
-    user: str | None = None
-
-    def sampling(self) -> Sampling:
-        """The parameters of the draw."""
-        if self.temperature is None and self.top_p is None and self.n is None and self.seed is None:
-            return DEFAULT_SAMPLING
-        return Sampling(
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_p=1.0 if self.top_p is None else self.top_p,
-            n=self.n or 1,
-            seed=self.seed,
-        )
-
-    @property
-    def token_limit(self) -> int | None:
-        """The tokens that an answer has at most."""
-        return self.max_tokens
-
-    def limits(self) -> Limits:
-        """The end of an answer."""
-        if self.stop is None and self.token_limit is None:
-            return NO_LIMITS
-        stop = [self.stop] if isinstance(self.stop, str) else self.stop or ()
-        return Limits(stop, self.token_limit)
-
-    def check(self) -> None:
-        """Raises RequestError where fields do not go together."""
-        if self.stream_options and not self.stream:
-            raise RequestError(
-                400,
-                "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
-                param="stream_options",
-                code="invalid_parameter_combination",
-            )
-
-    def wants_usage(self) -> bool:
-        """Whether a stream is to end with the usage."""
-        return bool(self.stream_options and self.stream_options.include_usage)
-
-
-class OpenAIRequest(CompletionRequest, frozen=True, kw_only=True):
-    """A request for completions, and what OpenAI's formats say besides: usage in a stream, the prompts again."""
-
-    include_usage: bool = False
-    echo: bool = False
 
 
 class PromptDetails(msgspec.Struct, frozen=True):
@@ -157,13 +78,6 @@ class OpenAIWire(Wire[Q, R], Generic[Q, R]):
 
     def broken(self, kind: Literal["malformed", "error"], error: RequestError) -> bytes:
         return NOT_JSON if kind == "malformed" else sse.frames([error_body(error)])
-
-
-class CompletionOptions(msgspec.Struct, frozen=True):
-    """What requests for completions leave to the settings: names of models, and how answers are matched."""
-
-    names: Names = Names()
-    policy: MatchPolicy = MatchPolicy()
 
 
 class Input(msgspec.Struct, frozen=True):

@@ -1,26 +1,14 @@
 """``/v1/chat/completions``: OpenAI's chat format."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
-from mimic.engine.base import Answer, ChatMessage, Completion, FinishReason, Known, Prompt
-from mimic.engine.overrides import Overrides
+from mimic.engine.base import ChatMessage, Completion, FinishReason, Prompt
 from mimic.errors import RequestError
-from mimic.wire.base import EventPlan
-from mimic.wire.json import decode
-from mimic.wire.openai.base import (
-    DONE,
-    CompletionOptions,
-    OpenAIRequest,
-    OpenAIUsage,
-    OpenAIWire,
-    Sampled,
-    created_now,
-    new_id,
-)
-from mimic.wire.sse import MARKER, Template, TokenStream, frames, in_turn
+from mimic.wire.openai.base import OpenAIUsage, created_now, new_id
+from mimic.wire.openai.sampled import OpenAIRequest, Sampled, SampledWire, UsageField
 
 PATH: Final = "/v1/chat/completions"
 
@@ -141,30 +129,14 @@ class ChatCompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: Literal["default"] = "default"
 
 
-class ChatWire(OpenAIWire[OpenAIRequest, Completion]):
+class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
     """OpenAI's chat completions."""
 
-    def __init__(self, options: CompletionOptions) -> None:
-        self._options = options
-        self._decoder = msgspec.json.Decoder(ChatCompletionRequest)
+    kind = ChatCompletionRequest
 
-    async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> OpenAIRequest:
-        data = decode(self._decoder, body)
-        known.model = data.model
-        data.check()
-        policy = overrides.policy(self._options.policy)
-        known.version = version = self._options.names.version_of(data.model)
+    async def prompts(self, data: ChatCompletionRequest) -> Sequence[Prompt]:
         messages = [message.neutral(f"messages[{index}]") for index, message in enumerate(data.messages)]
-        return OpenAIRequest(
-            model=data.model,
-            version=version,
-            prompts=(Prompt(messages),),
-            sampling=data.sampling(),
-            limits=data.limits(),
-            policy=policy,
-            stream=bool(data.stream),
-            include_usage=data.wants_usage(),
-        )
+        return (Prompt(messages),)
 
     def whole(self, request: OpenAIRequest, result: Completion) -> bytes:
         choices = [
@@ -180,42 +152,25 @@ class ChatWire(OpenAIWire[OpenAIRequest, Completion]):
             )
         )
 
-    def streams(self, request: OpenAIRequest) -> bool:
-        return request.stream
-
-    def events(self, request: OpenAIRequest, result: Completion) -> EventPlan:
-        """The roles, a chunk a token, the ends, the usage."""
-        usage = OpenAIUsage.of(result.usage) if request.include_usage else None
-        blank = ChatCompletionChunk(
-            id=new_id("chatcmpl"),
-            created=created_now(),
-            model=request.model,
-            choices=(),
-            usage=None if usage else msgspec.UNSET,
+    def blank(self, request: OpenAIRequest, usage: UsageField) -> ChatCompletionChunk:
+        return ChatCompletionChunk(
+            id=new_id("chatcmpl"), created=created_now(), model=request.model, choices=(), usage=usage
         )
-        answers = result.answers
-        opening = [_chunk(blank, index, Delta(role="assistant", content="")) for index in range(len(answers))]
-        ending = [msgspec.structs.replace(blank, usage=usage)] if usage else []
-        tokens = result.usage.completion_tokens
-        return EventPlan(frames(opening), _steps(blank, answers), frames(ending), DONE, tokens)
 
+    def chunk(
+        self, blank: ChatCompletionChunk, index: int, text: str | None, finish_reason: FinishReason | None = None
+    ) -> ChatCompletionChunk:
+        delta = Delta() if text is None else Delta(content=text)
+        return msgspec.structs.replace(blank, choices=(ChunkChoice(index, delta, None, finish_reason),))
 
-def _steps(blank: ChatCompletionChunk, answers: Sequence[Answer]) -> Iterator[bytes]:
-    streams = [
-        TokenStream(
-            Template.of(_chunk(blank, index, Delta(content=MARKER))),
-            answer.tokens,
-            frames([_chunk(blank, index, Delta(), answer.finish_reason)]),
-        )
-        for index, answer in enumerate(answers)
-    ]
-    return in_turn(streams)
-
-
-def _chunk(
-    blank: ChatCompletionChunk, index: int, delta: Delta, finish_reason: FinishReason | None = None
-) -> ChatCompletionChunk:
-    return msgspec.structs.replace(blank, choices=(ChunkChoice(index, delta, None, finish_reason),))
+    def opening(
+        self, blank: ChatCompletionChunk, request: OpenAIRequest, result: Completion
+    ) -> Sequence[ChatCompletionChunk]:
+        """The role of each answer."""
+        role = Delta(role="assistant", content="")
+        return [
+            msgspec.structs.replace(blank, choices=(ChunkChoice(index, role),)) for index in range(len(result.answers))
+        ]
 
 
 def _missing(path: str) -> RequestError:

@@ -22,8 +22,8 @@ from mimic.gateway.handle import Endpoint, handle
 from mimic.gateway.ledger import Changes, Ledger
 from mimic.gateway.pacing import PaceOptions
 from mimic.gateway.rate_limits import LimitOptions, RateLimiter
-from mimic.wire.openai.base import CompletionOptions
 from mimic.wire.openai.chat import PATH, ChatWire
+from mimic.wire.openai.sampled import CompletionOptions
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,178 @@
+"""The common part of chats and prompts: fields that are acted on, and streams of chunks.
+
+Every other field of OpenAI's is accepted and ignored.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Final, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from mimic.corpus.ladder import MatchPolicy
+from mimic.engine.base import Completion, CompletionRequest, FinishReason, Known, Limits, Prompt
+from mimic.engine.overrides import Overrides
+from mimic.engine.sampling import Sampling
+from mimic.errors import RequestError
+from mimic.wire.base import EventPlan
+from mimic.wire.json import decode
+from mimic.wire.openai.base import Names, OpenAIUsage, OpenAIWire
+from mimic.wire.sse import MARKER, Template, TokenStream, frames, in_turn
+
+MAX_ANSWERS: Final = 128
+NO_LIMITS: Final = Limits()
+DEFAULT_SAMPLING: Final = Sampling()
+DONE: Final = b"data: [DONE]\n\n"
+"""The end of OpenAI's streams."""
+
+Penalty: TypeAlias = Annotated[float, msgspec.Meta(ge=-2, le=2)]
+UsageField: TypeAlias = OpenAIUsage | msgspec.UnsetType | None
+"""The usage in a chunk: absent where nobody asked for it, null before the last chunk."""
+
+
+class StreamOptions(msgspec.Struct, frozen=True):
+    """With ``include_usage`` a stream ends with the usage."""
+
+    include_usage: bool | None = None
+
+
+class Sampled(msgspec.Struct, frozen=True, kw_only=True):
+    """A request whose answer is drawn. A field that is null takes its default."""
+
+    model: Annotated[str, msgspec.Meta(min_length=1)]
+    n: Annotated[int, msgspec.Meta(ge=1, le=MAX_ANSWERS)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: str | Annotated[Sequence[str], msgspec.Meta(max_length=4)] | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: Mapping[str, float] | None = None
+    user: str | None = None
+
+    def sampling(self) -> Sampling:
+        """The parameters of the draw."""
+        if self.temperature is None and self.top_p is None and self.n is None and self.seed is None:
+            return DEFAULT_SAMPLING
+        return Sampling(
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            n=self.n or 1,
+            seed=self.seed,
+        )
+
+    @property
+    def token_limit(self) -> int | None:
+        """The tokens that an answer has at most."""
+        return self.max_tokens
+
+    def limits(self) -> Limits:
+        """The end of an answer."""
+        if self.stop is None and self.token_limit is None:
+            return NO_LIMITS
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop or ()
+        return Limits(stop, self.token_limit)
+
+    def check(self) -> None:
+        """Raises RequestError where fields do not go together."""
+        if self.stream_options and not self.stream:
+            raise RequestError(
+                400,
+                "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+                param="stream_options",
+                code="invalid_parameter_combination",
+            )
+
+    @property
+    def is_echoed(self) -> bool:
+        """Whether each answer is to begin with its prompt."""
+        return False
+
+    def wants_usage(self) -> bool:
+        """Whether a stream is to end with the usage."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+S = TypeVar("S", bound=Sampled)
+C = TypeVar("C", bound=msgspec.Struct)
+"""A chunk of a stream."""
+
+
+class OpenAIRequest(CompletionRequest, frozen=True, kw_only=True):
+    """A request for completions, and what OpenAI's formats say besides: usage in a stream, the prompts again."""
+
+    include_usage: bool = False
+    echo: bool = False
+
+
+class CompletionOptions(msgspec.Struct, frozen=True):
+    """What requests for completions leave to the settings: names of models, and how answers are matched."""
+
+    names: Names = Names()
+    policy: MatchPolicy = MatchPolicy()
+
+
+class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
+    """A format whose requests are :class:`Sampled`, and whose streams are made of chunks."""
+
+    kind: ClassVar[type[Sampled]]
+
+    def __init__(self, options: CompletionOptions) -> None:
+        self._options = options
+        self._decoder: msgspec.json.Decoder[S] = msgspec.json.Decoder(self.kind)
+
+    async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> OpenAIRequest:
+        data = decode(self._decoder, body)
+        known.model = data.model
+        data.check()
+        policy = overrides.policy(self._options.policy)
+        known.version = version = self._options.names.version_of(data.model)
+        return OpenAIRequest(
+            model=data.model,
+            version=version,
+            prompts=await self.prompts(data),
+            sampling=data.sampling(),
+            limits=data.limits(),
+            policy=policy,
+            stream=bool(data.stream),
+            include_usage=data.wants_usage(),
+            echo=data.is_echoed,
+        )
+
+    def streams(self, request: OpenAIRequest) -> bool:
+        return request.stream
+
+    def events(self, request: OpenAIRequest, result: Completion) -> EventPlan:
+        """What stands before the answers, a chunk a token, the ends, the usage."""
+        usage = OpenAIUsage.of(result.usage) if request.include_usage else None
+        blank, answers = self.blank(request, None if usage else msgspec.UNSET), result.answers
+        streams = [
+            TokenStream(
+                Template.of(self.chunk(blank, index, MARKER)),
+                answer.tokens,
+                frames([self.chunk(blank, index, None, answer.finish_reason)]),
+            )
+            for index, answer in enumerate(answers)
+        ]
+        ending = [msgspec.structs.replace(blank, usage=usage)] if usage else []
+        opening = frames(self.opening(blank, request, result))
+        return EventPlan(opening, in_turn(streams), frames(ending), DONE, result.usage.completion_tokens)
+
+    @abstractmethod
+    async def prompts(self, data: S) -> Sequence[Prompt]:
+        """The prompts of a request. Raises RequestError."""
+
+    @abstractmethod
+    def blank(self, request: OpenAIRequest, usage: UsageField) -> C:
+        """A chunk without choices."""
+
+    @abstractmethod
+    def chunk(self, blank: C, index: int, text: str | None, finish_reason: FinishReason | None = None) -> C:
+        """A chunk that adds a text, or the end, to an answer."""
+
+    @abstractmethod
+    def opening(self, blank: C, request: OpenAIRequest, result: Completion) -> Sequence[C]:
+        """The chunks before all answers."""
