@@ -227,7 +227,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _started(process: subprocess.Popen[bytes], folder: Path, port: int, seconds: float) -> bool:
-    """Wait until the server is ready, at most so many seconds from the end of its seeding."""
+    """Wait until the server is ready, at most ``seconds`` from the end of its seeding."""
 
     def ready() -> bool:
         with closing(HTTPConnection("127.0.0.1", port, timeout=1)) as connection:
