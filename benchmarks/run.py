@@ -56,34 +56,42 @@ def known_versions(text: str) -> Sequence[str]:
 @click.option("--versions", type=known_versions, default="v1,v2,v3", show_default=True)
 @click.option("--duration", default=20, show_default=True, help="Seconds of load, for each version and route.")
 @click.option("--users", default=16, show_default=True, help="Who ask at the same time.")
+@click.option("--data", default=DATA, type=click.Path(path_type=Path), help="The folder of dumps and of stores.")
 @click.option("--results", default=RESULTS, type=click.Path(path_type=Path), help="The folder to write to.")
 def main(
-    store: str, sizes: str, dump: Path | None, versions: Sequence[str], duration: int, users: int, results: Path
+    store: str,
+    sizes: str,
+    dump: Path | None,
+    versions: Sequence[str],
+    duration: int,
+    users: int,
+    data: Path,
+    results: Path,
 ) -> None:
     """Compare the versions, and write what was found."""
-    dump = dump or made(sizes)
-    result = measure(store, dump, versions, duration, users)
+    dump = dump or made(sizes, data)
+    result = measure(store, dump, versions, duration, users, data)
     click.echo(write_result(result, results))
     sys.exit(1 if result.wrong else 0)
 
 
-def made(size: str) -> Path:
-    """A dump of a size, which is made unless it is there."""
-    DATA.mkdir(exist_ok=True)
-    dump, size_bytes = DATA / f"{size}.json", size_in_bytes(size)
+def made(size: str, data: Path = DATA) -> Path:
+    """A dump of a size in the folder ``data``, which is made unless it is there."""
+    data.mkdir(exist_ok=True)
+    dump, size_bytes = data / f"{size}.json", size_in_bytes(size)
     if not dump.exists():
         say(f"making a dump of {size}")
         make_dump(dump, size_bytes, seed=1)
     return dump
 
 
-def measure(store: str, dump: Path, versions: Sequence[str], seconds: int, users: int) -> Result:
-    """Seed, serve and ask each version in turn."""
+def measure(store: str, dump: Path, versions: Sequence[str], seconds: int, users: int, data: Path = DATA) -> Result:
+    """Seed, serve and ask each version in turn. Stores that are files are in the folder ``data`` meanwhile."""
     seedings: dict[str, Seeding] = {}
     loads: dict[str, Outcome] = {}
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    DATA.mkdir(exist_ok=True)
-    with TemporaryDirectory(dir=DATA, prefix="run-") as name, stores(store, Path(name)) as urls:
+    data.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=data, prefix="run-") as name, stores(store, Path(name)) as urls:
         folder, machine = Path(name), this_machine(engine(urls["v3"]))
         say("drawing questions")
         asked = questions.draw(dump)

@@ -14,7 +14,7 @@ import click
 
 from benchmarks.outcomes import Sizes
 from benchmarks.report import write_sizes
-from benchmarks.run import RESULTS, known_versions, made, measure, say
+from benchmarks.run import DATA, RESULTS, known_versions, made, measure, say
 
 
 @click.command()
@@ -23,13 +23,14 @@ from benchmarks.run import RESULTS, known_versions, made, measure, say
 @click.option("--versions", type=known_versions, default="v1,v2,v3", show_default=True)
 @click.option("--duration", default=10, show_default=True, help="Seconds of load, for each version and route.")
 @click.option("--users", default=16, show_default=True, help="Who ask at the same time.")
+@click.option("--data", default=DATA, type=click.Path(path_type=Path), help="The folder of dumps and of stores.")
 @click.option("--results", default=RESULTS, type=click.Path(path_type=Path), help="The folder to write to.")
-def main(store: str, sizes: str, versions: Sequence[str], duration: int, users: int, results: Path) -> None:
+def main(store: str, sizes: str, versions: Sequence[str], duration: int, users: int, data: Path, results: Path) -> None:
     """Compare sizes, and write what was found."""
     found = []
     for size in sizes.split(","):
         say(f"--- {size} ---")
-        found.append(measure(store, made(size), versions, duration, users))
+        found.append(measure(store, made(size, data), versions, duration, users, data))
     click.echo(write_sizes(Sizes(found), results))
     sys.exit(1 if any(result.wrong for result in found) else 0)
 

@@ -53,11 +53,14 @@ LEAST_SAMPLES: Final = 3
 @click.option("--workers", default=2, show_default=True)
 @click.option("--reseed", default=180.0, show_default=True, help="Seconds from one seeding to the next.")
 @click.option("--interval", default=5.0, show_default=True, help="Seconds from one look to the next.")
+@click.option("--data", default=run.DATA, type=click.Path(path_type=Path), help="The folder of dumps and of stores.")
 @click.option("--results", default=run.RESULTS, type=click.Path(path_type=Path), help="The folder to write to.")
-def main(store: str, minutes: float, size: str, workers: int, reseed: float, interval: float, results: Path) -> None:
+def main(
+    store: str, minutes: float, size: str, workers: int, reseed: float, interval: float, data: Path, results: Path
+) -> None:
     """Load a server for long, and write what came of it."""
-    dump = run.made(size)
-    with TemporaryDirectory(dir=run.DATA, prefix="soak-") as name, run.stores(store, Path(name)) as urls:
+    dump = run.made(size, data)
+    with TemporaryDirectory(dir=data, prefix="soak-") as name, run.stores(store, Path(name)) as urls:
         url, folder = urls[VERSION], Path(name)
         run.say("seeding")
         seed(dump, url, VERSION, folder)

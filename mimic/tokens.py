@@ -28,14 +28,14 @@ incremental_decoder = getincrementaldecoder("utf-8")
 _ENCODING.encode_ordinary("Unhurriedly")  # it makes its tables at the first word that is not a token: not in a request
 
 
-def encode(text: str) -> list[int]:
-    """The tokens of a text.
+def encode(text: str, longest_piece: int = LONGEST_PIECE) -> list[int]:
+    """The tokens of a text, of which at most ``longest_piece`` characters are encoded at a time.
 
     Of one that has 50,000 characters without a blank before a word, a line break or punctuation there may be one more.
     """
-    if len(text) <= LONGEST_PIECE:
+    if len(text) <= longest_piece:
         return _ENCODING.encode_ordinary(text)
-    return [token for piece in _pieces(text) for token in _ENCODING.encode_ordinary(piece)]
+    return [token for piece in _pieces(text, longest_piece) for token in _ENCODING.encode_ordinary(piece)]
 
 
 async def encode_all(texts: Sequence[str]) -> list[list[int]]:
@@ -84,10 +84,10 @@ def cut(tokens: Sequence[int], most: int) -> Sequence[int]:
     return tokens[:end]
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _pieces(text: str, longest: int) -> Iterator[str]:
     start = 0
     while start < len(text):
-        boundary = _BOUNDARY.search(text, start + LONGEST_PIECE // 2, start + LONGEST_PIECE)
-        end = boundary.start() if boundary else start + LONGEST_PIECE
+        boundary = _BOUNDARY.search(text, start + longest // 2, start + longest)
+        end = boundary.start() if boundary else start + longest
         yield text[start:end]
         start = end

@@ -11,7 +11,6 @@ import pymongo
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mimic.corpus.stores.mongodb import replacement
 from tests.support.mongod import Mongod, ReplicaSet, skip_without_mongod
 from tests.support.servers import SharedServers
 from tests.support.stores import STORES, empty_store
@@ -101,11 +100,6 @@ def sqlite_url(tmp_path: Path) -> str:
 def store_url(request: pytest.FixtureRequest) -> str:
     """The URL of an empty store, on each backend."""
     return str(request.getfixturevalue(f"{request.param}_url"))
-
-
-@pytest.fixture
-def _no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replacement, "GRACE_SECONDS", 0)
 
 
 store = pytest.fixture(params=[*STORES[:2], pytest.param(STORES[2], marks=pytest.mark.soak)])(empty_store)

@@ -34,9 +34,13 @@ _COMPATIBLE: Final = {character: normalize("NFKC", character) for character in _
 class _Marks(dict[str, bool]):
     """Whether characters begin with a combining one once they are decomposed; looked up once for each of them."""
 
+    def __init__(self, most_known: int = MOST_KNOWN) -> None:
+        super().__init__()
+        self._most_known = most_known
+
     def __missing__(self, character: str) -> bool:
         is_mark = bool(combining(normalize("NFKD", character)[0]))
-        if len(self) < MOST_KNOWN:
+        if len(self) < self._most_known:
             self[character] = is_mark
         return is_mark
 

@@ -14,7 +14,7 @@ from http.client import HTTPConnection, HTTPException
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Final, Protocol, Self, TypeAlias
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -24,10 +24,11 @@ from mimic.gateway.journal import Entry, Requests
 from mimic.server.observability import METRICS_FOLDER
 from mimic.settings import VARIABLES, Settings
 
-SECONDS_TO_START = 30
+SECONDS_TO_START: Final = 30
 """How long a server may take to be ready, from the end of its seeding, which may take as long as it needs."""
 
-ATTEMPTS = 5
+ATTEMPTS: Final = 5
+"""Ports that are tried one after the other, where another program takes each of them first."""
 PORT_TAKEN = "address already in use"
 JOURNAL = {"MIMIC_JOURNAL": "1000"}
 """What a server of ours has by default; one that a user starts has none."""
@@ -64,14 +65,26 @@ class MimicServer:
     While it runs, ``url`` is where it listens, ``base_url`` what a client of OpenAI's wants, and ``api_key`` a key that
     is accepted. It ends with the program that started it, however that ends.
 
+    Starting tries ``attempts`` ports at most (5), where others take them first. The server may take
+    ``seconds_to_start`` (30) from the end of its seeding until it is ready.
+
     Raises SettingError for a setting that does not exist, does not parse, or is not the caller's to choose.
     """
 
     url: str
     base_url: str
 
-    def __init__(self, corpus: Seedable = None, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        corpus: Seedable = None,
+        *,
+        settings: Mapping[str, str] | None = None,
+        attempts: int = ATTEMPTS,
+        seconds_to_start: float = SECONDS_TO_START,
+    ) -> None:
         self._corpus = corpus
+        self._attempts = attempts
+        self._seconds_to_start = seconds_to_start
         self._settings = dict(settings or {})
         self.api_key = next(iter(_parse(self._settings).api_keys), "mimic")
         self._process: subprocess.Popen[bytes] | None = None
@@ -90,11 +103,12 @@ class MimicServer:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="mimic-")))
             arguments = self._arguments(folder)
-            for port in (free_port() for _ in range(ATTEMPTS)):
+            for port in (free_port() for _ in range(self._attempts)):
                 process = stack.enter_context(_process(arguments, folder, self._environment(folder, port)))
-                if _started(process, folder, port):
+                if _started(process, folder, port, self._seconds_to_start):
                     break
-                problem = _problem(process, (folder / "log").read_text(errors="replace").strip())
+                said = (folder / "log").read_text(errors="replace").strip()
+                problem = _problem(process, said, self._seconds_to_start)
                 if PORT_TAKEN not in problem.lower():
                     raise NotStarted(problem)
             else:
@@ -212,7 +226,9 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _started(process: subprocess.Popen[bytes], folder: Path, port: int) -> bool:
+def _started(process: subprocess.Popen[bytes], folder: Path, port: int, seconds: float) -> bool:
+    """Wait until the server is ready, at most ``seconds`` from the end of its seeding."""
+
     def ready() -> bool:
         with closing(HTTPConnection("127.0.0.1", port, timeout=1)) as connection:
             try:
@@ -222,7 +238,7 @@ def _started(process: subprocess.Popen[bytes], folder: Path, port: int) -> bool:
                 return False
 
     # The file appears when the seeding is through.
-    return _holds((folder / "corpus.db").exists, process, inf) and _holds(ready, process, SECONDS_TO_START)
+    return _holds((folder / "corpus.db").exists, process, inf) and _holds(ready, process, seconds)
 
 
 def _holds(condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float) -> bool:
@@ -235,7 +251,7 @@ def _holds(condition: Callable[[], bool], process: subprocess.Popen[bytes], seco
     return False
 
 
-def _problem(process: subprocess.Popen[bytes], said: str) -> str:
+def _problem(process: subprocess.Popen[bytes], said: str, seconds: float) -> str:
     if process.poll() is None:
-        return f"the server is not ready after {SECONDS_TO_START} seconds; it has said:\n{said}"
+        return f"the server is not ready after {seconds:g} seconds; it has said:\n{said}"
     return said.removeprefix("Error: ") or f"the server ended with exit code {process.returncode} and said nothing"

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
@@ -27,11 +28,18 @@ GIVE_MEMORY_BACK: Final = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRE
 
 
 class Indexing:
-    """An index that conversations are added to. An async context manager: after it nothing writes to the folder."""
+    """An index that conversations are added to. An async context manager: after it nothing writes to the folder.
 
-    def __init__(self, folder: Path, depth: Rung) -> None:
+    ``pack_characters`` are handed over at a time, to a process of Python with the arguments ``command``.
+    """
+
+    def __init__(
+        self, folder: Path, depth: Rung, *, pack_characters: int = PACK_CHARACTERS, command: Sequence[str] = COMMAND
+    ) -> None:
         self._folder = folder
         self._depth = depth
+        self._pack_characters = pack_characters
+        self._command = command
         self._conversations: list[Conversation] = []
         self._characters = 0
         self._messages = 0
@@ -51,7 +59,7 @@ class Indexing:
         self._conversations.append(conversation)
         self._messages += max(0, len(conversation.messages) - 1)
         self._characters += conversation_size(conversation)
-        if self._characters >= PACK_CHARACTERS:
+        if self._characters >= self._pack_characters:
             self._process = self._process or await self._start()
             await self._send(self._process, self._packed())
 
@@ -78,7 +86,7 @@ class Indexing:
 
     async def _start(self) -> Process:
         # Not in our process group: Ctrl-C is for us, who then end it.
-        arguments = (*COMMAND, str(self._folder), self._depth)
+        arguments = (*self._command, str(self._folder), self._depth)
         environment = {**GIVE_MEMORY_BACK, **os.environ}
         receiver, sender = os.pipe()
         self._to_process = os.fdopen(sender, "wb")

@@ -32,8 +32,10 @@ class Joiner:
     and where they would make a conversation larger than it may be. ``joined`` counts the parts put to others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_characters: int = MOST_CHARACTERS) -> None:
+        """``most_characters`` of one chat are held at a time."""
         self.joined = 0
+        self._most_characters = most_characters
         self._parts: list[_Part] = []
         self._characters = 0
 
@@ -44,7 +46,7 @@ class Joiner:
             return [*self.finish(), conversation]
         self._characters += conversation_size(conversation)
         complete = []
-        if self._parts and (part.chat != self._parts[0].chat or self._characters > MOST_CHARACTERS):
+        if self._parts and (part.chat != self._parts[0].chat or self._characters > self._most_characters):
             complete = self.finish()
         self._parts.append(part)
         return complete

@@ -42,11 +42,12 @@ async def load(
     depth: Rung = "nearest",
     join_splits: bool = False,
     on_progress: OnProgress = lambda _: None,
+    make_index: Callable[[Path, Rung], Indexing] = Indexing,
 ) -> Report:
     """Replace these versions of the store's corpus by what the source, which is opened here, holds, in one pass.
 
-    ``batch_size`` is in documents. ``depth`` is the lowest rung that is to be answered: an index is made for it. With
-    ``join_splits`` the parts of a long chat become one conversation.
+    ``batch_size`` is in documents. ``depth`` is the lowest rung that is to be answered: an index is made for it, by
+    ``make_index(folder, depth)``. With ``join_splits`` the parts of a long chat become one conversation.
 
     Raises BrokenDump where the source stops being a dump, NothingToSeed where it has no conversation,
     SkippedConversation at the first broken one when ``strict``, SeedingError and StoreError; the old
@@ -55,7 +56,7 @@ async def load(
     async with store.replace(versions) as replacement, source, AsyncExitStack() as stack:
         index = None
         if depth in INDEXED:
-            index = await stack.enter_async_context(Indexing(await replacement.workspace(), depth))
+            index = await stack.enter_async_context(make_index(await replacement.workspace(), depth))
         batches = [_Batches(SCHEMAS[version], replacement, batch_size) for version in versions]
         loading = _Loading(source, replacement, batches, index, Joiner() if join_splits else None, strict, on_progress)
         await loading.read()

@@ -29,8 +29,9 @@ class Profiler:
     All different lengths are kept, but k of them take more than k**2 / 2 characters of text: there are never many.
     """
 
-    def __init__(self) -> None:
-        self._roles = {role: _Role() for role in (*SENDERS, OTHER)}
+    def __init__(self, most_counted: int = MOST_COUNTED) -> None:
+        """``most_counted`` different messages of a role are counted at a time."""
+        self._roles = {role: _Role(most_counted) for role in (*SENDERS, OTHER)}
         self._speakers: dict[str, _Speaker] = {}
         self._unlisted = {role: _Speaker(role) for role in self._roles.values()}
         self._conversation_lengths: Counter[int] = Counter()
@@ -69,9 +70,10 @@ class _Role:
     for those that came twice: most never do. The first few are kept as well, for a corpus where nothing came twice.
     """
 
-    __slots__ = ("_counts", "_lowered", "_texts", "lengths")
+    __slots__ = ("_counts", "_lowered", "_most_counted", "_texts", "lengths")
 
-    def __init__(self) -> None:
+    def __init__(self, most_counted: int) -> None:
+        self._most_counted = most_counted
         self.lengths: dict[int, int] = {}
         self._counts: dict[int, int] = {}
         self._texts: dict[int, tuple[str, int]] = {}
@@ -84,7 +86,7 @@ class _Role:
         count = self._counts[key] = self._counts.get(key, 0) + 1
         if (count > 1 or len(self._texts) < LISTED_MESSAGES) and key not in self._texts:
             self._texts[key] = text[:SHOWN_CHARACTERS], length
-        if len(self._counts) > MOST_COUNTED:
+        if len(self._counts) > self._most_counted:
             self._lower()
 
     def profile(self, name: str) -> RoleProfile:

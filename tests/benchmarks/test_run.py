@@ -34,14 +34,14 @@ def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture
-def _data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "DATA", tmp_path / "data")
-
-
 def bench(*arguments: object) -> Result:
     """Run the command."""
     return CliRunner().invoke(run.main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def folders(folder: Path) -> Sequence[str]:
+    """The options that keep what a benchmark makes below a folder."""
+    return "--data", str(folder / "data"), "--results", str(folder)
 
 
 def fingerprints(dump: Dump, messages: Sequence[Message], version: Version) -> list[str]:
@@ -120,10 +120,9 @@ def test_answers_are_looked_at_closely() -> None:
     assert questions.problem_with_stream(texts, 200, b"")
 
 
-@pytest.mark.usefixtures("_data")
 def test_a_small_benchmark_runs_from_end_to_end(dump: Path, tmp_path: Path) -> None:
     """Every version and route is asked, no answer is wrong, and what was found is written in three ways."""
-    ended = bench("--dump", dump, "--duration", 3, "--users", 4, "--results", tmp_path)
+    ended = bench("--dump", dump, "--duration", 3, "--users", 4, *folders(tmp_path))
     assert ended.exit_code == 0, ended.output
     found = json.loads((tmp_path / "sqlite-small.json").read_text())
     assert list(found["seedings"]) == ["v1", "v2", "v3"]
@@ -140,7 +139,6 @@ def test_a_small_benchmark_runs_from_end_to_end(dump: Path, tmp_path: Path) -> N
     assert list((tmp_path / "data").iterdir()) == []
 
 
-@pytest.mark.usefixtures("_data")
 def test_a_wrong_answer_makes_it_fail(dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With exit code 1, though one expectation only was tampered with; the figures say how often."""
 
@@ -150,17 +148,16 @@ def test_a_wrong_answer_makes_it_fail(dump: Path, tmp_path: Path, monkeypatch: p
 
     draw = questions.draw
     monkeypatch.setattr(questions, "draw", tampered)
-    ended = bench("--dump", dump, "--versions", "v2", "--duration", 3, "--users", 2, "--results", tmp_path)
+    ended = bench("--dump", dump, "--versions", "v2", "--duration", 3, "--users", 2, *folders(tmp_path))
     assert ended.exit_code == 1
     found = json.loads((tmp_path / "sqlite-small.json").read_text())["loads"]["v2"]
     assert 1 <= found["wrong"] < found["answers"]
 
 
-@pytest.mark.usefixtures("_data")
 def test_sizes_are_compared_on_a_mongodb(mongodb_url: str, tmp_path: Path) -> None:
     """In databases of its own, which are gone afterwards."""
     options = ["--store", mongodb_url, "--sizes", "50kB,100kB", "--versions", "v2", "--duration", "2", "--users", "2"]
-    ended = CliRunner().invoke(sizes.main, [*options, "--results", str(tmp_path)], catch_exceptions=False)
+    ended = CliRunner().invoke(sizes.main, [*options, *folders(tmp_path)], catch_exceptions=False)
     assert ended.exit_code == 0, ended.output
     found = json.loads((tmp_path / "mongodb-sizes.json").read_text())["results"]
     assert [result["dump"] for result in found] == ["50kB", "100kB"]

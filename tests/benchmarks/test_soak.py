@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib")
 if not find_spec("locust"):
     pytest.skip("locust is not installed", allow_module_level=True)
 
-from benchmarks import questions, run, soak
+from benchmarks import questions, soak
 
 MB = 1_000_000
 
@@ -37,10 +37,10 @@ def sample(
     )
 
 
-def test_a_short_soak_runs_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_soak_runs_from_end_to_end(tmp_path: Path) -> None:
     """Under load while it is seeded anew: no answer is wrong, and figures and picture are written."""
-    monkeypatch.setattr(run, "DATA", tmp_path / "data")
-    arguments = ["--minutes", "0.08", "--size", "1MB", "--interval", "1", "--reseed", "1", "--results", str(tmp_path)]
+    arguments = ["--minutes", "0.08", "--size", "1MB", "--interval", "1", "--reseed", "1"]
+    arguments += ["--data", str(tmp_path / "data"), "--results", str(tmp_path)]
     ended = CliRunner().invoke(soak.main, arguments, catch_exceptions=False)
     assert ended.exit_code == 0, ended.output
     found = json.loads((tmp_path / "soak-sqlite.json").read_text())

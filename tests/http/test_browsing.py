@@ -214,7 +214,7 @@ def test_searches_are_for_those_with_a_key(server: Server) -> None:
     assert httpx.get(f"{server.url}/corpus/search?q=hi").status_code == 401
 
 
-def test_without_an_index_there_is_no_search(store_url: str, tmp_path: Path, _no_grace: None) -> None:
+def test_without_an_index_there_is_no_search(store_url: str, tmp_path: Path) -> None:
     """The answer says how to seed for it."""
     seed(store_url, SMALL, tmp_path, depth="last")
     with Server(tmp_path, MIMIC_STORE=store_url) as server:

@@ -117,7 +117,7 @@ def test_a_client_may_name_its_request(logging: Server, route: str) -> None:
             assert (answer.status_code, answer.json()["error"]["param"]) == (400, "x-client-request-id")
 
 
-def test_only_what_fails_is_logged_by_default(mongod: Mongod, tmp_path: Path, _no_grace: None) -> None:
+def test_only_what_fails_is_logged_by_default(mongod: Mongod, tmp_path: Path) -> None:
     """A 5xx with the id of the answer, also one on the fast path; a fault on purpose is none."""
     url = f"{mongod.url}/mimic"
     seed(url, SMALL, tmp_path)

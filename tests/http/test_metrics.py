@@ -255,7 +255,7 @@ def test_what_is_seeded_is_told(server: Server, folder: Path) -> None:
     assert value(samples(server), "mimic_seeding_state", state="failed") == 1
 
 
-def test_a_store_that_is_away_does_not_hide_the_rest(mongod: Mongod, tmp_path: Path, _no_grace: None) -> None:
+def test_a_store_that_is_away_does_not_hide_the_rest(mongod: Mongod, tmp_path: Path) -> None:
     """It is told to be away, soon enough for whoever scrapes; the counts are there, and so is the store later."""
     url = f"{mongod.url}/mimic"
     seed(url, SMALL, tmp_path)

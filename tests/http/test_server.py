@@ -18,7 +18,6 @@ from mimic.corpus.conversation import Choice, Message
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.schemas import VERSIONS
 from mimic.corpus.stores.base import Batches
-from mimic.corpus.stores.mongodb import replacement
 from mimic.server.observability.logs import configure_logs
 from mimic.settings import Settings
 from mimic.testing import free_port
@@ -344,11 +343,8 @@ def test_sigterm_finishes_the_requests_in_flight(serve: SharedServers, tmp_path:
     assert "Traceback" not in server.log()
 
 
-def test_several_workers_serve_one_corpus_and_notice_a_new_one(
-    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_workers_serve_one_corpus_and_notice_a_new_one(store_url: str, tmp_path: Path) -> None:
     """Re-seeded under load: answers are of the old or the new corpus, later all are new; metrics count all workers."""
-    monkeypatch.setattr(replacement, "GRACE_SECONDS", 3)
     asked = body_of(("human", "hi"))
     old, new = ([conversation("a", ("human", "hi"), ("gpt", answer))] for answer in ("old", "new"))
     seed(store_url, old, tmp_path)
@@ -384,7 +380,7 @@ def test_several_workers_serve_one_corpus_and_notice_a_new_one(
         assert float(counted[1]) == len(answers)
 
 
-def test_a_store_that_is_away_is_a_503(mongod: Mongod, tmp_path: Path, _no_grace: None) -> None:
+def test_a_store_that_is_away_is_a_503(mongod: Mongod, tmp_path: Path) -> None:
     """In seconds, with Retry-After, also for readiness; nothing about the database in the answer; back by itself."""
     url = f"{mongod.url}/mimic"
     seed(url, SMALL, tmp_path)

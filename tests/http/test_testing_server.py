@@ -103,16 +103,14 @@ def test_a_port_that_was_taken_meanwhile(monkeypatch: pytest.MonkeyPatch) -> Non
         with MimicServer(SMALL) as server:
             assert completion(server, "hi")
         monkeypatch.setattr(testing, "free_port", lambda: taken.getsockname()[1])
-        monkeypatch.setattr(testing, "ATTEMPTS", 2)
-        with pytest.raises(NotStarted, match="cannot listen"), MimicServer(SMALL):
+        with pytest.raises(NotStarted, match="cannot listen"), MimicServer(SMALL, attempts=2):
             pass
 
 
 def test_a_server_that_is_not_ready_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says so, with what the server has said; nothing is left behind."""
-    monkeypatch.setattr(testing, "SECONDS_TO_START", 0)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(NotStarted, match="not ready after 0 seconds"), MimicServer(SMALL):
+    with pytest.raises(NotStarted, match="not ready after 0 seconds"), MimicServer(SMALL, seconds_to_start=0):
         pass
     assert list(tmp_path.iterdir()) == []
 

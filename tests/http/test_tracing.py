@@ -264,7 +264,7 @@ def test_errors_are_told_apart(server: Server, receiver: Receiver) -> None:
     assert span.attributes["http.request.method_original"] == "PROPFIND"
 
 
-def test_a_store_that_is_away_is_seen(mongod: Mongod, receiver: Receiver, tmp_path: Path, _no_grace: None) -> None:
+def test_a_store_that_is_away_is_seen(mongod: Mongod, receiver: Receiver, tmp_path: Path) -> None:
     """The call has failed, and so has the request; neither tells of hosts."""
     url = f"{mongod.url}/mimic"
     seed(url, SMALL, tmp_path)

@@ -203,7 +203,7 @@ class Prometheus:
 
 
 @pytest.fixture
-def running(corpus: str, mongod: Mongod, tmp_path: Path, _no_grace: None) -> Iterator[dict[str, Server]]:
+def running(corpus: str, mongod: Mongod, tmp_path: Path) -> Iterator[dict[str, Server]]:
     """Servers that are fine, that will lose their store, that have none, and that are slow and were seeded badly."""
     seed(f"{mongod.url}/mimic", SMALL, tmp_path)
     seed(f"sqlite:///{tmp_path}/slow.db", SMALL, tmp_path)

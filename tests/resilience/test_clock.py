@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from mimic.corpus.manifest import ExitCode
-from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from mimic.corpus.stores.mongodb.timings import CATALOGUE_SECONDS
 from tests.support.asking import Asking, ask, corpus_of, seed_corpus, wrong
 from tests.support.servers import Seeding, Server
 

@@ -16,7 +16,7 @@ import pytest
 
 from mimic.corpus.schemas import VERSIONS
 from mimic.corpus.stores import open_store
-from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from mimic.corpus.stores.mongodb.timings import CATALOGUE_SECONDS
 from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.support.corpora import ask, assert_no_leftovers, conversation, expire_lease, reference, seed, twin
 from tests.support.mongod import Mongod, skip_without_mongod

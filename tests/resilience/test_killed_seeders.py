@@ -21,8 +21,7 @@ import pytest
 
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import open_store
-from mimic.corpus.stores.mongodb import replacement
-from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from mimic.corpus.stores.mongodb.timings import CATALOGUE_SECONDS, Timings
 from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.support.corpora import Pairs, ask, assert_no_leftovers, expire_lease, reference, seed, twin
 from tests.support.servers import Server
@@ -152,13 +151,13 @@ def test_a_seeder_killed_at_any_moment_leaves_one_corpus_or_the_other(
     for folder in (temporary, of_server):
         folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    monkeypatch.setattr(replacement, "GRACE_SECONDS", CATALOGUE_SECONDS + 0.2)
+    timings = Timings(grace_seconds=CATALOGUE_SECONDS + 0.2)
     to_be_seen = 0.2 + (CATALOGUE_SECONDS if store_url.startswith("mongodb") else SECONDS_TO_BELIEVE)
     lasts = durations(store_url, tmp_path)
     chance = Random(kills)
     with Server(tmp_path, MIMIC_STORE=store_url, TMPDIR=str(of_server)) as server:
         for number in range(kills):
-            seed(store_url, CORPORA["old"], tmp_path)
+            seed(store_url, CORPORA["old"], tmp_path, timings=timings)
             assert_no_leftovers(store_url, tmp_path)
             assert list(temporary.iterdir()) == []
             phase, victim = PHASES[-1 - number % len(PHASES)], chance.choice(VICTIMS)
@@ -180,7 +179,7 @@ def test_a_seeder_killed_at_any_moment_leaves_one_corpus_or_the_other(
                 assert seen[-1] == whole, moment
             assert_ended(seeder, whole, moment)
             expire_lease(store_url)
-        seed(store_url, CORPORA["old"], tmp_path)
+        seed(store_url, CORPORA["old"], tmp_path, timings=timings)
         assert_no_leftovers(store_url, tmp_path)
         assert list(temporary.iterdir()) == []
     assert list(of_server.iterdir()) == []

@@ -10,8 +10,8 @@ import pymongo
 import pytest
 
 from mimic.corpus.stores import Driver, open_store
-from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
 from mimic.corpus.stores.mongodb.replacement import MongoDBReplacement
+from mimic.corpus.stores.mongodb.timings import CATALOGUE_SECONDS
 from tests.support.asking import Answer, Asking, ask_everything, seed_corpus, wrong
 from tests.support.mongod import Mongod
 from tests.support.servers import Server, children
@@ -36,9 +36,7 @@ def slowest(answers: Sequence[Answer]) -> float:
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
-def test_a_store_that_goes_away_under_load_and_comes_back(
-    mongod: Mongod, tmp_path: Path, driver: Driver, _no_grace: None
-) -> None:
+def test_a_store_that_goes_away_under_load_and_comes_back(mongod: Mongod, tmp_path: Path, driver: Driver) -> None:
     """Twice: meanwhile every answer is a 503 within 3 s, soon afterwards every one is right; no worker was replaced.
 
     Only an answer of several batches may break off when it happens, which its client sees.
@@ -74,9 +72,7 @@ def test_a_store_that_goes_away_under_load_and_comes_back(
 
 
 @pytest.mark.anyio
-async def test_documents_that_were_acknowledged_outlive_the_server(
-    mongod: Mongod, tmp_path: Path, _no_grace: None
-) -> None:
+async def test_documents_that_were_acknowledged_outlive_the_server(mongod: Mongod, tmp_path: Path) -> None:
     """It is killed between two batches, and back before the next: the seeding goes on, and no document is missing."""
     batch = [{"externalId": "x", "from": "human", "value": f"message {n}"} for n in range(1000)]
     url = f"{mongod.url}/mimic"
@@ -98,7 +94,7 @@ async def test_documents_that_were_acknowledged_outlive_the_server(
 
 
 @pytest.mark.parametrize("driver", ["pymongo", pytest.param("motor", marks=pytest.mark.soak)])
-def test_a_store_that_hangs_under_load(mongod: Mongod, tmp_path: Path, driver: Driver, _no_grace: None) -> None:
+def test_a_store_that_hangs_under_load(mongod: Mongod, tmp_path: Path, driver: Driver) -> None:
     """It accepts, and says nothing: the first answers wait 4 s and once more, then all are quick to fail.
 
     When it goes on, so does everything; no worker was replaced.

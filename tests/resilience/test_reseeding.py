@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from mimic.corpus.schemas import Version
-from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from mimic.corpus.stores.mongodb.timings import CATALOGUE_SECONDS
 from tests.support.corpora import Pairs, assert_no_leftovers, reference, seed, twin
 from tests.support.servers import Server
 

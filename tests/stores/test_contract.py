@@ -18,12 +18,13 @@ from mimic.corpus.conversation import Message
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.manifest import Report
 from mimic.corpus.schemas import SCHEMAS, VERSIONS, Version
-from mimic.corpus.stores import Driver, open_store
+from mimic.corpus.stores import Driver
 from mimic.corpus.stores.base import Replacement, Store
-from mimic.corpus.stores.mongodb import catalogue, replacement
 from mimic.corpus.stores.mongodb.store import MongoDBStore
+from mimic.corpus.stores.mongodb.timings import Timings
 from mimic.errors import BrokenDump, NoCompletion, NotSeeded, SeedingInProgress
 from tests.support.corpora import SMALL, Dump, ask, conversation, fill, reference, seed_text
+from tests.support.stores import STORES, open_quickly, store_named
 
 pytestmark = pytest.mark.anyio
 
@@ -87,7 +88,7 @@ DUMPS = st.lists(st.builds(lambda said: {"id": "x", "conversations": said}, st.l
     ],
 )
 async def test_answers_equal_the_reference_on_generated_dumps(
-    backend: str, number: int, request: pytest.FixtureRequest, tmp_path: Path, _no_grace: None
+    backend: str, number: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """The same on any dump: v1 and v2 agree, v3's choices are among v2's, order and duplicates are kept."""
     name, _, driver = backend.partition("-")
@@ -95,7 +96,7 @@ async def test_answers_equal_the_reference_on_generated_dumps(
     chosen: Driver = "motor" if driver == "motor" else "pymongo"
 
     async def check(dump: list[dict[str, Any]]) -> None:
-        async with open_store(url, chosen) as store:
+        async with open_quickly(url, chosen) as store:
             await fill(store, [conversation("0", ("human", "at least one")), *dump], tmp_path, batch_size=3)
             await assert_equals_reference(store, dump)
             for element in dump:
@@ -266,30 +267,32 @@ async def test_the_second_seeder_is_refused(store: Store, tmp_path: Path) -> Non
     await assert_equals_reference(store, SMALL)
 
 
+@pytest.mark.parametrize("backend", STORES)
 async def test_a_reader_on_its_way_reads_the_old_corpus_to_its_end(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """An answer that began before a replacement is all of the old corpus, one that begins after it all of the new."""
-    monkeypatch.setattr(catalogue, "CATALOGUE_SECONDS", 0.02)
-    old = [conversation(str(n), ("human", "continue"), ("gpt", f"old {n}")) for n in range(1000)]
-    new = [conversation(str(n), ("human", "continue"), ("gpt", f"new {n}")) for n in range(1000)]
-    for version in VERSIONS:
-        monkeypatch.setattr(replacement, "GRACE_SECONDS", 0)
-        await fill(store, old, tmp_path)
-        monkeypatch.setattr(replacement, "GRACE_SECONDS", 0.7)
-        lookup = SCHEMAS[version].lookup([Message("human", "continue")])
-        batches = await store.find(lookup)
-        before = (await store.seeded())[version].seeded_at
-        seeding = asyncio.create_task(fill(store, new, tmp_path))
-        while (await store.seeded())[version].seeded_at == before:
-            await asyncio.sleep(0.01)
-        documents = [document async for batch in batches for document in batch]
-        choices = [
-            choice.message.value for document in documents for choice in SCHEMAS[version].choices(document, lookup)
-        ]
-        assert choices == [f"old {n}" for n in range(1000)]
-        await seeding
-        assert await ask(store, [("human", "continue")], version) == [("gpt", f"new {n}") for n in range(1000)]
+    texts = {name: [f"{name} {n}" for n in range(1000)] for name in ("first", "second", "third", "fourth")}
+    dumps = {
+        name: [conversation(str(n), ("human", "continue"), ("gpt", text)) for n, text in enumerate(answers)]
+        for name, answers in texts.items()
+    }
+    async with store_named(backend, request, Timings(catalogue_seconds=0.02, grace_seconds=0.7)) as store:
+        await fill(store, dumps["first"], tmp_path)
+        for version, (old, new) in zip(VERSIONS, pairwise(dumps), strict=True):
+            lookup = SCHEMAS[version].lookup([Message("human", "continue")])
+            batches = await store.find(lookup)
+            before = (await store.seeded())[version].seeded_at
+            seeding = asyncio.create_task(fill(store, dumps[new], tmp_path))
+            while (await store.seeded())[version].seeded_at == before:
+                await asyncio.sleep(0.01)
+            documents = [document async for batch in batches for document in batch]
+            choices = [
+                choice.message.value for document in documents for choice in SCHEMAS[version].choices(document, lookup)
+            ]
+            assert choices == texts[old]
+            await seeding
+            assert await ask(store, [("human", "continue")], version) == [("gpt", text) for text in texts[new]]
 
 
 async def test_concurrent_readers_all_get_their_own_answer(store: Store, tmp_path: Path) -> None:
@@ -356,13 +359,12 @@ async def test_a_large_answer_is_cut_into_batches_by_its_size(store: Store, tmp_
         assert [len(batch) async for batch in await store.find(lookup)] == [1] * 20
 
 
+@pytest.mark.parametrize("backend", STORES)
 @pytest.mark.parametrize("steps", [n if n % 3 == 0 else pytest.param(n, marks=pytest.mark.soak) for n in range(12)])
 async def test_a_seeding_cancelled_around_its_publication_is_all_or_nothing(
-    store: Store, tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
+    backend: str, request: pytest.FixtureRequest, tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However far it has come: the old corpus answers whole, or the new one, and the record agrees."""
-    monkeypatch.setattr(replacement, "GRACE_SECONDS", 0.2)
-    await fill(store, [conversation("a", ("human", "hi"), ("gpt", "old"))], tmp_path)
     publishing = asyncio.Event()
     publish = Replacement.publish
 
@@ -370,18 +372,20 @@ async def test_a_seeding_cancelled_around_its_publication_is_all_or_nothing(
         publishing.set()
         await publish(self, report)
 
-    monkeypatch.setattr(Replacement, "publish", observed)
-    task = asyncio.create_task(fill(store, [conversation("a", ("human", "hi"), ("gpt", "new"))], tmp_path))
-    await publishing.wait()
-    for _ in range(steps * steps):
-        await asyncio.sleep(0.0002)
-    task.cancel()
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-    seeding = await store.seeding()
-    assert seeding
-    [(_, answer)] = await ask(store, [("human", "hi")], "v3")
-    assert (seeding.state, answer) in {("done", "new"), ("interrupted", "old")}
-    await fill(store, SMALL, tmp_path)
-    await assert_equals_reference(store, SMALL)
+    async with store_named(backend, request, Timings(grace_seconds=0.2)) as store:
+        await fill(store, [conversation("a", ("human", "hi"), ("gpt", "old"))], tmp_path)
+        monkeypatch.setattr(Replacement, "publish", observed)
+        task = asyncio.create_task(fill(store, [conversation("a", ("human", "hi"), ("gpt", "new"))], tmp_path))
+        await publishing.wait()
+        for _ in range(steps * steps):
+            await asyncio.sleep(0.0002)
+        task.cancel()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        seeding = await store.seeding()
+        assert seeding
+        [(_, answer)] = await ask(store, [("human", "hi")], "v3")
+        assert (seeding.state, answer) in {("done", "new"), ("interrupted", "old")}
+        await fill(store, SMALL, tmp_path)
+        await assert_equals_reference(store, SMALL)

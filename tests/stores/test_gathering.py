@@ -13,7 +13,6 @@ from pymongo.errors import ServerSelectionTimeoutError
 from mimic.corpus.conversation import Message
 from mimic.corpus.schemas import SCHEMAS
 from mimic.corpus.stores import open_store
-from mimic.corpus.stores.mongodb import gathering
 from mimic.corpus.stores.mongodb.client import Location
 from mimic.corpus.stores.mongodb.gathering import Gathering
 from mimic.corpus.stores.mongodb.store import MongoDBStore
@@ -21,7 +20,7 @@ from mimic.errors import NoCompletion
 from tests.support.corpora import Pairs, ask, conversation, fill, reference
 from tests.support.mongod import Mongod
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_no_grace")]
+pytestmark = pytest.mark.anyio
 
 MANY = 300
 DUMP = [
@@ -125,13 +124,10 @@ async def test_an_error_is_everybodys(mongod: Mongod) -> None:
         await gathering.close()
 
 
-async def test_who_comes_late_waits_no_longer_for_a_server_that_is_away(
-    mongod: Mongod, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_comes_late_waits_no_longer_for_a_server_that_is_away(mongod: Mongod) -> None:
     """The error of those who were asking already is theirs, too: a query each would take each a time-out more."""
-    monkeypatch.setattr(gathering, "MOST_GATHERED", 1)
     async with AsyncMongoClient[dict[str, Any]](f"{mongod.url}/gone", serverSelectionTimeoutMS=1000) as client:
-        found = Gathering(client.get_default_database())
+        found = Gathering(client.get_default_database(), most_gathered=1)
         mongod.kill()
         lookup = SCHEMAS["v2"].lookup([Message("human", "x")])
         async with asyncio.timeout(4):
@@ -140,10 +136,9 @@ async def test_who_comes_late_waits_no_longer_for_a_server_that_is_away(
         await found.close()
 
 
-async def test_closing_ends_those_who_wait(mongodb: MongoDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closing_ends_those_who_wait(mongodb: MongoDBStore) -> None:
     """They are cancelled, those in a query and those in line for one."""
-    monkeypatch.setattr(gathering, "MOST_GATHERED", 1)
-    found = Gathering(mongodb._database)
+    found = Gathering(mongodb._database, most_gathered=1)
     lookups = [SCHEMAS["v2"].lookup([Message("human", f"ask {n}")]) for n in range(9)]
     tasks = [asyncio.create_task(found.find(V2, lookup)) for lookup in lookups]
     await asyncio.sleep(0)

@@ -17,18 +17,19 @@ from mimic.corpus.conversation import Message
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.schemas import SCHEMAS, VERSIONS, Version
 from mimic.corpus.stores import Driver, open_store
-from mimic.corpus.stores.mongodb import catalogue, replacement
+from mimic.corpus.stores.mongodb.catalogue import Catalogue
 from mimic.corpus.stores.mongodb.store import find_query
+from mimic.corpus.stores.mongodb.timings import CATALOGUE_SECONDS, Timings
 from mimic.engine.outcomes import weigh
 from mimic.errors import NoCompletion, SeedingInProgress, SeedingLost, SettingError, StoreUnavailable, UnusableStore
 from mimic.testing import free_port
 from tests.support.corpora import SMALL, ask, conversation, fill
 from tests.support.mongod import Mongod
+from tests.support.stores import open_quickly
 from tests.support.timing import at_most
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.usefixtures("_no_grace"),
     # Motor's threads may drop a socket whose connection was just refused, which shows some tests later.
     pytest.mark.filterwarnings("ignore:Exception ignored in. .socket.socket:pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -71,7 +72,7 @@ async def test_lookups_examine_only_what_they_return(
     answers: int,
 ) -> None:
     """By the server's own account: as many documents and keys as answers, by the index, without a sort."""
-    async with open_store(mongodb_url) as store:
+    async with open_quickly(mongodb_url) as store:
         await fill(store, CONTINUE, tmp_path, [version])
     [name] = [name for name in await database.list_collection_names() if name.startswith(version)]
     query = find_query(SCHEMAS[version].lookup(messages))
@@ -91,7 +92,7 @@ async def test_documents_at_positions_are_read_without_the_others(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
     """By the server's own profile of what it did: as many are examined as are returned, in corpus order."""
-    async with open_store(mongodb_url) as store:
+    async with open_quickly(mongodb_url) as store:
         await fill(store, CONTINUE, tmp_path, ["v2"])
         await database.command({"profile": 2})
         for positions in ([7], [30_000, 5, 6, 7, 12_345], range(200, 400), []):
@@ -107,7 +108,7 @@ async def test_a_seeder_that_dies_once_it_has_published_is_done(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
     """What is left then is to wait for readers of the old corpus, and to remove that."""
-    async with open_store(mongodb_url) as store:
+    async with open_quickly(mongodb_url) as store:
         await fill(store, SMALL, tmp_path)
         dead = {"seeding.state": "running", "seeding.heartbeat": datetime.now(UTC) - timedelta(minutes=1)}
         await database["mimic"].update_one({"_id": "corpus"}, {"$set": dead})
@@ -125,14 +126,14 @@ async def test_a_collection_that_is_gone_is_no_miss(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, driver: Driver
 ) -> None:
     """As in a database that is being restored: nothing is found there, but that is not to be taken for an answer."""
-    async with open_store(mongodb_url, driver) as store:
+    async with open_quickly(mongodb_url, driver) as store:
         await fill(store, SMALL, tmp_path)
         with pytest.raises(NoCompletion):
             await ask(store, [("human", "never said")], "v2")
         for name in await database.list_collection_names():
             if name.startswith("v2"):
                 await database.drop_collection(name)
-        await asyncio.sleep(catalogue.CATALOGUE_SECONDS)
+        await asyncio.sleep(CATALOGUE_SECONDS)
         for asked in (
             ask(store, [("human", "hi")], "v2"),
             store.documents("v2", [0]),
@@ -150,7 +151,7 @@ async def test_a_collection_that_is_gone_is_no_miss(
 async def test_indexes_take_at_most_a_tenth_of_the_data(mongodb_url: str, tmp_path: Path) -> None:
     """All indexes of a version together, against its documents; v1 has none."""
     dump = [conversation(str(n), *[("human", f"{n} {i} " + "some words " * 20) for i in range(6)]) for n in range(2000)]
-    async with open_store(mongodb_url) as store:
+    async with open_quickly(mongodb_url) as store:
         report = await fill(store, dump, tmp_path)
     for version in ("v2", "v3"):
         assert 0 < report.versions[version].size.index_bytes <= report.versions[version].size.data_bytes / 10
@@ -161,7 +162,7 @@ async def test_documents_are_as_the_schema_says(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
     """Those of the store are those of the schema, numbered in corpus order."""
-    async with open_store(mongodb_url) as store:
+    async with open_quickly(mongodb_url) as store:
         await fill(store, SMALL, tmp_path)
     names = {name[:2]: name for name in await database.list_collection_names()}
     for version in VERSIONS:
@@ -177,7 +178,7 @@ async def test_space_of_the_replaced_corpus_is_given_back(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
     """After a replacement, and after a failure, there is one collection a version, and the catalogue."""
-    async with open_store(mongodb_url) as store:
+    async with open_quickly(mongodb_url) as store:
         for _ in range(3):
             await fill(store, SMALL, tmp_path)
         assert await collection_names(database) == ["index", "mimic", "v1", "v2", "v3"]
@@ -188,12 +189,11 @@ async def test_space_of_the_replaced_corpus_is_given_back(
 
 
 async def test_a_dead_seeder_keeps_others_out_only_so_long(
-    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
     """Its lease runs out by the server's clock; what it left is removed; if it was only slow, it is told."""
-    monkeypatch.setattr(catalogue, "LEASE_SECONDS", 3)
-    monkeypatch.setattr(replacement, "HEARTBEAT_SECONDS", 60)
-    async with open_store(mongodb_url) as store:
+    timings = Timings(lease_seconds=3, heartbeat_seconds=60, grace_seconds=0)
+    async with open_quickly(mongodb_url, timings=timings) as store:
         with pytest.raises(SeedingLost):
             async with store.replace(["v2"]) as slow:
                 await slow.add("v2", [{"externalId": "x", "from": "human", "value": "hi", "messageDigest": 1}])
@@ -214,16 +214,15 @@ async def test_a_dead_seeder_keeps_others_out_only_so_long(
 
 
 async def test_a_lease_does_not_outlast_its_seeder_because_the_clock_was_set_back(
-    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
     """The server's, by an hour: who is not heard of any more keeps nobody out; who lives is heard at the next beat."""
-    monkeypatch.setattr(replacement, "HEARTBEAT_SECONDS", 1)
 
     async def set_back() -> None:
         later = datetime.now(UTC) + timedelta(hours=1)
         await database.mimic.update_one({"_id": "corpus"}, {"$set": {"seeding.heartbeat": later}})
 
-    async with open_store(mongodb_url) as store:
+    async with open_quickly(mongodb_url, timings=Timings(heartbeat_seconds=1, grace_seconds=0)) as store:
         with pytest.raises(SeedingLost):
             async with store.replace(["v2"]) as seeder:
                 for state in ("interrupted", "running"):  # the next beat is of the present
@@ -240,13 +239,10 @@ async def test_a_lease_does_not_outlast_its_seeder_because_the_clock_was_set_bac
         assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
 
 
-async def test_a_seeder_that_lives_keeps_its_lease(
-    mongodb_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_seeder_that_lives_keeps_its_lease(mongodb_url: str, tmp_path: Path) -> None:
     """However long it waits for its input."""
-    monkeypatch.setattr(catalogue, "LEASE_SECONDS", 2)
-    monkeypatch.setattr(replacement, "HEARTBEAT_SECONDS", 0.2)
-    async with open_store(mongodb_url) as store, store.replace(["v2"]):
+    timings = Timings(lease_seconds=2, heartbeat_seconds=0.2, grace_seconds=0)
+    async with open_quickly(mongodb_url, timings=timings) as store, store.replace(["v2"]):
         await asyncio.sleep(3)
         with pytest.raises(SeedingInProgress):
             await fill(store, SMALL, tmp_path)
@@ -256,7 +252,7 @@ async def test_a_seeder_that_lives_keeps_its_lease(
 async def test_a_server_that_is_not_there_is_told_in_seconds(driver: Driver) -> None:
     """Also to those who want to seed, and without the password."""
     url = f"mongodb://user:pa55word@127.0.0.1:{free_port()}/mimic"
-    async with open_store(url, driver) as store:
+    async with open_quickly(url, driver) as store:
         for ask_something in (store.seeded, store.seeding):
             started = time.monotonic()
             with pytest.raises(StoreUnavailable) as caught:
@@ -271,7 +267,7 @@ async def test_a_server_that_is_not_there_is_told_in_seconds(driver: Driver) -> 
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_a_server_that_goes_away_and_comes_back(mongod: Mongod, tmp_path: Path, driver: Driver) -> None:
     """Killed, it is reported in seconds; back again, the same store answers by itself."""
-    async with open_store(f"{mongod.url}/mimic", driver) as store:
+    async with open_quickly(f"{mongod.url}/mimic", driver) as store:
         await fill(store, SMALL, tmp_path)
         mongod.kill()  # at once: what was reported as done must be on the disk
         started = time.monotonic()
@@ -295,7 +291,7 @@ async def test_a_server_that_hangs_is_told_in_seconds(
 ) -> None:
     """It is there but says nothing: the socket's time-out ends the wait."""
     url = f"{mongod.url}/mimic?socketTimeoutMS=1000"
-    async with open_store(url) as store:
+    async with open_quickly(url) as store:
         await fill(store, SMALL, tmp_path)
         assert mongod.process
         os.kill(mongod.process.pid, signal.SIGSTOP)
@@ -312,15 +308,15 @@ async def test_a_publication_whose_answer_is_lost_is_one(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The update got through, its answer did not: the catalogue decides, the seeding is done, the old corpus gone."""
-    publish = catalogue.Catalogue.publish
+    publish = Catalogue.publish
 
-    async def lossy(self: catalogue.Catalogue, *arguments: Any) -> None:
+    async def lossy(self: Catalogue, *arguments: Any) -> None:
         await publish(self, *arguments)
         raise StoreUnavailable("the answer is lost")
 
-    async with open_store(mongodb_url) as store:
+    async with open_quickly(mongodb_url) as store:
         await fill(store, [conversation("old", ("human", "hi"), ("gpt", "old"))], tmp_path)
-        monkeypatch.setattr(catalogue.Catalogue, "publish", lossy)
+        monkeypatch.setattr(Catalogue, "publish", lossy)
         await fill(store, SMALL, tmp_path)
         assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
         seeding = await store.seeding()
@@ -333,11 +329,11 @@ async def test_an_unusable_catalogue_is_told_with_its_remedy(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
     """Readers and seeders are told; no seeder keeps the store; the remedy works."""
-    async with open_store(mongodb_url) as store:
+    async with open_quickly(mongodb_url) as store:
         await fill(store, SMALL, tmp_path)
         for damage in ({"layout": 99}, {"versions": {"v2": 7}}):
             await database.mimic.update_one({"_id": "corpus"}, {"$set": damage})
-        async with open_store(mongodb_url) as reader:
+        async with open_quickly(mongodb_url) as reader:
             with pytest.raises(UnusableStore, match="drop the collection mimic, and seed anew"):
                 await reader.seeded()
         for _ in range(2):
@@ -366,12 +362,9 @@ async def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
     assert "ssw0rd" not in str(caught.value)
 
 
-async def test_an_answer_being_read_keeps_the_replaced_corpus(
-    mongodb_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_answer_being_read_keeps_the_replaced_corpus(mongodb_url: str, tmp_path: Path) -> None:
     """The seeder sees that there is a cursor on it, and waits until that is gone before it drops it."""
-    monkeypatch.setattr(replacement, "GRACE_SECONDS", 0.1)
-    async with open_store(mongodb_url) as store:
+    async with open_quickly(mongodb_url, timings=Timings(grace_seconds=0.1)) as store:
         await fill(store, CONTINUE, tmp_path, ["v2"])
         batches = await store.find(SCHEMAS["v2"].lookup([Message("human", "continue")]))
         seeding = asyncio.create_task(fill(store, SMALL, tmp_path, ["v2"]))

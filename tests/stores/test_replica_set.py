@@ -8,8 +8,7 @@ import pytest
 
 from mimic.corpus.manifest import ExitCode
 from mimic.corpus.stores import Driver
-from mimic.corpus.stores.mongodb import replacement
-from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS
+from mimic.corpus.stores.mongodb.timings import CATALOGUE_SECONDS, Timings
 from tests.support.asking import QUESTIONS, Asking, ask_everything, corpus_of, seed_corpus, wrong
 from tests.support.mongod import ReplicaSet
 from tests.support.servers import Seeding, Server, children
@@ -19,13 +18,8 @@ DRIVERS = ("pymongo", pytest.param("motor", marks=pytest.mark.soak))
 BROKEN_OFF = {("long completion", outcome) for outcome in ("503", "RemoteProtocolError")}
 """Of answers of several batches: the rest cannot be read from a member that is gone, or from another one."""
 
-pytestmark = pytest.mark.usefixtures("_short_grace")
-
-
-@pytest.fixture
-def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long enough for answers on their way; only where a test seeds in its own process."""
-    monkeypatch.setattr(replacement, "GRACE_SECONDS", 1)
+SHORT_GRACE = Timings(grace_seconds=1)
+"""Long enough for answers on their way; only where a test seeds in its own process."""
 
 
 @pytest.fixture
@@ -96,7 +90,7 @@ def test_a_member_that_lags_does_not_answer(replica_set: ReplicaSet, url: str, t
     with served(url, tmp_path) as server:
         assert not wrong(ask_everything(server.url), "old")
         with lagging.failing("rsSyncApplyStop"):
-            seed_corpus(url, "new", tmp_path)
+            seed_corpus(url, "new", tmp_path, SHORT_GRACE)
             time.sleep(CATALOGUE_SECONDS)
             with Asking(server.url, clients=4) as asking:  # both workers
                 time.sleep(1)

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import httpx
 
+from mimic.corpus.stores.mongodb.timings import DEFAULT_TIMINGS, Timings
 from tests.support.corpora import Dump, conversation, seed
 
 SECONDS_BETWEEN: Final = 0.03
@@ -33,9 +34,9 @@ def corpus_of(name: str) -> Dump:
     ]
 
 
-def seed_corpus(url: str, name: str, folder: Path) -> None:
+def seed_corpus(url: str, name: str, folder: Path, timings: Timings = DEFAULT_TIMINGS) -> None:
     """Fill a store with the corpus of that name, in all versions and with the index of messages."""
-    seed(url, corpus_of(name), folder)
+    seed(url, corpus_of(name), folder, timings=timings)
 
 
 class Question(NamedTuple):

@@ -14,10 +14,11 @@ from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import Rung
 from mimic.corpus.manifest import Report
 from mimic.corpus.schemas import VERSIONS, Version
-from mimic.corpus.stores import open_store
 from mimic.corpus.stores.base import Store
+from mimic.corpus.stores.mongodb.timings import DEFAULT_TIMINGS, Timings
 from mimic_seed.loader import load
 from mimic_seed.source import Source
+from tests.support.stores import open_quickly
 
 Dump: TypeAlias = Sequence[dict[str, Any]]
 Pairs: TypeAlias = Sequence[tuple[str, str]]
@@ -106,12 +107,18 @@ async def ask(store: Store, messages: Pairs, version: Version, limit: int | None
 
 
 def seed(
-    url: str, dump: Dump, folder: Path, versions: Sequence[Version] = VERSIONS, *, depth: Rung = "nearest"
+    url: str,
+    dump: Dump,
+    folder: Path,
+    versions: Sequence[Version] = VERSIONS,
+    *,
+    depth: Rung = "nearest",
+    timings: Timings = DEFAULT_TIMINGS,
 ) -> None:
-    """Fill a store before a server serves it."""
+    """Fill a store that a server serves, or is going to. ``timings`` are those of a seeder of MongoDB."""
 
     async def run() -> None:
-        async with open_store(url) as store:
+        async with open_quickly(url, timings=timings) as store:
             await fill(store, dump, folder, versions, depth=depth)
 
     asyncio.run(run())

@@ -59,8 +59,7 @@ def test_marks_without_end_are_not_normalized(marks: str) -> None:
 
 def test_what_is_known_of_characters_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks with ever other ones does not fill the memory; and those that are not remembered are right."""
-    monkeypatch.setattr(similarity, "_MARKS", marks := type(similarity._MARKS)())
-    monkeypatch.setattr(similarity, "MOST_KNOWN", 100)
+    monkeypatch.setattr(similarity, "_MARKS", marks := similarity._Marks(100))
     assert normalized("".join(map(chr, range(0x4E00, 0x4E00 + 2000)))) is not None
     assert len(marks) == 100
     assert normalized("\u0301\u0316" * 1000) is None

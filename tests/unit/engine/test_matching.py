@@ -18,13 +18,14 @@ from mimic.corpus.ladder import RUNGS, MatchPolicy, Rung
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import Driver, open_store
 from mimic.corpus.stores.base import Store
-from mimic.corpus.stores.mongodb import catalogue
+from mimic.corpus.stores.mongodb.timings import Timings
 from mimic.engine.matching import Match, find_match
 from mimic.engine.outcomes import Outcome, weigh
 from mimic.errors import Detached, NoCompletion, RungNotSeeded, StoreFull, UnusableStore
 from mimic_seed.loader import load
 from mimic_seed.source import Source
 from tests.support.corpora import Dump, conversation, fill
+from tests.support.stores import open_quickly
 
 pytestmark = pytest.mark.anyio
 
@@ -249,12 +250,13 @@ async def test_an_index_that_is_no_more_is_closed(store: Store, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
-async def test_an_index_that_was_just_replaced_is_not_damaged(
-    mongodb_url: str, driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _no_grace: None
-) -> None:
+async def test_an_index_that_was_just_replaced_is_not_damaged(mongodb_url: str, driver: Driver, tmp_path: Path) -> None:
     """A reader still believes what it knows of the corpus: it asks anew."""
-    monkeypatch.setattr(catalogue, "CATALOGUE_SECONDS", 600)
-    async with open_store(mongodb_url, driver) as reader, open_store(mongodb_url, driver) as seeder:
+    timings = Timings(catalogue_seconds=600, grace_seconds=0)
+    async with (
+        open_quickly(mongodb_url, driver, timings) as reader,
+        open_quickly(mongodb_url, driver, timings) as seeder,
+    ):
         await fill(seeder, DUMP, tmp_path)
         before = await reader.seeded()
         await fill(seeder, DUMP, tmp_path)

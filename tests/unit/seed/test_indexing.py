@@ -1,20 +1,25 @@
 """The index in the making: here, or by a process of its own."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mimic.corpus.conversation import Conversation, Coordinates, Message
 from mimic.corpus.index import MatchIndex
+from mimic.corpus.schemas import VERSIONS
 from mimic.corpus.sizes import PART_SIZE
 from mimic.corpus.stores import open_store
 from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
 from mimic_seed import index_process
 from mimic_seed.index_process import Indexing
 from mimic_seed.index_worker import pack, send
+from mimic_seed.loader import load
+from mimic_seed.source import Source
 from tests.support.corpora import SMALL, ask, conversation, fill
 
 pytestmark = pytest.mark.anyio
@@ -27,9 +32,9 @@ TALKS = [
 ]
 
 
-async def found(folder: Path) -> tuple[list[list[Coordinates]], int]:
+async def found(folder: Path, pack_characters: int) -> tuple[list[list[Coordinates]], int]:
     """Makes an index of the talks; returns what some messages find in it, and how many messages it says it has."""
-    async with Indexing(folder, "nearest") as made:
+    async with Indexing(folder, "nearest", pack_characters=pack_characters) as made:
         for talk in TALKS:
             await made.add(talk)
         await made.finish()
@@ -39,14 +44,13 @@ async def found(folder: Path) -> tuple[list[list[Coordinates]], int]:
     return places, made.seeded("name").messages
 
 
-async def test_a_process_makes_the_same_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_makes_the_same_index(tmp_path: Path) -> None:
     """In whatever packs it gets the conversations."""
     folders = [tmp_path / name for name in ("here", "packs", "singly")]
     results = []
     for folder, characters in zip(folders, (10**9, 1000, 1), strict=True):
         folder.mkdir()
-        monkeypatch.setattr(index_process, "PACK_CHARACTERS", characters)
-        results.append(await found(folder))
+        results.append(await found(folder, characters))
     assert results[0] == results[1] == results[2]
     places, messages = results[0]
     assert places[2] == [Coordinates(150, 50, 0)]
@@ -61,10 +65,9 @@ async def test_messages_without_text_count_as_well(tmp_path: Path, monkeypatch: 
         packs.append(len(conversations))
         return pack(conversations)
 
-    monkeypatch.setattr(index_process, "PACK_CHARACTERS", 10_000)
     monkeypatch.setattr(index_process, "pack", counted)
     nothing = Conversation(None, [Message("", ""), Message("", "")])
-    async with Indexing(tmp_path, "nearest") as made:
+    async with Indexing(tmp_path, "nearest", pack_characters=10_000) as made:
         for talk in (
             *[nothing] * 1000,
             Conversation("i" * 10_000, []),
@@ -76,10 +79,9 @@ async def test_messages_without_text_count_as_well(tmp_path: Path, monkeypatch: 
     assert packs[-3:] == [packs[-3], 1, 0]
 
 
-async def test_a_process_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_that_dies_is_told(tmp_path: Path) -> None:
     """Whether there is more to hand over or not, and the old corpus stays."""
-    monkeypatch.setattr(index_process, "PACK_CHARACTERS", 1)
-    async with Indexing(tmp_path, "nearest") as made:
+    async with Indexing(tmp_path, "nearest", pack_characters=1) as made:
         await made.add(TALKS[0])
         assert made._process
         made._process.kill()
@@ -88,19 +90,17 @@ async def test_a_process_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.M
                 await made.add(talk)
 
 
-@pytest.mark.usefixtures("_no_grace")
-async def test_no_space_left_in_the_process_leaves_the_old_corpus(
-    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_space_left_in_the_process_leaves_the_old_corpus(store_url: str, tmp_path: Path) -> None:
     """A limit of the size of files stands for it. The error is the one that it would be here."""
+    limit = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))"
+    start = f"os.execv(sys.executable, [sys.executable, *{index_process.COMMAND}, *sys.argv[1:]])"
+    limited = partial(Indexing, pack_characters=1000, command=("-c", f"{limit}; {start}"))
+    file = tmp_path / "large.json"
+    file.write_text(json.dumps([conversation("a", ("human", "hi"), ("gpt", "x" * 500))] * 5000))
     async with open_store(store_url) as store:
         await fill(store, SMALL, tmp_path)
-        monkeypatch.setattr(index_process, "PACK_CHARACTERS", 1000)
-        limit = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))"
-        start = f"os.execv(sys.executable, [sys.executable, *{index_process.COMMAND}, *sys.argv[1:]])"
-        monkeypatch.setattr(index_process, "COMMAND", ("-c", f"{limit}; {start}"))
         with pytest.raises(StoreFull, match="no space left for the index"):
-            await fill(store, [conversation("a", ("human", "hi"), ("gpt", "x" * 500))] * 5000, tmp_path)
+            await load(Source(file), store, VERSIONS, make_index=limited)
         assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
 
 

@@ -3,11 +3,8 @@
 import random
 from itertools import pairwise
 
-import pytest
-
 from mimic.corpus.conversation import Conversation, Message
-from mimic_seed import joining
-from mimic_seed.joining import Joiner
+from mimic_seed.joining import MOST_CHARACTERS, Joiner
 
 
 def part(name: str | None, *texts: str) -> Conversation:
@@ -15,9 +12,9 @@ def part(name: str | None, *texts: str) -> Conversation:
     return Conversation(name, [Message("human" if text.endswith("?") else "gpt", text) for text in texts])
 
 
-def joined(*conversations: Conversation) -> list[tuple[str | None, list[str]]]:
+def joined(*conversations: Conversation, most_characters: int = MOST_CHARACTERS) -> list[tuple[str | None, list[str]]]:
     """What comes out: ids and texts."""
-    joiner = Joiner()
+    joiner = Joiner(most_characters)
     complete = [one for conversation in conversations for one in joiner.add(conversation)] + joiner.finish()
     assert joiner.finish() == []
     assert joiner.joined == len(conversations) - len(complete)
@@ -81,11 +78,10 @@ def test_no_conversation_gets_larger_than_it_may_be() -> None:
     assert [name for name, _ in joined(part("a_0", megabytes), part("a_1", megabytes))] == ["a_0", "a_1"]
 
 
-def test_little_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_is_held() -> None:
     """A chat without end is given out in between, with every message in its place."""
-    monkeypatch.setattr(joining, "MOST_CHARACTERS", 100)
     given = [part(f"a_{number}", f"{number:04}") for number in range(200)]
-    found = joined(*given)
+    found = joined(*given, most_characters=100)
     assert 1 < len(found) < 200
     texts = [text for _, said in found for text in said]
     assert all(one < other for one, other in pairwise(texts))

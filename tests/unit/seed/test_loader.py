@@ -17,7 +17,7 @@ from mimic_seed.loader import load
 from mimic_seed.source import Source
 from tests.support.corpora import SMALL, conversation, fill, seed_text
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_no_grace")]
+pytestmark = pytest.mark.anyio
 
 SAMPLE = Path(__file__).parents[3] / "seed" / "mimic_seed" / "sample.json"
 

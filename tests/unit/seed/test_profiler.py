@@ -13,11 +13,11 @@ from mimic.corpus.conversation import Conversation, Message, role_of
 from mimic.corpus.manifest import Seeded
 from mimic.corpus.profile import Profile
 from mimic.corpus.stores.base import Store
-from mimic_seed import profiler
 from mimic_seed.profiler import (
     LISTED_MESSAGES,
     LISTED_SENDERS,
     LONGEST_SENDER,
+    MOST_COUNTED,
     SHOWN_CHARACTERS,
     Profiler,
     distribution,
@@ -30,9 +30,9 @@ messages = st.builds(
 conversations = st.lists(st.builds(Conversation, st.none(), st.lists(messages)))
 
 
-def profile_of(found: Sequence[Conversation]) -> Profile:
+def profile_of(found: Sequence[Conversation], most_counted: int = MOST_COUNTED) -> Profile:
     """The profile of some conversations."""
-    profiler = Profiler()
+    profiler = Profiler(most_counted)
     for conversation in found:
         profiler.add(conversation)
     return profiler.profile()
@@ -85,9 +85,7 @@ def test_nothing_is_distributed_as_well() -> None:
 @given(st.lists(st.integers(1, 12).map(lambda n: "x" * n), min_size=1, max_size=300))
 def test_counts_are_bounds_when_there_are_too_many(texts: list[str]) -> None:
     """Never too high, too low by the uncertainty at most; what came more often than that is never missed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profiler, "MOST_COUNTED", 4)
-        [made] = profile_of([said(*texts)]).roles
+    [made] = profile_of([said(*texts)], most_counted=4).roles
     expected = Counter(texts)
     counted = {item.text: item.count for item in made.common}
     for text, count in expected.items():
@@ -121,7 +119,6 @@ def test_senders_without_number_are_counted_together() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("_no_grace")
 async def test_the_profile_is_kept_with_the_corpus(store: Store, tmp_path: Path) -> None:
     """In each version's entry and in the report."""
     report = await fill(store, SMALL, tmp_path)
@@ -132,7 +129,6 @@ async def test_the_profile_is_kept_with_the_corpus(store: Store, tmp_path: Path)
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("_no_grace")
 async def test_an_entry_without_a_profile_can_be_read(store: Store, tmp_path: Path) -> None:
     """As corpora have that were seeded before there were profiles."""
     await fill(store, SMALL, tmp_path)

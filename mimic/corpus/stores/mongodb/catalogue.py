@@ -13,15 +13,12 @@ from pymongo.read_preferences import ReadPreference
 from mimic.corpus.manifest import Seeded, Seeding
 from mimic.corpus.schemas import Version
 from mimic.corpus.stores.mongodb.client import DURABLE, Database, Fields, Location, Moment, Since, errors
+from mimic.corpus.stores.mongodb.timings import DEFAULT_TIMINGS, Timings
 from mimic.errors import SeedingInProgress, SeedingLost, UnusableStore
 
 T = TypeVar("T")
 
 LAYOUT: Final = 2
-CATALOGUE_SECONDS: Final = 1.0
-"""How long readers believe what they know of the corpus."""
-LEASE_SECONDS: Final = 10.0
-"""How long a seeder that is not heard of keeps others out."""
 
 REMEDY: Final = "drop the collection mimic, and seed anew"
 
@@ -53,8 +50,9 @@ class Entry(msgspec.Struct, frozen=True):
 class Catalogue:
     """The document ``corpus`` of the collection ``mimic``. What is written there is on the disk before it counts."""
 
-    def __init__(self, database: Database, *, for_readers: bool = False) -> None:
+    def __init__(self, database: Database, timings: Timings = DEFAULT_TIMINGS, *, for_readers: bool = False) -> None:
         """Only readers may ask another member than the primary: what is dropped is decided by this document."""
+        self._timings = timings
         self._client = database.client
         self._preference = database.read_preference if for_readers else ReadPreference.PRIMARY
         self._collection = database.get_collection(
@@ -73,7 +71,7 @@ class Catalogue:
         return await asyncio.shield(self._reading)  # who comes meanwhile gets the same, an error as well
 
     async def _read(self) -> Mapping[Version, Entry]:
-        reading, until = asyncio.current_task(), time.monotonic() + CATALOGUE_SECONDS
+        reading, until = asyncio.current_task(), time.monotonic() + self._timings.catalogue_seconds
         try:
             entries = await self._found()
             if self._reading is reading:  # else it was forgotten meanwhile
@@ -114,7 +112,7 @@ class Catalogue:
         if not found or "seeding" not in found:
             return None
         seeding = _convert(found["seeding"], Seeding)
-        if seeding.state == "running" and found["age"] > LEASE_SECONDS * 1000:
+        if seeding.state == "running" and found["age"] > self._timings.lease_seconds * 1000:
             entries = _convert(found.get("versions", {}), dict[Version, Entry]).values()
             if any(entry.collection.endswith(seeding.id) for entry in entries):  # it died after it had published
                 return msgspec.structs.replace(seeding, state="done")
@@ -123,7 +121,8 @@ class Catalogue:
 
     async def take_lease(self, seeding: Seeding) -> None:
         """Enter a seeding. Raises SeedingInProgress where one that is alive stands there."""
-        is_free = {"$or": [{"seeding.state": {"$ne": "running"}}, {"$expr": {"$gt": [_AGE, LEASE_SECONDS * 1000]}}]}
+        is_silent = {"$expr": {"$gt": [_AGE, self._timings.lease_seconds * 1000]}}
+        is_free = {"$or": [{"seeding.state": {"$ne": "running"}}, is_silent]}
         with errors():
             await self._collection.update_one(_CORPUS, {"$setOnInsert": {"layout": LAYOUT}}, upsert=True)
             taken = await self._collection.update_one(

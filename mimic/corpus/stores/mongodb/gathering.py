@@ -28,8 +28,10 @@ Wanted: TypeAlias = tuple[Lookup, "asyncio.Future[list[Fields] | None]"]
 class Gathering:
     """Finds documents by index, in the database of a store. Used in one event loop; :meth:`close` ends it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, most_gathered: int = MOST_GATHERED) -> None:
+        """``most_gathered`` is how many lookups a query has at most."""
         self._database = database
+        self._most_gathered = most_gathered
         self._waiting: defaultdict[Kind, list[Wanted]] = defaultdict(list)
         self._in_flight: Counter[Kind] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -64,8 +66,8 @@ class Gathering:
         waiting = self._waiting[kind]
         try:
             while waiting:
-                asked = waiting[:MOST_GATHERED]
-                del waiting[:MOST_GATHERED]
+                asked = waiting[: self._most_gathered]
+                del waiting[: self._most_gathered]
                 waiting[:0] = await self._answered(kind, asked)
         finally:
             for _, future in (*asked, *waiting):  # none of them, but when this was cancelled

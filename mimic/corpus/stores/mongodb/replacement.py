@@ -17,13 +17,12 @@ from mimic.corpus.stores.base import Replacement, finish_uncancelled
 from mimic.corpus.stores.mongodb.attachments import store
 from mimic.corpus.stores.mongodb.catalogue import Catalogue, Entry
 from mimic.corpus.stores.mongodb.client import DURABLE, Client, Database, Fields, Moment, disconnect, errors
+from mimic.corpus.stores.mongodb.timings import DEFAULT_TIMINGS, Timings
 from mimic.corpus.stores.tempdirs import temporary_folder
 from mimic.errors import SeedingLost, StoreError
 
-HEARTBEAT_SECONDS: Final = 2.0
-GRACE_SECONDS: Final = 3.0
 LONGEST_READ_SECONDS: Final = 60.0
-"""How long a replaced collection is kept at least, and at most for those who are reading it."""
+"""How long a replaced collection is kept at most, beyond its grace, for those who are reading it."""
 
 _OURS: Final = {"name": {"$regex": "^(v[123]|index)_[0-9a-f]{16}$"}}
 
@@ -31,12 +30,20 @@ _OURS: Final = {"name": {"$regex": "^(v[123]|index)_[0-9a-f]{16}$"}}
 class MongoDBReplacement(Replacement):
     """New collections for the versions asked for. One batch a version is on its way at a time."""
 
-    def __init__(self, client: Client, database: Database, seeding: Seeding, on_publish: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        database: Database,
+        seeding: Seeding,
+        on_publish: Callable[[], None],
+        timings: Timings = DEFAULT_TIMINGS,
+    ) -> None:
         super().__init__(seeding)
         self._on_publish = on_publish
+        self._timings = timings
         self._client = client
         self._database = database.with_options(write_concern=DURABLE)
-        self._catalogue = Catalogue(database)
+        self._catalogue = Catalogue(database, timings)
         self._collections: dict[Version, AsyncCollection[Fields]] = {}
         self._positions: dict[Version, int] = {}
         self._writing: dict[Version, asyncio.Task[None]] = {}
@@ -162,7 +169,7 @@ class MongoDBReplacement(Replacement):
 
     async def _until_unread(self, replaced: Sequence[str]) -> None:
         """Wait until nobody reads these collections any more, or for a minute."""
-        await asyncio.sleep(GRACE_SECONDS)
+        await asyncio.sleep(self._timings.grace_seconds)
         until = time.monotonic() + LONGEST_READ_SECONDS
         while await self._are_read(replaced) and time.monotonic() < until:
             await asyncio.sleep(0.5)
@@ -198,7 +205,7 @@ class MongoDBReplacement(Replacement):
     async def _beat(self) -> None:
         """Keep the lease, also while the server is busy with an index or away for a moment."""
         while not self._lost:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await asyncio.sleep(self._timings.heartbeat_seconds)
             try:
                 await self._catalogue.renew_lease(self.seeding)
             except SeedingLost:

@@ -15,7 +15,7 @@ from mimic.corpus.manifest import Seeded, Seeding
 from mimic.corpus.schemas import MESSAGES, POSITION, SCHEMAS, VERSIONS, Document, Lookup, Version, characters_of
 from mimic.corpus.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Driver, Store, finish_uncancelled
 from mimic.corpus.stores.mongodb.attachments import fetch
-from mimic.corpus.stores.mongodb.catalogue import CATALOGUE_SECONDS, Catalogue
+from mimic.corpus.stores.mongodb.catalogue import Catalogue
 from mimic.corpus.stores.mongodb.client import (
     SEEDING,
     SERVING,
@@ -30,6 +30,7 @@ from mimic.corpus.stores.mongodb.client import (
 )
 from mimic.corpus.stores.mongodb.gathering import Gathering
 from mimic.corpus.stores.mongodb.replacement import MongoDBReplacement
+from mimic.corpus.stores.mongodb.timings import DEFAULT_TIMINGS, Timings
 from mimic.corpus.stores.tempdirs import temporary_folder
 from mimic.errors import Detached, NotSeeded, StoreUnavailable, UnusableStore
 
@@ -42,17 +43,18 @@ _READING_WAS_KILLED: Final = {26, 43, 175, 237}  # NamespaceNotFound, CursorNotF
 class MongoDBStore(Store):
     """A corpus in the database that a MongoDB URL names. MongoDB 6.0 or later."""
 
-    def __init__(self, url: str, driver: Driver = "pymongo") -> None:
+    def __init__(self, url: str, driver: Driver = "pymongo", timings: Timings = DEFAULT_TIMINGS) -> None:
         """Raises SettingError where the URL is not one of a MongoDB database."""
         check_url(url)
         self._url = url
         self._driver: Driver = driver
+        self._timings = timings
         self._turns = asyncio.Semaphore(MOST_TURNS)
         self._there: dict[Location, float] = {}  # until when collections are believed to be there
 
     async def __aenter__(self) -> Self:
         self._client, self._database = connect(self._url, self._driver, SERVING)
-        self._catalogue = Catalogue(self._database, for_readers=True)
+        self._catalogue = Catalogue(self._database, self._timings, for_readers=True)
         self._gathering = Gathering(self._database)
         return self
 
@@ -99,7 +101,7 @@ class MongoDBStore(Store):
             with errors():
                 gone = await missing(self._database, [one for one in wanted if one not in known])
             if not gone:
-                self._there = dict.fromkeys(wanted, now + CATALOGUE_SECONDS) | known
+                self._there = dict.fromkeys(wanted, now + self._timings.catalogue_seconds) | known
                 return
             self._catalogue.forget()
         raise UnusableStore(f"the collection {gone[0]} of the corpus is missing: seed anew")
@@ -154,7 +156,7 @@ class MongoDBStore(Store):
 
     async def _claim(self, seeding: Seeding) -> MongoDBReplacement:
         client, database = connect(self._url, self._driver, SEEDING)
-        replacement = MongoDBReplacement(client, database, seeding, on_publish=self._catalogue.forget)
+        replacement = MongoDBReplacement(client, database, seeding, self._catalogue.forget, self._timings)
         try:
             cancelled = await finish_uncancelled(replacement.claim())
         except BaseException:
