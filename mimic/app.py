@@ -30,7 +30,7 @@ from mimic.gateway.handle import Endpoint
 from mimic.gateway.journal import Journal
 from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
-from mimic.server.bodies import MAX_BYTES, JSONRequest
+from mimic.server.bodies import JSONRequest
 from mimic.server.cors import ANY
 from mimic.server.endpoints import answered_by
 from mimic.server.error_handlers import EXCEPTION_HANDLERS, AnyRequest, listed
@@ -51,8 +51,13 @@ log = structlog.get_logger("mimic")
 
 ANSWERED = Policy(limited=True, faulty=True, queued=True)
 """The policy of chats and prompts."""
-DOCUMENTED = (native.complete, openai.complete_chat, openai.complete_prompt, openai.embed_texts)
-"""Handlers that only the OpenAPI document uses."""
+DOCUMENTED = {
+    native_wire.PATH: native.complete,
+    chat.PATH: openai.complete_chat,
+    completions.PATH: openai.complete_prompt,
+    embeddings.PATH: openai.embed_texts,
+}
+"""Handlers of the endpoints, which only the OpenAPI document uses."""
 ROUTES = (
     seeding.start_seeding,
     seeding.last_seeding,
@@ -148,7 +153,6 @@ def _routed(settings: Settings, parts: _Parts) -> Litestar:
             }
         ),
         exception_handlers=EXCEPTION_HANDLERS,
-        request_max_body_size=MAX_BYTES,
         openapi_config=docs.openapi_config(),
         logging_config=None,
     )
@@ -170,7 +174,7 @@ def _gateway(settings: Settings, ledger: Ledger, guard: BruteForceGuard) -> Gate
 
 
 def _endpoints(settings: Settings, retrieval: RetrievalEngine) -> Sequence[Endpoint]:
-    """The endpoints, in the order of DOCUMENTED."""
+    """The endpoints, in the order of the OpenAPI document."""
     names = Names(settings.version, settings.strict_models)
     options = CompletionOptions(names, MatchPolicy(settings.match, settings.min_score))
     engine = chain(retrieval, settings.on_miss)
@@ -185,7 +189,8 @@ def _endpoints(settings: Settings, retrieval: RetrievalEngine) -> Sequence[Endpo
 
 def _answered(parts: _Parts) -> Iterator[Router]:
     """A route for each endpoint, documented by its handler and answered by the endpoint."""
-    for handler, endpoint in zip(DOCUMENTED, parts.endpoints, strict=True):
+    for endpoint in parts.endpoints:
+        handler = DOCUMENTED[endpoint.path]
         yield Router("/", route_handlers=[handler], middleware=[answered_by(endpoint, parts.gateway)])
 
 

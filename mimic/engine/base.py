@@ -61,6 +61,9 @@ class Known(msgspec.Struct):
 class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request for completions: one prompt or more (a chat has one), and how to find, draw and end the answers."""
 
+    usage: ClassVar[None] = None
+    """The tokens that are known before there is an answer."""
+
     model: str
     version: Version
     prompts: Sequence[Prompt]
@@ -130,6 +133,8 @@ class ContinuationsRequest(msgspec.Struct, frozen=True):
 
     With a ``policy`` messages match as in a chat, by role and down the ladder; without one, byte for byte.
     """
+
+    usage: ClassVar[None] = None
 
     messages: Sequence[Message]
     version: Version

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from itertools import pairwise
 from math import sqrt
 from struct import unpack
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -43,12 +43,18 @@ class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
     dimensions: int
 
+    @property
+    def usage(self) -> Usage:
+        """The tokens of all texts, which are known before there are vectors."""
+        return Usage(self.tokens)
+
 
 class Vectors(msgspec.Struct, frozen=True):
-    """A vector for each text, and the usage; ``is_large`` where to write them takes long."""
+    """A vector for each text; ``is_large`` where to write them takes long."""
+
+    usage: ClassVar[None] = None
 
     vectors: Sequence["array[float]"]
-    usage: Usage
     is_large: bool
 
 
@@ -60,7 +66,7 @@ async def embed_all(request: EmbeddingsRequest) -> Vectors:
 
     is_large = request.tokens + len(request.texts) * request.dimensions > MUCH
     made = await asyncio.to_thread(vectors) if is_large else vectors()
-    return Vectors(made, Usage(request.tokens), is_large)
+    return Vectors(made, is_large)
 
 
 def embed(text: str, dimensions: int) -> "array[float]":

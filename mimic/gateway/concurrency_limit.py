@@ -13,6 +13,11 @@ class ConcurrencyLimit:
         self._places = asyncio.Semaphore(most) if most else None
         self._in_flight = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a place has to be waited for."""
+        return self._places is not None and self._places.locked()
+
     async def take(self) -> int:
         """Take a place, once there is one. Returns how many requests are in flight, with this one."""
         if self._places:

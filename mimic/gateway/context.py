@@ -44,7 +44,10 @@ class Client(Protocol):
     """The other end of a request, as far as it can leave or be cut off."""
 
     async def gone(self) -> None:
-        """Return when the client has left."""
+        """Return when the client has left. To be asked once its body was read."""
+
+    async def drain(self) -> None:
+        """Read the rest of the body, and throw it away."""
 
     async def hang_up(self) -> None:
         """Cut the connection as soon as what was written is sent; return when it is."""
@@ -61,6 +64,9 @@ class Observer(Protocol):
 
     def record(self, changes: Changes) -> None:
         """Put the request into the journal, as it is now."""
+
+    def unrecord(self) -> None:
+        """Forget that, since the transaction failed in which it was done."""
 
     def completed(self, version: Version, completion: Completion) -> None:
         """An engine has completed it."""
@@ -175,9 +181,10 @@ class RequestContext:
             self._gateway.places.give_back()
 
     async def admit(self, policy: Policy) -> None:
-        """Apply the rate limits, then a fault that comes before an answer, then wait for a place: in this order.
+        """Put the request into the journal, apply the rate limits, then a fault that comes before an answer.
 
-        Raises RequestError where a limit or a fault refuses the request, and HungUp where a fault cuts it off.
+        It needs no body: that may still be on its way. Raises RequestError where a limit or a fault refuses the
+        request, and HungUp where a fault cuts it off.
         """
         if self._gateway.is_selective or self.overrides.fault is not None or self.observer.is_recorded:
             self._fault = fault = self._entered(policy)
@@ -185,11 +192,31 @@ class RequestContext:
                 self.injected = fault
                 raise injected_error(fault, fault.status or 0)
             if fault and fault.kind == "disconnect" and not fault.after:
+                await self._client.drain()  # else what is not read yet makes it a reset, or not
                 await self.hang_up()
                 raise HungUp
-        if policy.queued:
-            self._in_flight = await self._gateway.places.take()
+
+    async def take_place(self) -> None:
+        """Wait for a place. Raises RequestError, 499, where the client leaves meanwhile."""
+        places = self._gateway.places
+        if places.is_full:
+            await self._wait_in_line()
+        else:
+            self._in_flight = await places.take()
             self._has_place = True
+
+    async def _wait_in_line(self) -> None:
+        taking = asyncio.ensure_future(self._gateway.places.take())
+        leaving = asyncio.ensure_future(self._client.gone())
+        try:
+            await asyncio.wait((taking, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._has_place = taking.done() and not taking.cancelled()  # it may come together with the other
+            taking.cancel()
+            leaving.cancel()
+        if leaving.done() and not leaving.cancelled():
+            raise RequestError(499, "The client went away before its turn came", code="client_closed_request")
+        self._in_flight = taking.result()
 
     def _entered(self, policy: Policy) -> Fault | None:
         """Journal, limits and the number for a fault, in one transaction of the ledger. Returns the fault, if any."""
@@ -205,6 +232,7 @@ class RequestContext:
                     refused = shared.limiter.admit(changes, self.key, self.headers) if limited else None
                     number = changes.count("faults") if counted and not refused else 0
             except StoreError as exc:
+                self.observer.unrecord()
                 if limited or counted:
                     raise
                 log.warning(

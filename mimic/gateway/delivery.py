@@ -53,7 +53,7 @@ def reply(wire: AnyWire, request: Any, result: Any, context: RequestContext, due
     return _spoiled(wire, body, headers, fault, context) if fault and isinstance(body, bytes) else Reply(body, headers)
 
 
-async def wait_for_first(
+async def wait_until_due(
     wire: AnyWire, request: Any, result: Completion, context: RequestContext, due: Iterator[float]
 ) -> Iterator[float]:
     """Wait until the first part of a reply is due, with which its headers are sent; of a whole answer, until the last.

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,8 @@ from mimic.gateway.delivery import Reply
 from mimic.gateway.errors import request_error
 from mimic.wire.base import AnyWire
 
+Read: TypeAlias = Callable[[], Awaitable[bytes | RequestError]]
+
 
 class Endpoint(msgspec.Struct, frozen=True):
     """A kind of request: its path, the wire that it comes in, what answers it, and what it is subject to."""
@@ -28,23 +30,28 @@ class Endpoint(msgspec.Struct, frozen=True):
     policy: Policy = Policy()
 
 
-async def handle(endpoint: Endpoint, body: bytes | RequestError, context: RequestContext) -> Reply:
-    """The reply to a request, be it an error.
+async def handle(endpoint: Endpoint, read: Read, context: RequestContext) -> Reply:
+    """The reply to a request, be it an error. The only place that says in which order things happen.
 
-    A ``body`` that could not be read is told after limits and faults, for which it counts like any other. Raises HungUp
-    where a fault cuts the client off.
+    ``read`` gives the body, or the error that is to be told instead. It is called after limits and faults, which need
+    no body, and before the place, which an upload does not hold. Raises HungUp where a fault cuts the client off.
     """
     try:
         await context.admit(endpoint.policy)
-        due = context.due() if endpoint.policy.queued else None
+        body = await read()
         if isinstance(body, RequestError):
             raise body
+        if endpoint.policy.queued:
+            await context.take_place()
+        due = context.due() if endpoint.policy.queued else None
         request = await endpoint.wire.read(body, context.query, context.overrides, context.known)
+        if request.usage is not None:
+            context.charge(request.usage)
         result = _observed(await endpoint.answer(request), context)
         if result.usage is not None:
             context.charge(result.usage)
         if due is not None:
-            due = await delivery.wait_for_first(endpoint.wire, request, result, context, due)
+            due = await delivery.wait_until_due(endpoint.wire, request, result, context, due)
         if result.is_large:  # else it would keep others waiting
             return await asyncio.to_thread(delivery.reply, endpoint.wire, request, result, context, due)
         return delivery.reply(endpoint.wire, request, result, context, due)

@@ -55,6 +55,11 @@ class HttpClient:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
+    async def drain(self) -> None:
+        """Read the rest of the body, and throw it away."""
+        while (await self._receive()).get("more_body"):
+            pass
+
     async def hang_up(self) -> None:
         """Cut the connection as soon as what was written is sent; return when it is."""
         await cut(self._scope, self._receive)
@@ -89,15 +94,17 @@ async def serve(endpoint: Endpoint, gateway: Gateway, scope: Any, receive: Recei
     headers, record = _Headers(scope), record_of(scope)
     key = bearer(headers.authorization) or "" if headers.authorization else ""
     client = HttpClient(scope, receive)
+
+    async def read() -> bytes | RequestError:
+        body = await read_body(receive, headers.length, headers.coding)
+        return invalid_client_id() if headers.has_bad_id and endpoint.path.startswith(OPENAI_PREFIX) else body
+
     record.context = context = RequestContext(gateway, client, record, key, scope["query_string"], headers.overrides)
     async with context:
         try:
             if gateway.keys.are_asked_for:
                 await gateway.keys.check(headers.authorization, scope["client"][0] if scope.get("client") else None)
-            body = await read_body(receive, headers.length, headers.coding)
-            if headers.has_bad_id and endpoint.path.startswith(OPENAI_PREFIX):
-                body = invalid_client_id()
-            reply = await handle(endpoint, body, context)
+            reply = await handle(endpoint, read, context)
         except HungUp:
             return
         except (RequestError, StoreError) as exc:  # of the key, or of the ledger that counts wrong ones
@@ -113,7 +120,7 @@ async def send_reply(reply: Reply, context: RequestContext | None, scope: Scope,
         await stream.to_asgi_response(None, Request(scope))(scope, receive, send)
         return
     headers = [(name.encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
-    headers.append((b"content-type", _CONTENT_TYPES[reply.media_type]))
+    headers.append((b"content-type", _CONTENT_TYPES.get(reply.media_type) or reply.media_type.encode()))
     if reply.media_type == JSON:  # a stream does not tell how long it is, not even one that is sent at once
         headers.append((b"content-length", b"%d" % len(reply.body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})

@@ -8,7 +8,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
-from mimic.errors import MimicError, RequestError
+from mimic.errors import RequestError
 from mimic.gateway.errors import request_error
 from mimic.server.observability.requests import record_of
 from mimic.wire.openai.errors import ErrorBody, error_body
@@ -33,8 +33,6 @@ def answer_invalid_request(request: AnyRequest, exc: ValidationException) -> Res
     """What Litestar found wrong with the query or the body; its ``extra`` lists each fault, and the first is told."""
     faults: Any = exc.extra or [{"message": exc.detail}]
     message, path = faults[0]["message"], faults[0].get("key", "")
-    if message == "'data'":
-        return answer(RequestError(400, "The body is empty; expected a JSON object", code="invalid_json"))
     violation = violation_at(message, path)
     return answer(RequestError(400, violation.message, param=violation.param, code=violation.code))
 
@@ -48,7 +46,6 @@ def answer_http_exception(request: AnyRequest, exc: HTTPException) -> Response[E
     phrases = {
         404: (f"Unknown request URL: {where}{_hint(path)}", "unknown_url"),
         405: (f"Not allowed to {where}", "method_not_allowed"),
-        413: ("The body is larger than the 10 MB that are accepted", "request_too_large"),
     }
     message, code = phrases.get(exc.status_code, (exc.detail or HTTPStatus(exc.status_code).phrase, None))
     headers = {name.lower(): value for name, value in (exc.headers or {}).items()}
@@ -68,7 +65,6 @@ def _hint(path: str) -> str:
 
 
 EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[AnyRequest, Any], Response[Any]]]] = {
-    MimicError: answer_any,
     ValidationException: answer_invalid_request,
     HTTPException: answer_http_exception,
     Exception: answer_any,

@@ -126,14 +126,23 @@ def test_both_are_counted_alike(server: Server) -> None:
     assert ('mimic_requests_total{method="POST",route="/conversation/completion",status="404"}', 1) in plain
 
 
-class NumberWire(Wire[int, int]):
+class Number:
+    """A request that is one number."""
+
+    usage = None
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
+class NumberWire(Wire[Number, Any]):
     """A format of bodies that are one number, which is answered as it is."""
 
-    async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> int:
-        return decode(msgspec.json.Decoder(int), body)
+    async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> Number:
+        return Number(decode(msgspec.json.Decoder(int), body))
 
-    def whole(self, request: int, result: Any) -> bytes:
-        return b"%d" % request
+    def whole(self, request: Number, result: Any) -> bytes:
+        return b"%d" % request.value
 
     def error(self, error: RequestError) -> bytes:
         return str(error).encode()
@@ -161,8 +170,8 @@ class Asked:
         fast = FastPath(self._framework, gateway, {"/number": endpoint})
         self.app = RequestLog(fast, Metrics(), lambda _: "/number")
 
-    async def _answer(self, number: int) -> Result:
-        self.endpoint.append(number)
+    async def _answer(self, number: Number) -> Result:
+        self.endpoint.append(number.value)
         return Result()
 
     async def _framework(self, scope: Any, receive: Any, _: Any) -> None:

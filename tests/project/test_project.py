@@ -92,6 +92,17 @@ def test_imports_go_downward_only() -> None:
     assert users == {"mimic.cli"}
 
 
+def test_public_classes_have_names_of_their_own() -> None:
+    """In all packages together, so that a name says which one is meant."""
+    found = Counter(
+        node.name
+        for file in modules().values()
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, count in found.items() if count > 1] == []
+
+
 def of_seed(module: str) -> bool:
     """Whether a module is the seeder's."""
     return module.startswith("mimic_seed")

@@ -76,7 +76,7 @@ class SlowClientMonitor:
         self._schedule()
 
 
-class Progress(msgspec.Struct, frozen=True):
+class ExchangeProgress(msgspec.Struct, frozen=True):
     """Position of a connection at one check. ``head`` and ``exchange`` are compared by identity."""
 
     head: object
@@ -95,7 +95,7 @@ class Progress(msgspec.Struct, frozen=True):
     """Bytes of the body that came so far."""
 
 
-_START: Final = Progress(None, None, False, False, False, 0, 0)
+_START: Final = ExchangeProgress(None, None, False, False, False, 0, 0)
 
 
 class Deadline:
@@ -108,7 +108,7 @@ class Deadline:
         self._is_last = False
         self._seen = _START
 
-    def is_over(self, now: Progress, interval: float) -> bool:
+    def is_over(self, now: ExchangeProgress, interval: float) -> bool:
         """Record a check, ``interval`` seconds after the one before. Returns whether the client is late."""
         before, self._seen = self._seen, now
         if not _is_clients_turn(before, now):
@@ -127,7 +127,7 @@ class Deadline:
         self._is_last = True
 
 
-def _is_clients_turn(before: Progress, now: Progress) -> bool:
+def _is_clients_turn(before: ExchangeProgress, now: ExchangeProgress) -> bool:
     """Whether the client has to take some of what was written, or else to send a request or the rest of one.
 
     While more is written all the time, the number of unsent bytes says nothing.
@@ -137,7 +137,7 @@ def _is_clients_turn(before: Progress, now: Progress) -> bool:
     return now.must_send
 
 
-def _has_moved(before: Progress, now: Progress) -> bool:
+def _has_moved(before: ExchangeProgress, now: ExchangeProgress) -> bool:
     is_same = now.head is before.head and now.exchange is before.exchange
     return not is_same or now.is_sending is not before.is_sending
 

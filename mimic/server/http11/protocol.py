@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from mimic.server.http11 import deadlines, limits, refusals
 from mimic.server.http11.asgi import CUT, record_outcome, request_id_of
-from mimic.server.http11.deadlines import Deadline, Progress, SlowClientMonitor
+from mimic.server.http11.deadlines import Deadline, ExchangeProgress, SlowClientMonitor
 from mimic.server.http11.refusals import Refusal
 from mimic.server.http11.upgrade import FinalBody, OpenWebSocket, framing_of, is_websocket_handshake, path_of
 
@@ -195,13 +195,13 @@ class HttpProtocol(HttpToolsProtocol):
         """Whether the client has kept the server waiting for too long. Call it once in ``interval`` seconds."""
         return self._deadline.is_over(self._progress(), interval)
 
-    def _progress(self) -> Progress:
+    def _progress(self) -> ExchangeProgress:
         request = self._unanswered()
         if request is None or request.disconnected:
             must_send = True
         else:
             must_send = request.more_body and not (request.waiting_for_100_continue or self.flow.read_paused)
-        return Progress(
+        return ExchangeProgress(
             head=self.scope,
             exchange=self.cycle,
             is_sending=request is not None and request.more_body,

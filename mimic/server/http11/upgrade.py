@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from mimic.server.http11.deadlines import Deadline, Progress, SlowClientMonitor
+from mimic.server.http11.deadlines import Deadline, ExchangeProgress, SlowClientMonitor
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -93,7 +93,9 @@ class OpenWebSocket:
         unsent, is_closing = self._transport.get_write_buffer_size(), self._transport.is_closing()
         if is_closing and not unsent:
             self._monitor.discard(self)
-        now = Progress(None, None, False, must_send=False, is_all_written=is_closing, unsent=unsent, body_size=0)
+        now = ExchangeProgress(
+            None, None, False, must_send=False, is_all_written=is_closing, unsent=unsent, body_size=0
+        )
         return self._deadline.is_over(now, interval)
 
     def give_up(self) -> None:

@@ -30,6 +30,7 @@ OPENAI_PREFIX: Final = "/v1/"
 OPENAI_VERSION: Final = b"2020-10-01"
 """Of the API that /v1 is like: what OpenAI's own answers say."""
 CLIENT_LEFT: Final = 499
+FORBIDDEN: Final = 403
 SWITCHING: Final = 101
 """The status of a WebSocket that was opened."""
 
@@ -84,6 +85,10 @@ class RequestRecord:
         if self._journal and self._entry:
             self._number = self._journal.open(changes, self._entry)
 
+    def unrecord(self) -> None:
+        """Forget that the journal has it: the transaction failed."""
+        self._number = 0
+
     def completed(self, version: Version, completion: Completion) -> None:
         """Count the answers to each prompt, and once those that no corpus gave."""
         metrics, missed, choices = self._watcher.metrics, set(), 0
@@ -104,6 +109,11 @@ class RequestRecord:
         """Count a request that the corpus has no answer to."""
         self._watcher.metrics.misses.labels(version).inc()
 
+    def crash(self) -> None:
+        """Note that the application failed: a handshake that was not accepted yet is answered with a 500."""
+        if self._scope["type"] == ScopeType.WEBSOCKET:
+            self._status = self._status or int(HTTPStatus.INTERNAL_SERVER_ERROR)
+
     async def send(self, message: Message) -> None:
         """Send a part of the answer. The last one is counted before it is sent, since who has it may ask at once."""
         if message["type"] == "http.response.body" or message["type"] == "websocket.http.response.body":
@@ -115,6 +125,7 @@ class RequestRecord:
             self._begin(message, SWITCHING)
             self._record_now()
         elif message["type"] == "websocket.close":
+            self._status = self._status or FORBIDDEN  # as the server answers a handshake that is not accepted
             self.close()
         await self._send(message)
 
@@ -254,6 +265,7 @@ class RequestLog:
         except Exception as exc:
             failure = _store_error(exc)
             if failure is None or CUT not in (scope.get("extensions") or {}):
+                record.crash()
                 raise
             # In the middle of an answer, which is not to look as if it had come to its end.
             record_outcome(scope, HTTPStatus.SERVICE_UNAVAILABLE)  # as if it had failed a moment earlier

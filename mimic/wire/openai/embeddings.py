@@ -89,7 +89,7 @@ class EmbeddingsWire(OpenAIWire[OpenAIEmbeddingsRequest, Vectors]):
             Embedding(index=index, embedding=_encoded(vector, request.as_base64))
             for index, vector in enumerate(result.vectors)
         ]
-        usage = EmbeddingUsage(result.usage.prompt_tokens, result.usage.total_tokens)
+        usage = EmbeddingUsage(request.tokens, request.tokens)
         return msgspec.json.encode(EmbeddingList(data=data, model=request.model, usage=usage))
 
 

@@ -18,7 +18,7 @@ from mimic.gateway.concurrency_limit import ConcurrencyLimit
 from mimic.gateway.context import Gateway, HungUp, Policy, RequestContext
 from mimic.gateway.delivery import Reply
 from mimic.gateway.faults import FaultInjector, FaultOptions, parse_chances
-from mimic.gateway.handle import Endpoint, handle
+from mimic.gateway.handle import Endpoint, Read, handle
 from mimic.gateway.ledger import Changes, Ledger
 from mimic.gateway.pacing import PaceOptions
 from mimic.gateway.rate_limits import LimitOptions, RateLimiter
@@ -68,6 +68,10 @@ class Watcher:
         if self.is_recorded:
             self._number = changes.write("req_1", PATH, b"{}", 10)
 
+    def unrecord(self) -> None:
+        """Write it down."""
+        self.seen.append("unrecorded")
+
     def completed(self, version: Version, completion: Completion) -> None:
         """Write it down."""
         self.seen.append(f"completed {version}")
@@ -94,15 +98,29 @@ class Caller:
 
     def __init__(self) -> None:
         self.leaves = asyncio.Event()
-        self.was_cut = False
+        self.was_cut = self.was_drained = False
 
     async def gone(self) -> None:
         """Return when the client has left."""
         await self.leaves.wait()
 
+    async def drain(self) -> None:
+        """Note it."""
+        self.was_drained = True
+
     async def hang_up(self) -> None:
         """Note it."""
+        assert self.was_drained
         self.was_cut = True
+
+
+def reading(body: bytes | RequestError) -> Read:
+    """A body that is there at once."""
+
+    async def read() -> bytes | RequestError:
+        return body
+
+    return read
 
 
 class Setup:
@@ -140,7 +158,7 @@ class Setup:
     async def ask(self, body: bytes | RequestError = CHAT, overrides: Overrides = NO_OVERRIDES) -> Reply:
         """A request from its beginning to the end of its reply."""
         async with self.context(overrides) as context:
-            reply = await handle(self.endpoint, body, context)
+            reply = await handle(self.endpoint, reading(body), context)
             if not isinstance(reply.body, bytes):
                 pieces = [piece async for piece in context.sends(reply.body)]
                 reply = msgspec.structs.replace(reply, body=b"".join(pieces))
@@ -170,7 +188,7 @@ async def test_a_body_that_cannot_be_read_counts_as_a_request() -> None:
     setup = Setup(limits=LimitOptions(rpm=1))
     with setup.ledger:
         async with setup.context() as context:
-            reply = await handle(setup.endpoint, RequestError(415, "no", code="unsupported_encoding"), context)
+            reply = await handle(setup.endpoint, reading(RequestError(415, "no", code="unsupported_encoding")), context)
             assert (reply.status, error_of(reply)["code"]) == (415, "unsupported_encoding")
             assert context.headers["x-ratelimit-remaining-requests"] == "0"
         assert (await setup.ask()).status == 429
@@ -210,7 +228,7 @@ async def test_a_ledger_that_is_away_refuses_only_what_needs_it() -> None:
     recorded.ledger.fails = True
     recorded.watcher.is_recorded = True
     async with recorded.context() as context:
-        assert (await handle(recorded.endpoint, CHAT, context)).status == 200
+        assert (await handle(recorded.endpoint, reading(CHAT), context)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -241,10 +259,10 @@ async def test_what_an_error_knows_is_noted() -> None:
     setup = Setup()
     nothing = b'{"model": "mimic-v1", "messages": [{"role": "user", "content": null}]}'
     async with setup.context() as context:
-        assert (await handle(setup.endpoint, nothing, context)).status == 400
+        assert (await handle(setup.endpoint, reading(nothing), context)).status == 400
         assert (context.known.model, context.known.version) == ("mimic-v1", "v1")
     async with setup.context(Overrides(match="no rung")) as context:
-        assert (await handle(setup.endpoint, CHAT, context)).status == 400
+        assert (await handle(setup.endpoint, reading(CHAT), context)).status == 400
         assert (context.known.model, context.known.version) == ("mimic-v2", None)
 
 
@@ -279,11 +297,60 @@ async def test_who_waits_for_a_place_holds_none() -> None:
     assert (await asyncio.wait_for(setup.ask(), 5)).status == 200
 
 
+async def test_who_leaves_while_waiting_for_a_place_is_not_answered() -> None:
+    """Noticed at once: no engine is asked, nothing is charged, and the next one in line is served."""
+    setup = Setup(limits=LimitOptions(tpm=100))
+    with setup.ledger:
+        assert await setup.places.take() == 1
+        leaving = asyncio.create_task(setup.ask())
+        await asyncio.sleep(0.05)
+        setup.caller.leaves.set()
+        reply = await asyncio.wait_for(leaving, 5)
+        assert (reply.status, setup.asked) == (499, [])
+        setup.caller.leaves.clear()
+        waiting = asyncio.create_task(setup.ask())
+        await asyncio.sleep(0.05)
+        setup.places.give_back()
+        assert (await asyncio.wait_for(waiting, 5)).status == 200
+    assert await asyncio.wait_for(setup.places.take(), 5) == 1
+
+
+async def test_an_upload_holds_no_place_and_comes_after_the_limits() -> None:
+    """Another request is answered meanwhile; one beyond the limit is refused without its body."""
+    setup = Setup(limits=LimitOptions(rpm=2))
+    arrived = asyncio.Event()
+
+    async def slow() -> bytes:
+        await arrived.wait()
+        return CHAT
+
+    async def never() -> bytes:
+        raise AssertionError("the body is not wanted")
+
+    with setup.ledger:
+        async with setup.context() as context:
+            uploading = asyncio.create_task(handle(setup.endpoint, slow, context))
+            await asyncio.sleep(0.05)
+            assert (await asyncio.wait_for(setup.ask(), 5)).status == 200
+            async with setup.context() as other:
+                assert (await handle(setup.endpoint, never, other)).status == 429
+            arrived.set()
+            assert (await asyncio.wait_for(uploading, 5)).status == 200
+
+
+async def test_a_body_that_cannot_be_read_waits_for_no_place() -> None:
+    """There is nothing to wait for."""
+    setup = Setup()
+    assert await setup.places.take() == 1
+    broken = RequestError(413, "too large", code="request_too_large")
+    assert (await asyncio.wait_for(setup.ask(broken), 5)).status == 413
+
+
 async def test_a_whole_answer_gives_its_place_back_before_its_last_byte() -> None:
     """Whoever has that byte may ask next, and is not to wait for itself."""
     setup = Setup()
     async with setup.context() as context:
-        await handle(setup.endpoint, CHAT, context)
+        await handle(setup.endpoint, reading(CHAT), context)
         context.end()
         assert await asyncio.wait_for(setup.places.take(), 5) == 1
         setup.places.give_back()
@@ -323,7 +390,7 @@ async def test_the_fault_empty_says_nothing_and_charges_for_nothing() -> None:
     setup = Setup(limits=LimitOptions(tpm=100))
     with setup.ledger:
         async with setup.context(Overrides(fault="empty")) as context:
-            reply = await handle(setup.endpoint, CHAT, context)
+            reply = await handle(setup.endpoint, reading(CHAT), context)
             assert context.usage == Usage(8, 0)
             assert context.headers["x-ratelimit-remaining-tokens"] == "92"
     assert isinstance(reply.body, bytes)

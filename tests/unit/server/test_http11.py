@@ -27,7 +27,7 @@ from uvicorn.server import ServerState
 
 from mimic.server.http11 import limits, protocol, refusals
 from mimic.server.http11.asgi import RECORD, outcome_of, record_outcome, request_id_of
-from mimic.server.http11.deadlines import CHECKS, Deadline, Progress, SlowClientMonitor
+from mimic.server.http11.deadlines import CHECKS, Deadline, ExchangeProgress, SlowClientMonitor
 from mimic.server.http11.protocol import HttpProtocol
 from mimic.server.http11.upgrade import FinalBody, framing_of, is_websocket_handshake, path_of
 from mimic.server.workers import WEBSOCKET_PATHS
@@ -293,13 +293,17 @@ def test_a_broken_final_body_is_an_error() -> None:
     assert not final.is_complete
 
 
-def progress(*, at: object = None, must_send: bool = True, unsent: int = 0, body_size: int | None = None) -> Progress:
+def progress(
+    *, at: object = None, must_send: bool = True, unsent: int = 0, body_size: int | None = None
+) -> ExchangeProgress:
     """A connection at one check."""
     is_sending = body_size is not None
-    return Progress(at, None, is_sending, must_send, is_all_written=True, unsent=unsent, body_size=body_size or 0)
+    return ExchangeProgress(
+        at, None, is_sending, must_send, is_all_written=True, unsent=unsent, body_size=body_size or 0
+    )
 
 
-def checks_until_late(deadline: Deadline, steps: Iterable[Progress]) -> int:
+def checks_until_late(deadline: Deadline, steps: Iterable[ExchangeProgress]) -> int:
     """The number of the check, half a second after the one before, at which a client is late; 0 if it never is."""
     return next((number for number, step in enumerate(steps, 1) if deadline.is_over(step, 0.5)), 0)
 

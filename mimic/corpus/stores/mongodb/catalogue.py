@@ -28,7 +28,7 @@ _AGE: Final = {"$abs": {"$subtract": ["$$NOW", "$seeding.heartbeat"]}}
 _HEARTBEAT: Final = {"$currentDate": {"seeding.heartbeat": True}}
 
 
-class Entry(msgspec.Struct, frozen=True):
+class CatalogueEntry(msgspec.Struct, frozen=True):
     """A version of the corpus: the collection that it is, what is in it, and since when all of that is written.
 
     ``written`` is None where there is one server only.
@@ -58,11 +58,11 @@ class Catalogue:
         self._collection = database.get_collection(
             "mimic", write_concern=DURABLE, read_preference=ReadPreference.PRIMARY
         )
-        self._entries: Mapping[Version, Entry] = {}
+        self._entries: Mapping[Version, CatalogueEntry] = {}
         self._believed_until = 0.0
-        self._reading: asyncio.Task[Mapping[Version, Entry]] | None = None
+        self._reading: asyncio.Task[Mapping[Version, CatalogueEntry]] | None = None
 
-    async def entries(self) -> Mapping[Version, Entry]:
+    async def entries(self) -> Mapping[Version, CatalogueEntry]:
         """The versions that there are, as of a second ago at most."""
         if time.monotonic() < self._believed_until:
             return self._entries
@@ -70,7 +70,7 @@ class Catalogue:
             self._reading = asyncio.create_task(self._read())
         return await asyncio.shield(self._reading)  # who comes meanwhile gets the same, an error as well
 
-    async def _read(self) -> Mapping[Version, Entry]:
+    async def _read(self) -> Mapping[Version, CatalogueEntry]:
         reading, until = asyncio.current_task(), time.monotonic() + self._timings.catalogue_seconds
         try:
             entries = await self._found()
@@ -81,7 +81,7 @@ class Catalogue:
                 self._reading = None
         return entries
 
-    async def _found(self) -> Mapping[Version, Entry]:
+    async def _found(self) -> Mapping[Version, CatalogueEntry]:
         known = max((entry.written for entry in self._entries.values() if entry.written), default=None)
         # What a majority has is not rolled back; and no member takes us back behind what is known.
         concern = Since(known, "majority") if known else ReadConcern("majority")
@@ -91,7 +91,7 @@ class Catalogue:
         if found.get("layout", LAYOUT) != LAYOUT:
             layout = found["layout"]
             raise UnusableStore(f"the database has layout {layout}, this Mimic reads layout {LAYOUT}: {REMEDY}")
-        entries = _convert(found.get("versions", {}), dict[Version, Entry])
+        entries = _convert(found.get("versions", {}), dict[Version, CatalogueEntry])
         if self._is_alone():  # and has another clock, where it was restored from a dump of a replica set's
             entries = {version: msgspec.structs.replace(entry, written=None) for version, entry in entries.items()}
         return entries
@@ -113,7 +113,7 @@ class Catalogue:
             return None
         seeding = _convert(found["seeding"], Seeding)
         if seeding.state == "running" and found["age"] > self._timings.lease_seconds * 1000:
-            entries = _convert(found.get("versions", {}), dict[Version, Entry]).values()
+            entries = _convert(found.get("versions", {}), dict[Version, CatalogueEntry]).values()
             if any(entry.collection.endswith(seeding.id) for entry in entries):  # it died after it had published
                 return msgspec.structs.replace(seeding, state="done")
             return msgspec.structs.replace(seeding, state="interrupted", error="the seeding process died")
@@ -140,7 +140,7 @@ class Catalogue:
         """Raises SeedingLost where another one took over."""
         await self._update(seeding, {})
 
-    async def publish(self, seeding: Seeding, entries: Mapping[str, Entry]) -> None:
+    async def publish(self, seeding: Seeding, entries: Mapping[str, CatalogueEntry]) -> None:
         """Make these collections the corpus, all at once. Raises SeedingLost where another one took over."""
         versions = {f"versions.{version}": _fields(entry) for version, entry in entries.items()}
         await self._update(seeding, {"layout": LAYOUT, **versions}, only_if={"seeding.state": "running"})

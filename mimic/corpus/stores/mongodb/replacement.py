@@ -15,7 +15,7 @@ from mimic.corpus.manifest import Seeded, Seeding, Size
 from mimic.corpus.schemas import SCHEMAS, Version
 from mimic.corpus.stores.base import Replacement, finish_uncancelled
 from mimic.corpus.stores.mongodb.attachments import store
-from mimic.corpus.stores.mongodb.catalogue import Catalogue, Entry
+from mimic.corpus.stores.mongodb.catalogue import Catalogue, CatalogueEntry
 from mimic.corpus.stores.mongodb.client import DURABLE, Client, Database, Fields, Moment, disconnect, errors
 from mimic.corpus.stores.mongodb.timings import DEFAULT_TIMINGS, Timings
 from mimic.corpus.stores.tempdirs import temporary_folder
@@ -151,7 +151,7 @@ class MongoDBReplacement(Replacement):
 
     async def _switch(self, seeded: Mapping[str, Seeded]) -> None:
         written = await self._moment()
-        entries = {version: Entry(self._name(version), entry, written) for version, entry in seeded.items()}
+        entries = {version: CatalogueEntry(self._name(version), entry, written) for version, entry in seeded.items()}
         try:
             await self._catalogue.publish(self.seeding, entries)
         except StoreError:
