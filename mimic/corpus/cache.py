@@ -1,26 +1,30 @@
 """A cache of what long answers were reduced to, for the corpus as it is now."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from mimic.corpus.conversation import Message
 from mimic.corpus.manifest import Seeded
 from mimic.corpus.schemas import Version
-from mimic.corpus.stores.base import Store
 
 MAX_ENTRIES: Final = 32
 MAX_ITEMS: Final = 200_000
 """Entries that are kept, and items in all of them together."""
 
+Contents: TypeAlias = Callable[[], Awaitable[Mapping[Version, Seeded]]]
+
 _Key: TypeAlias = tuple[Version, tuple[Message, ...]]
 
 
 class OutcomeCache:
-    """The outcomes of some messages, least recently used ones dropped. An entry ends with the corpus it was made of."""
+    """The outcomes of some messages, least recently used ones dropped.
 
-    def __init__(self, store: Store, *, max_entries: int = MAX_ENTRIES, max_items: int = MAX_ITEMS) -> None:
-        self._store = store
+    An entry ends with the corpus that it was made of: ``contents`` gives what is seeded now.
+    """
+
+    def __init__(self, contents: Contents, *, max_entries: int = MAX_ENTRIES, max_items: int = MAX_ITEMS) -> None:
+        self._contents = contents
         self._max_entries = max_entries
         self._max_items = max_items
         self._kept: OrderedDict[_Key, tuple[Seeded, Sequence[Any]]] = OrderedDict()
@@ -58,4 +62,4 @@ class OutcomeCache:
         return sum(len(found) for _, found in self._kept.values())
 
     async def _seeded(self, version: Version) -> Seeded | None:
-        return (await self._store.seeded()).get(version)
+        return (await self._contents()).get(version)

@@ -24,7 +24,7 @@ class Corpus:
 
     def __init__(self, store: Store, cache: OutcomeCache | None = None) -> None:
         self._store = store
-        self.outcome_cache = OutcomeCache(store) if cache is None else cache
+        self.outcome_cache = OutcomeCache(store.seeded) if cache is None else cache
         self._indexes: dict[str, MatchIndex] = {}
         self._opening = asyncio.Lock()
 

@@ -30,7 +30,7 @@ for name in HIDDEN:
 sys.meta_path.insert(0, Hide())
 for module, names in {
     os: ("fork", "getuid", "killpg", "nice", "setsid", "O_CLOEXEC", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK"),
-    select: ("poll",),
+    select: ("poll", "POLLHUP", "POLLERR", "POLLRDHUP"),
     signal: ("SIGHUP", "SIGKILL", "SIGUSR1"),
     socket: ("AF_UNIX", "TCP_NOTSENT_LOWAT"),
 }.items():

@@ -18,7 +18,7 @@ from mimic.corpus.ladder import MatchPolicy
 from mimic.corpus.schemas import VERSIONS, Document, Lookup, Version
 from mimic.corpus.stores.base import Batches, Store
 from mimic.engine import retrieval as answering
-from mimic.engine.base import Answer, Answers, ChatMessage, CompletionRequest, Prompt
+from mimic.engine.base import Answer, Answers, ChatMessage, CompletionRequest, ContinuationsRequest, Prompt
 from mimic.engine.matching import Match, attempts, find_match
 from mimic.engine.outcomes import Outcome, weigh
 from mimic.engine.retrieval import RetrievalEngine
@@ -212,7 +212,7 @@ async def test_what_takes_long_is_worked_out_once(store: Store, tmp_path: Path) 
         ]
 
     await fill(store, dump("old"), tmp_path)
-    corpus = Corpus(store, OutcomeCache(store, max_entries=2))
+    corpus = Corpus(store, OutcomeCache(store.seeded, max_entries=2))
     found = {said: await match(corpus, [("human", said)], "v2") for said in common}
     assert [len(one.found) for one in found.values()] == [300] * 3
     assert len(corpus.outcome_cache) == 2
@@ -222,7 +222,7 @@ async def test_what_takes_long_is_worked_out_once(store: Store, tmp_path: Path) 
     await fill(store, dump("new"), tmp_path)
     answered = await answer(RetrievalEngine(corpus), ("human", "go on"), version="v2", sampling=Sampling(n=9))
     assert [text.split()[0] for text in texts(answered)] == ["new"] * 9
-    small = Corpus(store, OutcomeCache(store, max_items=299))
+    small = Corpus(store, OutcomeCache(store.seeded, max_items=299))
     await match(small, [("human", "hi")], "v2")
     assert len(small.outcome_cache) == 0
 
@@ -243,6 +243,24 @@ async def test_what_is_scanned_for_is_scanned_once(
     for _ in range(2):
         [outcome, *_] = await weigh(corpus, [Message("human", "hi")], "v1")
         assert outcome.count == 3
+    assert len(asked) == 1
+
+
+async def test_continuations_of_a_match_are_looked_up_once(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rung that has them gives them; they are not weighed first and then read again."""
+    await fill(store, SMALL, tmp_path)
+    asked, find = [], store.find
+
+    async def counted(lookup: Lookup, limit: int | None = None) -> Batches[Document]:
+        asked.append(lookup)
+        return await find(lookup, limit)
+
+    monkeypatch.setattr(store, "find", counted)
+    request = ContinuationsRequest([Message("human", "hi")], "v2", policy=MatchPolicy("last"))
+    found = await RetrievalEngine(Corpus(store)).continuations(request)
+    assert (found.rung, found.score, len(found.batches.first)) == ("last", 1.0, 3)
     assert len(asked) == 1
 
 
