@@ -260,7 +260,7 @@ async def test_continuations_of_a_match_are_looked_up_once(
     monkeypatch.setattr(store, "find", counted)
     request = ContinuationsRequest([Message("human", "hi")], "v2", policy=MatchPolicy("last"))
     found = await RetrievalEngine(Corpus(store)).continuations(request)
-    assert (found.rung, found.score, len(found.batches.first)) == ("last", 1.0, 3)
+    assert (found.rung, found.score, len(found.batches.first)) == ("last", 1.0, 4)
     assert len(asked) == 1
 
 
