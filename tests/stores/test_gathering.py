@@ -20,7 +20,11 @@ from mimic.errors import NoCompletion
 from tests.support.corpora import Pairs, ask, conversation, fill, reference
 from tests.support.mongod import Mongod
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    # The driver may drop a socket whose connection was just refused by a server that a test kills.
+    pytest.mark.filterwarnings("ignore:Exception ignored in. .socket.socket:pytest.PytestUnraisableExceptionWarning"),
+]
 
 MANY = 300
 DUMP = [
