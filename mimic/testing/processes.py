@@ -81,7 +81,9 @@ class MongodProcess:
         self.url = f"mongodb://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
         self._folder = folder
-        own = ("--bind_ip", "127.0.0.1", "--wiredTigerCacheSizeGB", "0.5", "--setParameter", "ttlMonitorEnabled=false")
+        # A socket in /tmp would stay there when the process is killed.
+        own = ["--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.5"]
+        own += ["--setParameter", "ttlMonitorEnabled=false"]
         self._command = (program, "--dbpath", str(folder), "--port", str(self.port), *own, *options)
 
     def start(self) -> None:
