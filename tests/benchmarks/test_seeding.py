@@ -13,7 +13,8 @@ def test_it_compares_seeders_that_leave_as_many_documents(mongodb_url: str) -> N
     """One line for each, with ratios to the plain one."""
     run = CliRunner().invoke(seeding.main, [str(SAMPLE), "--mongodb", mongodb_url, "--rounds", "1"])
     assert run.exit_code == 0, run.output
-    rows = {cells[1].strip(): cells[-2].strip() for line in run.stdout.splitlines()[2:] for cells in [line.split("|")]}
+    table = [line.split("|") for line in run.stdout.splitlines() if line.startswith("|")]
+    rows = {cells[1].strip(): cells[-2].strip() for cells in table[2:]}
     assert list(rows) == ["plain", "floor", "mimic --match last", "mimic --match nearest"]
     assert rows["plain"] == "1.00"
     assert all(float(ratio) > 0 for ratio in rows.values())
