@@ -1,30 +1,24 @@
 """A server for the clients, and a count of tokens to hold it to."""
 
-from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
 import tiktoken
 
 from tests.clients.chats import CORPUS
-from tests.support.corpora import seed
-from tests.support.servers import Server
+from tests.support.servers import SharedServers
 
 
 @pytest.fixture(scope="session")
-def clients_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+def clients_store(serve: SharedServers) -> str:
     """The URL of a store with the corpus."""
-    folder = tmp_path_factory.mktemp("clients")
-    url = f"sqlite:///{folder}/corpus.db"
-    seed(url, CORPUS, folder)
-    return url
+    return serve.store(CORPUS)
 
 
 @pytest.fixture(scope="session")
-def base_url(clients_store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def base_url(serve: SharedServers) -> str:
     """What a client is pointed at."""
-    with Server(tmp_path_factory.mktemp("server"), MIMIC_STORE=clients_store) as server:
-        yield f"{server.url}/v1"
+    return f"{serve(CORPUS).url}/v1"
 
 
 @pytest.fixture(scope="session")

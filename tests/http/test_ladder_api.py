@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import httpx
 import pytest
 from openai import NotFoundError, OpenAI
 
-from tests.support.corpora import conversation, seed
-from tests.support.servers import Server
+from tests.support.corpora import conversation
+from tests.support.servers import Server, SharedServers
 
 DUMP = [
     conversation("a_0", ("human", "Tell me a joke"), ("gpt", "Knock knock."), ("human", "continue"), ("gpt", "Boo.")),
@@ -21,20 +20,16 @@ DUMP = [
 ]
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
+@pytest.fixture
+def corpus(serve: SharedServers) -> str:
     """A corpus to ask."""
-    folder = tmp_path_factory.mktemp("ladder")
-    url = f"sqlite:///{folder}/corpus.db"
-    seed(url, DUMP, folder)
-    return url
+    return serve.store(DUMP)
 
 
-@pytest.fixture(scope="module")
-def server(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture
+def server(serve: SharedServers) -> Server:
     """A server that goes down as far as it can."""
-    with Server(tmp_path_factory.mktemp("server"), MIMIC_STORE=corpus) as server:
-        yield server
+    return serve(DUMP)
 
 
 def ask(server: Server, text: str, **headers: str) -> httpx.Response:

@@ -19,8 +19,8 @@ from mimic.engine.embedding import embed
 from mimic.gateway.delivery import paced
 from mimic.testing.processes import resident_bytes
 from mimic.wire.base import EventPlan
-from tests.support.corpora import conversation, seed
-from tests.support.servers import Server
+from tests.support.corpora import conversation
+from tests.support.servers import Server, SharedServers
 
 LONG_ID = "päge/1\r\nx-evil: 1" + "x" * 200
 DUMP = [
@@ -35,20 +35,16 @@ DUMP = [
 WHY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Why?"}]}
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
+@pytest.fixture
+def corpus(serve: SharedServers) -> str:
     """A corpus to ask."""
-    folder = tmp_path_factory.mktemp("openai")
-    url = f"sqlite:///{folder}/corpus.db"
-    seed(url, DUMP, folder)
-    return url
+    return serve.store(DUMP)
 
 
-@pytest.fixture(scope="module")
-def server(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture
+def server(serve: SharedServers) -> Server:
     """A server of it."""
-    with Server(tmp_path_factory.mktemp("server"), MIMIC_STORE=corpus) as server:
-        yield server
+    return serve(DUMP)
 
 
 @pytest.fixture

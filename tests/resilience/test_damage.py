@@ -7,7 +7,6 @@ import re
 import shutil
 import sqlite3
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from mimic.corpus.stores.sqlite.file import LAYOUT
 from mimic.corpus.stores.sqlite.replacement import PAGE_BYTES
 from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.support.corpora import SMALL, reference, seed, twin
-from tests.support.servers import Server
+from tests.support.servers import Server, seed_command
 
 OLD: Final = twin("old", 300)
 NEW: Final = twin("new", 10)
@@ -121,18 +120,7 @@ def path(good: Path, tmp_path: Path) -> Path:
 
 def seeding(path: Path, *before: str) -> str:
     """Run ``mimic seed``; its error where it ends as when the store cannot be used, else nothing."""
-    command = (
-        *before,
-        sys.executable,
-        "-P",
-        "-W",
-        "error",
-        "-m",
-        "mimic",
-        "seed",
-        "--quiet",
-        str(path.with_name("new.json")),
-    )
+    command = (*before, *seed_command(str(path.with_name("new.json"))))
     environment = {"PATH": os.environ["PATH"], "MIMIC_STORE": f"sqlite:///{path}"}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == (3 if run.stderr else 0), run.stderr

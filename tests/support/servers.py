@@ -61,27 +61,18 @@ class SharedServers:
         return self._stores[key]
 
 
+def seed_command(*arguments: str) -> tuple[str, ...]:
+    """The command line of a ``mimic seed``, with warnings as errors."""
+    return (sys.executable, "-P", *STRICT, "-m", "mimic", "seed", "--quiet", *arguments)
+
+
 class Seeding:
     """A real ``mimic seed`` of a dump, which comes in through a pipe, in pieces."""
 
     def __init__(self, url: str, dump: Sequence[Any], **environment: str) -> None:
         self._dump = json.dumps(dump).encode()
-        command = (
-            sys.executable,
-            "-P",
-            "-W",
-            "error",
-            "-m",
-            "mimic",
-            "seed",
-            "--quiet",
-            "--not-nice",
-            "--store",
-            url,
-            "-",
-        )
         self._process = subprocess.Popen(
-            command,
+            seed_command("--not-nice", "--store", url, "-"),
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={"PATH": os.environ["PATH"], **environment},
