@@ -36,9 +36,11 @@ LONGEST_NUMBER = PIECE
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+CUT_OFF = "the input ends here, in the middle of the JSON text (was it cut off?)"
+
 # What yajl says, where it does not say what it expected (yajl_parser.c and yajl_lex.c, version 2.1).
 EXPECTATIONS = {
-    "premature EOF": "the input ends here, in the middle of the JSON text (was it cut off?)",
+    "premature EOF": CUT_OFF,
     "trailing garbage": "expected the end of the input after the array",
     "unallowed token at this point in JSON text": "expected a JSON value",
     "invalid bytes in UTF8 string.": "expected UTF-8",
@@ -100,8 +102,11 @@ class DumpReader:
         if self._lines is None:
             raise BrokenDump(self._offset, "the input is empty; expected a JSON array of conversations, or JSON Lines")
         found = self._parse(self._take_held())
+        if self._string.in_string:  # of which yajl says nothing between elements
+            raise BrokenDump(self._offset, CUT_OFF)
         try:
             self._events.close()
+            self._found.work_through()  # only the end of the input ends a number
         except _PARSING_FAILED as exc:
             raise BrokenDump(self._offset, _expected(exc)) from exc
         return found + self._take()
