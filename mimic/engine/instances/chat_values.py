@@ -1,0 +1,166 @@
+"""Contents of the arguments of a tool call, from what was said in the chat."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from mimic.engine.instances import phrases
+from mimic.engine.instances.values import Field, JsonValue, Values
+
+PLACES: Final = frozenset(("location", "city", "place", "destination", "address", "country", "region", "town", "where", "area", "venue", "state"))
+ORIGINS: Final = frozenset(("from", "origin", "source", "departure", "start"))
+TARGETS: Final = frozenset(("to", "destination", "target", "recipient", "arrival", "end"))
+WHOLE: Final = frozenset(("query", "q", "question", "text", "input", "prompt", "message", "content", "request", "task", "search", "keyword", "keywords", "topic", "instructions", "body"))
+SUMS: Final = frozenset(("expression", "formula", "equation", "calculation", "math"))
+DAYS: Final = frozenset(("date", "day", "on", "birthday", "deadline", "since", "until"))
+NEGATIONS: Final = frozenset(("no", "not", "without", "don't", "never", "disable", "exclude", "off"))
+SWITCHES: Final = frozenset(("on", "enabled", "enable", "state", "power", "active"))
+ASKED_FOR: Final = ("for", "about", "of")
+
+
+class ChatValues(Values):
+    """Values from the texts of a chat, the newest first. A value that one field has taken is not given to another.
+
+    ``skip`` leaves out so many of the things that several calls of one tool are about.
+    """
+
+    def __init__(self, texts: Sequence[str], skip: int = 0) -> None:
+        self._texts = [text for text in texts if text]
+        self._text = self._texts[0] if self._texts else ""
+        self._skip = skip
+        self._taken: dict[JsonValue, Field] = {}
+
+    def strings(self, field: Field) -> Iterable[str]:
+        """The candidates, of which each may be given to one field only."""
+        for text in self._texts:
+            for one in self._strings(field, text):
+                if one and self._is_free(one, field):
+                    yield self._give(one, field)
+
+    def numbers(self, field: Field) -> Iterable[int | float]:
+        for text in self._texts:
+            yield from phrases.numbers_beside(text, field.words)
+            for position, one in enumerate(phrases.numbers(text)):
+                if self._is_free((position, text), field):
+                    self._taken[(position, text)] = field  # type: ignore[index]
+                    yield one
+
+    def booleans(self, field: Field) -> Iterable[bool]:
+        words = self._text.lower().split()
+        for index, word in enumerate(words):
+            if word.strip(".,?!") in field.words:
+                yield not NEGATIONS & set(words[max(0, index - 3) : index])
+                return
+        if field.words & SWITCHES and {"on", "off", "enable", "disable"} & set(words):
+            yield not {"off", "disable"} & set(words)
+
+    def mentioned(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
+        for text in self._texts:
+            found = [(at, one) for one in members if (at := _position(str(one), text)) >= 0]
+            if found:
+                return [one for _, one in sorted(found, key=lambda pair: pair[0])]
+        return ()
+
+    def length(self, field: Field) -> int | None:
+        return len(phrases.listed(self._text)) or len(phrases.quoted(self._text)) or None
+
+    def knows(self, field: Field) -> bool:
+        """Whether the chat says something of an optional field: names it, a member of it, or has what it is made of."""
+        text = self._text.lower()
+        if any(len(word) > 2 and word in text for word in field.words) or self.mentioned(field.members, field):
+            return True
+        return any(True for _ in self._special(field, self._text))
+
+    def facts(self, field: Field) -> Iterator[str]:
+        """Texts that are surely meant for the field: by its format, its name, or a label before them."""
+        for text in self._texts:
+            for one in (*self._special(field, text), *self._labelled(field, text)):
+                if one and self._is_free(one, field):
+                    yield self._give(one, field)
+            if field.words & {"name", "person", "customer", "author"} and not field.format:
+                yield from (one for one in phrases.named(text) if self._is_free(one, field))
+
+    def _strings(self, field: Field, text: str) -> Iterator[str]:
+        if field.index is not None:
+            items = phrases.listed(text) or phrases.quoted(text)
+            yield from items[field.index : field.index + 1]
+        yield from self._special(field, text)
+        yield from self._labelled(field, text)
+        if field.format:
+            return
+        quoted = phrases.quoted(text)
+        yield from quoted[self._skip :]
+        if field.words & WHOLE:
+            for word in ASKED_FOR:
+                if field.words & {"query", "topic", "keyword", "keywords", "search", "q"}:
+                    yield from phrases.following(text, word)
+            yield text.strip()
+        yield from phrases.named(text)[self._skip :]
+        for word in ("for", "in", "to", "about", "of", "at"):
+            yield from phrases.following(text, word)
+        yield text.strip()
+
+    def _special(self, field: Field, text: str) -> Iterator[str]:
+        """Values of a kind that the field's name or format tells."""
+        words = field.words
+        if field.format in ("email", "idn-email") or words & {"email", "mail", "recipient"}:
+            yield from phrases.emails(text)
+        if field.format in ("uri", "iri", "uri-reference") or words & {"url", "uri", "link", "website"}:
+            yield from phrases.urls(text)
+        if field.format == "date-time":
+            yield from phrases.moments(text)
+        if field.format == "time" or (words & {"time", "hour"} and not field.format):
+            yield from phrases.times(text)
+        if field.format == "date" or (words & DAYS and not field.format):
+            yield from phrases.dates(text)
+        if words & SUMS:
+            yield from phrases.expressions(text)
+        if words & ORIGINS:
+            yield from phrases.following(text, "from")
+        if words & TARGETS:
+            yield from phrases.following(text, "to")
+        if words & PLACES:
+            listed = [one for one in phrases.listed(text) if one[:1].isupper()]
+            if len(listed) > 1 and not (words & (ORIGINS | TARGETS)):
+                yield from listed[self._skip :]
+            for word in ("in", "for", "to", "at", "near", "of"):
+                yield from (one for one in phrases.following(text, word) if one[:1].isupper())
+
+    def _labelled(self, field: Field, text: str) -> Iterator[str]:
+        """What stands behind the field's own name, as in "title: Dune" or "the title is Dune"."""
+        words = " ".join(sorted(field.words, key=field.name.lower().find))
+        lowered = text.lower()
+        for label in dict.fromkeys((field.name.lower(), words)):
+            at = lowered.find(label) if len(label) > 2 else -1
+            rest = text[at + len(label) : at + len(label) + 200] if at >= 0 else ""
+            for mark in (":", " is ", "=", " called ", " named ", " of "):
+                if rest.lower().startswith(mark):
+                    value = rest[len(mark) :].split("\n")[0]
+                    yield (phrases.quoted(value) or [value.split(",")[0].split(" and ")[0].strip(" .?!\"'")])[0]
+
+    def _is_free(self, value: object, field: Field) -> bool:
+        holder = self._taken.get(value)  # type: ignore[call-overload]
+        return holder is None or holder == field
+
+    def _give(self, value: str, field: Field) -> str:
+        if not field.words & WHOLE:
+            self._taken[value] = field
+        return value
+
+
+def subjects(text: str) -> int:
+    """How many things a message asks the same about, as "Paris and London" are two."""
+    names = [one for one in phrases.listed(text) if one[:1].isupper()]
+    return len(names) if len(names) > 1 else 1
+
+
+def _position(member: str, text: str) -> int:
+    """The place where a member of an enum is mentioned as whole words, or -1."""
+    lowered = text.lower()
+    for written in dict.fromkeys((member.lower(), member.lower().replace("_", " ").replace("-", " "))):
+        start = 0
+        while written and (at := lowered.find(written, start)) >= 0:
+            before, after = lowered[at - 1 : at], lowered[at + len(written) : at + len(written) + 1]
+            if not (before.isalnum() or after.isalnum()):
+                return at
+            start = at + 1
+    return -1

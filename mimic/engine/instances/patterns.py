@@ -1,0 +1,146 @@
+"""Strings that a regular expression of a schema finds: short and readable ones, made from its parsed form.
+
+The parser is the standard library's, which is private (``re._parser``); hypothesis builds on it, too.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from re import _constants, _parser  # type: ignore[attr-defined]
+from typing import Any, Final
+
+MAX_PATTERN: Final = 4_000
+"""Characters of a pattern that strings are made for."""
+MAX_REPEATS: Final = 100_000
+EXTRA_REPEATS: Final = (1, 0, 3, 8, 20, 60)
+"""How often a part that may repeat does so beyond what it must, in the order in which it is tried."""
+
+READABLE: Final = "abcdefghijklmnopqrstuvwxyz" + "0123456789" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + " _-.,:;/@#+*=!?'\"()[]{}<>|\\$%&~^`"
+"""Characters that are tried for a class of characters, in this order."""
+OTHERS: Final = "éüßñøλжд你好अعא한あ€°§\t\n\r\x00"
+
+ECMA: Final = (
+    (re.compile(r"\(\?<(?=[A-Za-z_])"), "(?P<"),
+    (re.compile(r"\\k<(\w+)>"), r"(?P=\1)"),
+    (re.compile(r"\\p\{(?:L|Letter|Alphabetic)\}"), "[A-Za-z]"),
+    (re.compile(r"\\p\{(?:Lu|Uppercase_Letter|Uppercase)\}"), "[A-Z]"),
+    (re.compile(r"\\p\{(?:Ll|Lowercase_Letter|Lowercase)\}"), "[a-z]"),
+    (re.compile(r"\\p\{(?:N|Nd|Number|Decimal_Number)\}"), "[0-9]"),
+    (re.compile(r"\\p\{(?:P|Punctuation)\}"), "[.,!?-]"),
+    (re.compile(r"\\u\{([0-9A-Fa-f]{1,4})\}"), lambda found: "\\u" + found[1].rjust(4, "0")),
+    (re.compile(r"\\c([A-Za-z])"), lambda found: f"\\x{ord(found[1]) % 32:02x}"),
+)
+"""What regular expressions of ECMAScript write otherwise than Python's."""
+
+
+@lru_cache(maxsize=1024)
+def matching(pattern: str, variant: int = 0) -> Sequence[str]:
+    """Strings that may match, the most readable first; not all do, where the pattern looks around.
+
+    Nothing if the pattern is longer than ``MAX_PATTERN`` or not understood.
+    """
+    return list(dict.fromkeys(_written(pattern, variant))) if len(pattern) <= MAX_PATTERN else ()
+
+
+def _written(pattern: str, variant: int) -> Iterator[str]:
+    for expression, replacement in ECMA:
+        pattern = expression.sub(replacement, pattern)
+    try:
+        parsed = _parser.parse(pattern, re.ASCII)
+    except (re.error, OverflowError, RecursionError, ValueError):
+        return
+    branches = range(4) if "|" in pattern else range(1)
+    for extra in EXTRA_REPEATS:
+        for branch in branches:
+            try:
+                yield _Writer(extra, branch, variant).write(parsed)
+            except (ValueError, RecursionError):
+                continue
+
+
+class _Writer:
+    """Writes one string. Raises ValueError where there is none, or it becomes too long."""
+
+    def __init__(self, extra: int, branch: int, variant: int) -> None:
+        self._extra = extra
+        self._branch = branch
+        self._written = variant
+        self._groups: dict[int, str] = {}
+
+    def write(self, parsed: Any) -> str:
+        return "".join([self._part(op, value) for op, value in parsed])
+
+    def _part(self, op: Any, value: Any) -> str:
+        c = _constants
+        if op is c.LITERAL:
+            return chr(value)
+        if op is c.NOT_LITERAL:
+            return self._pick([(c.NEGATE, None), (c.LITERAL, value)])
+        if op is c.ANY:
+            return self._pick([(c.NEGATE, None), (c.LITERAL, 10)])
+        if op is c.IN:
+            return self._pick(value)
+        if op is c.BRANCH:
+            branches = value[1]
+            return self.write(branches[self._branch % len(branches)])
+        if op is c.SUBPATTERN:
+            text = self.write(value[3])
+            if value[0] is not None:
+                self._groups[value[0]] = text
+            return text
+        if op in (c.MAX_REPEAT, c.MIN_REPEAT, c.POSSESSIVE_REPEAT):
+            least, most, inner = value
+            times = min(least + self._extra, most)
+            if times > MAX_REPEATS:
+                raise ValueError(times)
+            return "".join([self.write(inner) for _ in range(times)])
+        if op is c.GROUPREF:
+            return self._groups.get(value, "")
+        if op is c.GROUPREF_EXISTS:
+            return self.write(value[1] if value[0] in self._groups else value[2] or ())
+        if op is c.ATOMIC_GROUP:
+            return self.write(value)
+        return ""  # anchors, and what is looked for around: whether it holds is checked afterwards
+
+    def _pick(self, members: Sequence[tuple[Any, Any]]) -> str:
+        """A character of a class; the next one each time, so that words do not read "aaaa"."""
+        allowed = _allowed(tuple(members))
+        self._written += 1
+        return allowed[(self._written * 7 - 7) % len(allowed)]
+
+
+_CHARACTERS: Final = (_constants.RANGE, _constants.LITERAL)
+
+
+@lru_cache(maxsize=1024)
+def _allowed(members: tuple[tuple[Any, Any], ...]) -> Sequence[str]:
+    """Some characters of a class. Raises ValueError where there are none."""
+    allowed = [char for char in READABLE if _is_in(char, members)][:26]
+    allowed = allowed or [char for char in OTHERS if _is_in(char, members)]
+    if not allowed:
+        allowed = [chr(value[0]) if op is _constants.RANGE else chr(value) for op, value in members if op in _CHARACTERS]
+    if not allowed:
+        raise ValueError("a class of characters that is empty")
+    return allowed
+
+
+def _is_in(char: str, members: Sequence[tuple[Any, Any]]) -> bool:
+    negated = bool(members) and members[0][0] is _constants.NEGATE
+    return negated != any(_is_one(char, op, value) for op, value in members)
+
+
+def _is_one(char: str, op: Any, value: Any) -> bool:
+    c = _constants
+    if op is c.LITERAL:
+        return ord(char) == value
+    if op is c.RANGE:
+        return bool(value[0] <= ord(char) <= value[1])
+    if op is not c.CATEGORY:
+        return False
+    name = str(value)
+    has = {
+        "DIGIT": char.isascii() and char.isdigit(),
+        "SPACE": char.isspace(),
+        "WORD": char.isascii() and (char.isalnum() or char == "_"),
+    }[name.rpartition("_")[2]]
+    return has != ("_NOT_" in name)

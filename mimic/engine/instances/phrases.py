@@ -1,0 +1,179 @@
+"""Finds in a text what fields of an application want: numbers, addresses, dates, quoted and named things, lists."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Final
+
+MAX_CHARACTERS: Final = 20_000
+"""Of a text so much is looked at."""
+
+NUMBER: Final = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w]|\.\d)")
+EMAIL: Final = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
+URL: Final = re.compile(r"https?://[^\s<>\"')\]]{1,2000}(?<![.,;:!?])")
+QUOTED: Final = re.compile(r"\"([^\"\n]{1,500})\"|“([^”\n]{1,500})”|«([^»\n]{1,500})»|`([^`\n]{1,500})`|(?<!\w)'([^'\n]{1,500})'(?!\w)")
+ISO_DATE: Final = re.compile(r"\b\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:\d{2})?)?")
+WRITTEN_DATE: Final = re.compile(
+    r"\b(?:(?P<day>\d{1,2})(?:st|nd|rd|th)? (?:of )?(?P<month>[A-Z][a-z]{2,8})|(?P<month2>[A-Z][a-z]{2,8}) (?P<day2>\d{1,2})(?:st|nd|rd|th)?),? (?P<year>\d{4})\b"
+)
+TIME: Final = re.compile(r"\b([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?\b")
+NAMED: Final = re.compile(r"[A-Z][\w'’.-]*(?:(?:,? | (?:of|de|da|del|van|von|la|le|and the|the) )[A-Z][\w'’.-]*)*")
+AFTER: Final = re.compile(r"\b(in|for|to|at|from|of|about|near|on|into|called|named|with|by)\s+", re.IGNORECASE)
+LIST_ITEM: Final = re.compile(r"^\s*(?:[-*•]|\d{1,3}[.)])\s+(.+)$", re.MULTILINE)
+LIST_MARK: Final = re.compile(r"^\s*\d{1,3}[.)]\s", re.MULTILINE)
+EXPRESSION: Final = re.compile(r"\(*-?\d[\d.]*\)*(?:\s*(?:\*\*|[-+*/×÷^%])\s*\(*-?\d[\d.]*\)*)+")
+ITEM: Final = r"[\w'’.-]+(?: (?!and |or )[\w'’.-]+){0,4}"
+SERIES: Final = re.compile(rf"(?:{ITEM}, )+{ITEM},? (?:and|or) [\w'’-]+(?: [\w'’-]+){{0,3}}|(?:{ITEM}, ){{2,}}{ITEM}")
+PAIR: Final = re.compile(r"[A-Z][\w'’-]*(?: [A-Z][\w'’-]*)* (?:and|or) [A-Z][\w'’-]*(?: [A-Z][\w'’-]*)*")
+SENTENCE: Final = re.compile(r"(?<=[.!?。！？])[\"'”)]*\s+|\n{1,}|(?<=[。！？])")
+
+NOT_NAMES: Final = frozenset(
+    "i i'm i'd i'll the a an what what's who where when why how which is are was can could would will do does did please "
+    "tell show give get find search look list create make write add set my me you your it and or but if hi hello hey "
+    "thanks ok yes no use using call book send calculate compute multiply divide convert translate summarize explain extract remind".split()
+)
+"""Words with a capital at the beginning of a sentence that name nothing."""
+
+
+@lru_cache(maxsize=64)
+def numbers(text: str) -> Sequence[int | float]:
+    """Numbers, in their order; those of dates and times are not among them."""
+    text = _without(text[:MAX_CHARACTERS], ISO_DATE, WRITTEN_DATE, TIME, URL, LIST_MARK)
+    found = [one.group().replace(",", "") for one in NUMBER.finditer(text)]
+    return [_number(one) for one in found if len(one) < 300]
+
+
+def numbers_beside(text: str, words: frozenset[str]) -> Sequence[int | float]:
+    """Numbers just before or behind one of the words, as in "4 minutes" or "size: 12"."""
+    found = []
+    lowered = text[:MAX_CHARACTERS].lower()
+    for word in words:
+        stem = re.escape(word[:-1] if word.endswith("s") and len(word) > 3 else word)
+        pattern = rf"(?<![\w.])([-+]?\d+(?:\.\d+)?)(?:[ -]\w+)? {stem}|\b{stem}\w*(?: is| of| to|:|=)? ?([-+]?\d+(?:\.\d+)?)"
+        found += [(one.start(), one[1] or one[2]) for one in re.finditer(pattern, lowered) if len(one.group()) < 300]
+    return [_number(one) for _, one in sorted(found)]
+
+
+def emails(text: str) -> Sequence[str]:
+    """E-mail addresses."""
+    return list(dict.fromkeys(found.group().rstrip(".") for found in EMAIL.finditer(text[:MAX_CHARACTERS])))
+
+
+def urls(text: str) -> Sequence[str]:
+    """Addresses of the web."""
+    return list(dict.fromkeys(found.group() for found in URL.finditer(text[:MAX_CHARACTERS])))
+
+
+def expressions(text: str) -> Sequence[str]:
+    """Sums and the like, as ``3 * (4 + 5)``."""
+    return [found.group().strip() for found in EXPRESSION.finditer(_without(text[:MAX_CHARACTERS], ISO_DATE, URL))]
+
+
+def quoted(text: str) -> Sequence[str]:
+    """What stands in quotation marks or back quotes."""
+    return [next(group for group in found.groups() if group is not None) for found in QUOTED.finditer(text[:MAX_CHARACTERS])]
+
+
+def dates(text: str) -> Sequence[str]:
+    """Dates, in the form of ISO 8601."""
+    found = [(one.start(), one.group()[:10]) for one in ISO_DATE.finditer(text[:MAX_CHARACTERS])]
+    for one in WRITTEN_DATE.finditer(text[:MAX_CHARACTERS]):
+        written = f"{one['day'] or one['day2']} {(one['month'] or one['month2'])[:3]} {one['year']}"
+        try:
+            found.append((one.start(), datetime.strptime(written, "%d %b %Y").date().isoformat()))  # noqa: DTZ007 a day, no instant
+        except ValueError:
+            continue
+    return [one for _, one in sorted(found)]
+
+
+def moments(text: str) -> Sequence[str]:
+    """Dates with a time, in the form of RFC 3339."""
+    whole = [one.group().replace(" ", "T") for one in ISO_DATE.finditer(text[:MAX_CHARACTERS]) if len(one.group()) > 10]
+    days, hours = dates(text), times(text)
+    return [*[_complete(one) for one in whole], *[f"{day}T{hours[0] if hours else '00:00:00Z'}" for day in days]]
+
+
+def times(text: str) -> Sequence[str]:
+    """Times of the day, in the form of RFC 3339."""
+    return [f"{int(hour):02}:{minute}:{second or '00'}Z" for hour, minute, second in TIME.findall(text[:MAX_CHARACTERS])]
+
+
+def named(text: str) -> Sequence[str]:
+    """Names: words with a capital letter and those that belong to them, as "San Francisco, CA".
+
+    A single word at the beginning of a sentence, which may be there for that alone, comes last.
+    """
+    found, doubtful = [], []
+    text = text[:MAX_CHARACTERS]
+    for one in NAMED.finditer(text):
+        words = one.group().split(" ")
+        is_first = text[: one.start()].rstrip()[-1:] in ("", ".", "!", "?", ":", "\n")
+        while words and words[0].rstrip(",.").lower() in NOT_NAMES:
+            words.pop(0)
+            is_first = False
+        name = " ".join(words).rstrip(".,'’-")
+        if name and name[0].isupper() and text[one.end() : one.end() + 1] != ":":
+            (doubtful if is_first and " " not in name else found).append(name)
+    return list(dict.fromkeys(found + doubtful))
+
+
+def following(text: str, word: str) -> Sequence[str]:
+    """What follows a preposition: a name if there is one, else the words up to the end of the clause."""
+    found = []
+    for one in AFTER.finditer(text[:MAX_CHARACTERS]):
+        if one[1].lower() != word:
+            continue
+        rest = text[one.end() : one.end() + 200]
+        name = NAMED.match(rest)
+        clause = re.split(r"[?!;\n]|[.,](?:\s|$)| (?:and|or|from|to|in|for|on|at|with|by|please|right now|now|today|tomorrow)\b", rest, maxsplit=1)[0]
+        found.append(name.group().rstrip(".,'’-") if name else re.sub(r"^(?:the|a|an|my) ", "", clause.strip()))
+    return [one for one in dict.fromkeys(found) if one]
+
+
+def listed(text: str) -> Sequence[str]:
+    """The items of a list: of its bullets or numbers, else of "a, b and c" or "A and B"."""
+    text = text[:MAX_CHARACTERS]
+    items = [one.strip() for one in LIST_ITEM.findall(text)]
+    if len(items) > 1:
+        return items
+    found = SERIES.search(text) or PAIR.search(text)
+    if not found:
+        return ()
+    parts = re.split(r",? (?:and|or) |, ", found.group())
+    begins = [one.end() for one in AFTER.finditer(parts[0])]
+    parts[0] = parts[0][begins[-1] :] if begins else parts[0]
+    return [part.strip(" .?!") for part in parts if part.strip(" .?!")]
+
+
+def sentences(text: str) -> Sequence[str]:
+    """The sentences of a text, without the marks of Markdown."""
+    found = [re.sub(r"^[#>*\s-]+|[*_`]{1,3}", "", one).strip() for one in SENTENCE.split(text[:MAX_CHARACTERS]) if one]
+    return [one for one in found if any(char.isalnum() for char in one)]
+
+
+def title(text: str) -> str:
+    """A heading: the first line where it is short, else the beginning of the first sentence."""
+    found = sentences(text)
+    if not found:
+        return text.strip()[:60]
+    words = found[0].rstrip(".:!?").split()
+    return " ".join(words[:8]) if len(words) > 12 else " ".join(words)
+
+
+def _number(written: str) -> int | float:
+    return float(written) if "." in written else int(written)
+
+
+def _complete(moment: str) -> str:
+    """A moment with seconds and a zone."""
+    day, _, rest = moment.partition("T")
+    zone = re.search(r"Z|[+-]\d{2}:\d{2}$", rest)
+    clock = rest[: zone.start()] if zone else rest
+    return f"{day}T{clock if clock.count(':') == 2 else clock + ':00'}{zone.group() if zone else 'Z'}"
+
+
+def _without(text: str, *patterns: re.Pattern[str]) -> str:
+    for pattern in patterns:
+        text = pattern.sub(" ", text)
+    return text
