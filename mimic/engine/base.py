@@ -11,10 +11,15 @@ from mimic.corpus.conversation import SENDERS, Choice, Message
 from mimic.corpus.ladder import MatchPolicy, Rung
 from mimic.corpus.schemas import Version
 from mimic.corpus.stores.base import Batches
+from mimic.engine.instances.schema import Schema
 from mimic.engine.sampling import Sampling
 from mimic.tokens import count, encode_all
 
-FinishReason: TypeAlias = Literal["stop", "length"]
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
+
+RESULT_ROLES: Final = frozenset({"tool", "function"})
+ToolMode: TypeAlias = Literal["auto", "always", "never"]
+"""When a tool is called where the request leaves it to the model."""
 
 TOKENS_PER_MESSAGE: Final = 3
 TOKENS_PER_NAME: Final = 1
@@ -22,12 +27,59 @@ TOKENS_OF_PRIMING: Final = 3
 """Tokens that a chat format adds to its texts (OpenAI's cookbook, "How to count tokens with tiktoken")."""
 
 
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
+    """A call of a tool. ``arguments`` is JSON, or the text that a custom tool takes, and ``tokens`` those of it."""
+
+    id: str
+    name: str
+    arguments: str
+    is_custom: bool = False
+    tokens: Sequence[int] = ()
+
+
 class ChatMessage(msgspec.Struct, frozen=True, gc=False):
-    """A message of a chat. ``text`` is None where it has no text, as an image alone or a call of a tool."""
+    """A message of a chat. ``text`` is None where it has no text, as an image alone or a call of a tool.
+
+    A message with the role ``tool`` is the result of the call with the id ``call_id``.
+    """
 
     role: str
     text: str | None
     name: str | None = None
+    tool_calls: Sequence[ToolCall] = ()
+    call_id: str | None = None
+
+    @property
+    def is_result(self) -> bool:
+        """Whether it is the result of a tool."""
+        return self.role in RESULT_ROLES
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A tool that the model may call: a function with parameters by a schema, or a custom one that takes a text."""
+
+    name: str
+    description: str = ""
+    parameters: Schema | None = None
+    is_custom: bool = False
+    source: str = ""
+
+
+class ToolChoice(msgspec.Struct, frozen=True):
+    """Whether a tool is to be called, and which ones may be; None: any of the request."""
+
+    mode: Literal["none", "auto", "required"] = "auto"
+    names: frozenset[str] | None = None
+
+
+class AnswerFormat(msgspec.Struct, frozen=True):
+    """The form of an answer: text, any JSON object, or JSON by a schema."""
+
+    kind: Literal["text", "json_object", "json_schema"] = "text"
+    schema: Schema | None = None
+
+
+TEXT: Final = AnswerFormat()
 
 
 class Prompt(msgspec.Struct, frozen=True):
@@ -69,17 +121,26 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     prompts: Sequence[Prompt]
     sampling: Sampling = Sampling()
     limits: Limits = Limits()
+    tools: Sequence[Tool] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool = True
+    tool_mode: ToolMode | None = None
+    answer_format: AnswerFormat = TEXT
     policy: MatchPolicy = MatchPolicy()
     stream: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One answer: its text and the tokens of it, why it ends, and where it was said, if anywhere."""
+    """One answer: its text, why it ends, where it was said, if anywhere, and the calls of tools in place of a text.
+
+    ``tokens`` are those of the text, or of the arguments of all calls.
+    """
 
     text: str
     tokens: Sequence[int]
     finish_reason: FinishReason
     source: Choice | None
+    tool_calls: Sequence[ToolCall] = ()
 
 
 class Answers(msgspec.Struct, frozen=True):
@@ -122,7 +183,7 @@ class Completion(msgspec.Struct, frozen=True):
         """The same with answers that say nothing."""
         replace = msgspec.structs.replace
         results = [
-            replace(one, answers=[replace(each, text="", tokens=(), finish_reason="stop") for each in one.answers])
+            replace(one, answers=[replace(each, text="", tokens=(), finish_reason="stop", tool_calls=()) for each in one.answers])
             for one in self.results
         ]
         return Completion(results, Usage(self.usage.prompt_tokens))

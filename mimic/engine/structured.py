@@ -1,0 +1,126 @@
+"""Answers in JSON: by a schema, or in the shape that the chat shows."""
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from mimic.engine.base import Answers, CompletionRequest, Engine, Limits, Prompt
+from mimic.engine.instances.maker import instance
+from mimic.engine.instances.schema import Schema, SchemaProblem
+from mimic.engine.instances.text_values import TextValues
+from mimic.engine.instances.values import JsonValue
+from mimic.engine.retrieval import ended
+from mimic.errors import RequestError
+
+FENCE: Final = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)```", re.DOTALL)
+FIELDS: Final = re.compile(
+    r"\b(?:fields?|keys?|properties|attributes)\b[^:\n.{]{0,40}?(?::|\bnamed\b|\bcalled\b|\bare\b)?\s*((?:[\"'`]?\w+[\"'`]?(?:\s*\([^)\n]*\))?(?:,\s*(?:and\s+)?|\s+and\s+))*[\"'`]?\w+[\"'`]?)",
+    re.IGNORECASE,
+)
+NAME: Final = re.compile(r"\w+")
+LONGEST: Final = 20_000
+"""Characters of a message in which a shape is looked for."""
+MAX_EXAMPLES: Final = 20
+UNLIMITED: Final = Limits()
+
+
+class StructuredEngine(Engine):
+    """Gives the answers of another engine the form that the request asks for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
+        """Raises RequestError where nothing that meets the schema is found, and what the other engine raises."""
+        if request.answer_format.kind == "text":
+            return await self._engine.answer(prompt, request)
+        found = await self._engine.answer(prompt, msgspec.structs.replace(request, limits=UNLIMITED))
+        schema = request.answer_format.schema or Schema(shape_of(prompt))
+        texts = [answer.text for answer in found.answers]
+        made = await asyncio.to_thread(_structured, texts, schema, _question(prompt))
+        answers = await ended(made, [answer.source for answer in found.answers], request.limits)
+        return Answers(found.rung, found.score, answers)
+
+
+def _structured(texts: Sequence[str], schema: Schema, question: str) -> Sequence[str]:
+    """The texts in the form of a schema. Equal texts are made once. Blocks."""
+    try:
+        made = {text: _json_of(text, schema, question) for text in dict.fromkeys(texts)}
+    except SchemaProblem as exc:
+        raise RequestError(
+            400, f"Invalid schema for response_format: {exc}.", param="response_format", code="invalid_json_schema"
+        ) from exc
+    return [made[text] for text in texts]
+
+
+def _json_of(text: str, schema: Schema, question: str) -> str:
+    for found in (text, *FENCE.findall(text)):
+        value = _parsed(found)
+        if value is not None and schema.validator.is_valid(value):
+            return found.strip()
+    return msgspec.json.encode(instance(schema, TextValues(text, question))).decode()
+
+
+def shape_of(prompt: Prompt) -> Mapping[str, Any]:
+    """The schema of the object that a chat asks for: like an example in it, or with the fields that it names.
+
+    The last message that shows one counts. Without any, an object with an ``answer``.
+    """
+    for message in reversed(prompt.messages):
+        text = (message.text or "")[:LONGEST]
+        for value in _objects(text):
+            return _schema_like(value)
+        for found in FIELDS.finditer(text):
+            names = [name for name in NAME.findall(re.sub(r"\([^)]*\)", "", found[1])) if name not in {"and", "or"}]
+            if len(names) > 1 or (names and found.group().rstrip().endswith(("'", '"', "`"))):
+                return _object({name: {"type": "string"} for name in names})
+    return _object({"answer": {"type": "string"}})
+
+
+def _objects(text: str) -> Iterator[Mapping[str, Any]]:
+    """The JSON objects that stand in a text."""
+    at = -1
+    for _ in range(MAX_EXAMPLES):
+        at = text.find("{", at + 1)
+        if at < 0:
+            return
+        end = at
+        while (end := text.find("}", end + 1)) >= 0:
+            value = _parsed(text[at : end + 1])
+            if isinstance(value, dict):
+                if value:
+                    yield value
+                break
+            if end - at > 4_000:
+                break
+
+
+def _schema_like(value: JsonValue) -> Mapping[str, Any]:
+    """A schema for values like an example."""
+    if isinstance(value, dict):
+        return _object({name: _schema_like(inner) for name, inner in value.items()})
+    if isinstance(value, list):
+        return {"type": "array", "items": _schema_like(value[0]) if value else {}}
+    if isinstance(value, bool):
+        return {"type": "boolean"}
+    if isinstance(value, (int, float)):
+        return {"type": "integer" if isinstance(value, int) else "number"}
+    return {"type": "string"} if isinstance(value, str) else {}
+
+
+def _object(properties: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _question(prompt: Prompt) -> str:
+    return next((one.text for one in reversed(prompt.messages) if one.role == "user" and one.text), "")
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None

@@ -1,0 +1,131 @@
+"""Calls of tools: whether a request gets one, of which tools, and with which arguments."""
+
+import asyncio
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from mimic import tokens
+from mimic.engine.base import Answer, Answers, CompletionRequest, Engine, Prompt, Tool, ToolCall, ToolMode
+from mimic.engine.instances.chat_values import ChatValues, subjects
+from mimic.engine.instances.maker import instance
+from mimic.engine.instances.schema import SchemaProblem
+from mimic.engine.likeness import likeness
+from mimic.engine.retrieval import ended
+from mimic.errors import Miss, RequestError
+
+MOST_CALLS: Final = 16
+
+
+class ToolOptions(msgspec.Struct, frozen=True):
+    """When tools are called where the request leaves it open, and how like a tool a message has to be."""
+
+    mode: ToolMode = "auto"
+    min_score: float = 0.5
+
+
+class ToolEngine(Engine):
+    """Calls the tools of a request where it asks for that; everything else is left to the engine behind it.
+
+    The same request always gets the same calls, the ids included.
+    """
+
+    def __init__(self, engine: Engine, options: ToolOptions) -> None:
+        self._engine = engine
+        self._options = options
+
+    async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
+        """Raises RequestError where no arguments meet a tool's schema, and what the other engine raises."""
+        if request.tools and (chosen := self.chosen(prompt, request)):
+            calls = await asyncio.to_thread(_calls, chosen, prompt, request)
+            answer = await _ended(calls, request.limits.max_tokens)
+            return Answers(None, None, [answer] * request.sampling.n)
+        return await self._engine.answer(prompt, request)
+
+    def chosen(self, prompt: Prompt, request: CompletionRequest) -> Sequence[Tool]:
+        """The tools to call; none where the answer is a text."""
+        choice, mode = request.tool_choice, request.tool_mode or self._options.mode
+        allowed = [tool for tool in request.tools if choice.names is None or tool.name in choice.names]
+        if choice.mode == "none" or not allowed:
+            return ()
+        asked = _last_of_user(prompt)
+        ranked = sorted(allowed, key=lambda tool: -likeness(asked, tool))
+        if choice.mode == "required":
+            best = [tool for tool in ranked if likeness(asked, tool) >= self._options.min_score] or ranked[:1]
+        elif mode == "never" or (prompt.messages and prompt.messages[-1].is_result):
+            return ()
+        elif mode == "always":
+            best = [tool for tool in ranked if likeness(asked, tool) >= self._options.min_score] or ranked[:1]
+        else:
+            best = [tool for tool in ranked if likeness(asked, tool) >= self._options.min_score]
+        return best[:MOST_CALLS] if request.parallel_tool_calls else best[:1]
+
+
+class ResultEngine(Engine):
+    """Answers the results of tools with a text that carries them, so that every loop of an agent comes to an end."""
+
+    async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
+        """Raises Miss where the chat does not end with a result."""
+        results = []
+        for message in reversed(prompt.messages):
+            if not message.is_result:
+                break
+            results.append(message.text or "")
+        if not results:
+            raise Miss("The chat does not end with the result of a tool", code="completion_not_found")
+        text = "\n".join(reversed(results))
+        n = request.sampling.n
+        return Answers(None, None, await ended([text] * n, [None] * n, request.limits))
+
+
+def _last_of_user(prompt: Prompt) -> str:
+    return next((message.text or "" for message in reversed(prompt.messages) if message.role == "user"), "")
+
+
+def _calls(chosen: Sequence[Tool], prompt: Prompt, request: CompletionRequest) -> Sequence[ToolCall]:
+    """A call of each tool; of a single tool one for each thing that is asked about. Blocks."""
+    texts = [message.text for message in reversed(prompt.messages) if message.role == "user" and message.text]
+    asked = texts[0] if texts else ""
+    times = min(subjects(asked), MOST_CALLS) if len(chosen) == 1 and request.parallel_tool_calls else 1
+    said = [(tool, _arguments(tool, index, texts, request)) for tool in chosen for index in range(times)]
+    distinct = list(dict.fromkeys((tool.name, arguments, tool.is_custom) for tool, arguments in said))
+    key = blake2b(msgspec.msgpack.encode([(one.role, one.text, one.call_id) for one in prompt.messages]), digest_size=16)
+    found = []
+    for index, (name, arguments, is_custom) in enumerate(distinct):
+        digest = blake2b(f"{index}\0{name}\0{arguments}".encode(errors="surrogatepass"), key=key.digest(), digest_size=12)
+        found.append(ToolCall(f"call_{digest.hexdigest()}", name, arguments, is_custom))
+    return found
+
+
+def _arguments(tool: Tool, skip: int, texts: Sequence[str], request: CompletionRequest) -> str:
+    """What a tool is called with: JSON by its schema, or the message itself for a custom tool."""
+    if tool.is_custom:
+        return texts[0] if texts else ""
+    if tool.parameters is None:
+        return "{}"
+    try:
+        made = instance(tool.parameters, ChatValues(texts, skip))
+    except SchemaProblem as exc:
+        index = [one.name for one in request.tools].index(tool.name)
+        path = f"tools[{index}].function.parameters"
+        raise RequestError(
+            400, f"Invalid schema for function '{tool.name}': {exc}.", param=path, code="invalid_function_parameters"
+        ) from exc
+    return msgspec.json.encode(made).decode()
+
+
+async def _ended(calls: Sequence[ToolCall], most: int | None) -> Answer:
+    """An answer of calls, cut after so many tokens of their arguments."""
+    encoded = await tokens.encode_all([call.arguments for call in calls])
+    kept: list[ToolCall] = []
+    left = most
+    for call, numbers in zip(calls, encoded, strict=True):
+        if left is not None and len(numbers) > left:
+            numbers = tokens.cut(numbers, left)  # noqa: PLW2901 what is left of it
+            kept.append(msgspec.structs.replace(call, arguments=tokens.text_of(numbers), tokens=numbers))
+            return Answer("", [n for one in kept for n in one.tokens], "length", None, kept)
+        left = None if left is None else left - len(numbers)
+        kept.append(msgspec.structs.replace(call, tokens=numbers))
+    return Answer("", [n for one in kept for n in one.tokens], "tool_calls", None, kept)
