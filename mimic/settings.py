@@ -12,6 +12,7 @@ import msgspec
 from mimic.corpus.ladder import MIN_SCORE, RUNGS, Rung
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import Driver
+from mimic.engine.overrides import TOOL_MODES, TOOL_SCORE, ToolMode, ToolOptions
 from mimic.errors import SettingError
 from mimic.gateway.faults import Chance, FaultOptions, parse_chances
 from mimic.gateway.journal import MOST_ENTRIES
@@ -35,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True):
     match: Rung | None = None
     min_score: float = MIN_SCORE
     on_miss: str = "404"
+    tools: ToolMode = "auto"
+    tool_score: float = TOOL_SCORE
     pace: str = "instant"
     ttft_ms: Delay | None = None
     itl_ms: Delay | None = None
@@ -94,6 +97,11 @@ class Settings(msgspec.Struct, frozen=True):
     def pace_options(self) -> PaceOptions:
         """The pace of answers."""
         return PaceOptions(self.pace, self.ttft_ms, self.itl_ms, self.load_factor)
+
+    @property
+    def tool_options(self) -> ToolOptions:
+        """When tools are called."""
+        return ToolOptions(self.tools, self.tool_score)
 
     @property
     def defaults(self) -> Defaults:
@@ -188,6 +196,8 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "match": ("MIMIC_MATCH", _one_of(*RUNGS)),
     "min_score": ("MIMIC_LEAST_SCORE", _share),
     "on_miss": ("MIMIC_ON_MISS", str),
+    "tools": ("MIMIC_TOOLS", _one_of(*TOOL_MODES)),
+    "tool_score": ("MIMIC_TOOL_SCORE", _share),
     "pace": ("MIMIC_PACE", _one_of(*PACES)),
     "ttft_ms": ("MIMIC_TTFT_MS", parse_delay),
     "itl_ms": ("MIMIC_ITL_MS", parse_delay),

@@ -12,15 +12,13 @@ from mimic.corpus.ladder import MatchPolicy, Rung
 from mimic.corpus.schemas import Version
 from mimic.corpus.stores.base import Batches
 from mimic.engine.instances.schema import Schema
+from mimic.engine.overrides import ToolMode
 from mimic.engine.sampling import Sampling
 from mimic.tokens import count, encode_all
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
 
 RESULT_ROLES: Final = frozenset({"tool", "function"})
-ToolMode: TypeAlias = Literal["auto", "always", "never"]
-"""When a tool is called where the request leaves it to the model."""
-
 TOKENS_PER_MESSAGE: Final = 3
 TOKENS_PER_NAME: Final = 1
 TOKENS_OF_PRIMING: Final = 3
@@ -183,7 +181,12 @@ class Completion(msgspec.Struct, frozen=True):
         """The same with answers that say nothing."""
         replace = msgspec.structs.replace
         results = [
-            replace(one, answers=[replace(each, text="", tokens=(), finish_reason="stop", tool_calls=()) for each in one.answers])
+            replace(
+                one,
+                answers=[
+                    replace(each, text="", tokens=(), finish_reason="stop", tool_calls=()) for each in one.answers
+                ],
+            )
             for one in self.results
         ]
         return Completion(results, Usage(self.usage.prompt_tokens))
@@ -221,6 +224,10 @@ class Engine(ABC):
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
         """The answers to one prompt of the request. Raises Miss where this engine has none, and StoreError."""
 
+    def answers(self, prompt: Prompt) -> bool:
+        """Whether such a prompt is asked of this engine at all."""
+        return True
+
     async def complete(self, request: CompletionRequest) -> Completion:
         """The answers to every prompt; equal prompts get equal answers. Raises what :meth:`answer` raises."""
         if len(request.prompts) == 1:
@@ -237,6 +244,8 @@ class Engine(ABC):
         for prompt, one in zip(request.prompts, results, strict=True):
             prompt_tokens += await chat_tokens(prompt.messages) if prompt.tokens is None else prompt.tokens
             completion_tokens += sum([len(answer.tokens) for answer in one.answers])
+        if request.tools or request.answer_format.schema is not None:
+            prompt_tokens += await definition_tokens(request)
         return Completion(results, Usage(prompt_tokens, completion_tokens))
 
 
@@ -246,12 +255,22 @@ def sender_of(role: str) -> str:
 
 
 async def chat_tokens(messages: Sequence[ChatMessage]) -> int:
-    """The tokens of a chat's roles, names and texts, and those that the chat format adds."""
+    """The tokens of a chat's roles, names, texts and calls, and those that the chat format adds."""
     named = [message.name for message in messages if message.name is not None]
     texts = [message.text or "" for message in messages]
+    called = [text for message in messages for call in message.tool_calls for text in (call.name, call.arguments)]
     format_tokens = TOKENS_OF_PRIMING + TOKENS_PER_MESSAGE * len(messages) + TOKENS_PER_NAME * len(named)
     role_tokens = sum([_tokens_of_role(message.role) for message in messages])
-    return format_tokens + role_tokens + sum(map(len, await encode_all(texts + named)))
+    return format_tokens + role_tokens + sum(map(len, await encode_all(texts + named + called)))
+
+
+async def definition_tokens(request: CompletionRequest) -> int:
+    """The tokens of the JSON of a request's tools, and of the schema of its answer."""
+    schema = request.answer_format.schema
+    texts = [tool.source for tool in request.tools]
+    if schema is not None:
+        texts.append(msgspec.json.encode(schema.root).decode())
+    return sum(map(len, await encode_all(texts)))
 
 
 @lru_cache(maxsize=64)

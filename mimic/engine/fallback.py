@@ -19,9 +19,11 @@ class Chain(Engine):
         self._engines = engines
 
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
-        """Raises the Miss of the first engine where none has an answer."""
+        """Raises the Miss of the first engine that could answer such a request where none has an answer."""
         missed: Miss | None = None
         for engine in self._engines:
+            if not engine.answers(prompt):
+                continue
             try:
                 return await engine.answer(prompt, request)
             except Miss as exc:
@@ -49,11 +51,12 @@ class TextEngine(Engine):
         return await _repeated(self._text, request)
 
 
-def chain(first: Engine, on_miss: str) -> Engine:
-    """An engine and, behind it, what MIMIC_ON_MISS says."""
-    if on_miss == NOT_FOUND:
-        return first
-    return Chain([first, EchoEngine() if on_miss == ECHO else TextEngine(on_miss)])
+def chain(first: Engine, on_miss: str, before: Sequence[Engine] = ()) -> Engine:
+    """An engine; behind it what MIMIC_ON_MISS says, and before it those that answer some requests only."""
+    last: list[Engine] = []
+    if on_miss != NOT_FOUND:
+        last.append(EchoEngine() if on_miss == ECHO else TextEngine(on_miss))
+    return Chain([*before, first, *last]) if before or last else first
 
 
 async def _repeated(text: str, request: CompletionRequest) -> Answers:

@@ -23,6 +23,8 @@ FIELDS: Final = re.compile(
 NAME: Final = re.compile(r"\w+")
 LONGEST: Final = 20_000
 """Characters of a message in which a shape is looked for."""
+MAX_EXAMPLE: Final = 4_000
+"""Characters of an example."""
 MAX_EXAMPLES: Final = 20
 UNLIMITED: Final = Limits()
 
@@ -60,7 +62,7 @@ def _json_of(text: str, schema: Schema, question: str) -> str:
     for found in (text, *FENCE.findall(text)):
         value = _parsed(found)
         if value is not None and schema.validator.is_valid(value):
-            return found.strip()
+            return str(found).strip()
     return msgspec.json.encode(instance(schema, TextValues(text, question))).decode()
 
 
@@ -80,7 +82,7 @@ def shape_of(prompt: Prompt) -> Mapping[str, Any]:
     return _object({"answer": {"type": "string"}})
 
 
-def _objects(text: str) -> Iterator[Mapping[str, Any]]:
+def _objects(text: str) -> Iterator[dict[str, JsonValue]]:
     """The JSON objects that stand in a text."""
     at = -1
     for _ in range(MAX_EXAMPLES):
@@ -94,7 +96,7 @@ def _objects(text: str) -> Iterator[Mapping[str, Any]]:
                 if value:
                     yield value
                 break
-            if end - at > 4_000:
+            if end - at > MAX_EXAMPLE:
                 break
 
 

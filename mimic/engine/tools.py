@@ -3,27 +3,24 @@
 import asyncio
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import takewhile
 from typing import Final
 
 import msgspec
 
 from mimic import tokens
-from mimic.engine.base import Answer, Answers, CompletionRequest, Engine, Prompt, Tool, ToolCall, ToolMode
+from mimic.engine.base import Answer, Answers, CompletionRequest, Engine, Prompt, Tool, ToolCall
 from mimic.engine.instances.chat_values import ChatValues, subjects
 from mimic.engine.instances.maker import instance
 from mimic.engine.instances.schema import SchemaProblem
 from mimic.engine.likeness import likeness
+from mimic.engine.overrides import ToolOptions
 from mimic.engine.retrieval import ended
-from mimic.errors import Miss, RequestError
+from mimic.errors import RequestError
 
 MOST_CALLS: Final = 16
-
-
-class ToolOptions(msgspec.Struct, frozen=True):
-    """When tools are called where the request leaves it open, and how like a tool a message has to be."""
-
-    mode: ToolMode = "auto"
-    min_score: float = 0.5
+SPEAKING: Final = frozenset({"user", "tool", "function"})
+"""Roles whose messages arguments are taken from: the newest first."""
 
 
 class ToolEngine(Engine):
@@ -50,34 +47,43 @@ class ToolEngine(Engine):
         allowed = [tool for tool in request.tools if choice.names is None or tool.name in choice.names]
         if choice.mode == "none" or not allowed:
             return ()
-        asked = _last_of_user(prompt)
-        ranked = sorted(allowed, key=lambda tool: -likeness(asked, tool))
-        if choice.mode == "required":
-            best = [tool for tool in ranked if likeness(asked, tool) >= self._options.min_score] or ranked[:1]
-        elif mode == "never" or (prompt.messages and prompt.messages[-1].is_result):
+        is_required = choice.mode == "required"
+        if not is_required and (mode == "never" or _ends_with_result(prompt)):
             return ()
-        elif mode == "always":
-            best = [tool for tool in ranked if likeness(asked, tool) >= self._options.min_score] or ranked[:1]
-        else:
-            best = [tool for tool in ranked if likeness(asked, tool) >= self._options.min_score]
+        asked, called = _last_of_user(prompt), _called(prompt)
+        scores = {tool.name: likeness(asked, tool) for tool in allowed}
+        ranked = sorted(allowed, key=lambda tool: (tool.name in called, -scores[tool.name]))
+        best = [tool for tool in ranked if scores[tool.name] >= self._options.min_score]
+        if called and is_required:
+            best = ranked[:1]  # what was called already comes last, so that a loop of required calls goes on
+        elif not best and (is_required or mode == "always"):
+            best = ranked[:1]
         return best[:MOST_CALLS] if request.parallel_tool_calls else best[:1]
 
 
 class ResultEngine(Engine):
     """Answers the results of tools with a text that carries them, so that every loop of an agent comes to an end."""
 
+    def answers(self, prompt: Prompt) -> bool:
+        """Whether the chat ends with a result."""
+        return _ends_with_result(prompt)
+
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
-        """Raises Miss where the chat does not end with a result."""
-        results = []
-        for message in reversed(prompt.messages):
-            if not message.is_result:
-                break
-            results.append(message.text or "")
-        if not results:
-            raise Miss("The chat does not end with the result of a tool", code="completion_not_found")
-        text = "\n".join(reversed(results))
+        """The results behind the last call, a line each."""
+        results = list(takewhile(lambda message: message.is_result, reversed(prompt.messages)))
+        text = "\n".join(message.text or "" for message in reversed(results))
         n = request.sampling.n
         return Answers(None, None, await ended([text] * n, [None] * n, request.limits))
+
+
+def _ends_with_result(prompt: Prompt) -> bool:
+    return bool(prompt.messages) and prompt.messages[-1].is_result
+
+
+def _called(prompt: Prompt) -> frozenset[str]:
+    """The tools that were called since the user spoke last."""
+    since = list(takewhile(lambda message: message.role != "user", reversed(prompt.messages)))
+    return frozenset(call.name for message in since for call in message.tool_calls)
 
 
 def _last_of_user(prompt: Prompt) -> str:
@@ -86,15 +92,19 @@ def _last_of_user(prompt: Prompt) -> str:
 
 def _calls(chosen: Sequence[Tool], prompt: Prompt, request: CompletionRequest) -> Sequence[ToolCall]:
     """A call of each tool; of a single tool one for each thing that is asked about. Blocks."""
-    texts = [message.text for message in reversed(prompt.messages) if message.role == "user" and message.text]
-    asked = texts[0] if texts else ""
+    texts = [message.text for message in reversed(prompt.messages) if message.text and message.role in SPEAKING]
+    asked = _last_of_user(prompt)
     times = min(subjects(asked), MOST_CALLS) if len(chosen) == 1 and request.parallel_tool_calls else 1
     said = [(tool, _arguments(tool, index, texts, request)) for tool in chosen for index in range(times)]
     distinct = list(dict.fromkeys((tool.name, arguments, tool.is_custom) for tool, arguments in said))
-    key = blake2b(msgspec.msgpack.encode([(one.role, one.text, one.call_id) for one in prompt.messages]), digest_size=16)
+    key = blake2b(
+        msgspec.msgpack.encode([(one.role, one.text, one.call_id) for one in prompt.messages]), digest_size=16
+    )
     found = []
     for index, (name, arguments, is_custom) in enumerate(distinct):
-        digest = blake2b(f"{index}\0{name}\0{arguments}".encode(errors="surrogatepass"), key=key.digest(), digest_size=12)
+        digest = blake2b(
+            f"{index}\0{name}\0{arguments}".encode(errors="surrogatepass"), key=key.digest(), digest_size=12
+        )
         found.append(ToolCall(f"call_{digest.hexdigest()}", name, arguments, is_custom))
     return found
 
@@ -123,8 +133,8 @@ async def _ended(calls: Sequence[ToolCall], most: int | None) -> Answer:
     left = most
     for call, numbers in zip(calls, encoded, strict=True):
         if left is not None and len(numbers) > left:
-            numbers = tokens.cut(numbers, left)  # noqa: PLW2901 what is left of it
-            kept.append(msgspec.structs.replace(call, arguments=tokens.text_of(numbers), tokens=numbers))
+            cut = tokens.cut(numbers, left)
+            kept.append(msgspec.structs.replace(call, arguments=tokens.text_of(cut), tokens=cut))
             return Answer("", [n for one in kept for n in one.tokens], "length", None, kept)
         left = None if left is None else left - len(numbers)
         kept.append(msgspec.structs.replace(call, tokens=numbers))

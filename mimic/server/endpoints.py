@@ -16,6 +16,7 @@ from mimic.engine.overrides import (
     MATCH_HEADER,
     NO_OVERRIDES,
     PACE_HEADER,
+    TOOLS_HEADER,
     Overrides,
 )
 from mimic.errors import RequestError, StoreError
@@ -37,6 +38,7 @@ _FIELDS: Final = {
     FIRST_HEADER.encode(): "ttft",
     BETWEEN_HEADER.encode(): "itl",
     FAULT_HEADER.encode(): "fault",
+    TOOLS_HEADER.encode(): "tools",
 }
 _CONTENT_TYPES: Final = {JSON: JSON.encode(), EVENTS: f"{EVENTS}; charset=utf-8".encode()}
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, zip_longest
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -45,12 +45,35 @@ class TokenStream(msgspec.Struct, frozen=True):
         return chain((before + text + behind for text in texts[:-1]), (last + self.end,))
 
 
+class PartedStream(msgspec.Struct, frozen=True):
+    """One answer of several parts, as calls of tools are: before the tokens of each part the frames that open it."""
+
+    parts: Sequence[tuple[bytes, TokenStream]]
+    end: bytes
+
+    def frames(self) -> Iterator[bytes]:
+        """An event for each token; with the first one of a part what opens it, with the last one of all the end."""
+        waiting = b""
+        for opening, stream in self.parts:
+            if waiting:
+                yield waiting
+            steps = stream.frames()
+            waiting = opening + next(steps)
+            for step in steps:
+                yield waiting
+                waiting = step
+        yield waiting + self.end
+
+
+Track: TypeAlias = TokenStream | PartedStream
+
+
 def frames(events: Iterable[msgspec.Struct]) -> bytes:
     """Server-sent events."""
     return b"".join([b"data: " + _on_one_line(msgspec.json.encode(event)) + b"\n\n" for event in events])
 
 
-def in_turn(tracks: Sequence[TokenStream]) -> Iterator[bytes]:
+def in_turn(tracks: Sequence[Track]) -> Iterator[bytes]:
     """The steps of a stream: in each of them the next token of every answer that goes on."""
     if len(tracks) == 1:
         return tracks[0].frames()

@@ -7,12 +7,24 @@ from hypothesis import strategies as st
 NAMES = st.sampled_from(["a", "b", "city", "unit price", "x_1", "naïve", "is_ok", "items", "$odd", "a/b"])
 TEXTS = st.sampled_from(["", "x", "yes", "Paris, France", "ünï", "1", "null"])
 PATTERNS = st.sampled_from(
-    ["^[a-z]+$", r"^\d{2,4}$", "a|b", "^x_", r"^[^\s@]+@[^\s@]+\.[a-z]{2,}$", r"^(?:\+\d{1,3} )?\d+$", "^.{3}$", "[A-Z]", r"^(?!0)\d+$", r"^\w+-\w+$"]
-)  # fmt: skip
+    [
+        "^[a-z]+$",
+        r"^\d{2,4}$",
+        "a|b",
+        "^x_",
+        r"^[^\s@]+@[^\s@]+\.[a-z]{2,}$",
+        r"^(?:\+\d{1,3} )?\d+$",
+        "^.{3}$",
+        "[A-Z]",
+        r"^(?!0)\d+$",
+        r"^\w+-\w+$",
+    ]
+)
 FORMATS = st.sampled_from(
     ["date-time", "date", "time", "email", "hostname", "ipv4", "ipv6", "uri", "uuid", "duration", "json-pointer"]
 )
 SCALARS = st.none() | st.booleans() | st.integers(-5, 100) | TEXTS | st.sampled_from([0.5, -2.25, 1e3])
+KINDS = st.sampled_from(["boolean", "null", "string", "integer"])
 COUNTS = st.integers(0, 4)
 
 
@@ -27,7 +39,10 @@ def _with_definitions(node: Any, definitions: list[Any], has_list: bool) -> Any:
     listed = {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#/$defs/list"}, {"type": "null"}]}}}
     if has_list:
         listed["required"] = ["next"]
-    found = {"0": definitions[0] if definitions else True, "1": definitions[1] if len(definitions) > 1 else {"type": "string"}}
+    found = {
+        "0": definitions[0] if definitions else True,
+        "1": definitions[1] if len(definitions) > 1 else {"type": "string"},
+    }
     return {**node, "$defs": {**found, "list": listed}}
 
 
@@ -43,7 +58,7 @@ def _leaves() -> st.SearchStrategy[Any]:
         | _numbers("integer")
         | _numbers("number")
         | st.builds(lambda kind: {"type": kind}, st.sampled_from(["boolean", "null", "string", "array", "object"]))
-        | st.builds(lambda kinds: {"type": kinds}, st.lists(st.sampled_from(["boolean", "null", "string", "integer"]), min_size=1, unique=True))
+        | st.builds(lambda kinds: {"type": kinds}, st.lists(KINDS, min_size=1, unique=True))
         | st.builds(lambda members: {"enum": members}, st.lists(SCALARS, min_size=1, max_size=4))
         | st.builds(lambda value: {"const": value}, SCALARS | st.lists(SCALARS, max_size=2))
         | st.builds(lambda name: {"$ref": "#/$defs/" + name}, st.sampled_from(["0", "1", "list"]))

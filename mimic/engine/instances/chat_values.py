@@ -1,19 +1,64 @@
 """Contents of the arguments of a tool call, from what was said in the chat."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from mimic.engine.instances import phrases
 from mimic.engine.instances.values import Field, JsonValue, Values
 
-PLACES: Final = frozenset(("location", "city", "place", "destination", "address", "country", "region", "town", "where", "area", "venue", "state"))
+PLACES: Final = frozenset(
+    (
+        "location",
+        "city",
+        "place",
+        "destination",
+        "address",
+        "country",
+        "region",
+        "town",
+        "where",
+        "area",
+        "venue",
+        "state",
+    )
+)
 ORIGINS: Final = frozenset(("from", "origin", "source", "departure", "start"))
 TARGETS: Final = frozenset(("to", "destination", "target", "recipient", "arrival", "end"))
-WHOLE: Final = frozenset(("query", "q", "question", "text", "input", "prompt", "message", "content", "request", "task", "search", "keyword", "keywords", "topic", "instructions", "body"))
+WHOLE: Final = frozenset(
+    (
+        "query",
+        "q",
+        "question",
+        "text",
+        "input",
+        "prompt",
+        "message",
+        "content",
+        "request",
+        "task",
+        "search",
+        "keyword",
+        "keywords",
+        "topic",
+        "instructions",
+        "body",
+    )
+)
 SUMS: Final = frozenset(("expression", "formula", "equation", "calculation", "math"))
 DAYS: Final = frozenset(("date", "day", "on", "birthday", "deadline", "since", "until"))
 NEGATIONS: Final = frozenset(("no", "not", "without", "don't", "never", "disable", "exclude", "off"))
 SWITCHES: Final = frozenset(("on", "enabled", "enable", "state", "power", "active"))
+KINDS: Final[Sequence[tuple[frozenset[str], frozenset[str], Callable[[str], Sequence[str]]]]] = (
+    (frozenset(("email", "idn-email")), frozenset(("email", "mail", "recipient")), phrases.emails),
+    (frozenset(("uri", "iri", "uri-reference")), frozenset(("url", "uri", "link", "website")), phrases.urls),
+    (frozenset(("date-time",)), frozenset(), phrases.moments),
+    (frozenset(("time",)), frozenset(("time", "hour")), phrases.times),
+    (frozenset(("date",)), DAYS, phrases.dates),
+    (frozenset(), SUMS, phrases.expressions),
+)
+"""Formats, words of names, and what finds values for them."""
+SHORTEST_WORD: Final = 3
+"""Letters of a field's name that is looked for in a text."""
 ASKED_FOR: Final = ("for", "about", "of")
 
 
@@ -66,9 +111,11 @@ class ChatValues(Values):
     def knows(self, field: Field) -> bool:
         """Whether the chat says something of an optional field: names it, a member of it, or has what it is made of."""
         text = self._text.lower()
-        if any(len(word) > 2 and word in text for word in field.words) or self.mentioned(field.members, field):
+        if any(len(word) >= SHORTEST_WORD and word in text for word in field.words) or self.mentioned(
+            field.members, field
+        ):
             return True
-        return any(True for _ in self._special(field, self._text))
+        return next(iter(self._special(field, self._text)), None) is not None
 
     def facts(self, field: Field) -> Iterator[str]:
         """Texts that are surely meant for the field: by its format, its name, or a label before them."""
@@ -101,36 +148,29 @@ class ChatValues(Values):
 
     def _special(self, field: Field, text: str) -> Iterator[str]:
         """Values of a kind that the field's name or format tells."""
-        words = field.words
-        if field.format in ("email", "idn-email") or words & {"email", "mail", "recipient"}:
-            yield from phrases.emails(text)
-        if field.format in ("uri", "iri", "uri-reference") or words & {"url", "uri", "link", "website"}:
-            yield from phrases.urls(text)
-        if field.format == "date-time":
-            yield from phrases.moments(text)
-        if field.format == "time" or (words & {"time", "hour"} and not field.format):
-            yield from phrases.times(text)
-        if field.format == "date" or (words & DAYS and not field.format):
-            yield from phrases.dates(text)
-        if words & SUMS:
-            yield from phrases.expressions(text)
-        if words & ORIGINS:
+        for formats, words, find in KINDS:
+            if field.format in formats or (field.words & words and not field.format):
+                yield from find(text)
+        if field.words & ORIGINS:
             yield from phrases.following(text, "from")
-        if words & TARGETS:
+        if field.words & TARGETS:
             yield from phrases.following(text, "to")
-        if words & PLACES:
-            listed = [one for one in phrases.listed(text) if one[:1].isupper()]
-            if len(listed) > 1 and not (words & (ORIGINS | TARGETS)):
-                yield from listed[self._skip :]
-            for word in ("in", "for", "to", "at", "near", "of"):
-                yield from (one for one in phrases.following(text, word) if one[:1].isupper())
+        if field.words & PLACES:
+            yield from self._places(field, text)
+
+    def _places(self, field: Field, text: str) -> Iterator[str]:
+        listed = [one for one in phrases.listed(text) if one[:1].isupper()]
+        if len(listed) > 1 and not field.words & (ORIGINS | TARGETS):
+            yield from listed[self._skip :]
+        for word in ("in", "for", "to", "at", "near", "of"):
+            yield from (one for one in phrases.following(text, word) if one[:1].isupper())
 
     def _labelled(self, field: Field, text: str) -> Iterator[str]:
         """What stands behind the field's own name, as in "title: Dune" or "the title is Dune"."""
         words = " ".join(sorted(field.words, key=field.name.lower().find))
         lowered = text.lower()
         for label in dict.fromkeys((field.name.lower(), words)):
-            at = lowered.find(label) if len(label) > 2 else -1
+            at = lowered.find(label) if len(label) >= SHORTEST_WORD else -1
             rest = text[at + len(label) : at + len(label) + 200] if at >= 0 else ""
             for mark in (":", " is ", "=", " called ", " named ", " of "):
                 if rest.lower().startswith(mark):
@@ -150,7 +190,7 @@ class ChatValues(Values):
 def subjects(text: str) -> int:
     """How many things a message asks the same about, as "Paris and London" are two."""
     names = [one for one in phrases.listed(text) if one[:1].isupper()]
-    return len(names) if len(names) > 1 else 1
+    return max(1, len(names))
 
 
 def _position(member: str, text: str) -> int:

@@ -22,6 +22,8 @@ MAX_STEPS: Final = 2_000
 """Nodes that are made for one instance, those of attempts that failed included; some 100 ms."""
 MAX_ATTEMPTS: Final = 100
 MAX_CANDIDATES: Final = 40
+MAX_PARTS: Final = 500
+"""Schemas that one value has to meet."""
 SCALAR_WAYS: Final = 8
 """Values of a scalar that are tried where the whole is invalid."""
 MAX_ITEMS: Final = 2_000
@@ -33,7 +35,7 @@ Path: TypeAlias = tuple[str | int, ...]
 Part: TypeAlias = Mapping[str, Any]
 Type: TypeAlias = Literal["object", "array", "string", "integer", "number", "boolean", "null"]
 
-TYPES: Final[Sequence[Type]] = ("object", "array", "string", "integer", "number", "boolean", "null")
+ANY_TYPE: Final[Sequence[Type]] = ("string", "number", "boolean", "object", "array", "null")
 OF_TYPES: Final[Mapping[Type, Sequence[str]]] = {
     "object": ("properties", "required", "additionalProperties", "patternProperties", "minProperties", "propertyNames"),
     "array": ("items", "prefixItems", "minItems", "maxItems", "contains", "uniqueItems"),
@@ -108,7 +110,11 @@ class _Maker:
     def _below(self, path: Path) -> list[Path]:
         """The node of a path, and behind it the nodes just below, which a rule about the whole may be about."""
         inner = sorted(
-            (one for one in self._ways if len(one) == len(path) + 1 and one[: len(path)] == path and self._ways[one] > 1),
+            (
+                one
+                for one in self._ways
+                if len(one) == len(path) + 1 and one[: len(path)] == path and self._ways[one] > 1
+            ),
             key=str,
         )
         return [path, *inner]
@@ -155,7 +161,7 @@ class _Maker:
         while waiting:
             node = waiting.pop(0)
             seen += 1
-            if seen > 500:
+            if seen > MAX_PARTS:
                 raise _Impossible(path, "its references lead round in a circle")
             if node is True:
                 continue
@@ -163,9 +169,8 @@ class _Maker:
                 raise _Impossible(path, "the schema allows nothing here")
             assert isinstance(node, Mapping)
             parts.append(node)
-            for keyword in ("$ref", "$dynamicRef"):
-                if isinstance(node.get(keyword), str):
-                    waiting.append(self._schema.target(node[keyword]))
+            references = [node[key] for key in ("$ref", "$dynamicRef") if isinstance(node.get(key), str)]
+            waiting += [self._schema.target(reference) for reference in references]
             waiting += node.get("allOf") or ()
             for keyword in ("anyOf", "oneOf"):
                 if node.get(keyword):
@@ -179,9 +184,7 @@ class _Maker:
         finite = [one for one in branches if self._schema.height(one) != float("inf") and one is not False]
         if not finite:
             raise _Impossible(path, "none of its alternatives ever comes to an end")
-        order = sorted(
-            finite, key=lambda one: (self._schema.height(one) if deep else 0, not deep and _is_null(one))
-        )
+        order = sorted(finite, key=lambda one: (self._schema.height(one) if deep else 0, not deep and _is_null(one)))
         return order[self._choose(path, len(order), turn)]
 
     def _conditional(self, node: Part, path: Path, turn: list[int]) -> list[Node]:
@@ -191,22 +194,8 @@ class _Maker:
         return ways[self._choose(path, 2, turn)]
 
     def _type(self, parts: Sequence[Part], path: Path, field: Field, turn: list[int]) -> Type:
-        named: list[Type] | None = None
-        for part in parts:
-            given = part.get("type")
-            if given is None:
-                continue
-            these = [given] if isinstance(given, str) else list(given)
-            if named is None:
-                named = these
-            elif "number" in these:
-                named = [one for one in named if one in these or one == "integer"]
-            else:
-                named = [one if one in these else "integer" for one in named if one in these or (one == "number" and "integer" in these)]
+        named = _types(parts)
         banned = {one for part in parts for one in _banned_types(part)}
-        if named is None:
-            implied = [kind for kind in OF_TYPES if any(key in part for part in parts for key in OF_TYPES[kind])]
-            named = [*implied, *[kind for kind in ("string", "number", "boolean", "object", "array", "null") if kind not in implied]]  # type: ignore[list-item]
         allowed = [kind for kind in named if kind not in banned and not (kind == "integer" and "number" in banned)]
         if not allowed:
             raise _Impossible(path, "no type is allowed by all of its schemas")
@@ -216,14 +205,16 @@ class _Maker:
         return order[self._choose(path, len(order), turn)]
 
     def _member(self, parts: Sequence[Part], path: Path, field: Field, turn: list[int], variant: int) -> JsonValue:
-        lists = [[part["const"]] if "const" in part else part["enum"] for part in parts if "const" in part or "enum" in part]
+        lists: list[list[JsonValue]] = [
+            [part["const"]] if "const" in part else part["enum"] for part in parts if "const" in part or "enum" in part
+        ]
         members = [one for one in lists[0] if all(any(_equal(one, other) for other in rest) for rest in lists[1:])]
         judge = self._judge(parts)
         members = [one for one in members if isinstance(one, (list, dict)) or judge.is_valid(one)]
         if not members:
             raise _Impossible(path, "no member of its enum meets the rest of the schema")
         if len(members) > 1:
-            first = [one for one in self._values.mentioned(members, field) if one in members]
+            first: list[JsonValue] = [one for one in self._values.mentioned(members, field) if one in members]
             first += [part["default"] for part in parts if "default" in part and part["default"] in members]
             if None in members and not first and not self._values.knows(field):
                 first = [None]
@@ -246,8 +237,7 @@ class _Maker:
         if not variant:
             yield from islice(self._of_source(kind, field), MAX_CANDIDATES)
         given = [part["default"] for part in parts if "default" in part]
-        for part in parts:
-            given += part.get("examples") if isinstance(part.get("examples"), list) else ()
+        given += [one for part in parts if isinstance(part.get("examples"), list) for one in part["examples"]]
         yield from given[variant:]
         for number in range(variant, variant + 12):
             if kind == "string":
@@ -272,7 +262,10 @@ class _Maker:
         key = tuple([id(part) for part in parts])
         found = self._validators.get(key)
         if found is None:
-            rules = [{name: part[name] for name in LEAF & part.keys() if name != "not" or _is_plain(part[name])} for part in parts]
+            rules: list[Node] = [
+                {name: part[name] for name in LEAF & part.keys() if name != "not" or _is_plain(part[name])}
+                for part in parts
+            ]
             found = self._validators[key] = validator_of({"allOf": rules or [True], **_draft(self._schema.root)})
         return found
 
@@ -349,7 +342,9 @@ class _Maker:
             own: list[Node] = []
             if name in (part.get("properties") or {}):
                 own.append(part["properties"][name])
-            own += [schema for pattern, schema in (part.get("patternProperties") or {}).items() if _finds(pattern, name)]
+            own += [
+                schema for pattern, schema in (part.get("patternProperties") or {}).items() if _finds(pattern, name)
+            ]
             if not own and "additionalProperties" in part:
                 own.append(part["additionalProperties"])
             if not own and is_new and "unevaluatedProperties" in part:
@@ -372,12 +367,16 @@ class _Maker:
                 continue
             for part in parts:
                 for pattern in part.get("patternProperties") or ():
-                    yield from (text + end for text in islice(matching(pattern, number), 1) for end in ("", str(number + 1)))
+                    yield from (
+                        text + end for text in islice(matching(pattern, number), 1) for end in ("", str(number + 1))
+                    )
             yield f"key_{number + 1}"
 
     def _array(self, parts: Sequence[Part], path: Path, field: Field, turn: list[int]) -> JsonValue:
         fixed = max([len(_prefix(part)) for part in parts], default=0)
-        needed = [part["contains"] for part in parts if "contains" in part for _ in range(int(part.get("minContains", 1)))]
+        needed = [
+            part["contains"] for part in parts if "contains" in part for _ in range(int(part.get("minContains", 1)))
+        ]
         count = self._count(parts, path, field, turn, fixed, len(needed))
         start = max(0, min(fixed, count - len(needed)))
         is_unique = any(part.get("uniqueItems") is True for part in parts)
@@ -390,9 +389,7 @@ class _Maker:
             made.append(self._item(schemas, (*path, index), item, made if is_unique else ()))
         return made
 
-    def _count(
-        self, parts: Sequence[Part], path: Path, field: Field, turn: list[int], fixed: int, needed: int
-    ) -> int:
+    def _count(self, parts: Sequence[Part], path: Path, field: Field, turn: list[int], fixed: int, needed: int) -> int:
         """The number of items."""
         least = max([int(part.get("minItems", 0)) for part in parts], default=0)
         most = min([int(part["maxItems"]) for part in parts if "maxItems" in part], default=MAX_ITEMS)
@@ -472,6 +469,25 @@ def _described(field: Field, parts: Sequence[Part]) -> Field:
         kind = kind or str(part.get("format") or "")
         members = members or part.get("enum") or ()
     return Field(field.name, description, kind, members, field.index)
+
+
+def _types(parts: Sequence[Part]) -> list[Type]:
+    """The types that all parts allow: those of ``type``; without one any, first those that other keywords are about."""
+    named: list[Type] | None = None
+    for part in parts:
+        given: Any = part.get("type")
+        if given is None:
+            continue
+        allowed: list[Type] = [given] if isinstance(given, str) else list(given)  # type: ignore[list-item]
+        if "number" in allowed:
+            allowed.append("integer")
+        if named is not None and "number" in named:
+            named.append("integer")
+        named = allowed if named is None else [one for one in dict.fromkeys(named) if one in allowed]
+    if named is not None:
+        return [one for one in dict.fromkeys(named) if one != "integer" or "number" not in named]
+    implied = [kind for kind in OF_TYPES if any(key in part for part in parts for key in OF_TYPES[kind])]
+    return [*implied, *[kind for kind in ANY_TYPE if kind not in implied]]
 
 
 def _banned_types(part: Part) -> Sequence[str]:

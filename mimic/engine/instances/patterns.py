@@ -4,8 +4,8 @@ The parser is the standard library's, which is private (``re._parser``); hypothe
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
 from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any, Final
 
@@ -15,7 +15,9 @@ MAX_REPEATS: Final = 100_000
 EXTRA_REPEATS: Final = (1, 0, 3, 8, 20, 60)
 """How often a part that may repeat does so beyond what it must, in the order in which it is tried."""
 
-READABLE: Final = "abcdefghijklmnopqrstuvwxyz" + "0123456789" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + " _-.,:;/@#+*=!?'\"()[]{}<>|\\$%&~^`"
+READABLE: Final = (
+    "abcdefghijklmnopqrstuvwxyz" + "0123456789" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + " _-.,:;/@#+*=!?'\"()[]{}<>|\\$%&~^`"
+)
 """Characters that are tried for a class of characters, in this order."""
 OTHERS: Final = "éüßñøλжд你好अعא한あ€°§\t\n\r\x00"
 
@@ -71,36 +73,39 @@ class _Writer:
         return "".join([self._part(op, value) for op, value in parsed])
 
     def _part(self, op: Any, value: Any) -> str:
+        write = self._writers.get(op)
+        return write(value) if write else ""  # anchors, and what is looked for around: checked afterwards
+
+    @cached_property
+    def _writers(self) -> Mapping[Any, Callable[[Any], str]]:
         c = _constants
-        if op is c.LITERAL:
-            return chr(value)
-        if op is c.NOT_LITERAL:
-            return self._pick([(c.NEGATE, None), (c.LITERAL, value)])
-        if op is c.ANY:
-            return self._pick([(c.NEGATE, None), (c.LITERAL, 10)])
-        if op is c.IN:
-            return self._pick(value)
-        if op is c.BRANCH:
-            branches = value[1]
-            return self.write(branches[self._branch % len(branches)])
-        if op is c.SUBPATTERN:
-            text = self.write(value[3])
-            if value[0] is not None:
-                self._groups[value[0]] = text
-            return text
-        if op in (c.MAX_REPEAT, c.MIN_REPEAT, c.POSSESSIVE_REPEAT):
-            least, most, inner = value
-            times = min(least + self._extra, most)
-            if times > MAX_REPEATS:
-                raise ValueError(times)
-            return "".join([self.write(inner) for _ in range(times)])
-        if op is c.GROUPREF:
-            return self._groups.get(value, "")
-        if op is c.GROUPREF_EXISTS:
-            return self.write(value[1] if value[0] in self._groups else value[2] or ())
-        if op is c.ATOMIC_GROUP:
-            return self.write(value)
-        return ""  # anchors, and what is looked for around: whether it holds is checked afterwards
+        return {
+            c.LITERAL: chr,
+            c.NOT_LITERAL: lambda value: self._pick([(c.NEGATE, None), (c.LITERAL, value)]),
+            c.ANY: lambda _: self._pick([(c.NEGATE, None), (c.LITERAL, ord("\n"))]),
+            c.IN: self._pick,
+            c.BRANCH: lambda value: self.write(value[1][self._branch % len(value[1])]),
+            c.SUBPATTERN: self._group,
+            c.MAX_REPEAT: self._repeated,
+            c.MIN_REPEAT: self._repeated,
+            c.POSSESSIVE_REPEAT: self._repeated,
+            c.GROUPREF: lambda value: self._groups.get(value, ""),
+            c.GROUPREF_EXISTS: lambda value: self.write(value[1] if value[0] in self._groups else value[2] or ()),
+            c.ATOMIC_GROUP: self.write,
+        }
+
+    def _group(self, value: Any) -> str:
+        text = self.write(value[3])
+        if value[0] is not None:
+            self._groups[value[0]] = text
+        return text
+
+    def _repeated(self, value: Any) -> str:
+        least, most, inner = value
+        times = min(least + self._extra, most)
+        if times > MAX_REPEATS:
+            raise ValueError(times)
+        return "".join([self.write(inner) for _ in range(times)])
 
     def _pick(self, members: Sequence[tuple[Any, Any]]) -> str:
         """A character of a class; the next one each time, so that words do not read "aaaa"."""
@@ -118,7 +123,9 @@ def _allowed(members: tuple[tuple[Any, Any], ...]) -> Sequence[str]:
     allowed = [char for char in READABLE if _is_in(char, members)][:26]
     allowed = allowed or [char for char in OTHERS if _is_in(char, members)]
     if not allowed:
-        allowed = [chr(value[0]) if op is _constants.RANGE else chr(value) for op, value in members if op in _CHARACTERS]
+        allowed = [
+            chr(value[0]) if op is _constants.RANGE else chr(value) for op, value in members if op in _CHARACTERS
+        ]
     if not allowed:
         raise ValueError("a class of characters that is empty")
     return allowed
@@ -132,7 +139,7 @@ def _is_in(char: str, members: Sequence[tuple[Any, Any]]) -> bool:
 def _is_one(char: str, op: Any, value: Any) -> bool:
     c = _constants
     if op is c.LITERAL:
-        return ord(char) == value
+        return bool(ord(char) == value)
     if op is c.RANGE:
         return bool(value[0] <= ord(char) <= value[1])
     if op is not c.CATEGORY:
@@ -143,4 +150,4 @@ def _is_one(char: str, op: Any, value: Any) -> bool:
         "SPACE": char.isspace(),
         "WORD": char.isascii() and (char.isalnum() or char == "_"),
     }[name.rpartition("_")[2]]
-    return has != ("_NOT_" in name)
+    return bool(has != ("_NOT_" in name))

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - these characters are in what people write
 """Finds in a text what fields of an application want: numbers, addresses, dates, quoted and named things, lists."""
 
 import re
@@ -12,14 +13,25 @@ MAX_CHARACTERS: Final = 20_000
 NUMBER: Final = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w]|\.\d)")
 EMAIL: Final = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 URL: Final = re.compile(r"https?://[^\s<>\"')\]]{1,2000}(?<![.,;:!?])")
-QUOTED: Final = re.compile(r"\"([^\"\n]{1,500})\"|“([^”\n]{1,500})”|«([^»\n]{1,500})»|`([^`\n]{1,500})`|(?<!\w)'([^'\n]{1,500})'(?!\w)")
+QUOTED: Final = re.compile(
+    r"\"([^\"\n]{1,500})\"|“([^”\n]{1,500})”|«([^»\n]{1,500})»|`([^`\n]{1,500})`|(?<!\w)'([^'\n]{1,500})'(?!\w)"
+)
 ISO_DATE: Final = re.compile(r"\b\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:\d{2})?)?")
 WRITTEN_DATE: Final = re.compile(
-    r"\b(?:(?P<day>\d{1,2})(?:st|nd|rd|th)? (?:of )?(?P<month>[A-Z][a-z]{2,8})|(?P<month2>[A-Z][a-z]{2,8}) (?P<day2>\d{1,2})(?:st|nd|rd|th)?),? (?P<year>\d{4})\b"
+    r"\b(?:(?P<day>\d{1,2})(?:st|nd|rd|th)? (?:of )?(?P<month>[A-Z][a-z]{2,8})"
+    r"|(?P<month2>[A-Z][a-z]{2,8}) (?P<day2>\d{1,2})(?:st|nd|rd|th)?),? (?P<year>\d{4})\b"
 )
 TIME: Final = re.compile(r"\b([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?\b")
 NAMED: Final = re.compile(r"[A-Z][\w'’.-]*(?:(?:,? | (?:of|de|da|del|van|von|la|le|and the|the) )[A-Z][\w'’.-]*)*")
 AFTER: Final = re.compile(r"\b(in|for|to|at|from|of|about|near|on|into|called|named|with|by)\s+", re.IGNORECASE)
+SHORTEST: Final = 3
+"""Letters of a word that has no ending to leave off."""
+MAX_DIGITS: Final = 300
+"""Characters of a number."""
+DAY: Final = 10
+"""Characters of a date in ISO 8601."""
+LONG_TITLE: Final = 12
+"""Words of a sentence that is too long for a title."""
 LIST_ITEM: Final = re.compile(r"^\s*(?:[-*•]|\d{1,3}[.)])\s+(.+)$", re.MULTILINE)
 LIST_MARK: Final = re.compile(r"^\s*\d{1,3}[.)]\s", re.MULTILINE)
 EXPRESSION: Final = re.compile(r"\(*-?\d[\d.]*\)*(?:\s*(?:\*\*|[-+*/×÷^%])\s*\(*-?\d[\d.]*\)*)+")
@@ -29,9 +41,78 @@ PAIR: Final = re.compile(r"[A-Z][\w'’-]*(?: [A-Z][\w'’-]*)* (?:and|or) [A-Z]
 SENTENCE: Final = re.compile(r"(?<=[.!?。！？])[\"'”)]*\s+|\n{1,}|(?<=[。！？])")
 
 NOT_NAMES: Final = frozenset(
-    "i i'm i'd i'll the a an what what's who where when why how which is are was can could would will do does did please "
-    "tell show give get find search look list create make write add set my me you your it and or but if hi hello hey "
-    "thanks ok yes no use using call book send calculate compute multiply divide convert translate summarize explain extract remind".split()
+    [
+        "i",
+        "i'm",
+        "i'd",
+        "i'll",
+        "the",
+        "a",
+        "an",
+        "what",
+        "what's",
+        "who",
+        "where",
+        "when",
+        "why",
+        "how",
+        "which",
+        "is",
+        "are",
+        "was",
+        "can",
+        "could",
+        "would",
+        "will",
+        "do",
+        "does",
+        "did",
+        "please",
+        "tell",
+        "show",
+        "give",
+        "get",
+        "find",
+        "search",
+        "look",
+        "list",
+        "create",
+        "make",
+        "write",
+        "add",
+        "set",
+        "my",
+        "me",
+        "you",
+        "your",
+        "it",
+        "and",
+        "or",
+        "but",
+        "if",
+        "hi",
+        "hello",
+        "hey",
+        "thanks",
+        "ok",
+        "yes",
+        "no",
+        "use",
+        "using",
+        "call",
+        "book",
+        "send",
+        "calculate",
+        "compute",
+        "multiply",
+        "divide",
+        "convert",
+        "translate",
+        "summarize",
+        "explain",
+        "extract",
+        "remind",
+    ]
 )
 """Words with a capital at the beginning of a sentence that name nothing."""
 
@@ -41,7 +122,7 @@ def numbers(text: str) -> Sequence[int | float]:
     """Numbers, in their order; those of dates and times are not among them."""
     text = _without(text[:MAX_CHARACTERS], ISO_DATE, WRITTEN_DATE, TIME, URL, LIST_MARK)
     found = [one.group().replace(",", "") for one in NUMBER.finditer(text)]
-    return [_number(one) for one in found if len(one) < 300]
+    return [_number(one) for one in found if len(one) < MAX_DIGITS]
 
 
 def numbers_beside(text: str, words: frozenset[str]) -> Sequence[int | float]:
@@ -49,9 +130,13 @@ def numbers_beside(text: str, words: frozenset[str]) -> Sequence[int | float]:
     found = []
     lowered = text[:MAX_CHARACTERS].lower()
     for word in words:
-        stem = re.escape(word[:-1] if word.endswith("s") and len(word) > 3 else word)
-        pattern = rf"(?<![\w.])([-+]?\d+(?:\.\d+)?)(?:[ -]\w+)? {stem}|\b{stem}\w*(?: is| of| to|:|=)? ?([-+]?\d+(?:\.\d+)?)"
-        found += [(one.start(), one[1] or one[2]) for one in re.finditer(pattern, lowered) if len(one.group()) < 300]
+        stem = re.escape(word[:-1] if word.endswith("s") and len(word) > SHORTEST else word)
+        pattern = (
+            rf"(?<![\w.])([-+]?\d+(?:\.\d+)?)(?:[ -]\w+)? {stem}|\b{stem}\w*(?: is| of| to|:|=)? ?([-+]?\d+(?:\.\d+)?)"
+        )
+        found += [
+            (one.start(), one[1] or one[2]) for one in re.finditer(pattern, lowered) if len(one.group()) < MAX_DIGITS
+        ]
     return [_number(one) for _, one in sorted(found)]
 
 
@@ -72,12 +157,14 @@ def expressions(text: str) -> Sequence[str]:
 
 def quoted(text: str) -> Sequence[str]:
     """What stands in quotation marks or back quotes."""
-    return [next(group for group in found.groups() if group is not None) for found in QUOTED.finditer(text[:MAX_CHARACTERS])]
+    return [
+        next(group for group in found.groups() if group is not None) for found in QUOTED.finditer(text[:MAX_CHARACTERS])
+    ]
 
 
 def dates(text: str) -> Sequence[str]:
     """Dates, in the form of ISO 8601."""
-    found = [(one.start(), one.group()[:10]) for one in ISO_DATE.finditer(text[:MAX_CHARACTERS])]
+    found = [(one.start(), one.group()[:DAY]) for one in ISO_DATE.finditer(text[:MAX_CHARACTERS])]
     for one in WRITTEN_DATE.finditer(text[:MAX_CHARACTERS]):
         written = f"{one['day'] or one['day2']} {(one['month'] or one['month2'])[:3]} {one['year']}"
         try:
@@ -89,14 +176,18 @@ def dates(text: str) -> Sequence[str]:
 
 def moments(text: str) -> Sequence[str]:
     """Dates with a time, in the form of RFC 3339."""
-    whole = [one.group().replace(" ", "T") for one in ISO_DATE.finditer(text[:MAX_CHARACTERS]) if len(one.group()) > 10]
+    whole = [
+        one.group().replace(" ", "T") for one in ISO_DATE.finditer(text[:MAX_CHARACTERS]) if len(one.group()) > DAY
+    ]
     days, hours = dates(text), times(text)
     return [*[_complete(one) for one in whole], *[f"{day}T{hours[0] if hours else '00:00:00Z'}" for day in days]]
 
 
 def times(text: str) -> Sequence[str]:
     """Times of the day, in the form of RFC 3339."""
-    return [f"{int(hour):02}:{minute}:{second or '00'}Z" for hour, minute, second in TIME.findall(text[:MAX_CHARACTERS])]
+    return [
+        f"{int(hour):02}:{minute}:{second or '00'}Z" for hour, minute, second in TIME.findall(text[:MAX_CHARACTERS])
+    ]
 
 
 def named(text: str) -> Sequence[str]:
@@ -104,7 +195,8 @@ def named(text: str) -> Sequence[str]:
 
     A single word at the beginning of a sentence, which may be there for that alone, comes last.
     """
-    found, doubtful = [], []
+    found: list[str] = []
+    doubtful: list[str] = []
     text = text[:MAX_CHARACTERS]
     for one in NAMED.finditer(text):
         words = one.group().split(" ")
@@ -126,7 +218,11 @@ def following(text: str, word: str) -> Sequence[str]:
             continue
         rest = text[one.end() : one.end() + 200]
         name = NAMED.match(rest)
-        clause = re.split(r"[?!;\n]|[.,](?:\s|$)| (?:and|or|from|to|in|for|on|at|with|by|please|right now|now|today|tomorrow)\b", rest, maxsplit=1)[0]
+        clause = re.split(
+            r"[?!;\n]|[.,](?:\s|$)| (?:and|or|from|to|in|for|on|at|with|by|please|right now|now|today|tomorrow)\b",
+            rest,
+            maxsplit=1,
+        )[0]
         found.append(name.group().rstrip(".,'’-") if name else re.sub(r"^(?:the|a|an|my) ", "", clause.strip()))
     return [one for one in dict.fromkeys(found) if one]
 
@@ -158,7 +254,7 @@ def title(text: str) -> str:
     if not found:
         return text.strip()[:60]
     words = found[0].rstrip(".:!?").split()
-    return " ".join(words[:8]) if len(words) > 12 else " ".join(words)
+    return " ".join(words[:8]) if len(words) > LONG_TITLE else " ".join(words)
 
 
 def _number(written: str) -> int | float:
@@ -170,7 +266,7 @@ def _complete(moment: str) -> str:
     day, _, rest = moment.partition("T")
     zone = re.search(r"Z|[+-]\d{2}:\d{2}$", rest)
     clock = rest[: zone.start()] if zone else rest
-    return f"{day}T{clock if clock.count(':') == 2 else clock + ':00'}{zone.group() if zone else 'Z'}"
+    return f"{day}T{clock if clock.count(':') > 1 else clock + ':00'}{zone.group() if zone else 'Z'}"
 
 
 def _without(text: str, *patterns: re.Pattern[str]) -> str:

@@ -9,6 +9,8 @@ from mimic.engine.instances.patterns import matching
 
 MAX_LENGTH: Final = 100_000
 """Characters of a string that is made."""
+FEW: Final = 2
+"""Characters in which a word and a number have no place."""
 FILLER: Final = " and so on"
 
 SAMPLES: Final[Mapping[str, Sequence[str]]] = {
@@ -82,11 +84,11 @@ def fitted(text: str, least: int, most: int, variant: int = 0) -> str:
     if len(text) > most:
         number = str(variant) if variant else ""
         text = text[:most] if len(number) >= most else text[: most - len(number)].rstrip() + number
-    if len(text) < least and least <= MAX_LENGTH:
+    if len(text) < least <= MAX_LENGTH:
         text += (FILLER * (1 + (least - len(text)) // len(FILLER)))[: least - len(text)]
         if text[-1] == " ":
             text = text[:-1] + "."
-    if not variant or len(text) > 2 or most > 2:
+    if not variant or max(len(text), most) > FEW:
         return text
     return "".join([chr(97 + variant // 26**place % 26) for place in range(most)])
 
@@ -109,7 +111,9 @@ def _samples(kind: str, variant: int) -> Iterator[str]:
 
 def numbers(parts: Sequence[Mapping[str, Any]], integer: bool, variant: int) -> Iterator[int | float]:
     """Numbers within the bounds of all parts that are multiples of what they say, small ones first."""
-    low, low_open = max([_bound(part, "minimum", "exclusiveMinimum", -math.inf) for part in parts], default=(-math.inf, False))
+    low, low_open = max(
+        [_bound(part, "minimum", "exclusiveMinimum", -math.inf) for part in parts], default=(-math.inf, False)
+    )
     high, high_open = min([_upper(part) for part in parts], default=(math.inf, True))
     high_open = not high_open
     steps = [Fraction(str(part["multipleOf"])) for part in parts if _number(part, "multipleOf", 0) > 0]
@@ -138,7 +142,9 @@ def _multiples(
     if last is not None and start > last:
         start = last
     upwards = [number for number in range(start + variant, start + variant + 20) if last is None or number <= last]
-    downwards = [number for number in range(start - 1 - variant, start - 12 - variant, -1) if first is None or number >= first]
+    downwards = [
+        number for number in range(start - 1 - variant, start - 12 - variant, -1) if first is None or number >= first
+    ]
     found = [_plain(number * step) for number in (*upwards, *downwards)]
     # Judges that divide in binary floating point find 6.1 to be no multiple of 0.1.
     yield from sorted(found, key=lambda value: float(value / float(step)) != round(value / float(step)))

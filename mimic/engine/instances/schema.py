@@ -47,13 +47,14 @@ class Schema:
         self.root = root
         _check_size(root)
         self._targets: dict[str, Node] = {}
-        nodes = list(_nodes(root, (), 0))
-        for node, _ in nodes:
+        self.nodes = list(_nodes(root))
+        """Every subschema that is an object, with its path."""
+        for node, _ in self.nodes:
             _note_names(self._targets, node)
-        for node, path in nodes:
+        for node, path in self.nodes:
             self._check_references(node, path)
         self.validator = _validator(root)
-        self._heights = self._measure([node for node, _ in nodes])
+        self._heights = self._measure([node for node, _ in self.nodes])
 
     def target(self, reference: str) -> Node:
         """The schema that a reference means. Raises KeyError where it is not in the document."""
@@ -106,7 +107,9 @@ class Schema:
 
     def _height(self, node: Mapping[str, Any], heights: Mapping[int, float]) -> float:
         def of(other: Any) -> float:
-            return heights.get(id(other), 0.0) if isinstance(other, Mapping) else (0.0 if other is not False else math.inf)
+            return (
+                heights.get(id(other), 0.0) if isinstance(other, Mapping) else (0.0 if other is not False else math.inf)
+            )
 
         if "const" in node or "enum" in node:
             return 0
@@ -156,10 +159,10 @@ def _check_size(root: Node) -> None:
         raise SchemaProblem((), f"the schema has {size:,} bytes; at most {MAX_BYTES:,} are read")
 
 
-def _nodes(node: Any, path: tuple[str | int, ...], depth: int) -> Iterator[tuple[Mapping[str, Any], tuple[str | int, ...]]]:
+def _nodes(root: Node) -> Iterator[tuple[Mapping[str, Any], tuple[str | int, ...]]]:
     """Every schema that is an object, its path with it, from the root on. Raises SchemaProblem."""
     seen = 0
-    waiting: list[tuple[Any, tuple[str | int, ...]]] = [(node, path)]
+    waiting: list[tuple[Any, tuple[str | int, ...]]] = [(root, ())]
     while waiting:
         one, place = waiting.pop()
         if not isinstance(one, Mapping):
@@ -170,9 +173,8 @@ def _nodes(node: Any, path: tuple[str | int, ...], depth: int) -> Iterator[tuple
         if len(place) > 2 * MAX_DEPTH:
             raise SchemaProblem(place[:8], f"the schema is more than {MAX_DEPTH} levels deep")
         yield one, place
-        for keyword in (*SINGLE, *SINGLE_OTHER):
-            if isinstance(one.get(keyword), Mapping):
-                waiting.append((one[keyword], (*place, keyword)))
+        singles = [keyword for keyword in (*SINGLE, *SINGLE_OTHER) if isinstance(one.get(keyword), Mapping)]
+        waiting += [(one[keyword], (*place, keyword)) for keyword in singles]
         for keyword in LISTS:
             waiting += [(each, (*place, keyword, index)) for index, each in enumerate(_list(one, keyword))]
         for keyword in MAPS:

@@ -8,9 +8,7 @@ from mimic.engine.instances.chat_values import ChatValues
 from mimic.engine.instances.values import Field, JsonValue, Values
 
 TITLES: Final = frozenset(("title", "name", "heading", "headline", "subject", "label", "topic"))
-TEXTS: Final = frozenset(
-    ("answer", "text", "content", "summary", "response", "message", "body", "reply")
-)
+TEXTS: Final = frozenset(("answer", "text", "content", "summary", "response", "message", "body", "reply"))
 NO: Final = frozenset(("no", "not", "never", "cannot", "can't", "don't", "isn't", "unable"))
 
 
@@ -66,7 +64,10 @@ class TextValues(Values):
         return [*asked, *ChatValues([self._answer]).mentioned(members, field)]
 
     def length(self, field: Field) -> int | None:
-        return min(len(phrases.listed(self._answer) or phrases.listed(self._asked)) or min(len(self._sentences), 3), 8) or None
+        return (
+            min(len(phrases.listed(self._answer) or phrases.listed(self._asked)) or min(len(self._sentences), 3), 8)
+            or None
+        )
 
     def knows(self, field: Field) -> bool:
         return True

@@ -5,15 +5,37 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
-from mimic.engine.base import ChatMessage, Completion, FinishReason, Prompt
+from mimic.engine.base import Answer, ChatMessage, Completion, FinishReason, Prompt, ToolCall
 from mimic.errors import RequestError
 from mimic.wire.openai.base import OpenAIUsage, created_now, new_id
 from mimic.wire.openai.sampled import OpenAIRequest, Sampled, SampledWire, UsageField
+from mimic.wire.openai.tools import (
+    MAX_TOOLS,
+    AnyChoice,
+    AnyFormat,
+    AnyTool,
+    AnyToolCall,
+    FunctionCall,
+    FunctionDefinition,
+    Named,
+    called,
+    choice_of,
+    format_of,
+    old_choice_of,
+    rendered,
+    tools_of,
+)
+from mimic.wire.sse import MARKER, PartedStream, Template, TokenStream, Track, frames
 
 PATH: Final = "/v1/chat/completions"
 
 TokenLimit: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 MAY_BE_SILENT: Final = frozenset({"assistant", "function"})
+
+ChatFinishReason: TypeAlias = FinishReason | Literal["function_call"]
+"""``function_call`` is the reason of answers to the old ``functions``."""
+
+NOTHING_GIVEN: Final = (None,) * 5
 
 Role: TypeAlias = Literal["developer", "system", "user", "assistant", "tool", "function"]
 
@@ -31,11 +53,17 @@ class OpenAIMessage(msgspec.Struct, frozen=True):
     role: Role
     content: str | Sequence[Part] | msgspec.UnsetType | None = msgspec.UNSET
     name: str | None = None
+    tool_calls: Sequence[AnyToolCall] | None = None
+    tool_call_id: str | None = None
+    function_call: FunctionCall | None = None
 
     def neutral(self, path: str) -> ChatMessage:
         """The message in neutral form. Raises RequestError where content or a text is missing."""
         content = self.content
-        return ChatMessage(self.role, content if isinstance(content, str) else self._joined(path), self.name)
+        text = content if isinstance(content, str) else self._joined(path)
+        if self.tool_calls or self.function_call:
+            return ChatMessage(self.role, text, self.name, called(self.tool_calls, self.function_call))
+        return ChatMessage(self.role, text, self.name, (), self.tool_call_id)
 
     def _joined(self, path: str) -> str | None:
         """The text parts joined; None where there are none, as with an image alone."""
@@ -64,6 +92,12 @@ class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
     max_completion_tokens: TokenLimit | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    tools: Annotated[Sequence[AnyTool], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
+    tool_choice: AnyChoice | None = None
+    parallel_tool_calls: bool | None = None
+    functions: Annotated[Sequence[FunctionDefinition], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
+    function_call: Literal["none", "auto"] | Named | None = None
+    response_format: AnyFormat | None = None
 
     @property
     def token_limit(self) -> int | None:
@@ -72,12 +106,14 @@ class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):
-    """What the assistant says."""
+    """What the assistant says, or the tools that it calls."""
 
-    content: str
+    content: str | None
     role: Literal["assistant"] = "assistant"
     refusal: None = None
     annotations: Sequence[None] = ()
+    tool_calls: Sequence[AnyToolCall] | msgspec.UnsetType = msgspec.UNSET
+    function_call: FunctionCall | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatChoice(msgspec.Struct, frozen=True):
@@ -85,7 +121,7 @@ class ChatChoice(msgspec.Struct, frozen=True):
 
     index: int
     message: AnswerMessage
-    finish_reason: FinishReason
+    finish_reason: ChatFinishReason
     logprobs: None = None
 
 
@@ -101,11 +137,37 @@ class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: Literal["default"] = "default"
 
 
+class FunctionDelta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a chunk adds to the call of a function."""
+
+    arguments: str
+    name: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class CustomDelta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a chunk adds to the call of a custom tool."""
+
+    input: str
+    name: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a chunk adds to which call; id, type and name come with the first one."""
+
+    index: int
+    id: str | msgspec.UnsetType = msgspec.UNSET
+    type: Literal["function", "custom"] | msgspec.UnsetType = msgspec.UNSET
+    function: FunctionDelta | msgspec.UnsetType = msgspec.UNSET
+    custom: CustomDelta | msgspec.UnsetType = msgspec.UNSET
+
+
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a chunk adds to an answer."""
 
     role: Literal["assistant"] | msgspec.UnsetType = msgspec.UNSET
-    content: str | msgspec.UnsetType = msgspec.UNSET
+    content: str | msgspec.UnsetType | None = msgspec.UNSET
+    tool_calls: Sequence[ToolCallDelta] | msgspec.UnsetType = msgspec.UNSET
+    function_call: FunctionDelta | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChunkChoice(msgspec.Struct, frozen=True):
@@ -114,7 +176,7 @@ class ChunkChoice(msgspec.Struct, frozen=True):
     index: int
     delta: Delta
     logprobs: None = None
-    finish_reason: FinishReason | None = None
+    finish_reason: ChatFinishReason | None = None
 
 
 class ChatCompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,9 +200,28 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
         messages = [message.neutral(f"messages[{index}]") for index, message in enumerate(data.messages)]
         return (Prompt(messages),)
 
+    async def completed(self, request: OpenAIRequest, data: ChatCompletionRequest) -> OpenAIRequest:
+        """The request with its tools and the form of its answer. Raises RequestError."""
+        given = (data.tools, data.tool_choice, data.functions, data.function_call, data.response_format)
+        if given == NOTHING_GIVEN:
+            return request
+        tools = await tools_of(data.tools or (), data.functions or ())
+        is_old = bool(data.functions) and not data.tools
+        choice = old_choice_of(data.function_call, tools) if is_old else choice_of(data.tool_choice, tools)
+        texts = [message.text for message in request.prompts[0].messages]
+        return msgspec.structs.replace(
+            request,
+            tools=tools,
+            tool_choice=choice,
+            parallel_tool_calls=data.parallel_tool_calls is not False and not is_old,
+            answer_format=await format_of(data.response_format, texts),
+            old_functions=is_old,
+        )
+
     def whole(self, request: OpenAIRequest, result: Completion) -> bytes:
         choices = [
-            ChatChoice(index, AnswerMessage(one.text), one.finish_reason) for index, one in enumerate(result.answers)
+            ChatChoice(index, _message(one, request), _reason(one.finish_reason, request))
+            for index, one in enumerate(result.answers)
         ]
         return msgspec.json.encode(
             ChatCompletion(
@@ -151,6 +232,25 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
                 usage=OpenAIUsage.of(result.usage),
             )
         )
+
+    def stream(self, blank: ChatCompletionChunk, index: int, answer: Answer, request: OpenAIRequest) -> Track:
+        """The chunks of an answer; those of a call begin with its id and name and an empty text."""
+        if not answer.tool_calls:
+            return super().stream(blank, index, answer, request)
+        parts = []
+        for number, call in enumerate(answer.tool_calls):
+            first = frames([self._delta(blank, index, _call_delta(number, call, "", request, is_first=True))])
+            template = Template.of(
+                self._delta(blank, index, _call_delta(number, call, MARKER, request, is_first=False))
+            )
+            parts.append((first, TokenStream(template, call.tokens, b"")))
+        end = msgspec.structs.replace(
+            blank, choices=(ChunkChoice(index, Delta(), None, _reason(answer.finish_reason, request)),)
+        )
+        return PartedStream(parts, frames([end]))
+
+    def _delta(self, blank: ChatCompletionChunk, index: int, delta: Delta) -> ChatCompletionChunk:
+        return msgspec.structs.replace(blank, choices=(ChunkChoice(index, delta),))
 
     def blank(self, request: OpenAIRequest, usage: UsageField) -> ChatCompletionChunk:
         return ChatCompletionChunk(
@@ -167,10 +267,36 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
         self, blank: ChatCompletionChunk, request: OpenAIRequest, result: Completion
     ) -> Sequence[ChatCompletionChunk]:
         """The role of each answer."""
-        role = Delta(role="assistant", content="")
         return [
-            msgspec.structs.replace(blank, choices=(ChunkChoice(index, role),)) for index in range(len(result.answers))
+            self._delta(blank, index, Delta(role="assistant", content=None if answer.tool_calls else ""))
+            for index, answer in enumerate(result.answers)
         ]
+
+
+def _message(answer: Answer, request: OpenAIRequest) -> AnswerMessage:
+    if not answer.tool_calls:
+        return AnswerMessage(answer.text)
+    if request.old_functions:
+        call = answer.tool_calls[0]
+        return AnswerMessage(None, function_call=FunctionCall(call.name, call.arguments))
+    return AnswerMessage(None, tool_calls=[rendered(call) for call in answer.tool_calls])
+
+
+def _reason(reason: FinishReason, request: OpenAIRequest) -> ChatFinishReason:
+    return "function_call" if request.old_functions and reason == "tool_calls" else reason
+
+
+def _call_delta(number: int, call: ToolCall, text: str, request: OpenAIRequest, *, is_first: bool) -> Delta:
+    """What a chunk adds to a call: at first all but its arguments."""
+    name = call.name if is_first else msgspec.UNSET
+    if request.old_functions:
+        return Delta(function_call=FunctionDelta(text, name))
+    function = msgspec.UNSET if call.is_custom else FunctionDelta(text, name)
+    custom = CustomDelta(text, name) if call.is_custom else msgspec.UNSET
+    if not is_first:
+        return Delta(tool_calls=(ToolCallDelta(number, function=function, custom=custom),))
+    kind: Literal["function", "custom"] = "custom" if call.is_custom else "function"
+    return Delta(tool_calls=(ToolCallDelta(number, call.id, kind, function, custom),))
 
 
 def _missing(path: str) -> RequestError:

@@ -10,14 +10,14 @@ from typing import Annotated, ClassVar, Final, Generic, TypeAlias, TypeVar
 import msgspec
 
 from mimic.corpus.ladder import MatchPolicy
-from mimic.engine.base import Completion, CompletionRequest, FinishReason, Known, Limits, Prompt
+from mimic.engine.base import Answer, Completion, CompletionRequest, FinishReason, Known, Limits, Prompt
 from mimic.engine.overrides import Overrides
 from mimic.engine.sampling import Sampling
 from mimic.errors import RequestError
 from mimic.wire.base import EventPlan
 from mimic.wire.json import decode
 from mimic.wire.openai.base import Names, OpenAIUsage, OpenAIWire
-from mimic.wire.sse import MARKER, Template, TokenStream, frames, in_turn
+from mimic.wire.sse import MARKER, Template, TokenStream, Track, frames, in_turn
 
 MAX_ANSWERS: Final = 128
 NO_LIMITS: Final = Limits()
@@ -102,10 +102,14 @@ C = TypeVar("C", bound=msgspec.Struct)
 
 
 class OpenAIRequest(CompletionRequest, frozen=True, kw_only=True):
-    """A request for completions, and what OpenAI's formats say besides: usage in a stream, the prompts again."""
+    """A request for completions, and what OpenAI's formats say besides.
+
+    That is usage in a stream, the prompts again, and calls in the form that was there before tools.
+    """
 
     include_usage: bool = False
     echo: bool = False
+    old_functions: bool = False
 
 
 class CompletionOptions(msgspec.Struct, frozen=True):
@@ -130,7 +134,7 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
         data.check()
         policy = overrides.policy(self._options.policy)
         known.version = version = self._options.names.version_of(data.model)
-        return OpenAIRequest(
+        request = OpenAIRequest(
             model=data.model,
             version=version,
             prompts=await self.prompts(data),
@@ -140,7 +144,9 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
             stream=bool(data.stream),
             include_usage=data.wants_usage(),
             echo=data.is_echoed,
+            tool_mode=overrides.tool_mode(),
         )
+        return await self.completed(request, data)
 
     def streams(self, request: OpenAIRequest) -> bool:
         return request.stream
@@ -149,17 +155,19 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
         """What stands before the answers, a chunk a token, the ends, the usage."""
         usage = OpenAIUsage.of(result.usage) if request.include_usage else None
         blank, answers = self.blank(request, None if usage else msgspec.UNSET), result.answers
-        streams = [
-            TokenStream(
-                Template.of(self.chunk(blank, index, MARKER)),
-                answer.tokens,
-                frames([self.chunk(blank, index, None, answer.finish_reason)]),
-            )
-            for index, answer in enumerate(answers)
-        ]
+        streams = [self.stream(blank, index, answer, request) for index, answer in enumerate(answers)]
         ending = [msgspec.structs.replace(blank, usage=usage)] if usage else []
         opening = frames(self.opening(blank, request, result))
         return EventPlan(opening, in_turn(streams), frames(ending), DONE, result.usage.completion_tokens)
+
+    def stream(self, blank: C, index: int, answer: Answer, request: OpenAIRequest) -> Track:
+        """The chunks of one answer."""
+        template = Template.of(self.chunk(blank, index, MARKER))
+        return TokenStream(template, answer.tokens, frames([self.chunk(blank, index, None, answer.finish_reason)]))
+
+    async def completed(self, request: OpenAIRequest, data: S) -> OpenAIRequest:
+        """The request with what only this format has. Raises RequestError."""
+        return request
 
     @abstractmethod
     async def prompts(self, data: S) -> Sequence[Prompt]:

@@ -1,0 +1,334 @@
+"""Tools in OpenAI's chat format: their definitions, the choice among them, calls and results; and forms of answers."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from mimic.engine.base import TEXT, AnswerFormat, Tool, ToolCall, ToolChoice
+from mimic.engine.instances.schema import Schema, SchemaProblem
+from mimic.errors import RequestError
+
+MAX_TOOLS: Final = 128
+LARGE: Final = 8 * 1024
+"""Bytes of a schema from which on it is checked off the event loop."""
+MAX_STRICT_DEPTH: Final = 10
+MAX_STRICT_PROPERTIES: Final = 5_000
+NOT_STRICT: Final = (
+    "oneOf",
+    "allOf",
+    "not",
+    "if",
+    "then",
+    "else",
+    "dependentRequired",
+    "dependentSchemas",
+    "patternProperties",
+)
+"""Keywords that OpenAI does not permit in a strict schema."""
+
+Name: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_-]+$", min_length=1, max_length=64)]
+NO_SCHEMA: Final = msgspec.Raw(b"null")
+
+
+class FunctionDefinition(msgspec.Struct, frozen=True):
+    """A function that the model may call: its parameters are a JSON schema."""
+
+    name: Name
+    description: str | None = None
+    parameters: msgspec.Raw = NO_SCHEMA
+    strict: bool | None = None
+
+
+class CustomDefinition(msgspec.Struct, frozen=True):
+    """A tool that takes a text. Its ``format``, text or a grammar, is accepted and not acted on."""
+
+    name: Name
+    description: str | None = None
+    format: Mapping[str, Any] | None = None
+
+
+class FunctionTool(msgspec.Struct, frozen=True, tag_field="type", tag="function"):
+    """A tool of a request: a function."""
+
+    function: FunctionDefinition
+
+
+class CustomTool(msgspec.Struct, frozen=True, tag_field="type", tag="custom"):
+    """A tool of a request: a custom one."""
+
+    custom: CustomDefinition
+
+
+class Named(msgspec.Struct, frozen=True):
+    """A tool by its name."""
+
+    name: str
+
+
+class FunctionNamed(msgspec.Struct, frozen=True, tag_field="type", tag="function"):
+    """The choice of a function."""
+
+    function: Named
+
+
+class CustomNamed(msgspec.Struct, frozen=True, tag_field="type", tag="custom"):
+    """The choice of a custom tool."""
+
+    custom: Named
+
+
+class AllowedTools(msgspec.Struct, frozen=True):
+    """Some of the tools, one of which may or must be called."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[Sequence[FunctionNamed | CustomNamed], msgspec.Meta(min_length=1)]
+
+
+class AllowedChoice(msgspec.Struct, frozen=True, tag_field="type", tag="allowed_tools"):
+    """The choice of some tools."""
+
+    allowed_tools: AllowedTools
+
+
+class JsonSchemaFormat(msgspec.Struct, frozen=True):
+    """The schema of an answer, and its name."""
+
+    name: Name
+    schema: msgspec.Raw = NO_SCHEMA
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextFormat(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+    """An answer that is a text."""
+
+
+class JsonObjectFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_object"):
+    """An answer that is a JSON object."""
+
+
+class SchemaFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_schema"):
+    """An answer that is JSON by a schema."""
+
+    json_schema: JsonSchemaFormat
+
+
+class FunctionCall(msgspec.Struct, frozen=True):
+    """The call of a function; its arguments are JSON as a string."""
+
+    name: str
+    arguments: str
+
+
+class CustomInput(msgspec.Struct, frozen=True):
+    """The call of a custom tool."""
+
+    name: str
+    input: str
+
+
+class FunctionToolCall(msgspec.Struct, frozen=True, tag_field="type", tag="function"):
+    """A call of a function, with its id."""
+
+    id: str
+    function: FunctionCall
+
+
+class CustomToolCall(msgspec.Struct, frozen=True, tag_field="type", tag="custom"):
+    """A call of a custom tool, with its id."""
+
+    id: str
+    custom: CustomInput
+
+
+AnyTool: TypeAlias = FunctionTool | CustomTool
+AnyChoice: TypeAlias = Literal["none", "auto", "required"] | FunctionNamed | CustomNamed | AllowedChoice
+AnyToolCall: TypeAlias = FunctionToolCall | CustomToolCall
+AnyFormat: TypeAlias = TextFormat | JsonObjectFormat | SchemaFormat
+
+
+def called(calls: Sequence[AnyToolCall] | None, old: FunctionCall | None = None) -> Sequence[ToolCall]:
+    """Calls of a message in neutral form; an ``old`` one has no id."""
+    found = [
+        ToolCall(one.id, one.function.name, one.function.arguments)
+        if isinstance(one, FunctionToolCall)
+        else ToolCall(one.id, one.custom.name, one.custom.input, is_custom=True)
+        for one in calls or ()
+    ]
+    return [*found, ToolCall("", old.name, old.arguments)] if old else found
+
+
+def rendered(call: ToolCall) -> AnyToolCall:
+    """A call as OpenAI writes it."""
+    if call.is_custom:
+        return CustomToolCall(call.id, CustomInput(call.name, call.arguments))
+    return FunctionToolCall(call.id, FunctionCall(call.name, call.arguments))
+
+
+async def tools_of(tools: Sequence[AnyTool], functions: Sequence[FunctionDefinition]) -> Sequence[Tool]:
+    """The tools of a request, checked. Raises RequestError."""
+    found = []
+    for index, tool in enumerate(tools):
+        path = f"tools[{index}]"
+        if isinstance(tool, CustomTool):
+            source = msgspec.json.encode(tool.custom).decode()
+            found.append(Tool(tool.custom.name, tool.custom.description or "", None, is_custom=True, source=source))
+        else:
+            found.append(await _function(tool.function, f"{path}.function"))
+    found += [await _function(function, f"functions[{index}]") for index, function in enumerate(functions)]
+    names: set[str] = set()
+    for index, one in enumerate(found):
+        if one.name in names:
+            path = f"tools[{index}].function.name" if tools else f"functions[{index}].name"
+            raise _refused(f"Invalid '{path}': the name '{one.name}' is used twice.", path, "invalid_value")
+        names.add(one.name)
+    return found
+
+
+async def _function(function: FunctionDefinition, path: str) -> Tool:
+    schema = None
+    if function.parameters != NO_SCHEMA:
+        context = f"function '{function.name}'"
+        schema = await checked(
+            bytes(function.parameters),
+            bool(function.strict),
+            context,
+            f"{path}.parameters",
+            "invalid_function_parameters",
+        )
+        root = schema.root
+        if isinstance(root, bool) or root.get("type", "object") != "object":
+            problem = f"schema must be a JSON Schema of 'type: \"object\"', got 'type: {_type_of(root)}'."
+            raise _refused(
+                f"Invalid schema for {context}: {problem}", f"{path}.parameters", "invalid_function_parameters"
+            )
+    return Tool(function.name, function.description or "", schema, source=msgspec.json.encode(function).decode())
+
+
+def choice_of(given: AnyChoice | None, tools: Sequence[Tool]) -> ToolChoice:
+    """The choice among tools, checked. Raises RequestError."""
+    if given is None:
+        return ToolChoice()
+    if not tools:
+        text = "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified."
+        raise _refused(text, "tool_choice", None)
+    if isinstance(given, str):
+        return ToolChoice(given)
+    if isinstance(given, AllowedChoice):
+        names = [_name_of(one) for one in given.allowed_tools.tools]
+        _check_known(names, tools, "tool_choice.allowed_tools.tools")
+        return ToolChoice(given.allowed_tools.mode, frozenset(names))
+    _check_known([_name_of(given)], tools, "tool_choice")
+    return ToolChoice("required", frozenset([_name_of(given)]))
+
+
+def old_choice_of(given: Literal["none", "auto"] | Named | None, tools: Sequence[Tool]) -> ToolChoice:
+    """The choice of ``function_call``, checked. Raises RequestError."""
+    if given is None:
+        return ToolChoice()
+    if not tools:
+        text = "Invalid value for 'function_call': 'function_call' is only allowed when 'functions' are specified."
+        raise _refused(text, "function_call", None)
+    if isinstance(given, Named):
+        _check_known([given.name], tools, "function_call")
+        return ToolChoice("required", frozenset([given.name]))
+    return ToolChoice(given)
+
+
+async def format_of(given: AnyFormat | None, texts: Sequence[str | None]) -> AnswerFormat:
+    """The form of the answer, checked. ``texts`` are those of the chat. Raises RequestError."""
+    if given is None or isinstance(given, TextFormat):
+        return TEXT
+    if isinstance(given, JsonObjectFormat):
+        if not any("json" in (text or "").lower() for text in texts):
+            text = (
+                "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
+            )
+            raise _refused(text, "messages", None)
+        return AnswerFormat("json_object")
+    schema = given.json_schema.schema
+    if schema == NO_SCHEMA:
+        path = "response_format.json_schema.schema"
+        raise _refused(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
+    context = f"response_format '{given.json_schema.name}'"
+    strict = bool(given.json_schema.strict)
+    return AnswerFormat("json_schema", await checked(bytes(schema), strict, context, "response_format", None))
+
+
+async def checked(source: bytes, strict: bool, context: str, param: str, code: str | None) -> Schema:
+    """A schema, from its JSON. Raises RequestError."""
+    try:
+        if len(source) > LARGE:
+            return await asyncio.to_thread(_schema, source, strict)
+        return _schema(source, strict)
+    except SchemaProblem as exc:
+        place = ", ".join(repr(part) for part in exc.path)
+        place = f"({place},)" if len(exc.path) == 1 else f"({place})"
+        raise _refused(f"Invalid schema for {context}: In context={place}, {exc.reason}.", param, code) from None
+
+
+@lru_cache(maxsize=64)
+def _schema(source: bytes, strict: bool) -> Schema:
+    root = msgspec.json.decode(source)
+    if not isinstance(root, (dict, bool)):
+        raise SchemaProblem((), f"a schema is an object, not {root!r:.100}")
+    schema = Schema(root)
+    if strict:
+        _check_strict(schema)
+    return schema
+
+
+def _check_strict(schema: Schema) -> None:
+    """Raises SchemaProblem where a schema is not as OpenAI's structured outputs want it."""
+    root = schema.root
+    if isinstance(root, bool) or root.get("type") != "object":
+        raise SchemaProblem((), f"schema must be a JSON Schema of 'type: \"object\"', got 'type: {_type_of(root)}'")
+    if "anyOf" in root:
+        raise SchemaProblem((), "'anyOf' is not permitted at the root")
+    for node, path in schema.nodes:
+        _check_strict_node(node, path)
+    if sum(len(node.get("properties") or ()) for node, _ in schema.nodes) > MAX_STRICT_PROPERTIES:
+        raise SchemaProblem((), f"at most {MAX_STRICT_PROPERTIES:,} properties are permitted")
+
+
+def _check_strict_node(node: Mapping[str, Any], path: Sequence[str | int]) -> None:
+    for keyword in NOT_STRICT:
+        if keyword in node:
+            raise SchemaProblem(path, f"'{keyword}' is not permitted")
+    kinds = node.get("type")
+    if "object" not in (kinds if isinstance(kinds, list) else [kinds]) and "properties" not in node:
+        return
+    if node.get("additionalProperties") is not False:
+        raise SchemaProblem(path, "'additionalProperties' is required to be supplied and to be false")
+    missing = [name for name in node.get("properties") or () if name not in (node.get("required") or ())]
+    if missing:
+        text = "'required' is required to be supplied and to be an array including every key in properties. Missing "
+        raise SchemaProblem(path, text + repr(missing[0]))
+    if sum(part == "properties" for part in path) >= MAX_STRICT_DEPTH:
+        raise SchemaProblem(path, f"at most {MAX_STRICT_DEPTH} levels of nesting are permitted")
+
+
+def _check_known(names: Sequence[str], tools: Sequence[Tool], param: str) -> None:
+    known = [tool.name for tool in tools]
+    for name in names:
+        if name not in known:
+            text = f"Tool choice '{name}' not found in 'tools' parameter."
+            if param == "function_call":
+                text = f"Function '{name}' not found in 'functions' parameter."
+            raise _refused(text, param, None)
+
+
+def _name_of(choice: FunctionNamed | CustomNamed) -> str:
+    return choice.function.name if isinstance(choice, FunctionNamed) else choice.custom.name
+
+
+def _type_of(root: bool | Mapping[str, Any]) -> str:
+    kind = root.get("type") if isinstance(root, Mapping) else None
+    return f'"{kind}"' if isinstance(kind, str) else "None"
+
+
+def _refused(text: str, param: str, code: str | None) -> RequestError:
+    return RequestError(400, text, param=param, code=code)
