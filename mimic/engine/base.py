@@ -11,7 +11,7 @@ from mimic.corpus.conversation import SENDERS, Choice, Message
 from mimic.corpus.ladder import MatchPolicy, Rung
 from mimic.corpus.schemas import Version
 from mimic.corpus.stores.base import Batches
-from mimic.engine.instances.schema import Schema
+from mimic.engine.instances.schema import JsonSchema
 from mimic.engine.overrides import ToolMode
 from mimic.engine.sampling import Sampling
 from mimic.tokens import count, encode_all
@@ -58,7 +58,7 @@ class Tool(msgspec.Struct, frozen=True):
 
     name: str
     description: str = ""
-    parameters: Schema | None = None
+    parameters: JsonSchema | None = None
     is_custom: bool = False
     source: str = ""
 
@@ -74,7 +74,7 @@ class AnswerFormat(msgspec.Struct, frozen=True):
     """The form of an answer: text, any JSON object, or JSON by a schema."""
 
     kind: Literal["text", "json_object", "json_schema"] = "text"
-    schema: Schema | None = None
+    schema: JsonSchema | None = None
 
 
 TEXT: Final = AnswerFormat()

@@ -9,17 +9,20 @@ import msgspec
 
 from mimic.engine.base import Answers, CompletionRequest, Engine, Limits, Prompt
 from mimic.engine.instances.maker import instance
-from mimic.engine.instances.schema import Schema, SchemaProblem
+from mimic.engine.instances.schema import JsonSchema, SchemaProblem
 from mimic.engine.instances.text_values import TextValues
 from mimic.engine.instances.values import JsonValue
 from mimic.engine.retrieval import ended
 from mimic.errors import RequestError
 
 FENCE: Final = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)```", re.DOTALL)
+_FIELD: Final = r"[\"'`]?\w{1,60}[\"'`]?"
 FIELDS: Final = re.compile(
-    r"\b(?:fields?|keys?|properties|attributes)\b[^:\n.{]{0,40}?(?::|\bnamed\b|\bcalled\b|\bare\b)?\s*((?:[\"'`]?\w+[\"'`]?(?:\s*\([^)\n]*\))?(?:,\s*(?:and\s+)?|\s+and\s+))*[\"'`]?\w+[\"'`]?)",
+    r"\b(?:fields?|keys?|properties|attributes)\b[^:\n.{]{0,40}?(?::|\bnamed\b|\bcalled\b|\bare\b)?\s{0,3}"
+    rf"((?:{_FIELD}(?:\s?\([^)\n]{{0,60}}\))?(?:,\s?(?:and\s)?|\sand\s)){{0,60}}{_FIELD})",
     re.IGNORECASE,
 )
+"""A list of names of fields."""
 NAME: Final = re.compile(r"\w+")
 LONGEST: Final = 20_000
 """Characters of a message in which a shape is looked for."""
@@ -40,14 +43,14 @@ class StructuredEngine(Engine):
         if request.answer_format.kind == "text":
             return await self._engine.answer(prompt, request)
         found = await self._engine.answer(prompt, msgspec.structs.replace(request, limits=UNLIMITED))
-        schema = request.answer_format.schema or Schema(shape_of(prompt))
+        schema = request.answer_format.schema or JsonSchema(shape_of(prompt))
         texts = [answer.text for answer in found.answers]
         made = await asyncio.to_thread(_structured, texts, schema, _question(prompt))
         answers = await ended(made, [answer.source for answer in found.answers], request.limits)
         return Answers(found.rung, found.score, answers)
 
 
-def _structured(texts: Sequence[str], schema: Schema, question: str) -> Sequence[str]:
+def _structured(texts: Sequence[str], schema: JsonSchema, question: str) -> Sequence[str]:
     """The texts in the form of a schema. Equal texts are made once. Blocks."""
     try:
         made = {text: _json_of(text, schema, question) for text in dict.fromkeys(texts)}
@@ -58,7 +61,7 @@ def _structured(texts: Sequence[str], schema: Schema, question: str) -> Sequence
     return [made[text] for text in texts]
 
 
-def _json_of(text: str, schema: Schema, question: str) -> str:
+def _json_of(text: str, schema: JsonSchema, question: str) -> str:
     for found in (text, *FENCE.findall(text)):
         value = _parsed(found)
         if value is not None and schema.validator.is_valid(value):

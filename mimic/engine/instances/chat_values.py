@@ -162,8 +162,9 @@ class ChatValues(Values):
         listed = [one for one in phrases.listed(text) if one[:1].isupper()]
         if len(listed) > 1 and not field.words & (ORIGINS | TARGETS):
             yield from listed[self._skip :]
-        for word in ("in", "for", "to", "at", "near", "of"):
-            yield from (one for one in phrases.following(text, word) if one[:1].isupper())
+        places = [one for word in ("in", "for", "to", "at", "near", "of") for one in phrases.following(text, word)]
+        yield from (one for one in places if one[:1].isupper())
+        yield from (one for one in places if one[:1].islower())
 
     def _labelled(self, field: Field, text: str) -> Iterator[str]:
         """What stands behind the field's own name, as in "title: Dune" or "the title is Dune"."""

@@ -15,11 +15,11 @@ import msgspec
 
 from mimic.engine.instances import scalars
 from mimic.engine.instances.patterns import matching
-from mimic.engine.instances.schema import Node, Schema, SchemaProblem, pointer, validator_of
+from mimic.engine.instances.schema import Node, JsonSchema, SchemaProblem, pointer, validator_of
 from mimic.engine.instances.values import Field, JsonValue, Values
 
 MAX_STEPS: Final = 2_000
-"""Nodes that are made for one instance, those of attempts that failed included; some 100 ms."""
+"""Nodes that are made for one instance, those of attempts that failed included, besides four for each subschema."""
 MAX_ATTEMPTS: Final = 100
 MAX_CANDIDATES: Final = 40
 MAX_PARTS: Final = 500
@@ -57,16 +57,17 @@ class _Impossible(Exception):
         self.reason = reason
 
 
-def instance(schema: Schema, values: Values, name: str = "") -> JsonValue:
+def instance(schema: JsonSchema, values: Values, name: str = "") -> JsonValue:
     """A valid instance, its contents from the source as far as they fit. Raises SchemaProblem. Blocks."""
     return _Maker(schema, values).make(name)
 
 
 class _Maker:
-    def __init__(self, schema: Schema, values: Values) -> None:
+    def __init__(self, schema: JsonSchema, values: Values) -> None:
         self._schema = schema
         self._values = values
         self._steps = 0
+        self._most = MAX_STEPS + 4 * len(schema.nodes)
         self._turns: dict[Path, int] = {}
         self._ways: dict[Path, int] = {}
         self._validators: dict[tuple[int, ...], Any] = {}
@@ -78,9 +79,7 @@ class _Maker:
                 value = self._node([self._schema.root], (), Field(name))
             except _Impossible as exc:
                 problem = (exc.path, exc.reason)
-                if not self._turn([exc.path]):
-                    break
-                continue
+                break
             errors = list(islice(self._schema.validator.iter_errors(value), 20))
             if not errors:
                 return value
@@ -94,17 +93,12 @@ class _Maker:
 
     def _turn(self, paths: Sequence[Path]) -> bool:
         """Let the nodes choose anew that errors are about: the node itself, else the nearest one above or below."""
-        if self._steps > MAX_STEPS:
+        if self._steps > self._most:
             return False
         turned = False
         for path in dict.fromkeys(paths):
-            for place in (*self._below(path), *[path[:end] for end in range(len(path) - 1, -1, -1)]):
-                if self._turns.get(place, 0) + 1 < self._ways.get(place, 1):
-                    self._turns[place] = self._turns.get(place, 0) + 1
-                    for other in [one for one in self._turns if len(one) > len(place) and one[: len(place)] == place]:
-                        del self._turns[other]
-                    turned = True
-                    break
+            places = (*self._below(path), *[path[:end] for end in range(len(path) - 1, -1, -1)])
+            turned = any(self._next_way(place) for place in places) or turned
         return turned
 
     def _below(self, path: Path) -> list[Path]:
@@ -133,9 +127,26 @@ class _Maker:
         return index
 
     def _node(self, schemas: Sequence[Node], path: Path, field: Field, variant: int = 0) -> JsonValue:
+        while True:
+            try:
+                return self._attempt(schemas, path, field, variant)
+            except _Impossible:
+                if self._steps > self._most or not self._next_way(path):
+                    raise
+
+    def _next_way(self, path: Path) -> bool:
+        """Let a node choose anew, and all below it from the start. False if it has no further way."""
+        if self._turns.get(path, 0) + 1 >= self._ways.get(path, 1):
+            return False
+        self._turns[path] = self._turns.get(path, 0) + 1
+        for other in [one for one in self._turns if len(one) > len(path) and one[: len(path)] == path]:
+            del self._turns[other]
+        return True
+
+    def _attempt(self, schemas: Sequence[Node], path: Path, field: Field, variant: int) -> JsonValue:
         self._steps += 1
-        if self._steps > MAX_STEPS:
-            raise _Impossible(path, f"the search was given up after {MAX_STEPS:,} steps")
+        if self._steps > self._most:
+            raise _Impossible(path, f"the search was given up after {self._most:,} steps")
         if len(path) > DEEPEST:
             raise _Impossible(path, f"it goes on for more than {DEEPEST} levels")
         turn = [self._turns.get(path, 0), 1]
@@ -165,7 +176,7 @@ class _Maker:
                 raise _Impossible(path, "its references lead round in a circle")
             if node is True:
                 continue
-            if node is False:
+            if node is False or (isinstance(node, Mapping) and node.get("not") in (True, {})):
                 raise _Impossible(path, "the schema allows nothing here")
             assert isinstance(node, Mapping)
             parts.append(node)

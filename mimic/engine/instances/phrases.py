@@ -34,10 +34,14 @@ LONG_TITLE: Final = 12
 """Words of a sentence that is too long for a title."""
 LIST_ITEM: Final = re.compile(r"^\s*(?:[-*•]|\d{1,3}[.)])\s+(.+)$", re.MULTILINE)
 LIST_MARK: Final = re.compile(r"^\s*\d{1,3}[.)]\s", re.MULTILINE)
-EXPRESSION: Final = re.compile(r"\(*-?\d[\d.]*\)*(?:\s*(?:\*\*|[-+*/×÷^%])\s*\(*-?\d[\d.]*\)*)+")
-ITEM: Final = r"[\w'’.-]+(?: (?!and |or )[\w'’.-]+){0,4}"
-SERIES: Final = re.compile(rf"(?:{ITEM}, )+{ITEM},? (?:and|or) [\w'’-]+(?: [\w'’-]+){{0,3}}|(?:{ITEM}, ){{2,}}{ITEM}")
-PAIR: Final = re.compile(r"[A-Z][\w'’-]*(?: [A-Z][\w'’-]*)* (?:and|or) [A-Z][\w'’-]*(?: [A-Z][\w'’-]*)*")
+_OPERAND: Final = r"\({0,9}-?\d[\d.]{0,40}\){0,9}"
+EXPRESSION: Final = re.compile(rf"{_OPERAND}(?:\s{{0,3}}(?:\*\*|[-+*/×÷^%])\s{{0,3}}{_OPERAND})+")
+CLAUSE_END: Final = re.compile(r"[.?!;:](?:\s|$)|\n")
+LINK: Final = re.compile(r", (?:and |or )?| and | or ")
+NAMED_AT_END: Final = re.compile(r"[A-Z][\w'’-]*(?: [A-Z][\w'’-]*){0,4}$")
+MAX_WORDS: Final = 5
+MAX_ITEM: Final = 60
+"""Words and characters of an item of a list."""
 SENTENCE: Final = re.compile(r"(?<=[.!?。！？])[\"'”)]*\s+|\n{1,}|(?<=[。！？])")
 
 NOT_NAMES: Final = frozenset(
@@ -129,7 +133,7 @@ def numbers_beside(text: str, words: frozenset[str]) -> Sequence[int | float]:
     """Numbers just before or behind one of the words, as in "4 minutes" or "size: 12"."""
     found = []
     lowered = text[:MAX_CHARACTERS].lower()
-    for word in words:
+    for word in sorted(word for word in words if len(word) >= SHORTEST)[:MAX_WORDS]:
         stem = re.escape(word[:-1] if word.endswith("s") and len(word) > SHORTEST else word)
         pattern = (
             rf"(?<![\w.])([-+]?\d+(?:\.\d+)?)(?:[ -]\w+)? {stem}|\b{stem}\w*(?: is| of| to|:|=)? ?([-+]?\d+(?:\.\d+)?)"
@@ -200,7 +204,7 @@ def named(text: str) -> Sequence[str]:
     text = text[:MAX_CHARACTERS]
     for one in NAMED.finditer(text):
         words = one.group().split(" ")
-        is_first = text[: one.start()].rstrip()[-1:] in ("", ".", "!", "?", ":", "\n")
+        is_first = text[max(0, one.start() - 3) : one.start()].rstrip(" ")[-1:] in ("", ".", "!", "?", ":", "\n")
         while words and words[0].rstrip(",.").lower() in NOT_NAMES:
             words.pop(0)
             is_first = False
@@ -233,13 +237,22 @@ def listed(text: str) -> Sequence[str]:
     items = [one.strip() for one in LIST_ITEM.findall(text)]
     if len(items) > 1:
         return items
-    found = SERIES.search(text) or PAIR.search(text)
-    if not found:
+    return next((found for clause in CLAUSE_END.split(text) if (found := _series(clause))), ())
+
+
+def _series(clause: str) -> Sequence[str]:
+    """The items of "a, b and c", or of "A and B" if both are names; nothing in another clause."""
+    parts = [part.strip() for part in LINK.split(clause)]
+    commas, has_and = clause.count(", "), any(word in clause for word in (" and ", " or "))
+    if len(parts) < 2 or not (commas > 1 or has_and):  # noqa: PLR2004 a list has two items
         return ()
-    parts = re.split(r",? (?:and|or) |, ", found.group())
     begins = [one.end() for one in AFTER.finditer(parts[0])]
     parts[0] = parts[0][begins[-1] :] if begins else parts[0]
-    return [part.strip(" .?!") for part in parts if part.strip(" .?!")]
+    if not commas:
+        first, last = NAMED_AT_END.search(parts[0][-100:]), NAMED.match(parts[1])
+        return (first.group(), last.group().rstrip(".,'’-")) if first and last else ()
+    parts[-1] = " ".join(parts[-1].split()[:MAX_WORDS])
+    return [part for part in parts if part and len(part.split()) <= MAX_WORDS] if len(parts[0]) < MAX_ITEM else ()
 
 
 def sentences(text: str) -> Sequence[str]:

@@ -40,7 +40,7 @@ class SchemaProblem(Exception):
         self.reason = reason
 
 
-class Schema:
+class JsonSchema:
     """A schema, checked. Raises SchemaProblem. Blocks: up to a tenth of a second for the largest schemas."""
 
     def __init__(self, root: Node) -> None:
@@ -215,4 +215,4 @@ def _mapping(node: Mapping[str, Any], keyword: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-__all__ = ["JsonValue", "Node", "Schema", "SchemaProblem", "pointer", "validator_of"]
+__all__ = ["JsonValue", "Node", "JsonSchema", "SchemaProblem", "pointer", "validator_of"]

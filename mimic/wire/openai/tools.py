@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 
 from mimic.engine.base import TEXT, AnswerFormat, Tool, ToolCall, ToolChoice
-from mimic.engine.instances.schema import Schema, SchemaProblem
+from mimic.engine.instances.schema import JsonSchema, SchemaProblem
 from mimic.errors import RequestError
 
 MAX_TOOLS: Final = 128
@@ -30,7 +30,7 @@ NOT_STRICT: Final = (
 """Keywords that OpenAI does not permit in a strict schema."""
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_-]+$", min_length=1, max_length=64)]
-NO_SCHEMA: Final = msgspec.Raw(b"null")
+SchemaDocument: TypeAlias = dict[str, Any] | bool | None
 
 
 class FunctionDefinition(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class FunctionDefinition(msgspec.Struct, frozen=True):
 
     name: Name
     description: str | None = None
-    parameters: msgspec.Raw = NO_SCHEMA
+    parameters: SchemaDocument = None
     strict: bool | None = None
 
 
@@ -97,7 +97,7 @@ class JsonSchemaFormat(msgspec.Struct, frozen=True):
     """The schema of an answer, and its name."""
 
     name: Name
-    schema: msgspec.Raw = NO_SCHEMA
+    schema: SchemaDocument = None
     description: str | None = None
     strict: bool | None = None
 
@@ -190,10 +190,10 @@ async def tools_of(tools: Sequence[AnyTool], functions: Sequence[FunctionDefinit
 
 async def _function(function: FunctionDefinition, path: str) -> Tool:
     schema = None
-    if function.parameters != NO_SCHEMA:
+    if function.parameters is not None:
         context = f"function '{function.name}'"
         schema = await checked(
-            bytes(function.parameters),
+            function.parameters,
             bool(function.strict),
             context,
             f"{path}.parameters",
@@ -250,16 +250,19 @@ async def format_of(given: AnyFormat | None, texts: Sequence[str | None]) -> Ans
             raise _refused(text, "messages", None)
         return AnswerFormat("json_object")
     schema = given.json_schema.schema
-    if schema == NO_SCHEMA:
+    if schema is None:
         path = "response_format.json_schema.schema"
         raise _refused(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
     context = f"response_format '{given.json_schema.name}'"
     strict = bool(given.json_schema.strict)
-    return AnswerFormat("json_schema", await checked(bytes(schema), strict, context, "response_format", None))
+    return AnswerFormat("json_schema", await checked(schema, strict, context, "response_format", None))
 
 
-async def checked(source: bytes, strict: bool, context: str, param: str, code: str | None) -> Schema:
-    """A schema, from its JSON. Raises RequestError."""
+async def checked(
+    document: dict[str, Any] | bool, strict: bool, context: str, param: str, code: str | None
+) -> JsonSchema:
+    """A schema of a request. Raises RequestError."""
+    source = msgspec.json.encode(document)
     try:
         if len(source) > LARGE:
             return await asyncio.to_thread(_schema, source, strict)
@@ -271,17 +274,14 @@ async def checked(source: bytes, strict: bool, context: str, param: str, code: s
 
 
 @lru_cache(maxsize=64)
-def _schema(source: bytes, strict: bool) -> Schema:
-    root = msgspec.json.decode(source)
-    if not isinstance(root, (dict, bool)):
-        raise SchemaProblem((), f"a schema is an object, not {root!r:.100}")
-    schema = Schema(root)
+def _schema(source: bytes, strict: bool) -> JsonSchema:
+    schema = JsonSchema(msgspec.json.decode(source))
     if strict:
         _check_strict(schema)
     return schema
 
 
-def _check_strict(schema: Schema) -> None:
+def _check_strict(schema: JsonSchema) -> None:
     """Raises SchemaProblem where a schema is not as OpenAI's structured outputs want it."""
     root = schema.root
     if isinstance(root, bool) or root.get("type") != "object":

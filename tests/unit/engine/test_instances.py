@@ -1,0 +1,244 @@
+"""Instances of JSON schemas are valid, always the same, and made of what was said."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from jsonschema import Draft202012Validator
+
+from mimic.engine.instances import phrases
+from mimic.engine.instances.chat_values import ChatValues, subjects
+from mimic.engine.instances.maker import instance
+from mimic.engine.instances.patterns import matching
+from mimic.engine.instances.schema import JsonSchema, SchemaProblem
+from mimic.engine.instances.text_values import TextValues
+from mimic.engine.instances.values import NoValues
+from tests.support.json_schemas import schemas
+
+TEXT = {"type": "string"}
+WHOLE = {"type": "integer"}
+LIST = {
+    "type": "object",
+    "properties": {"value": WHOLE, "next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},
+    "required": ["value", "next"],
+    "additionalProperties": False,
+}
+
+
+def of(*required: str, **properties: Any) -> dict[str, Any]:
+    """An object with these properties, of which all or some are required."""
+    return {"type": "object", "properties": properties, "required": list(required or properties)}
+
+
+def check(schema: Any) -> None:
+    """What is made is valid, as an independent validator judges, and the same the second time; or it is refused."""
+    try:
+        made = instance(JsonSchema(schema), NoValues(), "answer")
+    except SchemaProblem:
+        return
+    assert made == instance(JsonSchema(schema), NoValues(), "answer")
+    judge = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    try:
+        assert judge.is_valid(made), made
+    except RecursionError:
+        pass  # the judge does not see a schema that refers to nothing but itself
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(schemas())
+def test_drawn_schemas_get_valid_instances(schema: Any) -> None:
+    """Schemas with nearly all keywords of draft 2020-12."""
+    check(schema)
+
+
+@pytest.mark.soak
+@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(schemas())
+def test_ten_thousand_drawn_schemas_get_valid_instances(schema: Any) -> None:
+    """The same, many more."""
+    check(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "made"),
+    [
+        (True, "answer"),
+        ({"const": [1, {"a": None}]}, [1, {"a": None}]),
+        ({"type": "integer", "minimum": 5, "multipleOf": 4}, 8),
+        ({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, 0.5),
+        ({"type": "array", "prefixItems": [TEXT, WHOLE], "items": False, "minItems": 2}, ["answer", 1]),
+        ({"type": "array", "items": {"enum": ["a", "b", "c"]}, "uniqueItems": True, "minItems": 3}, ["a", "b", "c"]),
+        ({"type": "array", "items": WHOLE, "contains": {"const": 7}, "minItems": 2}, [7, 1]),
+        ({"oneOf": [{"type": "integer", "multipleOf": 3}, {"type": "integer", "multipleOf": 5}]}, 3),
+        ({"type": "string", "pattern": "^[A-Z]{3}-\\d{2}$"}, "AHO-18"),
+        ({"type": "string", "format": "date"}, "2024-05-17"),
+        ({"type": ["null", "boolean"]}, True),
+        ({"type": "string", "default": "plain", "examples": ["other"]}, "plain"),
+        ({"allOf": [{"$ref": "#/$defs/a"}, {"maximum": 3}], "$defs": {"a": {"type": "integer", "minimum": 2}}}, 2),
+        (of(a=TEXT) | {"dependentRequired": {"a": ["b"]}}, {"a": "a", "b": "b"}),
+        (of(a={"if": {"type": "string"}, "then": {"const": "x"}}), {"a": "x"}),
+    ],
+)
+def test_instances_of_keywords(schema: Any, made: Any) -> None:
+    """Each keyword, with the plainest value there is."""
+    assert instance(JsonSchema(schema), NoValues(), "answer") == made
+
+
+def test_a_schema_that_contains_itself_comes_to_an_end() -> None:
+    """A linked list ends; one that cannot end is refused."""
+    made = instance(JsonSchema(LIST), NoValues())
+    assert Draft202012Validator(LIST).is_valid(made)
+    with pytest.raises(SchemaProblem):
+        instance(JsonSchema(of(next={"$ref": "#"})), NoValues())
+
+
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        ({"type": "strin"}, "at /type: "),
+        ({"$ref": "https://example.com/schema"}, "at /$ref: 'https://example.com/schema' is not in this schema"),
+        ({"properties": {"a": {"$ref": "#/$defs/b"}}}, "at /properties/a/$ref: "),
+        ({"type": "string", "pattern": "("}, "at /pattern: "),
+        ({"properties": {"a": {"type": "object", "required": "a"}}}, "at /properties/a/required: "),
+        ({"enum": ["x" * 300_000]}, "the schema has 300,"),
+    ],
+)
+def test_a_schema_that_is_none_is_refused(schema: Any, problem: str) -> None:
+    """With the place in it. Nothing is ever fetched."""
+    with pytest.raises(SchemaProblem) as refused:
+        JsonSchema(schema)
+    assert str(refused.value).startswith(problem)
+
+
+def test_a_contradiction_is_named() -> None:
+    """A schema that nothing can meet, with its place."""
+    with pytest.raises(SchemaProblem, match="at /properties/a: no value can meet it"):
+        instance(JsonSchema(of(a={"type": "integer", "minimum": 5, "maximum": 3})), NoValues())
+
+
+def test_large_and_evil_schemas_are_bounded() -> None:
+    """By steps and not by time, so that the same request always gets the same answer."""
+    deep: Any = TEXT
+    for _ in range(200):
+        deep = of(a=deep)
+    with pytest.raises(SchemaProblem, match="levels deep"):
+        JsonSchema(deep)
+    wide = of(**{f"a{n}": {"anyOf": [of(x={"not": {}}), {"type": "string", "pattern": "^(a+)+$"}]} for n in range(200)})
+    assert set(instance(JsonSchema(wide), NoValues()).values()) == {"aaaa"}  # type: ignore[union-attr]
+    with pytest.raises(SchemaProblem):
+        instance(JsonSchema({"type": "array", "minItems": 1_000_000}), NoValues())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "made"),
+    [
+        ("^(\\w+)-\\1$", "ah-ah"),
+        ("^(?<year>\\d{4})-\\k<year>$", "0741-0741"),
+        ("^\\p{Lu}\\p{Ll}+$", "Aho"),
+        ("^[^\\s@]+@[^\\s@]+$", "ah@ov"),
+        ("^(?:USD|EUR)$", "USD"),
+        ("x" * 5_000, None),
+        ("(", None),
+    ],
+)
+def test_strings_of_patterns(pattern: str, made: str | None) -> None:
+    """Short ones that one can read; nothing for what is no pattern."""
+    assert next(iter(matching(pattern)), None) == made
+
+
+@pytest.mark.parametrize(
+    ("said", "schema", "made"),
+    [
+        ("magic_function(3)", of(input=WHOLE), {"input": 3}),
+        ("What is the weather in San Francisco, CA?", of(location=TEXT), {"location": "San Francisco, CA"}),
+        (
+            "What's the weather like in Paris today in fahrenheit?",
+            of(location=TEXT, unit={"enum": ["celsius", "fahrenheit"]}),
+            {"location": "Paris", "unit": "fahrenheit"},
+        ),
+        (
+            "Book a flight from New York to Tokyo on 2025-03-01 for 2 people",
+            of(origin=TEXT, destination=TEXT, date={"type": "string", "format": "date"}, passengers=WHOLE),
+            {"origin": "New York", "destination": "Tokyo", "date": "2025-03-01", "passengers": 2},
+        ),
+        ("Book it for May 17, 2024", of(day={"type": "string", "format": "date"}), {"day": "2024-05-17"}),
+        ("Add 12 and 30", of(a=WHOLE, b=WHOLE), {"a": 12, "b": 30}),
+        ("What is 3 * (4 + 5)?", of(expression=TEXT), {"expression": "3 * (4 + 5)"}),
+        (
+            'Send an email to ada@example.org with the subject "Lunch" and body: see you at noon',
+            of(to=TEXT, subject=TEXT, body=TEXT),
+            {"to": "ada@example.org", "subject": "Lunch", "body": "see you at noon"},
+        ),
+        ("Open https://example.com/a?b=1.", of(url=TEXT), {"url": "https://example.com/a?b=1"}),
+        ("Extract: John Doe is 42 years old", of(name=TEXT, age=WHOLE), {"name": "John Doe", "age": 42}),
+        (
+            "Create tasks: buy milk, walk the dog and call mom",
+            of(tasks={"type": "array", "items": TEXT}),
+            {"tasks": ["buy milk", "walk the dog", "call mom"]},
+        ),
+        (
+            "Turn the lights off in the kitchen",
+            of(room={"enum": ["living_room", "kitchen"]}, on={"type": "boolean"}),
+            {"room": "kitchen", "on": False},
+        ),
+        ("weather in sf", of("city", city=TEXT, days=WHOLE), {"city": "sf"}),
+        ("weather in sf for 3 days", of("city", city=TEXT, days=WHOLE), {"city": "sf", "days": 3}),
+        ("", of(city=TEXT), {"city": "city"}),
+    ],
+)
+def test_arguments_come_from_the_chat(said: str, schema: Any, made: Any) -> None:
+    """Numbers, quoted and named things, dates, addresses, members of an enum; a field that is optional if it is said."""
+    assert instance(JsonSchema(schema), ChatValues([said])) == made
+
+
+def test_several_things_are_asked_about() -> None:
+    """Each call of a tool is about one of them."""
+    said = "Compare the weather in Paris, Rome and London"
+    assert subjects(said) == 3
+    cities = [instance(JsonSchema(of(city=TEXT)), ChatValues([said], skip)) for skip in range(3)]
+    assert cities == [{"city": "Paris"}, {"city": "Rome"}, {"city": "London"}]
+    assert subjects("What is the weather in San Francisco, CA?") == 1
+
+
+RECIPE = """Here is a simple recipe for pancakes:
+
+1. Mix 2 cups of flour with 3 eggs.
+2. Add 250 ml of milk.
+3. Fry for 4 minutes.
+
+Enjoy your breakfast!"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "question", "schema", "made"),
+    [
+        (
+            RECIPE,
+            "Give me a recipe",
+            of(title=TEXT, steps={"type": "array", "items": TEXT}, minutes=WHOLE, vegan={"type": "boolean"}),
+            {
+                "title": "Here is a simple recipe for pancakes",
+                "steps": ["Mix 2 cups of flour with 3 eggs.", "Add 250 ml of milk.", "Fry for 4 minutes."],
+                "minutes": 4,
+                "vegan": True,
+            },
+        ),
+        (RECIPE, "Give me a recipe", of(answer=TEXT), {"answer": RECIPE}),
+        ("Nice to meet you!", "Jason is 25 years old", of(name=TEXT, age=WHOLE), {"name": "Jason", "age": 25}),
+        ("It seems good to me.", "Is it bad?", of(verdict={"enum": ["good", "bad"]}), {"verdict": "bad"}),
+        ("No, not at all.", "Is it?", of(true={"type": "boolean"}), {"true": False}),
+    ],
+)
+def test_structured_answers_read_like_the_answer(answer: str, question: str, schema: Any, made: Any) -> None:
+    """Its title, sentences, lists and numbers; what the question tells as a fact comes first."""
+    assert instance(JsonSchema(schema), TextValues(answer, question)) == made
+
+
+def test_long_texts_are_looked_at_in_bounded_time() -> None:
+    """No expression runs in more than linear time over texts that are made to be slow."""
+    for piece in ("a, ", "A ", "1.", "((1+", "a@", "in ", '"', "and A ", "\n- x", "5 x "):
+        text = piece * 20_000
+        found: list[object] = [phrases.numbers(text), phrases.named(text), phrases.listed(text), phrases.dates(text)]
+        found += [phrases.quoted(text), phrases.emails(text), phrases.expressions(text), phrases.sentences(text)]
+        found += [phrases.following(text, "in"), phrases.urls(text), phrases.times(text)]
+        assert all(isinstance(one, (list, tuple)) for one in found)
