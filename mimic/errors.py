@@ -136,7 +136,14 @@ class StoreError(MimicError):
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be reached, or did not answer in time."""
+    """The store cannot be reached, or did not answer in time.
+
+    ``outward`` says why in words that name no host, path or user, so that clients may be told.
+    """
+
+    def __init__(self, message: str, *, outward: str | None = None) -> None:
+        super().__init__(message)
+        self.outward = outward
 
 
 class StoreFull(StoreError):

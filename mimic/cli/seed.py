@@ -13,7 +13,7 @@ import click
 
 from mimic.cli.configuration import STORE_HELP, read_settings
 from mimic.corpus.ladder import RUNGS, Rung
-from mimic.corpus.manifest import ExitCode
+from mimic.corpus.manifest import ExitCode, warnings_of
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import open_store
 from mimic.errors import DumpError, MimicError, SeedingError, SettingError, StoreError
@@ -100,6 +100,8 @@ async def _seed(
         async with open_store(settings.store, settings.mongo_driver) as store:
             if if_empty and (seeded := await store.seeded()):
                 say(f"Seeded already ({', '.join(seeded)}): nothing to do.")
+                for warning in warnings_of(seeded):
+                    _warn(warning)
                 return ExitCode.DONE
             with show_progress(quiet=quiet) as on_progress:
                 report = await load(

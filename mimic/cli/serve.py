@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from ipaddress import ip_address
 
@@ -12,6 +13,7 @@ import click
 import structlog
 
 from mimic.cli.configuration import STORE_HELP, read_settings
+from mimic.corpus.manifest import warnings_of
 from mimic.corpus.stores import open_store
 from mimic.corpus.stores.tempdirs import folder_of_workers
 from mimic.errors import NotSeeded, StoreError
@@ -41,9 +43,8 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     configure_logs()
     settings = read_settings(log.warning, store=store, host=host, port=port, workers=workers)
     _warn_of_open_doors(settings, _check_address(settings))
-    _show_address(settings)
+    _show_address(settings, asyncio.run(_check_corpus(settings)))
     _allow_connections()
-    asyncio.run(_check_corpus(settings))
     with ExitStack() as stack:
         if settings.workers > 1:
             _share(stack, settings)
@@ -100,8 +101,11 @@ def _warn_of_open_doors(settings: Settings, address: str) -> None:
         log.warning("SEED_SECRET is short, and can be guessed", address=address, shortest=SHORTEST_SECRET)
 
 
-async def _check_corpus(settings: Settings) -> None:
-    """Warn where nothing can be answered yet. The server starts all the same: that may change while it runs."""
+async def _check_corpus(settings: Settings) -> Sequence[str]:
+    """What is to be told of the corpus, logged; also where nothing can be answered yet.
+
+    The server starts all the same: that may change while it runs.
+    """
     try:
         async with open_store(settings.store, settings.mongo_driver) as store:
             await store.check()
@@ -110,9 +114,14 @@ async def _check_corpus(settings: Settings) -> None:
             raise NotSeeded(settings.version if seeded else None)
     except StoreError as exc:
         log.warning("no request can be answered yet", reason=str(exc))
+        return ()
+    warnings = warnings_of(seeded)
+    for warning in warnings:
+        log.warning("the corpus is of an earlier Mimic", reason=warning)
+    return warnings
 
 
-def _show_address(settings: Settings) -> None:
+def _show_address(settings: Settings, warnings: Sequence[str]) -> None:
     from mimic.server.routes.native import EXAMPLE  # noqa: PLC0415 - as above
 
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - to be asked, not bound
@@ -125,3 +134,5 @@ def _show_address(settings: Settings) -> None:
     with_key = " -H 'authorization: Bearer ...'" if settings.api_keys else ""
     click.echo(f"  curl -s {url}/conversation/completion -H 'content-type: application/json'{with_key} \\")
     click.echo(f"    -d '{json.dumps(EXAMPLE)}'\n")
+    for warning in warnings:
+        click.echo(f"Warning: {warning}\n")

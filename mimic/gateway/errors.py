@@ -13,6 +13,7 @@ from mimic.errors import (
     RungNotSeeded,
     SeedingInProgress,
     StoreError,
+    StoreUnavailable,
     UnusableStore,
 )
 
@@ -38,6 +39,13 @@ UNAVAILABLE: Final = 503
 _RETRY: Final = {"retry-after": "1"}
 
 
+def _outward(exc: Exception, kind: type[MimicError]) -> str:
+    """What is told outside: of a store that cannot be used also why, where that names nothing inside."""
+    if isinstance(exc, StoreUnavailable) and exc.outward:
+        return OUTWARD[StoreError].replace(".", f": {exc.outward}.", 1)
+    return OUTWARD.get(kind, str(exc))
+
+
 def request_error(exc: Exception, request_id: str, path: str) -> RequestError:
     """The error that a client is told, for any that ended its request. Failures of the store and bugs are logged."""
     if isinstance(exc, RequestError):
@@ -48,7 +56,7 @@ def request_error(exc: Exception, request_id: str, path: str) -> RequestError:
                 log.error("store failed", request_id=request_id, error=str(exc), cause=repr(exc.__cause__))
             headers = _RETRY if status == UNAVAILABLE else {}
             own_code = exc.code if isinstance(exc, Miss) else code
-            return RequestError(status, OUTWARD.get(kind, str(exc)), code=own_code, headers=headers)
+            return RequestError(status, _outward(exc, kind), code=own_code, headers=headers)
     log.error("bug", request_id=request_id, path=path, exc_info=exc)
     return RequestError(
         500, "The server had an error while processing your request. Its log has more under the request id."

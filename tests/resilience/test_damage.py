@@ -17,8 +17,8 @@ from typing import Final
 import httpx
 import pytest
 
+from mimic.corpus.layout import LAYOUT
 from mimic.corpus.schemas import VERSIONS, Version
-from mimic.corpus.stores.sqlite.file import LAYOUT
 from mimic.corpus.stores.sqlite.replacement import PAGE_BYTES
 from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.support.corpora import SMALL, reference, seed, twin
@@ -87,7 +87,8 @@ DAMAGES: Final[Mapping[str, tuple[Damage, str, str | None]]] = {
     "garbage": (overwrite, DAMAGED, FOREIGN),
     "garbage behind the header": (lambda path: overwrite(path, 100), DAMAGED, None),
     "a folder": (make_folder, "corpus.db: Is a directory", "corpus.db: Is a directory"),
-    "an older layout": (execute("PRAGMA user_version = 1"), f"has layout 1, this Mimic reads layout {LAYOUT}", None),
+    "a layout too old": (execute("PRAGMA user_version = 1"), "has layout 1 of an earlier Mimic", None),
+    "a newer layout": (execute(f"PRAGMA user_version = {LAYOUT + 1}"), "of a newer Mimic, this Mimic reads", None),
     "a catalogue of nonsense": (execute("UPDATE corpus SET seeded = 'x'"), "is damaged: its catalogue says", None),
     "a schema of nonsense": (
         execute(

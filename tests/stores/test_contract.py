@@ -23,7 +23,7 @@ from mimic.corpus.stores.base import Replacement, Store
 from mimic.corpus.stores.mongodb.store import MongoDBStore
 from mimic.corpus.stores.mongodb.timings import Timings
 from mimic.errors import BrokenDump, NoCompletion, NotSeeded, SeedingInProgress
-from tests.support.corpora import SMALL, Dump, ask, conversation, fill, reference, seed_text
+from tests.support.corpora import SMALL, ask, assert_equals_reference, conversation, fill, seed_text
 from tests.support.stores import STORES, open_quickly, store_named
 
 pytestmark = pytest.mark.anyio
@@ -46,23 +46,6 @@ ODD_TEXTS = [
     "x" * 1_000_000,
     "x" * 999_999 + "y",
 ]
-
-
-async def assert_equals_reference(store: Store, dump: Dump) -> None:
-    """Ask for every message and every neighbouring pair of the dump."""
-    asked = set()
-    for element in dump:
-        said = [(message["from"], message["value"]) for message in element["conversations"]]
-        asked |= {(message,) for message in said} | set(pairwise(said))
-    for messages in asked:
-        for version in VERSIONS:
-            expected = reference(dump, messages, version)
-            if expected:
-                assert await ask(store, messages, version) == expected
-                assert await ask(store, messages, version, 1) == expected[:1]
-            else:
-                with pytest.raises(NoCompletion):
-                    await ask(store, messages, version)
 
 
 async def test_answers_are_those_of_the_reference(store: Store, tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ServerSelectionTimeoutError
 
 from mimic.corpus.conversation import Message
-from mimic.corpus.schemas import SCHEMAS
+from mimic.corpus.schemas import SCHEMAS, Lookup
 from mimic.corpus.stores import open_store
 from mimic.corpus.stores.mongodb.client import Location
 from mimic.corpus.stores.mongodb.gathering import Gathering
+from mimic.corpus.stores.mongodb.lookups import Key, key_of
 from mimic.corpus.stores.mongodb.store import MongoDBStore
 from mimic.errors import NoCompletion
 from tests.support.corpora import Pairs, ask, conversation, fill, reference
@@ -35,6 +36,13 @@ DUMP = [
 ]
 
 V2 = Location("v2", None)
+
+
+def by_value(lookup: Lookup) -> Key:
+    """The key by which a lookup of the last message is answered."""
+    key = key_of(lookup, V2.layout)
+    assert key
+    return key
 
 
 @pytest.fixture
@@ -76,7 +84,7 @@ async def test_many_lookups_are_few_queries(mongodb: MongoDBStore, database: Asy
     assert await answers(mongodb, asked, "v2") == expected
     done = await queries(database, "v2")
     assert len(done) < len(asked) / 10
-    assert {query["planSummary"] for query in done} == {"IXSCAN { messageDigest: 1, _id: 1 }"}
+    assert {query["planSummary"] for query in done} == {'IXSCAN { value: "hashed", from: 1, _id: 1 }'}
     assert not any(query.get("hasSortStage") for query in done)
     for messages, answer in zip(asked, expected, strict=True):
         if answer:
@@ -123,7 +131,9 @@ async def test_an_error_is_everybodys(mongod: Mongod) -> None:
         mongod.kill()
         lookup = SCHEMAS["v2"].lookup([Message("human", "x")])
         async with asyncio.timeout(20):
-            found = await asyncio.gather(*(gathering.find(V2, lookup) for _ in range(5)), return_exceptions=True)
+            found = await asyncio.gather(
+                *(gathering.find(V2, lookup, by_value(lookup)) for _ in range(5)), return_exceptions=True
+            )
         assert all(isinstance(one, ServerSelectionTimeoutError) for one in found), found
         await gathering.close()
 
@@ -135,7 +145,9 @@ async def test_who_comes_late_waits_no_longer_for_a_server_that_is_away(mongod: 
         mongod.kill()
         lookup = SCHEMAS["v2"].lookup([Message("human", "x")])
         async with asyncio.timeout(4):
-            ended = await asyncio.gather(*(found.find(V2, lookup) for _ in range(20)), return_exceptions=True)
+            ended = await asyncio.gather(
+                *(found.find(V2, lookup, by_value(lookup)) for _ in range(20)), return_exceptions=True
+            )
         assert all(isinstance(one, ServerSelectionTimeoutError) for one in ended), ended
         await found.close()
 
@@ -144,7 +156,7 @@ async def test_closing_ends_those_who_wait(mongodb: MongoDBStore) -> None:
     """They are cancelled, those in a query and those in line for one."""
     found = Gathering(mongodb._database, most_gathered=1)
     lookups = [SCHEMAS["v2"].lookup([Message("human", f"ask {n}")]) for n in range(9)]
-    tasks = [asyncio.create_task(found.find(V2, lookup)) for lookup in lookups]
+    tasks = [asyncio.create_task(found.find(V2, lookup, by_value(lookup))) for lookup in lookups]
     await asyncio.sleep(0)
     await found.close()
     async with asyncio.timeout(10):

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from mimic.corpus.conversation import Message
+from mimic.corpus.layout import LAYOUT
 from mimic.corpus.schemas import SCHEMAS, VERSIONS, Lookup, Version
 from mimic.corpus.stores import open_store
-from mimic.corpus.stores.sqlite.file import LAYOUT
 from mimic.corpus.stores.sqlite.store import MOST_SCANS, SECONDS_TO_BELIEVE, find_query
 from mimic.errors import NothingToSeed, StoreFull, StoreUnavailable, UnusableStore
 from tests.support.corpora import SMALL, ask, conversation, fill
@@ -306,7 +306,7 @@ async def test_another_layout_is_named(path: Path) -> None:
     connection.execute(f"PRAGMA user_version = {LAYOUT + 1}")
     connection.close()
     async with open_store(f"sqlite:///{path}") as store:
-        with pytest.raises(UnusableStore, match=f"has layout {LAYOUT + 1}, this Mimic reads layout {LAYOUT}"):
+        with pytest.raises(UnusableStore, match=f"has layout {LAYOUT + 1} of a newer Mimic, .*: upgrade Mimic"):
             await store.seeded()
         await fill(store, SMALL, path.parent)
 

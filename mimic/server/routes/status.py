@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from mimic.corpus.corpus import Corpus
-from mimic.corpus.manifest import Seeded
+from mimic.corpus.manifest import Seeded, warnings_of
 from mimic.corpus.schemas import Version
 from mimic.errors import NotSeeded
 from mimic.server.error_handlers import AnyRequest, documented
@@ -20,10 +20,11 @@ from mimic.server.options import Defaults
 
 
 class CorpusDescription(msgspec.Struct, frozen=True):
-    """What is seeded, per version; sizes in bytes."""
+    """What is seeded, per version; sizes in bytes. ``warnings`` are there where an earlier Mimic seeded it."""
 
     default_version: Version
     versions: Mapping[str, Seeded]
+    warnings: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -33,10 +34,11 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Readiness(msgspec.Struct, frozen=True):
-    """The server can answer in these versions."""
+    """The server can answer in these versions. ``warnings`` are there where an earlier Mimic seeded them."""
 
     versions: Sequence[str]
     status: Literal["ready"] = "ready"
+    warnings: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 @get("/corpus", summary="What is seeded", tags=["Status"], responses=documented(503))
@@ -47,7 +49,8 @@ async def describe_corpus(
     seeded = await corpus.contents()
     if not await has_key(request, request.route_handler):
         seeded = {version: _without_texts(entry) for version, entry in seeded.items()}
-    return CorpusDescription(defaults.version, seeded)  # type: ignore[arg-type]
+    warnings = warnings_of(seeded) or msgspec.UNSET
+    return CorpusDescription(defaults.version, seeded, warnings)  # type: ignore[arg-type]
 
 
 def _without_texts(entry: Seeded) -> Seeded:
@@ -67,7 +70,7 @@ async def ready(corpus: NamedDependency[Corpus], defaults: NamedDependency[Defau
     seeded = await corpus.seeded()
     if defaults.version not in seeded:
         raise NotSeeded(defaults.version)
-    return Readiness(list(seeded))
+    return Readiness(list(seeded), warnings=warnings_of(seeded) or msgspec.UNSET)
 
 
 @get("/metrics", summary="Prometheus metrics", tags=["Status"], media_type="text/plain")

@@ -8,13 +8,13 @@ from typing import Final
 
 import msgspec
 
+from mimic.corpus.layout import check_layout
 from mimic.corpus.manifest import Seeded
 from mimic.corpus.schemas import Version
 from mimic.corpus.stores.tempdirs import refusal
 from mimic.errors import StoreError, StoreFull, StoreUnavailable, UnusableStore
 
 APPLICATION_ID: Final = int.from_bytes(b"Mimc")
-LAYOUT: Final = 2
 FAILURES: Final = (sqlite3.Error, OSError, msgspec.DecodeError, UnicodeDecodeError)
 """What reading a file may raise; the last one where SQLite tells of a damage in words of the file itself."""
 
@@ -31,15 +31,14 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def read_catalogue(path: Path, connection: sqlite3.Connection) -> dict[Version, Seeded]:
-    """What the file says it holds. Raises UnusableStore where it is not ours, or of another layout."""
+    """What the file says it holds. Raises UnusableStore where it is not ours, or of a layout that cannot be read."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (layout,) = connection.execute("PRAGMA user_version").fetchone()
     if not path.stat().st_size:
         raise UnusableStore(f"{path} is empty: seed anew")
     if application != APPLICATION_ID:
         raise UnusableStore(f"{path} is not a corpus of Mimic's")
-    if layout != LAYOUT:
-        raise UnusableStore(f"{path} has layout {layout}, this Mimic reads layout {LAYOUT}: remove it and seed anew")
+    check_layout(layout, str(path), "remove it and seed anew")
     rows = connection.execute("SELECT version, seeded FROM corpus ORDER BY version")
     try:
         return {version: msgspec.json.decode(seeded, type=Seeded) for version, seeded in rows}

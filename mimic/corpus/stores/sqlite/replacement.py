@@ -14,11 +14,12 @@ from typing import Any, Final
 
 import msgspec
 
+from mimic.corpus.layout import LAYOUT
 from mimic.corpus.manifest import Seeded, Seeding, Size
 from mimic.corpus.schemas import SCHEMAS, VERSIONS, Schema, Version
 from mimic.corpus.stores.base import Replacement
 from mimic.corpus.stores.locks import lock
-from mimic.corpus.stores.sqlite.file import APPLICATION_ID, LAYOUT, beside, connect, errors, read_catalogue
+from mimic.corpus.stores.sqlite.file import APPLICATION_ID, beside, connect, errors, read_catalogue
 from mimic.corpus.stores.tempdirs import remove_folder
 from mimic.errors import StoreError, UnusableStore
 
