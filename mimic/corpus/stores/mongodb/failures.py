@@ -40,11 +40,16 @@ def translated(exc: PyMongoError, address: Address) -> StoreError:
         if exc.code == _OUT_OF_DISK_SPACE:
             return StoreFull(f"MongoDB has no space left ({reason})")
         cause = _of_command(exc, address)
-        return StoreUnavailable(f"{cause.what}: {cause.remedy} ({reason})", outward=cause.what)
-    cause = _of_connection(exc, reason, address)
-    text = f"{cause.what}: {cause.remedy} ({reason})"
-    unreachable = isinstance(exc, ConnectionFailure) and not text.startswith(_UNREACHABLE)
-    return StoreUnavailable(f"{_UNREACHABLE}. {text}" if unreachable else text, outward=cause.what)
+    else:
+        cause = _of_connection(exc, reason, address)
+    what = cause.what
+    if isinstance(exc, ConnectionFailure) and not isinstance(exc, NotPrimaryError) and what != _UNREACHABLE:
+        what = f"{_UNREACHABLE}: {what}"
+    return StoreUnavailable(f"{_sentence(what)}. {_sentence(cause.remedy)} ({reason})", outward=cause.what)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _reason(exc: PyMongoError) -> str:
@@ -56,7 +61,7 @@ def _reason(exc: PyMongoError) -> str:
         text = str(exc)
     text = re.split(r", Timeout: |\n|, full error: ", text, maxsplit=1)[0]
     text = re.sub(r" \(configured timeouts: [^)]*\)", "", text)
-    text = ", ".join(dict.fromkeys(text.split(",")))  # each member of a replica set says the same
+    text = ",".join(dict.fromkeys(text.split(",")))  # each member of a replica set says the same
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} ..."
 
 
@@ -120,14 +125,14 @@ def _of_connection(exc: PyMongoError, reason: str, address: Address) -> Cause:
 def _not_primary(address: Address) -> Cause:
     remedy = "name the members of the replica set, or its replicaSet, so that the primary is found"
     if address.options.get("directconnection"):
-        remedy = "directConnection=true asks one member only, which is no primary: leave it out, or name the primary"
+        remedy = "with directConnection=true only this one is asked: leave that out, or name the primary"
     return Cause("this member of the replica set is not the primary", remedy)
 
 
 def _unknown_host(reason: str, address: Address) -> Cause:
     """A name that is not in the URL comes from the configuration of the replica set."""
-    told = re.findall(r"([\w.-]+):\d+: \[Errno", reason)
-    if foreign := [name for name in told if name.lower() not in address.hosts]:
+    told = re.findall(r"([\w.-]+):\d+: \[Errno|\('([^']+)', \d+\)", reason)
+    if foreign := [name for pair in told if (name := "".join(pair)).lower() not in address.hosts]:
         return Cause(
             "the members of the replica set have names that are not known here",
             f"make {', '.join(foreign)} known to this machine, as in /etc/hosts, or ask one member alone with "
@@ -145,8 +150,8 @@ def _closed(_: str, address: Address) -> Cause:
         )
     return Cause(
         "the connection was closed at once",
-        "the server may want TLS: then add ?tls=true (and tlsCAFile=...) to MIMIC_STORE; or it is not MongoDB that "
-        "listens there",
+        "the server may want TLS: then add ?tls=true (and tlsCAFile=...) to MIMIC_STORE; or it is no MongoDB, or was "
+        "stopped",
     )
 
 
@@ -157,7 +162,7 @@ def _always(what: str, remedy: str) -> Callable[[str, Address], Cause]:
 _PATTERNS: Final[tuple[tuple[str, Callable[[str, Address], Cause]], ...]] = (
     (
         "dnspython",
-        _always("mongodb+srv:// cannot be looked up", "install dnspython, or name the hosts in a mongodb:// URL"),
+        _always("a mongodb+srv:// URL cannot be looked up", "install dnspython, or name the hosts in a mongodb:// URL"),
     ),
     (
         "DNS (query|response|operation)|nameserver|resolution lifetime|SRV",
@@ -173,10 +178,11 @@ _PATTERNS: Final[tuple[tuple[str, Callable[[str, Address], Cause]], ...]] = (
     (
         "replica set named|replica set name",
         _always(
-            "no member of the replica set that replicaSet names can be used",
+            "no usable member of the replica set that replicaSet names was found",
             "check the name in MIMIC_STORE, and that its members are up; a server that is in none has no replicaSet",
         ),
     ),
+    ("internal hostnames", _unknown_host),
     (r"Name or service|nodename|name resolution|getaddrinfo|No address associated|unknown host", _unknown_host),
     (
         "CERTIFICATE_VERIFY_FAILED|certificate verify|hostname mismatch|doesn't match|not valid for",
@@ -188,10 +194,14 @@ _PATTERNS: Final[tuple[tuple[str, Callable[[str, Address], Cause]], ...]] = (
     ("certificate required|bad certificate|unknown ca", _closed),
     ("SSL|TLS", _closed),
     (
-        "refused",
+        "refused|Connect call failed",
         _always("nothing listens at that host and port", "start MongoDB, or check host and port in MIMIC_STORE"),
     ),
-    ("connection closed|reset by peer|Broken pipe|Message length|unknown opcode", _closed),
+    (
+        "Message length|unknown opcode|got response id",
+        _always("it is not MongoDB that listens there", "check host and port in MIMIC_STORE"),
+    ),
+    ("connection closed|connection is already closed|reset by peer|Broken pipe|forcibly closed", _closed),
     (
         "No primary|no replica set members|not primary|No servers match",
         _always(
