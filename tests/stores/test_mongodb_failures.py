@@ -34,7 +34,7 @@ QUICK: Final = "serverSelectionTimeoutMS=300"
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
-    """A mongod that wants a user: root of admin, one who may read the database mimic, and one of that, who may write."""
+    """A mongod that wants a user: root of admin, one who may read the database mimic, and one of it who may write."""
     skip_without_mongod()
     mongod = Mongod(tmp_path_factory.mktemp("guarded"), "--auth")
     mongod.start()
@@ -128,7 +128,7 @@ def test_rights_in_a_guarded_server(guarded: Mongod) -> None:
 
 
 def test_rights_that_are_enough(guarded: Mongod, tmp_path: Path) -> None:
-    """The role `readWrite` to seed, twice since the second seeding removes what the first one wrote; `read` to serve."""
+    """The role `readWrite` to seed, a second time too, which removes what the first one wrote; `read` to serve."""
     host = f"127.0.0.1:{guarded.port}/mimic"
     for _ in range(2):
         seed(f"mongodb://writer:{ENCODED}@{host}", SMALL, tmp_path, timings=NO_GRACE)
