@@ -113,7 +113,7 @@ class Gathering:
             found[document[kind[1]]].append(document)
         keys = {wanted.key for wanted in asked}
         last = documents[-1][kind[1]] if is_cut else None
-        known = _complete(documents, kind[1], keys) if is_cut else keys
+        known = complete_keys(documents, kind[1], keys) if is_cut else keys
         for lookup, key, future in asked:
             if future.done():  # nobody waits any more
                 continue
@@ -149,7 +149,7 @@ def _position(document: Fields) -> int:
     return position
 
 
-def _complete(documents: Sequence[Fields], field: str, keys: Collection[Value]) -> Collection[Value]:
+def complete_keys(documents: Sequence[Fields], field: str, keys: Collection[Value]) -> Collection[Value]:
     """The keys, among those asked for, of which nothing is missing in documents that were cut off.
 
     Digests come in their own order. Texts come in that of their hashes, and those of one hash in the order of sender
