@@ -97,7 +97,9 @@ async def test_a_query_of_ones_own_by_what_was_said_uses_an_index(
     """As somebody writes it who looks into the database, in any order of fields, also for what nothing followed."""
     async with open_quickly(mongodb_url) as store:
         await fill(store, CONTINUE, tmp_path, [version], depth="last")
-    [name] = [name for name in await database.list_collection_names() if name.startswith(version)]
+    catalogue = await database["mimic"].find_one({"_id": "corpus"})
+    assert catalogue
+    name = catalogue["versions"][version]["collection"]
     many = {"from": "human", "value": "continue"}
     for query, found in (
         ({"from": "gpt", "value": "part 77"}, 1),
