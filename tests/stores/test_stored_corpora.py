@@ -1,6 +1,7 @@
 """A corpus that an earlier Mimic has seeded is answered from, with a warning, until it is seeded anew."""
 
 import asyncio
+import subprocess
 from pathlib import Path
 
 import httpx
@@ -16,7 +17,7 @@ from mimic.corpus.stores import open_store
 from mimic.corpus.stores.base import Store
 from mimic.errors import UnusableStore
 from tests.support.corpora import SMALL, assert_equals_reference, conversation, fill, reference, seed
-from tests.support.servers import Server
+from tests.support.servers import Server, seed_command
 from tests.support.stored import STORED, restore
 from tests.support.stores import open_quickly
 
@@ -83,6 +84,9 @@ def test_a_server_warns(store_url: str, tmp_path: Path, capfd: pytest.CaptureFix
             assert answer.headers["x-mimic-match"] == rung
         assert server.log().count(BEFORE) == 1
         assert capfd.readouterr().out.count(BEFORE) == 1
+        again = seed_command("--sample", "--if-empty", "--store", store_url)
+        done = subprocess.run(again, capture_output=True, text=True, check=True, cwd=tmp_path)
+        assert BEFORE in done.stderr
         seed(store_url, [conversation("a_0", ("human", "hi"), ("gpt", "hello"))], tmp_path)
         answer = client.get("/ready")
         while "warnings" in answer.json():  # MongoDB: for a second, what is known is believed

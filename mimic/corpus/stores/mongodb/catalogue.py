@@ -120,10 +120,15 @@ class Catalogue:
         return seeding
 
     async def take_lease(self, seeding: Seeding) -> None:
-        """Enter a seeding. Raises SeedingInProgress where one that is alive stands there."""
+        """Enter a seeding. Raises SeedingInProgress where one that is alive stands there.
+
+        Raises UnusableStore, and enters nothing, where the layout cannot be read.
+        """
         is_silent = {"$expr": {"$gt": [_AGE, self._timings.lease_seconds * 1000]}}
         is_free = {"$or": [{"seeding.state": {"$ne": "running"}}, is_silent]}
         with self._connection.errors():
+            found = await self._collection.find_one(_CORPUS, {"layout": 1})
+            check_layout((found or {}).get("layout", LAYOUT), "the database", REMEDY)
             await self._collection.update_one(_CORPUS, {"$setOnInsert": {"layout": LAYOUT}}, upsert=True)
             taken = await self._collection.update_one(
                 {**_CORPUS, **is_free}, {"$set": _seeding_fields(seeding), **_HEARTBEAT}
