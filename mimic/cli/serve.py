@@ -101,7 +101,7 @@ def _warn_of_open_doors(settings: Settings, address: str) -> None:
 
 
 async def _check_corpus(settings: Settings) -> None:
-    """Warn where nothing can be answered yet. The server starts all the same: that may change while it runs."""
+    """Warn where not everything can be answered yet. The server starts all the same: that may change while it runs."""
     try:
         async with open_store(settings.store, settings.mongo_driver) as store:
             await store.check()
@@ -109,7 +109,7 @@ async def _check_corpus(settings: Settings) -> None:
         if settings.version not in seeded:
             raise NotSeeded(settings.version if seeded else None)
     except StoreError as exc:
-        log.warning("no request can be answered yet", reason=str(exc))
+        log.warning("not ready: requests cannot all be answered yet", reason=str(exc))
 
 
 def _show_address(settings: Settings) -> None:

@@ -21,6 +21,7 @@ T = TypeVar("T")
 LAYOUT: Final = 2
 
 REMEDY: Final = "drop the collection mimic, and seed anew"
+RESTORE: Final = "restore it, or seed anew"
 
 _CORPUS: Final = {"_id": "corpus"}
 # In milliseconds, by the server's clock; where that was set back, a heartbeat of the future is none.
@@ -41,6 +42,10 @@ class CatalogueEntry(msgspec.Struct, frozen=True):
     def location(self) -> Location:
         """Where its documents are."""
         return Location(self.collection, self.written)
+
+    def locations(self, *, with_index: bool) -> list[Location]:
+        """Where its documents are, and the index of its messages."""
+        return [Location(name, self.written) for name in self.collections()[: None if with_index else 1]]
 
     def collections(self) -> list[str]:
         """The collections that hold it: its documents, and the index of its messages, which versions may share."""
@@ -90,7 +95,9 @@ class Catalogue:
             found = await corpus.find_one(_CORPUS, {"versions": 1, "layout": 1}) or {}
         if found.get("layout", LAYOUT) != LAYOUT:
             layout = found["layout"]
-            raise UnusableStore(f"the database has layout {layout}, this Mimic reads layout {LAYOUT}: {REMEDY}")
+            newer = "use the Mimic that seeded it, or " if isinstance(layout, int) and layout > LAYOUT else ""
+            text = f"the database has layout {layout!s:.20}, this Mimic reads layout {LAYOUT}: {newer}{REMEDY}"
+            raise UnusableStore(text, public=text)
         entries = _convert(found.get("versions", {}), dict[Version, CatalogueEntry])
         if self._is_alone():  # and has another clock, where it was restored from a dump of a replica set's
             entries = {version: msgspec.structs.replace(entry, written=None) for version, entry in entries.items()}
@@ -158,7 +165,8 @@ def _convert(fields: Fields, kind: type[T]) -> T:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as exc:
-        raise UnusableStore(f"the catalogue is damaged ({exc}): {REMEDY}") from exc
+        problem = "the catalogue is damaged"
+        raise UnusableStore(f"{problem} ({exc}): {REMEDY}", public=f"{problem}: {REMEDY}") from exc
 
 
 def _seeding_fields(seeding: Seeding) -> Fields:
