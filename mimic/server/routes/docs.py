@@ -41,6 +41,7 @@ from mimic.wire.openai.base import OpenAIUsage
 from mimic.wire.openai.chat import OpenAIMessage
 
 ASSETS = "/schema-assets"
+UNKNOWN = "Unknown request URL. The documentation is at /schema, its OpenAPI document at /schema/openapi.json"
 ASSET_NAMES = ("swagger-ui-bundle.js", "swagger-ui.css", "swagger-ui-standalone-preset.js")
 
 COMPONENTS: Final[Mapping[type, str]] = {
@@ -132,7 +133,7 @@ def openapi_config() -> OpenAPIConfig:
 def _in_one_shape(response: Response[Any]) -> Response[Any]:
     """What Litestar answers below /schema: errors as all others, and the page with headers as the other one."""
     if response.status_code == HTTPStatus.NOT_FOUND:
-        return answer(RequestError(HTTPStatus.NOT_FOUND, "Unknown request URL", code="unknown_url"))
+        return answer(RequestError(HTTPStatus.NOT_FOUND, UNKNOWN, code="unknown_url"))
     response.headers.update(NOT_TO_BE_GUESSED)
     if isinstance(response.content, bytes) and response.media_type == MediaType.HTML:
         response.headers.update(headers_of_documentation(response.content))

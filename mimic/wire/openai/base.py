@@ -11,6 +11,7 @@ from mimic import tokens
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.engine.base import Usage
 from mimic.errors import RequestError
+from mimic.spelling import shown
 from mimic.wire import sse
 from mimic.wire.base import Wire
 from mimic.wire.openai.errors import error_body
@@ -121,7 +122,7 @@ def _decoded(numbers: Sequence[int], path: str) -> Input:
 
 def unknown_model(model: str) -> RequestError:
     """The error of a model that does not exist."""
-    return RequestError(404, f"The model `{model}` does not exist", param="model", code="model_not_found")
+    return RequestError(404, f"The model `{shown(model)}` does not exist", param="model", code="model_not_found")
 
 
 def created_now() -> int:
