@@ -52,6 +52,7 @@ def hint(path: str, routes: Collection[str]) -> str:
 
     ``routes`` are the paths that lead somewhere.
     """
+    routes = [route for route in routes if route != path]  # which is there, but not with this method
     plain = _plain(path[:MAX_COMPARED])
     rest, versions = plain, 0
     while rest == VERSION or rest.startswith(f"{VERSION}/"):
@@ -63,15 +64,13 @@ def hint(path: str, routes: Collection[str]) -> str:
     for start, text in ABSENT.items():
         if f"{rest}/".startswith(f"{start}/") and f"{VERSION}{rest}" not in routes:
             return f". {text}."
+    if plain in routes:
+        return f". Did you mean {plain}?"
     meant = f"{VERSION}/models/NAME" if rest.startswith("/models/") else VERSION + rest
-    if plain not in routes and (meant in routes or rest.startswith("/models/")):
-        note = "The base URL holds /v1 twice" if versions > 1 else "The base URL of a client ends with /v1"
+    if versions != 1 and (meant in routes or rest.startswith("/models/")):
+        note = "The base URL holds /v1 twice" if versions else "The base URL of a client ends with /v1"
         return f". {note}. Did you mean {meant}?"
-    found = (
-        plain
-        if plain in routes and plain != path
-        else ALIASES.get(rest) or closest(plain, routes) or _ending_of(plain, routes)
-    )
+    found = ALIASES.get(rest) or closest(plain, routes) or _ending_of(plain, routes)
     return f". Did you mean {found}?" if found else ""
 
 

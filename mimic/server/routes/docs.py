@@ -33,7 +33,7 @@ from mimic.engine.overrides import FAULT_HEADER
 from mimic.errors import RequestError
 from mimic.server.error_handlers import answer
 from mimic.server.guards import KEYS_SCHEME
-from mimic.server.routes.page import MEDIA_TYPES, NOT_TO_BE_GUESSED, headers_of_documentation
+from mimic.server.routes.page import ICON, MEDIA_TYPES, NOT_TO_BE_GUESSED, headers_of_documentation
 from mimic.server.routes.seeding import SECRET_SCHEME
 from mimic.wire.base import EVENTS
 from mimic.wire.native import NativeCompletion, NativeRequest
@@ -114,7 +114,7 @@ def openapi_config() -> OpenAPIConfig:
         js_url=f"{ASSETS}/{ASSET_NAMES[0]}",
         css_url=f"{ASSETS}/{ASSET_NAMES[1]}",
         standalone_preset_js_url=f"{ASSETS}/{ASSET_NAMES[2]}",
-        favicon="",
+        favicon=f'<link rel="icon" href="{ICON}" type="image/svg+xml">',
         path="/",
     )
     description = "Answers from real conversations, by indexed lookup."
