@@ -1,6 +1,7 @@
 """JSON bodies: decoded strictly ("2" is no number), or an error that says what is wrong and where."""
 
-from typing import Any, NoReturn, TypeVar
+from math import isfinite
+from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -10,13 +11,35 @@ from mimic.wire.violations import violation_in
 
 T = TypeVar("T")
 
+MAX_REREAD: Final = 100_000
+"""Bytes of a body that is read once more for integers that are written as 2.0."""
+
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """A body as the decoder's type. Raises RequestError with the field, or the byte at which decoding failed."""
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        _refuse(body, exc, decoder.type)
+        problem: Exception = exc
+        if "got `float`" in str(exc) and len(body) <= MAX_REREAD:
+            try:
+                return decoder.decode(msgspec.json.encode(_WITH_INTEGERS.decode(body)))
+            except msgspec.ValidationError as other:
+                problem = other
+            except (msgspec.MsgspecError, RecursionError, ValueError, OverflowError):
+                pass
+        _refuse(body, problem, decoder.type)
+
+
+def _number(text: str) -> int | float:
+    """A number as JSON Schema sees it, where 2.0 is an integer. Raises ValueError where it is out of range."""
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError
+    return int(number) if number.is_integer() else number
+
+
+_WITH_INTEGERS: Final = msgspec.json.Decoder(float_hook=_number)
 
 
 def _refuse(body: bytes, exc: Exception, kind: Any) -> NoReturn:

@@ -333,13 +333,18 @@ def test_bad_requests_name_the_field(v1: httpx.Client, changed: dict[str, Any], 
         ("/chat/completions", {"model": "m"}, "messages", MISSING),
         ("/completions", {"model": "m"}, "prompt", MISSING),
         ("/completions", {"model": "m", "prompt": []}, "prompt", "empty_array"),
+        ("/completions", {"model": "m", "prompt": "a", "n": 1.5}, "n", "invalid_type"),
+        ("/completions", {"model": "m", "prompt": "a", "n": 200.0}, "n", "integer_above_max_value"),
+        ("/completions", {"model": "m", "prompt": "a", "n": 2.0, "seed": "1"}, "seed", "invalid_type"),
+        ("/completions", {"model": "m", "prompt": "a", "n": 2.0, "seed": 1e300}, "seed", "integer_above_max_value"),
         ("/completions", {"model": "m", "prompt": ["Why?"] * 129}, "prompt", "array_above_max_length"),
         ("/completions", {"model": "m", "prompt": ["Why?"] * 65, "n": 2}, "prompt", "array_above_max_length"),
         ("/completions", {"model": "m", "prompt": ["a", 1]}, "prompt", "invalid_type"),
         ("/completions", {"model": "m", "prompt": [1, [2]]}, "prompt", "invalid_type"),
         ("/completions", {"model": "m", "prompt": [[1], [10**30]]}, "prompt[1]", "invalid_value"),
         ("/completions", {"model": "m", "prompt": [-1]}, "prompt", "invalid_value"),
-        ("/completions", {"model": "m", "prompt": [172]}, "prompt", "invalid_value"),
+        ("/completions", {"model": "m", "prompt": [199_998]}, "prompt", "invalid_value"),
+        ("/embeddings", {"model": "m", "input": [[]]}, "input", "invalid_value"),
         ("/embeddings", {"model": "m"}, "input", MISSING),
         ("/embeddings", {"model": "m", "input": ""}, "input", "invalid_value"),
         ("/embeddings", {"model": "m", "input": ["a", ""]}, "input", "invalid_value"),
@@ -356,6 +361,29 @@ def test_bad_requests_of_the_other_routes(
     """The same shape and codes everywhere."""
     error = error_of(v1.post(route, json=body), 400)
     assert (error["param"], error["code"]) == (param, code)
+
+
+def test_an_integer_may_be_written_with_a_point(v1: httpx.Client) -> None:
+    """As JSON Schema has it, and some languages write it; what else there is stays as it was."""
+    why = tokens.encode("Why?")
+    fields = {"model": "m", "temperature": 1.0, "logit_bias": {"1": 1}}
+    plain = json.dumps({**fields, "prompt": [why], "n": 2, "seed": 7})
+    pointed = json.dumps({**fields, "prompt": [list(map(float, why))], "n": 2.0, "seed": 7.0})
+    assert '"n": 2.0' in pointed
+    answers = [v1.post("/completions", content=body).json()["choices"] for body in (plain, pointed)]
+    assert len(answers[1]) == 2
+    assert answers[0] == answers[1]
+
+
+def test_a_prompt_may_be_null_or_end_within_a_character(v1: httpx.Client) -> None:
+    """Null is no text, as in OpenAI's document; what was cut into tokens elsewhere is looked up as what is left."""
+    prompts: tuple[Any, ...] = (None, "", [[]])
+    for prompt in prompts:
+        answer = v1.post("/completions", json={"model": "m", "prompt": prompt}).json()
+        assert answer["choices"][0]["text"] == "You said nothing."
+    cut = tokens.encode("Why? 𒀀")[:-1]
+    for route, field in (("/completions", "prompt"), ("/embeddings", "input")):
+        assert v1.post(route, json={"model": "m", field: cut}).json()["usage"]["prompt_tokens"] == len(cut)
 
 
 @pytest.mark.parametrize(

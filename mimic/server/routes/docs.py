@@ -31,9 +31,11 @@ from mimic.corpus.excerpts import Snippet
 from mimic.corpus.search import SearchHit
 from mimic.engine.overrides import FAULT_HEADER
 from mimic.errors import RequestError
+from mimic.gateway.faults import NONE, PATTERN
 from mimic.server.error_handlers import answer
 from mimic.server.guards import KEYS_SCHEME
 from mimic.server.routes.page import ICON, MEDIA_TYPES, NOT_TO_BE_GUESSED, headers_of_documentation
+from mimic.server.routes.schemas import ExactConfig
 from mimic.server.routes.seeding import SECRET_SCHEME
 from mimic.wire.base import EVENTS
 from mimic.wire.native import NativeCompletion, NativeRequest
@@ -98,12 +100,13 @@ class FaultyOperation(LimitedOperation):
         answer = (self.responses or {}).get("200")
         if isinstance(answer, OpenAPIResponse) and answer.content:
             answer.content[EVENTS] = OpenAPIMediaType(schema=Schema(description="Server-sent events."))
+        asked = Schema(type=OpenAPIType.STRING, pattern=PATTERN, examples=[NONE])
         text = Schema(type=OpenAPIType.STRING, examples=["status=429; retry-after=2"])
         asking = (
             "A fault on purpose: status=NNN, disconnect, stall, malformed, error, slow-headers, empty or none, "
             "with what goes with it, as `stall; after=5; seconds=30`."
         )
-        header = Parameter(name=FAULT_HEADER, param_in="header", schema=text, description=asking)
+        header = Parameter(name=FAULT_HEADER, param_in="header", schema=asked, description=asking)
         self.parameters = [*(self.parameters or ()), header]
         self.tell({FAULT_HEADER: OpenAPIHeader(schema=text, description="The fault that befell the request, if any.")})
 
@@ -120,7 +123,7 @@ def openapi_config() -> OpenAPIConfig:
     description = "Answers from real conversations, by indexed lookup."
     secret = SecurityScheme(type="http", scheme="bearer", description="The secret that SEED_SECRET holds.")
     key = SecurityScheme(type="http", scheme="bearer", description="One of the keys that MIMIC_API_KEYS holds, if any.")
-    return OpenAPIConfig(
+    return ExactConfig(
         "Mimic",
         __version__,
         description=description,

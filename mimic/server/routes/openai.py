@@ -113,7 +113,7 @@ async def embed_texts(
     tags=["OpenAI"],
     guards=GUARDS,
     security=SECURITY,
-    responses=documented(401, 503),
+    responses=documented(400, 401, 503),
 )
 async def list_models(corpus: NamedDependency[Corpus]) -> ModelList:
     """One per schema version, and one for embeddings."""
@@ -126,7 +126,7 @@ async def list_models(corpus: NamedDependency[Corpus]) -> ModelList:
     tags=["OpenAI"],
     guards=GUARDS,
     security=SECURITY,
-    responses=documented(401, 404, 503),
+    responses=documented(400, 401, 404, 503),
 )
 async def retrieve_model(model: FromPath[str], corpus: NamedDependency[Corpus], names: NamedDependency[Names]) -> Model:
     """Any name that requests may have; with `MIMIC_STRICT_MODELS` a 404 for all that are not listed."""
@@ -142,7 +142,7 @@ async def retrieve_model(model: FromPath[str], corpus: NamedDependency[Corpus], 
     security=SECURITY,
     description="Always refused: a 403, or with `MIMIC_STRICT_MODELS` a 404 for names that are not listed.",
     response_description="Forbidden",
-    responses=documented(401, 404, 503),
+    responses=documented(400, 401, 404, 503),
 )
 async def delete_model(
     model: FromPath[str], corpus: NamedDependency[Corpus], names: NamedDependency[Names]

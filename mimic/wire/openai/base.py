@@ -112,12 +112,11 @@ async def inputs_of(given: Texts, param: str) -> list[Input]:
 
 def _decoded(numbers: Sequence[int], path: str) -> Input:
     try:
-        return Input(tokens.text_of(numbers), len(numbers))
-    except UnicodeDecodeError:
-        problem = "its tokens do not make whole characters"
+        # What ends within a character, as a text that was cut into tokens elsewhere may, is a text to a model as well.
+        return Input(tokens.text_of(numbers, "replace"), len(numbers))
     except (ValueError, OverflowError):
-        problem = "it holds numbers that are not tokens of o200k_base"
-    raise RequestError(400, f"Invalid '{path}': {problem}.", param=path, code="invalid_value")
+        text = f"Invalid '{path}': it holds numbers that are not tokens of o200k_base."
+        raise RequestError(400, text, param=path, code="invalid_value") from None
 
 
 def unknown_model(model: str) -> RequestError:
