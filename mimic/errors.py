@@ -132,18 +132,18 @@ class SeedingLost(SeedingError):
 
 
 class StoreError(MimicError):
-    """The store failed."""
+    """The store failed.
+
+    ``public`` is the part of the text that clients may be told: it names files without their folders, and no hosts.
+    """
+
+    def __init__(self, message: str = "", *, public: str = "") -> None:
+        super().__init__(message)
+        self.public = public
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be reached, or did not answer in time.
-
-    ``outward`` says why in words that name no host, path or user, so that clients may be told.
-    """
-
-    def __init__(self, message: str, *, outward: str | None = None) -> None:
-        super().__init__(message)
-        self.outward = outward
+    """The store cannot be reached, or did not answer in time."""
 
 
 class StoreFull(StoreError):
@@ -152,6 +152,11 @@ class StoreFull(StoreError):
 
 class UnusableStore(StoreError):
     """What lies where the store should be is not a corpus of Mimic's, or a damaged one."""
+
+    @classmethod
+    def caused_by(cls, exc: StoreError) -> "UnusableStore":
+        """The damage that another error turned out to be."""
+        return cls(str(exc), public=exc.public)
 
 
 class Detached(StoreError):
@@ -162,16 +167,15 @@ class NotSeeded(StoreError):
     """Nothing has been seeded, or not in the version asked for."""
 
     def __init__(self, version: str | None = None) -> None:
+        text = "nothing has been seeded yet: run `mimic seed FILE`"
         if version:
-            super().__init__(f"{version} has not been seeded: run `mimic seed FILE --versions {version}`")
-        else:
-            super().__init__("nothing has been seeded yet: run `mimic seed FILE`")
+            text = f"{version} has not been seeded: run `mimic seed FILE --versions {version}`"
+        super().__init__(text, public=text)
 
 
 class RungNotSeeded(NotSeeded):
     """The corpus was seeded without the index that a rung of the ladder needs."""
 
     def __init__(self, version: str, rung: str) -> None:
-        MimicError.__init__(
-            self, f"{version} was seeded without the index for the rung {rung!r}: run `mimic seed FILE --match nearest`"
-        )
+        text = f"{version} was seeded without the index for the rung {rung!r}: run `mimic seed FILE --match nearest`"
+        StoreError.__init__(self, text, public=text)

@@ -11,6 +11,8 @@ from typing import Final
 
 from splintr import Tokenizer
 
+LAST_TOKEN: Final = 199_997
+"""The last token of the encoding that stands for text; those beyond are special."""
 LONGEST_PIECE: Final = 100_000
 """Characters encoded at a time: the encoder takes 75 bytes of memory for each character of one word."""
 
@@ -50,12 +52,13 @@ def count(text: str) -> int:
     return len(encode(text))
 
 
-def text_of(tokens: Iterable[int]) -> str:
+def text_of(tokens: Iterable[int], errors: str = "strict") -> str:
     """The text of some tokens.
 
-    Raises ValueError or OverflowError where a number is no token, and UnicodeDecodeError where they make no text.
+    Raises ValueError or OverflowError where a number is no token, and UnicodeDecodeError where they make no text,
+    unless ``errors`` says otherwise, as for :meth:`bytes.decode`.
     """
-    return b"".join([_ENCODING.decode_token_bytes(token) for token in tokens]).decode()
+    return b"".join([_ENCODING.decode_token_bytes(token) for token in tokens]).decode(errors=errors)
 
 
 def bytes_of(token: int) -> bytes:

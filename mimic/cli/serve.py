@@ -102,7 +102,7 @@ def _warn_of_open_doors(settings: Settings, address: str) -> None:
 
 
 async def _check_corpus(settings: Settings) -> Sequence[str]:
-    """What is to be told of the corpus, logged; also where nothing can be answered yet.
+    """What is to be told of the corpus, logged; also where not everything can be answered yet.
 
     The server starts all the same: that may change while it runs.
     """
@@ -113,7 +113,7 @@ async def _check_corpus(settings: Settings) -> Sequence[str]:
         if settings.version not in seeded:
             raise NotSeeded(settings.version if seeded else None)
     except StoreError as exc:
-        log.warning("no request can be answered yet", reason=str(exc))
+        log.warning("not ready: requests cannot all be answered yet", reason=str(exc))
         return ()
     warnings = warnings_of(seeded)
     for warning in warnings:

@@ -17,13 +17,15 @@ READABLE: Final = frozenset({2})
 """Older layouts that are still answered from. 2: MongoDB has an index on digests, and none on `value` and `from`."""
 
 
-def check_layout(layout: int, what: str, remedy: str) -> None:
-    """Raises UnusableStore, with the remedy for what is too old, where this Mimic cannot answer from a layout."""
+def check_layout(layout: int, what: str, public: str, remedy: str) -> None:
+    """Raises UnusableStore, with the remedy for what is too old, where this Mimic cannot answer from a layout.
+
+    ``public`` names what has it for clients.
+    """
     if layout == LAYOUT or layout in READABLE:
         return
     known = f"this Mimic reads layouts {min(READABLE)} to {LAYOUT}"
+    problem = f"has layout {layout} of an earlier Mimic, {known}: {remedy}"
     if layout > LAYOUT:
-        raise UnusableStore(
-            f"{what} has layout {layout} of a newer Mimic, {known}: upgrade Mimic, or use another store"
-        )
-    raise UnusableStore(f"{what} has layout {layout} of an earlier Mimic, {known}: {remedy}")
+        problem = f"has layout {layout} of a newer Mimic, {known}: upgrade Mimic, or use another store"
+    raise UnusableStore(f"{what} {problem}", public=f"{public} {problem}")

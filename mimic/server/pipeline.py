@@ -27,12 +27,13 @@ def piped(
     trace: Layer | None = None,
     origins: Sequence[str] = (),
     guards_host: bool = False,
+    hosts: Sequence[str] = (),
 ) -> RequestLog:
     """An application behind its layers, the outermost first."""
     layers: list[tuple[bool, Layer]] = [
         (trace is not None, trace or (lambda inner: inner)),
         (bool(origins), partial(Cors, origins=origins)),
-        (guards_host, HostGuard),
+        (guards_host, partial(HostGuard, hosts=hosts)),
         (True, partial(WebSocketKeys, keys=gateway.keys)),
         (True, HeadMiddleware),
         (True, partial(FastPath, gateway=gateway, endpoints=endpoints)),

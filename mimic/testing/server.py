@@ -22,7 +22,7 @@ import msgspec
 from mimic.errors import MimicError, SettingError
 from mimic.gateway.journal import Entry, Requests
 from mimic.server.observability import METRICS_FOLDER
-from mimic.settings import VARIABLES, Settings
+from mimic.settings import VARIABLES, Settings, unknown_setting
 
 SECONDS_TO_START: Final = 30
 """How long a server may take to be ready, from the end of its seeding, which may take as long as it needs."""
@@ -189,7 +189,7 @@ def _parse(settings: Mapping[str, str]) -> Settings:
         if name in OWN_SETTINGS:
             raise SettingError(name, "is chosen by MimicServer")
         if name not in known:
-            raise SettingError(name, f"is not a setting; those are {', '.join(sorted(known.difference(OWN_SETTINGS)))}")
+            raise SettingError(name, unknown_setting(name, known.difference(OWN_SETTINGS)))
     return Settings.from_environment(settings)
 
 

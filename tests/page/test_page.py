@@ -56,6 +56,16 @@ def test_every_element_that_a_module_looks_for_is_in_the_page() -> None:
     assert set(re.findall(r" (?:for|aria-labelledby|aria-describedby)=\"([^\"]+)\"", HTML)) <= set(ids)
 
 
+def test_every_page_has_an_icon(client: httpx.Client) -> None:
+    """Linked by this page and that of the documentation; whoever asks without having read one gets it as well."""
+    for path in ("/", "/schema"):
+        assert re.search(r"<link rel=\"icon\" href=\"/?page/icon.svg\" type=\"image/svg\+xml\">", client.get(path).text)
+    for path in ("/favicon.ico", "/page/icon.svg"):
+        icon = client.get(path)
+        assert (icon.status_code, icon.headers["content-type"]) == (200, "image/svg+xml")
+        assert icon.content == FILES["icon.svg"]
+
+
 def test_no_file_names_another_place() -> None:
     """Nothing is fetched from elsewhere, and nothing turns a text into HTML or code."""
     for name, file in FILES.items():

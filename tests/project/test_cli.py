@@ -125,6 +125,7 @@ def test_standard_input_and_gzip(sqlite_url: str, dump: Path) -> None:
         ),
         (["seed", "x.json", "--store", ""], "--store: it is empty"),
         (["serve", "--port", ""], "--port: it is empty"),
+        (["serve", "--prot", "1"], "--port"),
         (["serve", "--port", "0"], "--port: expected a whole number from 1 to 65535, not '0'"),
         (["serve", "--store", "nonsense"], "--store: expected sqlite:///"),
         (["serve", "--store", "mongodb://127.0.0.1:1"], "--store: not the URL of a MongoDB database"),
@@ -190,12 +191,16 @@ def test_a_misspelt_setting_is_told(tmp_path: Path, dump: Path, place: str) -> N
     (tmp_path / ".env").write_text("MIMIC_API_KEY=sk-one\n" if place == ".env" else "")
     misspelt = {"MIMIC_API_KEY": "sk-one"} if place == "environment" else {}
     command = [sys.executable, "-m", "mimic", "seed", str(dump), "--quiet", "--store", f"sqlite:///{tmp_path}/x.db"]
-    environment = {"PATH": os.environ["PATH"], "MIMIC_TEST_MONGODB_URL": "x", **misspelt}
+    others = {"MIMIC_TEST_MONGODB_URL": "x", "MIMC_PORT": "1", "mimic_match": "last", "SEED_OF_ANOTHER": "7"}
+    environment = {"PATH": os.environ["PATH"], **others, **misspelt}
+    intended = {"MIMIC_API_KEY": "MIMIC_API_KEYS"} if misspelt else {}
     done = subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert (
-        f"Warning: MIMIC_API_KEY in {'the ' * (place != '.env')}{place} is not a setting; those are MIMIC_ACCESS_LOG,"
-        in done.stderr
+        f"Warning: MIMIC_API_KEY in {'the ' * (place != '.env')}{place} is not a setting; did you mean MIMIC_API_KEYS? "
+        "The settings are MIMIC_ACCESS_LOG," in done.stderr
     )
+    told = re.findall(r"Warning: (\w+) in the environment is not a setting; did you mean (\w+)\?", done.stderr)
+    assert dict(told) == {"MIMC_PORT": "MIMIC_PORT", "mimic_match": "MIMIC_MATCH", **intended}
     assert "MIMIC_TEST" not in done.stderr
     assert "sk-one" not in done.stderr
 

@@ -31,7 +31,16 @@ PACKAGES = {"mimic": ROOT, "mimic_seed": ROOT / "seed"}
 """Our packages, each with the folder that it lies in."""
 
 FOLDERS = (
-    *("mimic", "mimic.errors", "mimic.tokens", "mimic.corpus", "mimic_seed", "mimic.engine", "mimic.wire"),
+    *(
+        "mimic",
+        "mimic.errors",
+        "mimic.spelling",
+        "mimic.tokens",
+        "mimic.corpus",
+        "mimic_seed",
+        "mimic.engine",
+        "mimic.wire",
+    ),
     *("mimic.gateway", "mimic.server", "mimic.settings", "mimic.app", "mimic.cli", "mimic.__main__"),
     *("mimic.testing", "mimic.pytest_plugin"),
 )

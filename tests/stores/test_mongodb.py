@@ -180,6 +180,32 @@ async def test_a_collection_that_is_gone_is_no_miss(
         assert await ask(store, [("human", "hi")], "v2")
 
 
+async def test_an_index_that_is_gone_or_damaged_is_not_ready(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
+) -> None:
+    """What clients are told names the collection. A damaged one is not fetched each time that somebody asks."""
+    async with open_quickly(mongodb_url) as store:
+        corpus = Corpus(store)
+        await fill(store, SMALL, tmp_path)
+        await corpus.check("v3", None)
+        [name] = [name for name in await database.list_collection_names() if name.startswith("index")]
+        await database.drop_collection(name)
+        await asyncio.sleep(CATALOGUE_SECONDS)
+        with pytest.raises(UnusableStore, match=f"the collection {name} of the corpus is missing: ") as caught:
+            await corpus.check("v3", None)
+        assert caught.value.public == str(caught.value)
+        await fill(store, SMALL, tmp_path)
+        [name] = [name for name in await database.list_collection_names() if name.startswith("index")]
+        await database[name].update_many({}, {"$set": {"data": b"nonsense"}})
+        for _ in range(2):  # the second time it is known
+            with pytest.raises(UnusableStore, match="the index of the corpus is damaged") as caught:
+                await corpus.check("v3", None)
+            assert (
+                caught.value.public == "the index of the corpus is damaged, or of another version of Mimic: seed anew"
+            )
+            await database[name].delete_many({})
+
+
 async def test_indexes_take_at_most_a_tenth_of_the_data(mongodb_url: str, tmp_path: Path) -> None:
     """All indexes of a version together, against its documents; v1 has none."""
     dump = [conversation(str(n), *[("human", f"{n} {i} " + "some words " * 20) for i in range(6)]) for n in range(2000)]

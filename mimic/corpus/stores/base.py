@@ -78,7 +78,10 @@ class Store(ABC):
         """What the corpus holds now, per version; empty before the first seeding."""
 
     async def check(self) -> None:
-        """Raises what keeps the corpus from being read, also where :meth:`seeded` does not notice."""
+        """Raises what keeps the corpus from being read, also where :meth:`seeded` does not notice.
+
+        UnusableStore where a version or an attached folder is missing. It is cheap: it is asked all the time.
+        """
         await self.seeded()
 
     @abstractmethod

@@ -11,7 +11,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.manifest import Seeded, warnings_of
 from mimic.corpus.schemas import Version
-from mimic.errors import NotSeeded
 from mimic.server.error_handlers import AnyRequest, documented
 from mimic.server.guards import has_key
 from mimic.server.observability.gauges import Gauges
@@ -65,11 +64,12 @@ async def health() -> Health:
 
 @get("/ready", summary="Able to answer?", tags=["Status"], responses=documented(503))
 async def ready(corpus: NamedDependency[Corpus], defaults: NamedDependency[Defaults]) -> Readiness:
-    """200, or 503 with the reason while the default version is not seeded or the store is away."""
-    await corpus.check()
+    """200, or 503 with the reason: nothing is seeded for chats by default, or the store or its index is not whole.
+
+    The reason names files without their folders, and no hosts: everybody may ask.
+    """
+    await corpus.check(defaults.version, defaults.match)
     seeded = await corpus.seeded()
-    if defaults.version not in seeded:
-        raise NotSeeded(defaults.version)
     return Readiness(list(seeded), warnings=warnings_of(seeded) or msgspec.UNSET)
 
 

@@ -11,6 +11,7 @@ from mimic import tokens
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.engine.base import Usage
 from mimic.errors import RequestError
+from mimic.spelling import shown
 from mimic.wire import sse
 from mimic.wire.base import Wire
 from mimic.wire.openai.errors import error_body
@@ -111,17 +112,16 @@ async def inputs_of(given: Texts, param: str) -> list[Input]:
 
 def _decoded(numbers: Sequence[int], path: str) -> Input:
     try:
-        return Input(tokens.text_of(numbers), len(numbers))
-    except UnicodeDecodeError:
-        problem = "its tokens do not make whole characters"
+        # What ends within a character, as a text that was cut into tokens elsewhere may, is a text to a model as well.
+        return Input(tokens.text_of(numbers, "replace"), len(numbers))
     except (ValueError, OverflowError):
-        problem = "it holds numbers that are not tokens of o200k_base"
-    raise RequestError(400, f"Invalid '{path}': {problem}.", param=path, code="invalid_value")
+        text = f"Invalid '{path}': it holds numbers that are not tokens of o200k_base."
+        raise RequestError(400, text, param=path, code="invalid_value") from None
 
 
 def unknown_model(model: str) -> RequestError:
     """The error of a model that does not exist."""
-    return RequestError(404, f"The model `{model}` does not exist", param="model", code="model_not_found")
+    return RequestError(404, f"The model `{shown(model)}` does not exist", param="model", code="model_not_found")
 
 
 def created_now() -> int:

@@ -14,9 +14,9 @@ PATH: Final = "/v1/completions"
 
 
 class TextCompletionRequest(Sampled, frozen=True, kw_only=True):
-    """One prompt or several, each a text or a list of tokens."""
+    """One prompt or several, each a text or a list of tokens; null is one without a text."""
 
-    prompt: Texts
+    prompt: Texts | None
     echo: bool | None = None
 
     @property
@@ -51,7 +51,7 @@ class CompletionsWire(SampledWire[TextCompletionRequest, TextCompletion]):
     kind = TextCompletionRequest
 
     async def prompts(self, data: TextCompletionRequest) -> Sequence[Prompt]:
-        return _prompts(await inputs_of(data.prompt, "prompt"), data.n or 1)
+        return _prompts(await inputs_of("" if data.prompt is None else data.prompt, "prompt"), data.n or 1)
 
     def whole(self, request: OpenAIRequest, result: Completion) -> bytes:
         choices = [

@@ -43,4 +43,5 @@ async def fetch(collection: AsyncCollection[Fields], folder: Path) -> None:
     finally:
         await cursor.close()
     if not found:
-        raise Detached(f"the collection {collection.name} is gone, or empty")
+        text = f"the collection {collection.name} is gone, or empty: restore it, or seed anew"
+        raise Detached(text, public=text)

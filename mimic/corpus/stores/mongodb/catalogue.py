@@ -20,6 +20,7 @@ from mimic.errors import SeedingInProgress, SeedingLost, UnusableStore
 T = TypeVar("T")
 
 REMEDY: Final = "drop the collection mimic, and seed anew"
+RESTORE: Final = "restore it, or seed anew"
 
 _CORPUS: Final = {"_id": "corpus"}
 # In milliseconds, by the server's clock; where that was set back, a heartbeat of the future is none.
@@ -40,6 +41,10 @@ class CatalogueEntry(msgspec.Struct, frozen=True):
     def location(self) -> Location:
         """Where its documents are."""
         return Location(self.collection, self.written, self.seeded.layout)
+
+    def locations(self, *, with_index: bool) -> list[Location]:
+        """Where its documents are, and the index of its messages."""
+        return [Location(name, self.written) for name in self.collections()[: None if with_index else 1]]
 
     def collections(self) -> list[str]:
         """The collections that hold it: its documents, and the index of its messages, which versions may share."""
@@ -90,7 +95,7 @@ class Catalogue:
         corpus = self._collection.with_options(read_preference=self._preference, read_concern=concern)
         with self._connection.errors():
             found = await corpus.find_one(_CORPUS, {"versions": 1, "layout": 1}) or {}
-        check_layout(found.get("layout", LAYOUT), "the database", REMEDY)
+        check_layout(found.get("layout", LAYOUT), "the database", "the database", REMEDY)
         entries = _convert(found.get("versions", {}), dict[Version, CatalogueEntry])
         if self._is_alone():  # and has another clock, where it was restored from a dump of a replica set's
             entries = {version: msgspec.structs.replace(entry, written=None) for version, entry in entries.items()}
@@ -128,7 +133,7 @@ class Catalogue:
         is_free = {"$or": [{"seeding.state": {"$ne": "running"}}, is_silent]}
         with self._connection.errors():
             found = await self._collection.find_one(_CORPUS, {"layout": 1})
-            check_layout((found or {}).get("layout", LAYOUT), "the database", REMEDY)
+            check_layout((found or {}).get("layout", LAYOUT), "the database", "the database", REMEDY)
             await self._collection.update_one(_CORPUS, {"$setOnInsert": {"layout": LAYOUT}}, upsert=True)
             taken = await self._collection.update_one(
                 {**_CORPUS, **is_free}, {"$set": _seeding_fields(seeding), **_HEARTBEAT}
@@ -163,7 +168,8 @@ def _convert(fields: Fields, kind: type[T]) -> T:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as exc:
-        raise UnusableStore(f"the catalogue is damaged ({exc}): {REMEDY}") from exc
+        problem = "the catalogue is damaged"
+        raise UnusableStore(f"{problem} ({exc}): {REMEDY}", public=f"{problem}: {REMEDY}") from exc
 
 
 def _seeding_fields(seeding: Seeding) -> Fields:

@@ -45,7 +45,7 @@ def translated(exc: PyMongoError, address: Address) -> StoreError:
     what = cause.what
     if isinstance(exc, ConnectionFailure) and not isinstance(exc, NotPrimaryError) and what != _UNREACHABLE:
         what = f"{_UNREACHABLE}: {what}"
-    return StoreUnavailable(f"{_sentence(what)}. {_sentence(cause.remedy)} ({reason})", outward=cause.what)
+    return StoreUnavailable(f"{_sentence(what)}. {_sentence(cause.remedy)} ({reason})", public=cause.what)
 
 
 def _sentence(text: str) -> str:

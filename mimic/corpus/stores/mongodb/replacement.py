@@ -64,7 +64,7 @@ class MongoDBReplacement(Replacement):
             version = str((await self._database.command("buildInfo"))["version"])
         if int(version.partition(".")[0]) < OLDEST_SERVER:
             cause = f"the MongoDB server is too old: Mimic needs {OLDEST_SERVER}.0 or later, and this is {version}"
-            raise StoreUnavailable(cause, outward=cause)
+            raise StoreUnavailable(cause, public=cause)
 
     async def prepare(self, versions: Sequence[Version]) -> None:
         in_use = await self._in_use()

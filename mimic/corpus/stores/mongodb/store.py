@@ -15,7 +15,7 @@ from mimic.corpus.manifest import Seeded, Seeding
 from mimic.corpus.schemas import POSITION, VERSIONS, Document, Lookup, Version, characters_of
 from mimic.corpus.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Driver, Store, finish_uncancelled
 from mimic.corpus.stores.mongodb.attachments import fetch
-from mimic.corpus.stores.mongodb.catalogue import Catalogue
+from mimic.corpus.stores.mongodb.catalogue import RESTORE, Catalogue
 from mimic.corpus.stores.mongodb.client import (
     SEEDING,
     SERVING,
@@ -68,7 +68,7 @@ class MongoDBStore(Store):
         return {version: entry.seeded for version, entry in sorted((await self._catalogue.entries()).items())}
 
     async def check(self) -> None:
-        await self._check_collections(VERSIONS)
+        await self._check_collections(VERSIONS, with_indexes=True)
 
     async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
         collection, asked = await self._collection(lookup.version), None
@@ -91,20 +91,22 @@ class MongoDBStore(Store):
                 raise StoreUnavailable("what was asked for could not be read to its end") from killed
         return found
 
-    async def _check_collections(self, versions: Sequence[Version]) -> None:
+    async def _check_collections(self, versions: Sequence[Version], *, with_indexes: bool = False) -> None:
         """Raises UnusableStore where a collection of the corpus is gone: to MongoDB, it is merely empty."""
         for _ in range(2):  # the second time where what the catalogue was believed to say is no more
             entries = await self._catalogue.entries()
             now = time.monotonic()
             known = {location: until for location, until in self._there.items() if until > now}
-            wanted = [entries[one].location() for one in versions if one in entries]
+            asked = [entries[one] for one in versions if one in entries]
+            wanted = [location for entry in asked for location in entry.locations(with_index=with_indexes)]
             with self._connection.errors():
                 gone = await missing(self._database, [one for one in wanted if one not in known])
             if not gone:
                 self._there = dict.fromkeys(wanted, now + self._timings.catalogue_seconds) | known
                 return
             self._catalogue.forget()
-        raise UnusableStore(f"the collection {gone[0]} of the corpus is missing: seed anew")
+        text = f"the collection {gone[0]} of the corpus is missing: {RESTORE}"
+        raise UnusableStore(text, public=text)
 
     async def _found(self, collection: Location, lookup: Lookup, limit: int | None) -> Batches[Document]:
         if key := key_of(lookup, collection.layout):

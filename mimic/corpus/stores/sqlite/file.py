@@ -12,9 +12,10 @@ from mimic.corpus.layout import check_layout
 from mimic.corpus.manifest import Seeded
 from mimic.corpus.schemas import Version
 from mimic.corpus.stores.tempdirs import refusal
-from mimic.errors import StoreError, StoreFull, StoreUnavailable, UnusableStore
+from mimic.errors import Detached, StoreError, StoreFull, StoreUnavailable, UnusableStore
 
 APPLICATION_ID: Final = int.from_bytes(b"Mimc")
+REMEDY: Final = "restore it, or seed anew"
 FAILURES: Final = (sqlite3.Error, OSError, msgspec.DecodeError, UnicodeDecodeError)
 """What reading a file may raise; the last one where SQLite tells of a damage in words of the file itself."""
 
@@ -35,15 +36,15 @@ def read_catalogue(path: Path, connection: sqlite3.Connection) -> dict[Version, 
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (layout,) = connection.execute("PRAGMA user_version").fetchone()
     if not path.stat().st_size:
-        raise UnusableStore(f"{path} is empty: seed anew")
+        raise unusable(path, "is empty", remedy="seed anew")
     if application != APPLICATION_ID:
-        raise UnusableStore(f"{path} is not a corpus of Mimic's")
-    check_layout(layout, str(path), "remove it and seed anew")
+        raise unusable(path, "is not a corpus of Mimic's", remedy="name another file in MIMIC_STORE")
+    check_layout(layout, str(path), path.name, "remove it and seed anew")
     rows = connection.execute("SELECT version, seeded FROM corpus ORDER BY version")
     try:
         return {version: msgspec.json.decode(seeded, type=Seeded) for version, seeded in rows}
     except (msgspec.DecodeError, TypeError) as exc:
-        raise UnusableStore(f"{path} is damaged: its catalogue says {exc}") from exc
+        raise unusable(path, "is damaged", f"its catalogue says {exc}") from exc
 
 
 def file_identity(path: Path) -> tuple[int, ...]:
@@ -71,7 +72,7 @@ def translated(exc: Exception, path: Path | str) -> StoreError:
     if isinstance(exc, OSError):
         return refusal(exc, path)
     if not isinstance(exc, sqlite3.Error):
-        return UnusableStore(f"{path} is damaged: {exc}")
+        return unusable(path, "is damaged", exc)
     extended = getattr(exc, "sqlite_errorcode", 0)
     code = extended & 0xFF
     if code == sqlite3.SQLITE_FULL:
@@ -79,5 +80,24 @@ def translated(exc: Exception, path: Path | str) -> StoreError:
     if extended == sqlite3.SQLITE_IOERR_WRITE:
         return StoreFull(f"cannot write {path}: {exc} (no space left?)")
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
-        return UnusableStore(f"{path} is damaged or not a corpus of Mimic's ({exc})")
-    return StoreUnavailable(f"cannot use {path}: {exc}")
+        return unusable(path, "is damaged or not a corpus of Mimic's", exc)
+    return StoreUnavailable(f"cannot use {path}: {exc}", public=f"cannot use {_public(path)}")
+
+
+def unusable(path: Path | str, problem: str, cause: object = "", *, remedy: str = REMEDY) -> UnusableStore:
+    """A file or folder of the corpus that cannot be used: why, in whose words, and what to do."""
+    said = f" ({cause})" if cause else ""
+    return UnusableStore(f"{path} {problem}{said}: {remedy}", public=f"{_public(path)} {problem}: {remedy}")
+
+
+def detached(folder: Path) -> Detached:
+    """The error of a folder that is not beside the corpus."""
+    remedy = "a corpus is copied together with it: copy it as well, or seed anew"
+    return Detached(
+        f"the folder {folder} is missing, and {remedy}", public=f"the folder {folder.name} is missing, and {remedy}"
+    )
+
+
+def _public(path: Path | str) -> str:
+    """A file without its folders, which are nobody's business outside."""
+    return path.name if isinstance(path, Path) else "the corpus"

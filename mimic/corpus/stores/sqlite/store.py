@@ -18,10 +18,19 @@ import msgspec
 from mimic.corpus.manifest import Seeded, Seeding
 from mimic.corpus.schemas import MESSAGES, POSITION, SCHEMAS, Document, Lookup, Schema, Version
 from mimic.corpus.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store
-from mimic.corpus.stores.sqlite.file import FAILURES, beside, connect, errors, file_identity, read_catalogue, translated
+from mimic.corpus.stores.sqlite.file import (
+    FAILURES,
+    beside,
+    connect,
+    detached,
+    errors,
+    file_identity,
+    read_catalogue,
+    translated,
+)
 from mimic.corpus.stores.sqlite.replacement import Lock, SQLiteReplacement, refuse_foreign_file
 from mimic.corpus.stores.tempdirs import temporary_folder
-from mimic.errors import Detached, NotSeeded, SeedingInProgress, StoreUnavailable
+from mimic.errors import NotSeeded, SeedingInProgress, StoreUnavailable, UnusableStore
 
 SECONDS_TO_BELIEVE: Final = 0.1
 """How long a file is taken for the corpus before it is looked at again: that takes as long as finding in it."""
@@ -59,6 +68,30 @@ class SQLiteStore(Store):
         self._forget()
         corpus = self._current()
         return corpus.seeded if corpus else {}
+
+    async def check(self) -> None:
+        while True:
+            await self.seeded()
+            corpus = self._corpus
+            try:
+                if corpus:
+                    self._check_whole(corpus)
+            except UnusableStore:
+                self._forget()
+                if self._current() is corpus:  # else it was replaced meanwhile
+                    raise
+            else:
+                return
+
+    def _check_whole(self, corpus: "CorpusFile") -> None:
+        """Raises UnusableStore where a table of the corpus is gone, or a folder that goes with the file."""
+        with errors(self.path):
+            for version in corpus.seeded:
+                corpus.connection.execute(f"SELECT position FROM {version} LIMIT 1").fetchone()
+        for name in {entry.index.id for entry in corpus.seeded.values() if entry.index}:
+            folder = beside(self._target(), f".{name}")
+            if not folder.exists():
+                raise UnusableStore.caused_by(detached(folder))
 
     async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
         corpus = self._current_with(lookup.version)
@@ -113,7 +146,7 @@ class SQLiteStore(Store):
             try:
                 files = list(folder.iterdir())
             except FileNotFoundError:
-                raise Detached(f"the folder {folder} is missing: a corpus is copied together with it") from None
+                raise detached(folder) from None
             except OSError as exc:
                 raise translated(exc, folder) from exc
             for file in files:

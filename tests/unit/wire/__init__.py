@@ -1,0 +1,1 @@
+"""Tests of mimic.server by itself."""
