@@ -15,6 +15,7 @@ from uvicorn.supervisors import Multiprocess
 
 from mimic.server.bodies import MAX_BYTES
 from mimic.server.http11.deadlines import SlowClientMonitor
+from mimic.server.http11.lingering import LingeringConnections
 from mimic.server.http11.protocol import HttpProtocol
 from mimic.server.listening import address_of, authority
 
@@ -39,9 +40,9 @@ def protocol_options(client_timeout: float, websocket_paths: Collection[str]) ->
 
     Clients have ``client_timeout`` seconds to send a request, and to read.
     """
-    monitor = SlowClientMonitor(client_timeout)
+    monitor, lingering = SlowClientMonitor(client_timeout), LingeringConnections()
     return {
-        "http": partial(HttpProtocol, monitor=monitor, websocket_paths=websocket_paths),
+        "http": partial(HttpProtocol, monitor=monitor, lingering=lingering, websocket_paths=websocket_paths),
         "ws": "websockets-sansio" if websocket_paths else "none",
         "ws_max_size": MAX_BYTES,
     }
