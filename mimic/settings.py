@@ -191,7 +191,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "store": ("MIMIC_STORE", str),
     "version": ("MIMIC_VERSION", _one_of(*VERSIONS)),
     "host": ("MIMIC_HOST", str),
-    "port": ("MIMIC_PORT", _integer(1, 65535)),
+    "port": ("MIMIC_PORT", _integer(0, 65535)),
     "workers": ("MIMIC_WORKERS", _integer(1, 256)),
     "mongo_driver": ("MIMIC_MONGO_DRIVER", _one_of(*get_args(Driver))),
     "api_keys": ("MIMIC_API_KEYS", _keys),

@@ -7,7 +7,6 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from ipaddress import ip_address
 
 import click
 import structlog
@@ -18,6 +17,7 @@ from mimic.corpus.stores import open_store
 from mimic.corpus.stores.tempdirs import folder_of_workers
 from mimic.errors import NotSeeded, StoreError
 from mimic.gateway.ledger import FILE_VARIABLE, Ledger
+from mimic.server.listening import CannotListen, address_of, authority, first_beyond_loopback, open_sockets
 from mimic.server.observability import METRICS_FOLDER
 from mimic.server.observability.logs import configure_logs
 from mimic.settings import Settings
@@ -42,13 +42,15 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
 
     configure_logs()
     settings = read_settings(log.warning, store=store, host=host, port=port, workers=workers)
-    _warn_of_open_doors(settings, _check_address(settings))
-    _show_address(settings, asyncio.run(_check_corpus(settings)))
-    _allow_connections()
     with ExitStack() as stack:
+        sockets = [stack.enter_context(one) for one in _open_sockets(settings)]
+        addresses = [address_of(one) for one in sockets]
+        _warn_of_open_doors(settings, [host for host, _ in addresses])
+        _show_address(settings, *addresses[0], asyncio.run(_check_corpus(settings)))
+        _allow_connections()
         if settings.workers > 1:
             _share(stack, settings)
-        run_server(settings.host, settings.port, settings.workers, settings.client_timeout)
+        run_server(sockets, settings.workers, settings.client_timeout)
 
 
 def _share(stack: ExitStack, settings: Settings) -> None:
@@ -67,17 +69,12 @@ def _share(stack: ExitStack, settings: Settings) -> None:
             pass
 
 
-def _check_address(settings: Settings) -> str:
-    """The IP address to listen on. Ends the program, with what is wrong, where nobody can."""
+def _open_sockets(settings: Settings) -> Sequence[socket.socket]:
+    """Sockets to listen on. Ends the program, with what is wrong, where nobody can."""
     try:
-        [(family, *_, address), *_] = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-        return str(address[0])
-    except (OSError, UnicodeError) as exc:  # the latter where a part of the name is empty, or too long
-        problem = exc.strerror if isinstance(exc, OSError) else "it is not the name of a host"
-        raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {problem}") from None
+        return open_sockets(settings.host, settings.port)
+    except CannotListen as exc:
+        raise click.ClickException(str(exc)) from None
 
 
 def _allow_connections() -> None:
@@ -91,9 +88,10 @@ def _allow_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _warn_of_open_doors(settings: Settings, address: str) -> None:
+def _warn_of_open_doors(settings: Settings, addresses: Sequence[str]) -> None:
     """Warn where others than this machine's programs can reach what is not protected."""
-    if ip_address(address.partition("%")[0]).is_loopback:
+    address = first_beyond_loopback(addresses)
+    if address is None:
         return
     if not settings.api_keys:
         log.warning("everybody who can reach the server can read the corpus: set MIMIC_API_KEYS", address=address)
@@ -121,12 +119,12 @@ async def _check_corpus(settings: Settings) -> Sequence[str]:
     return warnings
 
 
-def _show_address(settings: Settings, warnings: Sequence[str]) -> None:
+def _show_address(settings: Settings, address: str, port: int, warnings: Sequence[str]) -> None:
+    """Show where to ask. ``address`` and ``port`` are the first that the server listens on."""
     from mimic.server.routes.native import EXAMPLE  # noqa: PLC0415 - as above
 
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - to be asked, not bound
-    host = f"[{host}]" if ":" in host else host
-    url = f"http://{host}:{settings.port}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, settings.host)  # noqa: S104 - to be asked, not bound
+    url = f"http://{authority(host, port)}"
     click.echo(f"Mimic on {url}, a page to look at; documentation on {url}/schema. For OpenAI's clients:\n")
     key = "..." if settings.api_keys else "unused"
     click.echo(f"  export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}\n")

@@ -68,11 +68,11 @@ class HttpClient:
 class _Headers:
     """The headers of a request that matter to an endpoint. Of several keys the last counts, of choices the first."""
 
-    __slots__ = ("authorization", "coding", "has_bad_id", "length", "overrides")
+    __slots__ = ("authorization", "codings", "has_bad_id", "length", "overrides")
 
     def __init__(self, scope: HTTPScope) -> None:
         self.authorization = ""
-        self.length, self.coding = b"0", b"identity"
+        self.length, self.codings = b"0", b""
         self.has_bad_id = False
         chosen: dict[str, str] = {}
         for name, value in scope["headers"]:
@@ -81,7 +81,7 @@ class _Headers:
             elif name == b"authorization":
                 self.authorization = value.decode("latin-1")
             elif name == b"content-encoding":
-                self.coding = value
+                self.codings = b"%s,%s" % (self.codings, value)
             elif name == CLIENT_HEADER:
                 self.has_bad_id = self.has_bad_id or not is_allowed(value)
             elif name.startswith(OWN_HEADERS) and (field := _FIELDS.get(name)):
@@ -96,7 +96,7 @@ async def serve(endpoint: Endpoint, gateway: Gateway, scope: Any, receive: Recei
     client = HttpClient(scope, receive)
 
     async def read() -> bytes | RequestError:
-        body = await read_body(receive, headers.length, headers.coding)
+        body = await read_body(receive, headers.length, headers.codings)
         return invalid_client_id() if headers.has_bad_id and endpoint.path.startswith(OPENAI_PREFIX) else body
 
     record.context = context = RequestContext(gateway, client, record, key, scope["query_string"], headers.overrides)

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Sequence
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import Final
 
 import msgspec
@@ -12,6 +11,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from mimic.errors import RequestError
 from mimic.gateway.delivery import Reply
 from mimic.server.endpoints import send_reply
+from mimic.server.listening import addresses_of, first_beyond_loopback
 from mimic.server.options import WILDCARDS
 from mimic.server.websocket import refuse_handshake
 from mimic.spelling import shown
@@ -69,11 +69,12 @@ async def _refuse(host: str, scope: Scope, receive: Receive, send: Send) -> None
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of the same machine can reach an address."""
+    """Whether only programs of the same machine can reach a server that listens on this host."""
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        found = addresses_of(host)
+    except (OSError, UnicodeError):  # no such host
+        return False
+    return first_beyond_loopback(str(address[0]) for _, address in found) is None
 
 
 def name_in(header: bytes) -> str:

@@ -262,3 +262,14 @@ def test_sigterm_closes_websockets(server: EchoServer) -> None:
         assert answer.startswith(b"HTTP/1.1 200")
         assert b"connection: close" in answer
         assert server.process.wait(timeout=5) == 0
+
+
+@pytest.mark.parametrize("header", ["sec-websocket-version: 12", f"x-long: {'x' * 10_000}"], ids=["version", "head"])
+def test_a_refused_handshake_is_seen_by_a_client_that_sends_on(server: EchoServer, header: str) -> None:
+    """It does not wait for the answer, as it should, and sees it all the same."""
+    handshake = START.replace(b"sec-websocket-version: 13\r\n", b"") if "version" in header else START
+    with server.connect() as connection:
+        connection.sendall(handshake + header.encode() + b"\r\n\r\n")
+        connection.sendall(bytes(12_000_000))
+        answer = rest(connection)
+    assert answer.startswith((b"HTTP/1.1 426", b"HTTP/1.1 400"))

@@ -126,7 +126,7 @@ def test_standard_input_and_gzip(sqlite_url: str, dump: Path) -> None:
         (["seed", "x.json", "--store", ""], "--store: it is empty"),
         (["serve", "--port", ""], "--port: it is empty"),
         (["serve", "--prot", "1"], "--port"),
-        (["serve", "--port", "0"], "--port: expected a whole number from 1 to 65535, not '0'"),
+        (["serve", "--port", "65536"], "--port: expected a whole number from 0 to 65535, not '65536'"),
         (["serve", "--store", "nonsense"], "--store: expected sqlite:///"),
         (["serve", "--store", "mongodb://127.0.0.1:1"], "--store: not the URL of a MongoDB database"),
     ],
@@ -246,15 +246,21 @@ def has_ipv6() -> bool:
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="IPv6 is switched off here")
-def test_an_address_of_ipv6_is_shown_as_urls_have_it(sqlite_url: str) -> None:
-    """In brackets."""
-    command = [sys.executable, "-m", "mimic", "serve", "--host", "::1", "--store", sqlite_url]
-    port = free_port()
-    with subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
-        assert server.stdout
-        said = server.stdout.readline().decode()
-        server.kill()
-    assert said.startswith(f"Mimic on http://[::1]:{port}, a page")
+@pytest.mark.parametrize(
+    ("host", "shown"), [("::1", "[::1]"), ("::", "[::1]"), ("0.0.0.0", "127.0.0.1"), ("localhost", "localhost")]
+)
+def test_the_address_is_shown_that_a_client_can_ask(sqlite_url: str, host: str, shown: str) -> None:
+    """Of IPv6 in brackets; with port 0, the port that the system has chosen."""
+    command = [sys.executable, "-m", "mimic", "serve", "--host", host, "--store", sqlite_url]
+    for port in (free_port(), 0):
+        given = [*command, "--port", str(port)]
+        with subprocess.Popen(given, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+            assert server.stdout
+            said = server.stdout.readline().decode()
+            server.kill()
+        found = re.match(rf"Mimic on http://{re.escape(shown)}:(\d+), a page", said)
+        assert found
+        assert int(found[1]) == port or (port == 0 and int(found[1]) > 0)
 
 
 @pytest.mark.parametrize("how", [">&-", "| true", "2>&1 | true", "| cat"])

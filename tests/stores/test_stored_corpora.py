@@ -127,6 +127,7 @@ def drop_indexes(url: str) -> None:
 def test_what_cannot_be_read_is_refused_with_what_to_do(layout: int, told: str) -> None:
     """Too old: seed anew. Too new: upgrade."""
     for readable in (UNNUMBERED, LAYOUT):
-        check_layout(readable, "x", "seed anew")
-    with pytest.raises(UnusableStore, match=told):
-        check_layout(layout, "x", "seed anew")
+        check_layout(readable, "x", "x", "seed anew")
+    with pytest.raises(UnusableStore, match=told) as refused:
+        check_layout(layout, "/folder/x", "x", "seed anew")
+    assert "/folder/" not in refused.value.public
