@@ -46,7 +46,7 @@ def failed(wire: AnyWire, error: RequestError) -> Reply:
 
 def reply(wire: AnyWire, request: Any, result: Any, context: RequestContext, due: Iterator[float] | None) -> Reply:
     """A result as the wire has it, with the fault that it gets."""
-    headers, fault = headers_of(result), context.inject()
+    headers, fault = headers_of(result), None if context.is_plain else context.inject()
     if wire.streams(request):
         return _streamed(wire, wire.events(request, result), headers, context, due)
     body = wire.whole(request, result)
