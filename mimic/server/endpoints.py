@@ -25,8 +25,8 @@ from mimic.gateway.delivery import Reply, failed
 from mimic.gateway.errors import request_error
 from mimic.gateway.handle import Endpoint, handle
 from mimic.server.bodies import read_body
-from mimic.server.http11.asgi import cut
-from mimic.server.observability.requests import OPENAI_PREFIX, record_of
+from mimic.server.http11.asgi import RECORD, cut
+from mimic.server.observability.requests import OPENAI_PREFIX, RequestRecord
 from mimic.server.request_ids import CLIENT_HEADER, client_id_error
 from mimic.wire.base import EVENTS, JSON
 
@@ -101,7 +101,8 @@ async def _refused(body: Awaitable[bytes | RequestError], error: RequestError) -
 
 async def serve(endpoint: Endpoint, gateway: Gateway, scope: Any, receive: Receive, send: Send) -> None:
     """Answer one request to an endpoint; its key is checked before its body is read."""
-    request, record = HttpRequest(scope, receive), record_of(scope)
+    request = HttpRequest(scope, receive)
+    record: RequestRecord = scope["state"][RECORD]
     key = bearer(request.authorization) or "" if request.authorization else ""
     record.context = context = RequestContext(gateway, request, record, key, scope["query_string"], request.overrides)
     async with context:

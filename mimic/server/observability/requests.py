@@ -20,7 +20,7 @@ from mimic.gateway.faults import Fault
 from mimic.gateway.journal import Entry, Journal, shortened
 from mimic.gateway.ledger import Changes
 from mimic.server.http11.asgi import CUT, HTTP, RECORD, cut, outcome_of, record_outcome
-from mimic.server.observability.metrics import Metrics
+from mimic.server.observability.metrics import CHOICES, FAULTS, MATCHES, MISSES, REQUESTS, Metrics
 from mimic.server.request_ids import client_id_of, new_id
 
 log = structlog.get_logger("mimic")
@@ -89,23 +89,21 @@ class RequestRecord:
 
     def completed(self, version: Version, completion: Completion) -> None:
         """Count the answers to each prompt, and once those that no corpus gave."""
-        metrics, missed, choices = self._watcher.metrics, set(), 0
+        count, choices = self._watcher.metrics.count, 0
         for one in completion.results:
-            metrics.matches_of(version, one.rung or "none").inc()
+            count(MATCHES, (version, one.rung or "none"))
             choices += len(one.answers)
-            if one.rung is None:
-                missed.add(id(one))  # equal prompts have the same result
-        metrics.choices_of(version).inc(choices)
-        if missed:
-            metrics.misses.labels(version).inc(len(missed))
+        count(CHOICES, (version,), choices)
+        if missed := {id(one) for one in completion.results if one.rung is None}:  # equal prompts have the same result
+            count(MISSES, (version,), len(missed))
 
     def continued(self, version: Version, choices: int) -> None:
         """Count choices that are about to be sent."""
-        self._watcher.metrics.choices_of(version).inc(choices)
+        self._watcher.metrics.count(CHOICES, (version,), choices)
 
     def missed(self, version: Version) -> None:
         """Count a request that the corpus has no answer to."""
-        self._watcher.metrics.misses.labels(version).inc()
+        self._watcher.metrics.count(MISSES, (version,))
 
     def crash(self) -> None:
         """Note that the application failed: a handshake that was not accepted yet is answered with a 500."""
@@ -145,15 +143,15 @@ class RequestRecord:
         self.has_ended = True
         seconds = time.perf_counter() - self._started
         watcher, context = self._watcher, self.context
+        metrics = watcher.metrics
         route = watcher.route_of(self._scope)
         status = outcome_of(self._scope) or self._status or (CLIENT_LEFT if client_left else 0)
         version = context.known.version if context else None
-        requests, latencies = watcher.metrics.of_route(self._method, route, status, version or "")
-        requests.inc()
-        latencies.observe(seconds)
+        metrics.count(REQUESTS, (self._method, route, status))
+        metrics.observe((route, version or ""), seconds)
         fault = context.injected if context else None
         if fault:
-            watcher.metrics.faults.labels(fault.kind).inc()
+            metrics.count(FAULTS, (fault.kind,))
         if self._journal and self._entry:
             self._close_entry(self._journal, self._entry, route, seconds, client_left=client_left)
         has_failed = status >= SERVER_ERROR and not fault
