@@ -247,8 +247,7 @@ def digest(*messages: Message) -> int:
 
     Of roles and not of senders, so that one key finds a message whoever said it in that role.
     """
-    hashed = blake2b(b"".join(map(_packed, messages)), digest_size=8)
-    return int.from_bytes(hashed.digest(), "big", signed=True)  # as _as_integer, which a lookup does not call
+    return _as_integer(blake2b(b"".join(map(_packed, messages)), digest_size=8).digest())
 
 
 def _packed(message: Message) -> bytes:
