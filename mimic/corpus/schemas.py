@@ -11,7 +11,16 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
-from mimic.corpus.conversation import Choice, Conversation, Coordinates, LocatedMessage, Message, role_of, senders_of
+from mimic.corpus.conversation import (
+    ROLES,
+    Choice,
+    Conversation,
+    Coordinates,
+    LocatedMessage,
+    Message,
+    role_of,
+    senders_of,
+)
 
 Version: TypeAlias = Literal["v1", "v2", "v3"]
 Document: TypeAlias = Mapping[str, Any]
@@ -67,7 +76,7 @@ class Schema(ABC):
         """What answers these messages (at least one). With ``by_role``, said by anybody in the same role."""
 
     @abstractmethod
-    def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:
+    def choices(self, document: Document, lookup: Lookup) -> Sequence[Choice]:
         """The answers that a document found by ``lookup`` holds, in order."""
 
     @abstractmethod
@@ -105,12 +114,14 @@ class Nested(Schema):
         last = messages[-1]
         return Lookup("v1", {"from": _senders(last, by_role), "value": (last.value,)})
 
-    def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:
+    def choices(self, document: Document, lookup: Lookup) -> Sequence[Choice]:
         senders, values = lookup.fields["from"], lookup.fields["value"]
-        for position, (message, following) in enumerate(pairwise(document["conversations"]), 1):
-            if message["value"] in values and message["from"] in senders:
-                answer = Message(following["from"], following["value"])
-                yield Choice(answer, document["externalId"], position, document["position"])
+        conversation, place = document["externalId"], document["position"]
+        return [
+            Choice(Message(following["from"], following["value"]), conversation, position, place)
+            for position, (message, following) in enumerate(pairwise(document["conversations"]), 1)
+            if message["value"] in values and message["from"] in senders
+        ]
 
     def messages(self, document: Document) -> list[Message]:
         return [Message(message["from"], message["value"]) for message in document[MESSAGES]]
@@ -169,9 +180,9 @@ class NextMessage(Schema):
         fields = {"from": _senders(last, by_role), "value": (last.value,)}
         return Lookup(self.version, fields, "messageDigest", digest(last))
 
-    def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:
+    def choices(self, document: Document, lookup: Lookup) -> Sequence[Choice]:
         answer = Message(document["nextMessageType"], document["nextMessageValue"])
-        yield Choice(answer, document["externalId"], document["messageIndex"] + 1, document["position"])
+        return (Choice(answer, document["externalId"], document["messageIndex"] + 1, document["position"]),)
 
     def messages(self, document: Document) -> list[Message]:
         return [Message(document["from"], document["value"])]
@@ -240,7 +251,8 @@ def digest(*messages: Message) -> int:
 
 
 def _packed(message: Message) -> bytes:
-    role = role_of(message.sender)
+    sender = message.sender
+    role = ROLES.get(sender, sender)
     return f"{len(role)}:{len(message.value)}:{role}{message.value}".encode()
 
 

@@ -21,6 +21,9 @@ TOKENS_PER_NAME: Final = 1
 TOKENS_OF_PRIMING: Final = 3
 """Tokens that a chat format adds to its texts (OpenAI's cookbook, "How to count tokens with tiktoken")."""
 
+_SPEAKERS: Final = {role: senders[0] for role, senders in {**SENDERS, "developer": SENDERS["system"]}.items()}
+"""A sender who speaks in each role of a chat; of any other role one of the same name."""
+
 
 class ChatMessage(msgspec.Struct, frozen=True, gc=False):
     """A message of a chat. ``text`` is None where it has no text, as an image alone or a call of a tool."""
@@ -41,7 +44,7 @@ class Prompt(msgspec.Struct, frozen=True):
 
     def said(self) -> list[Message]:
         """The messages that have a text, as the corpus names their senders."""
-        return [Message(sender_of(message.role), message.text) for message in self.messages if message.text is not None]
+        return [Message(_SPEAKERS.get(one.role, one.role), one.text) for one in self.messages if one.text is not None]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -162,6 +165,7 @@ class Engine(ABC):
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """The answers to every prompt; equal prompts get equal answers. Raises what :meth:`answer` raises."""
+        results: list[Answers]
         if len(request.prompts) == 1:
             results = [await self.answer(request.prompts[0], request)]
         else:
@@ -175,22 +179,22 @@ class Engine(ABC):
         prompt_tokens = completion_tokens = 0
         for prompt, one in zip(request.prompts, results, strict=True):
             prompt_tokens += await chat_tokens(prompt.messages) if prompt.tokens is None else prompt.tokens
-            completion_tokens += sum([len(answer.tokens) for answer in one.answers])
+            for answer in one.answers:
+                completion_tokens += len(answer.tokens)
         return Completion(results, Usage(prompt_tokens, completion_tokens))
-
-
-def sender_of(role: str) -> str:
-    """A sender who speaks in a role of a chat."""
-    return SENDERS.get("system" if role == "developer" else role, (role,))[0]
 
 
 async def chat_tokens(messages: Sequence[ChatMessage]) -> int:
     """The tokens of a chat's roles, names and texts, and those that the chat format adds."""
-    named = [message.name for message in messages if message.name is not None]
-    texts = [message.text or "" for message in messages]
-    format_tokens = TOKENS_OF_PRIMING + TOKENS_PER_MESSAGE * len(messages) + TOKENS_PER_NAME * len(named)
-    role_tokens = sum([_tokens_of_role(message.role) for message in messages])
-    return format_tokens + role_tokens + sum(map(len, await encode_all(texts + named)))
+    total, texts = TOKENS_OF_PRIMING, []
+    for message in messages:
+        total += TOKENS_PER_MESSAGE + _tokens_of_role(message.role)
+        if message.text:
+            texts.append(message.text)
+        if message.name is not None:
+            total += TOKENS_PER_NAME
+            texts.append(message.name)
+    return total + sum(map(len, await encode_all(texts)))
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,7 @@
 """Bodies of requests: read within a limit, or the error that says why not."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from mimic.server.codings import codings_in, decoded
 from mimic.wire.json import decode
 
 MAX_BYTES: Final = 10_000_000
+_threads: Final = ThreadPoolExecutor(2, thread_name_prefix="mimic-bodies")
+"""Few threads, since each keeps some of the memory that it has once used."""
 
 
 async def read_body(receive: Receive, length: bytes = b"0", codings: bytes = b"") -> bytes | RequestError:
@@ -43,9 +46,10 @@ async def _decompressed(body: bytes, header: str) -> bytes | RequestError:
         codings = codings_in(header)
         if not codings:
             return body
-        return await asyncio.to_thread(decoded, body, codings, MAX_BYTES)  # megabytes would keep others waiting
+        # Megabytes would keep others waiting on the event loop.
+        return await asyncio.get_running_loop().run_in_executor(_threads, decoded, body, codings, MAX_BYTES)
     except RequestError as exc:
-        return exc
+        return exc.with_traceback(None)  # which holds what was decompressed so far, until the garbage is collected
 
 
 def too_large() -> RequestError:

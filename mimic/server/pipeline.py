@@ -34,9 +34,9 @@ def piped(
         (trace is not None, trace or (lambda inner: inner)),
         (bool(origins), partial(Cors, origins=origins)),
         (guards_host, partial(HostGuard, hosts=hosts)),
+        (True, partial(FastPath, gateway=gateway, endpoints=endpoints)),  # which takes neither of the two below
         (True, partial(WebSocketKeys, keys=gateway.keys)),
         (True, HeadMiddleware),
-        (True, partial(FastPath, gateway=gateway, endpoints=endpoints)),
     ]
     for is_on, layer in reversed(layers):
         app = layer(app) if is_on else app

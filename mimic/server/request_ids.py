@@ -32,8 +32,10 @@ def client_id_of(scope: HTTPScope | WebSocketScope) -> str | None:
     return name.decode() if name and is_allowed(name) else None
 
 
-def invalid_client_id() -> RequestError:
-    """The error of an id that a client may not give."""
+def client_id_error(scope: HTTPScope | WebSocketScope) -> RequestError | None:
+    """The error of a request to which its client gives an id that it may not give; None where there is none."""
+    if all(is_allowed(value) for header, value in scope["headers"] if header == CLIENT_HEADER):
+        return None
     header = CLIENT_HEADER.decode()
     text = f"Invalid header '{header}': expected at most {MOST_CHARACTERS} printable characters of ASCII."
     return RequestError(400, text, param=header, code="invalid_value")
@@ -41,5 +43,5 @@ def invalid_client_id() -> RequestError:
 
 def check_client_id(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """A guard. Raises RequestError, 400, where a client gives its request an id that it may not give."""
-    if not all(is_allowed(value) for header, value in connection.scope["headers"] if header == CLIENT_HEADER):
-        raise invalid_client_id()
+    if error := client_id_error(connection.scope):
+        raise error

@@ -19,7 +19,6 @@ from mimic import tokens
 from mimic.engine.embedding import embed
 from mimic.gateway.delivery import paced
 from mimic.testing.processes import resident_bytes
-from mimic.wire.base import EventPlan
 from tests.support.corpora import conversation
 from tests.support.servers import Server, SharedServers
 
@@ -612,7 +611,7 @@ async def test_others_are_served_while_a_long_stream_is_written() -> None:
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
-    parts = [part async for part in paced(EventPlan(b"", iter([b"data: {%s}\n\n" % (b" " * 1000)] * 2_000)), None)]
+    parts = [part async for part in paced(b"", [b"data: {%s}\n\n" % (b" " * 1000)] * 2_000, b"", None)]
     counting.cancel()
     assert b"".join(parts).count(b"data: {") == 2_000
     assert turns >= 25

@@ -138,8 +138,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._outside_body += len(data)
-        if self._is_refused or self._has_everything():
-            if limits.is_too_much_to_ignore(self._outside_body):
+        if self._is_refused or (self._final_body is not None and self._final_body.is_complete):
+            if limits.is_too_much_to_ignore(self._outside_body):  # what comes behind the last request does not count
                 self.abort()
             return
         self._unset_keepalive_if_required()
@@ -166,10 +166,6 @@ class HttpProtocol(HttpToolsProtocol):
                 self._final_body = FinalBody(framing, self.on_body, self.on_message_complete)
         if data and self._final_body is not None:
             self._final_body.feed(data)
-
-    def _has_everything(self) -> bool:
-        """Whether the last request of the connection is complete: what comes behind it does not count."""
-        return self._final_body is not None and self._final_body.is_complete
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -389,7 +385,7 @@ class _PipelineFlow(FlowControl):
         self._waiting = waiting
 
     def resume_reading(self) -> None:
-        if not self._waiting:
+        if self.read_paused and not self._waiting:
             super().resume_reading()
 
 

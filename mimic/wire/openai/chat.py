@@ -1,6 +1,7 @@
 """``/v1/chat/completions``: OpenAI's chat format."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
@@ -8,7 +9,7 @@ import msgspec
 from mimic.engine.base import ChatMessage, Completion, FinishReason, Prompt
 from mimic.errors import RequestError
 from mimic.wire.openai.base import OpenAIUsage, created_now, new_id
-from mimic.wire.openai.sampled import OpenAIRequest, Sampled, SampledWire, UsageField
+from mimic.wire.openai.sampled import OpenAIRequest, Sampled, SampledWire, UsageField, choice_in_json
 
 PATH: Final = "/v1/chat/completions"
 
@@ -34,8 +35,7 @@ class OpenAIMessage(msgspec.Struct, frozen=True):
 
     def neutral(self, path: str) -> ChatMessage:
         """The message in neutral form. Raises RequestError where content or a text is missing."""
-        content = self.content
-        return ChatMessage(self.role, content if isinstance(content, str) else self._joined(path), self.name)
+        return ChatMessage(self.role, self._joined(path), self.name)
 
     def _joined(self, path: str) -> str | None:
         """The text parts joined; None where there are none, as with an image alone."""
@@ -45,7 +45,9 @@ class OpenAIMessage(msgspec.Struct, frozen=True):
             raise RequestError(400, text, param=f"{path}.content", code="invalid_type")
         if content is msgspec.UNSET and self.role not in MAY_BE_SILENT:
             raise _missing(f"{path}.content")
-        if not content or isinstance(content, str):
+        if isinstance(content, str):
+            return content
+        if not content:
             return None
         texts = [self._text(part, f"{path}.content[{n}]") for n, part in enumerate(content) if part.type == "text"]
         return "".join(texts) if texts else None
@@ -135,7 +137,12 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
     kind = ChatCompletionRequest
 
     async def prompts(self, data: ChatCompletionRequest) -> Sequence[Prompt]:
-        messages = [message.neutral(f"messages[{index}]") for index, message in enumerate(data.messages)]
+        messages = [
+            ChatMessage(one.role, one.content, one.name)
+            if isinstance(one.content, str)
+            else one.neutral(f"messages[{index}]")
+            for index, one in enumerate(data.messages)
+        ]
         return (Prompt(messages),)
 
     def whole(self, request: OpenAIRequest, result: Completion) -> bytes:
@@ -157,20 +164,17 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
             id=new_id("chatcmpl"), created=created_now(), model=request.model, choices=(), usage=usage
         )
 
-    def chunk(
-        self, blank: ChatCompletionChunk, index: int, text: str | None, finish_reason: FinishReason | None = None
-    ) -> ChatCompletionChunk:
-        delta = Delta() if text is None else Delta(content=text)
-        return msgspec.structs.replace(blank, choices=(ChunkChoice(index, delta, None, finish_reason),))
+    def choice(self, index: int, text: str | None, finish_reason: FinishReason | None = None) -> ChunkChoice:
+        return ChunkChoice(index, Delta() if text is None else Delta(content=text), None, finish_reason)
 
-    def opening(
-        self, blank: ChatCompletionChunk, request: OpenAIRequest, result: Completion
-    ) -> Sequence[ChatCompletionChunk]:
+    def opening(self, request: OpenAIRequest, result: Completion) -> Iterable[bytes]:
         """The role of each answer."""
-        role = Delta(role="assistant", content="")
-        return [
-            msgspec.structs.replace(blank, choices=(ChunkChoice(index, role),)) for index in range(len(result.answers))
-        ]
+        return map(_role_of, range(len(result.answers)))
+
+
+@cache
+def _role_of(index: int) -> bytes:
+    return choice_in_json(ChunkChoice(index, Delta(role="assistant", content="")))
 
 
 def _missing(path: str) -> RequestError:

@@ -1,6 +1,6 @@
 """``/v1/completions``: OpenAI's older format, in which a prompt is one message of the user's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -8,7 +8,7 @@ import msgspec
 from mimic.engine.base import ChatMessage, Completion, FinishReason, Prompt
 from mimic.errors import RequestError
 from mimic.wire.openai.base import Input, OpenAIUsage, Texts, created_now, inputs_of, new_id
-from mimic.wire.openai.sampled import MAX_ANSWERS, OpenAIRequest, Sampled, SampledWire, UsageField
+from mimic.wire.openai.sampled import MAX_ANSWERS, OpenAIRequest, Sampled, SampledWire, UsageField, choice_in_json
 
 PATH: Final = "/v1/completions"
 
@@ -64,15 +64,13 @@ class CompletionsWire(SampledWire[TextCompletionRequest, TextCompletion]):
     def blank(self, request: OpenAIRequest, usage: UsageField) -> TextCompletion:
         return TextCompletion(id=new_id("cmpl"), created=created_now(), model=request.model, choices=(), usage=usage)
 
-    def chunk(
-        self, blank: TextCompletion, index: int, text: str | None, finish_reason: FinishReason | None = None
-    ) -> TextCompletion:
-        return msgspec.structs.replace(blank, choices=(TextChoice(index, text or "", finish_reason),))
+    def choice(self, index: int, text: str | None, finish_reason: FinishReason | None = None) -> TextChoice:
+        return TextChoice(index, text or "", finish_reason)
 
-    def opening(self, blank: TextCompletion, request: OpenAIRequest, result: Completion) -> Sequence[TextCompletion]:
+    def opening(self, request: OpenAIRequest, result: Completion) -> Iterable[bytes]:
         """The prompts that are echoed."""
         echoed = enumerate(_echoed(request, result))
-        return [self.chunk(blank, index, echo) for index, echo in echoed if echo]
+        return [choice_in_json(self.choice(index, echo)) for index, echo in echoed if echo]
 
 
 def _prompts(inputs: Sequence[Input], n: int) -> list[Prompt]:
