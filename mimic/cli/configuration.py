@@ -11,7 +11,7 @@ from mimic.errors import SettingError
 from mimic.settings import VARIABLES, Settings
 
 OF_TESTS = "MIMIC_TEST_"
-STORE_HELP = "sqlite:///file.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
+STORE_HELP = "own.db, sqlite:///own.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
 
 
 def read_settings(warn: Callable[[str], object], **options: str | None) -> Settings:

@@ -30,7 +30,7 @@ NICENESS = 5
 @click.command()
 @click.argument("file", required=False)
 @click.option("--sample", is_flag=True, help="Seed the sample corpus that ships with Mimic.")
-@click.option("--store", metavar="URL", help=f"Where to. {STORE_HELP}")
+@click.option("--store", metavar="STORE", help=f"Where to. {STORE_HELP}")
 @click.option("--versions", default=",".join(VERSIONS), show_default=True, help="Which schema versions to fill.")
 @click.option("--strict", is_flag=True, help="Stop at the first broken conversation instead of skipping it.")
 @click.option(

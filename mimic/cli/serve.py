@@ -26,7 +26,7 @@ SHORTEST_SECRET = 16
 
 
 @click.command()
-@click.option("--store", metavar="URL", help=f"Where the corpus is. {STORE_HELP}")
+@click.option("--store", metavar="STORE", help=f"Where the corpus is. {STORE_HELP}")
 @click.option("--host", metavar="ADDRESS", help="The address to listen on. [MIMIC_HOST; default 127.0.0.1]")
 @click.option("--port", metavar="NUMBER", help="The port to listen on. [MIMIC_PORT; default 8000]")
 @click.option("--workers", metavar="NUMBER", help="How many processes. [MIMIC_WORKERS; default 1]")

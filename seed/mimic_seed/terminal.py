@@ -16,6 +16,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from mimic.corpus.manifest import Progress, Report
+from mimic_seed.conversation_builder import UNDERSTOOD
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -72,6 +73,9 @@ def _print_report(report: Report) -> None:
         console.print("Such as:")
         for skipped in report.examples:
             console.print(f"  {skipped}", markup=False, soft_wrap=True)
+        console.print(f"Conversations are to be {UNDERSTOOD}.", markup=False, soft_wrap=True)
+    if report.unusable_ids:
+        console.print(f"Kept {report.unusable_ids:,} conversations without their ids: neither strings nor numbers")
 
 
 def _versions(report: Report) -> Table:
