@@ -17,7 +17,7 @@ from mimic import __version__
 from mimic.cli.seed import NICENESS
 from mimic.corpus.stores import open_store
 from mimic.testing import free_port
-from tests.support.corpora import SMALL
+from tests.support.corpora import SMALL, conversation
 from tests.support.servers import Server
 
 
@@ -103,6 +103,23 @@ def test_bad_input_is_exit_code_1(sqlite_url: str, tmp_path: Path, content: str,
     assert f"Error: {bad}: " in run.stderr
     assert message in run.stderr
     assert (tmp_path / "corpus.db").read_bytes() == before
+
+
+def test_senders_that_no_chat_can_name_are_told(sqlite_url: str, tmp_path: Path) -> None:
+    """With their messages; nothing is said where there are none."""
+    file = tmp_path / "dump.json"
+    odd = [conversation(str(n), ("USER", "hi"), (f"agent {n % 12}", "a"), ("function_call", "b")) for n in range(24)]
+    file.write_text(json.dumps(odd))
+    run = mimic("seed", file, "--store", sqlite_url)
+    assert (
+        "No chat can reach 48 messages, whose senders have no role in a chat: 'function_call' 24, 'agent 0' 2,"
+        in run.stdout
+    )
+    assert ", 'agent 8' 2, others 6. " in run.stdout
+    file.write_text(json.dumps([*odd[:1], conversation("a", ("Human", "hi"), ("Bing", "hello"))]))
+    assert "No chat" in mimic("seed", file, "--store", sqlite_url).stdout
+    file.write_text(json.dumps([conversation("a", ("Human", "hi"), ("Bing", "hello"))]))
+    assert "No chat" not in mimic("seed", file, "--store", sqlite_url).stdout
 
 
 def test_ids_that_are_dropped_are_counted(sqlite_url: str, tmp_path: Path) -> None:

@@ -99,7 +99,8 @@ class Gathering:
     ) -> tuple[Mapping[int, list[Fields]], int | None]:
         """Documents by key, in corpus order, and the key from which on some may be missing, if any may."""
         schema = SCHEMAS[lookups[0].version]
-        fields = dict.fromkeys((*schema.answer, *lookups[0].fields, index), 1)
+        compared = (field for lookup in lookups for field in (*lookup.fields, *lookup.roles))
+        fields = dict.fromkeys((*schema.answer, *compared, index), 1)
         del fields[POSITION]
         keys = list({lookup.key for lookup in lookups})
         found: defaultdict[int, list[Fields]] = defaultdict(list)

@@ -239,11 +239,8 @@ def find_query(lookup: Lookup) -> Fields:
     """The filter, projection and sort order that answer a lookup."""
     answer = dict.fromkeys(SCHEMAS[lookup.version].answer, 1)  # and with it _id, which is the position
     del answer[POSITION]
-    fields = {
-        field: values[0] if len(values) == 1 else {"$in": list(values)} for field, values in lookup.fields.items()
-    }
     if lookup.index is None:
-        condition: Fields = {MESSAGES: {"$elemMatch": fields}}
+        condition: Fields = {MESSAGES: {"$elemMatch": dict(lookup.fields)}}
     else:
-        condition = {lookup.index: lookup.key, **fields}
+        condition = {lookup.index: lookup.key, **lookup.fields}
     return {"filter": condition, "projection": answer, "sort": [("_id", 1)]}

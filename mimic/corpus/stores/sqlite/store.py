@@ -288,15 +288,13 @@ def find_query(lookup: Lookup, limit: int | None = None) -> tuple[str, list[str 
     values: list[str | int]
     if lookup.index is None:
         # The text is as msgspec encodes it, always in the same way, so each message of a conversation is a part of it.
-        values = [
-            msgspec.json.encode({"from": sender, "value": value}).decode()
-            for sender in lookup.fields["from"]
-            for value in lookup.fields["value"]
-        ]
-        condition = " OR ".join(f"instr({MESSAGES}, ?)" for _ in values)
+        # By its text alone without the first brace: the sender comes before it.
+        encoded = msgspec.json.encode(lookup.fields).decode()
+        values = [encoded if "from" in lookup.fields else encoded.removeprefix("{")]
+        condition = f"instr({MESSAGES}, ?)"
     else:
-        values = [lookup.key, *chain.from_iterable(lookup.fields.values())]
-        condition = _condition(lookup.index, tuple((field, len(allowed)) for field, allowed in lookup.fields.items()))
+        values = [lookup.key, *lookup.fields.values()]
+        condition = _condition(lookup.index, tuple(lookup.fields))
     query = f"{_selection(lookup.version)} WHERE {condition} ORDER BY position"
     if limit is not None:
         return f"{query} LIMIT ?", [*values, limit]
@@ -309,8 +307,8 @@ def _selection(version: Version) -> str:
 
 
 @cache
-def _condition(index: str, fields: tuple[tuple[str, int], ...]) -> str:
-    conditions = [f'"{field}" IN (?{", ?" * (allowed - 1)})' for field, allowed in fields]
+def _condition(index: str, fields: tuple[str, ...]) -> str:
+    conditions = [f'"{field}" = ?' for field in fields]
     return " AND ".join([f"{index} = ?", *conditions])
 
 
