@@ -18,7 +18,16 @@ import msgspec
 from mimic.corpus.manifest import Seeded, Seeding
 from mimic.corpus.schemas import MESSAGES, POSITION, SCHEMAS, Document, Lookup, Schema, Version
 from mimic.corpus.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store
-from mimic.corpus.stores.sqlite.file import FAILURES, beside, connect, errors, file_identity, read_catalogue, translated
+from mimic.corpus.stores.sqlite.file import (
+    FAILURES,
+    beside,
+    connect,
+    errors,
+    file_identity,
+    read_catalogue,
+    refuse_other_kinds,
+    translated,
+)
 from mimic.corpus.stores.sqlite.replacement import Lock, SQLiteReplacement, refuse_foreign_file
 from mimic.corpus.stores.tempdirs import temporary_folder
 from mimic.errors import Detached, NotSeeded, SeedingInProgress, StoreUnavailable
@@ -164,8 +173,10 @@ class SQLiteStore(Store):
         return msgspec.structs.replace(seeding, state="interrupted", error="the seeding process died")
 
     def _read_record(self) -> Seeding | None:
+        record = beside(self._target(), ".seeding")
         try:
-            return msgspec.json.decode(beside(self._target(), ".seeding").read_bytes(), type=Seeding)
+            refuse_other_kinds(record)
+            return msgspec.json.decode(record.read_bytes(), type=Seeding)
         except FileNotFoundError:
             return None
         except OSError as exc:
