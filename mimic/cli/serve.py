@@ -1,17 +1,22 @@
 """``mimic serve``: the API, until it is told to stop."""
 
 import asyncio
-import json
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from ipaddress import ip_address
 
 import click
 import structlog
 
+from mimic.cli.banner import show_address, show_corpus, show_problem
 from mimic.cli.configuration import STORE_HELP, read_settings
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.example import example_of
+from mimic.corpus.manifest import Seeded
+from mimic.corpus.schemas import Version
 from mimic.corpus.stores import open_store
 from mimic.corpus.stores.tempdirs import folder_of_workers
 from mimic.errors import NotSeeded, StoreError
@@ -41,7 +46,7 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     configure_logs()
     settings = read_settings(log.warning, store=store, host=host, port=port, workers=workers)
     _warn_of_open_doors(settings, _check_address(settings))
-    _show_address(settings)
+    show_address(settings)
     _allow_connections()
     asyncio.run(_check_corpus(settings))
     with ExitStack() as stack:
@@ -101,27 +106,18 @@ def _warn_of_open_doors(settings: Settings, address: str) -> None:
 
 
 async def _check_corpus(settings: Settings) -> None:
-    """Warn where nothing can be answered yet. The server starts all the same: that may change while it runs."""
+    """Show what is served. Warn where nothing can be answered yet, which may change while the server runs."""
+    seeded: Mapping[Version, Seeded] = {}
     try:
-        async with open_store(settings.store, settings.mongo_driver) as store:
-            await store.check()
-            seeded = await store.seeded()
-        if settings.version not in seeded:
-            raise NotSeeded(settings.version if seeded else None)
+        async with Corpus(open_store(settings.store, settings.mongo_driver)) as corpus:
+            await corpus.check()
+            seeded = await corpus.contents()
+            if settings.version not in seeded:
+                raise NotSeeded(settings.version if seeded else None)
+            show_corpus(settings, seeded, await example_of(corpus, settings.version))
     except StoreError as exc:
         log.warning("no request can be answered yet", reason=str(exc))
-
-
-def _show_address(settings: Settings) -> None:
-    from mimic.server.routes.native import EXAMPLE  # noqa: PLC0415 - as above
-
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - to be asked, not bound
-    host = f"[{host}]" if ":" in host else host
-    url = f"http://{host}:{settings.port}"
-    click.echo(f"Mimic on {url}, a page to look at; documentation on {url}/schema. For OpenAI's clients:\n")
-    key = "..." if settings.api_keys else "unused"
-    click.echo(f"  export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}\n")
-    click.echo("Or try:\n")
-    with_key = " -H 'authorization: Bearer ...'" if settings.api_keys else ""
-    click.echo(f"  curl -s {url}/conversation/completion -H 'content-type: application/json'{with_key} \\")
-    click.echo(f"    -d '{json.dumps(EXAMPLE)}'\n")
+        if isinstance(exc, NotSeeded):
+            show_corpus(settings, seeded, None)
+        else:
+            show_problem(str(exc))

@@ -97,6 +97,10 @@ class Schema(ABC):
     def messages(self, document: Document) -> list[Message]:
         """The messages that a document stands for: of a nested one all, else one."""
 
+    @abstractmethod
+    def answered(self, document: Document) -> list[Message]:
+        """Those of :meth:`messages` that something followed."""
+
     def index(self, document: Document) -> int:
         """The position in its conversation of the first message that a document stands for."""
         return int(document.get(_INDEX, 0))
@@ -136,6 +140,9 @@ class Nested(Schema):
 
     def messages(self, document: Document) -> list[Message]:
         return [Message(message["from"], message["value"]) for message in document[MESSAGES]]
+
+    def answered(self, document: Document) -> list[Message]:
+        return self.messages(document)[:-1]
 
     def position(self, place: Coordinates) -> int:
         return place.conversation
@@ -196,6 +203,9 @@ class NextMessage(Schema):
 
     def messages(self, document: Document) -> list[Message]:
         return [Message(document["from"], document["value"])]
+
+    def answered(self, document: Document) -> list[Message]:
+        return self.messages(document) if document[_ANSWER] is not None else []
 
     def position(self, place: Coordinates) -> int:
         return place.message
