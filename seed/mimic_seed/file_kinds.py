@@ -66,7 +66,9 @@ _MAGIC: Final[Sequence[tuple[int, bytes, str]]] = (
 )
 _PICKLE_PROTOCOL: Final = re.compile(rb"\x80[\x02-\x09][\x00-\xff]")
 _MARKUP: Final = re.compile(rb"<(?:!doctype\s+html|html|head|body|\?xml|!--)[\s>?-]?", re.IGNORECASE)
-_CSV: Final = re.compile(rb"""(?:"[^"\n]*"|[\w .-]+)(?:[,;\t|](?:"[^"\n]*"|[\w .-]*))+\r?\n""")
+_CELL: Final = rb"""(?:"[^"\n]*"|[\w.-]+(?: [\w.-]+)*)"""
+_CSV: Final = re.compile(_CELL + rb"(?:[,;\t|]" + _CELL + rb"?)+\r?\n")
+"""A line of cells as tables begin with. Prose has a space behind its commas."""
 
 
 def kind_of(beginning: bytes) -> str | None:

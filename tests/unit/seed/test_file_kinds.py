@@ -86,7 +86,7 @@ def test_a_file_that_was_cut_off_is_named_as_well(kind: Callable[[bytes], bytes]
     assert isinstance(error(kind(DUMP)[:7]), ForeignFile)
 
 
-@pytest.mark.parametrize("data", [b"hello, world", b"\xff", b"P", b"version 2", b"2024-01-01 start", b"# a, b\n"])
+@pytest.mark.parametrize("data", [b"Hello, world\n", b"\xff", b"P", b"version 2", b"2024-01-01 start", b"# a, b\n"])
 def test_what_tells_nothing_is_refused_at_its_byte(data: bytes) -> None:
     """Nothing is guessed."""
     for step in (None, 1):
