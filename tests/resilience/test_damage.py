@@ -86,7 +86,7 @@ DAMAGES: Final[Mapping[str, tuple[Damage, str, str | None]]] = {
     "cut off before the last byte": (cut(-1), "is damaged", None),
     "garbage": (overwrite, DAMAGED, FOREIGN),
     "garbage behind the header": (lambda path: overwrite(path, 100), DAMAGED, None),
-    "a folder": (make_folder, "corpus.db: Is a directory", "corpus.db: Is a directory"),
+    "a folder": (make_folder, "corpus.db is a folder and not a file", "corpus.db is a folder and not a file"),
     "an older layout": (execute("PRAGMA user_version = 1"), f"has layout 1, this Mimic reads layout {LAYOUT}", None),
     "a catalogue of nonsense": (execute("UPDATE corpus SET seeded = 'x'"), "is damaged: its catalogue says", None),
     "a schema of nonsense": (
