@@ -20,7 +20,7 @@ import click
 import pymongo
 from pymongo.collection import Collection
 
-from mimic.corpus.conversation import Message, role_of, senders_of
+from mimic.corpus.conversation import SENDERS, Message, role_of
 from mimic.corpus.schemas import digest
 
 Fields = dict[str, Any]
@@ -44,7 +44,7 @@ class Candidate(NamedTuple):
 
 
 def _of_role(message: Message) -> Fields:
-    return {"$in": list(senders_of(role_of(message.sender)))}
+    return {"$in": list(SENDERS[role_of(message.sender)])}
 
 
 DIGEST: Final = Candidate(

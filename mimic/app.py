@@ -100,7 +100,7 @@ class _Parts:
         self.gateway = _gateway(settings, self.ledger, self.guard)
         self.endpoints = _endpoints(settings, self.retrieval)
         self.metrics = Metrics()
-        self.seeder = seeding.Seeder(settings.seeding_options, self.corpus)
+        self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
 
 def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:

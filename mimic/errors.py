@@ -10,6 +10,7 @@
     │   └── NoConversation       no document at this position of the corpus
     ├── DumpError                the input of a seeding is bad
     │   ├── BrokenDump           not JSON, truncated, not an array: at a byte offset
+    │   │   └── ForeignFile      a file of another kind: compressed, a table, a page of the web
     │   ├── SkippedConversation  one conversation is broken, and the seeding is strict
     │   └── NothingToSeed        no conversation in it
     ├── SeedingError             the seeding itself cannot go on
@@ -94,12 +95,24 @@ class DumpError(MimicError):
 
 
 class BrokenDump(DumpError):
-    """The input stops being a dump at a byte offset (counted from 0, after decompression)."""
+    """The input stops being a dump at a byte offset (counted from 0, after decompression).
 
-    def __init__(self, offset: int, expected: str) -> None:
-        super().__init__(f"byte {offset}: {expected}")
+    In JSON Lines the text names the ``line`` as well, counted from 1.
+    """
+
+    def __init__(self, offset: int, expected: str, line: int | None = None) -> None:
+        super().__init__(f"byte {offset}: {expected}" if line is None else f"line {line}, byte {offset}: {expected}")
         self.offset = offset
         self.expected = expected
+        self.line = line
+
+
+class ForeignFile(BrokenDump):
+    """The input is a file of another kind. The text names the kind, and a way to seed the file."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(0, kind)
+        self.args = (kind,)
 
 
 class SkippedConversation(DumpError):

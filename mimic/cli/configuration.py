@@ -13,7 +13,7 @@ from mimic.settings import PREFIXES, VARIABLES, Settings, similar_setting, unkno
 OF_TESTS = "MIMIC_TEST_"
 _ALMOST = ("MIM", "SEED")
 """How a name begins that may be a misspelt setting: to compare every variable there is would take long."""
-STORE_HELP = "sqlite:///file.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
+STORE_HELP = "own.db, sqlite:///own.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
 
 
 def read_settings(warn: Callable[[str], object], **options: str | None) -> Settings:

@@ -53,16 +53,16 @@ class Corpus:
         Raises NoCompletion where nothing ever came next, and NotSeeded where the corpus lacks the version.
         """
         schema = SCHEMAS[version]
-        lookup = schema.lookup(messages, by_role=by_role)
-        # What is found by index holds one choice each; what is found by scanning, any number.
-        found = await self._store.find(lookup, limit if lookup.index else None)
-        if found.rest is None:
-            choices: Batches[Choice] = Batches(_choices(found.first, schema, lookup)[:limit])
-        else:
-            choices = await Batches.of(_limited(found, schema, lookup, limit))
-        if not choices.first:
-            raise NoCompletion
-        return choices
+        for lookup in schema.lookups(messages, by_role=by_role):
+            # What is found by index holds one choice each; what is found by scanning, any number.
+            found = await self._store.find(lookup, limit if lookup.index else None)
+            if found.rest is None:
+                choices: Batches[Choice] = Batches(_choices(found.first, schema, lookup)[:limit])
+            else:
+                choices = await Batches.of(_limited(found, schema, lookup, limit))
+            if choices.first:
+                return choices
+        raise NoCompletion
 
     async def choices_in(
         self, positions: Collection[int], messages: Sequence[Message], version: Version, *, by_role: bool = False

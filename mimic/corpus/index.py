@@ -15,7 +15,7 @@ from typing import Final, Self
 import tantivy
 from tantivy import Document, Index, Occur, Order, Query, SchemaBuilder
 
-from mimic.corpus.conversation import SENDERS, Conversation, Coordinates, Message, role_of
+from mimic.corpus.conversation import SENDERS, Conversation, Coordinates, Message, former_role_of, role_of
 from mimic.corpus.schemas import digest
 from mimic.corpus.similarity import normalized, parts, terms
 from mimic.corpus.stores.tempdirs import NO_SPACE
@@ -153,7 +153,11 @@ class MatchIndex:
         if key is None:
             return []
         with self._searching():
-            return self._equal(key, previous, most)
+            found = self._equal(key, previous, most)
+            if found or former_role_of(message.sender) == role_of(message.sender):
+                return found
+            former = normal_digest(message, former=True)
+            return [] if former is None else self._equal(former, previous, most)
 
     def _equal(self, key: int, previous: Message | None, most: int) -> list[Coordinates]:
         same = Query.term_query(self._schema, _NORMAL, key)
@@ -216,10 +220,13 @@ def _writing() -> Iterator[None]:
         raise StoreUnavailable(f"the index cannot be written (no space left?): {exc}") from exc
 
 
-def normal_digest(message: Message) -> int | None:
-    """What messages have in common that are equal when normalized; None for one that is too long for it."""
+def normal_digest(message: Message, *, former: bool = False) -> int | None:
+    """What messages have in common that are equal when normalized; None for one that is too long for it.
+
+    With ``former``, as in an index that Mimic 0.1 made.
+    """
     text = normalized(message.value)
-    return None if text is None else digest(Message(role_of(message.sender), text))
+    return None if text is None else digest(Message(message.sender, text), former=former)
 
 
 def _terms(message: Message) -> list[str]:

@@ -122,7 +122,11 @@ class VersionReport(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The outcome of a seeding that succeeded; ``joined`` counts the parts that were put to those before them."""
+    """The outcome of a seeding that succeeded.
+
+    ``joined`` counts the parts that were put to those before them, ``unusable_ids`` the conversations that were kept
+    without their ids, which were neither strings nor numbers.
+    """
 
     source: Origin
     conversations: int
@@ -135,6 +139,7 @@ class Report(msgspec.Struct, frozen=True):
     joined: int = 0
     index: SeededIndex | None = None
     profile: Profile | None = None
+    unusable_ids: int = 0
 
     def seeded(self, version: str, at: datetime) -> Seeded:
         """The corpus's entry for a version that this seeding filled."""

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from mimic import __version__
 from mimic.cli.seed import NICENESS
 from mimic.corpus.stores import open_store
 from mimic.testing import free_port
-from tests.support.corpora import SMALL
+from tests.support.corpora import SMALL, conversation
 from tests.support.servers import Server
 
 
@@ -67,6 +68,7 @@ def test_skipped_conversations_are_counted_and_named(sqlite_url: str, tmp_path: 
     assert "conversation 7 (id b0): message 0 has no `value`" in run.stdout
     assert "b9)" in run.stdout
     assert "b10)" not in run.stdout
+    assert 'Conversations are to be {"id", "conversations": [{"from", "value"}, ...]}.' in run.stdout
     strict = mimic("seed", file, "--store", sqlite_url, "--strict")
     assert strict.returncode == 1
     assert strict.stderr.splitlines()[-1] == f"Error: {file}: conversation 7 (id b0): message 0 has no `value`"
@@ -79,7 +81,13 @@ def test_skipped_conversations_are_counted_and_named(sqlite_url: str, tmp_path: 
         ("[]", "the input holds no conversation; nothing was replaced"),
         ('{"conversations": 3}', "no conversation that can be seeded (1 `conversations` is not an array)"),
         ("[{", "byte 2: the input ends here"),
-        ('{"a": 1}]', "byte 8: expected a JSON value"),
+        ('{"a": 1}]', "line 1, byte 8: expected a JSON value"),
+        ('{"id": 1}\n{"id": NaN}', "line 2, byte 17: expected a JSON value, found NaN"),
+        (
+            '{"messages": []}',
+            "(1 with `messages` instead of `conversations`); nothing was replaced. Conversations are to",
+        ),
+        ("<!doctype html>", "the file is a page of the web"),
         ("hello", "byte 0: expected '['"),
     ],
 )
@@ -95,6 +103,54 @@ def test_bad_input_is_exit_code_1(sqlite_url: str, tmp_path: Path, content: str,
     assert f"Error: {bad}: " in run.stderr
     assert message in run.stderr
     assert (tmp_path / "corpus.db").read_bytes() == before
+
+
+def test_senders_that_no_chat_can_name_are_told(sqlite_url: str, tmp_path: Path) -> None:
+    """With their messages; nothing is said where there are none."""
+    file = tmp_path / "dump.json"
+    odd = [conversation(str(n), ("USER", "hi"), (f"agent {n % 12}", "a"), ("function_call", "b")) for n in range(24)]
+    file.write_text(json.dumps(odd))
+    run = mimic("seed", file, "--store", sqlite_url)
+    assert (
+        "No chat can reach 48 messages, whose senders have no role in a chat: 'function_call' 24, 'agent 0' 2,"
+        in run.stdout
+    )
+    assert ", 'agent 8' 2, others 6. " in run.stdout
+    file.write_text(json.dumps([*odd[:1], conversation("a", ("Human", "hi"), ("Bing", "hello"))]))
+    assert "No chat" in mimic("seed", file, "--store", sqlite_url).stdout
+    file.write_text(json.dumps([conversation("a", ("Human", "hi"), ("Bing", "hello"))]))
+    assert "No chat" not in mimic("seed", file, "--store", sqlite_url).stdout
+
+
+def test_ids_that_are_dropped_are_counted(sqlite_url: str, tmp_path: Path) -> None:
+    """As those of databases; the conversations are there."""
+    file = tmp_path / "dump.json"
+    file.write_text(json.dumps([*SMALL, *({**one, "id": {"$oid": "5f"}, "tools": []} for one in SMALL), {"id": 7}]))
+    run = mimic("seed", file, "--store", sqlite_url)
+    assert "Seeded 14 conversations" in run.stdout
+    assert "Kept 7 conversations without their ids" in run.stdout
+    assert "Skipped 1 conversations" in run.stdout
+
+
+@pytest.mark.parametrize("store", ["own.db", "./own", "folder/own.db", "{cwd}/own.db", "~/own.db", "--store=~/own.db"])
+def test_a_store_may_be_a_path(tmp_path: Path, dump: Path, store: str) -> None:
+    """Of an SQLite file: relative, absolute, in the home folder; by option and by setting."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "home").mkdir()
+    option = store.format(cwd=tmp_path)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home")}
+    environment |= {} if option.startswith("--store") else {"MIMIC_STORE": option}
+    command = [sys.executable, "-m", "mimic", "seed", str(dump), "--quiet"]
+    command += [option] if option.startswith("--store") else []
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True)
+    made = tmp_path / "home" if "~" in store else tmp_path / "folder" if "folder" in store else tmp_path
+    assert any((made / name).exists() for name in ("own.db", "own"))
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_the_version_is_told(option: str) -> None:
+    """By the long option and the short one."""
+    assert mimic(option).stdout == f"mimic, version {__version__}\n"
 
 
 def test_standard_input_and_gzip(sqlite_url: str, dump: Path) -> None:
@@ -127,7 +183,18 @@ def test_standard_input_and_gzip(sqlite_url: str, dump: Path) -> None:
         (["serve", "--port", ""], "--port: it is empty"),
         (["serve", "--prot", "1"], "--port"),
         (["serve", "--port", "65536"], "--port: expected a whole number from 0 to 65535, not '65536'"),
-        (["serve", "--store", "nonsense"], "--store: expected sqlite:///"),
+        *(
+            (["serve", "--store", store], "--store: expected sqlite:///")
+            for store in (
+                "nonsense",
+                "mongodb",
+                "mongo://x/y",
+                "sqlite:/x.db",
+                "sqlite://x.db",
+                "localhost:27017/x",
+                "x/",
+            )
+        ),
         (["serve", "--store", "mongodb://127.0.0.1:1"], "--store: not the URL of a MongoDB database"),
     ],
 )

@@ -74,6 +74,7 @@ def test_the_wall_clock_decides_nothing() -> None:
     assert {name: count for name, count in found.items() if count} == {
         "mimic.server.observability.requests": 1,  # when a request came
         "mimic.wire.openai.base": 1,  # created
+        "mimic.server.routes.seeding": 1,  # since when this server seeds
         "mimic.corpus.stores.base": 2,  # since when somebody seeds, and when something was seeded
     }
 

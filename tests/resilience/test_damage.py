@@ -87,7 +87,7 @@ DAMAGES: Final[Mapping[str, tuple[Damage, str, str | None]]] = {
     "cut off before the last byte": (cut(-1), "is damaged", None),
     "garbage": (overwrite, DAMAGED, FOREIGN),
     "garbage behind the header": (lambda path: overwrite(path, 100), DAMAGED, None),
-    "a folder": (make_folder, "corpus.db: Is a directory", "corpus.db: Is a directory"),
+    "a folder": (make_folder, "corpus.db is a folder and not a file", "corpus.db is a folder and not a file"),
     "a layout too old": (execute("PRAGMA user_version = 1"), "has layout 1 of an earlier Mimic", None),
     "a newer layout": (execute(f"PRAGMA user_version = {LAYOUT + 1}"), "of a newer Mimic, this Mimic reads", None),
     "a catalogue of nonsense": (execute("UPDATE corpus SET seeded = 'x'"), "is damaged (its catalogue says", None),

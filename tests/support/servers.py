@@ -67,12 +67,15 @@ def seed_command(*arguments: str) -> tuple[str, ...]:
 
 
 class Seeding:
-    """A real ``mimic seed`` of a dump, which comes in through a pipe, in pieces."""
+    """A real ``mimic seed`` of a dump, which comes in through a pipe, in pieces.
 
-    def __init__(self, url: str, dump: Sequence[Any], **environment: str) -> None:
+    Another program starts it where there is one ``before`` it.
+    """
+
+    def __init__(self, url: str, dump: Sequence[Any], *, before: Sequence[str] = (), **environment: str) -> None:
         self._dump = json.dumps(dump).encode()
-        self._process = subprocess.Popen(
-            seed_command("--not-nice", "--store", url, "-"),
+        self.process = subprocess.Popen(
+            (*before, *seed_command("--not-nice", "--store", url, "-")),
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={"PATH": os.environ["PATH"], **environment},
@@ -80,20 +83,20 @@ class Seeding:
 
     def feed(self, share: float) -> None:
         """Let it have so much of what is left."""
-        assert self._process.stdin
+        assert self.process.stdin
         count = round(share * len(self._dump))
         piece, self._dump = self._dump[:count], self._dump[count:]
         try:
-            self._process.stdin.write(piece)
-            self._process.stdin.flush()
+            self.process.stdin.write(piece)
+            self.process.stdin.flush()
         except BrokenPipeError:  # it has ended
             self._dump = b""
 
     def end(self) -> tuple[int, str]:
         """Let it have the rest, and wait: its exit code, and what it said."""
         self.feed(1)
-        _, said = self._process.communicate(timeout=60)
-        return self._process.returncode, said.decode()
+        _, said = self.process.communicate(timeout=60)
+        return self.process.returncode, said.decode()
 
 
 def children(pid: int) -> set[int]:

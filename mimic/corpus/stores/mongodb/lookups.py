@@ -6,7 +6,7 @@ the last two messages is found by its digest: an index on two texts of a documen
 MongoDB refuses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from pymongo import IndexModel
@@ -37,8 +37,7 @@ def key_of(lookup: Lookup, layout: int) -> Key | None:
     if lookup.index is None:
         return None
     if lookup.index == _REPLACED and layout > UNNUMBERED:
-        [text] = lookup.fields["value"]
-        return Key(BY_VALUE, text)
+        return Key(BY_VALUE, lookup.fields["value"])
     return Key(lookup.index, lookup.key)
 
 
@@ -69,13 +68,21 @@ def find_query(lookup: Lookup, key: Key | None) -> Fields:
     """The arguments of the ``find`` that answers a lookup alone."""
     answer = dict.fromkeys(SCHEMAS[lookup.version].answer, 1)  # and with it _id, which is the position
     del answer[POSITION]
-    fields = {
-        field: values[0] if len(values) == 1 else {"$in": list(values)} for field, values in lookup.fields.items()
-    }
+    fields = dict(lookup.fields)
+    answer.update(dict.fromkeys(roles_to_check(lookup, key), 1))
     query: Fields = {"projection": answer, "sort": [("_id", 1)]}
     if key is None:
         return {"filter": {MESSAGES: {"$elemMatch": fields}}, **query}
     return {"filter": {key.field: key.value, **fields, **_answered(key.field)}, **query, "hint": key.field}
+
+
+def roles_to_check(lookup: Lookup, key: Key | None) -> Mapping[str, str]:
+    """The fields whose sender is to have a role, where the key is the text alone; a digest is one of roles, too."""
+    return lookup.roles if key is not None and key.field == BY_VALUE else {}
+
+
+def _compared(lookups: Sequence[Lookup]) -> list[str]:
+    return [field for lookup in lookups for field in (*lookup.fields, *lookup.roles)]
 
 
 def gathered_query(lookups: Sequence[Lookup], field: str, keys: Sequence[Value]) -> Fields:
@@ -84,7 +91,7 @@ def gathered_query(lookups: Sequence[Lookup], field: str, keys: Sequence[Value])
     Documents with equal keys come one after the other, in corpus order or, by BY_VALUE, in the order of sender and
     corpus. No query can ask for the order of hashes: the hint gives it.
     """
-    projection = dict.fromkeys((*SCHEMAS[lookups[0].version].answer, *lookups[0].fields, field), 1)
+    projection = dict.fromkeys((*SCHEMAS[lookups[0].version].answer, *_compared(lookups), field), 1)
     del projection[POSITION]
     query: Fields = {"filter": {field: {"$in": list(keys)}, **_answered(field)}, "projection": projection}
     return {**query, "hint": field} if field == BY_VALUE else {**query, "hint": field, "sort": [(field, 1), ("_id", 1)]}

@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 from anyio import CancelScope
 from pymongo.errors import OperationFailure
 
+from mimic.corpus.conversation import role_of
 from mimic.corpus.manifest import Seeded, Seeding
 from mimic.corpus.schemas import POSITION, VERSIONS, Document, Lookup, Version, characters_of
 from mimic.corpus.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Driver, Store, finish_uncancelled
@@ -26,7 +27,7 @@ from mimic.corpus.stores.mongodb.client import (
     missing,
 )
 from mimic.corpus.stores.mongodb.gathering import Gathering
-from mimic.corpus.stores.mongodb.lookups import find_query, key_of
+from mimic.corpus.stores.mongodb.lookups import find_query, key_of, roles_to_check
 from mimic.corpus.stores.mongodb.replacement import MongoDBReplacement
 from mimic.corpus.stores.mongodb.timings import DEFAULT_TIMINGS, Timings
 from mimic.corpus.stores.mongodb.url import read_address
@@ -179,12 +180,14 @@ class MongoDBStore(Store):
         return entries[version].location()
 
     async def _batches(self, collection: Location, lookup: Lookup, limit: int | None) -> AsyncGenerator[list[Document]]:
-        query = find_query(lookup, key_of(lookup, collection.layout))
-        cursor = located(self._database, collection).find(**query)
+        key = key_of(lookup, collection.layout)
+        cursor = located(self._database, collection).find(**find_query(lookup, key))
+        roles = roles_to_check(lookup, key)
         found_any = False
         with self._connection.errors():
             try:
-                batches = _in_batches(cursor.batch_size(BATCH_DOCUMENTS).limit(limit or 0))
+                source = cursor.batch_size(BATCH_DOCUMENTS)
+                batches = _in_batches(source if roles else source.limit(limit or 0), roles, limit)
                 while True:
                     with CancelScope(shield=True):
                         batch = await anext(batches, None)
@@ -201,16 +204,23 @@ class MongoDBStore(Store):
                     await cursor.close()
 
 
-async def _in_batches(cursor: AsyncIterable[Fields]) -> AsyncGenerator[list[Document]]:
-    """Documents in batches of bounded size."""
+async def _in_batches(
+    cursor: AsyncIterable[Fields], roles: Mapping[str, str], limit: int | None
+) -> AsyncGenerator[list[Document]]:
+    """Documents whose senders have these roles, so many at most, in batches of bounded size."""
     batch: list[Document] = []
-    characters = 0
+    characters = count = 0
     async for document in cursor:
+        if roles and any(role_of(document[field]) != role for field, role in roles.items()):
+            continue
         batch.append(_numbered(document))
+        count += 1
         characters += characters_of(document)
         if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
+        if count == limit:
+            break
     if batch:
         yield batch
 

@@ -1,6 +1,7 @@
 """The file: its marks, its catalogue, and what goes wrong with it."""
 
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +21,35 @@ FAILURES: Final = (sqlite3.Error, OSError, msgspec.DecodeError, UnicodeDecodeErr
 """What reading a file may raise; the last one where SQLite tells of a damage in words of the file itself."""
 
 
+_KINDS: Final = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def refuse_other_kinds(path: Path) -> None:
+    """Raises UnusableStore where something lies that is no regular file: to open a device or a pipe may change it.
+
+    Raises OSError where nothing can be known of it; that nothing is there is all right.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        kind = next((kind for is_kind, kind in _KINDS if is_kind(mode)), "something")
+        raise UnusableStore(f"{path} is {kind} and not a file: name another store")
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """A connection that takes the file as it is, for good: without locks, and usable in any thread.
 
     Raises OSError where there is no file that can be read, of which SQLite says only that it cannot open it.
     """
+    refuse_other_kinds(path)
     with path.open("rb"):
         pass
     uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"

@@ -26,6 +26,7 @@ from mimic.corpus.stores.sqlite.file import (
     errors,
     file_identity,
     read_catalogue,
+    refuse_other_kinds,
     translated,
 )
 from mimic.corpus.stores.sqlite.replacement import Lock, SQLiteReplacement, refuse_foreign_file
@@ -196,8 +197,10 @@ class SQLiteStore(Store):
         return msgspec.structs.replace(seeding, state="interrupted", error="the seeding process died")
 
     def _read_record(self) -> Seeding | None:
+        record = beside(self._target(), ".seeding")
         try:
-            return msgspec.json.decode(beside(self._target(), ".seeding").read_bytes(), type=Seeding)
+            refuse_other_kinds(record)
+            return msgspec.json.decode(record.read_bytes(), type=Seeding)
         except FileNotFoundError:
             return None
         except OSError as exc:
@@ -321,16 +324,14 @@ def find_query(lookup: Lookup, limit: int | None = None) -> tuple[str, list[str 
     values: list[str | int]
     if lookup.index is not None:
         fields = lookup.fields
-        query = _query_by_index(lookup.version, lookup.index, tuple(fields), tuple(map(len, fields.values())))
-        values = [lookup.key, *chain.from_iterable(fields.values())]
+        query = _query_by_index(lookup.version, lookup.index, tuple(fields))
+        values = [lookup.key, *fields.values()]
     else:
         # The text is as msgspec encodes it, always in the same way, so each message of a conversation is a part of it.
-        values = [
-            msgspec.json.encode({"from": sender, "value": value}).decode()
-            for sender in lookup.fields["from"]
-            for value in lookup.fields["value"]
-        ]
-        query = _query(lookup.version, " OR ".join(f"instr({MESSAGES}, ?)" for _ in values))
+        # By its text alone without the first brace: the sender comes before it.
+        encoded = msgspec.json.encode(lookup.fields).decode()
+        values = [encoded if "from" in lookup.fields else encoded.removeprefix("{")]
+        query = _query(lookup.version, f"instr({MESSAGES}, ?)")
     if limit is not None:
         return f"{query} LIMIT ?", [*values, limit]
     return query, values
@@ -341,10 +342,8 @@ def _query(version: Version, condition: str) -> str:
 
 
 @cache  # of which there are some ten
-def _query_by_index(version: Version, index: str, fields: tuple[str, ...], allowed: tuple[int, ...]) -> str:
-    # For IN with more than two values SQLite fills a table anew each time, which takes as long as a third of the rest.
-    conditions = [" OR ".join([f'"{field}" = ?'] * many) for field, many in zip(fields, allowed, strict=True)]
-    return _query(version, " AND ".join([f"{index} = ?", *(f"({condition})" for condition in conditions)]))
+def _query_by_index(version: Version, index: str, fields: tuple[str, ...]) -> str:
+    return _query(version, " AND ".join([f"{index} = ?", *[f'"{field}" = ?' for field in fields]]))
 
 
 def _with_messages(found: Document) -> Document:
