@@ -6,8 +6,9 @@ Text that spells a special token, as ``<|endoftext|>``, counts as the text that 
 import asyncio
 import re
 from codecs import getincrementaldecoder
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from typing import Final, Literal, TypeAlias
 
 from splintr import Tokenizer
 
@@ -22,6 +23,7 @@ _BOUNDARY: Final = re.compile(
     r"|(?<=[A-Za-z\u4e00-\u9fff])(?=[,.;:!?\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])"  # and before it
 )
 _ENCODING: Final = Tokenizer.from_pretrained("o200k_base")
+EncodingName: TypeAlias = Literal["o200k_base", "cl100k_base"]
 incremental_decoder = getincrementaldecoder("utf-8")
 """Makes one character of the bytes of several tokens."""
 
@@ -50,12 +52,14 @@ def count(text: str) -> int:
     return len(encode(text))
 
 
-def text_of(tokens: Iterable[int]) -> str:
-    """The text of some tokens.
+def text_of(
+    tokens: Iterable[int], encoding: EncodingName = "o200k_base", errors: Literal["strict", "replace"] = "strict"
+) -> str:
+    """The text of some tokens. With ``replace``, a part of a character at an end stands as U+FFFD.
 
     Raises ValueError or OverflowError where a number is no token, and UnicodeDecodeError where they make no text.
     """
-    return b"".join([_ENCODING.decode_token_bytes(token) for token in tokens]).decode()
+    return b"".join(map(_bytes_of(encoding), tokens)).decode(errors=errors)
 
 
 def bytes_of(token: int) -> bytes:
@@ -82,6 +86,12 @@ def cut(tokens: Sequence[int], most: int) -> Sequence[int]:
         if decoder.getstate() == (b"", 0):
             end = number
     return tokens[:end]
+
+
+@cache
+def _bytes_of(encoding: EncodingName) -> Callable[[int], bytes]:
+    """The bytes of each token. An encoding takes 40 ms and 12 MB to load, so cl100k_base waits until it is needed."""
+    return (_ENCODING if encoding == "o200k_base" else Tokenizer.from_pretrained(encoding)).decode_token_bytes
 
 
 def _pieces(text: str, longest: int) -> Iterator[str]:

@@ -43,7 +43,7 @@ def protocol_options(client_timeout: float, websocket_paths: Collection[str]) ->
 def run_server(host: str, port: int, workers: int, client_timeout: float) -> None:
     """Serve until SIGTERM or SIGINT, and then until the requests in flight are answered.
 
-    Clients have ``client_timeout`` seconds to send a request, and to read.
+    Clients have ``client_timeout`` seconds to send a request, the next one of a connection too, and to read.
     """
     # Uvicorn raises the signal again that it was ended by, when all is done.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -59,6 +59,9 @@ def run_server(host: str, port: int, workers: int, client_timeout: float) -> Non
         "access_log": False,
         "proxy_headers": False,  # address and scheme of the client make no difference here
         "timeout_graceful_shutdown": SECONDS_TO_FINISH,
+        # Longer than clients keep a connection (httpx 5 s, aiohttp 15 s, Java 30 s), which may send on one that is just
+        # being closed, and do not repeat a POST.
+        "timeout_keep_alive": client_timeout,
     }
     if workers == 1:
         uvicorn.run(app, **options)
