@@ -52,12 +52,11 @@ def count(text: str) -> int:
     return len(encode(text))
 
 
-def text_of(
-    tokens: Iterable[int], encoding: EncodingName = "o200k_base", errors: Literal["strict", "replace"] = "strict"
-) -> str:
-    """The text of some tokens. With ``replace``, a part of a character at an end stands as U+FFFD.
+def text_of(tokens: Iterable[int], errors: str = "strict", encoding: EncodingName = "o200k_base") -> str:
+    """The text of some tokens.
 
-    Raises ValueError or OverflowError where a number is no token, and UnicodeDecodeError where they make no text.
+    Raises ValueError or OverflowError where a number is no token, and UnicodeDecodeError where they make no text,
+    unless ``errors`` says otherwise, as for :meth:`bytes.decode`.
     """
     return b"".join(map(_bytes_of(encoding), tokens)).decode(errors=errors)
 

@@ -1,6 +1,6 @@
 """JSON bodies: decoded strictly ("2" is no number), or an error that says what is wrong and where."""
 
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import msgspec
 
@@ -16,14 +16,14 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        _refuse(body, exc, decoder.type)
+        _refuse(body, exc)
 
 
-def _refuse(body: bytes, exc: Exception, expected: Any) -> NoReturn:
+def _refuse(body: bytes, exc: Exception) -> NoReturn:
     if not body:
         raise RequestError(400, "The body is empty; expected a JSON object", code="invalid_json") from None
     if isinstance(exc, msgspec.ValidationError):
-        violation = violation_in(str(exc), expected)
+        violation = violation_in(str(exc))
         raise RequestError(400, violation.message, param=violation.param, code=violation.code) from None
     raise RequestError(400, f"The body is not JSON: {_problem(body, exc)}", code="invalid_json") from None
 

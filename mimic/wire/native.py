@@ -90,5 +90,5 @@ def _parsed(query: bytes) -> NativeQuery:
     try:
         return msgspec.convert(given, NativeQuery, strict=False)
     except msgspec.ValidationError as exc:
-        violation = violation_in(str(exc), NativeQuery)
+        violation = violation_in(str(exc))
         raise RequestError(400, violation.message, param=violation.param, code=violation.code) from None

@@ -1,11 +1,10 @@
 """Violations: what msgspec finds wrong with a request, in OpenAI's words and with its codes. Pure."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
-from msgspec import inspect
 
 from mimic.corpus.conversation import SENDERS
 from mimic.corpus.ladder import RUNGS
@@ -32,47 +31,23 @@ class Violation(msgspec.Struct, frozen=True):
     code: str
 
 
-def violation_in(said: str, expected: Any) -> Violation:
-    """The violation in a body that a msgspec.ValidationError tells, as "Expected `int`, got `str` - at `$.n`".
-
-    ``expected`` is the type of the body.
-    """
+def violation_in(said: str) -> Violation:
+    """The violation in a body that a msgspec.ValidationError tells, as "Expected `int`, got `str` - at `$.n`"."""
     message, _, place = said.partition(" - at ")
-    path = place.strip("`").removeprefix("$").removeprefix(".")
-    return violation_at(message, path, _words_at(path, expected) if message.startswith("Invalid enum value") else ())
+    return violation_at(message, place.strip("`").removeprefix("$").removeprefix("."))
 
 
-def violation_at(message: str, path: str, words: Sequence[str] = ()) -> Violation:
-    """A violation at a path, which is empty for the body as a whole; ``words`` are those that may stand there."""
+def violation_at(message: str, path: str) -> Violation:
+    """A violation at a path, which is empty for the body as a whole."""
     if found := re.fullmatch(r"Object missing required field `(.+)`", message):
         path = f"{path}.{found[1]}" if path else found[1]
         return Violation(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
     if found := re.match(r"Missing required query parameter '(\w+)'", message):
         return Violation(f"Missing required parameter: '{found[1]}'.", found[1], "missing_required_parameter")
     text, code = _worded(message, f"'{path}'" if path else "the body")
-    if words := _ALLOWED.get(path, words):
-        text += f" Expected one of {', '.join(words)}."
+    if path in _ALLOWED:
+        text += f" Expected one of {', '.join(_ALLOWED[path])}."
     return Violation(text, path or None, code)
-
-
-def _words_at(path: str, expected: Any) -> Sequence[str]:
-    """The words that a type allows at a path, such as ``messages[0].role``."""
-    kinds = _alternatives(inspect.type_info(expected))
-    for step in re.finditer(r"(?P<name>\w+)(?![\w\]])|\[", path):
-        kinds = [inner for kind in kinds for inner in _alternatives(*_within(kind, step["name"]))]
-    return [str(value) for kind in kinds if isinstance(kind, inspect.LiteralType) for value in kind.values]
-
-
-def _alternatives(*kinds: inspect.Type) -> list[inspect.Type]:
-    return [one for kind in kinds for one in (kind.types if isinstance(kind, inspect.UnionType) else (kind,))]
-
-
-def _within(kind: inspect.Type, name: str | None) -> Iterator[inspect.Type]:
-    """The types of a field, or of the items if there is no name."""
-    if isinstance(kind, inspect.StructType):
-        yield from [field.type for field in kind.fields if field.encode_name == name]
-    elif isinstance(kind, inspect.CollectionType) and name is None:
-        yield kind.item_type
 
 
 def _worded(message: str, where: str) -> tuple[str, str]:

@@ -97,20 +97,17 @@ def encoding_of(model: str) -> EncodingName:
     return "cl100k_base" if CL100K_MODELS.match(model) else "o200k_base"
 
 
-async def inputs_of(
-    given: Texts, param: str, encoding: EncodingName, errors: Literal["strict", "replace"] = "strict"
-) -> list[Input]:
+async def inputs_of(given: Texts, param: str, encoding: EncodingName) -> list[Input]:
     """The texts that a field holds: a text, several, the tokens of one, or those of several in that encoding.
 
-    With ``replace``, tokens may be cut in the middle of a character. Raises RequestError where a field holds numbers
-    that are no tokens, or a mixture.
+    Raises RequestError where it holds numbers that are no tokens, or a mixture.
     """
     texts = [given] if isinstance(given, str) else [one for one in given if isinstance(one, str)]
     if len(texts) == len(given) or isinstance(given, str):
         encoded = await tokens.encode_all(texts)
         return [Input(text, len(numbers)) for text, numbers in zip(texts, encoded, strict=True)]
     if all(isinstance(one, int) for one in given):
-        return [_decoded([one for one in given if isinstance(one, int)], param, encoding, errors)]
+        return [_decoded([one for one in given if isinstance(one, int)], param, encoding)]
     lists = [one for one in given if not isinstance(one, (str, int))]
     if len(lists) < len(given):
         raise RequestError(
@@ -119,17 +116,16 @@ async def inputs_of(
             param=param,
             code="invalid_type",
         )
-    return [_decoded(one, f"{param}[{index}]", encoding, errors) for index, one in enumerate(lists)]
+    return [_decoded(one, f"{param}[{index}]", encoding) for index, one in enumerate(lists)]
 
 
-def _decoded(numbers: Sequence[int], path: str, encoding: EncodingName, errors: Literal["strict", "replace"]) -> Input:
+def _decoded(numbers: Sequence[int], path: str, encoding: EncodingName) -> Input:
     try:
-        return Input(tokens.text_of(numbers, encoding, errors), len(numbers))
-    except UnicodeDecodeError:
-        problem = "its tokens do not make whole characters"
+        # What ends within a character, as a text that was cut into tokens elsewhere may, is a text to a model as well.
+        return Input(tokens.text_of(numbers, "replace", encoding), len(numbers))
     except (ValueError, OverflowError):
-        problem = f"it holds numbers that are not tokens of {encoding}"
-    raise RequestError(400, f"Invalid '{path}': {problem}.", param=path, code="invalid_value")
+        text = f"Invalid '{path}': it holds numbers that are not tokens of {encoding}."
+        raise RequestError(400, text, param=path, code="invalid_value") from None
 
 
 def unknown_model(model: str) -> RequestError:

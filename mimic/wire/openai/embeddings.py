@@ -19,7 +19,7 @@ PATH: Final = "/v1/embeddings"
 DIMENSIONS: Final = 1536
 DIMENSIONS_OF: Final = {"text-embedding-3-large": 3072}
 TOKENS: Final = "cl100k_base"
-"""What clients encode texts with for embeddings, whatever the model's name; LangChain cuts long ones anywhere."""
+"""What clients encode texts with for embeddings, whatever the model's name."""
 MAX_INPUTS: Final = 2048
 MAX_TOKENS_OF_A_TEXT: Final = 8192
 MAX_TOKENS: Final = 300_000
@@ -76,7 +76,7 @@ class EmbeddingsWire(OpenAIWire[OpenAIEmbeddingsRequest, Vectors]):
         known.model = data.model
         if self._names.strict and data.model != EMBEDDING_MODEL:
             raise unknown_model(data.model)
-        inputs = await inputs_of(data.input, "input", TOKENS, "replace")
+        inputs = await inputs_of(data.input, "input", TOKENS)
         check_inputs(inputs)
         return OpenAIEmbeddingsRequest(
             model=data.model,
