@@ -65,7 +65,7 @@ class ListeningServer(uvicorn.Server):
 def run_server(sockets: Sequence[socket], workers: int, client_timeout: float) -> None:
     """Serve on these sockets until SIGTERM or SIGINT, and then until the requests in flight are answered.
 
-    Clients have ``client_timeout`` seconds to send a request, and to read.
+    Clients have ``client_timeout`` seconds to send a request, the next one of a connection too, and to read.
     """
     # Uvicorn raises the signal again that it was ended by, when all is done.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -78,6 +78,9 @@ def run_server(sockets: Sequence[socket], workers: int, client_timeout: float) -
         "access_log": False,
         "proxy_headers": False,  # address and scheme of the client make no difference here
         "timeout_graceful_shutdown": SECONDS_TO_FINISH,
+        # Longer than clients keep a connection (httpx 5 s, aiohttp 15 s, Java 30 s), which may send on one that is just
+        # being closed, and do not repeat a POST.
+        "timeout_keep_alive": client_timeout,
     }
     config = uvicorn.Config("mimic.app:from_environment", **options)
     if workers == 1:

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 import pymongo
 
+from mimic.testing.clock import elapsed
 from mimic.testing.server import NotStarted, free_port
 
 SECONDS_TO_START: Final = 30
@@ -48,8 +49,8 @@ class ServerProcess:
             self.process = subprocess.Popen(  # noqa: S603 - what runs is ours
                 self._command, env=self._environment, stderr=log, cwd=self._log.parent
             )
-        until = time.monotonic() + SECONDS_TO_START
-        while self.process.poll() is None and time.monotonic() < until:
+        until = elapsed() + SECONDS_TO_START
+        while self.process.poll() is None and elapsed() < until:
             if listens(self.port):
                 return self
             time.sleep(0.02)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException, HTTPResponse
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,7 @@ from mimic.errors import MimicError, SettingError
 from mimic.gateway.journal import Entry, Requests
 from mimic.server.observability import METRICS_FOLDER
 from mimic.settings import VARIABLES, Settings, unknown_setting
+from mimic.testing.clock import decode_datetime, elapsed
 
 SECONDS_TO_START: Final = 30
 """How long a server may take to be ready, from the end of its seeding, which may take as long as it needs."""
@@ -133,11 +134,11 @@ class MimicServer:
         that a client went away; of one that has not ended then, ``last_byte_ms`` is None. Raises NotAnswered.
         """
         query = "?" + urlencode({"route": route}) if route else ""
-        until = time.monotonic() + patience
+        until = elapsed() + patience
         while True:
             answered = self._ask("GET", f"/mimic/requests{query}")
-            found = msgspec.json.decode(answered, type=Requests).requests
-            if all(entry.last_byte_ms is not None for entry in found) or time.monotonic() >= until:
+            found = msgspec.json.decode(answered, type=Requests, dec_hook=decode_datetime).requests
+            if all(entry.last_byte_ms is not None for entry in found) or elapsed() >= until:
                 return found
             time.sleep(0.01)
 
@@ -146,11 +147,10 @@ class MimicServer:
         self._ask("DELETE", "/mimic/requests")
 
     def _ask(self, method: str, path: str) -> bytes:
-        with closing(HTTPConnection(urlsplit(self.url).netloc, timeout=SECONDS_TO_START)) as connection:
-            connection.request(method, path, headers={"authorization": f"Bearer {self.api_key}"})
-            response = connection.getresponse()
-            body = response.read()
-        if response.status >= HTTPStatus.BAD_REQUEST:
+        port = urlsplit(self.url).port
+        assert port is not None
+        status, body = _ask(port, method, path, SECONDS_TO_START, authorization=f"Bearer {self.api_key}")
+        if status >= HTTPStatus.BAD_REQUEST:
             raise NotAnswered(msgspec.json.decode(body)["error"]["message"])
         return body
 
@@ -230,21 +230,33 @@ def _started(process: subprocess.Popen[bytes], folder: Path, port: int, seconds:
     """Wait until the server is ready, at most ``seconds`` from the end of its seeding."""
 
     def ready() -> bool:
-        with closing(HTTPConnection("127.0.0.1", port, timeout=1)) as connection:
-            try:
-                connection.request("GET", "/ready")
-                return connection.getresponse().status == HTTPStatus.OK
-            except (OSError, HTTPException):
-                return False
+        try:
+            return _ask(port, "GET", "/ready", 1)[0] == HTTPStatus.OK
+        except (OSError, HTTPException):
+            return False
 
     # The file appears when the seeding is through.
     return _holds((folder / "corpus.db").exists, process, inf) and _holds(ready, process, seconds)
 
 
+def _ask(port: int, method: str, path: str, seconds: float, **headers: str) -> tuple[int, bytes]:
+    """Ask a server of ours; returns the status and the body. Raises OSError and HTTPException.
+
+    The socket is used without a client, since what records or mocks HTTP in tests replaces clients, http.client too.
+    """
+    headers = {"host": f"127.0.0.1:{port}", "connection": "close", **headers}
+    lines = (f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", "")
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+        connection.sendall("\r\n".join(lines).encode("latin-1"))
+        with closing(HTTPResponse(connection, method=method)) as response:
+            response.begin()
+            return response.status, response.read()
+
+
 def _holds(condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float) -> bool:
     """Wait until the condition holds; False if the process or the time ends before."""
-    until = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < until:
+    until = elapsed() + seconds
+    while process.poll() is None and elapsed() < until:
         if condition():
             return True
         time.sleep(0.01)

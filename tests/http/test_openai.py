@@ -232,8 +232,11 @@ def test_prompts_of_the_older_api(v1: httpx.Client) -> None:
     ]
     assert [choice["index"] for choice in response.json()["choices"]] == [0, 1, 2, 3]
     assert response.headers["x-mimic-match"] == "last, last"
-    for prompt in (tokens.encode("Why?"), [tokens.encode("Why?")]):
-        assert v1.post("/completions", json={**body, "prompt": prompt}).json()["choices"] == [choice]
+    older = [10445, 30]  # in cl100k_base
+    for model, why in (("mimic-v3", tokens.encode("Why?")), ("gpt-4o", tokens.encode("Why?")), ("davinci-002", older)):
+        for prompt in (why, [why]):
+            asked = {**body, "model": model, "prompt": prompt}
+            assert v1.post("/completions", json=asked).json()["choices"] == [choice]
     chunks = events(v1.post("/completions", json={**body, "stream": True, "stream_options": {"include_usage": True}}))
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks[:-1]) == "Why?It scatters."
     assert len(chunks) == 1 + tokens.count("It scatters.") + 1 + 1
@@ -536,8 +539,12 @@ def test_embeddings(v1: httpx.Client) -> None:
     assert [len(item["embedding"]) for item in small] == [3, 3, 3]
     large = v1.post("/embeddings", json={"model": "text-embedding-3-large", "input": "a"}).json()["data"]
     assert len(large[0]["embedding"]) == 3072
-    [by_tokens] = v1.post("/embeddings", json={**body, "input": tokens.encode(body["input"][0])}).json()["data"]
-    assert by_tokens["embedding"] == vectors[0]
+    in_cl100k = [1820, 13180, 374, 6437]
+    for model in ("text-embedding-3-small", "mimic-embedding"):
+        [by_tokens] = v1.post("/embeddings", json={"model": model, "input": in_cl100k}).json()["data"]
+        assert by_tokens["embedding"] == vectors[0]
+    cut = v1.post("/embeddings", json={**body, "input": [[*in_cl100k, 9468, 239]]})  # two of the three of an emoji
+    assert cut.json()["usage"] == {"prompt_tokens": 6, "total_tokens": 6}
     given = v1.post("/embeddings", json={**body, "input": [[1, 2, 3], [400]]}).json()["usage"]
     assert given == {"prompt_tokens": 4, "total_tokens": 4}
 

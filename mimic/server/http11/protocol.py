@@ -146,7 +146,8 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             self._parse(data)
         except httptools.HttpParserError:
-            self._refuse(refusals.URL_TOO_LARGE if limits.is_url_too_large(self.url) else self._problem)
+            problem = refusals.invalid_http(data) if self._problem is refusals.INVALID_HTTP else self._problem
+            self._refuse(refusals.URL_TOO_LARGE if limits.is_url_too_large(self.url) else problem)
         if limits.is_head_too_large(self._outside_body):
             self._refuse(refusals.HEAD_TOO_LARGE)
 

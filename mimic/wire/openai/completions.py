@@ -7,7 +7,7 @@ import msgspec
 
 from mimic.engine.base import ChatMessage, Completion, FinishReason, Prompt
 from mimic.errors import RequestError
-from mimic.wire.openai.base import Input, OpenAIUsage, Texts, created_now, inputs_of, new_id
+from mimic.wire.openai.base import Input, OpenAIUsage, Texts, created_now, encoding_of, inputs_of, new_id
 from mimic.wire.openai.sampled import MAX_ANSWERS, OpenAIRequest, Sampled, SampledWire, UsageField, choice_in_json
 
 PATH: Final = "/v1/completions"
@@ -51,7 +51,8 @@ class CompletionsWire(SampledWire[TextCompletionRequest, TextCompletion]):
     kind = TextCompletionRequest
 
     async def prompts(self, data: TextCompletionRequest) -> Sequence[Prompt]:
-        return _prompts(await inputs_of("" if data.prompt is None else data.prompt, "prompt"), data.n or 1)
+        given = "" if data.prompt is None else data.prompt
+        return _prompts(await inputs_of(given, "prompt", encoding_of(data.model)), data.n or 1)
 
     def whole(self, request: OpenAIRequest, result: Completion) -> bytes:
         choices = [
