@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final, Protocol, Self
 
 import pymongo
 
@@ -17,6 +17,31 @@ from mimic.testing.server import NotStarted, free_port
 
 SECONDS_TO_START: Final = 30
 SECONDS_TO_END: Final = 40
+
+
+class Process(Protocol):
+    """What a started process needs to have of ``subprocess.Popen``."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, once it was waited for."""
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it ends; its exit code."""
+
+    def send_signal(self, sig: int, /) -> None:
+        """Send it a signal."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+    def kill(self) -> None:
+        """End it."""
 
 
 class ServerProcess:
@@ -38,16 +63,14 @@ class ServerProcess:
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes]
+        self.process: Process
         self._command = (*before, sys.executable, "-P", *interpreter, "-m", "mimic", "serve")
         self._environment = {**environment, "MIMIC_PORT": str(self.port)}
         self._log = folder / f"server-{self.port}.log"
 
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(  # noqa: S603 - what runs is ours
-                self._command, env=self._environment, stderr=log, cwd=self._log.parent
-            )
+            self.process = self._start(log)
         until = time.monotonic() + SECONDS_TO_START
         while self.process.poll() is None and time.monotonic() < until:
             if listens(self.port):
@@ -61,6 +84,11 @@ class ServerProcess:
         if self.process.poll() is None:
             self.process.terminate()
         self.process.wait(timeout=SECONDS_TO_END)
+
+    def _start(self, log: BinaryIO) -> Process:
+        return subprocess.Popen(  # noqa: S603 - what runs is ours
+            self._command, env=self._environment, stderr=log, cwd=self._log.parent
+        )
 
     def log(self) -> str:
         """What the server has said."""
