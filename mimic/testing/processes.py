@@ -13,23 +13,16 @@ from typing import Any, BinaryIO, Final, Protocol, Self
 
 import pymongo
 
-from mimic.testing.server import NotStarted, free_port
+from mimic.testing.server import NotStarted, RunningProcess, free_port
 
 SECONDS_TO_START: Final = 30
 SECONDS_TO_END: Final = 40
 
 
-class Process(Protocol):
-    """What a started process needs to have of ``subprocess.Popen``."""
+class Process(RunningProcess, Protocol):
+    """What is asked of a server's process besides: what ``subprocess.Popen`` has of these names."""
 
     pid: int
-
-    @property
-    def returncode(self) -> int | None:
-        """Its exit code, once it was waited for."""
-
-    def poll(self) -> int | None:
-        """Its exit code, or None while it runs."""
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it ends; its exit code."""

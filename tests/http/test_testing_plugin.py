@@ -39,7 +39,7 @@ def answer(question="hi", **options):
 
 def command(*options: str) -> list[str]:
     """A pytest with warnings as errors, and without the plugins of others that take a second to load."""
-    without = [f"-pno:{name}" for name in ("cacheprovider", "langsmith_plugin", "locust", "schemathesis")]
+    without = [f"-pno:{name}" for name in ("cacheprovider", "faker", "langsmith_plugin", "locust", "schemathesis")]
     return [sys.executable, "-W", "error", "-m", "pytest", "-W", "error", *without, *options]
 
 

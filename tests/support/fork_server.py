@@ -1,7 +1,7 @@
-"""Forks servers off a process that has loaded Mimic already: most of the processor time of a start is loading modules.
+"""Forks programs off a process that has loaded Mimic already: most of the processor time of a start is loading modules.
 
-A forked server does all that ``python -P -W error -m mimic serve`` does after that, in an environment of its own. The
-process that forks has one thread, and ends when the program that started it does.
+A forked program does all that ``python -P -W error -m`` does after that, in an environment of its own. The process that
+forks has one thread, and ends when the program that started it does.
 """
 
 import atexit
@@ -77,12 +77,24 @@ class ForkServer:
         with theirs:
             self._process = subprocess.Popen(command, stdin=theirs.fileno(), env={"PATH": os.environ["PATH"]})
 
-    def fork(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: int) -> ForkedProcess:
-        """Run ``mimic`` with these arguments in a folder. ``log`` is the file descriptor of its standard error."""
+    def fork(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        streams: Sequence[int],
+        *,
+        own_group: bool = False,
+    ) -> ForkedProcess:
+        """Run a module as ``python -m`` does, in a folder. ``streams`` are the file descriptors of its three streams.
+
+        With ``own_group`` it is in a process group of its own.
+        """
         ended, status = os.pipe()
-        request = json.dumps([list(arguments), dict(environment), str(folder)]).encode()
-        # The file descriptors come with the first byte, which they are sent with.
-        socket.send_fds(self._control, [len(request).to_bytes(LENGTH, "big")], [1, log, status])
+        request = json.dumps([module, list(arguments), dict(environment), str(folder), own_group]).encode()
+        # The file descriptors come with the bytes that they are sent with.
+        socket.send_fds(self._control, [len(request).to_bytes(LENGTH, "big")], [*streams, status])
         os.close(status)
         self._control.sendall(request)
         return ForkedProcess(int.from_bytes(_received(self._control, LENGTH), "big"), ended)
@@ -111,10 +123,10 @@ def _received(control: socket.socket, size: int) -> bytes:
 def main() -> None:
     """The process that forks, and, after a fork, the program that was asked for."""
     _load()
-    arguments = _fork_on_request()
-    if arguments is not None:
-        sys.argv = ["mimic", *arguments]
-        runpy.run_module("mimic", run_name="__main__", alter_sys=True)
+    if program := _fork_on_request():
+        module, arguments = program
+        sys.argv[1:] = arguments
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def _load() -> None:
@@ -128,8 +140,8 @@ def _load() -> None:
     gc.freeze()  # what is shared is not written to
 
 
-def _fork_on_request() -> Sequence[str] | None:
-    """Fork as often as it is asked for. Returns arguments in a process that was forked off, and None at the end."""
+def _fork_on_request() -> tuple[str, Sequence[str]] | None:
+    """Fork as often as it is asked for. Returns None at the end, and in a process that was forked off what it runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program that has started this one ends it
     signal.signal(signal.SIGCHLD, lambda *_: None)
     running: dict[int, int] = {}
@@ -143,20 +155,23 @@ def _fork_on_request() -> Sequence[str] | None:
                 awake.recv(64)
                 _tell_ended(running)
             if control in ready:
-                length, descriptors, _, _ = socket.recv_fds(control, LENGTH, 3)
+                length, descriptors, _, _ = socket.recv_fds(control, LENGTH, 4)
                 if not length:
                     return None
-                arguments, environment, folder = json.loads(_received(control, int.from_bytes(length, "big")))
-                *outputs, status = descriptors
+                request = json.loads(_received(control, int.from_bytes(length, "big")))
+                module, arguments, environment, folder, own_group = request
+                *streams, status = descriptors
                 if not (pid := os.fork()):
                     signal.set_wakeup_fd(-1)
                     for one in (status, *running.values()):
                         os.close(one)
-                    _settle_in(outputs, environment, folder)
-                    return list(arguments)
+                    _settle_in(streams, environment, folder)
+                    return module, arguments
+                if own_group:
+                    os.setpgid(pid, pid)  # here, so that it is so when the process is told of
                 running[pid] = status
-                for output in outputs:
-                    os.close(output)
+                for stream in streams:
+                    os.close(stream)
                 control.sendall(pid.to_bytes(LENGTH, "big"))
 
 
@@ -171,16 +186,13 @@ def _tell_ended(running: dict[int, int]) -> None:
         os.close(descriptor)
 
 
-def _settle_in(outputs: Sequence[int], environment: Mapping[str, str], folder: str) -> None:
+def _settle_in(streams: Sequence[int], environment: Mapping[str, str], folder: str) -> None:
     """Take on what a program has from the one that starts it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    for number, output in enumerate(outputs, 1):
-        os.dup2(output, number)
-        os.close(output)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -1,20 +1,22 @@
 """The one way to start a server in tests, and a seeding beside it: as users start them, in processes of their own.
 
-Tests of ``mimic.testing`` itself, and tests that look into the journal, use ``MimicServer``.
+Tests of ``mimic.testing`` itself use its ``MimicServer``, tests that look into the journal the one of this module.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Hashable, Sequence
-from contextlib import ExitStack
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from mimic.testing import MimicServer
 from mimic.testing.processes import Process, ServerProcess
 from tests.support.corpora import SMALL, Dump, seed
-from tests.support.fork_server import fork_server
+from tests.support.fork_server import ForkedProcess, fork_server
 
 STRICT: Final = ("-W", "error")
 READ_AFTER_LOADING: Final = ("MIMIC_", "SEED_", "OTEL_", "TMPDIR", "PROMETHEUS_MULTIPROC_DIR")
@@ -36,7 +38,28 @@ class Server(ServerProcess):
     def _start(self, log: BinaryIO) -> Process:
         if not self._forks:
             return super()._start(log)
-        return fork_server().fork(["serve"], self._environment, self._log.parent, log.fileno())
+        return fork_server().fork("mimic", ["serve"], self._environment, self._log.parent, (0, 1, log.fileno()))
+
+
+class ForkedMimicServer(MimicServer):
+    """A ``MimicServer`` for tests that look into the journal, forked off as ``Server`` is."""
+
+    @contextmanager
+    def _launched(
+        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+    ) -> Iterator[ForkedProcess]:
+        receiver, sender = os.pipe()
+        with (folder / "log").open("wb") as log:
+            streams = (receiver, log.fileno(), log.fileno())
+            process = fork_server().fork("mimic.testing", arguments, environment, folder, streams, own_group=True)
+        os.close(receiver)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            os.close(sender)
 
 
 class SharedServers:
