@@ -16,7 +16,7 @@ import pytest
 from mimic.cli.seed import NICENESS
 from mimic.corpus.stores import open_store
 from mimic.testing import free_port
-from tests.support.corpora import SMALL
+from tests.support.corpora import SMALL, seed
 from tests.support.servers import Server
 
 
@@ -85,10 +85,9 @@ def test_skipped_conversations_are_counted_and_named(sqlite_url: str, tmp_path: 
 )
 def test_bad_input_is_exit_code_1(sqlite_url: str, tmp_path: Path, content: str, message: str) -> None:
     """The message names the file, the byte and what was expected; the old corpus stays."""
-    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
-    good.write_text(json.dumps(SMALL))
+    bad = tmp_path / "bad.json"
     bad.write_text(content)
-    assert mimic("seed", good, "--store", sqlite_url).returncode == 0
+    seed(sqlite_url, SMALL, tmp_path)
     before = (tmp_path / "corpus.db").read_bytes()
     run = mimic("seed", bad, "--store", sqlite_url)
     assert run.returncode == 1

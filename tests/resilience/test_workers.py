@@ -66,7 +66,7 @@ def test_a_worker_that_is_killed_is_replaced(url: str, tmp_path: Path) -> None:
         while len({worker for worker, _ in streams}) < 2:
             response = stack.enter_context(client.stream("POST", "/v1/chat/completions", json=STREAM))
             streams.append((worker_of(response, server), response))
-        before, killed = children(server.process.pid), streams[0][0]
+        before, killed = children(server.process.pid), streams[-1][0]  # whose stream has just begun
         os.kill(killed, signal.SIGKILL)
         for worker, response in streams:
             if worker == killed:
