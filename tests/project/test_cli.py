@@ -17,22 +17,14 @@ from mimic.cli.seed import NICENESS
 from mimic.corpus.stores import open_store
 from mimic.testing import free_port
 from tests.support.corpora import SMALL, seed
-from tests.support.servers import Server
+from tests.support.servers import Server, run_mimic
 
 
-def mimic(*arguments: str | Path, stdin: bytes | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def mimic(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``mimic`` as a user would, with warnings as errors."""
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "mimic", *arguments],
-        input=stdin,
-        capture_output=True,
-        env={"PATH": os.environ["PATH"], **environment},
-        check=False,
-        timeout=100,
-    )
-    out, err = run.stdout.decode(), run.stderr.decode()
-    assert "Traceback" not in err, err
-    return subprocess.CompletedProcess(run.args, run.returncode, out, err)
+    run = run_mimic(arguments, environment, stdin=stdin)
+    assert "Traceback" not in run.stderr, run.stderr
+    return run
 
 
 @pytest.fixture

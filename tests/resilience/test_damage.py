@@ -6,7 +6,6 @@ import random
 import re
 import shutil
 import sqlite3
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from mimic.corpus.stores.sqlite.file import LAYOUT
 from mimic.corpus.stores.sqlite.replacement import PAGE_BYTES
 from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.support.corpora import SMALL, reference, seed, twin
-from tests.support.servers import Server, seed_command
+from tests.support.servers import Server, run_mimic
 
 OLD: Final = twin("old", 300)
 NEW: Final = twin("new", 10)
@@ -120,9 +119,8 @@ def path(good: Path, tmp_path: Path) -> Path:
 
 def seeding(path: Path, *before: str) -> str:
     """Run ``mimic seed``; its error where it ends as when the store cannot be used, else nothing."""
-    command = (*before, *seed_command(str(path.with_name("new.json"))))
-    environment = {"PATH": os.environ["PATH"], "MIMIC_STORE": f"sqlite:///{path}"}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    arguments = ("seed", "--quiet", path.with_name("new.json"))
+    run = run_mimic(arguments, {"MIMIC_STORE": f"sqlite:///{path}"}, before=before)
     assert run.returncode == (3 if run.stderr else 0), run.stderr
     assert re.fullmatch(r"(Error: .*\n)?", run.stderr), run.stderr
     return run.stderr

@@ -1,4 +1,4 @@
-"""The one way to start a server in tests, and a seeding beside it: as users start them, in processes of their own.
+"""The one way to start a server in tests, and a command or a seeding beside it: in processes of their own.
 
 Tests of ``mimic.testing`` itself use its ``MimicServer``, tests that look into the journal the one of this module.
 """
@@ -8,9 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO, Final
 
 from mimic.testing import MimicServer
@@ -19,8 +20,10 @@ from tests.support.corpora import SMALL, Dump, seed
 from tests.support.fork_server import ForkedProcess, fork_server
 
 STRICT: Final = ("-W", "error")
-READ_AFTER_LOADING: Final = ("MIMIC_", "SEED_", "OTEL_", "TMPDIR", "PROMETHEUS_MULTIPROC_DIR")
-"""How names of variables begin that nothing reads while modules are loaded."""
+SECONDS: Final = 100
+"""How long a command may take."""
+READ_AFTER_LOADING: Final = ("MIMIC_", "SEED_", "OTEL_", "PROMETHEUS_MULTIPROC_DIR")
+"""How names of variables begin that nothing reads while modules are loaded. SQLite reads TMPDIR then."""
 
 
 class Server(ServerProcess):
@@ -33,12 +36,16 @@ class Server(ServerProcess):
     def __init__(self, folder: Path, *before: str, **settings: str) -> None:
         environment = {"PATH": os.environ["PATH"], **settings}
         super().__init__(folder, environment, before=before, interpreter=STRICT)
-        self._forks = not before and all(name.startswith(READ_AFTER_LOADING) for name in settings)
+        self._forks = not before and _may_fork(settings)
 
     def _start(self, log: BinaryIO) -> Process:
         if not self._forks:
             return super()._start(log)
         return fork_server().fork("mimic", ["serve"], self._environment, self._log.parent, (0, 1, log.fileno()))
+
+
+def _may_fork(environment: Iterable[str]) -> bool:
+    return all(name.startswith(READ_AFTER_LOADING) for name in environment)
 
 
 class ForkedMimicServer(MimicServer):
@@ -92,6 +99,27 @@ class SharedServers:
             self._stores[key] = f"sqlite:///{folder}/corpus.db"
             seed(self._stores[key], dump, folder)
         return self._stores[key]
+
+
+def run_mimic(
+    arguments: Sequence[str | Path], environment: Mapping[str, str], *, before: Sequence[str] = (), stdin: bytes = b""
+) -> subprocess.CompletedProcess[str]:
+    """Run ``mimic`` with warnings as errors, forked off or begun from nothing as a ``Server`` is."""
+    words, variables = [str(argument) for argument in arguments], {"PATH": os.environ["PATH"], **environment}
+    if before or not _may_fork(environment):
+        command = (*before, sys.executable, "-P", *STRICT, "-m", "mimic", *words)
+        ran = subprocess.run(command, input=stdin, env=variables, capture_output=True, check=False, timeout=SECONDS)
+        return subprocess.CompletedProcess(words, ran.returncode, ran.stdout.decode(), ran.stderr.decode())
+    with TemporaryFile() as out, TemporaryFile() as err:
+        receiver, sender = os.pipe()
+        process = fork_server().fork("mimic", words, variables, Path.cwd(), (receiver, out.fileno(), err.fileno()))
+        os.close(receiver)
+        with suppress(BrokenPipeError), os.fdopen(sender, "wb") as file:
+            file.write(stdin)
+        code = process.wait(SECONDS)
+        for output in (out, err):
+            output.seek(0)
+        return subprocess.CompletedProcess(words, code, out.read().decode(), err.read().decode())
 
 
 def seed_command(*arguments: str) -> tuple[str, ...]:
