@@ -14,6 +14,8 @@ from mimic.server.http11.deadlines import SlowClientMonitor
 from mimic.server.http11.protocol import HttpProtocol
 
 SECONDS_TO_FINISH: Final = 30
+SECONDS_TO_LOAD: Final = 20
+"""Seconds until a worker process first answers the one that has started it: with a tenth of a processor it takes 7."""
 WEBSOCKET_PATHS: Final[frozenset[str]] = frozenset()
 """Paths of WebSocket routes. There is none yet."""
 
@@ -59,6 +61,7 @@ def run_server(host: str, port: int, workers: int, client_timeout: float) -> Non
         "access_log": False,
         "proxy_headers": False,  # address and scheme of the client make no difference here
         "timeout_graceful_shutdown": SECONDS_TO_FINISH,
+        "timeout_worker_healthcheck": SECONDS_TO_LOAD,
     }
     if workers == 1:
         uvicorn.run(app, **options)
