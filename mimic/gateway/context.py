@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from random import Random
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Protocol, Self
 
 import msgspec
 import structlog
@@ -21,8 +21,6 @@ from mimic.gateway.pacing import INSTANT, PaceOptions
 from mimic.gateway.rate_limits import RateLimiter
 
 log = structlog.get_logger("mimic")
-
-_random: Final = Random()  # noqa: S311 - nobody is to be kept from guessing it
 
 
 class HungUp(Exception):
@@ -100,6 +98,7 @@ class Gateway:
         self.default_pace = pace.default
         self.is_plain = self.default_pace is INSTANT and not (limiter.is_on or faults.is_on)
         """Whether no request is refused, gets a fault or has to wait for its answer, but for those that say so."""
+        self.random = Random()  # noqa: S311 - nobody is to be kept from guessing it
 
 
 class RequestContext:
@@ -280,7 +279,9 @@ class RequestContext:
         if pace is INSTANT and not held_up:
             return None
         began = asyncio.get_running_loop().time() + held_up
-        return (began + moment for moment in pace.moments(_random, self._gateway.pace.stretch(self._in_flight)))
+        return (
+            began + moment for moment in pace.moments(self._gateway.random, self._gateway.pace.stretch(self._in_flight))
+        )
 
     async def wait_until(self, moment: float) -> None:
         """Wait for a moment of the event loop's clock. Raises RequestError, 499, where the client leaves meanwhile."""

@@ -1,6 +1,6 @@
 """Ids of requests: ours, in ``x-request-id``, and the one that a client may give, in ``x-client-request-id``."""
 
-from random import Random
+from random import getrandbits
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
@@ -13,7 +13,7 @@ CLIENT_HEADER: Final = b"x-client-request-id"
 MOST_CHARACTERS: Final = 512
 
 _BLANK, _TILDE = b" ~"
-_random_bits: Final = Random().getrandbits  # noqa: S311 - ids are not secret
+_random_bits: Final = getrandbits  # not secret; and after a fork another row than its parent's
 
 
 def new_id() -> str:

@@ -22,6 +22,8 @@ from mimic.server.listening import address_of, authority
 log = logging.getLogger("uvicorn.error")
 
 SECONDS_TO_FINISH: Final = 30
+SECONDS_TO_LOAD: Final = 20
+"""Seconds until a worker process first answers the one that has started it: with a tenth of a processor it takes 7."""
 WEBSOCKET_PATHS: Final[frozenset[str]] = frozenset()
 """Paths of WebSocket routes. There is none yet."""
 
@@ -81,6 +83,7 @@ def run_server(sockets: Sequence[socket], workers: int, client_timeout: float) -
         # Longer than clients keep a connection (httpx 5 s, aiohttp 15 s, Java 30 s), which may send on one that is just
         # being closed, and do not repeat a POST.
         "timeout_keep_alive": client_timeout,
+        "timeout_worker_healthcheck": SECONDS_TO_LOAD,
     }
     config = uvicorn.Config("mimic.app:from_environment", **options)
     if workers == 1:

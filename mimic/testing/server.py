@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from math import inf
@@ -37,6 +37,17 @@ OWN_SETTINGS = ("MIMIC_STORE", "MIMIC_HOST", "MIMIC_PORT")
 
 Seedable: TypeAlias = Sequence[Mapping[str, Any]] | str | os.PathLike[str] | None
 """Conversations in the dump's shape, the path of a dump, or nothing for the corpus that ships with Mimic."""
+
+
+class RunningProcess(Protocol):
+    """What is asked of a server's process: what ``subprocess.Popen`` has of these names."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, once it was asked for."""
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
 
 
 class NotStarted(MimicError):
@@ -88,7 +99,7 @@ class MimicServer:
         self._seconds_to_start = seconds_to_start
         self._settings = dict(settings or {})
         self.api_key = next(iter(_parse(self._settings).api_keys), "mimic")
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: RunningProcess | None = None
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -105,7 +116,7 @@ class MimicServer:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="mimic-")))
             arguments = self._arguments(folder)
             for port in (free_port() for _ in range(self._attempts)):
-                process = stack.enter_context(_process(arguments, folder, self._environment(folder, port)))
+                process = stack.enter_context(self._launched(arguments, folder, self._environment(folder, port)))
                 if _started(process, folder, port, self._seconds_to_start):
                     break
                 said = (folder / "log").read_text(errors="replace").strip()
@@ -145,6 +156,12 @@ class MimicServer:
     def reset(self) -> None:
         """Forget all requests, what each key has used up, and which faults a seed had come to. Raises NotAnswered."""
         self._ask("DELETE", "/mimic/requests")
+
+    def _launched(
+        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+    ) -> AbstractContextManager[RunningProcess]:
+        """The process, which is killed in the end."""
+        return _process(arguments, folder, environment)
 
     def _ask(self, method: str, path: str) -> bytes:
         port = urlsplit(self.url).port
@@ -226,7 +243,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _started(process: subprocess.Popen[bytes], folder: Path, port: int, seconds: float) -> bool:
+def _started(process: RunningProcess, folder: Path, port: int, seconds: float) -> bool:
     """Wait until the server is ready, at most ``seconds`` from the end of its seeding."""
 
     def ready() -> bool:
@@ -253,7 +270,7 @@ def _ask(port: int, method: str, path: str, seconds: float, **headers: str) -> t
             return response.status, response.read()
 
 
-def _holds(condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float) -> bool:
+def _holds(condition: Callable[[], bool], process: RunningProcess, seconds: float) -> bool:
     """Wait until the condition holds; False if the process or the time ends before."""
     until = elapsed() + seconds
     while process.poll() is None and elapsed() < until:
@@ -263,7 +280,7 @@ def _holds(condition: Callable[[], bool], process: subprocess.Popen[bytes], seco
     return False
 
 
-def _problem(process: subprocess.Popen[bytes], said: str, seconds: float) -> str:
+def _problem(process: RunningProcess, said: str, seconds: float) -> str:
     if process.poll() is None:
         return f"the server is not ready after {seconds:g} seconds; it has said:\n{said}"
     return said.removeprefix("Error: ") or f"the server ended with exit code {process.returncode} and said nothing"

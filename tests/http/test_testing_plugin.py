@@ -39,7 +39,7 @@ def answer(question="hi", **options):
 
 def command(*options: str) -> list[str]:
     """A pytest with warnings as errors, and without the plugins of others that take a second to load."""
-    without = [f"-pno:{name}" for name in ("cacheprovider", "langsmith_plugin", "locust", "schemathesis")]
+    without = [f"-pno:{name}" for name in ("cacheprovider", "faker", "langsmith_plugin", "locust", "schemathesis")]
     return [sys.executable, "-W", "error", "-m", "pytest", "-W", "error", *without, *options]
 
 
@@ -318,10 +318,13 @@ def test_async_tests(project: Path) -> None:
 def test_with_xdist(project: Path) -> None:
     """Each of its processes has servers of its own."""
     code = """
+        import httpx
+
         @pytest.mark.parametrize("number", range(6))
         def test_it(mimic_server, number):
-            mimic_server(SMALL)
-            assert answer() == "hello"
+            url = f"{mimic_server(SMALL).url}/conversation/completion"
+            asked = {"messages": [{"from": "human", "value": "hi"}]}
+            assert httpx.post(url, json=asked).json()["choices"][0]["value"] == "hello"
     """
     assert "6 passed" in run(project, code, "--numprocesses", "2")
 

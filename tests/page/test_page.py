@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from mimic.server.routes.page import FILES
-from mimic.testing import MimicServer
+from tests.support.servers import ForkedMimicServer
 
 MODULES = {name: file.decode() for name, file in FILES.items() if name.endswith(".js")}
 HTML = FILES["index.html"].decode()
@@ -16,7 +16,7 @@ HTML = FILES["index.html"].decode()
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
     """Asks a server of the sample corpus."""
-    with MimicServer() as server, httpx.Client(base_url=server.url) as client:
+    with ForkedMimicServer() as server, httpx.Client(base_url=server.url) as client:
         yield client
 
 

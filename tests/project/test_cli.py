@@ -17,23 +17,15 @@ from mimic import __version__
 from mimic.cli.seed import NICENESS
 from mimic.corpus.stores import open_store
 from mimic.testing import free_port
-from tests.support.corpora import SMALL, conversation
-from tests.support.servers import Server
+from tests.support.corpora import SMALL, conversation, seed
+from tests.support.servers import Server, run_mimic
 
 
-def mimic(*arguments: str | Path, stdin: bytes | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def mimic(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``mimic`` as a user would, with warnings as errors."""
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "mimic", *arguments],
-        input=stdin,
-        capture_output=True,
-        env={"PATH": os.environ["PATH"], **environment},
-        check=False,
-        timeout=100,
-    )
-    out, err = run.stdout.decode(), run.stderr.decode()
-    assert "Traceback" not in err, err
-    return subprocess.CompletedProcess(run.args, run.returncode, out, err)
+    run = run_mimic(arguments, environment, stdin=stdin)
+    assert "Traceback" not in run.stderr, run.stderr
+    return run
 
 
 @pytest.fixture
@@ -93,10 +85,9 @@ def test_skipped_conversations_are_counted_and_named(sqlite_url: str, tmp_path: 
 )
 def test_bad_input_is_exit_code_1(sqlite_url: str, tmp_path: Path, content: str, message: str) -> None:
     """The message names the file, the byte and what was expected; the old corpus stays."""
-    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
-    good.write_text(json.dumps(SMALL))
+    bad = tmp_path / "bad.json"
     bad.write_text(content)
-    assert mimic("seed", good, "--store", sqlite_url).returncode == 0
+    seed(sqlite_url, SMALL, tmp_path)
     before = (tmp_path / "corpus.db").read_bytes()
     run = mimic("seed", bad, "--store", sqlite_url)
     assert run.returncode == 1

@@ -6,7 +6,6 @@ import random
 import re
 import shutil
 import sqlite3
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores.sqlite.replacement import PAGE_BYTES
 from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.support.corpora import SMALL, reference, seed, twin
-from tests.support.servers import Server, seed_command
+from tests.support.servers import Server, run_mimic
 
 OLD: Final = twin("old", 300)
 NEW: Final = twin("new", 10)
@@ -122,9 +121,8 @@ def path(good: Path, tmp_path: Path) -> Path:
 
 def seeding(path: Path, *before: str) -> str:
     """Run ``mimic seed``; its error where it ends as when the store cannot be used, else nothing."""
-    command = (*before, *seed_command(str(path.with_name("new.json"))))
-    environment = {"PATH": os.environ["PATH"], "MIMIC_STORE": f"sqlite:///{path}"}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    arguments = ("seed", "--quiet", path.with_name("new.json"))
+    run = run_mimic(arguments, {"MIMIC_STORE": f"sqlite:///{path}"}, before=before)
     assert run.returncode == (3 if run.stderr else 0), run.stderr
     assert re.fullmatch(r"(Error: .*\n)?", run.stderr), run.stderr
     return run.stderr
@@ -400,9 +398,8 @@ def test_the_index_of_another_corpus_is_not_taken_for_this_ones(path: Path, tmp_
 
 def test_a_rung_that_the_settings_name_has_to_be_seeded(path: Path) -> None:
     """What chats by default cannot be answered without is part of being ready."""
-    seed_last = seed_command("--match", "last", str(path.with_name("new.json")))
-    environment = {"PATH": os.environ["PATH"], "MIMIC_STORE": f"sqlite:///{path}"}
-    subprocess.run(seed_last, env=environment, check=True)
+    seeding = run_mimic(["seed", "--match", "last", path.with_name("new.json")], {"MIMIC_STORE": f"sqlite:///{path}"})
+    assert seeding.returncode == 0, seeding.stderr
     for match, status in (("", 200), ("nearest", 503)):
         with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}", MIMIC_MATCH=match) as server:
             answer = httpx.get(f"{server.url}/ready")
