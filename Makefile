@@ -26,6 +26,9 @@ run: $(INSTALLED)  ## Serve the sample corpus (or what is seeded already)
 	@$(BIN)/mimic seed --sample --if-empty $(TO_STORE)
 	@$(BIN)/mimic serve $(TO_STORE) $(ON_PORT)
 
+# What pytest has compiled is kept: to compile all tests anew takes two seconds in each process.
+test test-clients test-lowest coverage: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(DEVELOPED)  ## The test suite, real MongoDB included
 	$(BIN)/pytest $(IN_PARALLEL) --numprocesses 4 --ignore tests/clients
 

@@ -9,7 +9,6 @@ from litestar.types import Receive, Scope, Send
 from pymongo import AsyncMongoClient
 
 from mimic.corpus.conversation import Message
-from mimic.corpus.schemas import digest
 
 URL_VARIABLE: Final = "BARE_MONGODB_URL"
 HEADERS: Final = [(b"content-type", b"application/json"), (b"content-length", b"28")]
@@ -43,7 +42,7 @@ class _Finding:
             body += event["body"]
             more = event["more_body"]
         last = msgspec.json.decode(body, type=Asked).messages[-1]
-        wanted = {"messageDigest": digest(last), "from": last.sender, "value": last.value}
+        wanted = {"from": last.sender, "value": last.value, "nextMessageType": {"$ne": None}}
         fields = {"_id": 0, "nextMessageType": 1, "nextMessageValue": 1}
         found = await (await self._collection_of_v2()).find(wanted, fields).to_list()
         choices = [{"from": one["nextMessageType"], "value": one["nextMessageValue"]} for one in found]

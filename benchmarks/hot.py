@@ -89,8 +89,8 @@ def main(
         if not workers:
             contestants.append(Contestant(BARE, stack.enter_context(bare("constant", {})), cycle(plain)))
         for store in stores:
-            kind = store.partition(":")[0]
-            if kind.startswith("mongodb") and not workers:
+            kind = "mongodb" if store.startswith(("mongodb://", "mongodb+srv://")) else "sqlite"
+            if kind == "mongodb" and not workers:
                 port = stack.enter_context(bare("finding", {URL_VARIABLE: store}))
                 contestants.append(Contestant(FINDING, port, cycle(plain)))
             for processes in (1, workers) if workers else (0,):

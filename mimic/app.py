@@ -4,6 +4,7 @@ import asyncio
 import gc
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -60,6 +61,8 @@ DOCUMENTED = {
     embeddings.PATH: openai.embed_texts,
 }
 """Handlers of the endpoints, which only the OpenAPI document uses."""
+TYPE_OF_PARAMETER = re.compile(r":\w+\}")
+"""The part of a route's parameter that its template leaves out."""
 ROUTES = (
     seeding.start_seeding,
     seeding.last_seeding,
@@ -72,7 +75,9 @@ ROUTES = (
     journal.recent_requests,
     journal.forget_requests,
     docs.page_asset,
-    openai.MODELS,
+    openai.list_models,
+    openai.retrieve_model,
+    openai.delete_model,
 )
 """Routes that Litestar answers, in the order of the OpenAPI document."""
 
@@ -97,7 +102,7 @@ class _Parts:
         self.gateway = _gateway(settings, self.ledger, self.guard)
         self.endpoints = _endpoints(settings, self.retrieval)
         self.metrics = Metrics()
-        self.seeder = seeding.Seeder(settings.seeding_options, self.corpus)
+        self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
 
 def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
@@ -121,6 +126,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
         trace=parts.tracing.watch if parts.tracing else None,
         origins=settings.cors_origins,
         guards_host=not settings.api_keys and is_loopback(settings.host) and ANY not in settings.cors_origins,
+        hosts=settings.hosts,
     )
 
 
@@ -139,6 +145,7 @@ def _routed(settings: Settings, parts: _Parts) -> Litestar:
         dependencies={
             "corpus": _provided(parts.corpus),
             "defaults": _provided(settings.defaults),
+            "names": _provided(_names(settings)),
             "seeding_options": _provided(settings.seeding_options),
             "metrics": _provided(parts.metrics),
             "ledger": _provided(parts.ledger),
@@ -175,9 +182,13 @@ def _gateway(settings: Settings, ledger: Ledger, guard: BruteForceGuard) -> Gate
     )
 
 
+def _names(settings: Settings) -> Names:
+    return Names(settings.version, settings.strict_models)
+
+
 def _endpoints(settings: Settings, retrieval: RetrievalEngine) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
-    names = Names(settings.version, settings.strict_models)
+    names = _names(settings)
     options = CompletionOptions(names, MatchPolicy(settings.match, settings.min_score))
     texts = chain(retrieval, settings.on_miss, before=[ResultEngine()])
     engine = ToolEngine(StructuredEngine(texts), settings.tool_options)
@@ -233,10 +244,19 @@ def _collect_seldom() -> None:
     gc.set_threshold(20_000, 10, 10)
 
 
-@route([seeding.STATUS_PATH, journal.PATH], http_method=HttpMethod.OPTIONS, status_code=204, include_in_schema=False)
+@route(
+    [seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH],
+    http_method=HttpMethod.OPTIONS,
+    status_code=204,
+    include_in_schema=False,
+)
 async def show_methods(request: AnyRequest) -> Response[None]:
     """The methods of paths that have several. Litestar by itself tells only the one that was registered first."""
-    methods = request.app.route_handler_method_map[request.scope["path"]]
+    methods = next(
+        methods
+        for path, methods in request.app.route_handler_method_map.items()
+        if TYPE_OF_PARAMETER.sub("}", path) == request.scope["path_template"]
+    )
     return Response(None, headers={"allow": listed(methods)})
 
 

@@ -10,6 +10,7 @@
     │   └── NoConversation       no document at this position of the corpus
     ├── DumpError                the input of a seeding is bad
     │   ├── BrokenDump           not JSON, truncated, not an array: at a byte offset
+    │   │   └── ForeignFile      a file of another kind: compressed, a table, a page of the web
     │   ├── SkippedConversation  one conversation is broken, and the seeding is strict
     │   └── NothingToSeed        no conversation in it
     ├── SeedingError             the seeding itself cannot go on
@@ -94,12 +95,24 @@ class DumpError(MimicError):
 
 
 class BrokenDump(DumpError):
-    """The input stops being a dump at a byte offset (counted from 0, after decompression)."""
+    """The input stops being a dump at a byte offset (counted from 0, after decompression).
 
-    def __init__(self, offset: int, expected: str) -> None:
-        super().__init__(f"byte {offset}: {expected}")
+    In JSON Lines the text names the ``line`` as well, counted from 1.
+    """
+
+    def __init__(self, offset: int, expected: str, line: int | None = None) -> None:
+        super().__init__(f"byte {offset}: {expected}" if line is None else f"line {line}, byte {offset}: {expected}")
         self.offset = offset
         self.expected = expected
+        self.line = line
+
+
+class ForeignFile(BrokenDump):
+    """The input is a file of another kind. The text names the kind, and a way to seed the file."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(0, kind)
+        self.args = (kind,)
 
 
 class SkippedConversation(DumpError):
@@ -132,7 +145,14 @@ class SeedingLost(SeedingError):
 
 
 class StoreError(MimicError):
-    """The store failed."""
+    """The store failed.
+
+    ``public`` is the part of the text that clients may be told: it names files without their folders, and no hosts.
+    """
+
+    def __init__(self, message: str = "", *, public: str = "") -> None:
+        super().__init__(message)
+        self.public = public
 
 
 class StoreUnavailable(StoreError):
@@ -146,6 +166,11 @@ class StoreFull(StoreError):
 class UnusableStore(StoreError):
     """What lies where the store should be is not a corpus of Mimic's, or a damaged one."""
 
+    @classmethod
+    def caused_by(cls, exc: StoreError) -> "UnusableStore":
+        """The damage that another error turned out to be."""
+        return cls(str(exc), public=exc.public)
+
 
 class Detached(StoreError):
     """A folder that was attached to a corpus is not there, or no more."""
@@ -155,16 +180,15 @@ class NotSeeded(StoreError):
     """Nothing has been seeded, or not in the version asked for."""
 
     def __init__(self, version: str | None = None) -> None:
+        text = "nothing has been seeded yet: run `mimic seed FILE`"
         if version:
-            super().__init__(f"{version} has not been seeded: run `mimic seed FILE --versions {version}`")
-        else:
-            super().__init__("nothing has been seeded yet: run `mimic seed FILE`")
+            text = f"{version} has not been seeded: run `mimic seed FILE --versions {version}`"
+        super().__init__(text, public=text)
 
 
 class RungNotSeeded(NotSeeded):
     """The corpus was seeded without the index that a rung of the ladder needs."""
 
     def __init__(self, version: str, rung: str) -> None:
-        MimicError.__init__(
-            self, f"{version} was seeded without the index for the rung {rung!r}: run `mimic seed FILE --match nearest`"
-        )
+        text = f"{version} was seeded without the index for the rung {rung!r}: run `mimic seed FILE --match nearest`"
+        StoreError.__init__(self, text, public=text)

@@ -1,7 +1,7 @@
 """The settings, parsed once from an environment that is passed in."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +18,8 @@ from mimic.gateway.faults import Chance, FaultOptions, parse_chances
 from mimic.gateway.journal import MOST_ENTRIES
 from mimic.gateway.pacing import PACES, Delay, PaceOptions, parse_delay
 from mimic.gateway.rate_limits import LimitOptions
-from mimic.server.options import Defaults, SeedingOptions
+from mimic.server.options import HOST_NAME, WILDCARDS, Defaults, SeedingOptions
+from mimic.spelling import closest
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -32,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True):
     mongo_driver: Driver = "pymongo"
     api_keys: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     strict_models: bool = False
     match: Rung | None = None
     min_score: float = MIN_SCORE
@@ -106,7 +108,7 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def defaults(self) -> Defaults:
         """What routes do where a request does not say."""
-        return Defaults(self.version, self.journal)
+        return Defaults(self.version, self.match, self.journal)
 
     @property
     def seeding_options(self) -> SeedingOptions:
@@ -180,6 +182,16 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(host for part in text.split(",") if (host := part.strip().lower().removesuffix(".")))
+    for host in hosts:
+        name = next((host.removeprefix(mark) for mark in WILDCARDS if host.startswith(mark)), host)
+        if not re.fullmatch(HOST_NAME, name):
+            problem = "expected names without a scheme or port, as mimic.example, or *.ngrok.app for all below one"
+            raise ValueError(f"{problem}, not {host!r}")
+    return hosts
+
+
 SECRET: Final = frozenset({"store", "api_keys", "seed_secret"})
 """Settings that are never shown: secrets, and the store's URL, which may hold a password."""
 
@@ -187,11 +199,12 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "store": ("MIMIC_STORE", str),
     "version": ("MIMIC_VERSION", _one_of(*VERSIONS)),
     "host": ("MIMIC_HOST", str),
-    "port": ("MIMIC_PORT", _integer(1, 65535)),
+    "port": ("MIMIC_PORT", _integer(0, 65535)),
     "workers": ("MIMIC_WORKERS", _integer(1, 256)),
     "mongo_driver": ("MIMIC_MONGO_DRIVER", _one_of(*get_args(Driver))),
     "api_keys": ("MIMIC_API_KEYS", _keys),
     "cors_origins": ("MIMIC_CORS_ORIGINS", _origins),
+    "hosts": ("MIMIC_HOSTS", _hosts),
     "strict_models": ("MIMIC_STRICT_MODELS", _switch),
     "match": ("MIMIC_MATCH", _one_of(*RUNGS)),
     "min_score": ("MIMIC_LEAST_SCORE", _share),
@@ -217,3 +230,19 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "seed_batch_size": ("SEED_BATCH_SIZE", _integer(1, 100_000)),
 }
 """The environment variable of each setting, and how it is parsed."""
+
+PREFIXES: Final = ("MIMIC_", "SEED_")
+"""How the names of all settings begin."""
+
+
+def similar_setting(name: str) -> str | None:
+    """The setting that a misspelt name is probably meant to be."""
+    return closest(name.upper().replace("-", "_"), [known for known, _ in VARIABLES.values()])
+
+
+def unknown_setting(name: str, choosable: Iterable[str] | None = None) -> str:
+    """The problem with a name that is not a setting: which one it may be, and which there are."""
+    known = sorted(choosable or [variable for variable, _ in VARIABLES.values()])
+    similar = similar_setting(name)
+    guess = f"did you mean {similar}? The settings" if similar in known else "those"
+    return f"is not a setting; {guess} are {', '.join(known)}"

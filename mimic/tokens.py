@@ -5,14 +5,23 @@ Text that spells a special token, as ``<|endoftext|>``, counts as the text that 
 
 import asyncio
 import re
+from array import array
 from codecs import getincrementaldecoder
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from sys import getsizeof
+from typing import Final, Literal, TypeAlias
 
 from splintr import Tokenizer
 
+LAST_TOKEN: Final = 199_997
+"""The last token of the encoding that stands for text; those beyond are special."""
 LONGEST_PIECE: Final = 100_000
 """Characters encoded at a time: the encoder takes 75 bytes of memory for each character of one word."""
+LONGEST_KEPT: Final = 10_000
+"""Characters of a text whose tokens are kept in memory."""
+BYTES_OF_ENTRY: Final = 120
+"""Bytes that a dictionary takes for an entry, roughly."""
 
 # No word of o200k_base's pattern reaches across these, so text may be encoded apart on both sides.
 _BOUNDARY: Final = re.compile(
@@ -22,6 +31,7 @@ _BOUNDARY: Final = re.compile(
     r"|(?<=[A-Za-z\u4e00-\u9fff])(?=[,.;:!?\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])"  # and before it
 )
 _ENCODING: Final = Tokenizer.from_pretrained("o200k_base")
+EncodingName: TypeAlias = Literal["o200k_base", "cl100k_base"]
 incremental_decoder = getincrementaldecoder("utf-8")
 """Makes one character of the bytes of several tokens."""
 
@@ -38,10 +48,46 @@ def encode(text: str, longest_piece: int = LONGEST_PIECE) -> list[int]:
     return [token for piece in _pieces(text, longest_piece) for token in _ENCODING.encode_ordinary(piece)]
 
 
-async def encode_all(texts: Sequence[str]) -> list[list[int]]:
+class EncodedTexts:
+    """Texts with their tokens, of which ``max_bytes`` in memory are kept for some time.
+
+    A client sends each message of a chat again with the next one, and tests ask the same thing again and again. New
+    entries go into a young generation. When that takes half of the bytes, it becomes the old one, and what was the old
+    one is forgotten; what is found in the old one is young again. So there is no order to be kept for each entry.
+    """
+
+    def __init__(self, max_bytes: int = 32_000_000) -> None:
+        self._bytes = max_bytes // 2
+        self._free = self._bytes
+        self._young: dict[str, Sequence[int]] = {}
+        self._old: dict[str, Sequence[int]] = {}
+
+    def get(self, text: str) -> Sequence[int]:
+        """The tokens of a text, encoded now or kept."""
+        found = self._young.get(text)
+        if found is None:
+            found = self._old.get(text)
+            if found is None:
+                found = array("I", encode(text))  # which takes a ninth of the memory of a list
+            if len(text) <= LONGEST_KEPT:
+                self._keep(text, found)
+        return found
+
+    def _keep(self, text: str, encoded: Sequence[int]) -> None:
+        size = getsizeof(text) + getsizeof(encoded) + BYTES_OF_ENTRY
+        if size > self._free:
+            self._old, self._young, self._free = self._young, {}, self._bytes
+        self._free -= size
+        self._young[text] = encoded
+
+
+_encoded: Final = EncodedTexts()
+
+
+async def encode_all(texts: Sequence[str]) -> list[Sequence[int]]:
     """The tokens of each text; in a thread where together they would keep others waiting."""
     if sum(map(len, texts)) <= LONGEST_PIECE:
-        return [encode(text) for text in texts]
+        return [_encoded.get(text) for text in texts]
     return await asyncio.to_thread(lambda: [encode(text) for text in texts])
 
 
@@ -50,12 +96,13 @@ def count(text: str) -> int:
     return len(encode(text))
 
 
-def text_of(tokens: Iterable[int]) -> str:
+def text_of(tokens: Iterable[int], errors: str = "strict", encoding: EncodingName = "o200k_base") -> str:
     """The text of some tokens.
 
-    Raises ValueError or OverflowError where a number is no token, and UnicodeDecodeError where they make no text.
+    Raises ValueError or OverflowError where a number is no token, and UnicodeDecodeError where they make no text,
+    unless ``errors`` says otherwise, as for :meth:`bytes.decode`.
     """
-    return b"".join([_ENCODING.decode_token_bytes(token) for token in tokens]).decode()
+    return b"".join(map(_bytes_of(encoding), tokens)).decode(errors=errors)
 
 
 def bytes_of(token: int) -> bytes:
@@ -82,6 +129,12 @@ def cut(tokens: Sequence[int], most: int) -> Sequence[int]:
         if decoder.getstate() == (b"", 0):
             end = number
     return tokens[:end]
+
+
+@cache
+def _bytes_of(encoding: EncodingName) -> Callable[[int], bytes]:
+    """The bytes of each token. An encoding takes 40 ms and 12 MB to load, so cl100k_base waits until it is needed."""
+    return (_ENCODING if encoding == "o200k_base" else Tokenizer.from_pretrained(encoding)).decode_token_bytes
 
 
 def _pieces(text: str, longest: int) -> Iterator[str]:

@@ -8,7 +8,7 @@ from mimic.cli.serve import serve
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__)
+@click.version_option(__version__, "-V", "--version", prog_name="mimic")
 def main() -> None:
     """Mimic: an OpenAI-style chat API that answers from real conversations.
 

@@ -1,17 +1,19 @@
 """Settings as commands read them: options over the environment, and that over a file ``.env``."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import click
 from dotenv import dotenv_values
 
 from mimic.corpus.stores import open_store
 from mimic.errors import SettingError
-from mimic.settings import VARIABLES, Settings
+from mimic.settings import PREFIXES, VARIABLES, Settings, similar_setting, unknown_setting
 
 OF_TESTS = "MIMIC_TEST_"
-STORE_HELP = "sqlite:///file.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
+_ALMOST = ("MIM", "SEED")
+"""How a name begins that may be a misspelt setting: to compare every variable there is would take long."""
+STORE_HELP = "own.db, sqlite:///own.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
 
 
 def read_settings(warn: Callable[[str], object], **options: str | None) -> Settings:
@@ -23,12 +25,10 @@ def read_settings(warn: Callable[[str], object], **options: str | None) -> Setti
         in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     except (OSError, UnicodeDecodeError) as exc:
         raise click.UsageError(f".env cannot be read: {exc}") from None
-    known = {name for name, _ in VARIABLES.values()}
-    misspelt = [(name, ".env") for name in in_file if name.startswith(("MIMIC_", "SEED_"))]
-    misspelt += [(name, "the environment") for name in os.environ if name.startswith("MIMIC_")]
+    misspelt = [(name, ".env") for name in in_file if _is_misspelt(name, PREFIXES)]
+    misspelt += [(name, "the environment") for name in os.environ if _is_misspelt(name, PREFIXES[:1])]
     for name, place in misspelt:
-        if name not in known and not name.startswith(OF_TESTS):
-            warn(f"{name} in {place} is not a setting; those are {', '.join(sorted(known))}.")
+        warn(f"{name} in {place} {unknown_setting(name)}.")
     os.environ.update({name: value for name, value in in_file.items() if name not in os.environ})
     os.environ.update({VARIABLES[field][0]: value for field, value in options.items() if value is not None})
     try:
@@ -38,3 +38,13 @@ def read_settings(warn: Callable[[str], object], **options: str | None) -> Setti
     except SettingError as exc:
         as_option = {VARIABLES[field][0]: f"--{field}" for field, value in options.items() if value is not None}
         raise click.UsageError(f"{as_option.get(exc.name, exc.name)}: {exc.problem}") from None
+
+
+def _is_misspelt(name: str, ours: Sequence[str]) -> bool:
+    """Whether a variable is meant for Mimic and is no setting.
+
+    What begins as one of ``ours`` is meant for Mimic; of other names only those that are almost a setting's.
+    """
+    if name in {known for known, _ in VARIABLES.values()} or name.startswith(OF_TESTS):
+        return False
+    return name.startswith(tuple(ours)) or (name.upper().startswith(_ALMOST) and similar_setting(name) is not None)

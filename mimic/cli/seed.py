@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from typing import Any, cast
@@ -13,7 +13,7 @@ import click
 
 from mimic.cli.configuration import STORE_HELP, read_settings
 from mimic.corpus.ladder import RUNGS, Rung
-from mimic.corpus.manifest import ExitCode
+from mimic.corpus.manifest import ExitCode, warnings_of
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import open_store
 from mimic.errors import DumpError, MimicError, SeedingError, SettingError, StoreError
@@ -30,7 +30,7 @@ NICENESS = 5
 @click.command()
 @click.argument("file", required=False)
 @click.option("--sample", is_flag=True, help="Seed the sample corpus that ships with Mimic.")
-@click.option("--store", metavar="URL", help=f"Where to. {STORE_HELP}")
+@click.option("--store", metavar="STORE", help=f"Where to. {STORE_HELP}")
 @click.option("--versions", default=",".join(VERSIONS), show_default=True, help="Which schema versions to fill.")
 @click.option("--strict", is_flag=True, help="Stop at the first broken conversation instead of skipping it.")
 @click.option(
@@ -91,7 +91,7 @@ async def _seed(
         task.cancel()
         loop.call_later(0.5, stop)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _signals_that_stop():
         with suppress(NotImplementedError):  # on Windows, where Ctrl-C cancels the task all the same
             loop.add_signal_handler(number, stop)
     if SLOW_BACKEND:
@@ -100,6 +100,8 @@ async def _seed(
         async with open_store(settings.store, settings.mongo_driver) as store:
             if if_empty and (seeded := await store.seeded()):
                 say(f"Seeded already ({', '.join(seeded)}): nothing to do.")
+                for warning in warnings_of(seeded):
+                    _warn(warning)
                 return ExitCode.DONE
             with show_progress(quiet=quiet) as on_progress:
                 report = await load(
@@ -121,6 +123,13 @@ async def _seed(
     if not quiet:
         show_report(report)
     return ExitCode.DONE
+
+
+def _signals_that_stop() -> Iterator[signal.Signals]:
+    """Ctrl-C, the end of a service, and a terminal that is closed, unless that is to be outlived (nohup)."""
+    yield from (signal.SIGINT, signal.SIGTERM)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        yield signal.SIGHUP
 
 
 def _exit_code(exc: MimicError) -> ExitCode:

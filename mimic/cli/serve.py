@@ -1,21 +1,26 @@
 """``mimic serve``: the API, until it is told to stop."""
 
 import asyncio
-import json
 import os
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from ipaddress import ip_address
 
 import click
 import structlog
 
+from mimic.cli.banner import show_address, show_corpus, show_problem, show_warning, url_of
 from mimic.cli.configuration import STORE_HELP, read_settings
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.example import example_of
+from mimic.corpus.manifest import Seeded, warnings_of
+from mimic.corpus.schemas import Version
 from mimic.corpus.stores import open_store
 from mimic.corpus.stores.tempdirs import folder_of_workers
 from mimic.errors import NotSeeded, StoreError
 from mimic.gateway.ledger import FILE_VARIABLE, Ledger
+from mimic.server.listening import CannotListen, address_of, first_beyond_loopback, open_sockets
 from mimic.server.observability import METRICS_FOLDER
 from mimic.server.observability.logs import configure_logs
 from mimic.settings import Settings
@@ -26,7 +31,7 @@ SHORTEST_SECRET = 16
 
 
 @click.command()
-@click.option("--store", metavar="URL", help=f"Where the corpus is. {STORE_HELP}")
+@click.option("--store", metavar="STORE", help=f"Where the corpus is. {STORE_HELP}")
 @click.option("--host", metavar="ADDRESS", help="The address to listen on. [MIMIC_HOST; default 127.0.0.1]")
 @click.option("--port", metavar="NUMBER", help="The port to listen on. [MIMIC_PORT; default 8000]")
 @click.option("--workers", metavar="NUMBER", help="How many processes. [MIMIC_WORKERS; default 1]")
@@ -40,14 +45,17 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
 
     configure_logs()
     settings = read_settings(log.warning, store=store, host=host, port=port, workers=workers)
-    _warn_of_open_doors(settings, _check_address(settings))
-    _show_address(settings)
-    _allow_connections()
-    asyncio.run(_check_corpus(settings))
     with ExitStack() as stack:
+        sockets = [stack.enter_context(one) for one in _open_sockets(settings)]
+        addresses = [address_of(one) for one in sockets]
+        _warn_of_open_doors(settings, [host for host, _ in addresses])
+        url = url_of(settings, *addresses[0])
+        show_address(settings, url)
+        asyncio.run(_check_corpus(settings, url))
+        _allow_connections()
         if settings.workers > 1:
             _share(stack, settings)
-        run_server(settings.host, settings.port, settings.workers, settings.client_timeout)
+        run_server(sockets, settings.workers, settings.client_timeout)
 
 
 def _share(stack: ExitStack, settings: Settings) -> None:
@@ -66,17 +74,12 @@ def _share(stack: ExitStack, settings: Settings) -> None:
             pass
 
 
-def _check_address(settings: Settings) -> str:
-    """The IP address to listen on. Ends the program, with what is wrong, where nobody can."""
+def _open_sockets(settings: Settings) -> Sequence[socket.socket]:
+    """Sockets to listen on. Ends the program, with what is wrong, where nobody can."""
     try:
-        [(family, *_, address), *_] = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-        return str(address[0])
-    except (OSError, UnicodeError) as exc:  # the latter where a part of the name is empty, or too long
-        problem = exc.strerror if isinstance(exc, OSError) else "it is not the name of a host"
-        raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {problem}") from None
+        return open_sockets(settings.host, settings.port)
+    except CannotListen as exc:
+        raise click.ClickException(str(exc)) from None
 
 
 def _allow_connections() -> None:
@@ -90,9 +93,10 @@ def _allow_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _warn_of_open_doors(settings: Settings, address: str) -> None:
+def _warn_of_open_doors(settings: Settings, addresses: Sequence[str]) -> None:
     """Warn where others than this machine's programs can reach what is not protected."""
-    if ip_address(address.partition("%")[0]).is_loopback:
+    address = first_beyond_loopback(addresses)
+    if address is None:
         return
     if not settings.api_keys:
         log.warning("everybody who can reach the server can read the corpus: set MIMIC_API_KEYS", address=address)
@@ -100,28 +104,20 @@ def _warn_of_open_doors(settings: Settings, address: str) -> None:
         log.warning("SEED_SECRET is short, and can be guessed", address=address, shortest=SHORTEST_SECRET)
 
 
-async def _check_corpus(settings: Settings) -> None:
-    """Warn where nothing can be answered yet. The server starts all the same: that may change while it runs."""
+async def _check_corpus(settings: Settings, url: str) -> None:
+    """Show what is served. Warn where not everything can be answered yet, which may change while the server runs."""
+    seeded: Mapping[Version, Seeded] = {}
     try:
-        async with open_store(settings.store, settings.mongo_driver) as store:
-            await store.check()
-            seeded = await store.seeded()
-        if settings.version not in seeded:
-            raise NotSeeded(settings.version if seeded else None)
+        async with Corpus(open_store(settings.store, settings.mongo_driver)) as corpus:
+            seeded = await corpus.contents()
+            await corpus.check(settings.version, settings.match)
+            show_corpus(settings, url, seeded, await example_of(corpus, settings.version))
     except StoreError as exc:
-        log.warning("no request can be answered yet", reason=str(exc))
-
-
-def _show_address(settings: Settings) -> None:
-    from mimic.server.routes.native import EXAMPLE  # noqa: PLC0415 - as above
-
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - to be asked, not bound
-    host = f"[{host}]" if ":" in host else host
-    url = f"http://{host}:{settings.port}"
-    click.echo(f"Mimic on {url}, a page to look at; documentation on {url}/schema. For OpenAI's clients:\n")
-    key = "..." if settings.api_keys else "unused"
-    click.echo(f"  export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}\n")
-    click.echo("Or try:\n")
-    with_key = " -H 'authorization: Bearer ...'" if settings.api_keys else ""
-    click.echo(f"  curl -s {url}/conversation/completion -H 'content-type: application/json'{with_key} \\")
-    click.echo(f"    -d '{json.dumps(EXAMPLE)}'\n")
+        log.warning("not ready: requests cannot all be answered yet", reason=str(exc))
+        if isinstance(exc, NotSeeded):
+            show_corpus(settings, url, seeded, None)
+        else:
+            show_problem(str(exc))
+    for warning in warnings_of(seeded):
+        log.warning("the corpus is of an earlier Mimic", reason=warning)
+        show_warning(warning)

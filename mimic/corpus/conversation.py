@@ -1,18 +1,32 @@
 """Messages and conversations, the plain data that everything else is about."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 SENDERS: Final[Mapping[str, tuple[str, ...]]] = {
-    "user": ("human", "user"),
-    "assistant": ("gpt", "chatgpt", "bing", "bard", "assistant"),
-    "system": ("system",),
+    "user": ("human", "user", "prompter"),
+    "assistant": (
+        *("gpt", "chatgpt", "bing", "bard", "assistant"),
+        *("model", "bot", "chatbot", "ai", "claude", "gemini", "llm"),
+    ),
+    "system": ("system", "developer"),
 }
-"""The roles of a chat, and under which names dumps have them. Any other sender is a role of its own."""
+"""The roles of a chat, and under which names dumps have them, whatever their case and the white space around them.
 
-_ROLES: Final = {sender: role for role, senders in SENDERS.items() for sender in senders}
+Any other sender is a role of its own.
+"""
+
+ROLES: Final[Mapping[str, str]] = {sender: role for role, senders in SENDERS.items() for sender in senders}
+"""The role of each of these senders, as they are written here."""
+_FORMER_ROLES: Final = {
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "assistant"), "assistant"),
+}
+_LONGEST_REMEMBERED: Final = 100
+"""Characters of a sender whose role is remembered; a dump may hold anything."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, rename={"sender": "from"}):
@@ -63,9 +77,20 @@ class LocatedMessage(msgspec.Struct, frozen=True):
 
 def role_of(sender: str) -> str:
     """The role that a sender has in a chat."""
-    return _ROLES.get(sender, sender)
+    role = ROLES.get(sender)
+    if role is not None:
+        return role
+    return _normalized(sender) if len(sender) > _LONGEST_REMEMBERED else _remembered(sender)
 
 
-def senders_of(role: str) -> tuple[str, ...]:
-    """Who speaks in a role, as dumps name them."""
-    return SENDERS.get(role, (role,))
+def former_role_of(sender: str) -> str:
+    """The role that a sender has in the digests of a corpus that Mimic 0.1 seeded, which knew fewer names."""
+    return _FORMER_ROLES.get(sender, sender)
+
+
+def _normalized(sender: str) -> str:
+    name = sender.strip().casefold()
+    return ROLES.get(name, name)
+
+
+_remembered: Final = lru_cache(maxsize=1024)(_normalized)

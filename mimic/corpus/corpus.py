@@ -1,19 +1,23 @@
 """The corpus: what can be asked of it, in the words of the domain, whatever store it is in."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from mimic.corpus.cache import OutcomeCache
 from mimic.corpus.conversation import Choice, Coordinates, LocatedMessage, Message
 from mimic.corpus.index import MatchIndex
-from mimic.corpus.ladder import Rung, reaches
+from mimic.corpus.ladder import INDEXED, Rung, reaches
 from mimic.corpus.manifest import Seeded, SeededIndex, Seeding
 from mimic.corpus.schemas import POSITION, SCHEMAS, Document, Lookup, Schema, Version
 from mimic.corpus.stores.base import Batches, Store
 from mimic.errors import Detached, NoCompletion, NotSeeded, RungNotSeeded, UnusableStore
+
+SECONDS_TO_REMEMBER: Final = 10.0
+"""How long an index that was found damaged is not opened again."""
 
 
 class Corpus:
@@ -27,6 +31,7 @@ class Corpus:
         self.outcome_cache = OutcomeCache(store.seeded) if cache is None else cache
         self._indexes: dict[str, MatchIndex] = {}
         self._opening = asyncio.Lock()
+        self._damaged: tuple[str, float, UnusableStore] | None = None  # an index, until when, and how
 
     async def __aenter__(self) -> Self:
         await self._store.__aenter__()
@@ -48,16 +53,16 @@ class Corpus:
         Raises NoCompletion where nothing ever came next, and NotSeeded where the corpus lacks the version.
         """
         schema = SCHEMAS[version]
-        lookup = schema.lookup(messages, by_role=by_role)
-        # What is found by index holds one choice each; what is found by scanning, any number.
-        found = await self._store.find(lookup, limit if lookup.index else None)
-        if found.rest is None:
-            choices: Batches[Choice] = Batches(_choices(found.first, schema, lookup)[:limit])
-        else:
-            choices = await Batches.of(_limited(found, schema, lookup, limit))
-        if not choices.first:
-            raise NoCompletion
-        return choices
+        for lookup in schema.lookups(messages, by_role=by_role):
+            # What is found by index holds one choice each; what is found by scanning, any number.
+            found = await self._store.find(lookup, limit if lookup.index else None)
+            if found.rest is None:
+                choices: Batches[Choice] = Batches(_choices(found.first, schema, lookup)[:limit])
+            else:
+                choices = await Batches.of(_limited(found, schema, lookup, limit))
+            if choices.first:
+                return choices
+        raise NoCompletion
 
     async def choices_in(
         self, positions: Collection[int], messages: Sequence[Message], version: Version, *, by_role: bool = False
@@ -77,20 +82,31 @@ class Corpus:
         seeded = await self._seeded_index(version, rung)
         while seeded.id not in self._indexes:
             try:
-                await self._open(seeded.id)
+                await self._open(seeded)
             except (Detached, UnusableStore) as exc:
                 missing, seeded = seeded, await self._seeded_index(version, rung)
                 if seeded == missing:  # else the corpus was replaced since, and the index with it
-                    raise UnusableStore(str(exc)) from exc
+                    raise UnusableStore.caused_by(exc) from exc
         return self._indexes[seeded.id]
 
-    async def _open(self, name: str) -> None:
+    async def _open(self, seeded: SeededIndex) -> None:
         # Who waits for the index need not wait until what it was made from is removed: the lock ends before the stack.
         async with AsyncExitStack() as stack, self._opening:
-            if name in self._indexes:
+            if seeded.id in self._indexes:
                 return
-            folder = await stack.enter_async_context(self._store.attached(name))
-            self._indexes[name] = await asyncio.to_thread(MatchIndex, folder)
+            self._refuse_known_damage(seeded.id)
+            folder = await stack.enter_async_context(self._store.attached(seeded.id))
+            try:
+                index = await asyncio.to_thread(MatchIndex, folder, messages=seeded.messages)
+            except UnusableStore as exc:
+                self._damaged = seeded.id, time.monotonic() + SECONDS_TO_REMEMBER, exc.with_traceback(None)
+                raise
+            self._indexes[seeded.id] = index
+
+    def _refuse_known_damage(self, name: str) -> None:
+        """Raises UnusableStore where an index was damaged a moment ago: to fetch one from MongoDB takes long."""
+        if self._damaged and self._damaged[0] == name and time.monotonic() < self._damaged[1]:
+            raise UnusableStore.caused_by(self._damaged[2])
 
     async def _seeded_index(self, version: Version, rung: Rung) -> SeededIndex:
         seeded = await self.seeded()
@@ -113,9 +129,20 @@ class Corpus:
         ]
         return [said for said in found if said]
 
-    async def check(self) -> None:
-        """Raises what keeps the corpus from being read, also where :meth:`contents` does not notice."""
+    async def check(self, version: Version, depth: Rung | None) -> None:
+        """Raises what keeps chats by a version from being answered, down to a rung; None: as far as it was seeded for.
+
+        Cheap, but for the first time after a seeding, which opens the index as the first inexact chat would. Damage
+        that a search has met since then is raised as well.
+        """
         await self._store.check()
+        seeded = await self.seeded()
+        if version not in seeded:
+            raise NotSeeded(version)
+        index = seeded[version].index
+        rung = depth or (index.depth if index else None)
+        if rung in INDEXED:
+            (await self.index(version, rung)).check()
 
     async def contents(self) -> Mapping[Version, Seeded]:
         """The versions that are seeded; empty before the first seeding."""
@@ -145,7 +172,10 @@ class Corpus:
 
 
 def _choices(documents: Sequence[Document], schema: Schema, lookup: Lookup) -> list[Choice]:
-    return [choice for document in documents for choice in schema.choices(document, lookup)]
+    choices: list[Choice] = []
+    for document in documents:
+        choices += schema.choices(document, lookup)
+    return choices
 
 
 async def _limited(

@@ -15,7 +15,7 @@ from typing import Final, Self
 import tantivy
 from tantivy import Document, Index, Occur, Order, Query, SchemaBuilder
 
-from mimic.corpus.conversation import SENDERS, Conversation, Coordinates, Message, role_of
+from mimic.corpus.conversation import SENDERS, Conversation, Coordinates, Message, former_role_of, role_of
 from mimic.corpus.schemas import digest
 from mimic.corpus.similarity import normalized, parts, terms
 from mimic.corpus.stores.tempdirs import NO_SPACE
@@ -46,7 +46,8 @@ def _reading() -> Iterator[None]:
     except BaseException as exc:
         # A panic of Rust's is no Exception, and its class cannot be imported.
         if isinstance(exc, ValueError | OSError) or type(exc).__module__ == "pyo3_runtime":
-            raise UnusableStore(f"the index of the corpus is damaged, seed anew: {exc}") from exc
+            problem = "the index of the corpus is damaged, or of another version of Mimic: seed anew"
+            raise UnusableStore(f"{problem} ({exc})", public=problem) from exc
         raise
 
 
@@ -109,16 +110,40 @@ class MatchIndex:
     Every method raises UnusableStore where it turns out that the index is damaged.
     """
 
-    def __init__(self, folder: Path, *, max_terms: int = MAX_TERMS) -> None:
-        """Raises UnusableStore where there is no index in the folder, or none that this version of tantivy reads."""
+    def __init__(self, folder: Path, *, messages: int | None = None, max_terms: int = MAX_TERMS) -> None:
+        """Raises UnusableStore where there is no index in the folder, or none that this version of tantivy reads.
+
+        Also where it holds another number of ``messages`` than it was seeded with: it is another corpus's.
+        """
+        self._damage: UnusableStore | None = None
         with _reading():
             index = Index.open(str(folder))
             index.config_reader("Manual")
             self._searcher = index.searcher()
             self._schema = index.schema
+            Query.term_query(self._schema, _NORMAL, 0)  # which another program's index has no field for
+        if messages not in (None, self._searcher.num_docs):
+            text = (
+                f"the index of the corpus holds {self._searcher.num_docs} messages instead of {messages}: restore the "
+                "one that was seeded, or seed anew"
+            )
+            raise UnusableStore(text, public=text)
         self._max_terms = max_terms
 
-    @_reading()
+    def check(self) -> None:
+        """Raises the damage that a search has met."""
+        if self._damage:
+            raise UnusableStore.caused_by(self._damage)
+
+    @contextmanager
+    def _searching(self) -> Iterator[None]:
+        try:
+            with _reading():
+                yield
+        except UnusableStore as exc:
+            self._damage = exc.with_traceback(None)
+            raise
+
     def equal(self, message: Message, previous: Message | None, most: int) -> list[Coordinates]:
         """Messages that are equal to this one when normalized, in corpus order.
 
@@ -127,6 +152,14 @@ class MatchIndex:
         key = normal_digest(message)
         if key is None:
             return []
+        with self._searching():
+            found = self._equal(key, previous, most)
+            if found or former_role_of(message.sender) == role_of(message.sender):
+                return found
+            former = normal_digest(message, former=True)
+            return [] if former is None else self._equal(former, previous, most)
+
+    def _equal(self, key: int, previous: Message | None, most: int) -> list[Coordinates]:
         same = Query.term_query(self._schema, _NORMAL, key)
         before = self._rarest(_BEFORE, _terms(previous), MAX_TERMS_BEFORE) if previous else []
         if before:
@@ -136,16 +169,18 @@ class MatchIndex:
         hits = self._searcher.search(same, most, count=False, order_by_field="message", order=Order.Asc).hits
         return self._at([address for _, address in hits])
 
-    @_reading()
     def similar(self, message: Message, most: int) -> list[Coordinates]:
         """Messages of the same role that share the rarest terms with this one (by BM25), the most similar first."""
-        return self._nearest(message, _terms(message), most)
+        with self._searching():
+            return self._nearest(message, _terms(message), most)
 
-    @_reading()
     def misspelt(self, message: Message, most: int) -> list[Coordinates]:
         """Short messages of the same role that share parts of terms with this one, which is short, too."""
         found = _terms(message)
-        return self._nearest(message, parts(found), most) if len(found) <= SHORT else []
+        if len(found) > SHORT:
+            return []
+        with self._searching():
+            return self._nearest(message, parts(found), most)
 
     def _nearest(self, message: Message, found: Sequence[str], most: int) -> list[Coordinates]:
         role = role_of(message.sender)
@@ -185,10 +220,13 @@ def _writing() -> Iterator[None]:
         raise StoreUnavailable(f"the index cannot be written (no space left?): {exc}") from exc
 
 
-def normal_digest(message: Message) -> int | None:
-    """What messages have in common that are equal when normalized; None for one that is too long for it."""
+def normal_digest(message: Message, *, former: bool = False) -> int | None:
+    """What messages have in common that are equal when normalized; None for one that is too long for it.
+
+    With ``former``, as in an index that Mimic 0.1 made.
+    """
     text = normalized(message.value)
-    return None if text is None else digest(Message(role_of(message.sender), text))
+    return None if text is None else digest(Message(message.sender, text), former=former)
 
 
 def _terms(message: Message) -> list[str]:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import IntEnum
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from mimic.corpus.ladder import Rung
+from mimic.corpus.layout import LAYOUT, UNNUMBERED
 from mimic.corpus.profile import Profile
 
 State: TypeAlias = Literal["running", "done", "failed", "interrupted"]
@@ -55,7 +56,7 @@ class SeededIndex(msgspec.Struct, frozen=True):
 class Seeded(msgspec.Struct, frozen=True):
     """One version of the corpus as it lies in the store. Without an index, messages are found byte for byte only.
 
-    What was seeded by an earlier Mimic has no profile.
+    What was seeded by an earlier Mimic has no profile, or another ``layout`` (see :mod:`mimic.corpus.layout`).
     """
 
     documents: int
@@ -66,6 +67,20 @@ class Seeded(msgspec.Struct, frozen=True):
     seeded_at: datetime
     index: SeededIndex | None = None
     profile: Profile | None = None
+    layout: int = UNNUMBERED
+
+
+def warnings_of(seeded: Mapping[Any, Seeded]) -> Sequence[str]:
+    """What to tell of versions that were seeded in an older layout; empty where all are up to date."""
+    older: dict[int, list[str]] = {}
+    for version, entry in seeded.items():
+        if entry.layout != LAYOUT:
+            older.setdefault(entry.layout, []).append(version)
+    return [
+        f"{', '.join(versions)}: seeded by an earlier Mimic, in layout {layout} (now {LAYOUT}), and answered from as "
+        "before. Seed anew for the present indexes."
+        for layout, versions in sorted(older.items())
+    ]
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -107,7 +122,11 @@ class VersionReport(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The outcome of a seeding that succeeded; ``joined`` counts the parts that were put to those before them."""
+    """The outcome of a seeding that succeeded.
+
+    ``joined`` counts the parts that were put to those before them, ``unusable_ids`` the conversations that were kept
+    without their ids, which were neither strings nor numbers.
+    """
 
     source: Origin
     conversations: int
@@ -120,6 +139,7 @@ class Report(msgspec.Struct, frozen=True):
     joined: int = 0
     index: SeededIndex | None = None
     profile: Profile | None = None
+    unusable_ids: int = 0
 
     def seeded(self, version: str, at: datetime) -> Seeded:
         """The corpus's entry for a version that this seeding filled."""
@@ -133,6 +153,7 @@ class Report(msgspec.Struct, frozen=True):
             seeded_at=at,
             index=self.index,
             profile=self.profile,
+            layout=LAYOUT,
         )
 
 

@@ -1,8 +1,12 @@
 """The profile of a corpus: who speaks how often, how long, and what is said most often."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
+
+OTHER: Final = "other"
+"""The role of senders that have none in a chat."""
 
 
 class Distribution(msgspec.Struct, frozen=True):
@@ -40,10 +44,15 @@ class RoleProfile(msgspec.Struct, frozen=True):
 
 
 class SenderCount(msgspec.Struct, frozen=True):
-    """Who spoke, by the dump's own name, and how often."""
+    """Who spoke, by the dump's own name, and how often.
+
+    ``role`` is the role in which chats find these messages. It is None where none does, or where an earlier Mimic
+    seeded the corpus.
+    """
 
     sender: str
     messages: int
+    role: str | None = None
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -56,6 +65,11 @@ class Profile(msgspec.Struct, frozen=True):
     unlisted_messages: int
     conversation_lengths: Distribution
     roles: Sequence[RoleProfile]
+
+    @property
+    def unreachable_messages(self) -> int:
+        """The messages of senders that no chat can name."""
+        return sum(role.messages for role in self.roles if role.role == OTHER)
 
     def without_texts(self) -> "Profile":
         """The same for those who may not read what is in the corpus."""

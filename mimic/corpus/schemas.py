@@ -11,7 +11,15 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
-from mimic.corpus.conversation import Choice, Conversation, Coordinates, LocatedMessage, Message, role_of, senders_of
+from mimic.corpus.conversation import (
+    Choice,
+    Conversation,
+    Coordinates,
+    LocatedMessage,
+    Message,
+    former_role_of,
+    role_of,
+)
 
 Version: TypeAlias = Literal["v1", "v2", "v3"]
 Document: TypeAlias = Mapping[str, Any]
@@ -26,21 +34,27 @@ _INDEX: Final = "messageIndex"
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """What a store must find: documents of ``version`` in which each of ``fields`` has one of the values given for it.
+    """What a store must find: documents of ``version`` in which each of ``fields`` has the value given for it.
 
     In corpus order. ``index`` names the indexed field that narrows the search down, and ``key`` its value: a digest, so
     only a way to find candidates; ``fields`` decide. Without an index, ``fields`` are those of an element of the
     document's ``conversations``, and the store scans.
+
+    ``roles`` are fields with a sender, and the role that each is to have. A store need not look at them: the digest is
+    of roles, and what was found by a scan is looked at again.
     """
 
     version: Version
-    fields: Mapping[str, tuple[str, ...]]
+    fields: Mapping[str, str]
+    roles: Mapping[str, str] = {}
     index: str | None = None
     key: int = 0
 
     def matches(self, document: Document) -> bool:
-        """Whether a document that has the key is one of those to be found."""
-        return all(document[field] in allowed for field, allowed in self.fields.items())
+        """Whether a document that has the key, or an element of a nested one, is one of those to be found."""
+        return all(document[field] == value for field, value in self.fields.items()) and all(
+            role_of(document[field]) == role for field, role in self.roles.items()
+        )
 
 
 class Schema(ABC):
@@ -63,16 +77,29 @@ class Schema(ABC):
         """The conversation's documents in order."""
 
     @abstractmethod
-    def lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup:
-        """What answers these messages (at least one). With ``by_role``, said by anybody in the same role."""
+    def lookup(self, messages: Sequence[Message], *, by_role: bool = False, former: bool = False) -> Lookup:
+        """What answers these messages (at least one). With ``by_role``, said by anybody in the same role.
+
+        With ``former``, in a corpus that Mimic 0.1 seeded, whose digests know fewer names of roles.
+        """
+
+    def lookups(self, messages: Sequence[Message], *, by_role: bool = False) -> Iterator[Lookup]:
+        """The lookups that may answer these messages; the first one that has an answer counts."""
+        yield self.lookup(messages, by_role=by_role)
+        if self.indexes and any(former_role_of(one.sender) != role_of(one.sender) for one in messages[-2:]):
+            yield self.lookup(messages, by_role=by_role, former=True)
 
     @abstractmethod
-    def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:
+    def choices(self, document: Document, lookup: Lookup) -> Sequence[Choice]:
         """The answers that a document found by ``lookup`` holds, in order."""
 
     @abstractmethod
     def messages(self, document: Document) -> list[Message]:
         """The messages that a document stands for: of a nested one all, else one."""
+
+    @abstractmethod
+    def answered(self, document: Document) -> list[Message]:
+        """Those of :meth:`messages` that something followed."""
 
     def index(self, document: Document) -> int:
         """The position in its conversation of the first message that a document stands for."""
@@ -101,19 +128,23 @@ class Nested(Schema):
         messages = [{"from": message.sender, "value": message.value} for message in conversation.messages]
         yield {"externalId": conversation.id, "conversations": messages}
 
-    def lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup:
-        last = messages[-1]
-        return Lookup("v1", {"from": _senders(last, by_role), "value": (last.value,)})
+    def lookup(self, messages: Sequence[Message], *, by_role: bool = False, former: bool = False) -> Lookup:
+        return Lookup("v1", *_wanted(messages[-1], by_role))
 
-    def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:
-        senders, values = lookup.fields["from"], lookup.fields["value"]
-        for position, (message, following) in enumerate(pairwise(document["conversations"]), 1):
-            if message["value"] in values and message["from"] in senders:
-                answer = Message(following["from"], following["value"])
-                yield Choice(answer, document["externalId"], position, document["position"])
+    def choices(self, document: Document, lookup: Lookup) -> Sequence[Choice]:
+        value = lookup.fields["value"]
+        conversation, place = document["externalId"], document["position"]
+        return [
+            Choice(Message(following["from"], following["value"]), conversation, position, place)
+            for position, (message, following) in enumerate(pairwise(document["conversations"]), 1)
+            if message["value"] == value and lookup.matches(message)
+        ]
 
     def messages(self, document: Document) -> list[Message]:
         return [Message(message["from"], message["value"]) for message in document[MESSAGES]]
+
+    def answered(self, document: Document) -> list[Message]:
+        return self.messages(document)[:-1]
 
     def position(self, place: Coordinates) -> int:
         return place.conversation
@@ -164,17 +195,19 @@ class NextMessage(Schema):
         for message in messages:
             yield {"messageDigest": digest(message)}
 
-    def lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup:
+    def lookup(self, messages: Sequence[Message], *, by_role: bool = False, former: bool = False) -> Lookup:
         last = messages[-1]
-        fields = {"from": _senders(last, by_role), "value": (last.value,)}
-        return Lookup(self.version, fields, "messageDigest", digest(last))
+        return Lookup(self.version, *_wanted(last, by_role), "messageDigest", digest(last, former=former))
 
-    def choices(self, document: Document, lookup: Lookup) -> Iterator[Choice]:
+    def choices(self, document: Document, lookup: Lookup) -> Sequence[Choice]:
         answer = Message(document["nextMessageType"], document["nextMessageValue"])
-        yield Choice(answer, document["externalId"], document["messageIndex"] + 1, document["position"])
+        return (Choice(answer, document["externalId"], document["messageIndex"] + 1, document["position"]),)
 
     def messages(self, document: Document) -> list[Message]:
         return [Message(document["from"], document["value"])]
+
+    def answered(self, document: Document) -> list[Message]:
+        return self.messages(document) if document[_ANSWER] is not None else []
 
     def position(self, place: Coordinates) -> int:
         return place.message
@@ -212,13 +245,14 @@ class PreviousAndNext(NextMessage):
             yield keys
             previous = hashed
 
-    def lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup:
-        alone = super().lookup(messages, by_role=by_role)
+    def lookup(self, messages: Sequence[Message], *, by_role: bool = False, former: bool = False) -> Lookup:
         if len(messages) == 1:
-            return alone
+            return super().lookup(messages, by_role=by_role, former=former)
         previous, last = messages[-2:]
-        pair = {"prevMessageType": _senders(previous, by_role), "prevMessageValue": (previous.value,)}
-        return Lookup(self.version, {**alone.fields, **pair}, "pairDigest", digest(previous, last))
+        fields, roles = _wanted(last, by_role)
+        fields_before, roles_before = _wanted(previous, by_role, "prevMessageType", "prevMessageValue")
+        key = digest(previous, last, former=former)
+        return Lookup(self.version, {**fields, **fields_before}, {**roles, **roles_before}, "pairDigest", key)
 
     def message_at(self, document: Document, place: Coordinates) -> LocatedMessage | None:
         if document["prevMessageType"] is None:
@@ -231,16 +265,17 @@ SCHEMAS: Mapping[Version, Schema] = {"v1": Nested(), "v2": NextMessage(), "v3": 
 VERSIONS: tuple[Version, ...] = tuple(SCHEMAS)
 
 
-def digest(*messages: Message) -> int:
+def digest(*messages: Message, former: bool = False) -> int:
     """A signed 64-bit BLAKE2b digest (RFC 7693) of messages, roles and texts told apart by their lengths.
 
-    Of roles and not of senders, so that one key finds a message whoever said it in that role.
+    Of roles and not of senders, so that one key finds a message whoever said it in that role; with ``former``, of
+    roles as Mimic 0.1 knew them.
     """
-    return _as_integer(blake2b(b"".join(map(_packed, messages)), digest_size=8).digest())
+    return _as_integer(blake2b(b"".join([_packed(message, former) for message in messages]), digest_size=8).digest())
 
 
-def _packed(message: Message) -> bytes:
-    role = role_of(message.sender)
+def _packed(message: Message, former: bool = False) -> bytes:
+    role = former_role_of(message.sender) if former else role_of(message.sender)
     return f"{len(role)}:{len(message.value)}:{role}{message.value}".encode()
 
 
@@ -248,8 +283,13 @@ def _as_integer(hashed: bytes) -> int:
     return int.from_bytes(hashed, "big", signed=True)
 
 
-def _senders(message: Message, by_role: bool) -> tuple[str, ...]:
-    return senders_of(role_of(message.sender)) if by_role else (message.sender,)
+def _wanted(
+    message: Message, by_role: bool, sender: str = "from", text: str = "value"
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """The fields that a message must have, and the roles, by the names of the fields for its sender and its text."""
+    if by_role:
+        return {text: message.value}, {sender: role_of(message.sender)}
+    return {sender: message.sender, text: message.value}, {}
 
 
 def conversation_of(document: Document) -> str | None:

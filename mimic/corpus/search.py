@@ -6,7 +6,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from mimic.corpus.conversation import Coordinates, Message, senders_of
+from mimic.corpus.conversation import Coordinates, Message
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.index import MatchIndex
 from mimic.corpus.schemas import POSITION, SCHEMAS, Document, Version, conversation_of
@@ -45,7 +45,7 @@ async def search(corpus: Corpus, version: Version, text: str, role: Role | None,
     the index for that.
     """
     index, wanted = await corpus.index(version), trigrams(text)
-    asked = [Message(senders_of(one)[0], text) for one in ((role,) if role else get_args(Role))]
+    asked = [Message(one, text) for one in ((role,) if role else get_args(Role))]
     hits: dict[tuple[str, str], SearchHit] = {}
     async for place, document in _documents(corpus, version, await asyncio.to_thread(_candidates, index, asked)):
         if hit := _hit(version, place, document, wanted):

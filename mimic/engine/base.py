@@ -24,6 +24,9 @@ TOKENS_PER_NAME: Final = 1
 TOKENS_OF_PRIMING: Final = 3
 """Tokens that a chat format adds to its texts (OpenAI's cookbook, "How to count tokens with tiktoken")."""
 
+_SPEAKERS: Final = {role: senders[0] for role, senders in {**SENDERS, "developer": SENDERS["system"]}.items()}
+"""A sender who speaks in each role of a chat; of any other role one of the same name."""
+
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """A call of a tool. ``arguments`` is JSON, or the text that a custom tool takes, and ``tokens`` those of it."""
@@ -91,7 +94,7 @@ class Prompt(msgspec.Struct, frozen=True):
 
     def said(self) -> list[Message]:
         """The messages that have a text, as the corpus names their senders."""
-        return [Message(sender_of(message.role), message.text) for message in self.messages if message.text is not None]
+        return [Message(_SPEAKERS.get(one.role, one.role), one.text) for one in self.messages if one.text is not None]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -230,6 +233,7 @@ class Engine(ABC):
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """The answers to every prompt; equal prompts get equal answers. Raises what :meth:`answer` raises."""
+        results: list[Answers]
         if len(request.prompts) == 1:
             results = [await self.answer(request.prompts[0], request)]
         else:
@@ -243,25 +247,26 @@ class Engine(ABC):
         prompt_tokens = completion_tokens = 0
         for prompt, one in zip(request.prompts, results, strict=True):
             prompt_tokens += await chat_tokens(prompt.messages) if prompt.tokens is None else prompt.tokens
-            completion_tokens += sum([len(answer.tokens) for answer in one.answers])
+            for answer in one.answers:
+                completion_tokens += len(answer.tokens)
         if request.tools or request.answer_format.schema is not None:
             prompt_tokens += await definition_tokens(request)
         return Completion(results, Usage(prompt_tokens, completion_tokens))
 
 
-def sender_of(role: str) -> str:
-    """A sender who speaks in a role of a chat."""
-    return SENDERS.get("system" if role == "developer" else role, (role,))[0]
-
-
 async def chat_tokens(messages: Sequence[ChatMessage]) -> int:
     """The tokens of a chat's roles, names, texts and calls, and those that the chat format adds."""
-    named = [message.name for message in messages if message.name is not None]
-    texts = [message.text or "" for message in messages]
-    called = [text for message in messages for call in message.tool_calls for text in (call.name, call.arguments)]
-    format_tokens = TOKENS_OF_PRIMING + TOKENS_PER_MESSAGE * len(messages) + TOKENS_PER_NAME * len(named)
-    role_tokens = sum([_tokens_of_role(message.role) for message in messages])
-    return format_tokens + role_tokens + sum(map(len, await encode_all(texts + named + called)))
+    total, texts = TOKENS_OF_PRIMING, []
+    for message in messages:
+        total += TOKENS_PER_MESSAGE + _tokens_of_role(message.role)
+        if message.text:
+            texts.append(message.text)
+        if message.name is not None:
+            total += TOKENS_PER_NAME
+            texts.append(message.name)
+        if message.tool_calls:
+            texts += [text for call in message.tool_calls for text in (call.name, call.arguments)]
+    return total + sum(map(len, await encode_all(texts)))
 
 
 async def definition_tokens(request: CompletionRequest) -> int:

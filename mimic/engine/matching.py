@@ -1,12 +1,12 @@
 """How a chat is matched with the corpus: down a ladder, of which the first rung with an answer wins."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from mimic.corpus.conversation import Message, role_of
+from mimic.corpus.conversation import ROLES, Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import INDEXED, MatchPolicy, Rung
 from mimic.corpus.schemas import Version
@@ -61,21 +61,22 @@ async def find_match(
             return Match(rung, score, asked, await look_up(asked))
 
 
-def attempts(messages: Sequence[Message], version: Version) -> Iterator[tuple[Rung, Sequence[Message]]]:
+def attempts(messages: Sequence[Message], version: Version) -> list[tuple[Rung, Sequence[Message]]]:
     """What to look for byte for byte: the last two messages (v3 only), and the last one alone.
 
     On each rung first as they are, then without what only applications say.
     """
     spoken = spoken_of(messages)
     ways = [messages] if len(spoken) in (0, len(messages)) else [messages, spoken]
+    found: list[tuple[Rung, Sequence[Message]]] = []
     if version == "v3":
-        yield from (("previous", way[-2:]) for way in ways if len(way) > 1)
-    yield from (("last", way[-1:]) for way in ways)
+        found += [("previous", way[-2:]) for way in ways if len(way) > 1]
+    return found + [("last", way[-1:]) for way in ways]
 
 
 def spoken_of(messages: Sequence[Message]) -> Sequence[Message]:
     """A chat without what only applications say, and without what is empty."""
-    return [message for message in messages if role_of(message.sender) not in NOT_SPOKEN and message.value]
+    return [one for one in messages if ROLES.get(one.sender, one.sender) not in NOT_SPOKEN and one.value]
 
 
 async def _find_alike(

@@ -19,7 +19,7 @@ KEPT_CHARACTERS: Final = 100_000
 class Outcome(msgspec.Struct):
     """A text that came next: how often, and the document of the corpus that holds it as an answer for the first time.
 
-    ``choice`` is None where there was too much text to keep it.
+    ``choice`` is None where there was too much text to keep it; it is then read again, and known by its ``digest``.
     """
 
     digest: bytes
@@ -52,7 +52,7 @@ async def weigh(
         return await corpus.outcome_cache.get_or_compute(version, asked, all_outcomes)
     if len(choices.first) == 1:
         only = choices.first[0]
-        return [Outcome(_digest(only), only.document, only, 1)]
+        return [Outcome(b"", only.document, only, 1)]
     return await _outcomes(choices, kept_characters)
 
 
@@ -60,12 +60,15 @@ async def read(
     corpus: Corpus, asked: Sequence[Message], version: Version, wanted: Sequence[Outcome]
 ) -> Sequence[Choice] | None:
     """A choice for each of some outcomes; None where the corpus was replaced since, and they are gone."""
-    found = {outcome.digest: outcome.choice for outcome in wanted if outcome.choice}
+    choices = [outcome.choice for outcome in wanted]
+    if None not in choices:
+        return choices  # type: ignore[return-value] # there is no None among them
     documents = {outcome.document for outcome in wanted if not outcome.choice}
-    if documents:
-        for choice in await corpus.choices_in(documents, asked, version, by_role=True):
-            found.setdefault(_digest(choice), choice)
-    return [found[outcome.digest] for outcome in wanted] if all(one.digest in found for one in wanted) else None
+    found: dict[bytes, Choice] = {}
+    for choice in await corpus.choices_in(documents, asked, version, by_role=True):
+        found.setdefault(_digest(choice), choice)
+    choices = [outcome.choice or found.get(outcome.digest) for outcome in wanted]
+    return None if None in choices else choices  # type: ignore[return-value] # likewise
 
 
 async def _outcomes(batches: Batches[Choice], kept_characters: int) -> list[Outcome]:

@@ -19,7 +19,7 @@ from mimic.engine.base import (
     Prompt,
 )
 from mimic.engine.matching import find_match
-from mimic.engine.outcomes import KEPT_CHARACTERS, read, weigh
+from mimic.engine.outcomes import KEPT_CHARACTERS, Outcome, read, weigh
 from mimic.engine.sampling import draw, key_of
 
 
@@ -39,10 +39,13 @@ class RetrievalEngine(Engine):
         look_up = partial(weigh, self._corpus, version=version, kept_characters=self._kept_characters)
         while True:
             match = await find_match(self._corpus, messages, version, request.policy, look_up)
-            counts = [outcome.count for outcome in match.found]
-            # Of one there is nothing to draw, and a key of a long chat takes time.
-            drawn = draw(counts, sampling, key_of(messages, sampling.seed)) if len(counts) > 1 else [0] * sampling.n
-            choices = await read(self._corpus, match.asked, version, [match.found[index] for index in drawn])
+            outcomes = match.found
+            if len(outcomes) == 1:  # there is nothing to draw, and a key of a long chat takes time
+                drawn: Sequence[Outcome] = [outcomes[0]] * sampling.n
+            else:
+                counts = [outcome.count for outcome in outcomes]
+                drawn = [outcomes[index] for index in draw(counts, sampling, key_of(messages, sampling.seed))]
+            choices = await read(self._corpus, match.asked, version, drawn)
             if choices is not None:  # else the corpus was replaced between finding and reading
                 break
         texts = [choice.message.value for choice in choices]
@@ -81,9 +84,13 @@ async def _put_back(
 
 async def ended(texts: Sequence[str], sources: Sequence[Choice | None], limits: Limits) -> list[Answer]:
     """Texts as answers, each up to the first stop text and with at most so many tokens."""
-    left = [before_stop(text, limits.stop) for text in texts]
+    left = [before_stop(text, limits.stop) for text in texts] if limits.stop else texts
     encoded = await tokens.encode_all(left)
-    return [cut(*parts, limits.max_tokens) for parts in zip(sources, left, encoded, strict=True)]
+    most = limits.max_tokens
+    return [
+        Answer(text, numbers, "stop", source) if most is None or len(numbers) <= most else cut(source, numbers, most)
+        for source, text, numbers in zip(sources, left, encoded, strict=True)
+    ]
 
 
 def before_stop(text: str, stops: Sequence[str]) -> str:
@@ -92,9 +99,7 @@ def before_stop(text: str, stops: Sequence[str]) -> str:
     return text[: min(ends)] if ends else text
 
 
-def cut(source: Choice | None, text: str, encoded: Sequence[int], most: int | None) -> Answer:
-    """A text as an answer, cut after so many of its tokens."""
-    if most is None or len(encoded) <= most:
-        return Answer(text, encoded, "stop", source)
+def cut(source: Choice | None, encoded: Sequence[int], most: int) -> Answer:
+    """The tokens of a text as an answer, cut after so many of them."""
     kept = tokens.cut(encoded, most)
     return Answer(tokens.text_of(kept), kept, "length", source)

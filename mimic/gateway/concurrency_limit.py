@@ -18,6 +18,13 @@ class ConcurrencyLimit:
         """Whether a place has to be waited for."""
         return self._places is not None and self._places.locked()
 
+    def take_now(self) -> int:
+        """Take a place where there is no limit. Returns how many requests are in flight, with this one, or else 0."""
+        if self._places:
+            return 0
+        self._in_flight += 1
+        return self._in_flight
+
     async def take(self) -> int:
         """Take a place, once there is one. Returns how many requests are in flight, with this one."""
         if self._places:

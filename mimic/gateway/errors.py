@@ -19,10 +19,10 @@ from mimic.errors import (
 log = structlog.get_logger("mimic")
 
 OUTWARD: Final[Mapping[type[MimicError], str]] = {
-    UnusableStore: "The corpus is damaged, or not of this version of Mimic. The log says more under the request id.",
-    StoreError: "The store of the corpus cannot be used at the moment. The log says more under the request id.",
+    UnusableStore: "The corpus is damaged, or not of this version of Mimic",
+    StoreError: "The store of the corpus cannot be used at the moment",
 }
-"""What is told of errors whose text names paths or hosts, which are nobody's business outside."""
+"""What is told of errors whose text may name paths or hosts, before the part of the text that is public."""
 
 STATUS: Final[Mapping[type[MimicError], tuple[int, str | None]]] = {
     Miss: (404, None),
@@ -48,8 +48,16 @@ def request_error(exc: Exception, request_id: str, path: str) -> RequestError:
                 log.error("store failed", request_id=request_id, error=str(exc), cause=repr(exc.__cause__))
             headers = _RETRY if status == UNAVAILABLE else {}
             own_code = exc.code if isinstance(exc, Miss) else code
-            return RequestError(status, OUTWARD.get(kind, str(exc)), code=own_code, headers=headers)
+            return RequestError(status, _told(exc, OUTWARD.get(kind)), code=own_code, headers=headers)
     log.error("bug", request_id=request_id, path=path, exc_info=exc)
     return RequestError(
         500, "The server had an error while processing your request. Its log has more under the request id."
     )
+
+
+def _told(exc: MimicError, outward: str | None) -> str:
+    """The text of an error of the domain as clients may see it."""
+    if outward is None or not isinstance(exc, StoreError):
+        return str(exc)
+    reason = f": {exc.public}" if exc.public else ""
+    return f"{outward}{reason}. The log says more under the request id."

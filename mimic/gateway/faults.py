@@ -21,6 +21,8 @@ NONE: Final = "none"
 MOST_TOKENS: Final = 1_000_000
 MOST_SECONDS: Final = 3600
 
+_BLANK: Final = " \t"
+
 _CODES: Final = {429: "rate_limit_exceeded", 503: "server_is_overloaded", 401: "invalid_api_key"}
 _OF_QUOTA: Final = frozenset({QUOTA, "credit_balance_exhausted"})
 """Codes that OpenAI has for a 429 of another type, which waiting does not help."""
@@ -64,11 +66,11 @@ def parse_fault(text: str) -> Fault:
 
     Raises ValueError with what was expected.
     """
-    head, *rest = [part.strip() for part in text.split(";")]
-    kind, _, status = (part.strip() for part in head.partition("="))
+    head, *rest = [part.strip(_BLANK) for part in text.split(";")]
+    kind, _, status = (part.strip(_BLANK) for part in head.partition("="))
     if kind not in KINDS or (kind == "status") != ("=" in head):
         raise ValueError(f"expected one of {', '.join(_SHOWN)}, or {NONE}, not {head!r}")
-    given: dict[str, Any] = {"status": _status(status)} if kind == "status" else {}
+    given: dict[str, Any] = {"status": _STATUS.parsed("status", status)} if kind == "status" else {}
     for part in rest:
         name, value = _parameter(kind, part)
         if name in given:
@@ -113,45 +115,26 @@ def _chance(text: str) -> Chance:
 
 
 def _parameter(kind: str, text: str) -> tuple[str, object]:
-    name, _, value = (part.strip() for part in text.partition("="))
+    name, _, value = (part.strip(_BLANK) for part in text.partition("="))
     allowed = _PARAMETERS[kind]
     if name not in allowed:
         expected = f"expected {', '.join(allowed)}" if allowed else "expected nothing"
         raise ValueError(f"{expected} with '{kind}', not {text!r}")
-    try:
-        return name, allowed[name](value)
-    except ValueError as exc:
-        raise ValueError(f"expected '{name}' to be {exc}, not {value!r}") from None
+    return name, allowed[name].parsed(name, value)
 
 
-def _status(text: str) -> int:
-    if not re.fullmatch(r"[45]\d\d", text, re.ASCII):
-        raise ValueError(f"expected 'status' to be a number from 400 to 599, not {text!r}")
-    return int(text)
+class _Value(msgspec.Struct, frozen=True):
+    """A kind of value: its pattern, what is expected in words, and what makes a value of the text."""
 
+    pattern: str
+    expected: str
+    convert: Callable[[str], object]
 
-def _tokens(text: str) -> int:
-    if not (re.fullmatch(r"\d{1,7}", text, re.ASCII) and int(text) <= MOST_TOKENS):
-        raise ValueError(f"a whole number up to {MOST_TOKENS}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    if not (re.fullmatch(r"\d{1,4}(\.\d{1,3})?", text, re.ASCII) and float(text) <= MOST_SECONDS):
-        raise ValueError(f"seconds up to {MOST_SECONDS}, as 2 or 0.5")
-    return float(text)
-
-
-def _truth(text: str) -> bool:
-    if text not in {"true", "false"}:
-        raise ValueError("true or false")
-    return text == "true"
-
-
-def _word(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9_]{1,60}", text):
-        raise ValueError("a word of a-z, 0-9 and _")
-    return text
+    def parsed(self, name: str, text: str) -> object:
+        """A value. Raises ValueError."""
+        if not re.fullmatch(self.pattern, text):
+            raise ValueError(f"expected '{name}' to be {self.expected}, not {text!r}")
+        return self.convert(text)
 
 
 def _written(value: object) -> str:
@@ -169,16 +152,41 @@ _DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = {
     "error": {"after": 0},
     "slow-headers": {"seconds": 5.0},
 }
-_PARAMETERS: Final[Mapping[str, Mapping[str, Callable[[str], object]]]] = {
-    "status": {"retry-after": _seconds, "should-retry": _truth, "type": _word, "code": _word},
-    "disconnect": {"after": _tokens},
-    "stall": {"after": _tokens, "seconds": _seconds},
-    "malformed": {"after": _tokens},
-    "error": {"after": _tokens, "type": _word, "code": _word},
-    "slow-headers": {"seconds": _seconds},
+_STATUS: Final = _Value("[45][0-9]{2}", "a number from 400 to 599", int)
+_TOKENS: Final = _Value("[0-9]{1,6}|0[0-9]{6}|1000000", f"a whole number up to {MOST_TOKENS}", int)
+_SECONDS: Final = _Value(
+    r"([0-9]{1,3}|[0-2][0-9]{3}|3[0-5][0-9]{2})(\.[0-9]{1,3})?|3600(\.0{1,3})?",
+    f"seconds up to {MOST_SECONDS}, as 2 or 0.5",
+    float,
+)
+_TRUTH: Final = _Value("true|false", "true or false", "true".__eq__)
+_WORD: Final = _Value("[a-z0-9_]{1,60}", "a word of a-z, 0-9 and _", str)
+_PARAMETERS: Final[Mapping[str, Mapping[str, _Value]]] = {
+    "status": {"retry-after": _SECONDS, "should-retry": _TRUTH, "type": _WORD, "code": _WORD},
+    "disconnect": {"after": _TOKENS},
+    "stall": {"after": _TOKENS, "seconds": _SECONDS},
+    "malformed": {"after": _TOKENS},
+    "error": {"after": _TOKENS, "type": _WORD, "code": _WORD},
+    "slow-headers": {"seconds": _SECONDS},
     "empty": {},
 }
-"""What goes with each kind, and how it is parsed."""
+"""What goes with each kind."""
+
+
+def _pattern() -> str:
+    """The pattern of a header: a kind with what goes with it, each once."""
+    blank, equals = "[ \\t]*", "[ \\t]*=[ \\t]*"
+    kinds = []
+    for kind, parameters in _PARAMETERS.items():
+        head = f"status{equals}{_STATUS.pattern}" if kind == "status" else kind
+        values = "|".join(f"{name}{equals}({value.pattern})" for name, value in parameters.items())
+        kinds.append(f"{head}({blank};{blank}({values}))*" if values else head)
+    twice = f".*;{blank}([a-z-]+){equals}.*;{blank}\\1{equals}"
+    return f"^(?!{twice}){blank}({'|'.join((NONE, *kinds))}){blank}$"
+
+
+PATTERN: Final = _pattern()
+"""A regular expression (ECMA-262) for the header, as OpenAPI documents want it."""
 
 
 class FaultOptions(msgspec.Struct, frozen=True):
@@ -202,7 +210,7 @@ class FaultInjector:
 
     def named(self, header: str) -> Fault | None:
         """The fault that a header names. Raises RequestError where it does not parse."""
-        if header.strip() == NONE:
+        if header.strip(_BLANK) == NONE:
             return None
         try:
             return parse_fault(header)

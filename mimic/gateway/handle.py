@@ -36,14 +36,16 @@ async def handle(endpoint: Endpoint, read: Read, context: RequestContext) -> Rep
     ``read`` gives the body, or the error that is to be told instead. It is called after limits and faults, which need
     no body, and before the place, which an upload does not hold. Raises HungUp where a fault cuts the client off.
     """
+    policy, is_plain = endpoint.policy, context.is_plain
     try:
-        await context.admit(endpoint.policy)
+        if not is_plain:
+            await context.admit(policy)
         body = await read()
         if isinstance(body, RequestError):
             raise body
-        if endpoint.policy.queued:
-            await context.take_place()
-        due = context.due() if endpoint.policy.queued else None
+        if policy.queued and not context.takes_place():
+            await context.wait_for_place()
+        due = context.due() if policy.queued and not is_plain else None
         request = await endpoint.wire.read(body, context.query, context.overrides, context.known)
         if request.usage is not None:
             context.charge(request.usage)
@@ -58,9 +60,14 @@ async def handle(endpoint: Endpoint, read: Read, context: RequestContext) -> Rep
     except HungUp:
         raise
     except Exception as exc:  # noqa: BLE001 - whatever happens, the client is told, and the log
-        if isinstance(exc, NoCompletion) and context.known.version:
-            context.observer.missed(context.known.version)
-        return delivery.failed(endpoint.wire, request_error(exc, context.observer.request_id, endpoint.path))
+        return _failed(endpoint, exc, context)
+
+
+def _failed(endpoint: Endpoint, exc: Exception, context: RequestContext) -> Reply:
+    """The reply to a request that came to nothing, of which the observer sees the miss."""
+    if isinstance(exc, NoCompletion) and context.known.version:
+        context.observer.missed(context.known.version)
+    return delivery.failed(endpoint.wire, request_error(exc, context.observer.request_id, endpoint.path))
 
 
 def _observed(result: Any, context: RequestContext) -> Any:
@@ -68,7 +75,7 @@ def _observed(result: Any, context: RequestContext) -> Any:
     version = context.known.version
     if version and isinstance(result, Completion):
         context.observer.completed(version, result)
-        return result.emptied() if context.empties else result
+        return result.emptied() if not context.is_plain and context.empties else result
     if version and isinstance(result, Continuations):
         batches, observer = result.batches, context.observer
         observer.continued(version, len(batches.first))

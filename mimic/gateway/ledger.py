@@ -26,6 +26,7 @@ SWEPT_EVERY: Final = 1000
 _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS buckets (name BLOB PRIMARY KEY, full_at REAL NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS entries (
         number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, route TEXT NOT NULL, entry BLOB NOT NULL
     );
@@ -59,6 +60,10 @@ class Changes:
             missing += seconds
             self._connection.execute("REPLACE INTO buckets VALUES (?, ?)", (bucket, now + missing))
         return granted, missing
+
+    def note(self, name: str, note: bytes) -> None:
+        """Replace what is noted under a name. :meth:`Ledger.reset` does not forget it."""
+        self._connection.execute("REPLACE INTO notes VALUES (?, ?)", (name, note))
 
     def write(self, entry_id: str, route: str, entry: bytes, most: int) -> int:
         """Add an entry, and forget the oldest of more than so many; returns its number."""
@@ -122,6 +127,12 @@ class Ledger:
                 "SELECT entry FROM entries WHERE ? IN (route, '') ORDER BY number DESC LIMIT ?", (route or "", most)
             ).fetchall()
         return (int(written[0]) if written else 0), [entry for (entry,) in reversed(rows)]
+
+    def noted(self, name: str) -> bytes | None:
+        """What is noted under a name."""
+        with self._transaction("DEFERRED") as connection:
+            row = connection.execute("SELECT note FROM notes WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
 
     def reset(self) -> None:
         """Begin anew with everything."""

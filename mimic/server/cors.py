@@ -12,6 +12,12 @@ SECONDS_TO_REMEMBER: Final = "600"
 """How long a browser need not ask again whether it may."""
 
 
+NETWORKS: Final = ("private", "local")
+"""Names of the network of this machine in a browser's question whether a page of the web may ask it: those of the
+specifications Private Network Access, and of its drafts as Local Network Access. The latter has no such question now.
+"""
+
+
 class Cors:
     """Lets pages of these origins ask an application, and read all of its answers (Fetch, section "CORS protocol").
 
@@ -40,6 +46,7 @@ class Cors:
                 (b"access-control-allow-methods", b"GET, POST, DELETE"),
                 (b"access-control-allow-headers", asked.get("access-control-request-headers", "").encode("latin-1")),
                 (b"access-control-max-age", SECONDS_TO_REMEMBER.encode()),
+                *_allowed_networks(asked),
             ]
             await allowed({"type": "http.response.start", "status": 204, "headers": []})
             await allowed({"type": "http.response.body", "body": b"", "more_body": False})
@@ -54,3 +61,12 @@ class Cors:
             headers.append((b"access-control-allow-origin", told.encode("latin-1")))
             headers.append((b"access-control-expose-headers", b"*"))
         return headers
+
+
+def _allowed_networks(asked: Headers) -> list[tuple[bytes, bytes]]:
+    """The networks that a preflight asks for."""
+    return [
+        (b"access-control-allow-%s-network" % name.encode(), b"true")
+        for name in NETWORKS
+        if asked.get(f"access-control-request-{name}-network") == "true"
+    ]

@@ -1,6 +1,6 @@
 """Endpoints over HTTP: a request becomes a context, and a reply is sent."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -26,12 +26,11 @@ from mimic.gateway.delivery import Reply, failed
 from mimic.gateway.errors import request_error
 from mimic.gateway.handle import Endpoint, handle
 from mimic.server.bodies import read_body
-from mimic.server.http11.asgi import cut
-from mimic.server.observability.requests import OPENAI_PREFIX, record_of
-from mimic.server.request_ids import CLIENT_HEADER, invalid_client_id, is_allowed
+from mimic.server.http11.asgi import RECORD, cut
+from mimic.server.observability.requests import OPENAI_PREFIX, RequestRecord
+from mimic.server.request_ids import CLIENT_HEADER, client_id_error
 from mimic.wire.base import EVENTS, JSON
 
-OWN_HEADERS: Final = b"x-mimic-"
 _FIELDS: Final = {
     MATCH_HEADER.encode(): "match",
     PACE_HEADER.encode(): "pace",
@@ -40,17 +39,34 @@ _FIELDS: Final = {
     FAULT_HEADER.encode(): "fault",
     TOOLS_HEADER.encode(): "tools",
 }
+CODINGS: Final = b"content-encoding"
+_CHOICES: Final = frozenset(_FIELDS)
 _CONTENT_TYPES: Final = {JSON: JSON.encode(), EVENTS: f"{EVENTS}; charset=utf-8".encode()}
 
 
-class HttpClient:
-    """The client of a request over HTTP/1.1."""
+class HttpRequest:
+    """A request over HTTP/1.1: the headers that matter to an endpoint, its body, and its client.
 
-    __slots__ = ("_receive", "_scope")
+    Of several keys the last one counts, of choices the first.
+    """
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
+    __slots__ = ("_bad_id", "_codings", "_length", "_receive", "_scope", "authorization", "overrides")
+
+    def __init__(self, scope: HTTPScope, receive: Receive) -> None:
         self._scope = scope
         self._receive = receive
+        headers = dict(scope["headers"])  # the last one of each name; some clients send twenty
+        key = headers.get(b"authorization")
+        self.authorization = key.decode("latin-1") if key else ""
+        self._length = headers.get(b"content-length", b"0")
+        self._codings = _codings(scope) if CODINGS in headers else b""
+        self._bad_id = _bad_id(scope) if CLIENT_HEADER in headers else None
+        self.overrides = NO_OVERRIDES if _CHOICES.isdisjoint(headers) else _overrides(scope)
+
+    def read(self) -> Awaitable[bytes | RequestError]:
+        """The body, or the error that is to be told instead."""
+        body = read_body(self._receive, self._length, self._codings)
+        return body if self._bad_id is None else _refused(body, self._bad_id)
 
     async def gone(self) -> None:
         """Return when the client has left."""
@@ -67,46 +83,41 @@ class HttpClient:
         await cut(self._scope, self._receive)
 
 
-class _Headers:
-    """The headers of a request that matter to an endpoint. Of several keys the last counts, of choices the first."""
+def _overrides(scope: HTTPScope) -> Overrides:
+    chosen: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        if name in _FIELDS:
+            chosen.setdefault(_FIELDS[name], value.decode("latin-1"))
+    return msgspec.convert(chosen, Overrides)
 
-    __slots__ = ("authorization", "coding", "has_bad_id", "length", "overrides")
 
-    def __init__(self, scope: HTTPScope) -> None:
-        self.authorization = ""
-        self.length, self.coding = b"0", b"identity"
-        self.has_bad_id = False
-        chosen: dict[str, str] = {}
-        for name, value in scope["headers"]:
-            if name == b"content-length":
-                self.length = value
-            elif name == b"authorization":
-                self.authorization = value.decode("latin-1")
-            elif name == b"content-encoding":
-                self.coding = value
-            elif name == CLIENT_HEADER:
-                self.has_bad_id = self.has_bad_id or not is_allowed(value)
-            elif name.startswith(OWN_HEADERS) and (field := _FIELDS.get(name)):
-                chosen.setdefault(field, value.decode("latin-1"))
-        self.overrides = msgspec.convert(chosen, Overrides) if chosen else NO_OVERRIDES
+def _codings(scope: HTTPScope) -> bytes:
+    """The codings of a body, of all its headers: several count as one list (RFC 9110, 5.3)."""
+    return b",".join([value for name, value in scope["headers"] if name == CODINGS])
+
+
+def _bad_id(scope: HTTPScope) -> RequestError | None:
+    """The error of a client's own id that it may not give, on the paths of OpenAI's API."""
+    return client_id_error(scope) if scope["path"].startswith(OPENAI_PREFIX) else None
+
+
+async def _refused(body: Awaitable[bytes | RequestError], error: RequestError) -> RequestError:
+    """An error that is told once the body is read."""
+    await body
+    return error
 
 
 async def serve(endpoint: Endpoint, gateway: Gateway, scope: Any, receive: Receive, send: Send) -> None:
     """Answer one request to an endpoint; its key is checked before its body is read."""
-    headers, record = _Headers(scope), record_of(scope)
-    key = bearer(headers.authorization) or "" if headers.authorization else ""
-    client = HttpClient(scope, receive)
-
-    async def read() -> bytes | RequestError:
-        body = await read_body(receive, headers.length, headers.coding)
-        return invalid_client_id() if headers.has_bad_id and endpoint.path.startswith(OPENAI_PREFIX) else body
-
-    record.context = context = RequestContext(gateway, client, record, key, scope["query_string"], headers.overrides)
+    request = HttpRequest(scope, receive)
+    record: RequestRecord = scope["state"][RECORD]
+    key = bearer(request.authorization) or "" if request.authorization else ""
+    record.context = context = RequestContext(gateway, request, record, key, scope["query_string"], request.overrides)
     async with context:
         try:
             if gateway.keys.are_asked_for:
-                await gateway.keys.check(headers.authorization, scope["client"][0] if scope.get("client") else None)
-            reply = await handle(endpoint, read, context)
+                await gateway.keys.check(request.authorization, scope["client"][0] if scope.get("client") else None)
+            reply = await handle(endpoint, request.read, context)
         except HungUp:
             return
         except (RequestError, StoreError) as exc:  # of the key, or of the ledger that counts wrong ones

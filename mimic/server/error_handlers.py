@@ -11,12 +11,12 @@ from litestar.openapi.datastructures import ResponseSpec
 from mimic.errors import RequestError
 from mimic.gateway.errors import request_error
 from mimic.server.observability.requests import record_of
+from mimic.server.unknown_urls import hint
+from mimic.spelling import shown
 from mimic.wire.openai.errors import ErrorBody, error_body
-from mimic.wire.violations import violation_at
+from mimic.wire.violations import allowed_at, is_of_words, violation_at
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
-
-OPENAI_PATHS: Final = frozenset({"/chat/completions", "/completions", "/embeddings", "/models"})
 
 
 def answer(error: RequestError) -> Response[ErrorBody]:
@@ -33,7 +33,9 @@ def answer_invalid_request(request: AnyRequest, exc: ValidationException) -> Res
     """What Litestar found wrong with the query or the body; its ``extra`` lists each fault, and the first is told."""
     faults: Any = exc.extra or [{"message": exc.detail}]
     message, path = faults[0]["message"], faults[0].get("key", "")
-    violation = violation_at(message, path)
+    parameter = request.route_handler.parsed_fn_signature.parameters.get(path)
+    allowed = allowed_at(parameter.annotation, "") if parameter and is_of_words(message) else ()
+    violation = violation_at(message, path, allowed)
     return answer(RequestError(400, violation.message, param=violation.param, code=violation.code))
 
 
@@ -42,12 +44,12 @@ def answer_http_exception(request: AnyRequest, exc: HTTPException) -> Response[E
     if exc.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
         return answer_any(request, exc)
     path = request.scope["path"]  # the URL may have a host that is none
-    where = f"{request.method} {path}"
-    phrases = {
-        404: (f"Unknown request URL: {where}{_hint(path)}", "unknown_url"),
-        405: (f"Not allowed to {where}", "method_not_allowed"),
-    }
-    message, code = phrases.get(exc.status_code, (exc.detail or HTTPStatus(exc.status_code).phrase, None))
+    where = f"{request.method} {shown(path)}"
+    message, code = exc.detail or HTTPStatus(exc.status_code).phrase, None
+    if exc.status_code == HTTPStatus.NOT_FOUND:
+        message, code = f"Unknown request URL: {where}{hint(path, _routes_of(request))}", "unknown_url"
+    elif exc.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        message, code = f"Not allowed to {where}", "method_not_allowed"
     headers = {name.lower(): value for name, value in (exc.headers or {}).items()}
     if "allow" in headers:
         headers["allow"] = listed(headers["allow"].split(", "))
@@ -59,9 +61,9 @@ def listed(methods: Iterable[str]) -> str:
     return ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
 
 
-def _hint(path: str) -> str:
-    """The URL that a client may have meant whose base URL lacks the version of OpenAI's API."""
-    return f". Did you mean /v1{path}?" if path in OPENAI_PATHS else ""
+def _routes_of(request: AnyRequest) -> list[str]:
+    """The paths that lead somewhere, but for those with parameters."""
+    return [route.path for route in request.app.routes if "{" not in route.path]
 
 
 EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[AnyRequest, Any], Response[Any]]]] = {

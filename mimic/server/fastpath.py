@@ -1,13 +1,15 @@
 """The fast path: requests to endpoints, served without the framework, whose routing takes longer than they do."""
 
 from collections.abc import Awaitable, Mapping
+from typing import Final
 
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mimic.gateway.context import Gateway
 from mimic.gateway.handle import Endpoint
 from mimic.server.endpoints import serve
+
+_IS_JSON: Final = (b"content-type", b"application/json")
 
 
 class FastPath:
@@ -23,13 +25,9 @@ class FastPath:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Without a coroutine of its own, which every request would pay for."""
-        if scope["type"] == ScopeType.HTTP and scope["method"] == "POST":
+        if scope.get("method") == "POST":  # which only requests over HTTP have
             endpoint = self._endpoints.get(scope["path"])
-            if endpoint is not None and _is_json(scope):
+            if endpoint is not None and _IS_JSON in scope["headers"]:
                 scope["path_template"] = endpoint.path
                 return serve(endpoint, self._gateway, scope, receive, send)
         return self._app(scope, receive, send)
-
-
-def _is_json(scope: HTTPScope) -> bool:
-    return (b"content-type", b"application/json") in scope["headers"]

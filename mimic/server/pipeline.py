@@ -27,15 +27,16 @@ def piped(
     trace: Layer | None = None,
     origins: Sequence[str] = (),
     guards_host: bool = False,
+    hosts: Sequence[str] = (),
 ) -> RequestLog:
     """An application behind its layers, the outermost first."""
     layers: list[tuple[bool, Layer]] = [
         (trace is not None, trace or (lambda inner: inner)),
         (bool(origins), partial(Cors, origins=origins)),
-        (guards_host, HostGuard),
+        (guards_host, partial(HostGuard, hosts=hosts)),
+        (True, partial(FastPath, gateway=gateway, endpoints=endpoints)),  # which takes neither of the two below
         (True, partial(WebSocketKeys, keys=gateway.keys)),
         (True, HeadMiddleware),
-        (True, partial(FastPath, gateway=gateway, endpoints=endpoints)),
     ]
     for is_on, layer in reversed(layers):
         app = layer(app) if is_on else app

@@ -1,6 +1,6 @@
 """Ids of requests: ours, in ``x-request-id``, and the one that a client may give, in ``x-client-request-id``."""
 
-from random import Random
+from random import getrandbits
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
@@ -13,7 +13,7 @@ CLIENT_HEADER: Final = b"x-client-request-id"
 MOST_CHARACTERS: Final = 512
 
 _BLANK, _TILDE = b" ~"
-_random_bits: Final = Random().getrandbits  # noqa: S311 - ids are not secret
+_random_bits: Final = getrandbits  # not secret; and after a fork another row than its parent's
 
 
 def new_id() -> str:
@@ -32,8 +32,10 @@ def client_id_of(scope: HTTPScope | WebSocketScope) -> str | None:
     return name.decode() if name and is_allowed(name) else None
 
 
-def invalid_client_id() -> RequestError:
-    """The error of an id that a client may not give."""
+def client_id_error(scope: HTTPScope | WebSocketScope) -> RequestError | None:
+    """The error of a request to which its client gives an id that it may not give; None where there is none."""
+    if all(is_allowed(value) for header, value in scope["headers"] if header == CLIENT_HEADER):
+        return None
     header = CLIENT_HEADER.decode()
     text = f"Invalid header '{header}': expected at most {MOST_CHARACTERS} printable characters of ASCII."
     return RequestError(400, text, param=header, code="invalid_value")
@@ -41,5 +43,5 @@ def invalid_client_id() -> RequestError:
 
 def check_client_id(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """A guard. Raises RequestError, 400, where a client gives its request an id that it may not give."""
-    if not all(is_allowed(value) for header, value in connection.scope["headers"] if header == CLIENT_HEADER):
-        raise invalid_client_id()
+    if error := client_id_error(connection.scope):
+        raise error

@@ -9,14 +9,33 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final, Protocol, Self
 
 import pymongo
 
-from mimic.testing.server import NotStarted, free_port
+from mimic.testing.clock import elapsed
+from mimic.testing.server import NotStarted, RunningProcess, free_port
 
 SECONDS_TO_START: Final = 30
 SECONDS_TO_END: Final = 40
+
+
+class Process(RunningProcess, Protocol):
+    """What is asked of a server's process besides: what ``subprocess.Popen`` has of these names."""
+
+    pid: int
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it ends; its exit code."""
+
+    def send_signal(self, sig: int, /) -> None:
+        """Send it a signal."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+    def kill(self) -> None:
+        """End it."""
 
 
 class ServerProcess:
@@ -38,18 +57,16 @@ class ServerProcess:
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes]
+        self.process: Process
         self._command = (*before, sys.executable, "-P", *interpreter, "-m", "mimic", "serve")
         self._environment = {**environment, "MIMIC_PORT": str(self.port)}
         self._log = folder / f"server-{self.port}.log"
 
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(  # noqa: S603 - what runs is ours
-                self._command, env=self._environment, stderr=log, cwd=self._log.parent
-            )
-        until = time.monotonic() + SECONDS_TO_START
-        while self.process.poll() is None and time.monotonic() < until:
+            self.process = self._start(log)
+        until = elapsed() + SECONDS_TO_START
+        while self.process.poll() is None and elapsed() < until:
             if listens(self.port):
                 return self
             time.sleep(0.02)
@@ -61,6 +78,11 @@ class ServerProcess:
         if self.process.poll() is None:
             self.process.terminate()
         self.process.wait(timeout=SECONDS_TO_END)
+
+    def _start(self, log: BinaryIO) -> Process:
+        return subprocess.Popen(  # noqa: S603 - what runs is ours
+            self._command, env=self._environment, stderr=log, cwd=self._log.parent
+        )
 
     def log(self) -> str:
         """What the server has said."""

@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException, HTTPResponse
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,8 @@ import msgspec
 from mimic.errors import MimicError, SettingError
 from mimic.gateway.journal import Entry, Requests
 from mimic.server.observability import METRICS_FOLDER
-from mimic.settings import VARIABLES, Settings
+from mimic.settings import VARIABLES, Settings, unknown_setting
+from mimic.testing.clock import decode_datetime, elapsed
 
 SECONDS_TO_START: Final = 30
 """How long a server may take to be ready, from the end of its seeding, which may take as long as it needs."""
@@ -36,6 +37,17 @@ OWN_SETTINGS = ("MIMIC_STORE", "MIMIC_HOST", "MIMIC_PORT")
 
 Seedable: TypeAlias = Sequence[Mapping[str, Any]] | str | os.PathLike[str] | None
 """Conversations in the dump's shape, the path of a dump, or nothing for the corpus that ships with Mimic."""
+
+
+class RunningProcess(Protocol):
+    """What is asked of a server's process: what ``subprocess.Popen`` has of these names."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, once it was asked for."""
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
 
 
 class NotStarted(MimicError):
@@ -87,7 +99,7 @@ class MimicServer:
         self._seconds_to_start = seconds_to_start
         self._settings = dict(settings or {})
         self.api_key = next(iter(_parse(self._settings).api_keys), "mimic")
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: RunningProcess | None = None
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -104,7 +116,7 @@ class MimicServer:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="mimic-")))
             arguments = self._arguments(folder)
             for port in (free_port() for _ in range(self._attempts)):
-                process = stack.enter_context(_process(arguments, folder, self._environment(folder, port)))
+                process = stack.enter_context(self._launched(arguments, folder, self._environment(folder, port)))
                 if _started(process, folder, port, self._seconds_to_start):
                     break
                 said = (folder / "log").read_text(errors="replace").strip()
@@ -133,11 +145,11 @@ class MimicServer:
         that a client went away; of one that has not ended then, ``last_byte_ms`` is None. Raises NotAnswered.
         """
         query = "?" + urlencode({"route": route}) if route else ""
-        until = time.monotonic() + patience
+        until = elapsed() + patience
         while True:
             answered = self._ask("GET", f"/mimic/requests{query}")
-            found = msgspec.json.decode(answered, type=Requests).requests
-            if all(entry.last_byte_ms is not None for entry in found) or time.monotonic() >= until:
+            found = msgspec.json.decode(answered, type=Requests, dec_hook=decode_datetime).requests
+            if all(entry.last_byte_ms is not None for entry in found) or elapsed() >= until:
                 return found
             time.sleep(0.01)
 
@@ -145,12 +157,17 @@ class MimicServer:
         """Forget all requests, what each key has used up, and which faults a seed had come to. Raises NotAnswered."""
         self._ask("DELETE", "/mimic/requests")
 
+    def _launched(
+        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+    ) -> AbstractContextManager[RunningProcess]:
+        """The process, which is killed in the end."""
+        return _process(arguments, folder, environment)
+
     def _ask(self, method: str, path: str) -> bytes:
-        with closing(HTTPConnection(urlsplit(self.url).netloc, timeout=SECONDS_TO_START)) as connection:
-            connection.request(method, path, headers={"authorization": f"Bearer {self.api_key}"})
-            response = connection.getresponse()
-            body = response.read()
-        if response.status >= HTTPStatus.BAD_REQUEST:
+        port = urlsplit(self.url).port
+        assert port is not None
+        status, body = _ask(port, method, path, SECONDS_TO_START, authorization=f"Bearer {self.api_key}")
+        if status >= HTTPStatus.BAD_REQUEST:
             raise NotAnswered(msgspec.json.decode(body)["error"]["message"])
         return body
 
@@ -189,7 +206,7 @@ def _parse(settings: Mapping[str, str]) -> Settings:
         if name in OWN_SETTINGS:
             raise SettingError(name, "is chosen by MimicServer")
         if name not in known:
-            raise SettingError(name, f"is not a setting; those are {', '.join(sorted(known.difference(OWN_SETTINGS)))}")
+            raise SettingError(name, unknown_setting(name, known.difference(OWN_SETTINGS)))
     return Settings.from_environment(settings)
 
 
@@ -226,32 +243,44 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _started(process: subprocess.Popen[bytes], folder: Path, port: int, seconds: float) -> bool:
+def _started(process: RunningProcess, folder: Path, port: int, seconds: float) -> bool:
     """Wait until the server is ready, at most ``seconds`` from the end of its seeding."""
 
     def ready() -> bool:
-        with closing(HTTPConnection("127.0.0.1", port, timeout=1)) as connection:
-            try:
-                connection.request("GET", "/ready")
-                return connection.getresponse().status == HTTPStatus.OK
-            except (OSError, HTTPException):
-                return False
+        try:
+            return _ask(port, "GET", "/ready", 1)[0] == HTTPStatus.OK
+        except (OSError, HTTPException):
+            return False
 
     # The file appears when the seeding is through.
     return _holds((folder / "corpus.db").exists, process, inf) and _holds(ready, process, seconds)
 
 
-def _holds(condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float) -> bool:
+def _ask(port: int, method: str, path: str, seconds: float, **headers: str) -> tuple[int, bytes]:
+    """Ask a server of ours; returns the status and the body. Raises OSError and HTTPException.
+
+    The socket is used without a client, since what records or mocks HTTP in tests replaces clients, http.client too.
+    """
+    headers = {"host": f"127.0.0.1:{port}", "connection": "close", **headers}
+    lines = (f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", "")
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+        connection.sendall("\r\n".join(lines).encode("latin-1"))
+        with closing(HTTPResponse(connection, method=method)) as response:
+            response.begin()
+            return response.status, response.read()
+
+
+def _holds(condition: Callable[[], bool], process: RunningProcess, seconds: float) -> bool:
     """Wait until the condition holds; False if the process or the time ends before."""
-    until = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < until:
+    until = elapsed() + seconds
+    while process.poll() is None and elapsed() < until:
         if condition():
             return True
         time.sleep(0.01)
     return False
 
 
-def _problem(process: subprocess.Popen[bytes], said: str, seconds: float) -> str:
+def _problem(process: RunningProcess, said: str, seconds: float) -> str:
     if process.poll() is None:
         return f"the server is not ready after {seconds:g} seconds; it has said:\n{said}"
     return said.removeprefix("Error: ") or f"the server ended with exit code {process.returncode} and said nothing"

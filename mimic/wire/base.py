@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -19,21 +19,30 @@ JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 
 
+class Steps(Protocol):
+    """The frames of a stream's tokens."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """One step after the other."""
+
+    def whole(self, opening: bytes, ending: bytes) -> bytes:
+        """All of them between an opening and an ending, which takes a fifth of the time."""
+
+
 class EventPlan(msgspec.Struct, frozen=True):
     """A stream in frames: those that come with the first token, one for each step, and those with the last one.
 
-    The ``end`` comes behind all of that. ``tokens`` counts those of all answers.
+    The ``ending`` comes behind all of that. ``tokens`` counts those of all answers.
     """
 
     opening: bytes
-    steps: Iterator[bytes]
+    steps: Steps
     ending: bytes = b""
-    end: bytes = b""
     tokens: int = 0
 
     def whole(self) -> bytes:
         """All of it."""
-        return b"".join((self.opening, *self.steps, self.ending, self.end))
+        return self.steps.whole(self.opening, self.ending)
 
 
 class Wire(ABC, Generic[Q, R]):

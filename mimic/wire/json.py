@@ -1,6 +1,7 @@
 """JSON bodies: decoded strictly ("2" is no number), or an error that says what is wrong and where."""
 
-from typing import NoReturn, TypeVar
+from math import isfinite
+from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -10,20 +11,42 @@ from mimic.wire.violations import violation_in
 
 T = TypeVar("T")
 
+MAX_REREAD: Final = 100_000
+"""Bytes of a body that is read once more for integers that are written as 2.0."""
+
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """A body as the decoder's type. Raises RequestError with the field, or the byte at which decoding failed."""
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        _refuse(body, exc)
+        problem: Exception = exc
+        if "got `float`" in str(exc) and len(body) <= MAX_REREAD:
+            try:
+                return decoder.decode(msgspec.json.encode(_WITH_INTEGERS.decode(body)))
+            except msgspec.ValidationError as other:
+                problem = other
+            except (msgspec.MsgspecError, RecursionError, ValueError, OverflowError):
+                pass
+        _refuse(body, problem, decoder.type)
 
 
-def _refuse(body: bytes, exc: Exception) -> NoReturn:
+def _number(text: str) -> int | float:
+    """A number as JSON Schema sees it, where 2.0 is an integer. Raises ValueError where it is out of range."""
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError
+    return int(number) if number.is_integer() else number
+
+
+_WITH_INTEGERS: Final = msgspec.json.Decoder(float_hook=_number)
+
+
+def _refuse(body: bytes, exc: Exception, kind: Any) -> NoReturn:
     if not body:
         raise RequestError(400, "The body is empty; expected a JSON object", code="invalid_json") from None
     if isinstance(exc, msgspec.ValidationError):
-        violation = violation_in(str(exc))
+        violation = violation_in(str(exc), kind)
         raise RequestError(400, violation.message, param=violation.param, code=violation.code) from None
     raise RequestError(400, f"The body is not JSON: {_problem(body, exc)}", code="invalid_json") from None
 

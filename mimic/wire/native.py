@@ -21,6 +21,8 @@ from mimic.wire.violations import violation_in
 PATH: Final = "/conversation/completion"
 MAX_CHOICES: Final = 1_000_000_000
 
+_encode: Final = msgspec.json.Encoder().encode
+
 
 class NativeRequest(msgspec.Struct, frozen=True):
     """The conversation so far. v1 and v2 look at the last message, v3 at the last two."""
@@ -62,7 +64,7 @@ class NativeWire(Wire[ContinuationsRequest, Continuations]):
     def whole(self, request: ContinuationsRequest, result: Continuations) -> bytes | AsyncIterator[bytes]:
         """A small answer in one piece, one that takes several batches a batch at a time."""
         if result.batches.rest is None:
-            return b'{"choices":[' + _inner(result.batches.first) + b"]}"
+            return _encode(NativeCompletion([choice.message for choice in result.batches.first]))
         return _pieces(result)
 
     def error(self, error: RequestError) -> bytes:
@@ -90,5 +92,5 @@ def _parsed(query: bytes) -> NativeQuery:
     try:
         return msgspec.convert(given, NativeQuery, strict=False)
     except msgspec.ValidationError as exc:
-        violation = violation_in(str(exc))
+        violation = violation_in(str(exc), NativeQuery)
         raise RequestError(400, violation.message, param=violation.param, code=violation.code) from None

@@ -1,14 +1,13 @@
 """Violations: what msgspec finds wrong with a request, in OpenAI's words and with its codes. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from functools import lru_cache
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
-
-from mimic.corpus.conversation import SENDERS
-from mimic.corpus.ladder import RUNGS
-from mimic.corpus.schemas import VERSIONS
 
 _KINDS: Final[Mapping[str, str]] = {
     "str": "a string",
@@ -19,9 +18,6 @@ _KINDS: Final[Mapping[str, str]] = {
     "object": "an object",
 }
 
-_ALLOWED: Final[Mapping[str, Sequence[str]]] = {"version": VERSIONS, "match": RUNGS, "role": tuple(SENDERS)}
-"""Query parameters that are one of some words."""
-
 
 class Violation(msgspec.Struct, frozen=True):
     """What is told of it: ``param`` is the path of the field, None where it is the body as a whole."""
@@ -31,23 +27,66 @@ class Violation(msgspec.Struct, frozen=True):
     code: str
 
 
-def violation_in(said: str) -> Violation:
-    """The violation in a body that a msgspec.ValidationError tells, as "Expected `int`, got `str` - at `$.n`"."""
+def violation_in(said: str, kind: Any) -> Violation:
+    """The violation that a msgspec.ValidationError tells, as "Expected `int`, got `str` - at `$.n`".
+
+    ``kind`` is the type that was expected as a whole.
+    """
     message, _, place = said.partition(" - at ")
-    return violation_at(message, place.strip("`").removeprefix("$").removeprefix("."))
+    path = place.strip("`").removeprefix("$").removeprefix(".")
+    return violation_at(message, path, allowed_at(kind, path) if is_of_words(message) else ())
 
 
-def violation_at(message: str, path: str) -> Violation:
-    """A violation at a path, which is empty for the body as a whole."""
+def is_of_words(message: str) -> bool:
+    """Whether a value is none of some words."""
+    return message.startswith("Invalid enum value")
+
+
+def violation_at(message: str, path: str, allowed: Sequence[str] = ()) -> Violation:
+    """A violation at a path, which is empty for the whole, where only these words are allowed if there are any."""
     if found := re.fullmatch(r"Object missing required field `(.+)`", message):
         path = f"{path}.{found[1]}" if path else found[1]
         return Violation(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
     if found := re.match(r"Missing required query parameter '(\w+)'", message):
         return Violation(f"Missing required parameter: '{found[1]}'.", found[1], "missing_required_parameter")
     text, code = _worded(message, f"'{path}'" if path else "the body")
-    if path in _ALLOWED:
-        text += f" Expected one of {', '.join(_ALLOWED[path])}."
+    if allowed:
+        text += f" Expected one of {', '.join(allowed)}."
     return Violation(text, path or None, code)
+
+
+@lru_cache(maxsize=256)
+def allowed_at(kind: Any, path: str) -> Sequence[str]:
+    """The words that a type allows at a path, as ``messages[0].role``, in their order; empty where it allows others."""
+    kinds = [kind]
+    for step in re.findall(r"\[[^\]]*\]|[^.\[]+", path):
+        kinds = [inner for outer in kinds for one in _members(outer) for inner in _inside(one, step)]
+    words: dict[Any, None] = {}
+    for one in (member for outer in kinds for member in _members(outer)):
+        if get_origin(one) is Literal:
+            words.update(dict.fromkeys(get_args(one)))
+        elif isinstance(one, type) and issubclass(one, Enum):
+            words.update(dict.fromkeys(member.value for member in one))
+    return [str(word) for word in words]
+
+
+def _members(kind: Any) -> Iterator[Any]:
+    """The types that a union is of, or the type itself, without annotations."""
+    if get_origin(kind) is Annotated:
+        yield from _members(get_args(kind)[0])
+    elif get_origin(kind) in (Union, UnionType):
+        for member in get_args(kind):
+            yield from _members(member)
+    else:
+        yield kind
+
+
+def _inside(kind: Any, step: str) -> Iterator[Any]:
+    """The type of what is in a value, at a field of an object or in an array or mapping."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        yield from (field.type for field in msgspec.structs.fields(kind) if field.encode_name == step)
+    elif get_origin(kind) is not None:
+        yield from get_args(kind)[-1:]
 
 
 def _worded(message: str, where: str) -> tuple[str, str]:

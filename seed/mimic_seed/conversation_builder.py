@@ -18,6 +18,22 @@ DEEPEST = 1_048_576
 SHOWN_OF_ID = 100
 """Characters of an id by which a conversation that is skipped is named."""
 
+UNDERSTOOD = '{"id", "conversations": [{"from", "value"}, ...]}'
+"""The shape of a conversation."""
+
+OTHER_SHAPES = frozenset(
+    {
+        *("messages", "conversation", "items", "dialog", "dialogue", "dialogs", "turns", "chat", "chat_messages"),
+        *("history", "mapping", "data", "rows", "instruction", "prompt", "question", "text", "chosen", "error"),
+    }
+)
+"""Fields in which other formats have what was said. Of those an element is told by; they are not read."""
+
+_KEPT = frozenset({"from", "value"})
+_INSTEAD = {"from": ("role", "user", "assistant"), "value": ("content", "text", "markdown")}
+"""Fields of a message that are kept, and what they are called in other formats."""
+_OTHER_NAMES = frozenset(name for names in _INSTEAD.values() for name in names)
+
 _MISSING = object()
 
 
@@ -37,6 +53,7 @@ class ConversationBuilder:
 
     def __init__(self, depth: int) -> None:
         self.events = ijson.sendable_list()
+        self.unusable_ids = 0
         self.finished: list[Conversation | Skipped] = []
         self._element_depth = depth
         self._depth = 0
@@ -58,8 +75,14 @@ class ConversationBuilder:
         return self._depth == self._element_depth
 
     def lone_surrogate(self) -> None:
-        """The text about to be parsed holds half of a surrogate pair, which no UTF-8 text can."""
-        if not self.between_elements:
+        """The text about to be parsed holds half of a surrogate pair, which no UTF-8 text can.
+
+        In a field that is passed over it does not matter, and an id is dropped for it.
+        """
+        depth = self._depth - self._element_depth
+        if depth == FIELD and self._awaits_id:
+            self._id_has_surrogate = True
+        elif self._in_messages and (depth == TEXT and self._text_field in _KEPT if self._in_message else depth == ITEM):
             self._blame("lone surrogate", f"message {len(self._messages)} holds a lone surrogate", wholly=True)
 
     def work_through(self) -> None:
@@ -81,7 +104,9 @@ class ConversationBuilder:
             raise TooDeep
         depth = self._depth - self._element_depth
         if depth == FIELD:
-            self._begin_element(is_object=is_object)
+            self._begin_element()
+            if not is_object:
+                self._blame("a list instead of an object")
         elif depth == ITEM:
             self._begin_field(is_object=is_object)
         elif depth == TEXT and self._in_messages:
@@ -104,8 +129,9 @@ class ConversationBuilder:
     def _scalar(self, value: Any) -> None:
         depth = self._depth - self._element_depth
         if depth == TEXT and self._in_message:
-            if self._text_field in {"from", "value"}:
+            if self._text_field in _KEPT or self._text_field in _OTHER_NAMES:
                 self._texts[self._text_field] = value
+            self._text_field = ""  # until the next key
         elif depth == ITEM and self._in_messages:
             self._blame("a message is not an object", f"message {len(self._messages)} is not an object")
         elif depth == FIELD:
@@ -115,12 +141,17 @@ class ConversationBuilder:
                 self._has_messages = True
                 self._blame("`conversations` is not an array")
         elif depth == 0:
-            self._begin_element(is_object=False)
+            self._begin_element()
+            self._blame("not an object")
             self._end_element()
 
-    def _begin_element(self, *, is_object: bool = True) -> None:
+    def _begin_element(self) -> None:
         self._problems: dict[str | None, tuple[str, str]] = {}
         self._id: str | None = None
+        self._awaits_id = False
+        self._id_has_surrogate = False
+        self._id_is_unusable = False
+        self._other_shape = ""
         self._messages: list[Message] = []
         self._characters = 0
         self._has_messages = False
@@ -129,8 +160,6 @@ class ConversationBuilder:
         self._field = ""
         self._text_field = ""
         self._texts: dict[str, Any] = {}
-        if not is_object:
-            self._blame("not an object")
 
     def _begin_value(self, field: str) -> None:
         """Of a field that comes twice the last value counts, as in most parsers of JSON."""
@@ -138,9 +167,13 @@ class ConversationBuilder:
         self._problems.pop(field, None)
         if field == "id":
             self._id = None
+            self._awaits_id = True
+            self._id_has_surrogate = self._id_is_unusable = False
         elif field == "conversations":
             self._messages = []
             self._characters = 0
+        elif field in OTHER_SHAPES:
+            self._other_shape = self._other_shape or field
 
     def _begin_field(self, *, is_object: bool) -> None:
         if self._field == "conversations":
@@ -149,10 +182,11 @@ class ConversationBuilder:
             if is_object:
                 self._blame("`conversations` is not an array")
         elif self._field == "id":
-            self._blame("`id` is neither a string nor a number")
+            self._take_id(_MISSING)
 
     def _begin_item(self, *, is_object: bool) -> None:
         self._in_message = is_object
+        self._text_field = ""
         self._texts = {}
         if not is_object:
             self._blame("a message is not an object", f"message {len(self._messages)} is not an object")
@@ -171,22 +205,29 @@ class ConversationBuilder:
         if isinstance(text, str):
             return text
         where = f"message {len(self._messages)}"
-        if text is _MISSING:
+        other = next((other for other in _INSTEAD[name] if other in self._texts), "")
+        if text is _MISSING and other:
+            self._blame(f"a message with `{other}` instead of `{name}`", f"{where} has `{other}` instead of `{name}`")
+        elif text is _MISSING:
             self._blame(f"a message without `{name}`", f"{where} has no `{name}`")
         else:
             self._blame(f"`{name}` is not a string", f"`{name}` of {where} is not a string")
         return ""
 
     def _take_id(self, value: Any) -> None:
-        if value is None or isinstance(value, str):
+        """Take a string or a number. Any other id cannot be kept: the conversation goes on without."""
+        self._awaits_id = False
+        if value is None or (isinstance(value, str) and not self._id_has_surrogate):
             self._id = value
-        elif isinstance(value, bool):
-            self._blame("`id` is neither a string nor a number")
+        elif value is _MISSING or isinstance(value, bool | str):
+            self._id_is_unusable = True
         else:
             self._id = str(value)
 
     def _end_element(self) -> None:
-        if not self._has_messages:
+        if not self._has_messages and self._other_shape:
+            self._blame(f"with `{self._other_shape}` instead of `conversations`")
+        elif not self._has_messages:
             self._blame("without `conversations`")
         conversation = Conversation(self._id, self._messages)
         if not self._problems and not fits(conversation):
@@ -195,6 +236,7 @@ class ConversationBuilder:
             name = None if self._id is None else self._id[:SHOWN_OF_ID]
             self.finished.append(Skipped(self._position, name, *next(iter(self._problems.values()))))
         else:
+            self.unusable_ids += self._id_is_unusable
             self.finished.append(conversation)
         self._position += 1
 

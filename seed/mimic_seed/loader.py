@@ -15,6 +15,7 @@ from mimic.corpus.schemas import SCHEMAS, Schema, Version
 from mimic.corpus.sizes import conversation_size
 from mimic.corpus.stores.base import Replacement, Store
 from mimic.errors import NothingToSeed, SkippedConversation
+from mimic_seed.conversation_builder import UNDERSTOOD
 from mimic_seed.index_process import Indexing
 from mimic_seed.joining import Joiner
 from mimic_seed.profiler import Profiler
@@ -94,15 +95,15 @@ class _Loading:
         self._skipped: Counter[str] = Counter()
         self._examples: list[Skipped] = []
         self._profiler = Profiler()
+        self._reader = DumpReader()
         self._recorded_at = 0.0
 
     async def read(self) -> None:
         """Read the source to its end, and write all documents."""
-        reader = DumpReader()
         async for chunk in self._source.chunks():
-            await self._take(reader.feed(chunk))
+            await self._take(self._reader.feed(chunk))
             await self.tell("reading")
-        await self._take(reader.close())
+        await self._take(self._reader.close())
         if self._joiner:
             await self._add(self._joiner.finish())
         if not self._conversations:
@@ -131,6 +132,7 @@ class _Loading:
             peak_memory_bytes=peak_memory_bytes(),
             joined=self._joiner.joined if self._joiner else 0,
             index=self._index.seeded(self._index_name) if self._index else None,
+            unusable_ids=self._reader.unusable_ids,
             profile=self._profiler.profile(),
         )
 
@@ -178,7 +180,10 @@ class _Loading:
         if not self._skipped:
             return "the input holds no conversation; nothing was replaced"
         reasons = ", ".join(f"{count} {reason}" for reason, count in self._skipped.most_common())
-        return f"the input holds no conversation that can be seeded ({reasons}); nothing was replaced"
+        return (
+            f"the input holds no conversation that can be seeded ({reasons}); nothing was replaced. "
+            f"Conversations are to be {UNDERSTOOD}; other shapes are not read yet"
+        )
 
 
 class _Batches:

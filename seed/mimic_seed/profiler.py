@@ -7,7 +7,7 @@ from statistics import median_low
 from typing import Final
 
 from mimic.corpus.conversation import SENDERS, Conversation, role_of
-from mimic.corpus.profile import Common, Distribution, Profile, RoleProfile, SenderCount
+from mimic.corpus.profile import OTHER, Common, Distribution, Profile, RoleProfile, SenderCount
 
 LISTED_SENDERS: Final = 100
 LONGEST_SENDER: Final = 100
@@ -19,8 +19,6 @@ SHOWN_CHARACTERS: Final = 160
 
 MOST_COUNTED: Final = 65_536
 """Different messages of a role that are counted at a time."""
-
-OTHER: Final = "other"
 
 
 class Profiler:
@@ -48,7 +46,7 @@ class Profiler:
         """The profile of what was added so far."""
         speakers = sorted(self._speakers.items(), key=lambda item: -item[1].messages)
         return Profile(
-            senders=[SenderCount(sender, speaker.messages) for sender, speaker in speakers],
+            senders=[SenderCount(sender, speaker.messages, _role_in_chats(sender)) for sender, speaker in speakers],
             unlisted_messages=sum(speaker.messages for speaker in self._unlisted.values()),
             conversation_lengths=distribution(self._conversation_lengths),
             roles=[role.profile(name) for name, role in self._roles.items() if role.lengths],
@@ -105,6 +103,11 @@ class _Role:
         self._lowered += by
         self._counts = {key: count - by for key, count in self._counts.items() if count > by}
         self._texts = {key: text for key, text in self._texts.items() if key in self._counts}
+
+
+def _role_in_chats(sender: str) -> str | None:
+    role = role_of(sender)
+    return role if role in SENDERS else None
 
 
 class _Speaker:

@@ -18,8 +18,9 @@ from mimic.corpus.conversation import Conversation
 from mimic.corpus.manifest import Skipped
 from mimic.corpus.sizes import LARGEST_DOCUMENT
 from mimic.corpus.surrogates import end_of_whole_escapes, lone_surrogates
-from mimic.errors import BrokenDump
+from mimic.errors import BrokenDump, ForeignFile
 from mimic_seed.conversation_builder import ConversationBuilder, TooDeep
+from mimic_seed.file_kinds import BEGINNING, kind_of
 from mimic_seed.string_tracker import StringTracker, end_of_string
 
 SLOW_BACKEND = ijson.backend != "yajl2_c"
@@ -48,6 +49,19 @@ EXPECTATIONS = {
 }
 
 
+NO_JSON = re.compile(r"-?(?:nan|inf(?:inity)?)|None|True|False|undefined", re.IGNORECASE)
+"""Values that programs write where JSON has none."""
+
+LONGEST_WORD = 16
+"""Bytes of a word that are looked at before and behind the byte of an error."""
+
+MOST_SOUGHT = 256
+"""Line ends of a piece that are looked for one by one."""
+
+_WORD_BEFORE = re.compile(rb"[-\w]*\Z")
+_WORD_BEHIND = re.compile(rb"\w*")
+
+
 class _Parser(Protocol):
     """ijson's push parsers: bytes in by ``send``, events out into a list."""
 
@@ -65,16 +79,28 @@ class DumpReader:
     def __init__(self) -> None:
         self._offset = 0
         self._lines: bool | None = None
+        self._line_ends = 0
         self._held = bytearray()
+        self._last_bytes = b""
+        self._failure: _Failure | None = None
         self._found = ConversationBuilder(depth=0)
         self._replay = _Replay(0, primer=b"", lines=False)
         self._string = StringTracker()
         self._not_utf8: UnicodeDecodeError | None = None
 
+    @property
+    def unusable_ids(self) -> int:
+        """The conversations so far that were kept without their ids."""
+        return self._found.unusable_ids
+
     def feed(self, data: bytes) -> list[Conversation | Skipped]:
         return [item for start in range(0, len(data), PIECE) for item in self._feed(data[start : start + PIECE])]
 
     def _feed(self, data: bytes) -> list[Conversation | Skipped]:
+        if self._failure:
+            self._failure.behind += data
+            self._raise_named(self._failure)
+            return []
         self._held += data
         if self._waits_for_more(data):
             return []
@@ -85,7 +111,31 @@ class DumpReader:
                 return []
         cut = end_of_whole_escapes(data)
         self._held += data[cut:]
-        return self._parse(data[:cut])
+        return self._read(data[:cut])
+
+    def _read(self, data: bytes) -> list[Conversation | Skipped]:
+        """Parse bytes, and count their lines. An error is raised when its bytes are known, with a name if they have."""
+        begin = self._offset
+        try:
+            found = self._parse(data)
+        except BrokenDump as exc:
+            position = max(exc.offset - begin, 0)
+            before = self._last_bytes + data[:position]
+            line = self._line_ends + data.count(b"\n", 0, position) + 1 if self._lines else None
+            self._failure = _Failure(exc, line, before[-LONGEST_WORD:], data[position:] + self._held)
+            self._raise_named(self._failure)
+            return self._take()
+        if self._lines:
+            self._line_ends += _count_line_ends(data)
+        self._last_bytes = data[-LONGEST_WORD:] if len(data) >= LONGEST_WORD else (self._last_bytes + data)
+        return found
+
+    def _raise_named(self, failure: "_Failure", *, is_all: bool = False) -> None:
+        """Raise an error, unless the word that it lies in may go on, and be one that has a name."""
+        exc = failure.error
+        expected = failure.named(is_all=is_all)
+        if expected is not None:
+            raise BrokenDump(exc.offset, expected, failure.line) from exc
 
     def _waits_for_more(self, data: bytes) -> bool:
         """Whether a string goes on that yajl, which begins again with it each time, shall get twice as much of."""
@@ -99,31 +149,44 @@ class DumpReader:
         return held
 
     def close(self) -> list[Conversation | Skipped]:
+        if self._failure:
+            self._raise_named(self._failure, is_all=True)
+        data = self._take_held()
+        if self._lines is None:
+            data = self._begin(data, is_all=True)
         if self._lines is None:
             raise BrokenDump(self._offset, "the input is empty; expected a JSON array of conversations, or JSON Lines")
-        found = self._parse(self._take_held())
+        found = self._read(data)
+        if self._failure:
+            self._raise_named(self._failure, is_all=True)
+        line = self._line_ends + 1 if self._lines else None
         if self._string.in_string:  # of which yajl says nothing between elements
-            raise BrokenDump(self._offset, CUT_OFF)
+            raise BrokenDump(self._offset, CUT_OFF, line)
         try:
             self._events.close()
             self._found.work_through()  # only the end of the input ends a number
         except _PARSING_FAILED as exc:
-            raise BrokenDump(self._offset, _expected(exc)) from exc
+            raise BrokenDump(self._offset, _expected(exc), line) from exc
         return found + self._take()
 
-    def _begin(self, data: bytes) -> bytes:
-        """Skip to the first byte that counts, and choose the format by it. Empty while there is no such byte."""
+    def _begin(self, data: bytes, *, is_all: bool = False) -> bytes:
+        """Skip to the first byte that counts, and choose the format by it. Empty while there are too few bytes."""
         mark = BYTE_ORDER_MARK if self._offset == 0 else b""
-        if mark and data.startswith((b"\xff", b"\xfe")):
-            raise BrokenDump(0, "expected UTF-8, found UTF-16 or UTF-32")
-        if len(data) < len(mark) and mark.startswith(data):
+        if len(data) < len(mark) and mark.startswith(data) and not is_all:
             self._held += data
             return b""
         text = data.removeprefix(mark).lstrip(b" \t\r\n")
         self._offset += len(data) - len(text)
+        self._line_ends += data.count(b"\n", 0, len(data) - len(text))
         if not text:
             return b""
-        if text[:1] not in (b"[", b"{"):
+        begins = text[:1] in (b"[", b"{")
+        if not is_all and len(text) < (2 if begins else BEGINNING):
+            self._held += text
+            return b""
+        if kind := kind_of(text[:BEGINNING]):
+            raise ForeignFile(kind)
+        if not begins:
             expected = "expected '[' (an array of conversations) or '{' (JSON Lines)"
             raise BrokenDump(self._offset, f"{expected}, found {chr(text[0])!a}")
         self._lines = text[:1] == b"{"
@@ -188,6 +251,40 @@ class DumpReader:
         taken = self._found.finished[:]
         self._found.finished.clear()
         return taken
+
+
+class _Failure:
+    """An error whose bytes may still be coming: what lies around it, as far as it is known."""
+
+    def __init__(self, error: BrokenDump, line: int | None, before: bytes, behind: bytes) -> None:
+        self.error = error
+        self.line = line
+        self.behind = behind
+        self._before = before
+
+    def named(self, *, is_all: bool) -> str | None:
+        """The message, with the name of a value that JSON has not; None while the word at the error may go on."""
+        expected = self.error.expected
+        behind = _matched(_WORD_BEHIND, self.behind)
+        word = (_matched(_WORD_BEFORE, self._before) + behind).decode(errors="replace")
+        if behind and NO_JSON.fullmatch(word):
+            expected = f"expected a JSON value, found {word}, which JSON does not have: write null, true or false"
+        goes_on = len(behind) == len(self.behind) < LONGEST_WORD
+        return None if goes_on and not is_all else expected
+
+
+def _count_line_ends(data: bytes) -> int:
+    """The line ends in some bytes. Of long lines: to look for the next one takes a tenth of the time of a count."""
+    count, start = 0, data.find(b"\n")
+    while start >= 0 and count < MOST_SOUGHT:
+        count += 1
+        start = data.find(b"\n", start + 1)
+    return count if start < 0 else count + data.count(b"\n", start)
+
+
+def _matched(pattern: re.Pattern[bytes], data: bytes) -> bytes:
+    found = pattern.search(data)
+    return found[0] if found else b""
 
 
 class _Replay:

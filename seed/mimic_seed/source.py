@@ -18,6 +18,8 @@ from mimic.errors import BrokenDump, DumpError
 CHUNK_BYTES = 256 * 1024
 GZIP_MAGIC = b"\x1f\x8b"
 
+STANDARD_STREAMS: Final = (0, 1, 2)
+
 CAN_WAIT: Final = sys.platform != "win32"
 """Whether the event loop can wait for the pipes and terminals that a shell opens."""
 
@@ -40,6 +42,8 @@ class Source:
     async def __aenter__(self) -> Self:
         """Open it. Raises DumpError where there is nothing to read."""
         try:
+            if self._path:
+                _refuse(self._path)
             # Without blocking: to open a named pipe that nobody writes to would wait, and could not be cancelled.
             self._file = _open_without_blocking(self._path) if self._path else _standard_input()
             status = os.fstat(self._file.fileno())
@@ -136,6 +140,22 @@ class _Gunzip:
         """Raises BrokenDump if the last member is not complete."""
         if self._inflate is not None:
             raise BrokenDump(self._text_bytes, "the gzip data end here, before their end mark (was the file cut off?)")
+
+
+def _refuse(path: Path) -> None:
+    """Refuse a folder, and a device, which is not even opened: that alone may do something. A terminal can be read."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise DumpError("is a folder: name a file in it")
+    if stat.S_ISBLK(status.st_mode) or (stat.S_ISCHR(status.st_mode) and not _is_harmless(path, status)):
+        raise DumpError("is a device and not a file")
+
+
+def _is_harmless(path: Path, status: os.stat_result) -> bool:
+    """Whether a device is a terminal of ours, or the one that is always empty."""
+    if os.fspath(path) in {os.devnull, "/dev/tty"}:
+        return True
+    return any(os.isatty(number) and os.path.samestat(status, os.fstat(number)) for number in STANDARD_STREAMS)
 
 
 def _open_without_blocking(path: Path) -> BinaryIO:

@@ -16,8 +16,12 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from mimic.corpus.manifest import Progress, Report
+from mimic.corpus.profile import Profile
+from mimic_seed.conversation_builder import UNDERSTOOD
 
 SECONDS_BETWEEN_LINES = 5.0
+NAMED_SENDERS = 10
+"""Senders that no chat can reach and that the report names."""
 
 
 def say(text: str) -> None:
@@ -72,6 +76,25 @@ def _print_report(report: Report) -> None:
         console.print("Such as:")
         for skipped in report.examples:
             console.print(f"  {skipped}", markup=False, soft_wrap=True)
+        console.print(f"Conversations are to be {UNDERSTOOD}.", markup=False, soft_wrap=True)
+    if report.profile and report.profile.unreachable_messages:
+        _print_unreachable(console, report.profile)
+    if report.unusable_ids:
+        console.print(f"Kept {report.unusable_ids:,} conversations without their ids: neither strings nor numbers")
+
+
+def _print_unreachable(console: Console, profile: Profile) -> None:
+    """Name the senders whom no chat can name, in quotes: a dump may hold anything."""
+    unknown = [one for one in profile.senders if one.role is None]
+    named = ", ".join(f"{one.sender!r} {one.messages:,}" for one in unknown[:NAMED_SENDERS])
+    others = profile.unreachable_messages - sum(one.messages for one in unknown[:NAMED_SENDERS])
+    console.print(
+        f"No chat can reach {profile.unreachable_messages:,} messages, whose senders have no role in a chat: "
+        f"{named or 'others'}{f', others {others:,}' if named and others else ''}. "
+        "Chats get them as answers only; POST /conversation/completion finds them.",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _versions(report: Report) -> Table:

@@ -23,10 +23,21 @@ def base_url(serve: SharedServers) -> str:
 
 @pytest.fixture(scope="session")
 def o200k() -> tiktoken.Encoding:
-    """OpenAI's own tokenizer as an independent count; LiteLLM carries its vocabulary, which it checks by SHA-256."""
+    """OpenAI's own tokenizer as an independent count."""
+    return _encoding("o200k_base")
+
+
+@pytest.fixture(scope="session")
+def cl100k() -> tiktoken.Encoding:
+    """The tokenizer of OpenAI's embeddings, which is loaded for all of this process."""
+    return _encoding("cl100k_base")
+
+
+def _encoding(name: str) -> tiktoken.Encoding:
+    """A tokenizer whose vocabulary LiteLLM carries; tiktoken checks it by SHA-256."""
     package = find_spec("litellm")
     assert package
     [folder] = package.submodule_search_locations or []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIKTOKEN_CACHE_DIR", f"{folder}/litellm_core_utils/tokenizers")
-        return tiktoken.get_encoding("o200k_base")
+        return tiktoken.get_encoding(name)

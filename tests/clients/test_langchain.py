@@ -51,11 +51,18 @@ async def test_langchain_asynchronously(base_url: str) -> None:
     assert [message.content for message in await model.abatch(["hi", "Flip a coin"])] == [HELLO, "tails"]
 
 
-def test_langchain_embeddings(base_url: str) -> None:
-    """Texts are sent as they are, so that no vocabulary is downloaded to cut them into tokens."""
-    embeddings = OpenAIEmbeddings(
-        model="mimic-embedding", base_url=base_url, api_key=SecretStr(KEY), check_embedding_ctx_length=False
+def test_langchain_embeddings(base_url: str, cl100k: tiktoken.Encoding) -> None:
+    """Texts are sent as they are, or by default as tokens, for which LangChain loads the vocabulary of a GPT-4."""
+    by_text, by_tokens = (
+        OpenAIEmbeddings(
+            model="mimic-embedding", base_url=base_url, api_key=SecretStr(KEY), check_embedding_ctx_length=by_tokens
+        )
+        for by_tokens in (False, True)
     )
-    first, second = embeddings.embed_documents(["hi", "the sea"])
-    assert embeddings.embed_query("hi") == first != second
+    first, second = by_text.embed_documents(["hi", SEA])
+    assert by_text.embed_query("hi") == first != second
+    assert by_tokens.embed_documents(["hi", SEA]) == [first, second]
     assert hypot(*first) == pytest.approx(1, abs=1e-6)
+    long = "🌊" * 4000  # tokens that LangChain cuts in the middle of a character
+    assert len(cl100k.encode(long)) > 8191
+    assert hypot(*by_tokens.embed_query(long)) == pytest.approx(1, abs=1e-6)

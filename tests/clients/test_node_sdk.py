@@ -165,7 +165,7 @@ def test_errors_through_the_node_sdk(asked_by_node: Any) -> None:
         assert (error["name"], error["status"], error["code"]) == ("NotFoundError", 404, "completion_not_found")
         assert error["request_id"].startswith("req_")
     assert (errors["temperature"]["name"], errors["temperature"]["param"]) == ("BadRequestError", "temperature")
-    assert (errors["model"]["status"], errors["model"]["code"]) == (404, "model_not_found")
+    assert (errors["model"]["status"], errors["model"]["type"]) == (403, "permission_error")
 
 
 @pytest.mark.parametrize("how", ["streamed", "whole"])

@@ -16,6 +16,7 @@ from openai import (
     NotFoundError,
     Omit,
     OpenAI,
+    PermissionDeniedError,
 )
 from openai.types.chat import (
     ChatCompletionMessageParam,
@@ -397,14 +398,23 @@ def test_legacy_completions_streamed(lenient: OpenAI, o200k: tiktoken.Encoding) 
 
 
 def test_models(client: OpenAI) -> None:
-    """They are listed and each can be retrieved; one that is not there is a 404."""
+    """They are listed and each can be retrieved, as any other name can that chats accept; none can be deleted."""
     models = list(client.models.list())
     assert {"mimic-v1", "mimic-v2", "mimic-v3"} <= {model.id for model in models}
     for model in models:
         assert client.models.retrieve(model.id) == model
-    with pytest.raises(NotFoundError) as caught:
-        client.models.retrieve("nobody")
-    assert (caught.value.code, caught.value.type) == ("model_not_found", "invalid_request_error")
+    for name in ("gpt-4o-mini", "openai/gpt-4o", "ft:gpt-4o-mini:org::a1"):
+        assert client.models.retrieve(name).id == name
+        with pytest.raises(PermissionDeniedError) as caught:
+            client.models.delete(name)
+        assert (caught.value.param, caught.value.type) == ("model", "permission_error")
+
+
+def test_an_api_that_is_not_there_is_told_with_what_to_use(client: OpenAI) -> None:
+    """The person reads it in the exception."""
+    with pytest.raises(NotFoundError, match="Use chat completions") as caught:
+        client.responses.create(model="gpt-4o-mini", input="hi")
+    assert caught.value.code == "unknown_url"
 
 
 def test_embeddings(client: OpenAI, lenient: OpenAI) -> None:

@@ -220,7 +220,8 @@ async def test_a_request_to_an_endpoint_does_not_reach_the_framework() -> None:
     ("headers", "body", "status", "said"),
     [
         ([], b"[]", 400, b"expected an integer"),
-        ([(b"content-encoding", b"gzip")], b"1", 415, b"compressed"),
+        ([(b"content-encoding", b"gzip")], b"1", 400, b"as gzip data"),
+        ([(b"content-encoding", b"br")], b"1", 415, b"accepted are gzip"),
         ([(b"content-length", b"10000001")], b"1", 413, b"larger than the 10 MB"),
         ([(b"x-mimic-fault", b"status=418")], b"1", 418, b"on purpose"),
         ([(b"x-mimic-fault", b"nonsense")], b"1", 400, b"x-mimic-fault"),

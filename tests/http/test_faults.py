@@ -21,7 +21,7 @@ from mimic.gateway.faults import Fault, draw_fault, parse_chances, parse_fault, 
 from mimic.settings import Settings
 from mimic.testing import MimicServer
 from tests.support.corpora import Dump, conversation, seed
-from tests.support.servers import Server
+from tests.support.servers import ForkedMimicServer, Server
 from tests.support.timing import EARLY, at_most
 
 ANSWER = "one two three four five six seven eight"
@@ -471,7 +471,7 @@ def test_rates_are_kept_and_a_seed_repeats_them() -> None:
     """The same faults in the same order: of one process or two, again after a reset. Without it, others."""
     settings = {"MIMIC_FAULTS": RATES, "MIMIC_FAULT_SEED": "7"}
     number = 300
-    with MimicServer(DUMP, settings=settings) as one:
+    with ForkedMimicServer(DUMP, settings=settings) as one:
         first = faults_of(one, number)
         one.reset()
         assert faults_of(one, 50) == first[:50]
@@ -480,10 +480,10 @@ def test_rates_are_kept_and_a_seed_repeats_them() -> None:
             responses = [httpx.post(url, json=ASKED, headers={"x-mimic-fault": fault}) for _ in range(20)]
             assert {response.status_code for response in responses} == {status}
         assert faults_of(one, 50) == first[50:100]
-    with MimicServer(DUMP, settings={**settings, "MIMIC_WORKERS": "2"}) as two:
+    with ForkedMimicServer(DUMP, settings={**settings, "MIMIC_WORKERS": "2"}) as two:
         assert faults_of(two, 100) == first[:100]
     share = {fault: first.count(fault) / number for fault in set(first)}
     for fault, rate in (("status=429; retry-after=1", 0.2), ("status=500", 0.1), ("empty", 0.05)):
         assert abs(share[fault] - rate) < 4 * (rate * (1 - rate) / number) ** 0.5
-    with MimicServer(DUMP, settings={"MIMIC_FAULTS": RATES}) as other:
+    with ForkedMimicServer(DUMP, settings={"MIMIC_FAULTS": RATES}) as other:
         assert faults_of(other, 100) != first[:100]

@@ -16,7 +16,7 @@ from mimic.errors import StoreUnavailable
 from mimic.gateway.ledger import LONGEST_WAIT, Ledger
 from mimic.testing import MimicServer, NotAnswered
 from tests.support.corpora import Dump, conversation, seed
-from tests.support.servers import Server
+from tests.support.servers import ForkedMimicServer, Server
 from tests.support.timing import at_most
 
 DUMP: Dump = [conversation("a", ("human", "count"), ("gpt", "one two three four five six seven eight"))]
@@ -26,7 +26,7 @@ ASKED: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "
 @pytest.fixture(scope="module")
 def shared() -> MimicServer:
     """Started by the first test that uses it."""
-    return MimicServer(DUMP)
+    return ForkedMimicServer(DUMP)
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_values_of_others_are_cut(server: MimicServer) -> None:
 
 def test_the_journal_keeps_only_so_many() -> None:
     """The newest; ``total`` tells how many there were."""
-    with MimicServer(DUMP, settings={"MIMIC_JOURNAL": "5"}) as server:
+    with ForkedMimicServer(DUMP, settings={"MIMIC_JOURNAL": "5"}) as server:
         for number in range(12):
             ask(server, body={**ASKED, "model": f"m{number}"})
         assert [entry.model for entry in server.requests()] == ["m7", "m8", "m9", "m10", "m11"]
@@ -162,7 +162,7 @@ def test_the_journal_keeps_only_so_many() -> None:
 
 def test_without_the_setting_there_is_none() -> None:
     """The answer says how to switch it on; a reset is all right."""
-    with MimicServer(DUMP, settings={"MIMIC_JOURNAL": "0"}) as server:
+    with ForkedMimicServer(DUMP, settings={"MIMIC_JOURNAL": "0"}) as server:
         answer = httpx.get(f"{server.url}/mimic/requests")
         assert answer.status_code == 403
         assert answer.json()["error"]["code"] == "journal_disabled"
@@ -174,7 +174,7 @@ def test_without_the_setting_there_is_none() -> None:
 
 def test_keys_guard_the_journal() -> None:
     """Where there are keys: to read it, and to reset it."""
-    with MimicServer(DUMP, settings={"MIMIC_API_KEYS": "sk-one"}) as server:
+    with ForkedMimicServer(DUMP, settings={"MIMIC_API_KEYS": "sk-one"}) as server:
         url = f"{server.url}/mimic/requests"
         ask(server)
         assert httpx.get(url).status_code == httpx.delete(url).status_code == 401
@@ -186,7 +186,7 @@ def test_keys_guard_the_journal() -> None:
 
 def test_several_processes_have_one_journal() -> None:
     """Whoever answered, and whoever is asked: each request once, at once after its answer."""
-    with MimicServer(DUMP, settings={"MIMIC_WORKERS": "2"}) as server, ThreadPoolExecutor(8) as pool:
+    with ForkedMimicServer(DUMP, settings={"MIMIC_WORKERS": "2"}) as server, ThreadPoolExecutor(8) as pool:
 
         def ask_and_look(_: int) -> bool:
             answer = ask(server, body={**ASKED, "stream": True})

@@ -53,6 +53,27 @@ def error(response: httpx.Response, status: int) -> dict[str, Any]:
     return body["error"]
 
 
+def test_senders_written_otherwise_are_found(serve: SharedServers) -> None:
+    """A chat finds them on every rung; the corpus tells which senders no chat can name."""
+    dump = [
+        conversation(
+            "a", ("USER", "Tell me a joke"), ("ASSISTANT", "Knock knock."), ("USER ", "go on"), ("Model", "Boo.")
+        ),
+        conversation("b", ("Observation", "It rains"), ("gpt", "Take an umbrella.")),
+    ]
+    server = serve(dump)
+    assert found(ask(server, "Tell me a joke")) == ("last", "1.000", "a#1")
+    assert found(ask(server, "go ON!")) == ("normalized", "1.000", "a#3")
+    assert found(ask(server, "Tell me a juke"))[0] == "nearest"
+    chat = [("user", "Tell me a joke"), ("assistant", "Knock knock."), ("user", "go on")]
+    body = {"model": "mimic-v3", "messages": [{"role": role, "content": content} for role, content in chat]}
+    assert found(httpx.post(f"{server.url}/v1/chat/completions", json=body)) == ("previous", "1.000", "a#3")
+    profile = httpx.get(f"{server.url}/corpus").json()["versions"]["v3"]["profile"]
+    roles = {one["sender"]: one["role"] for one in profile["senders"]}
+    expected = {"USER": "user", "USER ": "user", "ASSISTANT": "assistant", "Model": "assistant", "gpt": "assistant"}
+    assert roles == {**expected, "Observation": None}
+
+
 def test_every_answer_says_how_it_was_found(server: Server) -> None:
     """Rung, score and source: of a chat and of prompts, whole and streamed."""
     assert found(ask(server, "Tell me a joke")) == ("last", "1.000", "a_0#1")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -18,7 +19,6 @@ from mimic import tokens
 from mimic.engine.embedding import embed
 from mimic.gateway.delivery import paced
 from mimic.testing.processes import resident_bytes
-from mimic.wire.base import EventPlan
 from tests.support.corpora import conversation
 from tests.support.servers import Server, SharedServers
 
@@ -32,6 +32,8 @@ DUMP = [
     {"conversations": [{"from": "human", "value": "nameless"}, {"from": "gpt", "value": "no id"}]},
     *(conversation(str(n), ("human", "continue"), ("gpt", f"{n} " + "word " * 2000)) for n in range(500)),
 ]
+NAMES = ("gpt-4o-mini", "openai/gpt-4o", "ft:gpt-4o-mini:org::a1", "mimic-v4", "märz 1")
+"""Names of models that are not Mimic's own."""
 WHY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Why?"}]}
 
 
@@ -230,8 +232,11 @@ def test_prompts_of_the_older_api(v1: httpx.Client) -> None:
     ]
     assert [choice["index"] for choice in response.json()["choices"]] == [0, 1, 2, 3]
     assert response.headers["x-mimic-match"] == "last, last"
-    for prompt in (tokens.encode("Why?"), [tokens.encode("Why?")]):
-        assert v1.post("/completions", json={**body, "prompt": prompt}).json()["choices"] == [choice]
+    older = [10445, 30]  # in cl100k_base
+    for model, why in (("mimic-v3", tokens.encode("Why?")), ("gpt-4o", tokens.encode("Why?")), ("davinci-002", older)):
+        for prompt in (why, [why]):
+            asked = {**body, "model": model, "prompt": prompt}
+            assert v1.post("/completions", json=asked).json()["choices"] == [choice]
     chunks = events(v1.post("/completions", json={**body, "stream": True, "stream_options": {"include_usage": True}}))
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks[:-1]) == "Why?It scatters."
     assert len(chunks) == 1 + tokens.count("It scatters.") + 1 + 1
@@ -239,17 +244,28 @@ def test_prompts_of_the_older_api(v1: httpx.Client) -> None:
 
 
 def test_models(v1: httpx.Client, server: Server) -> None:
-    """One for each version, and one for embeddings; any other is not there, whatever its name."""
+    """One for each version, and one for embeddings; of any other name is one, as to chats."""
     listed = v1.get("/models").json()
     assert listed["object"] == "list"
     assert [model["id"] for model in listed["data"]] == ["mimic-v1", "mimic-v2", "mimic-v3", "mimic-embedding"]
     assert abs(listed["data"][0]["created"] - time.time()) < 600
     for model in listed["data"]:
         assert v1.get(f"/models/{model['id']}").json() == model
-    for name in ("gpt-4o-mini", "org/model", "mimic-v4"):
-        error = error_of(v1.get(f"/models/{name}"), 404)
-        assert (error["code"], error["param"]) == ("model_not_found", "model")
-        assert name in error["message"]
+    for name in NAMES:
+        for path in (name, quote(name, safe="")):
+            found = v1.get(f"/models/{path}").json()
+            assert found == {**listed["data"][2], "id": name}
+    assert [model["id"] for model in v1.get("/models").json()["data"]] == [model["id"] for model in listed["data"]]
+
+
+def test_a_model_cannot_be_deleted(v1: httpx.Client) -> None:
+    """That is the owner's, as with OpenAI; the route is one of the methods of its path."""
+    for name in ("mimic-v1", *NAMES):
+        error = error_of(v1.delete(f"/models/{quote(name, safe='')}"), 403)
+        assert (error["type"], error["param"]) == ("permission_error", "model")
+        assert f"`{name}`" in error["message"]
+    for answer in (v1.options("/models/org/model"), v1.put("/models/x")):
+        assert answer.headers["allow"] == "DELETE, GET, HEAD, OPTIONS"
 
 
 def test_a_models_name_chooses_the_version(v1: httpx.Client) -> None:
@@ -319,13 +335,18 @@ def test_bad_requests_name_the_field(v1: httpx.Client, changed: dict[str, Any], 
         ("/chat/completions", {"model": "m"}, "messages", MISSING),
         ("/completions", {"model": "m"}, "prompt", MISSING),
         ("/completions", {"model": "m", "prompt": []}, "prompt", "empty_array"),
+        ("/completions", {"model": "m", "prompt": "a", "n": 1.5}, "n", "invalid_type"),
+        ("/completions", {"model": "m", "prompt": "a", "n": 200.0}, "n", "integer_above_max_value"),
+        ("/completions", {"model": "m", "prompt": "a", "n": 2.0, "seed": "1"}, "seed", "invalid_type"),
+        ("/completions", {"model": "m", "prompt": "a", "n": 2.0, "seed": 1e300}, "seed", "integer_above_max_value"),
         ("/completions", {"model": "m", "prompt": ["Why?"] * 129}, "prompt", "array_above_max_length"),
         ("/completions", {"model": "m", "prompt": ["Why?"] * 65, "n": 2}, "prompt", "array_above_max_length"),
         ("/completions", {"model": "m", "prompt": ["a", 1]}, "prompt", "invalid_type"),
         ("/completions", {"model": "m", "prompt": [1, [2]]}, "prompt", "invalid_type"),
         ("/completions", {"model": "m", "prompt": [[1], [10**30]]}, "prompt[1]", "invalid_value"),
         ("/completions", {"model": "m", "prompt": [-1]}, "prompt", "invalid_value"),
-        ("/completions", {"model": "m", "prompt": [172]}, "prompt", "invalid_value"),
+        ("/completions", {"model": "m", "prompt": [199_998]}, "prompt", "invalid_value"),
+        ("/embeddings", {"model": "m", "input": [[]]}, "input", "invalid_value"),
         ("/embeddings", {"model": "m"}, "input", MISSING),
         ("/embeddings", {"model": "m", "input": ""}, "input", "invalid_value"),
         ("/embeddings", {"model": "m", "input": ["a", ""]}, "input", "invalid_value"),
@@ -342,6 +363,56 @@ def test_bad_requests_of_the_other_routes(
     """The same shape and codes everywhere."""
     error = error_of(v1.post(route, json=body), 400)
     assert (error["param"], error["code"]) == (param, code)
+
+
+def test_an_integer_may_be_written_with_a_point(v1: httpx.Client) -> None:
+    """As JSON Schema has it, and some languages write it; what else there is stays as it was."""
+    why = tokens.encode("Why?")
+    fields = {"model": "m", "temperature": 1.0, "logit_bias": {"1": 1}}
+    plain = json.dumps({**fields, "prompt": [why], "n": 2, "seed": 7})
+    pointed = json.dumps({**fields, "prompt": [list(map(float, why))], "n": 2.0, "seed": 7.0})
+    assert '"n": 2.0' in pointed
+    answers = [v1.post("/completions", content=body).json()["choices"] for body in (plain, pointed)]
+    assert len(answers[1]) == 2
+    assert answers[0] == answers[1]
+
+
+def test_a_prompt_may_be_null_or_end_within_a_character(v1: httpx.Client) -> None:
+    """Null is no text, as in OpenAI's document; what was cut into tokens elsewhere is looked up as what is left."""
+    prompts: tuple[Any, ...] = (None, "", [[]])
+    for prompt in prompts:
+        answer = v1.post("/completions", json={"model": "m", "prompt": prompt}).json()
+        assert answer["choices"][0]["text"] == "You said nothing."
+    cut = tokens.encode("Why? 𒀀")[:-1]
+    for route, field in (("/completions", "prompt"), ("/embeddings", "input")):
+        assert v1.post(route, json={"model": "m", field: cut}).json()["usage"]["prompt_tokens"] == len(cut)
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "allowed"),
+    [
+        ("/chat/completions", {"messages": [{"role": "robot", "content": "x"}]}, "developer, system, user, assistant"),
+        ("/embeddings", {"input": "a", "encoding_format": "hex"}, "float, base64"),
+    ],
+)
+def test_allowed_words_are_named(v1: httpx.Client, route: str, body: dict[str, Any], allowed: str) -> None:
+    """Whoever misspells one need not look it up."""
+    error = error_of(v1.post(route, json={"model": "m", **body}), 400)
+    assert f" Expected one of {allowed}" in error["message"]
+
+
+def test_a_route_that_is_not_there_is_told_with_what_helps(v1: httpx.Client) -> None:
+    """Whatever the method, with a body that nobody reads, and no more of the path than is needed."""
+    for path, told in (
+        ("/v1/chat/completions", "The base URL holds /v1 twice. Did you mean /v1/chat/completions?"),
+        ("/responses", "set_default_openai_api('chat_completions')"),
+        ("/" + "x" * 10_000, "/v1/" + "x" * 196 + "..."),
+    ):
+        for answer in (v1.post(path, json=WHY), v1.get(path)):
+            error = error_of(answer, 404)
+            assert told in error["message"]
+            assert (error["code"], error["type"]) == ("unknown_url", "invalid_request_error")
+            assert len(error["message"]) < 1000
 
 
 def test_other_errors(v1: httpx.Client) -> None:
@@ -441,6 +512,13 @@ def test_strict_models(corpus: str, tmp_path: Path) -> None:
             for model in ("gpt-4o-mini", "mimic-v4", "mimic-v2" if own != "mimic-v2" else "mimic-embedding"):
                 error = error_of(v1.post(path, json={**body, "model": model}), 404)
                 assert (error["code"], error["param"]) == ("model_not_found", "model")
+        for method, own_status in (("GET", 200), ("DELETE", 403)):
+            assert v1.request(method, "/models/mimic-v2").status_code == own_status
+            for name in (*NAMES, "x" * 10_000):
+                error = error_of(v1.request(method, f"/models/{name}"), 404)
+                assert (error["code"], error["param"]) == ("model_not_found", "model")
+                assert name[:200] in error["message"]
+                assert len(error["message"]) < 300
 
 
 def test_embeddings(v1: httpx.Client) -> None:
@@ -461,8 +539,12 @@ def test_embeddings(v1: httpx.Client) -> None:
     assert [len(item["embedding"]) for item in small] == [3, 3, 3]
     large = v1.post("/embeddings", json={"model": "text-embedding-3-large", "input": "a"}).json()["data"]
     assert len(large[0]["embedding"]) == 3072
-    [by_tokens] = v1.post("/embeddings", json={**body, "input": tokens.encode(body["input"][0])}).json()["data"]
-    assert by_tokens["embedding"] == vectors[0]
+    in_cl100k = [1820, 13180, 374, 6437]
+    for model in ("text-embedding-3-small", "mimic-embedding"):
+        [by_tokens] = v1.post("/embeddings", json={"model": model, "input": in_cl100k}).json()["data"]
+        assert by_tokens["embedding"] == vectors[0]
+    cut = v1.post("/embeddings", json={**body, "input": [[*in_cl100k, 9468, 239]]})  # two of the three of an emoji
+    assert cut.json()["usage"] == {"prompt_tokens": 6, "total_tokens": 6}
     given = v1.post("/embeddings", json={**body, "input": [[1, 2, 3], [400]]}).json()["usage"]
     assert given == {"prompt_tokens": 4, "total_tokens": 4}
 
@@ -536,7 +618,7 @@ async def test_others_are_served_while_a_long_stream_is_written() -> None:
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
-    parts = [part async for part in paced(EventPlan(b"", iter([b"data: {%s}\n\n" % (b" " * 1000)] * 2_000)), None)]
+    parts = [part async for part in paced(b"", [b"data: {%s}\n\n" % (b" " * 1000)] * 2_000, b"", None)]
     counting.cancel()
     assert b"".join(parts).count(b"data: {") == 2_000
     assert turns >= 25

@@ -56,10 +56,10 @@ def allowed(answer: httpx.Response) -> dict[str, str]:
     return {name: value for name, value in answer.headers.items() if name.startswith(("access-control-", "vary"))}
 
 
-def preflight(client: httpx.Client, origin: str, path: str = CHAT) -> httpx.Response:
+def preflight(client: httpx.Client, origin: str, path: str = CHAT, **headers: str) -> httpx.Response:
     """What a browser asks before it lets a page ask."""
     asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,x-mimic-match"}
-    return client.options(path, headers={"origin": origin, **asked})
+    return client.options(path, headers={"origin": origin, **asked, **headers})
 
 
 def test_no_other_origin_may_ask_by_default(serve: SharedServers) -> None:
@@ -93,6 +93,21 @@ def test_origins_of_the_settings_may_ask(serve: SharedServers) -> None:
         assert allowed(preflight(client, "http://evil.example")) == {"vary": "Origin"}
 
 
+@pytest.mark.parametrize("network", ["private", "local"])
+def test_a_listed_page_of_the_web_may_ask_this_machine(serve: SharedServers, network: str) -> None:
+    """A browser asks that besides (Private Network Access); of others, and where it does not ask, nothing is said."""
+    asks, told = f"access-control-request-{network}-network", f"access-control-allow-{network}-network"
+    with client_of(serve, MIMIC_API_KEYS=KEY, MIMIC_CORS_ORIGINS=f"http://other.example, {APP}") as client:
+        assert preflight(client, APP, **{asks: "true"}).headers[told] == "true"
+        for others in (preflight(client, APP), preflight(client, APP, **{asks: "false"})):
+            assert others.status_code == 204
+            assert "network" not in str(others.headers)
+        assert allowed(preflight(client, "http://evil.example", **{asks: "true"})) == {"vary": "Origin"}
+        assert told not in client.get("/health", headers={"origin": APP, asks: "true"}).headers
+    with client_of(serve, MIMIC_API_KEYS=KEY, MIMIC_CORS_ORIGINS="*") as client:
+        assert preflight(client, "https://any.example", **{asks: "true"}).headers[told] == "true"
+
+
 def test_any_origin_may_ask(serve: SharedServers) -> None:
     """Where the setting says so; the key is asked for all the same."""
     with client_of(serve, MIMIC_API_KEYS=KEY, MIMIC_CORS_ORIGINS="*") as client:
@@ -119,10 +134,23 @@ def test_what_is_no_origin_is_refused(text: str) -> None:
         ("127.0.0.1.evil.example:80", True),
         ("localhost.evil.example", True),
         ("a.b:c", True),
+        ("test.example", True),
+        ("evilhome.arpa", True),
+        ("router.lan", True),
+        ("evil.localdomain", True),
+        ("evillocalhost.localdomain", True),
         ("localhost", False),
         ("localhost:8000", False),
         ("mimic:8000", False),
         ("app.localhost:8000", False),
+        ("localhost.", False),
+        ("localhost.:8000", False),
+        ("localhost.localdomain", False),
+        ("localhost.localdomain:80", False),
+        ("app.test", False),
+        ("App.Test.:8000", False),
+        ("box.home.arpa", False),
+        ("host.docker.internal:8000", False),
         ("box.local", False),
         ("mimic.internal:80", False),
         ("127.0.0.1", False),
@@ -157,6 +185,26 @@ def test_a_name_of_the_web_does_not_lead_to_loopback(serve: SharedServers) -> No
     for settings in ({"MIMIC_API_KEYS": KEY}, {"MIMIC_CORS_ORIGINS": "*"}, {"MIMIC_HOST": "0.0.0.0"}):
         with client_of(serve, **settings) as client:
             assert client.post(CHAT, json=BODY, headers=host).status_code == 200
+
+
+def test_hosts_of_the_settings_lead_to_loopback(serve: SharedServers) -> None:
+    """Those of a tunnel or proxy, with any port; of a wildcard those below it. The others are told of the setting."""
+    with client_of(serve, MIMIC_HOSTS="Mimic.Example, *.ngrok.app, .loca.lt") as client:
+        for host in ("mimic.example", "MIMIC.example.:8443", "a1.ngrok.app", "a.b.ngrok.app:443", "x.loca.lt"):
+            assert client.post(CHAT, json=BODY, headers={"host": host}).status_code == 200, host
+        for host in ("evil.example", "a.mimic.example", "ngrok.app", "evilngrok.app", "ngrok.app.evil.example"):
+            refused = client.post(CHAT, json=BODY, headers={"host": host})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "host_not_allowed"), host
+            assert "MIMIC_HOSTS" in refused.json()["error"]["message"]
+        refused = client.get("/health", headers={"host": "x." * 10_000 + "example"})
+        assert (refused.status_code, len(refused.content) < 600) == (403, True)
+
+
+@pytest.mark.parametrize("text", ["*", "https://a.example", "a.example:80", "a b.example", "*.*.example", "a..b", "*."])
+def test_what_is_no_host_is_refused(text: str) -> None:
+    """Rather than never matched, or matched by everything."""
+    with pytest.raises(SettingError, match=r"^MIMIC_HOSTS: expected names without"):
+        Settings.from_environment({"MIMIC_HOSTS": text})
 
 
 @pytest.mark.parametrize(

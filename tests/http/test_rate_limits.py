@@ -17,6 +17,7 @@ from mimic.gateway.ledger import Ledger
 from mimic.gateway.rate_limits import TokenBucket, written
 from mimic.testing import MimicServer
 from tests.support.corpora import Dump, conversation
+from tests.support.servers import ForkedMimicServer
 
 DUMP: Dump = [conversation("a", ("human", "count"), ("gpt", "one two three four five six seven eight"))]
 ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "count"}]}
@@ -113,7 +114,7 @@ def ask(server: MimicServer, key: str | None = None, body: dict[str, Any] = ASKE
 
 def test_requests_per_minute() -> None:
     """Each key has its own, and who has none share one; the headers tell how it stands, the error when to come back."""
-    with MimicServer(DUMP, settings={"MIMIC_RPM": "3"}) as server:
+    with ForkedMimicServer(DUMP, settings={"MIMIC_RPM": "3"}) as server:
         for remaining in (2, 1, 0):
             answer = ask(server, "sk-one")
             assert answer.status_code == 200
@@ -148,7 +149,7 @@ def test_requests_per_minute() -> None:
 
 def test_tokens_per_minute() -> None:
     """Those that ``usage`` tells, of what is asked and what is answered; a request that is too large is hopeless."""
-    with MimicServer(DUMP, settings={"MIMIC_TPM": "40"}) as server:
+    with ForkedMimicServer(DUMP, settings={"MIMIC_TPM": "40"}) as server:
         first = ask(server)
         assert first.json()["usage"]["total_tokens"] == TOKENS
         assert first.headers["x-ratelimit-limit-tokens"] == "40"
@@ -178,7 +179,7 @@ def test_tokens_per_minute() -> None:
 
 def test_a_fault_counts_as_a_request_and_a_limit_comes_first() -> None:
     """As at OpenAI's door: who is over the limit gets no further."""
-    with MimicServer(DUMP, settings={"MIMIC_RPM": "1"}) as server:
+    with ForkedMimicServer(DUMP, settings={"MIMIC_RPM": "1"}) as server:
         url, fault = f"{server.base_url}/chat/completions", {"x-mimic-fault": "status=500"}
         faulty = httpx.post(url, json=ASKED, headers=fault)
         assert faulty.status_code == 500
@@ -188,7 +189,7 @@ def test_a_fault_counts_as_a_request_and_a_limit_comes_first() -> None:
 
 def test_wrong_keys_have_no_buckets() -> None:
     """They are told that they are wrong, however often, and take nothing from others."""
-    with MimicServer(DUMP, settings={"MIMIC_RPM": "1", "MIMIC_API_KEYS": "sk-one"}) as server:
+    with ForkedMimicServer(DUMP, settings={"MIMIC_RPM": "1", "MIMIC_API_KEYS": "sk-one"}) as server:
         assert [ask(server, "sk-two").status_code for _ in range(3)] == [401, 401, 401]
         assert [ask(server).status_code for _ in range(3)] == [401, 401, 401]
         assert "x-ratelimit-limit-requests" not in ask(server).headers
@@ -198,7 +199,7 @@ def test_wrong_keys_have_no_buckets() -> None:
 def test_limits_hold_across_worker_processes() -> None:
     """Ten requests are ten, whoever answers them, and however many come at once."""
     settings = {"MIMIC_RPM": "10", "MIMIC_TPM": str(10_000), "MIMIC_WORKERS": "2"}
-    with MimicServer(DUMP, settings=settings) as server, ThreadPoolExecutor(8) as pool:
+    with ForkedMimicServer(DUMP, settings=settings) as server, ThreadPoolExecutor(8) as pool:
         for _ in range(3):
             server.reset()
             began = time.monotonic()
@@ -211,7 +212,7 @@ def test_limits_hold_across_worker_processes() -> None:
 
 def test_the_sdk_waits_as_long_as_it_is_told() -> None:
     """And then gets its answer; without retries it raises what OpenAI's limits raise."""
-    with MimicServer(DUMP, settings={"MIMIC_RPM": "60"}) as server:
+    with ForkedMimicServer(DUMP, settings={"MIMIC_RPM": "60"}) as server:
         with OpenAI(base_url=server.base_url, api_key="sk", max_retries=0) as client:
             with pytest.raises(RateLimitError) as raised:
                 for _ in range(200):

@@ -20,6 +20,7 @@ from mimic.corpus.manifest import ExitCode, Seeding
 from mimic.corpus.stores import open_store
 from mimic.corpus.stores.base import holder_name
 from mimic.errors import StoreUnavailable
+from mimic.gateway.ledger import Ledger
 from mimic.server.options import SeedingOptions
 from mimic.server.routes.seeding import Seeder
 from tests.support.corpora import SMALL, conversation, fill, seed
@@ -138,10 +139,42 @@ def test_a_broken_file_is_reported(sqlite_url: str, tmp_path: Path, dump: Path) 
         assert seeding["state"] == "failed"
         assert seeding["error"].startswith(f"byte {len(dump.read_text())}: the input ends here")
         assert httpx.get(f"{server.url}/corpus").json()["versions"] == {}
+    assert [file.name for file in tmp_path.glob("corpus.db*")] == []
+
+
+def test_every_worker_tells_of_a_seeding_that_left_nothing(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
+    """Whichever worker is asked, until the next one; a good one is then told."""
+    settings = {"MIMIC_STORE": sqlite_url, "SEED_FILE": str(dump), "SEED_SECRET": SECRET, "MIMIC_WORKERS": "2"}
+    with Server(tmp_path, **settings) as server:
+        url = f"{server.url}/conversation/seed"
+        for content, error in (("<html>", "the file is a page of the web"), ("[NaN]", "byte 1: expected a JSON value")):
+            dump.write_text(content)
+            assert httpx.post(url, json={"secret": SECRET}, timeout=30).status_code == 202
+            assert outcome(server.url)["error"].startswith(error)
+            for _ in range(8):
+                told = httpx.get(url, headers=authorization(SECRET)).json()
+                assert (told["state"], told["error"][:10]) == ("failed", error[:10])
+            assert list(tmp_path.glob("corpus.db*")) == []
+        dump.write_text(json.dumps(SMALL))
+        assert httpx.post(url, json={"secret": SECRET}, timeout=30).status_code == 202
+        assert outcome(server.url)["state"] == "done"
+
+
+def test_a_seeding_that_is_stopped_leaves_nothing(sqlite_url: str, tmp_path: Path, large: Path) -> None:
+    """By a signal to its process; it is told as interrupted."""
+    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(large), SEED_SECRET=SECRET) as server:
+        url = f"{server.url}/conversation/seed"
+        assert httpx.post(url, json={"secret": SECRET}, timeout=30).status_code == 202
+        holder = httpx.get(url, headers=authorization(SECRET)).json()["holder"]
+        os.kill(int(holder.split()[1]), signal.SIGTERM)
+        told = outcome(server.url)
+        assert (told["state"], told["error"]) == ("interrupted", "the seeding was stopped")
+    assert list(tmp_path.glob("corpus.db*")) == []
 
 
 def test_only_one_at_a_time_and_the_server_answers_meanwhile(store_url: str, tmp_path: Path, large: Path) -> None:
     """The second is a 409; progress is told; other requests are quick; SIGTERM interrupts and says so."""
+    seed(store_url, SMALL, tmp_path)
     settings = {"MIMIC_STORE": store_url, "SEED_FILE": str(large), "SEED_SECRET": SECRET}
     with Server(tmp_path, **settings) as server:
         url = f"{server.url}/conversation/seed"
@@ -166,7 +199,7 @@ def test_only_one_at_a_time_and_the_server_answers_meanwhile(store_url: str, tmp
         seeding = httpx.get(f"{server.url}/conversation/seed", headers=authorization(SECRET)).json()
         assert seeding["state"] == "interrupted"
         assert seeding["error"] == "the seeding was stopped"
-        assert httpx.get(f"{server.url}/corpus").json()["versions"] == {}
+        assert httpx.get(f"{server.url}/corpus").json()["versions"]["v3"]["messages"] == 21
 
 
 @pytest.mark.parametrize("store_url", ["sqlite", pytest.param("mongodb", marks=pytest.mark.soak)], indirect=True)
@@ -258,7 +291,7 @@ async def test_a_record_of_a_process_with_the_same_number_is_not_taken_for_ours(
             msgspec.json.decode(record.read_bytes(), type=Seeding), holder=holder_name(ended.pid)
         )
         record.write_bytes(msgspec.json.encode(told))
-        seeder = Seeder(SeedingOptions(store=sqlite_url), Corpus(store))
+        seeder = Seeder(SeedingOptions(store=sqlite_url), Corpus(store), Ledger())
         await seeder._claimed(ended, before=None)
         with pytest.raises(StoreUnavailable, match="could not use the store"):
             await seeder._claimed(ended, before=told.id)

@@ -39,7 +39,7 @@ def answer(question="hi", **options):
 
 def command(*options: str) -> list[str]:
     """A pytest with warnings as errors, and without the plugins of others that take a second to load."""
-    without = [f"-pno:{name}" for name in ("cacheprovider", "langsmith_plugin", "locust", "schemathesis")]
+    without = [f"-pno:{name}" for name in ("cacheprovider", "faker", "langsmith_plugin", "locust", "schemathesis")]
     return [sys.executable, "-W", "error", "-m", "pytest", "-W", "error", *without, *options]
 
 
@@ -116,6 +116,80 @@ def test_nothing_of_the_developer_counts(project: Path) -> None:
     (project / "metrics").mkdir()
     run(project, code, **theirs, **openai, **proxy, PROMETHEUS_MULTIPROC_DIR=str(project / "metrics"))
     assert list((project / "metrics").iterdir()) == []
+
+
+def test_clients_are_told_to_call_the_fixture(project: Path) -> None:
+    """Before it is called, and to a client that was made before; nothing is sent to where the variables led."""
+    code = """
+        import openai, urllib.error, urllib.request
+
+        BEFORE = dict(os.environ)
+
+        def test_it(mimic_server):
+            client = OpenAI()
+            for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE"):
+                assert os.environ[name].startswith("http://127.0.0.1:")
+            assert os.environ["OPENAI_API_KEY"] == os.environ["OPENAI_ADMIN_KEY"] == "mimic"
+            assert not {"OPENAI_API_TYPE", "OPENAI_PROXY", "OPENAI_API_KEY_PATH"} & set(os.environ)
+            told = "The pytest fixture mimic_server was not called when this client was made."
+            with pytest.raises(openai.BadRequestError, match=told) as raised:
+                answer("hi" * 1_000_000)
+            assert raised.value.code == "mimic_server_not_called"
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(os.environ["OPENAI_API_BASE"] + "/models")
+            refused.value.close()
+
+            server = mimic_server(SMALL, settings={"MIMIC_API_KEYS": "sk-one"})
+            for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE"):
+                assert os.environ[name] == server.base_url
+            assert os.environ["OPENAI_API_KEY"] == os.environ["OPENAI_ADMIN_KEY"] == "sk-one"
+            assert answer() == "hello"
+            with client, pytest.raises(openai.BadRequestError, match=told):
+                ask(client)
+
+        def test_afterwards():
+            for environment in (BEFORE, os.environ):
+                environment.pop("PYTEST_CURRENT_TEST", None)
+            assert os.environ == BEFORE
+    """
+    theirs = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "OPENAI_API_KEY": "sk-real", "OPENAI_ADMIN_KEY": "sk-real"}
+    elsewhere = {"OPENAI_API_TYPE": "azure", "OPENAI_PROXY": "http://127.0.0.1:9", "OPENAI_API_KEY_PATH": "key"}
+    run(project, code, **theirs, **elsewhere, HTTP_PROXY="http://127.0.0.1:9")
+
+
+def test_frozen_clocks(project: Path) -> None:
+    """Loaded while frozen, Mimic works then and later; a wait ends while the clock stands still."""
+    code = """
+        import contextlib, datetime, freezegun, time_machine
+
+        @pytest.fixture(scope="session", autouse=True)
+        def loaded():
+            with freezegun.freeze_time("2020-01-01"):
+                from mimic.testing import MimicServer
+                with MimicServer(SMALL) as server:
+                    answer(base_url=server.base_url, api_key="any")
+                    [request] = server.requests()
+                    assert request.at.year > 2020
+
+        @pytest.mark.parametrize("how", ["freezegun", "time-machine", None])
+        def test_it(mimic_server, how):
+            clocks = {
+                "freezegun": freezegun.freeze_time("2020-01-01"),
+                "time-machine": time_machine.travel("2020-01-01", tick=False),
+                None: contextlib.nullcontext(),
+            }
+            with clocks[how]:
+                server = mimic_server(SMALL, settings={"MIMIC_API_KEYS": f"sk-{how}"})
+                stall = {"x-mimic-fault": "stall; after=0; seconds=30"}
+                with OpenAI() as client, client.chat.completions.create(
+                    model="m", messages=[{"role": "user", "content": "hi"}], stream=True, extra_headers=stall
+                ):
+                    [request] = server.requests(patience=0.1)
+                assert request.last_byte_ms is None
+            assert type(request.at) is datetime.datetime
+            assert abs(request.at - datetime.datetime.now(datetime.UTC)) < datetime.timedelta(minutes=2)
+    """
+    run(project, code)
 
 
 def test_servers_are_shared_by_corpus_and_settings(project: Path) -> None:
@@ -244,10 +318,13 @@ def test_async_tests(project: Path) -> None:
 def test_with_xdist(project: Path) -> None:
     """Each of its processes has servers of its own."""
     code = """
+        import httpx
+
         @pytest.mark.parametrize("number", range(6))
         def test_it(mimic_server, number):
-            mimic_server(SMALL)
-            assert answer() == "hello"
+            url = f"{mimic_server(SMALL).url}/conversation/completion"
+            asked = {"messages": [{"from": "human", "value": "hi"}]}
+            assert httpx.post(url, json=asked).json()["choices"][0]["value"] == "hello"
     """
     assert "6 passed" in run(project, code, "--numprocesses", "2")
 

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import tempfile
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -83,7 +84,12 @@ def test_a_broken_corpus_is_told_as_by_the_seeding(corpus: Seedable, message: st
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("MIMIC_API_KEY", "sk", "MIMIC_API_KEY: is not a setting; those are MIMIC_ACCESS_LOG, MIMIC_API_KEYS, "),
+        (
+            "MIMIC_API_KEY",
+            "sk",
+            "MIMIC_API_KEY: is not a setting; did you mean MIMIC_API_KEYS? The settings are MIMIC_ACCESS_LOG, ",
+        ),
+        ("MIMIC_WEATHER", "x", "MIMIC_WEATHER: is not a setting; those are MIMIC_ACCESS_LOG, MIMIC_API_KEYS, "),
         ("MIMIC_VERSION", "v9", "MIMIC_VERSION: expected one of v1, v2, v3, not 'v9'"),
         ("MIMIC_STORE", "sqlite:///x.db", "MIMIC_STORE: is chosen by MimicServer"),
     ],
@@ -113,6 +119,19 @@ def test_a_server_that_is_not_ready_in_time(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(NotStarted, match="not ready after 0 seconds"), MimicServer(SMALL, seconds_to_start=0):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tools_that_replace_http_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What records or mocks the requests of a test, of http.client too, does not get those of a server's own."""
+
+    def intercepted(*_: object, **__: object) -> None:
+        raise AssertionError("a client was used")
+
+    for name in ("request", "putrequest", "connect"):
+        monkeypatch.setattr(HTTPConnection, name, intercepted)
+    with MimicServer(SMALL) as server:
+        server.reset()
+        assert server.requests() == []
 
 
 def test_a_server_runs_as_readily_as_the_tests() -> None:

@@ -1,13 +1,12 @@
 """WebSockets: real clients of a real server with one route for them. Any other ``Upgrade`` is ignored."""
 
 import json
+import os
 import random
 import re
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -20,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from mimic.testing import free_port
+from tests.support.fork_server import fork_server
 from tests.support.websocket_server import FLOOD, PATH
 
 HEAD: Final = re.compile(rb"HTTP/1.1 (?:(?:content-length: (\d+))?[^\r]*\r\n)+\r\n")
@@ -38,9 +38,10 @@ class EchoServer:
         self.port = free_port()
         self.url = f"ws://127.0.0.1:{self.port}{quote(PATH)}"
         self._log = folder / "log"
-        command = (sys.executable, "-W", "error", "-m", "tests.support.websocket_server", str(self.port))
+        module, environment = "tests.support.websocket_server", {"PATH": os.environ["PATH"]}
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(command, stderr=log, stdout=log)
+            streams = (0, log.fileno(), log.fileno())
+            self.process = fork_server().fork(module, [str(self.port)], environment, folder, streams)
 
     def wait(self) -> None:
         """Wait until it listens."""
@@ -262,3 +263,14 @@ def test_sigterm_closes_websockets(server: EchoServer) -> None:
         assert answer.startswith(b"HTTP/1.1 200")
         assert b"connection: close" in answer
         assert server.process.wait(timeout=5) == 0
+
+
+@pytest.mark.parametrize("header", ["sec-websocket-version: 12", f"x-long: {'x' * 10_000}"], ids=["version", "head"])
+def test_a_refused_handshake_is_seen_by_a_client_that_sends_on(server: EchoServer, header: str) -> None:
+    """It does not wait for the answer, as it should, and sees it all the same."""
+    handshake = START.replace(b"sec-websocket-version: 13\r\n", b"") if "version" in header else START
+    with server.connect() as connection:
+        connection.sendall(handshake + header.encode() + b"\r\n\r\n")
+        connection.sendall(bytes(12_000_000))
+        answer = rest(connection)
+    assert answer.startswith((b"HTTP/1.1 426", b"HTTP/1.1 400"))

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from mimic.server.routes.page import FILES
-from mimic.testing import MimicServer
+from tests.support.servers import ForkedMimicServer
 
 MODULES = {name: file.decode() for name, file in FILES.items() if name.endswith(".js")}
 HTML = FILES["index.html"].decode()
@@ -16,7 +16,7 @@ HTML = FILES["index.html"].decode()
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
     """Asks a server of the sample corpus."""
-    with MimicServer() as server, httpx.Client(base_url=server.url) as client:
+    with ForkedMimicServer() as server, httpx.Client(base_url=server.url) as client:
         yield client
 
 
@@ -54,6 +54,16 @@ def test_every_element_that_a_module_looks_for_is_in_the_page() -> None:
     assert len(wanted) > 20
     assert wanted <= set(ids)
     assert set(re.findall(r" (?:for|aria-labelledby|aria-describedby)=\"([^\"]+)\"", HTML)) <= set(ids)
+
+
+def test_every_page_has_an_icon(client: httpx.Client) -> None:
+    """Linked by this page and that of the documentation; whoever asks without having read one gets it as well."""
+    for path in ("/", "/schema"):
+        assert re.search(r"<link rel=\"icon\" href=\"/?page/icon.svg\" type=\"image/svg\+xml\">", client.get(path).text)
+    for path in ("/favicon.ico", "/page/icon.svg"):
+        icon = client.get(path)
+        assert (icon.status_code, icon.headers["content-type"]) == (200, "image/svg+xml")
+        assert icon.content == FILES["icon.svg"]
 
 
 def test_no_file_names_another_place() -> None:

@@ -13,26 +13,19 @@ from typing import Any
 
 import pytest
 
+from mimic import __version__
 from mimic.cli.seed import NICENESS
 from mimic.corpus.stores import open_store
 from mimic.testing import free_port
-from tests.support.corpora import SMALL
-from tests.support.servers import Server
+from tests.support.corpora import SMALL, conversation, seed
+from tests.support.servers import Server, run_mimic
 
 
-def mimic(*arguments: str | Path, stdin: bytes | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def mimic(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``mimic`` as a user would, with warnings as errors."""
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "mimic", *arguments],
-        input=stdin,
-        capture_output=True,
-        env={"PATH": os.environ["PATH"], **environment},
-        check=False,
-        timeout=100,
-    )
-    out, err = run.stdout.decode(), run.stderr.decode()
-    assert "Traceback" not in err, err
-    return subprocess.CompletedProcess(run.args, run.returncode, out, err)
+    run = run_mimic(arguments, environment, stdin=stdin)
+    assert "Traceback" not in run.stderr, run.stderr
+    return run
 
 
 @pytest.fixture
@@ -67,6 +60,7 @@ def test_skipped_conversations_are_counted_and_named(sqlite_url: str, tmp_path: 
     assert "conversation 7 (id b0): message 0 has no `value`" in run.stdout
     assert "b9)" in run.stdout
     assert "b10)" not in run.stdout
+    assert 'Conversations are to be {"id", "conversations": [{"from", "value"}, ...]}.' in run.stdout
     strict = mimic("seed", file, "--store", sqlite_url, "--strict")
     assert strict.returncode == 1
     assert strict.stderr.splitlines()[-1] == f"Error: {file}: conversation 7 (id b0): message 0 has no `value`"
@@ -79,22 +73,75 @@ def test_skipped_conversations_are_counted_and_named(sqlite_url: str, tmp_path: 
         ("[]", "the input holds no conversation; nothing was replaced"),
         ('{"conversations": 3}', "no conversation that can be seeded (1 `conversations` is not an array)"),
         ("[{", "byte 2: the input ends here"),
-        ('{"a": 1}]', "byte 8: expected a JSON value"),
+        ('{"a": 1}]', "line 1, byte 8: expected a JSON value"),
+        ('{"id": 1}\n{"id": NaN}', "line 2, byte 17: expected a JSON value, found NaN"),
+        (
+            '{"messages": []}',
+            "(1 with `messages` instead of `conversations`); nothing was replaced. Conversations are to",
+        ),
+        ("<!doctype html>", "the file is a page of the web"),
         ("hello", "byte 0: expected '['"),
     ],
 )
 def test_bad_input_is_exit_code_1(sqlite_url: str, tmp_path: Path, content: str, message: str) -> None:
     """The message names the file, the byte and what was expected; the old corpus stays."""
-    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
-    good.write_text(json.dumps(SMALL))
+    bad = tmp_path / "bad.json"
     bad.write_text(content)
-    assert mimic("seed", good, "--store", sqlite_url).returncode == 0
+    seed(sqlite_url, SMALL, tmp_path)
     before = (tmp_path / "corpus.db").read_bytes()
     run = mimic("seed", bad, "--store", sqlite_url)
     assert run.returncode == 1
     assert f"Error: {bad}: " in run.stderr
     assert message in run.stderr
     assert (tmp_path / "corpus.db").read_bytes() == before
+
+
+def test_senders_that_no_chat_can_name_are_told(sqlite_url: str, tmp_path: Path) -> None:
+    """With their messages; nothing is said where there are none."""
+    file = tmp_path / "dump.json"
+    odd = [conversation(str(n), ("USER", "hi"), (f"agent {n % 12}", "a"), ("function_call", "b")) for n in range(24)]
+    file.write_text(json.dumps(odd))
+    run = mimic("seed", file, "--store", sqlite_url)
+    assert (
+        "No chat can reach 48 messages, whose senders have no role in a chat: 'function_call' 24, 'agent 0' 2,"
+        in run.stdout
+    )
+    assert ", 'agent 8' 2, others 6. " in run.stdout
+    file.write_text(json.dumps([*odd[:1], conversation("a", ("Human", "hi"), ("Bing", "hello"))]))
+    assert "No chat" in mimic("seed", file, "--store", sqlite_url).stdout
+    file.write_text(json.dumps([conversation("a", ("Human", "hi"), ("Bing", "hello"))]))
+    assert "No chat" not in mimic("seed", file, "--store", sqlite_url).stdout
+
+
+def test_ids_that_are_dropped_are_counted(sqlite_url: str, tmp_path: Path) -> None:
+    """As those of databases; the conversations are there."""
+    file = tmp_path / "dump.json"
+    file.write_text(json.dumps([*SMALL, *({**one, "id": {"$oid": "5f"}, "tools": []} for one in SMALL), {"id": 7}]))
+    run = mimic("seed", file, "--store", sqlite_url)
+    assert "Seeded 14 conversations" in run.stdout
+    assert "Kept 7 conversations without their ids" in run.stdout
+    assert "Skipped 1 conversations" in run.stdout
+
+
+@pytest.mark.parametrize("store", ["own.db", "./own", "folder/own.db", "{cwd}/own.db", "~/own.db", "--store=~/own.db"])
+def test_a_store_may_be_a_path(tmp_path: Path, dump: Path, store: str) -> None:
+    """Of an SQLite file: relative, absolute, in the home folder; by option and by setting."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "home").mkdir()
+    option = store.format(cwd=tmp_path)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home")}
+    environment |= {} if option.startswith("--store") else {"MIMIC_STORE": option}
+    command = [sys.executable, "-m", "mimic", "seed", str(dump), "--quiet"]
+    command += [option] if option.startswith("--store") else []
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True)
+    made = tmp_path / "home" if "~" in store else tmp_path / "folder" if "folder" in store else tmp_path
+    assert any((made / name).exists() for name in ("own.db", "own"))
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_the_version_is_told(option: str) -> None:
+    """By the long option and the short one."""
+    assert mimic(option).stdout == f"mimic, version {__version__}\n"
 
 
 def test_standard_input_and_gzip(sqlite_url: str, dump: Path) -> None:
@@ -125,8 +172,20 @@ def test_standard_input_and_gzip(sqlite_url: str, dump: Path) -> None:
         ),
         (["seed", "x.json", "--store", ""], "--store: it is empty"),
         (["serve", "--port", ""], "--port: it is empty"),
-        (["serve", "--port", "0"], "--port: expected a whole number from 1 to 65535, not '0'"),
-        (["serve", "--store", "nonsense"], "--store: expected sqlite:///"),
+        (["serve", "--prot", "1"], "--port"),
+        (["serve", "--port", "65536"], "--port: expected a whole number from 0 to 65535, not '65536'"),
+        *(
+            (["serve", "--store", store], "--store: expected sqlite:///")
+            for store in (
+                "nonsense",
+                "mongodb",
+                "mongo://x/y",
+                "sqlite:/x.db",
+                "sqlite://x.db",
+                "localhost:27017/x",
+                "x/",
+            )
+        ),
         (["serve", "--store", "mongodb://127.0.0.1:1"], "--store: not the URL of a MongoDB database"),
     ],
 )
@@ -190,12 +249,16 @@ def test_a_misspelt_setting_is_told(tmp_path: Path, dump: Path, place: str) -> N
     (tmp_path / ".env").write_text("MIMIC_API_KEY=sk-one\n" if place == ".env" else "")
     misspelt = {"MIMIC_API_KEY": "sk-one"} if place == "environment" else {}
     command = [sys.executable, "-m", "mimic", "seed", str(dump), "--quiet", "--store", f"sqlite:///{tmp_path}/x.db"]
-    environment = {"PATH": os.environ["PATH"], "MIMIC_TEST_MONGODB_URL": "x", **misspelt}
+    others = {"MIMIC_TEST_MONGODB_URL": "x", "MIMC_PORT": "1", "mimic_match": "last", "SEED_OF_ANOTHER": "7"}
+    environment = {"PATH": os.environ["PATH"], **others, **misspelt}
+    intended = {"MIMIC_API_KEY": "MIMIC_API_KEYS"} if misspelt else {}
     done = subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert (
-        f"Warning: MIMIC_API_KEY in {'the ' * (place != '.env')}{place} is not a setting; those are MIMIC_ACCESS_LOG,"
-        in done.stderr
+        f"Warning: MIMIC_API_KEY in {'the ' * (place != '.env')}{place} is not a setting; did you mean MIMIC_API_KEYS? "
+        "The settings are MIMIC_ACCESS_LOG," in done.stderr
     )
+    told = re.findall(r"Warning: (\w+) in the environment is not a setting; did you mean (\w+)\?", done.stderr)
+    assert dict(told) == {"MIMC_PORT": "MIMIC_PORT", "mimic_match": "MIMIC_MATCH", **intended}
     assert "MIMIC_TEST" not in done.stderr
     assert "sk-one" not in done.stderr
 
@@ -241,15 +304,21 @@ def has_ipv6() -> bool:
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="IPv6 is switched off here")
-def test_an_address_of_ipv6_is_shown_as_urls_have_it(sqlite_url: str) -> None:
-    """In brackets."""
-    command = [sys.executable, "-m", "mimic", "serve", "--host", "::1", "--store", sqlite_url]
-    port = free_port()
-    with subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
-        assert server.stdout
-        said = server.stdout.readline().decode()
-        server.kill()
-    assert said.startswith(f"Mimic on http://[::1]:{port}, a page")
+@pytest.mark.parametrize(
+    ("host", "shown"), [("::1", "[::1]"), ("::", "[::1]"), ("0.0.0.0", "127.0.0.1"), ("localhost", "localhost")]
+)
+def test_the_address_is_shown_that_a_client_can_ask(sqlite_url: str, host: str, shown: str) -> None:
+    """Of IPv6 in brackets; with port 0, the port that the system has chosen."""
+    command = [sys.executable, "-m", "mimic", "serve", "--host", host, "--store", sqlite_url]
+    for port in (free_port(), 0):
+        given = [*command, "--port", str(port)]
+        with subprocess.Popen(given, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+            assert server.stdout
+            said = server.stdout.readline().decode()
+            server.kill()
+        found = re.match(rf"Mimic on http://{re.escape(shown)}:(\d+), a page", said)
+        assert found
+        assert int(found[1]) == port or (port == 0 and int(found[1]) > 0)
 
 
 @pytest.mark.parametrize("how", [">&-", "| true", "2>&1 | true", "| cat"])

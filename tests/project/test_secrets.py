@@ -100,7 +100,7 @@ def test_no_secret_is_told_anywhere(mongod: Mongod, tmp_path: Path, driver: str)
         settings = {"MIMIC_STORE": url, "MIMIC_MONGO_DRIVER": driver, "MIMIC_API_KEYS": f"{KEY},{OTHER_KEY}"}
         settings |= {"SEED_SECRET": SECRET, "SEED_FILE": str(dump), "MIMIC_JOURNAL": "1000", "MIMIC_RPM": "1000"}
         listed = ""
-        with Server(tmp_path, **settings, MIMIC_WORKERS="2") as server:
+        with Server(tmp_path, "env", **settings, MIMIC_WORKERS="2") as server:  # with arguments of its own
             with httpx.Client(base_url=server.url, timeout=30) as client:
                 for text in ("[", json.dumps(SMALL), json.dumps(MANY)):
                     dump.write_text(text)
@@ -118,7 +118,7 @@ def test_no_secret_is_told_anywhere(mongod: Mongod, tmp_path: Path, driver: str)
             log = server.log()
     assert {answer.status_code for answer in answers} >= {200, 202, 400, 401, 404, 405, 500, 503}
     assert "seed --quiet" in listed
-    assert "serve" in listed
+    assert "mimic serve" in listed
     assert '"state"' in kept or "'state'" in kept
     assert "store failed" in log
     everything = {"answers": "".join(f"{answer.headers} {answer.text}" for answer in answers)}

@@ -6,7 +6,6 @@ import random
 import re
 import shutil
 import sqlite3
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,17 +16,18 @@ from typing import Final
 import httpx
 import pytest
 
+from mimic.corpus.layout import LAYOUT
 from mimic.corpus.schemas import VERSIONS, Version
-from mimic.corpus.stores.sqlite.file import LAYOUT
 from mimic.corpus.stores.sqlite.replacement import PAGE_BYTES
 from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.support.corpora import SMALL, reference, seed, twin
-from tests.support.servers import Server, seed_command
+from tests.support.servers import Server, run_mimic
 
 OLD: Final = twin("old", 300)
 NEW: Final = twin("new", 10)
 QUESTIONS: Final = [(version, text) for version in VERSIONS for text in ("question 7", "continue")]
 ALIKE: Final = "QUESTION 7!?"
+HELLO: Final = {"messages": [{"from": "human", "value": "hello"}]}
 CUT_OFF: Final = 0
 """Stands for the status of an answer that does not come to its end."""
 
@@ -86,9 +86,10 @@ DAMAGES: Final[Mapping[str, tuple[Damage, str, str | None]]] = {
     "cut off before the last byte": (cut(-1), "is damaged", None),
     "garbage": (overwrite, DAMAGED, FOREIGN),
     "garbage behind the header": (lambda path: overwrite(path, 100), DAMAGED, None),
-    "a folder": (make_folder, "corpus.db: Is a directory", "corpus.db: Is a directory"),
-    "an older layout": (execute("PRAGMA user_version = 1"), f"has layout 1, this Mimic reads layout {LAYOUT}", None),
-    "a catalogue of nonsense": (execute("UPDATE corpus SET seeded = 'x'"), "is damaged: its catalogue says", None),
+    "a folder": (make_folder, "corpus.db is a folder and not a file", "corpus.db is a folder and not a file"),
+    "a layout too old": (execute("PRAGMA user_version = 1"), "has layout 1 of an earlier Mimic", None),
+    "a newer layout": (execute(f"PRAGMA user_version = {LAYOUT + 1}"), "of a newer Mimic, this Mimic reads", None),
+    "a catalogue of nonsense": (execute("UPDATE corpus SET seeded = 'x'"), "is damaged (its catalogue says", None),
     "a schema of nonsense": (
         execute(
             "PRAGMA writable_schema = ON",
@@ -120,9 +121,8 @@ def path(good: Path, tmp_path: Path) -> Path:
 
 def seeding(path: Path, *before: str) -> str:
     """Run ``mimic seed``; its error where it ends as when the store cannot be used, else nothing."""
-    command = (*before, *seed_command(str(path.with_name("new.json"))))
-    environment = {"PATH": os.environ["PATH"], "MIMIC_STORE": f"sqlite:///{path}"}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    arguments = ("seed", "--quiet", path.with_name("new.json"))
+    run = run_mimic(arguments, {"MIMIC_STORE": f"sqlite:///{path}"}, before=before)
     assert run.returncode == (3 if run.stderr else 0), run.stderr
     assert re.fullmatch(r"(Error: .*\n)?", run.stderr), run.stderr
     return run.stderr
@@ -144,6 +144,16 @@ def asked(client: httpx.Client, version: Version, text: str, **query: str) -> st
     return name
 
 
+def not_ready(client: httpx.Client) -> str:
+    """The reason why a server is not ready, which names no folder of the machine."""
+    answer = client.get("/ready")
+    assert answer.status_code == 503
+    message = str(answer.json()["error"]["message"])
+    assert "/" not in message
+    assert message.endswith(". The log says more under the request id.")
+    return message
+
+
 def everything_asked(client: httpx.Client) -> set[str]:
     """Each question asked once."""
     return {asked(client, version, text) for version, text in QUESTIONS}
@@ -156,11 +166,14 @@ def test_a_damaged_file_is_told_and_can_be_replaced(path: Path, name: str) -> No
     damage(path)
     before = path.read_bytes() if path.is_file() else b""
     with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}") as server, httpx.Client(base_url=server.url) as client:
-        assert "no request can be answered yet" in server.log()
+        assert "requests cannot all be answered yet" in server.log()
         assert told in server.log()
         assert everything_asked(client) <= {"store_unusable", "store_unavailable"}
         assert client.get("/health").status_code == 200
-        for route in ("/ready", "/corpus", "/corpus/v1/conversations/0", "/corpus/search?q=words", "/v1/models"):
+        unready = not_ready(client)
+        assert "corpus.db" in unready
+        assert unready in client.post("/conversation/completion", json=HELLO).text
+        for route in ("/corpus", "/corpus/v1/conversations/0", "/corpus/search?q=words", "/v1/models"):
             assert client.get(route).status_code == 503, route
         error = seeding(path)
         if why_not_replaced:
@@ -245,7 +258,7 @@ def test_an_answer_that_meets_damage_on_its_way_is_cut_off(path: Path) -> None:
         assert 'status="503"} 3.0' in client.get("/metrics").text  # which is what they count as
         log = [json.loads(line) for line in server.log().splitlines()]
     assert [line.get("error") for line in log if line["event"] == "store failed in an answer"] == [
-        f"{path} {DAMAGED} (database disk image is malformed)"
+        f"{path} {DAMAGED} (database disk image is malformed): restore it, or seed anew"
     ] * 3
     assert "Traceback" not in server.log()
 
@@ -320,8 +333,11 @@ def test_a_damaged_index_is_told_and_the_rest_answers(path: Path) -> None:
             told = asked(client, "v3", ALIKE, match="nearest")
             assert told in {"store_unusable", "store_unavailable"}, name
             assert client.get("/corpus/search?q=words").json()["error"]["code"] == told, name
+            assert "index" in not_ready(client), name
             if folder.is_file():
                 folder.unlink()
+        seed(f"sqlite:///{path}", OLD, path.parent)
+        assert client.get("/ready").status_code == 200
     assert "Traceback" not in server.log()
 
 
@@ -337,8 +353,58 @@ def test_an_index_damaged_under_a_server_is_told(path: Path) -> None:
                 of_index(damage, suffix)(folder)
                 told = asked(client, "v3", ALIKE, match="nearest")
                 assert told == ("old" if damage == Path.unlink else "store_unusable"), suffix
+                if told == "old":
+                    assert client.get("/ready").status_code == 200
+                else:
+                    assert "the index of the corpus is damaged" in not_ready(client)
                 assert everything_asked(client) == {"old"}
     assert "Traceback" not in server.log()
+
+
+def test_a_corpus_copied_without_its_index_is_not_ready(path: Path) -> None:
+    """Though it answers what is equal: whoever asks is told what is missing, and copying it is enough."""
+    [folder] = path.parent.glob("corpus.db.index-*")
+    kept = folder.rename(path.parent / "kept")
+    with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}") as server, httpx.Client(base_url=server.url) as client:
+        assert f"the folder {folder} is missing" in server.log()
+        reason = not_ready(client)
+        assert (
+            f"the folder {folder.name} is missing, and a corpus is copied together with it: copy it as well" in reason
+        )
+        chat = {"model": "m", "messages": [{"role": "user", "content": ALIKE}]}
+        assert client.post("/v1/chat/completions", json=chat).json()["error"]["message"] == reason
+        assert everything_asked(client) == {"old"}
+        kept.rename(folder)
+        assert client.get("/ready").json() == {"versions": list(VERSIONS), "status": "ready"}
+        assert client.post("/v1/chat/completions", json=chat).status_code == 200
+
+
+def test_the_index_of_another_corpus_is_not_taken_for_this_ones(path: Path, tmp_path: Path) -> None:
+    """It leads to other messages. Without it nothing is missing to chats that go no further than what is equal."""
+    [folder] = path.parent.glob("corpus.db.index-*")
+    other = tmp_path / "other"
+    other.mkdir()
+    seed(f"sqlite:///{other}/corpus.db", NEW, other)
+    shutil.rmtree(folder)
+    [foreign] = other.glob("corpus.db.index-*")
+    foreign.rename(folder)
+    settings = {"MIMIC_STORE": f"sqlite:///{path}"}
+    with Server(path.parent, **settings) as server, httpx.Client(base_url=server.url) as client:
+        assert "the index of the corpus holds 30 messages instead of 900" in not_ready(client)
+        assert asked(client, "v3", ALIKE, match="nearest") == "store_unusable"
+    with Server(path.parent, **settings, MIMIC_MATCH="last") as server:
+        assert httpx.get(f"{server.url}/ready").status_code == 200
+
+
+def test_a_rung_that_the_settings_name_has_to_be_seeded(path: Path) -> None:
+    """What chats by default cannot be answered without is part of being ready."""
+    seeding = run_mimic(["seed", "--match", "last", path.with_name("new.json")], {"MIMIC_STORE": f"sqlite:///{path}"})
+    assert seeding.returncode == 0, seeding.stderr
+    for match, status in (("", 200), ("nearest", 503)):
+        with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}", MIMIC_MATCH=match) as server:
+            answer = httpx.get(f"{server.url}/ready")
+            assert answer.status_code == status, match
+            assert status == 200 or answer.json()["error"]["code"] == "rung_not_seeded"
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from mimic.corpus.stores.mongodb.timings import CATALOGUE_SECONDS
 from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.support.corpora import ask, assert_no_leftovers, conversation, expire_lease, reference, seed, twin
 from tests.support.mongod import Mongod, skip_without_mongod
-from tests.support.servers import Server
+from tests.support.servers import Server, run_mimic
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -33,10 +32,7 @@ QUIETLY: Final = ("--quiet", "--not-nice")
 def seeding(url: str, file: Path, *options: str, limit: int | None = None, **environment: str) -> str | None:
     """Run ``mimic seed``, with a limit of the bytes of a file; its error where it ends for want of space, else None."""
     limited = () if limit is None else ("prlimit", f"--fsize={limit}")
-    command = (*limited, sys.executable, "-P", "-m", "mimic", "seed", file, "--store", url, *QUIETLY, *options)
-    run = subprocess.run(
-        command, env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True, check=False
-    )
+    run = run_mimic(("seed", file, "--store", url, *QUIETLY, *options), environment, before=limited)
     assert run.returncode in {0, 3}, run.stderr
     assert run.stderr.count("\n") == (run.returncode == 3), run.stderr
     assert run.stderr.startswith("Error: ") == (run.returncode == 3), run.stderr

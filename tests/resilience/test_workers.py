@@ -66,7 +66,7 @@ def test_a_worker_that_is_killed_is_replaced(url: str, tmp_path: Path) -> None:
         while len({worker for worker, _ in streams}) < 2:
             response = stack.enter_context(client.stream("POST", "/v1/chat/completions", json=STREAM))
             streams.append((worker_of(response, server), response))
-        before, killed = children(server.process.pid), streams[0][0]
+        before, killed = children(server.process.pid), streams[-1][0]  # whose stream has just begun
         os.kill(killed, signal.SIGKILL)
         for worker, response in streams:
             if worker == killed:
@@ -83,6 +83,24 @@ def test_a_worker_that_is_killed_is_replaced(url: str, tmp_path: Path) -> None:
         assert {answer.outcome for answer in unlucky} <= RESET
         answered = len(asking.answers) - len(unlucky)
         assert answered <= counted(server, "/conversation/completion") <= answered + len(unlucky)
+
+
+SLOW_TO_LOAD = """
+import sys, time
+
+if "--multiprocessing-fork" in sys.argv:
+    time.sleep(6)
+"""
+
+
+def test_workers_may_be_slow_to_load(url: str, tmp_path: Path) -> None:
+    """On a machine that is busy, or with little of a processor: none is killed for it, to begin anew for ever."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW_TO_LOAD)
+    with Server(tmp_path, MIMIC_STORE=url, MIMIC_WORKERS="2", PYTHONPATH=str(tmp_path)) as server:
+        workers = children(server.process.pid)
+        assert httpx.get(f"{server.url}/ready", timeout=60).status_code == 200
+        assert children(server.process.pid) >= workers
+    assert "died" not in server.log()
 
 
 def test_workers_do_not_outlive_the_process_that_has_started_them(url: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pymongo import AsyncMongoClient
 
 from mimic.corpus import schemas
-from mimic.corpus.conversation import Message
+from mimic.corpus.conversation import Message, former_role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.manifest import Report
 from mimic.corpus.schemas import SCHEMAS, VERSIONS, Version
@@ -23,7 +23,16 @@ from mimic.corpus.stores.base import Replacement, Store
 from mimic.corpus.stores.mongodb.store import MongoDBStore
 from mimic.corpus.stores.mongodb.timings import Timings
 from mimic.errors import BrokenDump, NoCompletion, NotSeeded, SeedingInProgress
-from tests.support.corpora import SMALL, Dump, ask, conversation, fill, reference, seed_text
+from tests.support.corpora import (
+    SMALL,
+    Dump,
+    Pairs,
+    ask,
+    assert_equals_reference,
+    conversation,
+    fill,
+    seed_text,
+)
 from tests.support.stores import STORES, open_quickly, store_named
 
 pytestmark = pytest.mark.anyio
@@ -46,23 +55,6 @@ ODD_TEXTS = [
     "x" * 1_000_000,
     "x" * 999_999 + "y",
 ]
-
-
-async def assert_equals_reference(store: Store, dump: Dump) -> None:
-    """Ask for every message and every neighbouring pair of the dump."""
-    asked = set()
-    for element in dump:
-        said = [(message["from"], message["value"]) for message in element["conversations"]]
-        asked |= {(message,) for message in said} | set(pairwise(said))
-    for messages in asked:
-        for version in VERSIONS:
-            expected = reference(dump, messages, version)
-            if expected:
-                assert await ask(store, messages, version) == expected
-                assert await ask(store, messages, version, 1) == expected[:1]
-            else:
-                with pytest.raises(NoCompletion):
-                    await ask(store, messages, version)
 
 
 async def test_answers_are_those_of_the_reference(store: Store, tmp_path: Path) -> None:
@@ -158,6 +150,72 @@ async def test_equal_digests_do_not_make_equal_texts(
     monkeypatch.setattr(schemas, "_as_integer", lambda _: 7)
     await fill(store, SMALL, tmp_path)
     await assert_equals_reference(store, SMALL)
+
+
+WRITTEN_OTHERWISE: Dump = [
+    conversation("a", ("USER", "hi"), ("ASSISTANT", "hello"), (" User", "more"), ("Assistant\n", "of it")),
+    conversation("b", ("human", "hi"), ("gpt", "hello"), ("human", "more"), ("gpt", "from a human")),
+    conversation("c", ("prompter", "hi"), ("model", "welcome"), ("Bot", "hi"), ("HUMAN", "from a bot")),
+    conversation("d", ("Tool", "hi"), ("gpt", "from a tool"), ("tool", "hi"), ("gpt", "from another")),
+]
+
+
+async def by_role(store: Store, messages: Pairs, version: Version) -> list[tuple[str, str]]:
+    """The choices that a chat gets."""
+    asked = [Message(sender, value) for sender, value in messages]
+    try:
+        found = await Corpus(store).complete(asked, version, by_role=True)
+    except NoCompletion:
+        return []
+    return [(choice.message.sender, choice.message.value) for choice in found.first]
+
+
+async def test_senders_are_compared_by_role_and_kept_as_they_are(store: Store, tmp_path: Path) -> None:
+    """Whatever the case and the white space; who asks for one sender still gets that one alone."""
+    await fill(store, WRITTEN_OTHERWISE, tmp_path)
+    await assert_equals_reference(store, WRITTEN_OTHERWISE)
+    for version in VERSIONS:
+        hi = [("ASSISTANT", "hello"), ("gpt", "hello"), ("model", "welcome")]
+        assert await by_role(store, [("human", "hi")], version) == hi
+        assert await by_role(store, [(" USER ", "hi")], version) == hi
+        assert await by_role(store, [("gpt", "hi")], version) == [("HUMAN", "from a bot")]
+        assert await by_role(store, [("tool", "hi")], version) == [("gpt", "from a tool"), ("gpt", "from another")]
+        both = await by_role(store, [("gpt", "hello"), ("human", "more")], version)
+        assert both == [("Assistant\n", "of it"), ("gpt", "from a human")]
+    found = await store.documents("v2", [0, 2, 3])
+    assert [document["from"] for document in found] == ["USER", " User", "Assistant\n"]
+    profile = (await store.seeded())["v3"].profile
+    assert profile
+    assert profile.unreachable_messages == 2
+    roles = {one.sender: one.role for one in profile.senders}
+    assert (roles["USER"], roles["Bot"], roles["Tool"], roles["tool"]) == ("user", "assistant", None, None)
+
+
+async def test_a_corpus_with_digests_of_former_roles_answers_as_before(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mimic 0.1 knew fewer names, and took each spelling for a role of its own.
+
+    MongoDB finds a last message by its text, whatever its digest; the pair of the last two by a digest as well.
+    """
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas, "role_of", former_role_of)
+        await fill(store, WRITTEN_OTHERWISE, tmp_path)
+    await assert_equals_reference(store, WRITTEN_OTHERWISE)
+    is_by_text = isinstance(store, MongoDBStore)
+    hi = [("ASSISTANT", "hello"), ("gpt", "hello"), ("model", "welcome")]
+    tool = [("gpt", "from a tool"), ("gpt", "from another")]
+    for version in ("v2", "v3"):
+        assert await by_role(store, [("human", "hi")], version) == (hi if is_by_text else hi[1:2])
+        assert await by_role(store, [("Tool", "hi")], version) == (tool if is_by_text else tool[1:])
+        assert await by_role(store, [("Bot", "hi")], version) == [("HUMAN", "from a bot")]
+    both = await by_role(store, [("gpt", "hello"), ("human", "more")], "v3")
+    assert both == [("gpt", "from a human")]
+    corpus = Corpus(store)
+    for sender, text in (("Assistant\n", "hello"), ("Bot", "HI!")):
+        index = await corpus.index("v3", "normalized")
+        places = index.equal(Message(sender, text), None, 10)
+        assert [place.index for place in places] == ([1] if text == "hello" else [2])
 
 
 @pytest.mark.parametrize("version", VERSIONS)

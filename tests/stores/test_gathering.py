@@ -11,10 +11,11 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ServerSelectionTimeoutError
 
 from mimic.corpus.conversation import Message
-from mimic.corpus.schemas import SCHEMAS
+from mimic.corpus.schemas import SCHEMAS, Lookup
 from mimic.corpus.stores import open_store
 from mimic.corpus.stores.mongodb.client import Location
-from mimic.corpus.stores.mongodb.gathering import Gathering
+from mimic.corpus.stores.mongodb.gathering import Gathering, complete_keys
+from mimic.corpus.stores.mongodb.lookups import Key, key_of
 from mimic.corpus.stores.mongodb.store import MongoDBStore
 from mimic.errors import NoCompletion
 from tests.support.corpora import Pairs, ask, conversation, fill, reference
@@ -35,6 +36,13 @@ DUMP = [
 ]
 
 V2 = Location("v2", None)
+
+
+def by_value(lookup: Lookup) -> Key:
+    """The key by which a lookup of the last message is answered."""
+    key = key_of(lookup, V2.layout)
+    assert key
+    return key
 
 
 @pytest.fixture
@@ -76,7 +84,7 @@ async def test_many_lookups_are_few_queries(mongodb: MongoDBStore, database: Asy
     assert await answers(mongodb, asked, "v2") == expected
     done = await queries(database, "v2")
     assert len(done) < len(asked) / 10
-    assert {query["planSummary"] for query in done} == {"IXSCAN { messageDigest: 1, _id: 1 }"}
+    assert {query["planSummary"] for query in done} == {'IXSCAN { value: "hashed", from: 1, _id: 1 }'}
     assert not any(query.get("hasSortStage") for query in done)
     for messages, answer in zip(asked, expected, strict=True):
         if answer:
@@ -91,6 +99,36 @@ async def test_one_that_is_found_thousands_of_times_holds_nobody_up(
     asked = [[("human", text)] for text in texts]
     assert await answers(mongodb, asked, "v2") == [reference(DUMP, one, "v2") for one in asked]
     assert len(await queries(database, "v2")) < 10
+
+
+async def test_long_texts_do_not_make_a_query_too_long(mongodb: MongoDBStore) -> None:
+    """A query has its limit of 16 MiB, and 64 texts of megabytes are more: they are asked for in several."""
+    asked: list[Pairs] = [[("human", f"{n}{'x' * 400_000}")] for n in range(50)]
+    asked += [[("human", f"ask {n}")] for n in range(50)]
+    assert await answers(mongodb, asked, "v2") == [*([[]] * 50), *([("gpt", f"answer {n}")] for n in range(50))]
+
+
+def arrived(*coordinates: tuple[str, str, int]) -> list[dict[str, Any]]:
+    """Documents by their text, sender and position."""
+    return [{"value": text, "from": sender, "position": position} for text, sender, position in coordinates]
+
+
+@pytest.mark.parametrize(
+    ("documents", "complete"),
+    [
+        (arrived(("a", "human", 9), ("b", "human", 3), ("c", "human", 1)), {"a", "b"}),
+        (arrived(("a", "human", 1), ("b", "human", 3), ("c", "human", 9)), set()),
+        (arrived(("a", "human", 9), ("b", "gpt", 1), ("c", "human", 2)), {"a"}),
+        (arrived(("a", "gpt", 1), ("b", "gpt", 2), ("a", "human", 1), ("b", "human", 5)), set()),
+        (arrived(("c", "gpt", 8), ("a", "gpt", 1), ("b", "gpt", 2), ("a", "human", 1)), {"c"}),
+        (arrived(("a", "human", 1)), set()),
+    ],
+)
+async def test_texts_of_one_hash_are_not_taken_for_complete(
+    documents: list[dict[str, Any]], complete: set[str]
+) -> None:
+    """Where an answer is cut off, only those are complete behind which the order shows that another hash began."""
+    assert complete_keys(documents, "value", {"a", "b", "c", "d"}) == complete
 
 
 async def test_by_role_and_by_sender_do_not_mix(mongodb: MongoDBStore) -> None:
@@ -123,7 +161,9 @@ async def test_an_error_is_everybodys(mongod: Mongod) -> None:
         mongod.kill()
         lookup = SCHEMAS["v2"].lookup([Message("human", "x")])
         async with asyncio.timeout(20):
-            found = await asyncio.gather(*(gathering.find(V2, lookup) for _ in range(5)), return_exceptions=True)
+            found = await asyncio.gather(
+                *(gathering.find(V2, lookup, by_value(lookup)) for _ in range(5)), return_exceptions=True
+            )
         assert all(isinstance(one, ServerSelectionTimeoutError) for one in found), found
         await gathering.close()
 
@@ -131,20 +171,22 @@ async def test_an_error_is_everybodys(mongod: Mongod) -> None:
 async def test_who_comes_late_waits_no_longer_for_a_server_that_is_away(mongod: Mongod) -> None:
     """The error of those who were asking already is theirs, too: a query each would take each a time-out more."""
     async with AsyncMongoClient[dict[str, Any]](f"{mongod.url}/gone", serverSelectionTimeoutMS=1000) as client:
-        found = Gathering(client.get_default_database(), most_gathered=1)
+        gathering = Gathering(client.get_default_database(), most_gathered=1)
         mongod.kill()
         lookup = SCHEMAS["v2"].lookup([Message("human", "x")])
         async with asyncio.timeout(4):
-            ended = await asyncio.gather(*(found.find(V2, lookup) for _ in range(20)), return_exceptions=True)
+            ended = await asyncio.gather(
+                *(gathering.find(V2, lookup, by_value(lookup)) for _ in range(20)), return_exceptions=True
+            )
         assert all(isinstance(one, ServerSelectionTimeoutError) for one in ended), ended
-        await found.close()
+        await gathering.close()
 
 
 async def test_closing_ends_those_who_wait(mongodb: MongoDBStore) -> None:
     """They are cancelled, those in a query and those in line for one."""
     found = Gathering(mongodb._database, most_gathered=1)
     lookups = [SCHEMAS["v2"].lookup([Message("human", f"ask {n}")]) for n in range(9)]
-    tasks = [asyncio.create_task(found.find(V2, lookup)) for lookup in lookups]
+    tasks = [asyncio.create_task(found.find(V2, lookup, by_value(lookup))) for lookup in lookups]
     await asyncio.sleep(0)
     await found.close()
     async with asyncio.timeout(10):

@@ -15,10 +15,11 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from mimic.corpus.conversation import Message
 from mimic.corpus.corpus import Corpus
+from mimic.corpus.layout import LAYOUT
 from mimic.corpus.schemas import SCHEMAS, VERSIONS, Version
 from mimic.corpus.stores import Driver, open_store
 from mimic.corpus.stores.mongodb.catalogue import Catalogue
-from mimic.corpus.stores.mongodb.store import find_query
+from mimic.corpus.stores.mongodb.lookups import find_query, key_of
 from mimic.corpus.stores.mongodb.timings import CATALOGUE_SECONDS, Timings
 from mimic.engine.outcomes import weigh
 from mimic.errors import NoCompletion, SeedingInProgress, SeedingLost, SettingError, StoreUnavailable, UnusableStore
@@ -75,7 +76,8 @@ async def test_lookups_examine_only_what_they_return(
     async with open_quickly(mongodb_url) as store:
         await fill(store, CONTINUE, tmp_path, [version])
     [name] = [name for name in await database.list_collection_names() if name.startswith(version)]
-    query = find_query(SCHEMAS[version].lookup(messages))
+    lookup = SCHEMAS[version].lookup(messages)
+    query = find_query(lookup, key_of(lookup, LAYOUT))
     command = {"find": name, **query, "sort": dict(query["sort"])}
     explained = await database.command({"explain": command, "verbosity": "executionStats"})
     statistics = explained["executionStats"]
@@ -86,6 +88,36 @@ async def test_lookups_examine_only_what_they_return(
     assert "IXSCAN" in stages
     assert "SORT" not in stages
     assert "COLLSCAN" not in stages
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+async def test_a_query_of_ones_own_by_what_was_said_uses_an_index(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, version: Version
+) -> None:
+    """As somebody writes it who looks into the database, in any order of fields, also for what nothing followed."""
+    async with open_quickly(mongodb_url) as store:
+        await fill(store, CONTINUE, tmp_path, [version], depth="last")
+    catalogue = await database["mimic"].find_one({"_id": "corpus"})
+    assert catalogue
+    name = catalogue["versions"][version]["collection"]
+    many = {"from": "human", "value": "continue"}
+    for query, found in (
+        ({"from": "gpt", "value": "part 77"}, 1),
+        ({"value": "answer 77", "from": "gpt"}, 1),
+        ({"value": "part 77"}, 1),
+        ({"from": {"$in": ["human", "gpt"]}, "value": {"$in": ["part 77", "part 78"]}}, 2),
+        ({"from": "gpt", "value": "continue"}, 0),
+        ({"from": "human", "value": "never said"}, 0),
+        ({**many, "nextMessageValue": "answer 77"}, 1),
+        (many, 10_000),
+    ):
+        explained = await database[name].find(query).explain()
+        assert "IXSCAN" in str(explained["queryPlanner"]["winningPlan"])
+        assert explained["executionStats"]["nReturned"] == found
+        examined = 10_000 if query["value"] == "continue" and query["from"] == "human" else found
+        assert explained["executionStats"]["totalDocsExamined"] == examined
+    sorted_and_cut = await database[name].find(many).sort("_id").limit(3).explain()
+    assert sorted_and_cut["executionStats"]["totalDocsExamined"] == 3
 
 
 async def test_documents_at_positions_are_read_without_the_others(
@@ -148,6 +180,32 @@ async def test_a_collection_that_is_gone_is_no_miss(
         assert await ask(store, [("human", "hi")], "v2")
 
 
+async def test_an_index_that_is_gone_or_damaged_is_not_ready(
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
+) -> None:
+    """What clients are told names the collection. A damaged one is not fetched each time that somebody asks."""
+    async with open_quickly(mongodb_url) as store:
+        corpus = Corpus(store)
+        await fill(store, SMALL, tmp_path)
+        await corpus.check("v3", None)
+        [name] = [name for name in await database.list_collection_names() if name.startswith("index")]
+        await database.drop_collection(name)
+        await asyncio.sleep(CATALOGUE_SECONDS)
+        with pytest.raises(UnusableStore, match=f"the collection {name} of the corpus is missing: ") as caught:
+            await corpus.check("v3", None)
+        assert caught.value.public == str(caught.value)
+        await fill(store, SMALL, tmp_path)
+        [name] = [name for name in await database.list_collection_names() if name.startswith("index")]
+        await database[name].update_many({}, {"$set": {"data": b"nonsense"}})
+        for _ in range(2):  # the second time it is known
+            with pytest.raises(UnusableStore, match="the index of the corpus is damaged") as caught:
+                await corpus.check("v3", None)
+            assert (
+                caught.value.public == "the index of the corpus is damaged, or of another version of Mimic: seed anew"
+            )
+            await database[name].delete_many({})
+
+
 async def test_indexes_take_at_most_a_tenth_of_the_data(mongodb_url: str, tmp_path: Path) -> None:
     """All indexes of a version together, against its documents; v1 has none."""
     dump = [conversation(str(n), *[("human", f"{n} {i} " + "some words " * 20) for i in range(6)]) for n in range(2000)]
@@ -161,14 +219,14 @@ async def test_indexes_take_at_most_a_tenth_of_the_data(mongodb_url: str, tmp_pa
 async def test_documents_are_as_the_schema_says(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """Those of the store are those of the schema, numbered in corpus order."""
+    """Those of the store are those of the schema, numbered in corpus order, less the digest of the last message."""
     async with open_quickly(mongodb_url) as store:
         await fill(store, SMALL, tmp_path)
     names = {name[:2]: name for name in await database.list_collection_names()}
     for version in VERSIONS:
         documents = await database[names[version]].find(sort=[("_id", 1)]).to_list()
         assert [document.pop("_id") for document in documents] == list(range(7 if version == "v1" else 21))
-        fields = set(SCHEMAS[version].fields)
+        fields = set(SCHEMAS[version].fields) - {"messageDigest"}
         lookup_only = set(SCHEMAS[version].indexes)
         assert all(fields - lookup_only <= set(document) <= fields for document in documents)
         assert {field for document in documents for field in document} == fields
@@ -325,20 +383,30 @@ async def test_a_publication_whose_answer_is_lost_is_one(
     assert await collection_names(database) == ["index", "mimic", "v1", "v2", "v3"]
 
 
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ({"layout": 1}, "of an earlier Mimic, .*: drop the collection mimic, and seed anew"),
+        ({"layout": LAYOUT + 1}, "of a newer Mimic, .*: upgrade Mimic"),
+        ({"versions": {"v2": 7}}, "damaged .*: drop the collection mimic, and seed anew"),
+    ],
+)
 async def test_an_unusable_catalogue_is_told_with_its_remedy(
-    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
+    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, damage: dict[str, Any], told: str
 ) -> None:
     """Readers and seeders are told; no seeder keeps the store; the remedy works."""
     async with open_quickly(mongodb_url) as store:
-        await fill(store, SMALL, tmp_path)
-        for damage in ({"layout": 99}, {"versions": {"v2": 7}}):
-            await database.mimic.update_one({"_id": "corpus"}, {"$set": damage})
+        await fill(store, SMALL, tmp_path, ["v3"], depth="last")
+        await database.mimic.update_one({"_id": "corpus"}, {"$set": damage})
         async with open_quickly(mongodb_url) as reader:
-            with pytest.raises(UnusableStore, match="drop the collection mimic, and seed anew"):
+            with pytest.raises(UnusableStore, match=told):
                 await reader.seeded()
+        before = await database.mimic.find_one()
         for _ in range(2):
-            with pytest.raises(UnusableStore, match="drop the collection mimic, and seed anew"):
+            with pytest.raises(UnusableStore, match=told):
                 await fill(store, SMALL, tmp_path)
+        if "layout" in damage:
+            assert await database.mimic.find_one() == before
         await database.drop_collection("mimic")
         await fill(store, SMALL, tmp_path)
         assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -14,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from mimic.corpus.conversation import Message
+from mimic.corpus.layout import LAYOUT
 from mimic.corpus.schemas import SCHEMAS, VERSIONS, Lookup, Version
-from mimic.corpus.stores import open_store
-from mimic.corpus.stores.sqlite.file import LAYOUT
+from mimic.corpus.stores import locks, open_store
+from mimic.corpus.stores.sqlite import replacement
+from mimic.corpus.stores.sqlite.replacement import Lock
 from mimic.corpus.stores.sqlite.store import MOST_SCANS, SECONDS_TO_BELIEVE, find_query
 from mimic.errors import NothingToSeed, StoreFull, StoreUnavailable, UnusableStore
 from tests.support.corpora import SMALL, ask, conversation, fill
@@ -177,6 +180,55 @@ async def test_without_locks_nobody_seeds(path: Path, monkeypatch: pytest.Monkey
         assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
 
 
+async def test_a_lock_counts_only_on_the_file_that_is_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its holder removes it while another one has it open; meanwhile a third may have made a new one."""
+    for third in (None, Lock(path)):
+        first, second = Lock(path), Lock(path)
+        assert await first.take()
+        real = locks.lock
+
+        def lock(file: int, *, shared: bool = False, first: Lock = first, third: Lock | None = third) -> None:
+            monkeypatch.undo()
+            first.release(remove=True)
+            if third:
+                assert third._take()
+            real(file, shared=shared)  # noqa: B023 - the same one each time
+
+        monkeypatch.setattr(replacement, "lock", lock)
+        assert await second.take() == (third is None)
+        assert second.is_held()
+        for one in (second, third):
+            if one:
+                one.release(remove=True)
+        assert not second.is_held()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_of_many_who_take_and_remove_a_lock_one_has_it_at_a_time(path: Path) -> None:
+    """Each of them in a thread, on open files of its own, as processes have them."""
+    holders, most, taken = [0], [0], [0]
+
+    def work() -> None:
+        for _ in range(200):
+            one = Lock(path)
+            if one._take():
+                holders[0] += 1
+                most[0] = max(most[0], holders[0])
+                taken[0] += 1
+                time.sleep(0)
+                holders[0] -= 1
+                one.release(remove=True)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+    assert taken[0] > 4
+    assert list(path.parent.iterdir()) == []
+
+
 async def test_a_copy_of_the_file_is_the_corpus(path: Path) -> None:
     """Nothing else is needed to answer, not even the right to write."""
     async with open_store(f"sqlite:///{path}") as store:
@@ -306,7 +358,7 @@ async def test_another_layout_is_named(path: Path) -> None:
     connection.execute(f"PRAGMA user_version = {LAYOUT + 1}")
     connection.close()
     async with open_store(f"sqlite:///{path}") as store:
-        with pytest.raises(UnusableStore, match=f"has layout {LAYOUT + 1}, this Mimic reads layout {LAYOUT}"):
+        with pytest.raises(UnusableStore, match=f"has layout {LAYOUT + 1} of a newer Mimic, .*: upgrade Mimic"):
             await store.seeded()
         await fill(store, SMALL, path.parent)
 

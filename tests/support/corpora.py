@@ -4,10 +4,12 @@ import asyncio
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pymongo
+import pytest
 
 from mimic.corpus.conversation import Message
 from mimic.corpus.corpus import Corpus
@@ -16,6 +18,7 @@ from mimic.corpus.manifest import Report
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores.base import Store
 from mimic.corpus.stores.mongodb.timings import DEFAULT_TIMINGS, Timings
+from mimic.errors import NoCompletion
 from mimic_seed.loader import load
 from mimic_seed.source import Source
 from tests.support.stores import open_quickly
@@ -104,6 +107,23 @@ async def ask(store: Store, messages: Pairs, version: Version, limit: int | None
     async for batch in await Corpus(store).complete(asked, version, limit):
         choices += [(choice.message.sender, choice.message.value) for choice in batch]
     return choices
+
+
+async def assert_equals_reference(store: Store, dump: Dump) -> None:
+    """Ask for every message and every neighbouring pair of the dump."""
+    asked = set()
+    for element in dump:
+        said = [(message["from"], message["value"]) for message in element["conversations"]]
+        asked |= {(message,) for message in said} | set(pairwise(said))
+    for messages in asked:
+        for version in VERSIONS:
+            expected = reference(dump, messages, version)
+            if expected:
+                assert await ask(store, messages, version) == expected
+                assert await ask(store, messages, version, 1) == expected[:1]
+            else:
+                with pytest.raises(NoCompletion):
+                    await ask(store, messages, version)
 
 
 def seed(

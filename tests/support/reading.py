@@ -35,7 +35,7 @@ def expected_of(position: int, element: Any) -> Conversation | int:
         return position
     name = element.get("id")
     if isinstance(name, (bool, list, dict)):
-        return position
+        name = None
     messages = []
     for message in element["conversations"]:
         if not isinstance(message, dict):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tracemalloc
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -130,3 +131,43 @@ def test_numbers_that_are_no_tokens_are_refused(number: int) -> None:
         list(tokens.decode([15339, number]))
     with pytest.raises((ValueError, OverflowError)):
         tokens.text_of([number])
+
+
+@pytest.mark.anyio
+async def test_a_text_that_comes_again_is_not_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it was asked for lately; a long one each time."""
+    texts = tokens.EncodedTexts(max_bytes=8_000)
+    encode, encoded = tokens.encode, []
+
+    def watched(text: str) -> list[int]:
+        encoded.append(text)
+        return encode(text)
+
+    monkeypatch.setattr(tokens, "encode", watched)
+    assert [list(texts.get("one two")) for _ in range(3)] == [encode("one two")] * 3
+    assert encoded == ["one two"]
+    for number in range(100):
+        texts.get(f"{number} other")
+        texts.get("one two")
+    assert encoded.count("one two") == 1
+    for number in range(100):
+        texts.get(f"{number} another")
+    texts.get("one two")
+    assert encoded.count("one two") == 2
+    encoded.clear()
+    for _ in range(2):
+        texts.get("long " * tokens.LONGEST_KEPT)
+    assert len(encoded) == 2
+
+
+def test_kept_texts_take_no_more_memory_than_they_may() -> None:
+    """However many there are and however long; by the account of Python itself."""
+    texts = tokens.EncodedTexts(max_bytes=1_000_000)
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            texts.get(f"{number} " + "word 你好 " * (number % 50))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 400_000 < kept < 1_300_000

@@ -1,27 +1,49 @@
 """Stores: where the documents of a corpus live. :func:`open_store` picks one by URL."""
 
+import re
 from pathlib import Path
+from typing import Final
 
 from mimic.corpus.stores.base import Driver, Store
 from mimic.errors import SettingError
 
 __all__ = ["Driver", "open_store"]
 
+_EXPECTED: Final = (
+    "expected sqlite:///relative.db, sqlite:////absolute.db, a path such as own.db or ./own, "
+    "or mongodb://host:port/database"
+)
+_PATH: Final = re.compile(
+    r"(?:[A-Za-z]:(?=[/\\]))?"  # a drive of Windows; any other colon in the first part is a misspelt URL
+    r"(?=.*[./\\])"  # a bare word is more likely meant otherwise: `mongodb`
+    r"[^:/\\]*(?:[/\\].*)?(?<![/\\])",
+    re.DOTALL,
+)
+
 
 def open_store(url: str, driver: Driver = "pymongo") -> Store:
     """The store that a URL names, to be entered as an async context manager.
 
-    ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or a MongoDB URL with a database in it. Each backend is
-    imported where it is asked for. Raises SettingError.
+    ``sqlite:///relative.db``, ``sqlite:////absolute.db``, the path of an SQLite file, or a MongoDB URL with a database
+    in it. Each backend is imported where it is asked for. Raises SettingError.
     """
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme == "sqlite" and rest.startswith("/") and rest.strip("/") and rest != "/:memory:":
-        from mimic.corpus.stores.sqlite.store import SQLiteStore  # noqa: PLC0415 - each where it is asked for
-
-        return SQLiteStore(Path(rest[1:]))
-    if separator and scheme in ("mongodb", "mongodb+srv"):
-        from mimic.corpus.stores.mongodb.store import MongoDBStore  # noqa: PLC0415
+    if url.startswith(("mongodb://", "mongodb+srv://")):
+        from mimic.corpus.stores.mongodb.store import MongoDBStore  # noqa: PLC0415 - each where it is asked for
 
         return MongoDBStore(url, driver)
-    expected = "sqlite:///relative.db, sqlite:////absolute.db or mongodb://host:port/database"
-    raise SettingError("MIMIC_STORE", f"expected {expected}")
+    from mimic.corpus.stores.sqlite.store import SQLiteStore  # noqa: PLC0415
+
+    return SQLiteStore(_file_of(url))
+
+
+def _file_of(url: str) -> Path:
+    """The SQLite file that a URL or a path names. Raises SettingError."""
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "sqlite" and rest.startswith("/") and rest.strip("/") and rest != "/:memory:":
+        return Path(rest[1:])
+    if not separator and _PATH.fullmatch(url):
+        try:
+            return Path(url).expanduser()
+        except RuntimeError as exc:
+            raise SettingError("MIMIC_STORE", f"{url!r} begins with a home folder that is not known") from exc
+    raise SettingError("MIMIC_STORE", _EXPECTED)

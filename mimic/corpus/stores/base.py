@@ -27,18 +27,15 @@ Driver: TypeAlias = Literal["pymongo", "motor"]
 """A client library for MongoDB."""
 
 
-class Batches(Generic[T]):
+class Batches(msgspec.Struct, Generic[T]):
     """What was found, in order and in batches of bounded size. Iterated asynchronously, it gives one after the other.
 
     ``first`` is there at once, and empty only where nothing was found. ``rest`` are those that follow, none of them
     empty; None where it is known that there are none. Who does not iterate to the end closes it.
     """
 
-    __slots__ = ("first", "rest")
-
-    def __init__(self, first: Sequence[T], rest: AsyncGenerator[Sequence[T]] | None = None) -> None:
-        self.first = first
-        self.rest = rest
+    first: Sequence[T]
+    rest: AsyncGenerator[Sequence[T]] | None = None
 
     @classmethod
     async def of(cls, batches: AsyncGenerator[Sequence[T]]) -> Self:
@@ -78,7 +75,10 @@ class Store(ABC):
         """What the corpus holds now, per version; empty before the first seeding."""
 
     async def check(self) -> None:
-        """Raises what keeps the corpus from being read, also where :meth:`seeded` does not notice."""
+        """Raises what keeps the corpus from being read, also where :meth:`seeded` does not notice.
+
+        UnusableStore where a version or an attached folder is missing. It is cheap: it is asked all the time.
+        """
         await self.seeded()
 
     @abstractmethod

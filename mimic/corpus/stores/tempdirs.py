@@ -75,9 +75,9 @@ def remove_folder(folder: Path) -> None:
 
 def refusal(exc: OSError, what: Path | str) -> StoreError:
     """What the system refuses, as an error of ours."""
-    if exc.errno in NO_SPACE:
-        return StoreFull(f"no space left for {what}: {exc.strerror or exc}")
-    return StoreUnavailable(f"cannot use {what}: {exc.strerror or exc}")
+    kind, problem = (StoreFull, "no space left for") if exc.errno in NO_SPACE else (StoreUnavailable, "cannot use")
+    public = f"{problem} {what.name}: {exc.strerror}" if isinstance(what, Path) and exc.strerror else ""
+    return kind(f"{problem} {what}: {exc.strerror or exc}", public=public)
 
 
 def _made(prefix: str) -> tuple[Path, int]:

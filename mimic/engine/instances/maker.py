@@ -15,7 +15,7 @@ import msgspec
 
 from mimic.engine.instances import scalars
 from mimic.engine.instances.patterns import matching
-from mimic.engine.instances.schema import Node, JsonSchema, SchemaProblem, pointer, validator_of
+from mimic.engine.instances.schema import JsonSchema, Node, SchemaProblem, pointer, validator_of
 from mimic.engine.instances.values import Field, JsonValue, Values
 
 MAX_STEPS: Final = 2_000
@@ -176,9 +176,8 @@ class _Maker:
                 raise _Impossible(path, "its references lead round in a circle")
             if node is True:
                 continue
-            if node is False or (isinstance(node, Mapping) and node.get("not") in (True, {})):
+            if isinstance(node, bool) or node.get("not") in (True, {}):
                 raise _Impossible(path, "the schema allows nothing here")
-            assert isinstance(node, Mapping)
             parts.append(node)
             references = [node[key] for key in ("$ref", "$dynamicRef") if isinstance(node.get(key), str)]
             waiting += [self._schema.target(reference) for reference in references]

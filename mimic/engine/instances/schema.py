@@ -9,7 +9,6 @@ import jsonschema_rs
 import msgspec
 from jsonschema_rs import canonical
 
-from mimic.engine.instances.values import JsonValue
 
 Node: TypeAlias = bool | Mapping[str, Any]
 """A schema: an object, or true or false."""
@@ -213,6 +212,3 @@ def _list(node: Mapping[str, Any], keyword: str) -> Sequence[Any]:
 def _mapping(node: Mapping[str, Any], keyword: str) -> Mapping[str, Any]:
     value = node.get(keyword)
     return value if isinstance(value, Mapping) else {}
-
-
-__all__ = ["JsonValue", "Node", "JsonSchema", "SchemaProblem", "pointer", "validator_of"]

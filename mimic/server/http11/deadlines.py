@@ -101,11 +101,10 @@ _START: Final = ExchangeProgress(None, None, False, False, False, 0, 0)
 class Deadline:
     """Counter of checks in a row at which one client kept the server waiting."""
 
-    __slots__ = ("_checks", "_is_last", "_seen")
+    __slots__ = ("_checks", "_seen")
 
     def __init__(self) -> None:
         self._checks = 0
-        self._is_last = False
         self._seen = _START
 
     def is_over(self, now: ExchangeProgress, interval: float) -> bool:
@@ -114,17 +113,12 @@ class Deadline:
         if not _is_clients_turn(before, now):
             self._checks = 0
             return False
-        self._checks = 1 if _has_moved(before, now) and not self._is_last else self._checks + 1
+        self._checks = 1 if _has_moved(before, now) else self._checks + 1
         return self._checks > CHECKS + (seconds_for_body(now.body_size) / interval if now.is_sending else 0)
 
     def restart(self) -> None:
         """Give the client all of its time again."""
         self._checks = 0
-
-    def shorten(self) -> None:
-        """Leave the client two more checks, for good."""
-        self._checks = CHECKS - 1
-        self._is_last = True
 
 
 def _is_clients_turn(before: ExchangeProgress, now: ExchangeProgress) -> bool:

@@ -10,8 +10,10 @@ LEAST_RATE: Final = 10_000
 """Minimum upload rate: every 10,000 bytes of a body extend the deadline by one second."""
 MOST_UNSENT: Final = 128 * 1024
 """Bytes that the kernel holds for a client. Behind megabytes nobody sees how slowly the client takes them."""
-MOST_IGNORED: Final = 1_000_000
-"""Bytes that a refused client may go on to send. A client that is cut off while sending might not see why."""
+MOST_IGNORED: Final = 100_000_000
+"""Bytes that a client may go on to send behind its last answer. A client that is cut off while sending may lose it."""
+MOST_LINGERING: Final = 1000
+"""Connections of a process on which what comes behind the last answer is thrown away."""
 
 
 def is_head_too_large(received: int) -> bool:

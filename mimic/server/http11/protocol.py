@@ -5,7 +5,7 @@
 
 import asyncio
 import socket
-from collections.abc import Collection, Sized
+from collections.abc import Callable, Collection, Sized
 from typing import Any, Final, NoReturn
 
 import httptools
@@ -15,11 +15,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from mimic.server.http11 import deadlines, limits, refusals
 from mimic.server.http11.asgi import CUT, record_outcome, request_id_of
 from mimic.server.http11.deadlines import Deadline, ExchangeProgress, SlowClientMonitor
+from mimic.server.http11.lingering import Lingering, LingeringConnections
 from mimic.server.http11.refusals import Refusal
-from mimic.server.http11.upgrade import FinalBody, OpenWebSocket, framing_of, is_websocket_handshake, path_of
+from mimic.server.http11.upgrade import (
+    FinalBody,
+    HandshakeTransport,
+    OpenWebSocket,
+    framing_of,
+    is_websocket_handshake,
+    path_of,
+)
 
-SECONDS_TO_LINGER: Final = 0.5
-"""How long a server that ends still waits for a request on a connection that it has kept alive."""
+SECONDS_TO_END: Final = 0.5
+"""How long a server that ends still waits on a connection for a request, or for the rest of one that was answered."""
+_OLD_VERSIONS: Final = frozenset({"0.9", "1.0"})
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -29,14 +38,23 @@ class HttpProtocol(HttpToolsProtocol):
       heads of any size.
     - Cutting: ASGI has no way to end an answer in the middle that uvicorn does not take for a bug.
     - WebSockets on the paths of ``websocket_paths`` only. Everywhere else an ``Upgrade`` is ignored.
-    - A graceful end: uvicorn hangs up at once.
+    - A graceful end, of a connection and of the server: uvicorn hangs up at once, and a client that is still sending
+      loses its answer.
+    - HTTP/1.0: uvicorn answers it with chunks, which it does not know.
     """
 
     def __init__(
-        self, *args: Any, monitor: SlowClientMonitor, websocket_paths: Collection[str] = (), **kwargs: Any
+        self,
+        *args: Any,
+        monitor: SlowClientMonitor,
+        lingering: LingeringConnections,
+        websocket_paths: Collection[str] = (),
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._monitor = monitor
+        self._others_lingering = lingering
+        self._lingering: Lingering | None = None
         self._websocket_paths = websocket_paths
         self._deadline = Deadline()
         self._outside_body = 0  # bytes since the last piece of a body
@@ -52,6 +70,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _PipelineFlow(transport, self.pipeline)
+        self._outlet = _Outlet(transport, self._close)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # not on Windows
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, limits.MOST_UNSENT)
@@ -64,7 +83,8 @@ class HttpProtocol(HttpToolsProtocol):
             _disconnect(running)
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # uvicorn forgets it after a reset, and the timer keeps this object alive
-        self._final_body = None
+        self._final_body = self._lingering = None
+        self._outlet.close = self.transport.close  # else it and this object keep each other alive
 
     def shutdown(self) -> None:
         """Begin to end: answer what comes, and say that it was the last; hang up when nothing comes for a moment.
@@ -72,12 +92,43 @@ class HttpProtocol(HttpToolsProtocol):
         To hang up at once would lose a request that is on its way, even the one after an answer that is being sent.
         """
         self._is_ending = True
-        self.timeout_keep_alive = SECONDS_TO_LINGER  # type: ignore[assignment] # a whole number only by its type
-        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr] # at first it is None
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(SECONDS_TO_LINGER, self.timeout_keep_alive_handler)
-        elif not self.cycle.response_started:
-            self.cycle.keep_alive = False
+        self.timeout_keep_alive = SECONDS_TO_END  # type: ignore[assignment] # a whole number only by its type
+        cycle: RequestResponseCycle | None = self.cycle
+        if self._lingering is not None:
+            self._lingering.hurry(SECONDS_TO_END)
+        elif cycle is None:
+            self._wait_for_request()
+        elif cycle.response_complete and cycle.more_body:
+            self._linger()
+        elif cycle.response_complete:
+            self._wait_for_request()
+        elif not cycle.response_started:
+            cycle.keep_alive = False
+
+    def _wait_for_request(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(SECONDS_TO_END, self.timeout_keep_alive_handler)
+
+    def _close(self) -> None:
+        """Close the connection behind its last answer. An answer that is not complete is cut off."""
+        if self._running is not None and self._running.response_complete:
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """Write nothing more, and throw away what still comes; nothing of it is kept."""
+        if self._lingering is not None or self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        self._final_body = None
+        self.pipeline.clear()
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None:
+            cycle.body = bytearray()
+        self.flow.resume_reading()
+        seconds = {"seconds": SECONDS_TO_END} if self._is_ending else {}
+        self._lingering = Lingering(self.transport, self, self._others_lingering, **seconds)
 
     def abort(self) -> None:
         """End the connection at once."""
@@ -87,15 +138,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._outside_body += len(data)
-        if self._is_refused or self._has_everything():
-            if limits.is_too_much_to_ignore(self._outside_body):
+        if self._is_refused or (self._final_body is not None and self._final_body.is_complete):
+            if limits.is_too_much_to_ignore(self._outside_body):  # what comes behind the last request does not count
                 self.abort()
             return
         self._unset_keepalive_if_required()
         try:
             self._parse(data)
         except httptools.HttpParserError:
-            self._refuse(refusals.URL_TOO_LARGE if limits.is_url_too_large(self.url) else self._problem)
+            problem = refusals.invalid_http(data) if self._problem is refusals.INVALID_HTTP else self._problem
+            self._refuse(refusals.URL_TOO_LARGE if limits.is_url_too_large(self.url) else problem)
         if limits.is_head_too_large(self._outside_body):
             self._refuse(refusals.HEAD_TOO_LARGE)
 
@@ -116,10 +168,6 @@ class HttpProtocol(HttpToolsProtocol):
         if data and self._final_body is not None:
             self._final_body.feed(data)
 
-    def _has_everything(self) -> bool:
-        """Whether the last request of the connection is complete: what comes behind it does not count."""
-        return self._final_body is not None and self._final_body.is_complete
-
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {CUT: self.transport.close}  # type: ignore[dict-item]
@@ -136,6 +184,12 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._passed_over or self._is_ending:
             self.cycle.keep_alive = False
+        self.cycle.transport = self._outlet  # type: ignore[assignment] # as much of one as it needs
+        if self.scope["http_version"] in _OLD_VERSIONS:
+            self.cycle.__class__ = _OldExchange
+            self.cycle.waiting_for_100_continue = False
+        elif self.cycle.waiting_for_100_continue:
+            self.cycle.__class__ = _ExpectingExchange
         self.headers = []  # for trailers, which are not to change the request that is being answered
 
     def _stop_parsing(self, refusal: Refusal) -> NoReturn:
@@ -149,8 +203,17 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if not self._passed_over:
-            super().on_message_complete()
+        if self._passed_over:
+            return
+        super().on_message_complete()
+        if not self._opens_websocket:
+            self.cycle.more_body = False  # uvicorn leaves it where the answer is complete
+
+    def on_response_complete(self) -> None:
+        if self._is_ending and self._running is not None and self._running.more_body:
+            self._linger()
+        if self._lingering is None:
+            super().on_response_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -175,10 +238,12 @@ class HttpProtocol(HttpToolsProtocol):
         """Hand the connection over to uvicorn's WebSocket protocol, with what came behind the handshake."""
         self._monitor.discard(self)
         self._outside_body = 0
+        transport = self.transport
+        self.transport = HandshakeTransport(transport, self._others_lingering, SECONDS_TO_END)  # type: ignore[assignment]
         self.handle_websocket_upgrade()
         self.parser = None  # type: ignore[assignment] # else it and this object keep each other alive
-        OpenWebSocket(self.transport, self._monitor)
-        websocket: Any = self.transport.get_protocol()
+        OpenWebSocket(transport, self._monitor)
+        websocket: Any = transport.get_protocol()
         if not websocket.handshake_initiated:  # headers that are too long, for instance; uvicorn would wait forever
             self._write(refusals.INVALID_HANDSHAKE, refusals.log_refusal(refusals.INVALID_HANDSHAKE))
             self.transport.close()
@@ -197,7 +262,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _progress(self) -> ExchangeProgress:
         request = self._unanswered()
-        if request is None or request.disconnected:
+        if self._lingering is not None:
+            must_send = False  # it has a timer of its own
+        elif request is None or request.disconnected:
             must_send = True
         else:
             must_send = request.more_body and not (request.waiting_for_100_continue or self.flow.read_paused)
@@ -230,6 +297,11 @@ class HttpProtocol(HttpToolsProtocol):
         newest: RequestResponseCycle | None = self.cycle
         return None if newest is None or newest.response_complete else newest
 
+    def _last_owed(self) -> RequestResponseCycle:
+        """The last of several requests that are answered one after the other."""
+        assert self._running is not None
+        return self.pipeline[0][0] if self.pipeline else self._running
+
     def _is_in_head(self) -> bool:
         """Whether the head of a request has begun that is not complete."""
         newest: RequestResponseCycle | None = self.cycle
@@ -242,14 +314,16 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_refused or self.transport.is_closing():
             return
         self._is_refused = True
-        self._deadline.shorten()
         request = self._unanswered()
         if request is None:
             self._send(refusal, refusals.log_refusal(refusal))
         elif self._is_in_head():
             request.keep_alive = False  # the request before is still answered
-        elif request.response_started or self.pipeline:
-            self.abort()  # the client has its answer, or would take this one for that to another request
+        elif self.pipeline:  # the client would take this answer for that to another request
+            self.pipeline.popleft()
+            self._last_owed().keep_alive = False
+        elif request.response_started:
+            self.abort()  # the client has its answer
         else:
             record_outcome(request.scope, refusal.status)
             _disconnect(request)
@@ -257,10 +331,51 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _send(self, refusal: Refusal, request_id: str | None) -> None:
         self._write(refusal, request_id)
-        self.transport.write_eof()  # and not close: what the client has sent meanwhile would make that a reset
+        self._linger()
 
     def _write(self, refusal: Refusal, request_id: str | None) -> None:
         self.transport.write(refusals.render(refusal, request_id, self.server_state.default_headers))
+
+
+class _Outlet:
+    """Transport of a connection, as far as an answer needs it. To close it is up to the connection."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
+
+
+class _OldExchange(RequestResponseCycle):
+    """Request of HTTP/1.0, which knows no chunks. An answer of unknown length ends with its connection.
+
+    Uvicorn chooses the class of requests by itself, so theirs is changed afterwards.
+    """
+
+    _has_length = True
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self._has_length = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+            if not self._has_length:
+                self.chunked_encoding = False
+        elif not self._has_length:
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
+
+
+class _ExpectingExchange(RequestResponseCycle):
+    """Request that waits for a ``100 Continue``. One that is answered instead may come with its body, or without.
+
+    So nobody knows where the next request would begin, and the connection ends (RFC 9110, 10.1.1).
+    """
+
+    async def send(self, message: Any) -> None:
+        if self.waiting_for_100_continue:
+            self.keep_alive = False
+        await super().send(message)
 
 
 class _PipelineFlow(FlowControl):
@@ -271,7 +386,7 @@ class _PipelineFlow(FlowControl):
         self._waiting = waiting
 
     def resume_reading(self) -> None:
-        if not self._waiting:
+        if self.read_paused and not self._waiting:
             super().resume_reading()
 
 

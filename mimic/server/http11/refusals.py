@@ -36,6 +36,19 @@ TOO_MANY_HEADERS: Final = Refusal(
     431, f"The request has more than the {MOST_HEADERS} headers that are accepted", "too_many_headers"
 )
 
+_OTHER_PROTOCOLS: Final = (
+    (b"\x16\x03", "What was sent is not HTTP but TLS, which the server does not speak: use http:// and not https://"),
+    (b"PRI * HTTP/2", "What was sent is HTTP/2, and the server speaks HTTP/1.1"),
+    (b"CONNECT ", "What was sent is for a proxy, and the server is none: it is to be asked itself (NO_PROXY)"),
+)
+"""First bytes of what clients send that expect another kind of server."""
+
+
+def invalid_http(data: bytes) -> Refusal:
+    """The refusal of bytes that are no request, which says what they are where they tell."""
+    message = next((message for first, message in _OTHER_PROTOCOLS if data.startswith(first)), INVALID_HTTP.message)
+    return INVALID_HTTP._replace(message=message)
+
 
 def log_refusal(refusal: Refusal) -> str:
     """Log a refusal that no application logs. Returns the request ID, which is new."""

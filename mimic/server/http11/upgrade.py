@@ -5,15 +5,17 @@ An upgrade to any other protocol is ignored, and the request is answered in HTTP
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 import httptools
 
 from mimic.server.http11.deadlines import Deadline, ExchangeProgress, SlowClientMonitor
+from mimic.server.http11.lingering import Lingering, LingeringConnections
 
 Headers = Iterable[tuple[bytes, bytes]]
 
+_OPENED: Final = b"HTTP/1.1 101 "
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -69,6 +71,41 @@ class FinalBody:
         if not self.is_complete:
             self.is_complete = True
             self._on_complete()
+
+
+class HandshakeTransport:
+    """Transport of a connection that was handed over to uvicorn's WebSocket protocol.
+
+    One that is closed without a WebSocket lingers for ``seconds``, so that a client that goes on to send is not cut off
+    before it has its answer.
+    """
+
+    def __init__(self, transport: asyncio.Transport, lingering: LingeringConnections, seconds: float) -> None:
+        self._transport = transport
+        self._lingering = lingering
+        self._seconds = seconds
+        self._is_open = self._is_closing = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write to the client; the first bytes say whether there is a WebSocket."""
+        self._is_open = self._is_open or data.startswith(_OPENED)
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Close the connection when all is written."""
+        if self._is_open or self._transport.is_closing():
+            self._transport.close()
+        elif not self._is_closing:
+            self._is_closing = True
+            asyncio.get_running_loop().call_soon(self._linger)  # when the protocol is the transport's
+
+    def _linger(self) -> None:
+        if not self._transport.is_closing():
+            protocol: Any = self._transport.get_protocol()
+            Lingering(self._transport, protocol, self._lingering, self._seconds)
 
 
 class OpenWebSocket:

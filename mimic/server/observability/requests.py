@@ -1,7 +1,7 @@
 """Requests as they are seen from outside: an id for each, metrics, the journal, and lines in the log."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -19,8 +19,8 @@ from mimic.gateway.context import RequestContext
 from mimic.gateway.faults import Fault
 from mimic.gateway.journal import Entry, Journal, shortened
 from mimic.gateway.ledger import Changes
-from mimic.server.http11.asgi import CUT, RECORD, cut, outcome_of, record_outcome
-from mimic.server.observability.metrics import Metrics
+from mimic.server.http11.asgi import CUT, HTTP, RECORD, cut, outcome_of, record_outcome
+from mimic.server.observability.metrics import CHOICES, FAULTS, MATCHES, MISSES, REQUESTS, Metrics
 from mimic.server.request_ids import client_id_of, new_id
 
 log = structlog.get_logger("mimic")
@@ -31,6 +31,7 @@ OPENAI_VERSION: Final = b"2020-10-01"
 """Of the API that /v1 is like: what OpenAI's own answers say."""
 CLIENT_LEFT: Final = 499
 FORBIDDEN: Final = 403
+SERVER_ERROR: Final = 500
 SWITCHING: Final = 101
 """The status of a WebSocket that was opened."""
 
@@ -42,7 +43,6 @@ class RequestRecord:
     """
 
     __slots__ = (
-        "_ended",
         "_entry",
         "_journal",
         "_method",
@@ -53,32 +53,30 @@ class RequestRecord:
         "_status",
         "_watcher",
         "context",
+        "has_ended",
+        "is_recorded",
         "request_id",
     )
 
     def __init__(self, scope: HTTPScope | WebSocketScope, send: Send, watcher: "RequestLog") -> None:
         self._scope = scope
-        self._method = scope["method"] if scope["type"] == ScopeType.HTTP else "GET"  # as its handshake had
+        self._method = scope["method"] if scope["type"] == HTTP else "GET"  # as its handshake had
         self._send = send
         self._watcher = watcher
         self._started = time.perf_counter()
         self._status = 0
-        self._ended = False
         self._number = 0
+        self.has_ended = False
         self.request_id = new_id()
         self.context: RequestContext | None = None
-        self._journal = watcher.journal if is_recorded(scope) else None
-        self._entry = self._first_entry() if self._journal else None
+        self._journal = watcher.journal if watcher.journal is not None and is_recorded(scope) else None
+        self._entry = None if self._journal is None else self._first_entry()
+        self.is_recorded = self._journal is not None
 
     def _first_entry(self) -> Entry:
         path = shortened(self._scope["path"]) or ""
         # Which route it is nobody knows yet; most have no parameters.
         return Entry(id=self.request_id, at=datetime.now(UTC), method=self._method, path=path, route=path)
-
-    @property
-    def is_recorded(self) -> bool:
-        """Whether the request is for the journal."""
-        return self._journal is not None
 
     def record(self, changes: Changes) -> None:
         """Put the request into the journal, which has it from now on."""
@@ -91,33 +89,34 @@ class RequestRecord:
 
     def completed(self, version: Version, completion: Completion) -> None:
         """Count the answers to each prompt, and once those that no corpus gave."""
-        metrics, missed, choices = self._watcher.metrics, set(), 0
+        count, choices = self._watcher.metrics.count, 0
         for one in completion.results:
-            metrics.matches_of(version, one.rung or "none").inc()
+            count(MATCHES, (version, one.rung or "none"))
             choices += len(one.answers)
-            if one.rung is None:
-                missed.add(id(one))  # equal prompts have the same result
-        metrics.choices_of(version).inc(choices)
-        if missed:
-            metrics.misses.labels(version).inc(len(missed))
+        count(CHOICES, (version,), choices)
+        if missed := {id(one) for one in completion.results if one.rung is None}:  # equal prompts have the same result
+            count(MISSES, (version,), len(missed))
 
     def continued(self, version: Version, choices: int) -> None:
         """Count choices that are about to be sent."""
-        self._watcher.metrics.choices_of(version).inc(choices)
+        self._watcher.metrics.count(CHOICES, (version,), choices)
 
     def missed(self, version: Version) -> None:
         """Count a request that the corpus has no answer to."""
-        self._watcher.metrics.misses.labels(version).inc()
+        self._watcher.metrics.count(MISSES, (version,))
 
     def crash(self) -> None:
         """Note that the application failed: a handshake that was not accepted yet is answered with a 500."""
         if self._scope["type"] == ScopeType.WEBSOCKET:
-            self._status = self._status or int(HTTPStatus.INTERNAL_SERVER_ERROR)
+            self._status = self._status or SERVER_ERROR
 
-    async def send(self, message: Message) -> None:
-        """Send a part of the answer. The last one is counted before it is sent, since who has it may ask at once."""
+    def send(self, message: Message) -> Awaitable[None]:
+        """Send a part of the answer. The last one is counted before it is sent, since who has it may ask at once.
+
+        Without a coroutine of its own, which every part would pay for.
+        """
         if message["type"] == "http.response.body" or message["type"] == "websocket.http.response.body":
-            if not message.get("more_body", False):
+            if not self.has_ended and not message.get("more_body", False):
                 self.close()
         elif message["type"] == "http.response.start" or message["type"] == "websocket.http.response.start":
             self._begin(message, message["status"])
@@ -127,7 +126,7 @@ class RequestRecord:
         elif message["type"] == "websocket.close":
             self._status = self._status or FORBIDDEN  # as the server answers a handshake that is not accepted
             self.close()
-        await self._send(message)
+        return self._send(message)
 
     def _record_now(self) -> None:
         """Put a WebSocket into the journal when it opens, since it may stay open for long."""
@@ -139,24 +138,24 @@ class RequestRecord:
 
     def close(self, *, client_left: bool = False) -> None:
         """End the record; what happens later does not count."""
-        if self._ended:
+        if self.has_ended:
             return
-        self._ended = True
+        self.has_ended = True
         seconds = time.perf_counter() - self._started
-        route = self._watcher.route_of(self._scope)
-        metrics = self._watcher.metrics
+        watcher, context = self._watcher, self.context
+        metrics = watcher.metrics
+        route = watcher.route_of(self._scope)
         status = outcome_of(self._scope) or self._status or (CLIENT_LEFT if client_left else 0)
-        version = self.context.known.version if self.context else None
-        requests, latencies = metrics.of_route(self._method, route, status, version or "")
-        requests.inc()
-        latencies.observe(seconds)
-        fault = self.fault
+        version = context.known.version if context else None
+        metrics.count(REQUESTS, (self._method, route, status))
+        metrics.observe((route, version or ""), seconds)
+        fault = context.injected if context else None
         if fault:
-            metrics.faults.labels(fault.kind).inc()
+            metrics.count(FAULTS, (fault.kind,))
         if self._journal and self._entry:
             self._close_entry(self._journal, self._entry, route, seconds, client_left=client_left)
-        has_failed = status >= HTTPStatus.INTERNAL_SERVER_ERROR and not fault
-        if has_failed or self._watcher.logs_requests:
+        has_failed = status >= SERVER_ERROR and not fault
+        if has_failed or watcher.logs_requests:
             self._log(route, status, seconds, has_failed=has_failed, client_left=client_left)
 
     @property
@@ -210,13 +209,14 @@ class RequestRecord:
         if self._entry:
             self._entry = _begun(self._entry, status, dict(message.get("headers", ())), seconds)
         headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
-        if self.context and self.context.headers:
-            headers += [(name.encode(), value.encode()) for name, value in self.context.headers.items()]
+        context = self.context
+        if context and context.headers:
+            headers += [(name.encode(), value.encode()) for name, value in context.headers.items()]
         if self._scope["path"].startswith(OPENAI_PREFIX):
             milliseconds = round(seconds * 1000)
             headers += [(b"openai-version", OPENAI_VERSION), (b"openai-processing-ms", b"%d" % milliseconds)]
-        if fault := self.fault:
-            headers.append((FAULT_HEADER.encode(), str(fault).encode()))
+        if context and context.injected:
+            headers.append((FAULT_HEADER.encode(), str(context.injected).encode()))
         message["headers"] = headers
 
 
@@ -274,8 +274,9 @@ class RequestLog:
             await cut(scope, receive)
         finally:
             self.metrics.in_flight -= 1
-            # An answer without a last part had nobody there to take it; a WebSocket ends by its client's leave.
-            record.close(client_left=scope["type"] == ScopeType.HTTP)
+            if not record.has_ended:
+                # An answer without a last part had nobody there to take it; a WebSocket ends by its client's leave.
+                record.close(client_left=scope["type"] == HTTP)
             del state[RECORD]  # else all of the request waits for the garbage collector
             record.context = None
 

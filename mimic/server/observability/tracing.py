@@ -189,9 +189,9 @@ class TracedStore(Store):
     def __init__(self, store: Store, tracing: Tracing, url: str) -> None:
         self._store = store
         self._tracing = tracing
-        scheme, _, rest = url.partition("://")
-        self._system = "sqlite" if scheme == "sqlite" else "mongodb"
-        self._name = Path(rest.partition("?")[0]).name
+        scheme, separator, rest = url.partition("://")
+        self._system = "mongodb" if separator and scheme != "sqlite" else "sqlite"
+        self._name = Path((rest if separator else url).partition("?")[0]).name
 
     async def __aenter__(self) -> Self:
         await self._store.__aenter__()

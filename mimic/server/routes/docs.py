@@ -31,9 +31,11 @@ from mimic.corpus.excerpts import Snippet
 from mimic.corpus.search import SearchHit
 from mimic.engine.overrides import FAULT_HEADER
 from mimic.errors import RequestError
+from mimic.gateway.faults import NONE, PATTERN
 from mimic.server.error_handlers import answer
 from mimic.server.guards import KEYS_SCHEME
-from mimic.server.routes.page import MEDIA_TYPES, NOT_TO_BE_GUESSED, headers_of_documentation
+from mimic.server.routes.page import ICON, MEDIA_TYPES, NOT_TO_BE_GUESSED, headers_of_documentation
+from mimic.server.routes.schemas import ExactConfig
 from mimic.server.routes.seeding import SECRET_SCHEME
 from mimic.wire.base import EVENTS
 from mimic.wire.native import NativeCompletion, NativeRequest
@@ -41,6 +43,7 @@ from mimic.wire.openai.base import OpenAIUsage
 from mimic.wire.openai.chat import OpenAIMessage
 
 ASSETS = "/schema-assets"
+UNKNOWN = "Unknown request URL. The documentation is at /schema, its OpenAPI document at /schema/openapi.json"
 ASSET_NAMES = ("swagger-ui-bundle.js", "swagger-ui.css", "swagger-ui-standalone-preset.js")
 
 COMPONENTS: Final[Mapping[type, str]] = {
@@ -97,12 +100,13 @@ class FaultyOperation(LimitedOperation):
         answer = (self.responses or {}).get("200")
         if isinstance(answer, OpenAPIResponse) and answer.content:
             answer.content[EVENTS] = OpenAPIMediaType(schema=Schema(description="Server-sent events."))
+        asked = Schema(type=OpenAPIType.STRING, pattern=PATTERN, examples=[NONE])
         text = Schema(type=OpenAPIType.STRING, examples=["status=429; retry-after=2"])
         asking = (
             "A fault on purpose: status=NNN, disconnect, stall, malformed, error, slow-headers, empty or none, "
             "with what goes with it, as `stall; after=5; seconds=30`."
         )
-        header = Parameter(name=FAULT_HEADER, param_in="header", schema=text, description=asking)
+        header = Parameter(name=FAULT_HEADER, param_in="header", schema=asked, description=asking)
         self.parameters = [*(self.parameters or ()), header]
         self.tell({FAULT_HEADER: OpenAPIHeader(schema=text, description="The fault that befell the request, if any.")})
 
@@ -113,13 +117,13 @@ def openapi_config() -> OpenAPIConfig:
         js_url=f"{ASSETS}/{ASSET_NAMES[0]}",
         css_url=f"{ASSETS}/{ASSET_NAMES[1]}",
         standalone_preset_js_url=f"{ASSETS}/{ASSET_NAMES[2]}",
-        favicon="",
+        favicon=f'<link rel="icon" href="{ICON}" type="image/svg+xml">',
         path="/",
     )
     description = "Answers from real conversations, by indexed lookup."
     secret = SecurityScheme(type="http", scheme="bearer", description="The secret that SEED_SECRET holds.")
     key = SecurityScheme(type="http", scheme="bearer", description="One of the keys that MIMIC_API_KEYS holds, if any.")
-    return OpenAPIConfig(
+    return ExactConfig(
         "Mimic",
         __version__,
         description=description,
@@ -132,7 +136,7 @@ def openapi_config() -> OpenAPIConfig:
 def _in_one_shape(response: Response[Any]) -> Response[Any]:
     """What Litestar answers below /schema: errors as all others, and the page with headers as the other one."""
     if response.status_code == HTTPStatus.NOT_FOUND:
-        return answer(RequestError(HTTPStatus.NOT_FOUND, "Unknown request URL", code="unknown_url"))
+        return answer(RequestError(HTTPStatus.NOT_FOUND, UNKNOWN, code="unknown_url"))
     response.headers.update(NOT_TO_BE_GUESSED)
     if isinstance(response.content, bytes) and response.media_type == MediaType.HTML:
         response.headers.update(headers_of_documentation(response.content))

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from litestar import Response, Router, get, post
+from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
@@ -14,9 +14,12 @@ from mimic.server.guards import SECURITY, require_key
 from mimic.server.request_ids import check_client_id
 from mimic.server.routes.docs import FaultyOperation, LimitedOperation
 from mimic.wire.openai import chat, completions, embeddings
-from mimic.wire.openai.base import EMBEDDING_MODEL, unknown_model
-from mimic.wire.openai.models import Model, ModelList, models_of
+from mimic.wire.openai.base import EMBEDDING_MODEL, Names
+from mimic.wire.openai.errors import ErrorBody
+from mimic.wire.openai.models import Model, ModelList, deletion_refused, model_named, models_of
 
+GUARDS: Final = (require_key, check_client_id)
+MODEL_PATH: Final = "/v1/models/{model:path}"
 CHAT_EXAMPLE: Final = {"model": "mimic-v3", "messages": [{"role": "user", "content": "Write a haiku about the sea"}]}
 PROMPT_EXAMPLE: Final = {"model": "mimic-v3", "prompt": "Write a haiku about the sea"}
 EMBEDDING_EXAMPLE: Final = {"model": EMBEDDING_MODEL, "input": "Why is the sky blue?", "dimensions": 8}
@@ -104,25 +107,50 @@ async def embed_texts(
     raise NotImplementedError
 
 
-@get("/models", summary="The models", tags=["OpenAI"], responses=documented(401, 503))
+@get(
+    "/v1/models",
+    summary="The models",
+    tags=["OpenAI"],
+    guards=GUARDS,
+    security=SECURITY,
+    responses=documented(400, 401, 503),
+)
 async def list_models(corpus: NamedDependency[Corpus]) -> ModelList:
     """One per schema version, and one for embeddings."""
     return ModelList(data=models_of(await corpus.contents()))
 
 
-@get("/models/{model:path}", summary="One model", tags=["OpenAI"], responses=documented(401, 404, 503))
-async def retrieve_model(model: FromPath[str], corpus: NamedDependency[Corpus]) -> Model:
-    """404 for any that is not listed, also where its name is accepted in requests."""
-    asked = model.removeprefix("/")  # a path, since names as org/model have a slash
-    for found in models_of(await corpus.contents()):
-        if found.id == asked:
-            return found
-    raise unknown_model(asked)
-
-
-MODELS: Final = Router(
-    "/v1",
-    route_handlers=[list_models, retrieve_model],
-    guards=[require_key, check_client_id],
+@get(
+    MODEL_PATH,
+    summary="One model",
+    tags=["OpenAI"],
+    guards=GUARDS,
     security=SECURITY,
+    responses=documented(400, 401, 404, 503),
 )
+async def retrieve_model(model: FromPath[str], corpus: NamedDependency[Corpus], names: NamedDependency[Names]) -> Model:
+    """Any name that requests may have; with `MIMIC_STRICT_MODELS` a 404 for all that are not listed."""
+    return model_named(_name_in(model), await corpus.contents(), names)
+
+
+@delete(
+    MODEL_PATH,
+    status_code=403,
+    summary="Delete a model",
+    tags=["OpenAI"],
+    guards=GUARDS,
+    security=SECURITY,
+    description="Always refused: a 403, or with `MIMIC_STRICT_MODELS` a 404 for names that are not listed.",
+    response_description="Forbidden",
+    responses=documented(400, 401, 404, 503),
+)
+async def delete_model(
+    model: FromPath[str], corpus: NamedDependency[Corpus], names: NamedDependency[Names]
+) -> ErrorBody:
+    """The same names are known as to the route that retrieves one."""
+    raise deletion_refused(model_named(_name_in(model), await corpus.contents(), names).id)
+
+
+def _name_in(path: str) -> str:
+    """The name of a model in a path, which has slashes where the name is as org/model."""
+    return path.removeprefix("/")

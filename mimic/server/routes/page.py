@@ -41,6 +41,8 @@ FILES: Final = {
 }
 """The files of the page by name, which are few and small."""
 
+ICON: Final = "/page/icon.svg"
+
 
 @get("/")
 async def show_page() -> Response[bytes]:
@@ -54,6 +56,12 @@ async def page_file(name: FromPath[str]) -> Response[bytes]:
     if name not in FILES:
         raise NotFoundException
     return _file(name)
+
+
+@get("/favicon.ico")
+async def show_icon() -> Response[bytes]:
+    """The icon, for what asks for it without having read a page. Browsers go by its media type."""
+    return _file("icon.svg")
 
 
 def headers_of_documentation(html: bytes) -> Mapping[str, str]:
@@ -74,4 +82,4 @@ def _file(name: str) -> Response[bytes]:
     return Response(FILES[name], media_type=media_type, headers=HEADERS)
 
 
-ROUTES: Final = Router("/", route_handlers=[show_page, page_file], include_in_schema=False)
+ROUTES: Final = Router("/", route_handlers=[show_page, page_file, show_icon], include_in_schema=False)

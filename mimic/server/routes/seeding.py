@@ -1,12 +1,15 @@
 """``/conversation/seed``: seeding over HTTP, guarded by a secret.
 
 The work runs in a process of its own, the same as ``mimic seed``; the store records how it goes, so whichever worker
-is asked can tell, and the record outlives this server.
+is asked can tell, and the record outlives this server. A seeding that fails where nothing was seeded before leaves no
+record in an SQLite store: of such a one the ledger knows, which all workers share.
 """
 
 import asyncio
 import os
 import sys
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
@@ -18,24 +21,31 @@ from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
+from msgspec.structs import replace
 
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.manifest import ExitCode, Seeding
 from mimic.corpus.stores.base import holder_name
 from mimic.errors import RequestError, SeedingInProgress, StoreUnavailable
 from mimic.gateway.auth import CHALLENGE, BruteForceGuard, bearer, is_same
+from mimic.gateway.ledger import Ledger
 from mimic.server.error_handlers import AnyRequest, documented
 from mimic.server.guards import address_of
 from mimic.server.options import SeedingOptions
 
 log = structlog.get_logger("mimic")
 
+NOTE = "seeding"
+"""The name under which the ledger has the last seeding that was started here."""
 STATUS_PATH = "/conversation/seed"
 SECRET_SCHEME = "SEED_SECRET"  # noqa: S105 - its name
 """The security scheme of the OpenAPI document."""
 NOT_HANDED_DOWN = frozenset({"SEED_SECRET", "MIMIC_API_KEYS"})
 SECONDS_TO_CLAIM = 15.0
 SECONDS_TO_STOP = 10.0
+ATTEMPTS = 10
+SECONDS_BETWEEN = 0.1
+"""Attempts to learn how a seeding has ended, from the worker that has started it."""
 MOST_SAID = 4000
 """Characters of what a seeding has said that go into the log."""
 
@@ -59,12 +69,20 @@ class NeverSeeded(msgspec.Struct, frozen=True):
     state: Literal["never"] = "never"
 
 
+class StartedSeeding(msgspec.Struct, frozen=True):
+    """A seeding that a worker of this server has started, as far as the worker knows."""
+
+    process: int
+    seeding: Seeding
+
+
 class Seeder:
     """Runs ``mimic seed`` in a process of its own, at most one for this server. An async context manager."""
 
-    def __init__(self, options: SeedingOptions, corpus: Corpus) -> None:
+    def __init__(self, options: SeedingOptions, corpus: Corpus, ledger: Ledger) -> None:
         self._options = options
         self._corpus = corpus
+        self._ledger = ledger
         self._process: asyncio.subprocess.Process | None = None
         self._watching: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
@@ -96,8 +114,46 @@ class Seeder:
                 raise SeedingInProgress(seeding.holder, seeding.since)
             self._process = process = await self._run()
             log.info("seeding started", process=process.pid, file=str(self._options.file))
-            self._watching = asyncio.create_task(_watch(process))
+            started = Seeding(os.urandom(8).hex(), "running", holder_name(process.pid), datetime.now(UTC))
+            self._note(process, started)
+            self._watching = asyncio.create_task(self._watch(process, started))
             await self._claimed(process, seeding.id if seeding else None)
+
+    async def last(self) -> Seeding | None:
+        """The last seeding: as the store has it, or else the last one that this server has started."""
+        for _ in range(ATTEMPTS):
+            if seeding := await self._corpus.seeding():
+                return seeding
+            note = self._ledger.noted(NOTE)
+            if note is None:
+                return None
+            started = msgspec.json.decode(note, type=StartedSeeding)
+            if started.seeding.state != "running" or _is_alive(started.process):
+                return started.seeding
+            await asyncio.sleep(SECONDS_BETWEEN)  # it has just ended, and whoever started it is to note how
+        return replace(started.seeding, state="interrupted", error="the seeding process died")
+
+    def _note(self, process: asyncio.subprocess.Process, seeding: Seeding) -> None:
+        with suppress(StoreUnavailable), self._ledger.transaction() as changes:  # the log has it, too
+            changes.note(NOTE, msgspec.json.encode(StartedSeeding(process.pid, seeding)))
+
+    async def _watch(self, process: asyncio.subprocess.Process, started: Seeding) -> None:
+        """Tell how it ends, with what it said: lines of text, which are not for a log of JSON as they are."""
+        _, told = await process.communicate()
+        said = told.decode(errors="replace").strip()[-MOST_SAID:]
+        facts = {"said": said} if said else {}
+        if process.returncode == ExitCode.DONE:
+            log.info("seeding done", process=process.pid, **facts)
+            return
+        log.error("seeding failed", process=process.pid, exit_code=process.returncode, **facts)
+        if process.returncode == ExitCode.STOPPED:
+            ended = replace(started, state="interrupted", error="the seeding was stopped")
+        elif process.returncode is not None and process.returncode < 0:
+            ended = replace(started, state="interrupted", error="the seeding process died")
+        else:
+            problem = said.rpartition("\n")[2].removeprefix("Error: ").removeprefix(f"{self._options.file}: ")
+            ended = replace(started, state="failed", error=problem)
+        self._note(process, ended)
 
     async def _run(self) -> asyncio.subprocess.Process:
         # By environment and not by arguments, which other users of the machine can see.
@@ -130,18 +186,22 @@ class Seeder:
             raise SeedingInProgress(
                 seeding.holder if seeding else "another process", seeding.since if seeding else None
             )
+        if process.returncode in {ExitCode.DONE, ExitCode.BAD_INPUT, ExitCode.STOPPED}:
+            return  # it had the store, and a failure may leave no record
         if has_ended:
             raise RequestError(500, "The seeding ended before it began; the log says why", code="seeding_failed")
 
 
-async def _watch(process: asyncio.subprocess.Process) -> None:
-    """Tell how it ends, with what it said: lines of text, which are not for a log of JSON as they are."""
-    _, told = await process.communicate()
-    facts = {"said": text} if (text := told.decode(errors="replace").strip()[-MOST_SAID:]) else {}
-    if process.returncode == 0:
-        log.info("seeding done", process=process.pid, **facts)
-    else:
-        log.error("seeding failed", process=process.pid, exit_code=process.returncode, **facts)
+def _is_alive(process: int) -> bool:
+    if sys.platform == "win32":  # where os.kill ends it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def seeding_is_on(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
@@ -204,10 +264,10 @@ async def start_seeding(
     responses=documented(401, 403, 503),
 )
 async def last_seeding(
-    corpus: NamedDependency[Corpus],
+    seeder: NamedDependency[Seeder],
     request: AnyRequest,
 ) -> Response[Seeding | NeverSeeded]:
     """The store knows, so any worker can tell."""
     secret = bearer(request.headers.get("authorization", ""))
     await check_secret(request, (secret or "").encode("latin-1"))
-    return Response(await corpus.seeding() or NeverSeeded())
+    return Response(await seeder.last() or NeverSeeded())

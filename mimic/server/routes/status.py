@@ -9,9 +9,8 @@ from litestar.di import NamedDependency
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from mimic.corpus.corpus import Corpus
-from mimic.corpus.manifest import Seeded
+from mimic.corpus.manifest import Seeded, warnings_of
 from mimic.corpus.schemas import Version
-from mimic.errors import NotSeeded
 from mimic.server.error_handlers import AnyRequest, documented
 from mimic.server.guards import has_key
 from mimic.server.observability.gauges import Gauges
@@ -20,10 +19,11 @@ from mimic.server.options import Defaults
 
 
 class CorpusDescription(msgspec.Struct, frozen=True):
-    """What is seeded, per version; sizes in bytes."""
+    """What is seeded, per version; sizes in bytes. ``warnings`` are there where an earlier Mimic seeded it."""
 
     default_version: Version
     versions: Mapping[str, Seeded]
+    warnings: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -33,10 +33,11 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Readiness(msgspec.Struct, frozen=True):
-    """The server can answer in these versions."""
+    """The server can answer in these versions. ``warnings`` are there where an earlier Mimic seeded them."""
 
     versions: Sequence[str]
     status: Literal["ready"] = "ready"
+    warnings: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 @get("/corpus", summary="What is seeded", tags=["Status"], responses=documented(503))
@@ -47,7 +48,8 @@ async def describe_corpus(
     seeded = await corpus.contents()
     if not await has_key(request, request.route_handler):
         seeded = {version: _without_texts(entry) for version, entry in seeded.items()}
-    return CorpusDescription(defaults.version, seeded)  # type: ignore[arg-type]
+    warnings = warnings_of(seeded) or msgspec.UNSET
+    return CorpusDescription(defaults.version, seeded, warnings)  # type: ignore[arg-type]
 
 
 def _without_texts(entry: Seeded) -> Seeded:
@@ -62,12 +64,13 @@ async def health() -> Health:
 
 @get("/ready", summary="Able to answer?", tags=["Status"], responses=documented(503))
 async def ready(corpus: NamedDependency[Corpus], defaults: NamedDependency[Defaults]) -> Readiness:
-    """200, or 503 with the reason while the default version is not seeded or the store is away."""
-    await corpus.check()
+    """200, or 503 with the reason: nothing is seeded for chats by default, or the store or its index is not whole.
+
+    The reason names files without their folders, and no hosts: everybody may ask.
+    """
+    await corpus.check(defaults.version, defaults.match)
     seeded = await corpus.seeded()
-    if defaults.version not in seeded:
-        raise NotSeeded(defaults.version)
-    return Readiness(list(seeded))
+    return Readiness(list(seeded), warnings=warnings_of(seeded) or msgspec.UNSET)
 
 
 @get("/metrics", summary="Prometheus metrics", tags=["Status"], media_type="text/plain")

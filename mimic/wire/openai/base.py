@@ -1,6 +1,7 @@
 """The common part of OpenAI's wires: names of models, texts and tokens, usage, errors and ids."""
 
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Generic, Literal, TypeAlias, TypeVar
@@ -11,6 +12,8 @@ from mimic import tokens
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.engine.base import Usage
 from mimic.errors import RequestError
+from mimic.spelling import shown
+from mimic.tokens import EncodingName
 from mimic.wire import sse
 from mimic.wire.base import Wire
 from mimic.wire.openai.errors import error_body
@@ -21,6 +24,9 @@ R = TypeVar("R")
 CHAT_MODELS: Final[Mapping[str, Version]] = {f"mimic-{version}": version for version in VERSIONS}
 EMBEDDING_MODEL: Final = "mimic-embedding"
 NOT_JSON: Final = b'data: {"choices": [{"index": 0, "delta": {"content": "\n\n'
+
+CL100K_MODELS: Final = re.compile(r"(ft:)?(gpt-3\.5|gpt-35|gpt-4(?![o.])|davinci-002|babbage-002|text-embedding-)")
+"""Names of OpenAI's models before GPT-4o."""
 
 Texts: TypeAlias = str | Annotated[Sequence[str | int | Sequence[int]], msgspec.Meta(min_length=1)]
 """One text or several, each as a string or as its tokens."""
@@ -87,8 +93,13 @@ class Input(msgspec.Struct, frozen=True):
     tokens: int
 
 
-async def inputs_of(given: Texts, param: str) -> list[Input]:
-    """The texts that a field holds: a text, several, the tokens of one, or those of several.
+def encoding_of(model: str) -> EncodingName:
+    """The encoding of the tokens that clients send to a model, which is tiktoken's for that name."""
+    return "cl100k_base" if CL100K_MODELS.match(model) else "o200k_base"
+
+
+async def inputs_of(given: Texts, param: str, encoding: EncodingName) -> list[Input]:
+    """The texts that a field holds: a text, several, the tokens of one, or those of several in that encoding.
 
     Raises RequestError where it holds numbers that are no tokens, or a mixture.
     """
@@ -97,7 +108,7 @@ async def inputs_of(given: Texts, param: str) -> list[Input]:
         encoded = await tokens.encode_all(texts)
         return [Input(text, len(numbers)) for text, numbers in zip(texts, encoded, strict=True)]
     if all(isinstance(one, int) for one in given):
-        return [_decoded([one for one in given if isinstance(one, int)], param)]
+        return [_decoded([one for one in given if isinstance(one, int)], param, encoding)]
     lists = [one for one in given if not isinstance(one, (str, int))]
     if len(lists) < len(given):
         raise RequestError(
@@ -106,22 +117,21 @@ async def inputs_of(given: Texts, param: str) -> list[Input]:
             param=param,
             code="invalid_type",
         )
-    return [_decoded(one, f"{param}[{index}]") for index, one in enumerate(lists)]
+    return [_decoded(one, f"{param}[{index}]", encoding) for index, one in enumerate(lists)]
 
 
-def _decoded(numbers: Sequence[int], path: str) -> Input:
+def _decoded(numbers: Sequence[int], path: str, encoding: EncodingName) -> Input:
     try:
-        return Input(tokens.text_of(numbers), len(numbers))
-    except UnicodeDecodeError:
-        problem = "its tokens do not make whole characters"
+        # What ends within a character, as a text that was cut into tokens elsewhere may, is a text to a model as well.
+        return Input(tokens.text_of(numbers, "replace", encoding), len(numbers))
     except (ValueError, OverflowError):
-        problem = "it holds numbers that are not tokens of o200k_base"
-    raise RequestError(400, f"Invalid '{path}': {problem}.", param=path, code="invalid_value")
+        text = f"Invalid '{path}': it holds numbers that are not tokens of {encoding}."
+        raise RequestError(400, text, param=path, code="invalid_value") from None
 
 
 def unknown_model(model: str) -> RequestError:
     """The error of a model that does not exist."""
-    return RequestError(404, f"The model `{model}` does not exist", param="model", code="model_not_found")
+    return RequestError(404, f"The model `{shown(model)}` does not exist", param="model", code="model_not_found")
 
 
 def created_now() -> int:

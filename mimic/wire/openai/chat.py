@@ -1,14 +1,16 @@
 """``/v1/chat/completions``: OpenAI's chat format."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
 from mimic.engine.base import Answer, ChatMessage, Completion, FinishReason, Prompt, ToolCall
 from mimic.errors import RequestError
+from mimic.wire.base import Steps
 from mimic.wire.openai.base import OpenAIUsage, created_now, new_id
-from mimic.wire.openai.sampled import OpenAIRequest, Sampled, SampledWire, UsageField
+from mimic.wire.openai.sampled import OpenAIRequest, Sampled, SampledWire, UsageField, choice_in_json
 from mimic.wire.openai.tools import (
     MAX_TOOLS,
     AnyChoice,
@@ -25,7 +27,7 @@ from mimic.wire.openai.tools import (
     rendered,
     tools_of,
 )
-from mimic.wire.sse import MARKER, PartedStream, Template, TokenStream, Track, frames
+from mimic.wire.sse import MARKER, PartedStream, Template, TokenStream
 
 PATH: Final = "/v1/chat/completions"
 
@@ -59,8 +61,7 @@ class OpenAIMessage(msgspec.Struct, frozen=True):
 
     def neutral(self, path: str) -> ChatMessage:
         """The message in neutral form. Raises RequestError where content or a text is missing."""
-        content = self.content
-        text = content if isinstance(content, str) else self._joined(path)
+        text = self.content if isinstance(self.content, str) else self._joined(path)
         if self.tool_calls or self.function_call:
             return ChatMessage(self.role, text, self.name, called(self.tool_calls, self.function_call))
         return ChatMessage(self.role, text, self.name, (), self.tool_call_id)
@@ -73,7 +74,9 @@ class OpenAIMessage(msgspec.Struct, frozen=True):
             raise RequestError(400, text, param=f"{path}.content", code="invalid_type")
         if content is msgspec.UNSET and self.role not in MAY_BE_SILENT:
             raise _missing(f"{path}.content")
-        if not content or isinstance(content, str):
+        if isinstance(content, str):
+            return content
+        if not content:
             return None
         texts = [self._text(part, f"{path}.content[{n}]") for n, part in enumerate(content) if part.type == "text"]
         return "".join(texts) if texts else None
@@ -197,7 +200,12 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
     kind = ChatCompletionRequest
 
     async def prompts(self, data: ChatCompletionRequest) -> Sequence[Prompt]:
-        messages = [message.neutral(f"messages[{index}]") for index, message in enumerate(data.messages)]
+        messages = [
+            ChatMessage(one.role, one.content, one.name)
+            if isinstance(one.content, str) and one.tool_calls is None and one.tool_call_id is None
+            else one.neutral(f"messages[{index}]")
+            for index, one in enumerate(data.messages)
+        ]
         return (Prompt(messages),)
 
     async def completed(self, request: OpenAIRequest, data: ChatCompletionRequest) -> OpenAIRequest:
@@ -233,44 +241,34 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
             )
         )
 
-    def stream(self, blank: ChatCompletionChunk, index: int, answer: Answer, request: OpenAIRequest) -> Track:
+    def stream(self, chunk: Template, index: int, answer: Answer, request: OpenAIRequest) -> Steps:
         """The chunks of an answer; those of a call begin with its id and name and an empty text."""
         if not answer.tool_calls:
-            return super().stream(blank, index, answer, request)
+            return super().stream(chunk, index, answer, request)
         parts = []
         for number, call in enumerate(answer.tool_calls):
-            first = frames([self._delta(blank, index, _call_delta(number, call, "", request, is_first=True))])
-            template = Template.of(
-                self._delta(blank, index, _call_delta(number, call, MARKER, request, is_first=False))
-            )
-            parts.append((first, TokenStream(template, call.tokens, b"")))
-        end = msgspec.structs.replace(
-            blank, choices=(ChunkChoice(index, Delta(), None, _reason(answer.finish_reason, request)),)
-        )
-        return PartedStream(parts, frames([end]))
-
-    def _delta(self, blank: ChatCompletionChunk, index: int, delta: Delta) -> ChatCompletionChunk:
-        return msgspec.structs.replace(blank, choices=(ChunkChoice(index, delta),))
+            first = choice_in_json(ChunkChoice(index, _call_delta(number, call, "", request, is_first=True)))
+            template = Template.of(ChunkChoice(index, _call_delta(number, call, MARKER, request, is_first=False)))
+            parts.append((chunk.filled(first), TokenStream(chunk.around(template), call.tokens, b"")))
+        end = ChunkChoice(index, Delta(), None, _reason(answer.finish_reason, request))
+        return PartedStream(parts, chunk.filled(choice_in_json(end)))
 
     def blank(self, request: OpenAIRequest, usage: UsageField) -> ChatCompletionChunk:
         return ChatCompletionChunk(
             id=new_id("chatcmpl"), created=created_now(), model=request.model, choices=(), usage=usage
         )
 
-    def chunk(
-        self, blank: ChatCompletionChunk, index: int, text: str | None, finish_reason: FinishReason | None = None
-    ) -> ChatCompletionChunk:
-        delta = Delta() if text is None else Delta(content=text)
-        return msgspec.structs.replace(blank, choices=(ChunkChoice(index, delta, None, finish_reason),))
+    def choice(self, index: int, text: str | None, finish_reason: FinishReason | None = None) -> ChunkChoice:
+        return ChunkChoice(index, Delta() if text is None else Delta(content=text), None, finish_reason)
 
-    def opening(
-        self, blank: ChatCompletionChunk, request: OpenAIRequest, result: Completion
-    ) -> Sequence[ChatCompletionChunk]:
+    def opening(self, request: OpenAIRequest, result: Completion) -> Iterable[bytes]:
         """The role of each answer."""
-        return [
-            self._delta(blank, index, Delta(role="assistant", content=None if answer.tool_calls else ""))
-            for index, answer in enumerate(result.answers)
-        ]
+        return [_role_of(index, bool(answer.tool_calls)) for index, answer in enumerate(result.answers)]
+
+
+@cache
+def _role_of(index: int, is_call: bool) -> bytes:
+    return choice_in_json(ChunkChoice(index, Delta(role="assistant", content=None if is_call else "")))
 
 
 def _message(answer: Answer, request: OpenAIRequest) -> AnswerMessage:

@@ -1,22 +1,22 @@
 """``/v1/completions``: OpenAI's older format, in which a prompt is one message of the user's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 import msgspec
 
 from mimic.engine.base import ChatMessage, Completion, FinishReason, Prompt
 from mimic.errors import RequestError
-from mimic.wire.openai.base import Input, OpenAIUsage, Texts, created_now, inputs_of, new_id
-from mimic.wire.openai.sampled import MAX_ANSWERS, OpenAIRequest, Sampled, SampledWire, UsageField
+from mimic.wire.openai.base import Input, OpenAIUsage, Texts, created_now, encoding_of, inputs_of, new_id
+from mimic.wire.openai.sampled import MAX_ANSWERS, OpenAIRequest, Sampled, SampledWire, UsageField, choice_in_json
 
 PATH: Final = "/v1/completions"
 
 
 class TextCompletionRequest(Sampled, frozen=True, kw_only=True):
-    """One prompt or several, each a text or a list of tokens."""
+    """One prompt or several, each a text or a list of tokens; null is one without a text."""
 
-    prompt: Texts
+    prompt: Texts | None
     echo: bool | None = None
 
     @property
@@ -30,7 +30,7 @@ class TextChoice(msgspec.Struct, frozen=True):
 
     index: int
     text: str
-    finish_reason: FinishReason | None
+    finish_reason: Literal["stop", "length"] | None
     logprobs: None = None
 
 
@@ -51,11 +51,12 @@ class CompletionsWire(SampledWire[TextCompletionRequest, TextCompletion]):
     kind = TextCompletionRequest
 
     async def prompts(self, data: TextCompletionRequest) -> Sequence[Prompt]:
-        return _prompts(await inputs_of(data.prompt, "prompt"), data.n or 1)
+        given = "" if data.prompt is None else data.prompt
+        return _prompts(await inputs_of(given, "prompt", encoding_of(data.model)), data.n or 1)
 
     def whole(self, request: OpenAIRequest, result: Completion) -> bytes:
         choices = [
-            TextChoice(index, echo + one.text, one.finish_reason)
+            TextChoice(index, echo + one.text, _reason(one.finish_reason))
             for index, (echo, one) in enumerate(zip(_echoed(request, result), result.answers, strict=True))
         ]
         blank = self.blank(request, OpenAIUsage.of(result.usage))
@@ -64,15 +65,13 @@ class CompletionsWire(SampledWire[TextCompletionRequest, TextCompletion]):
     def blank(self, request: OpenAIRequest, usage: UsageField) -> TextCompletion:
         return TextCompletion(id=new_id("cmpl"), created=created_now(), model=request.model, choices=(), usage=usage)
 
-    def chunk(
-        self, blank: TextCompletion, index: int, text: str | None, finish_reason: FinishReason | None = None
-    ) -> TextCompletion:
-        return msgspec.structs.replace(blank, choices=(TextChoice(index, text or "", finish_reason),))
+    def choice(self, index: int, text: str | None, finish_reason: FinishReason | None = None) -> TextChoice:
+        return TextChoice(index, text or "", finish_reason and _reason(finish_reason))
 
-    def opening(self, blank: TextCompletion, request: OpenAIRequest, result: Completion) -> Sequence[TextCompletion]:
+    def opening(self, request: OpenAIRequest, result: Completion) -> Iterable[bytes]:
         """The prompts that are echoed."""
         echoed = enumerate(_echoed(request, result))
-        return [self.chunk(blank, index, echo) for index, echo in echoed if echo]
+        return [choice_in_json(self.choice(index, echo)) for index, echo in echoed if echo]
 
 
 def _prompts(inputs: Sequence[Input], n: int) -> list[Prompt]:
@@ -94,3 +93,8 @@ def _echoed(request: OpenAIRequest, result: Completion) -> list[str]:
         for prompt, answers in zip(request.prompts, result.results, strict=True)
         for _ in answers.answers
     ]
+
+
+def _reason(reason: FinishReason) -> Literal["stop", "length"]:
+    """The reason why an answer ends; a bare prompt has no tools."""
+    return "length" if reason == "length" else "stop"

@@ -18,6 +18,8 @@ from mimic.wire.openai.base import EMBEDDING_MODEL, Input, Names, OpenAIWire, Te
 PATH: Final = "/v1/embeddings"
 DIMENSIONS: Final = 1536
 DIMENSIONS_OF: Final = {"text-embedding-3-large": 3072}
+TOKENS: Final = "cl100k_base"
+"""What clients encode texts with for embeddings, whatever the model's name."""
 MAX_INPUTS: Final = 2048
 MAX_TOKENS_OF_A_TEXT: Final = 8192
 MAX_TOKENS: Final = 300_000
@@ -74,7 +76,7 @@ class EmbeddingsWire(OpenAIWire[OpenAIEmbeddingsRequest, Vectors]):
         known.model = data.model
         if self._names.strict and data.model != EMBEDDING_MODEL:
             raise unknown_model(data.model)
-        inputs = await inputs_of(data.input, "input")
+        inputs = await inputs_of(data.input, "input", TOKENS)
         check_inputs(inputs)
         return OpenAIEmbeddingsRequest(
             model=data.model,

@@ -7,7 +7,9 @@ import msgspec
 
 from mimic.corpus.manifest import Seeded
 from mimic.corpus.schemas import Version
-from mimic.wire.openai.base import CHAT_MODELS, EMBEDDING_MODEL
+from mimic.errors import RequestError
+from mimic.spelling import shown
+from mimic.wire.openai.base import CHAT_MODELS, EMBEDDING_MODEL, Names, unknown_model
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,3 +35,22 @@ def models_of(contents: Mapping[Version, Seeded]) -> list[Model]:
         for name, version in CHAT_MODELS.items()
     ]
     return [*models, Model(id=EMBEDDING_MODEL, created=0)]
+
+
+def model_named(name: str, contents: Mapping[Version, Seeded], names: Names) -> Model:
+    """The model that a request with this name is answered by. Raises RequestError, 404, where it would be refused."""
+    own = {model.id: model for model in models_of(contents)}
+    if name in own:
+        return own[name]
+    if names.strict:
+        raise unknown_model(name)
+    return msgspec.structs.replace(own[f"mimic-{names.version}"], id=name)
+
+
+def deletion_refused(name: str) -> RequestError:
+    """The error of whoever deletes a model: OpenAI lets only the owner of a fine-tuned one."""
+    text = (
+        f"You have insufficient permissions for this operation: the model `{shown(name)}` is not yours, and models of "
+        "Mimic cannot be deleted."
+    )
+    return RequestError(403, text, param="model")

@@ -4,26 +4,28 @@ Every other field of OpenAI's is accepted and ignored.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Annotated, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 from mimic.corpus.ladder import MatchPolicy
 from mimic.engine.base import Answer, Completion, CompletionRequest, FinishReason, Known, Limits, Prompt
-from mimic.engine.overrides import Overrides
+from mimic.engine.overrides import NO_OVERRIDES, Overrides
 from mimic.engine.sampling import Sampling
 from mimic.errors import RequestError
-from mimic.wire.base import EventPlan
+from mimic.wire.base import EventPlan, Steps
 from mimic.wire.json import decode
 from mimic.wire.openai.base import Names, OpenAIUsage, OpenAIWire
-from mimic.wire.sse import MARKER, Template, TokenStream, Track, frames, in_turn
+from mimic.wire.sse import MARKER, InTurn, Template, TokenStream, frames, on_one_line
 
 MAX_ANSWERS: Final = 128
 NO_LIMITS: Final = Limits()
 DEFAULT_SAMPLING: Final = Sampling()
 DONE: Final = b"data: [DONE]\n\n"
 """The end of OpenAI's streams."""
+_NO_CHOICES: Final = b'"choices":[]'
 
 Penalty: TypeAlias = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 UsageField: TypeAlias = OpenAIUsage | msgspec.UnsetType | None
@@ -96,6 +98,11 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
+def choice_in_json(choice: msgspec.Struct) -> bytes:
+    """A choice as it stands in a chunk."""
+    return on_one_line(msgspec.json.encode(choice))
+
+
 S = TypeVar("S", bound=Sampled)
 C = TypeVar("C", bound=msgspec.Struct)
 """A chunk of a stream."""
@@ -127,13 +134,17 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
     def __init__(self, options: CompletionOptions) -> None:
         self._options = options
         self._decoder: msgspec.json.Decoder[S] = msgspec.json.Decoder(self.kind)
+        # What is the same in all streams; there are no more of either than answers and reasons.
+        self._text_template = cache(lambda index: Template.of(self.choice(index, MARKER)))
+        self._end = cache(lambda index, reason: choice_in_json(self.choice(index, None, reason)))
 
     async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> OpenAIRequest:
         data = decode(self._decoder, body)
         known.model = data.model
         data.check()
-        policy = overrides.policy(self._options.policy)
-        known.version = version = self._options.names.version_of(data.model)
+        options = self._options
+        policy = options.policy if overrides is NO_OVERRIDES else overrides.policy(options.policy)
+        known.version = version = options.names.version_of(data.model)
         request = OpenAIRequest(
             model=data.model,
             version=version,
@@ -154,16 +165,19 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
     def events(self, request: OpenAIRequest, result: Completion) -> EventPlan:
         """What stands before the answers, a chunk a token, the ends, the usage."""
         usage = OpenAIUsage.of(result.usage) if request.include_usage else None
-        blank, answers = self.blank(request, None if usage else msgspec.UNSET), result.answers
-        streams = [self.stream(blank, index, answer, request) for index, answer in enumerate(answers)]
-        ending = [msgspec.structs.replace(blank, usage=usage)] if usage else []
-        opening = frames(self.opening(blank, request, result))
-        return EventPlan(opening, in_turn(streams), frames(ending), DONE, result.usage.completion_tokens)
+        blank = self.blank(request, None if usage else msgspec.UNSET)
+        before, behind = frames([blank]).split(_NO_CHOICES)  # no text has these quotes unescaped
+        chunk = Template(before + b'"choices":[', b"]" + behind)
+        streams = [self.stream(chunk, index, answer, request) for index, answer in enumerate(result.answers)]
+        opening = b"".join(map(chunk.filled, self.opening(request, result)))
+        ending = frames([msgspec.structs.replace(blank, usage=usage)]) + DONE if usage else DONE
+        steps = streams[0] if len(streams) == 1 else InTurn(streams)
+        return EventPlan(opening, steps, ending, result.usage.completion_tokens)
 
-    def stream(self, blank: C, index: int, answer: Answer, request: OpenAIRequest) -> Track:
-        """The chunks of one answer."""
-        template = Template.of(self.chunk(blank, index, MARKER))
-        return TokenStream(template, answer.tokens, frames([self.chunk(blank, index, None, answer.finish_reason)]))
+    def stream(self, chunk: Template, index: int, answer: Answer, request: OpenAIRequest) -> Steps:
+        """The chunks of one answer. ``chunk`` is what stands around the choice in each of them."""
+        end = chunk.filled(self._end(index, answer.finish_reason))
+        return TokenStream(chunk.around(self._text_template(index)), answer.tokens, end)
 
     async def completed(self, request: OpenAIRequest, data: S) -> OpenAIRequest:
         """The request with what only this format has. Raises RequestError."""
@@ -178,9 +192,9 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
         """A chunk without choices."""
 
     @abstractmethod
-    def chunk(self, blank: C, index: int, text: str | None, finish_reason: FinishReason | None = None) -> C:
-        """A chunk that adds a text, or the end, to an answer."""
+    def choice(self, index: int, text: str | None, finish_reason: FinishReason | None = None) -> msgspec.Struct:
+        """The choice of a chunk that adds a text, or the end, to an answer."""
 
     @abstractmethod
-    def opening(self, blank: C, request: OpenAIRequest, result: Completion) -> Sequence[C]:
-        """The chunks before all answers."""
+    def opening(self, request: OpenAIRequest, result: Completion) -> Iterable[bytes]:
+        """The choices, in JSON, of the chunks before all answers, one for each chunk."""

@@ -85,7 +85,7 @@ async function failure(call) {
 const errors = {
   never_said: await failure(client.chat.completions.create({ model, messages: asking("never said") })),
   temperature: await failure(client.chat.completions.create({ model, temperature: 3, messages: asking("hi") })),
-  model: await failure(client.models.retrieve("nobody")),
+  model: await failure(client.models.delete("nobody")),
   streamed: await failure(client.chat.completions.create({ model, stream: true, messages: asking("never said") })),
   helped: await failure(client.chat.completions.stream({ model, messages: asking("never said") }).finalContent()),
 };

@@ -18,7 +18,7 @@ from mimic.corpus.ladder import MatchPolicy
 from mimic.corpus.schemas import VERSIONS, Document, Lookup, Version
 from mimic.corpus.stores.base import Batches, Store
 from mimic.engine import retrieval as answering
-from mimic.engine.base import Answer, Answers, ChatMessage, CompletionRequest, ContinuationsRequest, Prompt
+from mimic.engine.base import Answer, Answers, ChatMessage, CompletionRequest, ContinuationsRequest, Limits, Prompt
 from mimic.engine.matching import Match, attempts, find_match
 from mimic.engine.outcomes import Outcome, weigh
 from mimic.engine.retrieval import RetrievalEngine
@@ -295,10 +295,11 @@ def test_the_rungs_of_the_ladder() -> None:
     assert [rung for rung, _ in attempts(chat(("gpt", "a"), ("human", "b")), "v2")] == ["last"]
 
 
-def ended(text: str, stop: list[str], most: int | None) -> Answer:
+async def ended(text: str, stop: list[str], most: int | None) -> Answer:
     """A text, ended."""
-    left = answering.before_stop(text, stop)
-    return answering.cut(Choice(Message("gpt", text), "a", 1, 0), left, tokens.encode(left), most)
+    choice = Choice(Message("gpt", text), "a", 1, 0)
+    [answer] = await answering.ended([text], [choice], Limits(stop, most))
+    return answer
 
 
 @pytest.mark.parametrize(
@@ -318,22 +319,22 @@ def ended(text: str, stop: list[str], most: int | None) -> Answer:
         ("𒀀 good", [], 1, "", "length"),
     ],
 )
-def test_where_answers_end(text: str, stop: list[str], most: int | None, expected: str, reason: str) -> None:
+async def test_where_answers_end(text: str, stop: list[str], most: int | None, expected: str, reason: str) -> None:
     """Before the first stop text, or after so many tokens; the tokens are those of what is left."""
-    found = ended(text, stop, most)
+    found = await ended(text, stop, most)
     assert (found.text, found.finish_reason) == (expected, reason)
     assert "".join(tokens.decode(found.tokens)) == expected
 
 
-def test_a_cut_answer_has_the_tokens_that_were_made() -> None:
+async def test_a_cut_answer_has_the_tokens_that_were_made() -> None:
     """Whole characters of the beginning of the text; of prose they are also the tokens of what is left."""
     text = "It's 12345.6 o'clock — naïve? 你好吗, don't HTTPServer()\r\n\r\n    indented\tby 4  \n👍🏽"
     for most in range(1, tokens.count(text)):
-        found = ended(text, [], most)
-        assert tokens.encode(found.text) == found.tokens
+        found = await ended(text, [], most)
+        assert tokens.encode(found.text) == list(found.tokens)
         assert text.startswith(found.text)
         assert len(found.tokens) <= most
-    assert len(ended("| a |\t\t| b |", [], 5).tokens) == 5
+    assert len((await ended("| a |\t\t| b |", [], 5)).tokens) == 5
 
 
 async def test_huge_answers_are_encoded_in_a_thread(

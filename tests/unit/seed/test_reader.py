@@ -13,6 +13,7 @@ from mimic.corpus.manifest import Skipped
 from mimic.corpus.sizes import LARGEST_DOCUMENT, fits
 from mimic.errors import BrokenDump
 from mimic_seed import reader
+from mimic_seed.reader import DumpReader
 from tests.support.reading import ONE, READ, error, expected_of, read
 
 
@@ -89,18 +90,71 @@ def test_a_broken_conversation_is_skipped_and_named(element: str, reason: str, n
     assert str(read(text)[1]) == f"conversation 1 (id b): {named}"
 
 
-@pytest.mark.parametrize("element", ["1", '"\\udc00"', "null", "true", "[]", '[{"conversations": []}]'])
-def test_an_element_that_is_not_an_object_is_skipped(element: str) -> None:
+@pytest.mark.parametrize(
+    ("element", "reason"),
+    [
+        *((scalar, "not an object") for scalar in ("1", '"\\udc00"', "null", "true")),
+        *((listed, "a list instead of an object") for listed in ("[]", '[{"conversations": []}]')),
+    ],
+)
+def test_an_element_that_is_not_an_object_is_skipped(element: str, reason: str) -> None:
     """Whatever it is; the id, which it has not, is not named."""
-    assert read(f"[{ONE}, {element}, {ONE}]") == [READ, Skipped(1, None, "not an object"), READ]
+    assert read(f"[{ONE}, {element}, {ONE}]") == [READ, Skipped(1, None, reason), READ]
 
 
-@pytest.mark.parametrize("name", ["true", "[1]", '{"a": 1}'])
-def test_an_id_is_a_string_or_a_number(name: str) -> None:
-    """Anything else is broken."""
-    [skipped] = read(f'[{{"id": {name}, "conversations": []}}]')
-    assert isinstance(skipped, Skipped)
-    assert skipped.reason == "`id` is neither a string nor a number"
+@pytest.mark.parametrize("name", ["true", "[1]", '{"$oid": "5f"}', r'"a\ud800"', r'"\udc00", "x": "\ud800"'])
+def test_a_conversation_is_kept_without_an_id_that_cannot_be_used(name: str) -> None:
+    """As databases write them: neither a string nor a number. They are counted."""
+    text = f'[{ONE}, {{"id": {name}, "system": "s", "tools": [{{"a": 1}}], "conversations": []}}, {ONE}]'.encode()
+    for step in (len(text), 1, 7):
+        dump = DumpReader()
+        found = [item for start in range(0, len(text), step) for item in dump.feed(text[start : start + step])]
+        assert [*found, *dump.close()] == [READ, Conversation(None, []), READ]
+        assert dump.unusable_ids == 1
+    assert read(f'[{{"id": {name}, "id": "b", "conversations": []}}]') == [Conversation("b", [])]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        r'"system": "\ud800"',
+        r'"tools": [{"name": "\udc00", "from": "\udc00"}]',
+        r'"x": {"y": ["\ud83d"]}, "z\udc00": 1',
+    ],
+)
+def test_what_is_passed_over_may_be_broken(extra: str) -> None:
+    """Half a pair of surrogates in a field that is not kept costs nothing, wherever the field stands."""
+    for text in (f'{{"id": "b", {extra}, "conversations": []}}', f'{{"id": "b", "conversations": [], {extra}}}'):
+        for step in (None, 1, 5):
+            assert read(f"[{text}, {ONE}]", step) == [Conversation("b", []), READ]
+    inside = f'{{"id": "b", "conversations": [{{"from": "h", {extra}, "value": "v"}}, {{"from": "g", "value": "w"}}]}}'
+    assert read(inside) == [Conversation("b", [Message("h", "v"), Message("g", "w")])]
+
+
+@pytest.mark.parametrize(
+    ("element", "reason"),
+    [
+        ('{"messages": [{"role": "user", "content": "hi"}]}', "with `messages` instead of `conversations`"),
+        ('{"id": 1, "conversation": []}', "with `conversation` instead of `conversations`"),
+        ('{"items": []}', "with `items` instead of `conversations`"),
+        ('{"instruction": "a", "input": "", "output": "b"}', "with `instruction` instead of `conversations`"),
+        ('{"error": "Entry not found"}', "with `error` instead of `conversations`"),
+        (
+            '{"conversations": [{"role": "user", "content": "hi"}]}',
+            "a message with `role` instead of `from`",
+        ),
+        (
+            '{"conversations": [{"from": "human", "content": "hi"}]}',
+            "a message with `content` instead of `value`",
+        ),
+    ],
+)
+def test_other_shapes_are_named(element: str, reason: str) -> None:
+    """They are not read; the field that was found is named, and the one that is read."""
+    for step in (None, 1):
+        [skipped] = read(element, step)
+        assert isinstance(skipped, Skipped)
+        assert skipped.reason == reason
 
 
 @pytest.mark.parametrize(
@@ -153,7 +207,13 @@ BEFORE = f"[{ONE}, "
         (BEFORE + '{"id": "\x07"}]', len(BEFORE) + 8, "invalid character inside string"),
         (BEFORE + '{"id": "\\x"}]', len(BEFORE) + 9, "a character which it may not"),
         (BEFORE + "// no comments\n]", len(BEFORE), "comment"),
-        (BEFORE + "NaN]", len(BEFORE), "expected a JSON value"),
+        (BEFORE + "NaN]", len(BEFORE), "found NaN, which JSON does not have"),
+        (BEFORE + '{"id": -Infinity}]', len(BEFORE) + 8, "found -Infinity, which JSON does not have"),
+        (BEFORE + "nan]", len(BEFORE) + 1, "found nan, which JSON does not have"),
+        (BEFORE + '{"n": None}]', len(BEFORE) + 6, "found None, which JSON does not have"),
+        (BEFORE + "[Infinity", len(BEFORE) + 1, "found Infinity, which JSON does not have"),
+        (BEFORE + "Nano]", len(BEFORE), "expected a JSON value$"),
+        (BEFORE + '"NaN\x07NaN"]', len(BEFORE) + 4, "invalid character inside string"),
         (ONE + "\n" + ONE[:-1], len(ONE) * 2, "the input ends here"),
         (ONE + "\nnonsense", len(ONE) + 2, "expected a JSON value|invalid string"),
         (BEFORE + '{"id": ' + "1" * 5000 + "}]", len(BEFORE) + 7 + 5000, "a number of a size that makes sense"),
@@ -164,9 +224,33 @@ def test_broken_json_is_refused_at_its_byte(text: str, offset: int, expected: st
     for step in (None, 1, 3, 64):
         caught = error(text, step)
         assert caught.offset == offset
-        assert str(caught).startswith(f"byte {offset}: ")
+        line = "line 2, " if caught.line else ""
+        assert str(caught).startswith(f"{line}byte {offset}: ")
+        assert bool(line) == text.startswith("{")
         with pytest.raises(BrokenDump, match=expected):
             read(text, step)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "expected"),
+    [
+        (f"{ONE}\n{ONE}\nNaN", 3, "found NaN"),
+        (f'\n\n{ONE}\r\n{{"id": Infinity}}\n{ONE}', 4, "found Infinity"),
+        (f"{ONE}\n" * 3 + ONE[:-1], 4, "the input ends here"),
+        (f"{ONE}\n" * 3 + ONE[:-1] + "\n", 5, "the input ends here"),
+        (f"{ONE}\n" * 5000 + '{"id": "\\x"}', 5001, "a character which it may not"),
+        (f"{ONE}\n" + "\n" * 1_000_000 + '{"id": "a\nb"}', 1_000_002, "invalid character inside string"),
+        (ONE + "\n" * 3 + '{"id": "' + "x" * 17_000_000 + '\x07"}', 4, "invalid character inside string"),
+        (ONE + '\n{"id": ' + "1" * 300_000 + "}", 2, "a number of a size that makes sense"),
+    ],
+)
+def test_an_error_of_json_lines_names_the_line(text: str, line: int, expected: str) -> None:
+    """Counted from 1, beside the byte, however long lines are and wherever the bytes are cut."""
+    for step in (None, 65_536, *((1, 7) if len(text) < 1000 else ())):
+        caught = error(text, step)
+        assert caught.line == line
+        assert str(caught).startswith(f"line {line}, byte {caught.offset}: ")
+        assert expected in caught.expected
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from uvicorn.server import ServerState
 from mimic.server.http11 import limits, protocol, refusals
 from mimic.server.http11.asgi import RECORD, outcome_of, record_outcome, request_id_of
 from mimic.server.http11.deadlines import CHECKS, Deadline, ExchangeProgress, SlowClientMonitor
+from mimic.server.http11.lingering import LingeringConnections
 from mimic.server.http11.protocol import HttpProtocol
 from mimic.server.http11.upgrade import FinalBody, framing_of, is_websocket_handshake, path_of
 from mimic.server.workers import WEBSOCKET_PATHS
@@ -44,12 +45,14 @@ METHODS: Final[Mapping[type, Mapping[str, str]]] = {
         "on_headers_complete": "self",
         "on_body": "self, body",
         "on_message_complete": "self",
+        "on_response_complete": "self",
         "timeout_keep_alive_handler": "self",
         "handle_websocket_upgrade": "self",
         "_start_asgi_task": "self, cycle, app",
         "_should_upgrade": "self",
         "_unset_keepalive_if_required": "self",
     },
+    RequestResponseCycle: {"send": "self, message"},
     FlowControl: {"__init__": "self, transport", "resume_reading": "self"},
 }
 """Methods that are called or overridden, with their parameters."""
@@ -69,13 +72,17 @@ ATTRIBUTES: Final[Mapping[type, Iterable[str]]] = {
         "url",
     ),
     RequestResponseCycle: (
+        "body",
+        "chunked_encoding",
         "disconnected",
+        "expected_content_length",
         "keep_alive",
         "message_event",
         "more_body",
         "response_complete",
         "response_started",
         "scope",
+        "transport",
         "waiting_for_100_continue",
     ),
     FlowControl: ("read_paused", "write_paused"),
@@ -200,7 +207,7 @@ def test_the_keep_alive_timer_of_a_reset_connection_is_cancelled() -> None:
         state = ServerState()
 
         def connect() -> HttpProtocol:
-            connection = HttpProtocol(config, state, {}, monitor=monitor)
+            connection = HttpProtocol(config, state, {}, monitor=monitor, lingering=LingeringConnections())
             made.append(weakref.ref(connection))
             return connection
 
@@ -326,13 +333,6 @@ def test_a_body_extends_the_deadline() -> None:
     """By a second, which is two checks here, for each 10,000 bytes of it."""
     assert checks_until_late(Deadline(), [progress(body_size=30_000)] * 20) == CHECKS + 1 + 6
     assert checks_until_late(Deadline(), [progress(body_size=n * 5000) for n in range(100)]) == 0
-
-
-def test_a_refused_client_has_two_checks_left() -> None:
-    """Whatever it does."""
-    deadline = Deadline()
-    deadline.shorten()
-    assert checks_until_late(deadline, [progress(at=object()) for _ in range(20)]) == 2
 
 
 def test_limits_are_the_last_values_that_are_accepted() -> None:

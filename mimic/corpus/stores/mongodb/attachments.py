@@ -6,17 +6,19 @@ from typing import Final
 
 from pymongo.asynchronous.collection import AsyncCollection
 
-from mimic.corpus.stores.mongodb.client import Fields, errors
+from mimic.corpus.stores.mongodb.client import Fields
 from mimic.errors import Detached
 
 PIECE_BYTES: Final = 4 * 1024 * 1024
 
 
 async def store(collection: AsyncCollection[Fields], folder: Path) -> None:
-    """Write the files of a folder, which has no folders in it, to an empty collection. Empty files are left out."""
+    """Write the files of a folder, which has no folders in it, to an empty collection. Empty files are left out.
+
+    Raises PyMongoError.
+    """
     for number, (name, piece) in enumerate(_pieces(folder)):
-        with errors():
-            await collection.insert_one({"_id": number, "file": name, "data": piece})
+        await collection.insert_one({"_id": number, "file": name, "data": piece})
 
 
 def _pieces(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -27,16 +29,19 @@ def _pieces(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 async def fetch(collection: AsyncCollection[Fields], folder: Path) -> None:
-    """Write the files that a collection holds to an empty folder. Raises Detached where it holds none."""
+    """Write the files that a collection holds to an empty folder.
+
+    Raises Detached where it holds none, and PyMongoError.
+    """
     found = False
-    with errors():
-        cursor = collection.find(sort=[("_id", 1)]).batch_size(4)
-        try:
-            async for document in cursor:
-                found = True
-                with (folder / document["file"]).open("ab") as file:
-                    file.write(document["data"])
-        finally:
-            await cursor.close()
+    cursor = collection.find(sort=[("_id", 1)]).batch_size(4)
+    try:
+        async for document in cursor:
+            found = True
+            with (folder / document["file"]).open("ab") as file:
+                file.write(document["data"])
+    finally:
+        await cursor.close()
     if not found:
-        raise Detached(f"the collection {collection.name} is gone, or empty")
+        text = f"the collection {collection.name} is gone, or empty: restore it, or seed anew"
+        raise Detached(text, public=text)

@@ -10,17 +10,17 @@ import msgspec
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 
+from mimic.corpus.layout import LAYOUT, check_layout
 from mimic.corpus.manifest import Seeded, Seeding
 from mimic.corpus.schemas import Version
-from mimic.corpus.stores.mongodb.client import DURABLE, Database, Fields, Location, Moment, Since, errors
+from mimic.corpus.stores.mongodb.client import DURABLE, DatabaseConnection, Fields, Location, Moment, Since
 from mimic.corpus.stores.mongodb.timings import DEFAULT_TIMINGS, Timings
 from mimic.errors import SeedingInProgress, SeedingLost, UnusableStore
 
 T = TypeVar("T")
 
-LAYOUT: Final = 2
-
 REMEDY: Final = "drop the collection mimic, and seed anew"
+RESTORE: Final = "restore it, or seed anew"
 
 _CORPUS: Final = {"_id": "corpus"}
 # In milliseconds, by the server's clock; where that was set back, a heartbeat of the future is none.
@@ -40,7 +40,11 @@ class CatalogueEntry(msgspec.Struct, frozen=True):
 
     def location(self) -> Location:
         """Where its documents are."""
-        return Location(self.collection, self.written)
+        return Location(self.collection, self.written, self.seeded.layout)
+
+    def locations(self, *, with_index: bool) -> list[Location]:
+        """Where its documents are, and the index of its messages."""
+        return [Location(name, self.written) for name in self.collections()[: None if with_index else 1]]
 
     def collections(self) -> list[str]:
         """The collections that hold it: its documents, and the index of its messages, which versions may share."""
@@ -50,10 +54,13 @@ class CatalogueEntry(msgspec.Struct, frozen=True):
 class Catalogue:
     """The document ``corpus`` of the collection ``mimic``. What is written there is on the disk before it counts."""
 
-    def __init__(self, database: Database, timings: Timings = DEFAULT_TIMINGS, *, for_readers: bool = False) -> None:
+    def __init__(
+        self, connection: DatabaseConnection, timings: Timings = DEFAULT_TIMINGS, *, for_readers: bool = False
+    ) -> None:
         """Only readers may ask another member than the primary: what is dropped is decided by this document."""
         self._timings = timings
-        self._client = database.client
+        self._connection = connection
+        database = connection.database
         self._preference = database.read_preference if for_readers else ReadPreference.PRIMARY
         self._collection = database.get_collection(
             "mimic", write_concern=DURABLE, read_preference=ReadPreference.PRIMARY
@@ -86,18 +93,16 @@ class Catalogue:
         # What a majority has is not rolled back; and no member takes us back behind what is known.
         concern = Since(known, "majority") if known else ReadConcern("majority")
         corpus = self._collection.with_options(read_preference=self._preference, read_concern=concern)
-        with errors():
+        with self._connection.errors():
             found = await corpus.find_one(_CORPUS, {"versions": 1, "layout": 1}) or {}
-        if found.get("layout", LAYOUT) != LAYOUT:
-            layout = found["layout"]
-            raise UnusableStore(f"the database has layout {layout}, this Mimic reads layout {LAYOUT}: {REMEDY}")
+        check_layout(found.get("layout", LAYOUT), "the database", "the database", REMEDY)
         entries = _convert(found.get("versions", {}), dict[Version, CatalogueEntry])
         if self._is_alone():  # and has another clock, where it was restored from a dump of a replica set's
             entries = {version: msgspec.structs.replace(entry, written=None) for version, entry in entries.items()}
         return entries
 
     def _is_alone(self) -> bool:
-        servers = self._client.topology_description.server_descriptions().values()
+        servers = self._connection.client.topology_description.server_descriptions().values()
         return any(server.server_type_name == "Standalone" for server in servers)
 
     def forget(self) -> None:
@@ -107,7 +112,7 @@ class Catalogue:
 
     async def seeding(self) -> Seeding | None:
         """The last seeding; one that is not heard of any more is ``interrupted``."""
-        with errors():
+        with self._connection.errors():
             found = await self._collection.find_one(_CORPUS, {"seeding": 1, "age": _AGE, "versions": 1})
         if not found or "seeding" not in found:
             return None
@@ -120,10 +125,15 @@ class Catalogue:
         return seeding
 
     async def take_lease(self, seeding: Seeding) -> None:
-        """Enter a seeding. Raises SeedingInProgress where one that is alive stands there."""
+        """Enter a seeding. Raises SeedingInProgress where one that is alive stands there.
+
+        Raises UnusableStore, and enters nothing, where the layout cannot be read.
+        """
         is_silent = {"$expr": {"$gt": [_AGE, self._timings.lease_seconds * 1000]}}
         is_free = {"$or": [{"seeding.state": {"$ne": "running"}}, is_silent]}
-        with errors():
+        with self._connection.errors():
+            found = await self._collection.find_one(_CORPUS, {"layout": 1})
+            check_layout((found or {}).get("layout", LAYOUT), "the database", "the database", REMEDY)
             await self._collection.update_one(_CORPUS, {"$setOnInsert": {"layout": LAYOUT}}, upsert=True)
             taken = await self._collection.update_one(
                 {**_CORPUS, **is_free}, {"$set": _seeding_fields(seeding), **_HEARTBEAT}
@@ -148,7 +158,7 @@ class Catalogue:
 
     async def _update(self, seeding: Seeding, fields: Fields, only_if: Fields | None = None) -> None:
         update = {"$set": fields, **_HEARTBEAT} if fields else _HEARTBEAT
-        with errors():
+        with self._connection.errors():
             result = await self._collection.update_one({**_CORPUS, "seeding.id": seeding.id, **(only_if or {})}, update)
         if result.matched_count == 0:
             raise SeedingLost
@@ -158,7 +168,8 @@ def _convert(fields: Fields, kind: type[T]) -> T:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as exc:
-        raise UnusableStore(f"the catalogue is damaged ({exc}): {REMEDY}") from exc
+        problem = "the catalogue is damaged"
+        raise UnusableStore(f"{problem} ({exc}): {REMEDY}", public=f"{problem}: {REMEDY}") from exc
 
 
 def _seeding_fields(seeding: Seeding) -> Fields:

@@ -1,21 +1,22 @@
-"""Connecting, through either driver, and what goes wrong with it."""
+"""Connecting, through either driver."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeAlias, cast
-from urllib.parse import parse_qsl, urlsplit
 
 from bson.timestamp import Timestamp
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
-from pymongo.uri_parser import parse_uri
 from pymongo.write_concern import WriteConcern
 
+from mimic.corpus.layout import LAYOUT
 from mimic.corpus.stores.base import Driver
-from mimic.errors import SettingError, StoreFull, StoreUnavailable
+from mimic.corpus.stores.mongodb.failures import translated
+from mimic.corpus.stores.mongodb.url import read_address
+from mimic.errors import SettingError
 
 Fields: TypeAlias = dict[str, Any]
 Client: TypeAlias = AsyncMongoClient[Fields]
@@ -40,15 +41,13 @@ SEEDING: Final[Mapping[str, int | str]] = {
 DURABLE: Final = WriteConcern(w="majority", j=True)
 """What was written so survives that a server is killed, or another one becomes the primary, whatever the URL says."""
 
-_OUT_OF_DISK_SPACE: Final = 14031
-_REFUSED: Final = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, AtlasError
-
 
 class Location(NamedTuple):
-    """A collection of the corpus by its name, and the moment from which on all of it is there."""
+    """A collection of the corpus: its name, the moment from which on all of it is there, and its layout."""
 
     name: str
     written: Moment | None
+    layout: int = LAYOUT
 
 
 class Since(ReadConcern):
@@ -90,40 +89,34 @@ async def missing(database: Database, locations: Sequence[Location]) -> list[str
     return sorted(set(names) - there)
 
 
-def check_url(url: str) -> None:
-    """Raises SettingError where it is not the URL of a MongoDB database."""
-    try:
-        parts = urlsplit(url)
-        if not parts.path.strip("/"):
-            raise ConfigurationError("it names no database, as in mongodb://host:port/database")
-        if parts.scheme == "mongodb":  # the hosts of mongodb+srv are looked up when it connects
-            parse_uri(url)
-    except (ConfigurationError, OSError, ValueError) as exc:
-        raise _wrong(url, exc) from exc
+class DatabaseConnection:
+    """A client and the database that a URL names. It connects when it is first used; :meth:`close` closes it."""
 
+    def __init__(self, url: str, driver: Driver, defaults: Mapping[str, int | str]) -> None:
+        """Options of the URL take precedence over the defaults. Raises SettingError and StoreUnavailable."""
+        self._address = read_address(url)
+        options: Fields = {name: value for name, value in defaults.items() if name.lower() not in self._address.options}
+        with self.errors():
+            try:
+                self.client = _client_class(driver)(url, appname="mimic", tz_aware=True, **options)
+            except (OSError, ValueError) as exc:  # a file of certificates, for instance
+                problem = f"not a usable MongoDB URL: {self._address.without_secrets(str(exc))}"
+                raise SettingError("MIMIC_STORE", problem) from exc
+        self.database: Database = self.client[self._address.database]
 
-def connect(url: str, driver: Driver, defaults: Mapping[str, int | str]) -> tuple[Client, Database]:
-    """A client and the database that the URL names. It connects when it is first used. Raises SettingError."""
-    in_url = {name.lower() for name, _ in parse_qsl(urlsplit(url).query)}
-    options: Fields = {name: value for name, value in defaults.items() if name.lower() not in in_url}
-    try:
-        client = _client_class(driver)(url, appname="mimic", tz_aware=True, **options)
-    except (ConfigurationError, OSError, ValueError) as exc:
-        raise _wrong(url, exc) from exc
-    return client, client.get_default_database()
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """The drivers' errors as ours."""
+        try:
+            yield
+        except PyMongoError as exc:
+            raise translated(exc, self._address) from exc
 
-
-def _wrong(url: str, exc: Exception) -> SettingError:
-    """What is wrong with a URL, in the driver's words only where no password can be among them."""
-    problem = "its user and password must be percent-encoded, or an option is wrong" if "@" in url else str(exc)
-    return SettingError("MIMIC_STORE", f"not the URL of a MongoDB database: {problem}")
-
-
-async def disconnect(client: Client) -> None:
-    """Close a client; PyMongo's answers with a coroutine, Motor's does not."""
-    closing: Any = client.close()
-    if closing is not None:
-        await closing
+    async def close(self) -> None:
+        """Close the client; PyMongo's answers with a coroutine, Motor's does not."""
+        closing: Any = self.client.close()
+        if closing is not None:
+            await closing
 
 
 def _client_class(driver: Driver) -> type[Client]:
@@ -132,19 +125,3 @@ def _client_class(driver: Driver) -> type[Client]:
     from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - only where it is chosen
 
     return cast("type[Client]", AsyncIOMotorClient)  # the methods used here are the same
-
-
-@contextmanager
-def errors() -> Iterator[None]:
-    """The drivers' errors as ours."""
-    try:
-        yield
-    except PyMongoError as exc:
-        code = exc.code if isinstance(exc, OperationFailure) else None
-        if code == _OUT_OF_DISK_SPACE:
-            raise StoreFull("MongoDB has no space left") from exc
-        if code in _REFUSED:
-            raise StoreUnavailable("MongoDB refused: check the user and password in MIMIC_STORE") from exc
-        if isinstance(exc, ConnectionFailure):
-            raise StoreUnavailable("MongoDB cannot be reached, or did not answer in time") from exc
-        raise StoreUnavailable(f"MongoDB failed: {exc}") from exc

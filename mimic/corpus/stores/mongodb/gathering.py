@@ -2,17 +2,20 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 from pymongo.errors import ConnectionFailure
 
-from mimic.corpus.schemas import POSITION, SCHEMAS, Lookup, characters_of
+from mimic.corpus.schemas import POSITION, Lookup, characters_of
 from mimic.corpus.stores.base import BATCH_CHARACTERS
 from mimic.corpus.stores.mongodb.client import Database, Fields, Location, located
+from mimic.corpus.stores.mongodb.lookups import BY_VALUE, Key, Value, gathered_query
 
 MOST_GATHERED: Final = 64
 """Lookups in a query."""
+MOST_ASKED_CHARACTERS: Final = 256 * 1024
+"""Characters of keys in a query; one that is longer is asked for alone, since a query has its limit of 16 MiB."""
 MOST_IN_FLIGHT: Final = 2
 """Queries of a kind at a time; lookups that come meanwhile are gathered."""
 MOST_DOCUMENTS: Final = 256
@@ -22,7 +25,14 @@ MOST_CHARACTERS: Final = 16 * BATCH_CHARACTERS
 
 Kind: TypeAlias = tuple[Location, str]
 """Lookups that one query can answer: those by one index of one collection."""
-Wanted: TypeAlias = tuple[Lookup, "asyncio.Future[list[Fields] | None]"]
+
+
+class Wanted(NamedTuple):
+    """A lookup that waits, and what it waits for."""
+
+    lookup: Lookup
+    key: Value
+    found: "asyncio.Future[list[Fields] | None]"
 
 
 class Gathering:
@@ -36,14 +46,14 @@ class Gathering:
         self._in_flight: Counter[Kind] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def find(self, collection: Location, lookup: Lookup) -> list[Fields] | None:
+    async def find(self, collection: Location, lookup: Lookup, key: Key) -> list[Fields] | None:
         """The documents that a lookup by index asks for, in corpus order; None where there are too many for this.
 
         Raises PyMongoError.
         """
-        kind = collection, lookup.index or ""
+        kind = collection, key.field
         future: asyncio.Future[list[Fields] | None] = asyncio.get_running_loop().create_future()
-        self._waiting[kind].append((lookup, future))
+        self._waiting[kind].append(Wanted(lookup, key.value, future))
         if self._in_flight[kind] < MOST_IN_FLIGHT:
             self._in_flight[kind] += 1
             task = asyncio.create_task(self._ask(kind))
@@ -57,8 +67,8 @@ class Gathering:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for waiting in self._waiting.values():  # a task that is cancelled before it has begun does nothing
-            for _, future in waiting:
-                future.cancel()
+            for wanted in waiting:
+                wanted.found.cancel()
 
     async def _ask(self, kind: Kind) -> None:
         """Ask as long as anybody waits, each time for all who do."""
@@ -66,54 +76,93 @@ class Gathering:
         waiting = self._waiting[kind]
         try:
             while waiting:
-                asked = waiting[: self._most_gathered]
-                del waiting[: self._most_gathered]
+                count = self._fitting(waiting)
+                asked = waiting[:count]
+                del waiting[:count]
                 waiting[:0] = await self._answered(kind, asked)
         finally:
-            for _, future in (*asked, *waiting):  # none of them, but when this was cancelled
-                future.cancel()
+            for wanted in (*asked, *waiting):  # none of them, but when this was cancelled
+                wanted.found.cancel()
             self._in_flight[kind] -= 1
             if not self._in_flight[kind]:
                 del self._in_flight[kind], self._waiting[kind]
 
+    def _fitting(self, waiting: Sequence[Wanted]) -> int:
+        """How many of those who wait fit into a query; at least one."""
+        characters = 0
+        for count, wanted in enumerate(waiting[: self._most_gathered]):
+            characters += len(wanted.key) if isinstance(wanted.key, str) else 0
+            if count and characters > MOST_ASKED_CHARACTERS:
+                return count
+        return min(len(waiting), self._most_gathered)
+
     async def _answered(self, kind: Kind, asked: Sequence[Wanted]) -> Sequence[Wanted]:
         """Ask once; returns those whose documents lie beyond what fitted."""
         try:
-            found, last = await self._documents(*kind, [lookup for lookup, _ in asked])
+            documents, is_cut = await self._documents(*kind, asked)
         except Exception as exc:  # noqa: BLE001 - as in handle
             # Who came meanwhile would wait as long again for a server that is away.
             late = self._waiting[kind] if isinstance(exc, ConnectionFailure) else []
-            for _, future in (*asked, *late):
-                if not future.done():
-                    future.set_exception(exc)
+            for wanted in (*asked, *late):
+                if not wanted.found.done():
+                    wanted.found.set_exception(exc)
             late.clear()
             return ()
-        for lookup, future in asked:
-            if not (future.done() or (last is not None and lookup.key > last)):  # done: nobody waits any more
-                fitting = [document for document in found[lookup.key] if lookup.matches(document)]
-                future.set_result(None if lookup.key == last else fitting)
-        return [wanted for wanted in asked if not wanted[1].done()]
+        found: defaultdict[Value, list[Fields]] = defaultdict(list)
+        for document in documents:
+            found[document[kind[1]]].append(document)
+        keys = {wanted.key for wanted in asked}
+        last = documents[-1][kind[1]] if is_cut else None
+        known = complete_keys(documents, kind[1], keys) if is_cut else keys
+        for lookup, key, future in asked:
+            if future.done():  # nobody waits any more
+                continue
+            if key == last:
+                future.set_result(None)
+            elif key in known:
+                fitting = [document for document in found[key] if lookup.matches(document)]
+                future.set_result(sorted(fitting, key=_position))
+        return [wanted for wanted in asked if not wanted.found.done()]
 
     async def _documents(
-        self, collection: Location, index: str, lookups: Sequence[Lookup]
-    ) -> tuple[Mapping[int, list[Fields]], int | None]:
-        """Documents by key, in corpus order, and the key from which on some may be missing, if any may."""
-        schema = SCHEMAS[lookups[0].version]
-        fields = dict.fromkeys((*schema.answer, *lookups[0].fields, index), 1)
-        del fields[POSITION]
-        keys = list({lookup.key for lookup in lookups})
-        found: defaultdict[int, list[Fields]] = defaultdict(list)
-        documents = characters = 0
-        source = located(self._database, collection)
-        cursor = source.find({index: {"$in": keys}}, fields, sort=[(index, 1), ("_id", 1)])
+        self, collection: Location, field: str, asked: Sequence[Wanted]
+    ) -> tuple[Sequence[Fields], bool]:
+        """Documents with these keys in the order of the index, and whether they were cut off."""
+        query = gathered_query([one.lookup for one in asked], field, list({one.key for one in asked}))
+        documents: list[Fields] = []
+        characters = 0
+        cursor = located(self._database, collection).find(**query)
         try:
             async for document in cursor.batch_size(MOST_DOCUMENTS).limit(MOST_DOCUMENTS):
                 document[POSITION] = document.pop("_id")
-                found[document[index]].append(document)
-                documents += 1
+                documents.append(document)
                 characters += characters_of(document)
-                if documents == MOST_DOCUMENTS or characters >= MOST_CHARACTERS:
-                    return found, document[index]
+                if len(documents) == MOST_DOCUMENTS or characters >= MOST_CHARACTERS:
+                    return documents, True
         finally:
             await cursor.close()
-        return found, None
+        return documents, False
+
+
+def _position(document: Fields) -> int:
+    position: int = document[POSITION]
+    return position
+
+
+def complete_keys(documents: Sequence[Fields], field: str, keys: Collection[Value]) -> Collection[Value]:
+    """The keys, among those asked for, of which nothing is missing in documents that were cut off.
+
+    Digests come in their own order. Texts come in that of their hashes, and those of one hash in the order of sender
+    and position, of different texts too, should they have the same hash. So wherever that order goes back, a hash is
+    complete, and behind the last such place nothing is known to be.
+    """
+    if field != BY_VALUE:
+        return [key for key in keys if key < documents[-1][field]]
+    start = len(documents) - 1
+    while start and _order(documents[start - 1]) < _order(documents[start]):
+        start -= 1
+    return {document[field] for document in documents[:start]} - {document[field] for document in documents[start:]}
+
+
+def _order(document: Fields) -> tuple[bytes, int]:
+    return document["from"].encode(), document[POSITION]

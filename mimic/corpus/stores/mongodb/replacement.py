@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from pymongo import IndexModel
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
@@ -16,10 +15,12 @@ from mimic.corpus.schemas import SCHEMAS, Version
 from mimic.corpus.stores.base import Replacement, finish_uncancelled
 from mimic.corpus.stores.mongodb.attachments import store
 from mimic.corpus.stores.mongodb.catalogue import Catalogue, CatalogueEntry
-from mimic.corpus.stores.mongodb.client import DURABLE, Client, Database, Fields, Moment, disconnect, errors
+from mimic.corpus.stores.mongodb.client import DURABLE, DatabaseConnection, Fields, Moment
+from mimic.corpus.stores.mongodb.failures import OLDEST_SERVER
+from mimic.corpus.stores.mongodb.lookups import index_models, stored
 from mimic.corpus.stores.mongodb.timings import DEFAULT_TIMINGS, Timings
 from mimic.corpus.stores.tempdirs import temporary_folder
-from mimic.errors import SeedingLost, StoreError
+from mimic.errors import SeedingLost, StoreError, StoreUnavailable
 
 LONGEST_READ_SECONDS: Final = 60.0
 """How long a replaced collection is kept at most, beyond its grace, for those who are reading it."""
@@ -32,8 +33,7 @@ class MongoDBReplacement(Replacement):
 
     def __init__(
         self,
-        client: Client,
-        database: Database,
+        connection: DatabaseConnection,
         seeding: Seeding,
         on_publish: Callable[[], None],
         timings: Timings = DEFAULT_TIMINGS,
@@ -41,9 +41,9 @@ class MongoDBReplacement(Replacement):
         super().__init__(seeding)
         self._on_publish = on_publish
         self._timings = timings
-        self._client = client
-        self._database = database.with_options(write_concern=DURABLE)
-        self._catalogue = Catalogue(database, timings)
+        self._connection = connection
+        self._database = connection.database.with_options(write_concern=DURABLE)
+        self._catalogue = Catalogue(connection, timings)
         self._collections: dict[Version, AsyncCollection[Fields]] = {}
         self._positions: dict[Version, int] = {}
         self._writing: dict[Version, asyncio.Task[None]] = {}
@@ -54,12 +54,21 @@ class MongoDBReplacement(Replacement):
 
     async def claim(self) -> None:
         """Take the lease, and keep it. Raises SeedingInProgress where another one has it."""
+        await self._check_server()
         await self._catalogue.take_lease(self.seeding)
         self._heart = asyncio.create_task(self._beat())
 
+    async def _check_server(self) -> None:
+        """Raises StoreUnavailable where the server is too old for collections of ours."""
+        with self._connection.errors():
+            version = str((await self._database.command("buildInfo"))["version"])
+        if int(version.partition(".")[0]) < OLDEST_SERVER:
+            cause = f"the MongoDB server is too old: Mimic needs {OLDEST_SERVER}.0 or later, and this is {version}"
+            raise StoreUnavailable(cause, public=cause)
+
     async def prepare(self, versions: Sequence[Version]) -> None:
         in_use = await self._in_use()
-        with errors():
+        with self._connection.errors():
             for name in await self._database.list_collection_names(filter=_OURS):
                 if name not in in_use:
                     await self._database.drop_collection(name)
@@ -74,7 +83,7 @@ class MongoDBReplacement(Replacement):
         self._check_lease()
         first = self._positions[version]
         self._positions[version] += len(documents)
-        numbered = [{"_id": position, **document} for position, document in enumerate(documents, first)]
+        numbered = [stored(position, document) for position, document in enumerate(documents, first)]
         await self._written(version)
         self._writing[version] = asyncio.create_task(self._write(version, numbered))
         await asyncio.sleep(0)
@@ -82,18 +91,14 @@ class MongoDBReplacement(Replacement):
     async def index(self, version: Version) -> Size:
         await self._written(version)
         collection = self._collections[version]
-        # With _id, documents come out in corpus order without a sort; partial, since only some have an answer.
-        models = [
-            IndexModel([(field, 1), ("_id", 1)], name=field, partialFilterExpression={field: {"$exists": True}})
-            for field in SCHEMAS[version].indexes
-        ]
+        models = index_models(SCHEMAS[version])
         # By default a member that is away or lags holds it up as long as it does; a single server knows no such thing.
         quorum: Fields = {"commitQuorum": "majority"} if await self._moment() else {}
-        with errors():
+        with self._connection.errors():
             if models:
                 await collection.create_indexes(models, **quorum)
             with suppress(OperationFailure):  # without the right to, sizes are those of the last checkpoint
-                await self._client.admin.command("fsync")
+                await self._connection.client.admin.command("fsync")
             statistics = await self._database.command("collStats", collection.name)
         return Size(
             data_bytes=int(statistics["size"]),
@@ -110,7 +115,8 @@ class MongoDBReplacement(Replacement):
         if self._workspace is None:
             raise RuntimeError("there is no workspace")
         name = self._name("index")
-        await store(self._database[name], self._workspace)
+        with self._connection.errors():
+            await store(self._database[name], self._workspace)
         return name
 
     async def close(self, seeding: Seeding) -> None:
@@ -126,7 +132,7 @@ class MongoDBReplacement(Replacement):
                 await self._drop([self._name("index"), *(one.name for one in self._collections.values())])
         finally:
             await self._workspaces.aclose()
-            await disconnect(self._client)
+            await self._connection.close()
 
     async def _in_use(self) -> set[str]:
         """The collections that are the corpus now."""
@@ -163,7 +169,7 @@ class MongoDBReplacement(Replacement):
 
     async def _moment(self) -> Moment | None:
         """Now, by the clock of the replica set."""
-        with errors():
+        with self._connection.errors():
             time = (await self._database.command("ping")).get("operationTime")
         return (time.time, time.inc) if time else None
 
@@ -175,7 +181,7 @@ class MongoDBReplacement(Replacement):
             await asyncio.sleep(0.5)
 
     async def _drop(self, names: Sequence[str]) -> None:
-        with errors():
+        with self._connection.errors():
             for name in names:
                 await self._database.drop_collection(name)
 
@@ -184,8 +190,10 @@ class MongoDBReplacement(Replacement):
         match = {"ns": {"$in": [f"{self._database.name}.{name}" for name in names]}}
         pipeline = [{"$currentOp": {"idleCursors": True}}, {"$match": match}, {"$limit": 1}]
         try:
-            with errors():
-                found = await self._client.admin.command({"aggregate": 1, "pipeline": pipeline, "cursor": {}})
+            with self._connection.errors():
+                found = await self._connection.client.admin.command(
+                    {"aggregate": 1, "pipeline": pipeline, "cursor": {}}
+                )
         except StoreError:
             return False
         return bool(found["cursor"]["firstBatch"])
@@ -195,7 +203,7 @@ class MongoDBReplacement(Replacement):
         await self._catalogue.record(self.seeding)
 
     async def _write(self, version: Version, documents: Sequence[Fields]) -> None:
-        with errors():
+        with self._connection.errors():
             await self._collections[version].insert_many(documents)
 
     async def _written(self, version: Version) -> None:

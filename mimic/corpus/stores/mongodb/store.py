@@ -11,26 +11,26 @@ from typing import Any, Final, Self
 from anyio import CancelScope
 from pymongo.errors import OperationFailure
 
+from mimic.corpus.conversation import role_of
 from mimic.corpus.manifest import Seeded, Seeding
-from mimic.corpus.schemas import MESSAGES, POSITION, SCHEMAS, VERSIONS, Document, Lookup, Version, characters_of
+from mimic.corpus.schemas import POSITION, VERSIONS, Document, Lookup, Version, characters_of
 from mimic.corpus.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Driver, Store, finish_uncancelled
 from mimic.corpus.stores.mongodb.attachments import fetch
-from mimic.corpus.stores.mongodb.catalogue import Catalogue
+from mimic.corpus.stores.mongodb.catalogue import RESTORE, Catalogue
 from mimic.corpus.stores.mongodb.client import (
     SEEDING,
     SERVING,
+    DatabaseConnection,
     Fields,
     Location,
-    check_url,
-    connect,
-    disconnect,
-    errors,
     located,
     missing,
 )
 from mimic.corpus.stores.mongodb.gathering import Gathering
+from mimic.corpus.stores.mongodb.lookups import find_query, key_of, roles_to_check
 from mimic.corpus.stores.mongodb.replacement import MongoDBReplacement
 from mimic.corpus.stores.mongodb.timings import DEFAULT_TIMINGS, Timings
+from mimic.corpus.stores.mongodb.url import read_address
 from mimic.corpus.stores.tempdirs import temporary_folder
 from mimic.errors import Detached, NotSeeded, StoreUnavailable, UnusableStore
 
@@ -45,7 +45,7 @@ class MongoDBStore(Store):
 
     def __init__(self, url: str, driver: Driver = "pymongo", timings: Timings = DEFAULT_TIMINGS) -> None:
         """Raises SettingError where the URL is not one of a MongoDB database."""
-        check_url(url)
+        read_address(url)
         self._url = url
         self._driver: Driver = driver
         self._timings = timings
@@ -53,8 +53,9 @@ class MongoDBStore(Store):
         self._there: dict[Location, float] = {}  # until when collections are believed to be there
 
     async def __aenter__(self) -> Self:
-        self._client, self._database = connect(self._url, self._driver, SERVING)
-        self._catalogue = Catalogue(self._database, self._timings, for_readers=True)
+        self._connection = DatabaseConnection(self._url, self._driver, SERVING)
+        self._database = self._connection.database
+        self._catalogue = Catalogue(self._connection, self._timings, for_readers=True)
         self._gathering = Gathering(self._database)
         return self
 
@@ -62,18 +63,18 @@ class MongoDBStore(Store):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._gathering.close()
-        await disconnect(self._client)
+        await self._connection.close()
 
     async def seeded(self) -> Mapping[Version, Seeded]:
         return {version: entry.seeded for version, entry in sorted((await self._catalogue.entries()).items())}
 
     async def check(self) -> None:
-        await self._check_collections(VERSIONS)
+        await self._check_collections(VERSIONS, with_indexes=True)
 
     async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
         collection, asked = await self._collection(lookup.version), None
         found: Batches[Document] = Batches(())
-        with errors():
+        with self._connection.errors():
             while not found.first and collection != asked:
                 killed = None
                 try:
@@ -91,24 +92,26 @@ class MongoDBStore(Store):
                 raise StoreUnavailable("what was asked for could not be read to its end") from killed
         return found
 
-    async def _check_collections(self, versions: Sequence[Version]) -> None:
+    async def _check_collections(self, versions: Sequence[Version], *, with_indexes: bool = False) -> None:
         """Raises UnusableStore where a collection of the corpus is gone: to MongoDB, it is merely empty."""
         for _ in range(2):  # the second time where what the catalogue was believed to say is no more
             entries = await self._catalogue.entries()
             now = time.monotonic()
             known = {location: until for location, until in self._there.items() if until > now}
-            wanted = [entries[one].location() for one in versions if one in entries]
-            with errors():
+            asked = [entries[one] for one in versions if one in entries]
+            wanted = [location for entry in asked for location in entry.locations(with_index=with_indexes)]
+            with self._connection.errors():
                 gone = await missing(self._database, [one for one in wanted if one not in known])
             if not gone:
                 self._there = dict.fromkeys(wanted, now + self._timings.catalogue_seconds) | known
                 return
             self._catalogue.forget()
-        raise UnusableStore(f"the collection {gone[0]} of the corpus is missing: seed anew")
+        text = f"the collection {gone[0]} of the corpus is missing: {RESTORE}"
+        raise UnusableStore(text, public=text)
 
     async def _found(self, collection: Location, lookup: Lookup, limit: int | None) -> Batches[Document]:
-        if lookup.index:
-            documents = await self._gathering.find(collection, lookup)
+        if key := key_of(lookup, collection.layout):
+            documents = await self._gathering.find(collection, lookup, key)
             if documents is not None:
                 return Batches(documents[:limit])
             return await Batches.of(self._in_turn(self._batches(collection, lookup, limit)))
@@ -127,7 +130,7 @@ class MongoDBStore(Store):
     async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
         for _ in range(2):  # the second time where what the catalogue was believed to say is no more
             collection = await self._collection(version)
-            with errors():
+            with self._connection.errors():
                 pipeline = documents_pipeline(collection.name, positions)
                 cursor: Any = located(self._database, collection).aggregate(pipeline, batchSize=len(positions) + 1)
                 if self._driver == "pymongo":  # Motor's is the cursor itself
@@ -145,7 +148,8 @@ class MongoDBStore(Store):
         written = next((entry.written for entry in entries if name in entry.collections()), None)
         async with temporary_folder() as folder:
             try:
-                await fetch(located(self._database, Location(name, written)), folder)
+                with self._connection.errors():
+                    await fetch(located(self._database, Location(name, written)), folder)
             except Detached:  # it may be that this index is the corpus's no more
                 self._catalogue.forget()
                 raise
@@ -155,12 +159,12 @@ class MongoDBStore(Store):
         return await self._catalogue.seeding()
 
     async def _claim(self, seeding: Seeding) -> MongoDBReplacement:
-        client, database = connect(self._url, self._driver, SEEDING)
-        replacement = MongoDBReplacement(client, database, seeding, self._catalogue.forget, self._timings)
+        connection = DatabaseConnection(self._url, self._driver, SEEDING)
+        replacement = MongoDBReplacement(connection, seeding, self._catalogue.forget, self._timings)
         try:
             cancelled = await finish_uncancelled(replacement.claim())
         except BaseException:
-            await disconnect(client)
+            await connection.close()
             raise
         if cancelled and (task := asyncio.current_task()):
             task.cancel()  # only now, where who holds the replacement gives the lease back
@@ -176,13 +180,14 @@ class MongoDBStore(Store):
         return entries[version].location()
 
     async def _batches(self, collection: Location, lookup: Lookup, limit: int | None) -> AsyncGenerator[list[Document]]:
-        query = find_query(lookup)
-        source = located(self._database, collection)
-        cursor = source.find(query["filter"], query["projection"], sort=query["sort"])
+        key = key_of(lookup, collection.layout)
+        cursor = located(self._database, collection).find(**find_query(lookup, key))
+        roles = roles_to_check(lookup, key)
         found_any = False
-        with errors():
+        with self._connection.errors():
             try:
-                batches = _in_batches(cursor.batch_size(BATCH_DOCUMENTS).limit(limit or 0))
+                source = cursor.batch_size(BATCH_DOCUMENTS)
+                batches = _in_batches(source if roles else source.limit(limit or 0), roles, limit)
                 while True:
                     with CancelScope(shield=True):
                         batch = await anext(batches, None)
@@ -199,16 +204,23 @@ class MongoDBStore(Store):
                     await cursor.close()
 
 
-async def _in_batches(cursor: AsyncIterable[Fields]) -> AsyncGenerator[list[Document]]:
-    """Documents in batches of bounded size."""
+async def _in_batches(
+    cursor: AsyncIterable[Fields], roles: Mapping[str, str], limit: int | None
+) -> AsyncGenerator[list[Document]]:
+    """Documents whose senders have these roles, so many at most, in batches of bounded size."""
     batch: list[Document] = []
-    characters = 0
+    characters = count = 0
     async for document in cursor:
+        if roles and any(role_of(document[field]) != role for field, role in roles.items()):
+            continue
         batch.append(_numbered(document))
+        count += 1
         characters += characters_of(document)
         if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
+        if count == limit:
+            break
     if batch:
         yield batch
 
@@ -233,17 +245,3 @@ def documents_pipeline(name: str, positions: Sequence[int]) -> list[Fields]:
             runs.append([position])
     first, *others = ({"$match": {"_id": {"$gte": run[0], "$lte": run[-1]}}} for run in runs or [[-1]])
     return [first, *({"$unionWith": {"coll": name, "pipeline": [run]}} for run in others)]
-
-
-def find_query(lookup: Lookup) -> Fields:
-    """The filter, projection and sort order that answer a lookup."""
-    answer = dict.fromkeys(SCHEMAS[lookup.version].answer, 1)  # and with it _id, which is the position
-    del answer[POSITION]
-    fields = {
-        field: values[0] if len(values) == 1 else {"$in": list(values)} for field, values in lookup.fields.items()
-    }
-    if lookup.index is None:
-        condition: Fields = {MESSAGES: {"$elemMatch": fields}}
-    else:
-        condition = {lookup.index: lookup.key, **fields}
-    return {"filter": condition, "projection": answer, "sort": [("_id", 1)]}

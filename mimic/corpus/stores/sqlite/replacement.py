@@ -14,15 +14,26 @@ from typing import Any, Final
 
 import msgspec
 
+from mimic.corpus.layout import LAYOUT
 from mimic.corpus.manifest import Seeded, Seeding, Size
 from mimic.corpus.schemas import SCHEMAS, VERSIONS, Schema, Version
 from mimic.corpus.stores.base import Replacement
 from mimic.corpus.stores.locks import lock
-from mimic.corpus.stores.sqlite.file import APPLICATION_ID, LAYOUT, beside, connect, errors, read_catalogue
+from mimic.corpus.stores.sqlite.file import (
+    APPLICATION_ID,
+    beside,
+    connect,
+    errors,
+    read_catalogue,
+    refuse_other_kinds,
+)
 from mimic.corpus.stores.tempdirs import remove_folder
 from mimic.errors import StoreError, UnusableStore
 
 PAGE_BYTES: Final = 8192
+ATTEMPTS: Final = 5
+SECONDS_BETWEEN: Final = 0.02
+"""Attempts to take a lock: one who only asks whether it is held holds it, for a moment."""
 INDEX_NAME: Final = re.compile(r"index-[0-9a-f]{16}")
 """What folders of ours are called behind the name of the file: what is called something else is somebody else's."""
 
@@ -108,16 +119,21 @@ class SQLiteReplacement(Replacement):
         return self._attached_name()
 
     async def close(self, seeding: Seeding) -> None:
+        leaves_nothing = False
         try:
-            with errors(self._new):
-                if self._connection:
-                    self._connection.close()
-                    self._new.unlink(missing_ok=True)
+            with errors(self._new), ExitStack() as stack:  # each of these also where another one fails
+                leaves_nothing = not self._path.exists()  # where nothing was seeded, a failure leaves no trace
+                if leaves_nothing:
+                    stack.callback(beside(self._path, ".seeding").unlink, missing_ok=True)
+                else:
+                    stack.callback(self._write_record, seeding)
                 if self._workspace and not self.published:
-                    remove_folder(self._workspace)
-                self._write_record(seeding)
+                    stack.callback(remove_folder, self._workspace)
+                if self._connection:
+                    stack.callback(self._new.unlink, missing_ok=True)
+                    stack.callback(self._connection.close)
         finally:
-            self._lock.release()
+            self._lock.release(remove=leaves_nothing)
 
     async def _publish(self, seeded: Mapping[str, Seeded]) -> None:
         with errors(self._new):
@@ -214,7 +230,11 @@ class SQLiteReplacement(Replacement):
 
 
 class Lock:
-    """The right to seed: a lock on a file beside the corpus, which the system releases when its holder dies."""
+    """The right to seed: a lock on a file beside the corpus, which the system releases when its holder dies.
+
+    Its holder may remove the file. A lock counts only on the file that the name leads to, so that two seeders never
+    hold locks on two files of the same name.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = beside(path, ".lock")
@@ -222,33 +242,60 @@ class Lock:
 
     async def take(self) -> bool:
         """Whether nobody else has it. Raises StoreUnavailable, also where the file system has no locks."""
-        with errors(self._path), ExitStack() as unless_taken:
+        with errors(self._path):
+            for _ in range(ATTEMPTS):
+                if self._take():
+                    return True
+                await asyncio.sleep(SECONDS_BETWEEN)
+        return False
+
+    def _take(self) -> bool:
+        is_new = not self._path.exists()
+        with ExitStack() as unless_taken:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
             unless_taken.callback(os.close, file)
-            for _ in range(5):  # one who only asks whether it is held holds it, for a moment
-                with suppress(BlockingIOError):
-                    lock(file)
-                    unless_taken.pop_all()
-                    self._file = file
-                    return True
-                await asyncio.sleep(0.02)
+            try:
+                lock(file)
+            except BlockingIOError:
+                return False
+            except OSError:
+                if is_new:
+                    self._path.unlink(missing_ok=True)
+                raise
+            if not self._is_named(file):
+                return False
+            unless_taken.pop_all()
+            self._file = file
+            return True
+
+    def _is_named(self, file: int) -> bool:
+        """Whether the name leads to this open file: its former holder may have removed it."""
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(file), self._path.stat())
         return False
 
     def is_held(self) -> bool:
         """By anybody. Asks for a shared lock, so that two who ask do not see each other. Raises StoreUnavailable."""
-        try:
-            file = os.open(self._path, os.O_RDONLY)
-        except OSError:
-            return False
-        with errors(self._path), closing(os.fdopen(file)):
+        for _ in range(ATTEMPTS):
             try:
-                lock(file, shared=True)
-            except BlockingIOError:
-                return True
+                file = os.open(self._path, os.O_RDONLY)
+            except OSError:
+                return False
+            with errors(self._path), closing(os.fdopen(file)):
+                try:
+                    lock(file, shared=True)
+                except BlockingIOError:
+                    return True
+                if self._is_named(file):
+                    return False
         return False
 
-    def release(self) -> None:
+    def release(self, *, remove: bool = False) -> None:
+        """Let others have it. To remove its file is the last thing that its holder does beside the corpus."""
         if self._file is not None:
+            if remove:
+                with suppress(OSError):  # on Windows, where an open file cannot be removed
+                    self._path.unlink(missing_ok=True)
             os.close(self._file)
             self._file = None
 
@@ -269,11 +316,16 @@ def attached_names(path: Path) -> set[str] | None:
 
 
 def refuse_foreign_file(path: Path) -> None:
-    """Never replace a file that Mimic did not make. A damaged corpus may be replaced."""
-    with errors(path), suppress(FileNotFoundError), path.open("rb") as file:
-        header = file.read(100)  # https://www.sqlite.org/fileformat.html#the_database_header
+    """Never replace what Mimic did not make. A damaged corpus may be replaced."""
+    with errors(path), suppress(FileNotFoundError):
+        refuse_other_kinds(path)
+        with path.open("rb") as file:
+            header = file.read(100)  # https://www.sqlite.org/fileformat.html#the_database_header
         if header and not (header.startswith(b"SQLite format 3\0") and header[68:72] == APPLICATION_ID.to_bytes(4)):
             raise UnusableStore(f"{path} is not a corpus of Mimic's, and left alone: remove it, or name another store")
+    for suffix in (".new", ".seeding", ".lock"):
+        with errors(beside(path, suffix)):
+            refuse_other_kinds(beside(path, suffix))
 
 
 def _create_table(schema: Schema) -> str:

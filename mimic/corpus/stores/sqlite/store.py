@@ -18,10 +18,20 @@ import msgspec
 from mimic.corpus.manifest import Seeded, Seeding
 from mimic.corpus.schemas import MESSAGES, POSITION, SCHEMAS, Document, Lookup, Schema, Version
 from mimic.corpus.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store
-from mimic.corpus.stores.sqlite.file import FAILURES, beside, connect, errors, file_identity, read_catalogue, translated
+from mimic.corpus.stores.sqlite.file import (
+    FAILURES,
+    beside,
+    connect,
+    detached,
+    errors,
+    file_identity,
+    read_catalogue,
+    refuse_other_kinds,
+    translated,
+)
 from mimic.corpus.stores.sqlite.replacement import Lock, SQLiteReplacement, refuse_foreign_file
 from mimic.corpus.stores.tempdirs import temporary_folder
-from mimic.errors import Detached, NotSeeded, SeedingInProgress, StoreUnavailable
+from mimic.errors import NotSeeded, SeedingInProgress, StoreUnavailable, UnusableStore
 
 SECONDS_TO_BELIEVE: Final = 0.1
 """How long a file is taken for the corpus before it is looked at again: that takes as long as finding in it."""
@@ -56,9 +66,32 @@ class SQLiteStore(Store):
         self._retire()
 
     async def seeded(self) -> Mapping[Version, Seeded]:
-        self._forget()
-        corpus = self._current()
+        corpus = self._look()
         return corpus.seeded if corpus else {}
+
+    async def check(self) -> None:
+        while True:
+            await self.seeded()
+            corpus = self._corpus
+            try:
+                if corpus:
+                    self._check_whole(corpus)
+            except UnusableStore:
+                self._forget()
+                if self._look() is corpus:  # else it was replaced meanwhile
+                    raise
+            else:
+                return
+
+    def _check_whole(self, corpus: "CorpusFile") -> None:
+        """Raises UnusableStore where a table of the corpus is gone, or a folder that goes with the file."""
+        with errors(self.path):
+            for version in corpus.seeded:
+                corpus.connection.execute(f"SELECT position FROM {version} LIMIT 1").fetchone()
+        for name in {entry.index.id for entry in corpus.seeded.values() if entry.index}:
+            folder = beside(self._target(), f".{name}")
+            if not folder.exists():
+                raise UnusableStore.caused_by(detached(folder))
 
     async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
         corpus = self._current_with(lookup.version)
@@ -113,7 +146,7 @@ class SQLiteStore(Store):
             try:
                 files = list(folder.iterdir())
             except FileNotFoundError:
-                raise Detached(f"the folder {folder} is missing: a corpus is copied together with it") from None
+                raise detached(folder) from None
             except OSError as exc:
                 raise translated(exc, folder) from exc
             for file in files:
@@ -164,8 +197,10 @@ class SQLiteStore(Store):
         return msgspec.structs.replace(seeding, state="interrupted", error="the seeding process died")
 
     def _read_record(self) -> Seeding | None:
+        record = beside(self._target(), ".seeding")
         try:
-            return msgspec.json.decode(beside(self._target(), ".seeding").read_bytes(), type=Seeding)
+            refuse_other_kinds(record)
+            return msgspec.json.decode(record.read_bytes(), type=Seeding)
         except FileNotFoundError:
             return None
         except OSError as exc:
@@ -192,8 +227,10 @@ class SQLiteStore(Store):
         return SQLiteReplacement(path, lock, seeding, on_publish=self._forget)
 
     def _current_with(self, version: Version) -> "CorpusFile":
-        """The corpus that the name leads to now. Raises NotSeeded where it lacks the version."""
-        corpus = self._current()
+        """The corpus that the name leads to, or led to a moment ago. Raises NotSeeded where it lacks the version."""
+        corpus = self._corpus
+        if corpus is None or time.monotonic() - self._looked >= SECONDS_TO_BELIEVE:
+            corpus = self._look()
         if corpus is None:
             raise NotSeeded
         if version not in corpus.seeded:
@@ -204,11 +241,10 @@ class SQLiteStore(Store):
         """Look which file it is the next time, whenever that is."""
         self._looked = -math.inf
 
-    def _current(self) -> "CorpusFile | None":
-        """The corpus that the name leads to now, or led to a moment ago."""
+    def _look(self) -> "CorpusFile | None":
+        """The corpus that the name leads to now."""
+        self._forget()  # in case that it cannot be seen
         now = time.monotonic()
-        if self._corpus is not None and now - self._looked < SECONDS_TO_BELIEVE:
-            return self._corpus
         try:
             identity = file_identity(self.path)
         except FileNotFoundError:
@@ -286,32 +322,28 @@ class CorpusFile:
 def find_query(lookup: Lookup, limit: int | None = None) -> tuple[str, list[str | int]]:
     """The SQL that answers a lookup, and its parameters."""
     values: list[str | int]
-    if lookup.index is None:
-        # The text is as msgspec encodes it, always in the same way, so each message of a conversation is a part of it.
-        values = [
-            msgspec.json.encode({"from": sender, "value": value}).decode()
-            for sender in lookup.fields["from"]
-            for value in lookup.fields["value"]
-        ]
-        condition = " OR ".join(f"instr({MESSAGES}, ?)" for _ in values)
+    if lookup.index is not None:
+        fields = lookup.fields
+        query = _query_by_index(lookup.version, lookup.index, tuple(fields))
+        values = [lookup.key, *fields.values()]
     else:
-        values = [lookup.key, *chain.from_iterable(lookup.fields.values())]
-        condition = _condition(lookup.index, tuple((field, len(allowed)) for field, allowed in lookup.fields.items()))
-    query = f"{_selection(lookup.version)} WHERE {condition} ORDER BY position"
+        # The text is as msgspec encodes it, always in the same way, so each message of a conversation is a part of it.
+        # By its text alone without the first brace: the sender comes before it.
+        encoded = msgspec.json.encode(lookup.fields).decode()
+        values = [encoded if "from" in lookup.fields else encoded.removeprefix("{")]
+        query = _query(lookup.version, f"instr({MESSAGES}, ?)")
     if limit is not None:
         return f"{query} LIMIT ?", [*values, limit]
     return query, values
 
 
-@cache
-def _selection(version: Version) -> str:
-    return f"SELECT {', '.join(SCHEMAS[version].answer)} FROM {version}"
+def _query(version: Version, condition: str) -> str:
+    return f"SELECT {', '.join(SCHEMAS[version].answer)} FROM {version} WHERE {condition} ORDER BY position"
 
 
-@cache
-def _condition(index: str, fields: tuple[tuple[str, int], ...]) -> str:
-    conditions = [f'"{field}" IN (?{", ?" * (allowed - 1)})' for field, allowed in fields]
-    return " AND ".join([f"{index} = ?", *conditions])
+@cache  # of which there are some ten
+def _query_by_index(version: Version, index: str, fields: tuple[str, ...]) -> str:
+    return _query(version, " AND ".join([f"{index} = ?", *[f'"{field}" = ?' for field in fields]]))
 
 
 def _with_messages(found: Document) -> Document:

@@ -1,0 +1,120 @@
+"""Addresses to listen on: which a host means, and sockets for all of them, whatever the number of worker processes."""
+
+import errno
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
+from ipaddress import IPv6Address, ip_address
+from typing import Any, Final, TypeAlias
+
+import structlog
+
+from mimic.errors import MimicError
+
+log = structlog.get_logger("mimic")
+
+ATTEMPTS: Final = 20
+"""Ports that are tried where any will do, and each is to be free on several addresses."""
+_NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+"""Errors of an address that this machine has not, of IPv6 for instance, where that is switched off."""
+
+Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
+"""A family, and the address of a socket: a host, a port and, of IPv6, flow and scope."""
+
+
+class CannotListen(MimicError):
+    """The server cannot listen. The text says on which address, and why."""
+
+
+class _PortTaken(CannotListen):
+    """Somebody listens on the port, on one of the addresses at least."""
+
+
+def addresses_of(host: str, port: int = 0) -> Sequence[Address]:
+    """Addresses that a host means. Raises OSError or UnicodeError where there is none.
+
+    ``::`` means all addresses of IPv6 and IPv4, ``localhost`` loopback of both, and a name whatever it leads to.
+    """
+    if _is_any(host):
+        return [(socket.AF_INET6, ("::", port)), (socket.AF_INET, ("0.0.0.0", port))]  # noqa: S104 - it was asked for
+    if host.lower().removesuffix(".") == "localhost":
+        return [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port))]
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys((family, address) for family, *_, address in found))
+
+
+def open_sockets(host: str, port: int) -> Sequence[socket.socket]:
+    """Sockets that are bound to the addresses of a host, all with one port: 0 means any that is free on all of them.
+
+    An address that this machine has not is left out, where there is another. Raises CannotListen.
+    """
+    try:
+        addresses = addresses_of(host, port)
+    except (OSError, UnicodeError) as exc:  # the latter where a part of the name is empty, or too long
+        problem = exc.strerror if isinstance(exc, OSError) else "it is not the name of a host"
+        raise CannotListen(f"cannot listen on {authority(host, port)}: {problem}") from None
+    for _ in range(0 if port else ATTEMPTS - 1):
+        with suppress(_PortTaken):
+            return _bound(host, addresses)
+    return _bound(host, addresses)
+
+
+def authority(host: str, port: int) -> str:
+    """A host and a port as URLs have them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def address_of(opened: socket.socket) -> tuple[str, int]:
+    """Host and port of a socket."""
+    address: tuple[str, int] = opened.getsockname()[:2]
+    return address
+
+
+def first_beyond_loopback(addresses: Iterable[str]) -> str | None:
+    """The first address that other machines may reach; None where there is none."""
+    return next((one for one in addresses if not ip_address(one.partition("%")[0]).is_loopback), None)
+
+
+def _is_any(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return isinstance(address, IPv6Address) and address.is_unspecified
+
+
+def _bound(host: str, addresses: Sequence[Address]) -> Sequence[socket.socket]:
+    opened: list[socket.socket] = []
+    missing: list[CannotListen] = []
+    with ExitStack() as stack:
+        for family, address in addresses:
+            place, port = str(address[0]), opened[0].getsockname()[1] if opened else int(address[1])
+            try:
+                opened.append(stack.enter_context(_bind(family, (place, port, *address[2:]))))
+            except OSError as exc:
+                among = f" (of {host})" if len(addresses) > 1 else ""
+                problem = f"cannot listen on {authority(place, port)}{among}: {exc.strerror}"
+                if exc.errno == errno.EADDRINUSE:
+                    raise _PortTaken(problem) from exc
+                if exc.errno not in _NOT_HERE:
+                    raise CannotListen(problem) from exc
+                missing.append(CannotListen(problem))
+        if not opened:
+            raise missing[0]
+        stack.pop_all()
+    for left_out in missing:
+        log.info("an address is left out", reason=str(left_out))
+    return opened
+
+
+def _bind(family: socket.AddressFamily, address: tuple[str | int, ...]) -> socket.socket:
+    with ExitStack() as stack:
+        opened = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        if os.name == "posix":  # elsewhere it lets another program take the port
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:  # else addresses of IPv4 clients would look like one network of IPv6
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.bind(address)
+        stack.pop_all()
+    return opened

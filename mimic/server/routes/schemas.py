@@ -1,0 +1,116 @@
+"""Schemas of request bodies for the OpenAPI document.
+
+They are msgspec's, by which bodies are decoded: Litestar's leave out limits within unions. What a type cannot say, as
+that fields go together, is added here.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import msgspec
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import OpenAPI
+
+from mimic.tokens import LAST_TOKEN
+from mimic.wire.native import NativeRequest
+from mimic.wire.openai.chat import MAY_BE_SILENT, ChatCompletionRequest, OpenAIMessage, Part
+from mimic.wire.openai.completions import TextCompletionRequest
+from mimic.wire.openai.embeddings import MAX_INPUTS, EmbeddingRequest
+from mimic.wire.openai.sampled import MAX_ANSWERS
+
+Fields = dict[str, Any]
+
+BODIES: Final = (NativeRequest, ChatCompletionRequest, TextCompletionRequest, EmbeddingRequest)
+
+_TOKEN: Final = {"type": "integer", "minimum": 0, "maximum": LAST_TOKEN}
+_STREAMED: Final = {
+    "anyOf": [
+        {"properties": {"stream": {"const": True}}, "required": ["stream"]},
+        {"properties": {"stream_options": {"type": "null"}}},
+    ]
+}
+
+
+def _texts(most: int, least: int) -> list[Fields]:
+    """The forms of one text or several, each as a string or as its tokens, of which it has at least so many."""
+    text, tokens = {"type": "string", "minLength": least}, {"type": "array", "items": _TOKEN, "minItems": least}
+    several = [{"type": "array", "items": one, "minItems": 1, "maxItems": most} for one in (text, tokens)]
+    return [text, {**tokens, "minItems": 1}, *several]
+
+
+RULES: Final[Mapping[type, Fields]] = {
+    OpenAIMessage: {
+        "anyOf": [
+            {"properties": {"role": {"enum": sorted(MAY_BE_SILENT)}}},
+            {"properties": {"content": {"type": ["string", "array"]}}, "required": ["content"]},
+        ]
+    },
+    Part: {
+        "anyOf": [
+            {"properties": {"type": {"not": {"const": "text"}}}},
+            {"properties": {"text": {"type": "string"}}, "required": ["text"]},
+        ]
+    },
+    ChatCompletionRequest: _STREAMED,
+    TextCompletionRequest: _STREAMED,
+}
+"""What must hold besides the types of fields."""
+
+PROPERTIES: Final[Mapping[type, Fields]] = {
+    TextCompletionRequest: {
+        "prompt": {
+            "anyOf": [*_texts(MAX_ANSWERS, 0), {"type": "null"}],
+            "description": f"One prompt or several; with `n` answers to each at most {MAX_ANSWERS} in all.",
+        }
+    },
+    EmbeddingRequest: {"input": {"anyOf": _texts(MAX_INPUTS, 1)}},
+}
+"""Fields whose types say less than what is accepted."""
+
+
+@dataclass
+class _Document(OpenAPI):
+    """A document whose request bodies are exact."""
+
+    def to_schema(self) -> Fields:
+        document = super().to_schema()
+        components = document["components"]["schemas"]
+        for name, schema in exact_schemas().items():
+            kept = {key: value for key, value in components.get(name, {}).items() if key in {"title", "examples"}}
+            components[name] = {**schema, **kept}
+        return document
+
+
+class ExactConfig(OpenAPIConfig):
+    """Litestar's configuration, for a document whose request bodies are exact."""
+
+    def to_openapi_schema(self) -> OpenAPI:
+        plain = super().to_openapi_schema()
+        return _Document(**{field.name: getattr(plain, field.name) for field in fields(plain)})
+
+
+def exact_schemas() -> Fields:
+    """The schemas of bodies, and of what they are made of, by the names of their components."""
+    _, found = msgspec.json.schema_components(BODIES, ref_template="#/components/schemas/{name}")
+    names = {kind.__name__: str(getattr(kind, "__schema_name__", kind.__name__)) for kind in (*BODIES, *RULES)}
+    schemas = {names.get(name, name): dict(_cleaned(schema, names)) for name, schema in found.items()}
+    for kind, rule in RULES.items():
+        schemas[names[kind.__name__]] |= rule
+    for kind, properties in PROPERTIES.items():
+        schemas[names[kind.__name__]]["properties"] |= properties
+    return schemas
+
+
+def _cleaned(schema: Fields, names: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """A schema without docstrings and without defaults that are null, with the names that components have."""
+    for key, value in schema.items():
+        if key == "$ref":
+            start, _, name = value.rpartition("/")
+            yield key, f"{start}/{names.get(name, name)}"
+        elif isinstance(value, dict):
+            yield key, dict(_cleaned(value, names))
+        elif isinstance(value, list) and all(isinstance(one, dict) for one in value):
+            yield key, [dict(_cleaned(one, names)) for one in value]
+        elif (key, value) != ("default", None) and key != "description":
+            yield key, value

@@ -1,0 +1,93 @@
+"""Unknown URLs: the route that was probably meant, or why there is none. Pure."""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from mimic.spelling import closest
+
+MAX_COMPARED: Final = 1000
+"""Characters of a path that are looked at: a client may send 64 KB."""
+VERSION: Final = "/v1"
+
+_CHATS: Final = "Use chat completions (/v1/chat/completions)"
+_TEXTS_ONLY: Final = "Mimic answers with texts only: leave these requests out"
+ABSENT: Final[Mapping[str, str]] = {
+    "/responses": (
+        f"Mimic has no Responses API yet. {_CHATS}: set_default_openai_api('chat_completions') in openai-agents "
+        "(setOpenAIAPI('chat_completions') in JavaScript), "
+        "openai.chat(...) in the Vercel AI SDK, ChatOpenAI(use_responses_api=False) in LangChain "
+        "(useResponsesApi: false in LangChain.js), OpenAIChatModel in pydantic-ai, "
+        "client.chat.completions in OpenAI's SDKs"
+    ),
+    "/conversations": (
+        "Mimic keeps no conversations: send the whole chat each time, in openai-agents with SQLiteSession in place of "
+        "OpenAIConversationsSession"
+    ),
+    "/assistants": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",
+    "/threads": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",
+    "/batches": f"Mimic has no Batch API. {_CHATS} for each request",
+    "/files": "Mimic keeps no files: put their texts into the messages",
+    "/uploads": "Mimic keeps no files: put their texts into the messages",
+    "/vector_stores": "Mimic has no vector stores: keep the vectors of /v1/embeddings yourself",
+    "/moderations": "Mimic moderates nothing: leave the check out",
+    "/audio": _TEXTS_ONLY,
+    "/images": _TEXTS_ONLY,
+    "/videos": _TEXTS_ONLY,
+    "/realtime": f"Mimic has no Realtime API. {_CHATS} with stream: true",
+    "/fine_tuning": "Mimic has no models to tune: seed another corpus instead, with `mimic seed FILE`",
+    "/chat/completions": "Mimic keeps no chat completions: leave out `store`, and what reads stored ones",
+}
+"""APIs of OpenAI's that Mimic does not have, by how their paths begin, and how clients do without."""
+
+ALIASES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("/docs", "/redoc", "/swagger", "/swagger-ui", "/swagger-ui.html", "/apidocs"), "/schema"),
+    **dict.fromkeys(("/openapi.json", "/openapi", "/swagger.json", "/api-docs"), "/schema/openapi.json"),
+    **dict.fromkeys(("/livez", "/live", "/alive", "/ping", "/status"), "/health"),
+}
+"""What other servers call some routes."""
+
+
+def hint(path: str, routes: Collection[str]) -> str:
+    """What may help who asked for a path that leads nowhere, as sentences; empty where nothing is known.
+
+    ``routes`` are the paths that lead somewhere.
+    """
+    routes = [route for route in routes if route != path]  # which is there, but not with this method
+    plain = _plain(path[:MAX_COMPARED])
+    rest, versions = plain, 0
+    while rest == VERSION or rest.startswith(f"{VERSION}/"):
+        rest, versions = rest.removeprefix(VERSION), versions + 1
+    if versions and not rest:
+        return ". This is the base URL for OpenAI's clients. Did you mean /v1/models?"
+    if meant := _behind_a_route(plain, routes):
+        return f". The base URL of a client ends with /v1, not with a route. Did you mean {meant}?"
+    for start, text in ABSENT.items():
+        if f"{rest}/".startswith(f"{start}/") and f"{VERSION}{rest}" not in routes:
+            return f". {text}."
+    if plain in routes:
+        return f". Did you mean {plain}?"
+    meant = f"{VERSION}/models/NAME" if rest.startswith("/models/") else VERSION + rest
+    if versions != 1 and (meant in routes or rest.startswith("/models/")):
+        note = "The base URL holds /v1 twice" if versions else "The base URL of a client ends with /v1"
+        return f". {note}. Did you mean {meant}?"
+    found = ALIASES.get(rest) or closest(plain, routes) or _ending_of(plain, routes)
+    return f". Did you mean {found}?" if found else ""
+
+
+def _plain(path: str) -> str:
+    """A path in lower case, without empty parts and a slash at its end."""
+    return "/" + "/".join(part for part in path.lower().split("/") if part)
+
+
+def _behind_a_route(path: str, routes: Collection[str]) -> str | None:
+    """The route of OpenAI's API that stands behind another one in a path."""
+    for route in routes:
+        if path.startswith(f"{route}/") and (meant := VERSION + path.removeprefix(route)) in routes:
+            return meant
+    return None
+
+
+def _ending_of(path: str, routes: Collection[str]) -> str | None:
+    """The route of OpenAI's API that a path ends with, as where a base URL holds too much."""
+    endings = [route for route in routes if route.startswith(VERSION) and path.endswith(route.removeprefix(VERSION))]
+    return max(endings, key=len, default=None)

@@ -1,0 +1,300 @@
+"""What can be the matter with a MongoDB URL and its server: told with the likely cause, what to do, and no password."""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pymongo
+import pytest
+
+from mimic.corpus.stores import Driver, open_store
+from mimic.errors import SettingError, StoreUnavailable
+from mimic.testing import free_port
+from tests.support.corpora import SMALL, ask, seed
+from tests.support.fake_mongod import fake_mongod
+from tests.support.mongod import Mongod, ReplicaSet, skip_without_mongod
+from tests.support.servers import Server, seed_command
+from tests.support.stores import NO_GRACE
+
+pytestmark = [
+    # The drivers may drop a socket whose connection was just refused or closed.
+    pytest.mark.filterwarnings("ignore:Exception ignored in. .socket.socket:pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. .ssl:pytest.PytestUnraisableExceptionWarning"),
+]
+
+PASSWORD: Final = "s3cr3t/w0rd"
+ENCODED: Final = "s3cr3t%2Fw0rd"
+QUICK: Final = "serverSelectionTimeoutMS=300"
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """A mongod that wants a user: root of admin, one who may read the database mimic, and one of it who may write."""
+    skip_without_mongod()
+    mongod = Mongod(tmp_path_factory.mktemp("guarded"), "--auth")
+    mongod.start()
+    with pymongo.MongoClient[dict[str, Any]](mongod.url) as client:
+        client.admin.command("createUser", "root", pwd=PASSWORD, roles=["root"])
+    with pymongo.MongoClient[dict[str, Any]](mongod.url, username="root", password=PASSWORD) as client:
+        roles = [{"role": "read", "db": "mimic"}]
+        client.admin.command("createUser", "reader", pwd=PASSWORD, roles=roles)
+        client.mimic.command("createUser", "writer", pwd=PASSWORD, roles=["readWrite"])
+    yield mongod
+    mongod.kill()
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mongod, Path]]:
+    """A mongod that wants TLS, and the certificate of its authority, which nobody else trusts."""
+    skip_without_mongod()
+    openssl = shutil.which("openssl")
+    if not openssl:
+        pytest.skip("no openssl to make a certificate with")
+    folder = tmp_path_factory.mktemp("encrypted")
+    key, certificate, both = (folder / name for name in ("key.pem", "certificate.pem", "both.pem"))
+    made = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    made += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(made, check=True, capture_output=True)
+    both.write_bytes(key.read_bytes() + certificate.read_bytes())
+    (folder / "data").mkdir()
+    mongod = Mongod(folder / "data", "--tlsMode", "requireTLS", "--tlsCertificateKeyFile", str(both))
+    mongod.url = f"mongodb://localhost:{mongod.port}/?tls=true&tlsCAFile={certificate}"
+    mongod.start()
+    yield mongod, certificate
+    mongod.kill()
+
+
+def refusals(url: str, driver: Driver = "pymongo") -> Mapping[str, str]:
+    """How reading from a store and seeding it end, if not well; no password is told."""
+
+    async def read() -> None:
+        async with open_store(url, driver) as store:
+            await store.seeded()
+
+    async def seed() -> None:
+        async with open_store(url, driver) as store, store.replace(["v2"]):
+            pass
+
+    found = {}
+    for name, attempt in (("read", read), ("seed", seed)):
+        try:
+            asyncio.run(attempt())
+        except (StoreUnavailable, SettingError) as exc:
+            found[name] = str(exc)
+            told_outside = exc.public if isinstance(exc, StoreUnavailable) else ""
+            for text in (str(exc), told_outside):
+                assert not any(part in text for part in (PASSWORD, ENCODED, "s3cr3t", "w0rd")), text
+            assert "127.0.0.1" not in told_outside
+    return found
+
+
+DRIVERS: Final[tuple[Driver, ...]] = ("pymongo", "motor")
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_user_of_another_database(guarded: Mongod, driver: Driver) -> None:
+    """By far the most frequent: the right user and password, looked up in the database of the URL."""
+    found = refusals(f"mongodb://root:{ENCODED}@127.0.0.1:{guarded.port}/mimic", driver)
+    assert set(found) == {"read", "seed"}
+    for text in found.values():
+        assert text.startswith(
+            "MongoDB refused the user and password. The URL has no authSource, so the user 'root' was"
+        )
+        assert "looked up in the database 'mimic'" in text
+        assert "add ?authSource=admin to MIMIC_STORE" in text
+        assert text.endswith("(Authentication failed.)")
+
+
+def test_rights_in_a_guarded_server(guarded: Mongod) -> None:
+    """A wrong password, no user, and one who may only read."""
+    host = f"127.0.0.1:{guarded.port}/mimic"
+    for text in refusals(f"mongodb://root:w0rds3cr3t@{host}?authSource=admin").values():
+        assert "check the user 'root' of the database 'admin' and the password" in text.lower().replace("mongodb", "")
+        assert "add ?authSource" not in text
+    for text in refusals(f"mongodb://{host}").values():
+        assert text.startswith("MongoDB wants a user and password. Name them in MIMIC_STORE")
+    found = refusals(f"mongodb://reader:{ENCODED}@{host}?authSource=admin")
+    assert set(found) == {"seed"}
+    assert "give the user 'reader' the role `readWrite` on the database 'mimic'" in found["seed"].replace(
+        "Give", "give"
+    )
+    assert found["seed"].endswith("(not authorized on mimic to execute command { update ... })")
+    assert not refusals(f"mongodb://root:{ENCODED}@{host}?authSource=admin")
+
+
+def test_rights_that_are_enough(guarded: Mongod, tmp_path: Path) -> None:
+    """The role `readWrite` to seed, a second time too, which removes what the first one wrote; `read` to serve."""
+    host = f"127.0.0.1:{guarded.port}/mimic"
+    for _ in range(2):
+        seed(f"mongodb://writer:{ENCODED}@{host}", SMALL, tmp_path, timings=NO_GRACE)
+
+    async def asked() -> list[tuple[str, str]]:
+        async with open_store(f"mongodb://reader:{ENCODED}@{host}?authSource=admin") as store:
+            await store.check()
+            return await ask(store, [("gpt", "and so on")], "v3")
+
+    assert asyncio.run(asked()) == [("human", "continue")]
+
+
+def test_encrypted_connections(encrypted: tuple[Mongod, Path], guarded: Mongod) -> None:
+    """TLS that is missing, that nobody asked for, and whose certificate is not trusted or of another name."""
+    mongod, certificate = encrypted
+    url = f"localhost:{mongod.port}/mimic?{QUICK}"
+    assert not refusals(f"mongodb://{url}&tls=true&tlsCAFile={certificate}")
+    for wrong, told in (
+        (f"mongodb://{url}", "The connection was closed at once. The server may want TLS: then add ?tls=true"),
+        (f"mongodb://{url}&tls=true", "the server's TLS certificate is not trusted. Name its authority in ?tlsCAFile="),
+        (
+            f"mongodb://127.0.0.1:{mongod.port}/mimic?{QUICK}&tls=true&tlsCAFile={certificate}",
+            "the server's TLS certificate is not trusted",
+        ),
+        (
+            f"mongodb://root:{ENCODED}@127.0.0.1:{guarded.port}/mimic?authSource=admin&tls=true&{QUICK}",
+            "the TLS connection failed. The server may not speak TLS",
+        ),
+    ):
+        found = refusals(wrong)
+        assert set(found) == {"read", "seed"}
+        for text in found.values():
+            assert told.lower() in text.lower(), text
+
+
+@pytest.mark.parametrize(
+    ("hosts", "told"),
+    [
+        ("127.0.0.1:{free}", "nothing listens at that host and port. Start MongoDB, or check host and port"),
+        ("no-such-host.invalid", "the name of the host is not known. Check the host in MIMIC_STORE"),
+        ("127.0.0.1:{free},127.0.0.1:{free}", "nothing listens at that host and port"),
+    ],
+)
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_server_that_is_not_there(hosts: str, told: str, driver: Driver) -> None:
+    """The system's own words are there, but not the state of the driver."""
+    found = refusals(f"mongodb://u:{ENCODED}@{hosts.format(free=free_port())}/mimic?{QUICK}", driver)
+    assert set(found) == {"read", "seed"}
+    for text in found.values():
+        assert text.startswith(f"MongoDB cannot be reached, or did not answer in time: {told}"), text
+        assert "Errno" in text
+        assert "Topology" not in text
+        assert "configured timeouts" not in text
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_name_without_srv_record(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a driver that cannot look one up; both are no mistake in the form of the URL."""
+    url = f"mongodb+srv://u:{ENCODED}@no-such-host.invalid/mimic?connectTimeoutMS=500"
+    for text in refusals(url, driver).values():
+        assert text.startswith("The SRV record of the mongodb+srv:// URL was not found. Check the host"), text
+    monkeypatch.setitem(sys.modules, "dns", None)
+    for text in refusals(url, driver).values():
+        assert text.startswith("A mongodb+srv:// URL cannot be looked up. Install dnspython"), text
+
+
+def test_another_program_that_listens(tmp_path: Path) -> None:
+    """An HTTP server, as where the port is mistaken."""
+    with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db") as server:
+        for text in refusals(f"mongodb://127.0.0.1:{server.port}/mimic?{QUICK}").values():
+            assert "it is not MongoDB that listens there" in text or "the connection was closed at once" in text, text
+
+
+def test_servers_that_are_too_old() -> None:
+    """For the driver, and for Mimic, whose collections need MongoDB 6.0."""
+    with fake_mongod({"maxWireVersion": 6}) as port:
+        for text in refusals(f"mongodb://127.0.0.1:{port}/mimic?{QUICK}").values():
+            assert "Mimic needs MongoDB 6.0 or later" in text, text
+            assert "wire version" in text
+    with fake_mongod({"maxWireVersion": 13}, buildInfo={"version": "5.0.9"}, find=no_documents()) as port:
+        found = refusals(f"mongodb://127.0.0.1:{port}/mimic?{QUICK}")
+        assert found == {"seed": "the MongoDB server is too old: Mimic needs 6.0 or later, and this is 5.0.9"}
+
+
+def no_documents() -> dict[str, Any]:
+    """The answer to a query that finds nothing."""
+    return {"cursor": {"id": 0, "ns": "mimic.mimic", "firstBatch": []}}
+
+
+def test_members_that_are_known_by_other_names() -> None:
+    """As a replica set in containers, asked from outside."""
+    hello = {"setName": "rs", "hosts": ["mongo-in-a-container:27017"], "me": "mongo-in-a-container:27017"}
+    with fake_mongod(hello) as port:
+        for text in refusals(f"mongodb://127.0.0.1:{port}/mimic?{QUICK}").values():
+            assert "the members of the replica set have names that are not known here" in text, text
+            assert "mongo-in-a-container" in text
+            assert "directConnection=true" in text
+
+
+def test_a_replica_set_asked_amiss(replica_set: ReplicaSet) -> None:
+    """By the name of another one; and one member alone, which is no primary, asked to seed."""
+    primary = replica_set.primary()
+    secondary = next(one for one in replica_set.members if one is not primary)
+    for text in refusals(f"{primary.url}/mimic?replicaSet=other&{QUICK}").values():
+        assert "no usable member of the replica set that replicaSet names" in text, text
+    found = refusals(f"{secondary.url}/mimic?directConnection=true&{QUICK}")
+    assert (
+        "This member of the replica set is not the primary. With directConnection=true only this one is asked"
+        in found["seed"]
+    ), found
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mongodb://u:s3cr3t@127.0.0.1", "it names no database, as in mongodb://"),
+        ("mongodb://u:s3cr3t@127.0.0.1/?authSource=admin", "it names no database, as in mongodb://"),
+        ("mongodb://u:s3cr3t@127.0.0.1/my db", 'Bad database name "my db"'),
+        ("mongodb://127.0.0.1/mimic.v2", "the name of its database has a dot"),
+        (f"mongodb://127.0.0.1/{'x' * 64}", "longer than 63 bytes"),
+        ("mongodb://127.0.0.1/a*b", "a character that MongoDB does not allow"),
+        ("mongodb://u:s3cr3t@w0rd@127.0.0.1/mimic", "user and password must be percent-encoded (@ is %40"),
+        ("mongodb://u:s3cr3t/w0rd@127.0.0.1/mimic", "user and password must be percent-encoded"),
+        ("mongodb://u:s3cr3t:w0rd@127.0.0.1/mimic", "user and password must be percent-encoded"),
+        ("mongodb://u:s3cr3t?w0rd@127.0.0.1/mimic", "user and password must be percent-encoded"),
+        ("mongodb://u:s3cr3t%w0rd@127.0.0.1/mimic", "user and password must be percent-encoded"),
+        ("mongodb+srv://u:s3cr3t@w0rd@host.invalid/mimic", "user and password must be percent-encoded"),
+        ("mongodb+srv://u:s3cr3t@host.invalid:27017/mimic", "takes one host name, without a port"),
+        ("mongodb://u:s3cr3t@127.0.0.1/mimic?authsourse=admin", "Unknown option: authsourse"),
+        ("mongodb://u:s3cr3t@127.0.0.1/mimic?tls=maybe", "tls must be 'true' or 'false'"),
+        ("mongodb://u:s3cr3t@127.0.0.1:port/mimic", "Port"),
+        ("mongodb://u:s3cr3t@a,b/mimic?directConnection=true", "multiple hosts with directConnection=true"),
+        (
+            "mongodb://u:s3cr3t@127.0.0.1/mimic?tls=true&tlsCAFile=/no/such.pem",
+            "No such file or directory: '/no/such.pem'",
+        ),
+    ],
+)
+def test_a_url_that_is_none(url: str, told: str) -> None:
+    """What is wrong with it, without any part of the password."""
+    found = refusals(url)
+    assert set(found) == {"read", "seed"}
+    for text in found.values():
+        assert text.startswith("MIMIC_STORE: not the URL of a MongoDB database: ")
+        assert told in text
+
+
+def test_it_is_told_wherever_somebody_looks(guarded: Mongod, tmp_path: Path) -> None:
+    """By `mimic seed`, with its exit code; by a server as it starts; and by `/ready`, which names nothing inside."""
+    url = f"mongodb://root:{ENCODED}@127.0.0.1:{guarded.port}/mimic"
+    dump = tmp_path / "dump.json"
+    dump.write_text('[{"id": "a", "conversations": [{"from": "human", "value": "hi"}]}]')
+    run = subprocess.run(
+        seed_command(str(dump), "--store", url), capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert run.returncode == 3
+    assert run.stderr.startswith("Error: MongoDB refused the user and password. The URL has no authSource")
+    with Server(tmp_path, MIMIC_STORE=url) as server:
+        assert "The URL has no authSource" in server.log()
+        answer = httpx.get(f"{server.url}/ready")
+        assert answer.status_code == 503
+        message = answer.json()["error"]["message"]
+        assert "cannot be used at the moment: MongoDB refused the user and password. The log says more" in message
+        log = server.log()
+        assert log.count("The URL has no authSource") == 2
+    for text in (run.stderr, log, answer.text):
+        assert PASSWORD not in text
+        assert ENCODED not in text
+    assert "root" not in answer.text

@@ -1,0 +1,202 @@
+"""Forks programs off a process that has loaded Mimic already: most of the processor time of a start is loading modules.
+
+A forked program does all that ``python -P -W error -m`` does after that, in an environment of its own. The process that
+forks has one thread, and ends when the program that started it does.
+"""
+
+import atexit
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+STRICT: Final = ("-P", "-W", "error")
+LOADED_LATE: Final = ("mimic.cli", "mimic.server.workers", "uvloop", "uvicorn.lifespan.on")
+LENGTH: Final = 4
+"""Bytes of a number: of the length of a request, a process's number, its exit status."""
+
+
+class ForkedProcess:
+    """A program that was forked off. What ``subprocess.Popen`` has of the same name does the same."""
+
+    def __init__(self, pid: int, status: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._status = status
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        return self._exit_code(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it ends; its exit code. Raises TimeoutExpired."""
+        code = self._exit_code(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired("a forked program", timeout or 0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
+
+    def _exit_code(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
+            status = os.read(self._status, LENGTH)
+            os.close(self._status)
+            assert status, "the process that forks has ended"
+            self.returncode = os.waitstatus_to_exitcode(int.from_bytes(status, "big"))
+        return self.returncode
+
+
+class ForkServer:
+    """The process that forks, as the program sees it that has started it."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair()
+        command = (sys.executable, *STRICT, __file__)
+        with theirs:
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), env={"PATH": os.environ["PATH"]})
+
+    def fork(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        streams: Sequence[int],
+        *,
+        own_group: bool = False,
+    ) -> ForkedProcess:
+        """Run a module as ``python -m`` does, in a folder. ``streams`` are the file descriptors of its three streams.
+
+        With ``own_group`` it is in a process group of its own.
+        """
+        ended, status = os.pipe()
+        request = json.dumps([module, list(arguments), dict(environment), str(folder), own_group]).encode()
+        # The file descriptors come with the bytes that they are sent with.
+        socket.send_fds(self._control, [len(request).to_bytes(LENGTH, "big")], [*streams, status])
+        os.close(status)
+        self._control.sendall(request)
+        return ForkedProcess(int.from_bytes(_received(self._control, LENGTH), "big"), ended)
+
+    def close(self) -> None:
+        """End it. The programs that it has forked run on."""
+        self._control.close()
+        self._process.wait()
+
+
+@cache
+def fork_server() -> ForkServer:
+    """The one of this process, which is started at the first call and ends with this process."""
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
+
+
+def _received(control: socket.socket, size: int) -> bytes:
+    data = control.recv(size, socket.MSG_WAITALL)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def main() -> None:
+    """The process that forks, and, after a fork, the program that was asked for."""
+    _load()
+    if program := _fork_on_request():
+        module, arguments = program
+        sys.argv[1:] = arguments
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _load() -> None:
+    from mimic.app import create_app  # noqa: PLC0415 - not for the program that starts this one
+    from mimic.settings import Settings  # noqa: PLC0415
+
+    for module in LOADED_LATE:
+        import_module(module)
+    create_app(Settings.from_environment({}))  # which loads more, and opens nothing
+    gc.collect()
+    gc.freeze()  # what is shared is not written to
+
+
+def _fork_on_request() -> tuple[str, Sequence[str]] | None:
+    """Fork as often as it is asked for. Returns None at the end, and in a process that was forked off what it runs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program that has started this one ends it
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    running: dict[int, int] = {}
+    with socket.socket(fileno=os.dup(0)) as control, ExitStack() as stack:
+        awake, waker = map(stack.enter_context, socket.socketpair())
+        waker.setblocking(False)
+        signal.set_wakeup_fd(waker.fileno())
+        while True:
+            ready, _, _ = select.select([control, awake], [], [])
+            if awake in ready:
+                awake.recv(64)
+                _tell_ended(running)
+            if control in ready:
+                length, descriptors, _, _ = socket.recv_fds(control, LENGTH, 4)
+                if not length:
+                    return None
+                request = json.loads(_received(control, int.from_bytes(length, "big")))
+                module, arguments, environment, folder, own_group = request
+                *streams, status = descriptors
+                if not (pid := os.fork()):
+                    signal.set_wakeup_fd(-1)
+                    for one in (status, *running.values()):
+                        os.close(one)
+                    _settle_in(streams, environment, folder)
+                    return module, arguments
+                if own_group:
+                    os.setpgid(pid, pid)  # here, so that it is so when the process is told of
+                running[pid] = status
+                for stream in streams:
+                    os.close(stream)
+                control.sendall(pid.to_bytes(LENGTH, "big"))
+
+
+def _tell_ended(running: dict[int, int]) -> None:
+    """Tell the exit statuses of the programs that have ended, each by the file descriptor that is meant for it."""
+    while running:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        descriptor = running.pop(pid)
+        os.write(descriptor, status.to_bytes(LENGTH, "big"))
+        os.close(descriptor)
+
+
+def _settle_in(streams: Sequence[int], environment: Mapping[str, str], folder: str) -> None:
+    """Take on what a program has from the one that starts it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The pattern of ``x-mimic-fault`` in the OpenAPI document, and what is parsed."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mimic.gateway.faults import NONE, PATTERN, parse_fault
+
+VALUES = ("0", "5", "0.5", "3600", "3600.1", "1000000", "1000001", "true", "maybe", "word_1", "Word", "", "429", "399")
+PARAMETERS = ("after", "seconds", "retry-after", "should-retry", "type", "code", "status", "")
+KINDS = ("status", "disconnect", "stall", "malformed", "error", "slow-headers", "empty", "none", "other")
+BLANKS = st.sampled_from(["", " ", "\t"])
+
+
+@st.composite
+def headers(draw: st.DrawFn) -> str:
+    """Headers of which many are valid: kinds, and names and values that may go with them."""
+    kind = draw(st.sampled_from(KINDS))
+    head = f"{kind}={draw(st.sampled_from(VALUES))}" if draw(st.booleans()) == (kind == "status") else kind
+    pairs = draw(st.lists(st.tuples(st.sampled_from(PARAMETERS), st.sampled_from(VALUES)), max_size=3))
+    parts = [head, *(f"{name}{draw(BLANKS)}={draw(BLANKS)}{value}" for name, value in pairs)]
+    return ";".join(f"{draw(BLANKS)}{part}{draw(BLANKS)}" for part in parts)
+
+
+def is_parsed(header: str) -> bool:
+    """Whether a request may have this header."""
+    try:
+        return header.strip(" \t") == NONE or bool(parse_fault(header))
+    except ValueError:
+        return False
+
+
+@settings(max_examples=500)
+@given(headers())
+def test_the_pattern_is_for_exactly_what_is_parsed(header: str) -> None:
+    """Whatever goes with what."""
+    assert bool(re.fullmatch(PATTERN, header)) == is_parsed(header)
+
+
+@settings(max_examples=50)
+@given(st.from_regex(PATTERN, fullmatch=True))
+def test_what_is_made_from_the_pattern_is_parsed(header: str) -> None:
+    """As tools do that make requests from the document."""
+    assert is_parsed(header.removesuffix("\n"))
+
+
+@pytest.mark.parametrize("header", ["stall; after=1; after=2", "status=429; code=a; type=b; code=c", "empty; after=1"])
+def test_nothing_is_said_twice(header: str) -> None:
+    """Nor what does not go with the kind."""
+    assert not re.fullmatch(PATTERN, header)
+    assert not is_parsed(header)

@@ -1,0 +1,95 @@
+"""Files that are no dump: each is named, with a way to seed what is in it."""
+
+import bz2
+import io
+import lzma
+import pickle
+import sqlite3
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mimic.errors import ForeignFile
+from tests.support.reading import ONE, error
+
+DUMP = f"[{ONE}]".encode()
+
+
+def _zipped() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("dump.json", DUMP)
+    return file.getvalue()
+
+
+def _tarred() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        member = tarfile.TarInfo("dump.json")
+        member.size = len(DUMP)
+        archive.addfile(member, io.BytesIO(DUMP))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "named", "advice"),
+    [
+        (b"\x28\xb5\x2f\xfd\x20\x05\x29\0\0", "compressed with zstd", "`zstd -dc FILE | mimic seed -`"),
+        (lzma.compress(DUMP), "compressed with xz", "`xz -dc FILE | mimic seed -`"),
+        (lzma.compress(DUMP, lzma.FORMAT_ALONE), "compressed with lzma", "`xz -dc --format=lzma FILE"),
+        (bz2.compress(DUMP), "compressed with bzip2", "`bzip2 -dc FILE | mimic seed -`"),
+        (_zipped(), "a zip archive", "`unzip -p FILE NAME | mimic seed -`"),
+        (_tarred(), "a tar archive", "`tar -xOf FILE NAME | mimic seed -`"),
+        (b"PAR1\x15\x04\x15", "a Parquet file", "convert it to JSON Lines"),
+        (b"\xff\xff\xff\xff\x10\0\0\0", "an Arrow file", "convert it to JSON Lines"),
+        (b"id,conversations\n1,hello\n", "a CSV file", "convert it to JSON Lines"),
+        (b'"id";"text"\r\n"1";"hello"\r\n', "a CSV file", "convert it to JSON Lines"),
+        *((pickle.dumps([1], protocol), "a pickle of Python", "write it as JSON") for protocol in (2, 3, 4, 5)),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 673000000\n",
+            "a pointer of Git LFS",
+            "`git lfs pull`",
+        ),
+        (b"\n<!DOCTYPE html>\n<html><title>404</title>", "a page of the web", "download the file itself"),
+        (b'<?xml version="1.0"?><Error>', "a page of the web", "download the file itself"),
+        *(
+            (DUMP.decode().encode(encoding), "UTF-16 or UTF-32 and not UTF-8", "`iconv -f UTF-16 -t UTF-8 FILE")
+            for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+        ),
+        (b"%PDF-1.7\n", "a PDF", "not a dump"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(data: bytes, named: str, advice: str) -> None:
+    """By its first bytes, however they come, and without the byte of an error, which says nothing there."""
+    for step in (None, 1, 7):
+        caught = error(data, step)
+        assert isinstance(caught, ForeignFile)
+        assert str(caught).startswith("the file is ")
+        assert named in str(caught)
+        assert advice in str(caught)
+
+
+def test_a_database_is_named(tmp_path: Path) -> None:
+    """As where the store is given as the dump."""
+    with sqlite3.connect(tmp_path / "own.db") as connection:
+        connection.execute("CREATE TABLE t (a)")
+    connection.close()
+    assert "a database of SQLite" in str(error((tmp_path / "own.db").read_bytes()))
+
+
+@pytest.mark.parametrize("kind", [bz2.compress, lzma.compress, lambda data: data.decode().encode("utf-16")])
+def test_a_file_that_was_cut_off_is_named_as_well(kind: Callable[[bytes], bytes]) -> None:
+    """As far as its first bytes are there."""
+    assert isinstance(error(kind(DUMP)[:7]), ForeignFile)
+
+
+@pytest.mark.parametrize("data", [b"Hello, world\n", b"\xff", b"P", b"version 2", b"2024-01-01 start", b"# a, b\n"])
+def test_what_tells_nothing_is_refused_at_its_byte(data: bytes) -> None:
+    """Nothing is guessed."""
+    for step in (None, 1):
+        caught = error(data, step)
+        assert not isinstance(caught, ForeignFile)
+        assert "expected '[' (an array of conversations) or '{' (JSON Lines), found " in caught.expected

@@ -1,0 +1,45 @@
+"""``mimic.server.observability.metrics``: counts of the only process and of one of several are told alike."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from mimic.server.observability import METRICS_FOLDER, metrics
+from mimic.server.observability.metrics import COUNTERS, FAULTS, REQUESTS, SECONDS, Metrics
+
+
+def counted(counts: "metrics._Own | metrics._Shared", registry: CollectorRegistry) -> dict[object, float]:
+    """The samples of some counts, by name and labels."""
+    counts.count(REQUESTS, ("POST", "/v1/chat/completions", 200))
+    counts.count(REQUESTS, ("POST", "/v1/chat/completions", 200), 2)
+    counts.count(REQUESTS, ("GET", 'a "quoted" route', 404))
+    counts.count(FAULTS, ("status",))
+    for seconds in (0.0, SECONDS[0], SECONDS[0] + 1e-9, 0.3, 11.0):
+        counts.observe(("/v1/chat/completions", "v2"), seconds)
+    counts.observe(("/health", ""), 0.002)
+    families = list(text_string_to_metric_families(generate_latest(registry).decode()))
+    assert {family.name for family in families} == {*COUNTERS, "mimic_request_seconds"}
+    assert all(family.documentation for family in families)
+    return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
+
+
+def test_plain_numbers_are_told_as_series_of_the_library_are() -> None:
+    """Names, labels, buckets and values are equal."""
+    own, shared = CollectorRegistry(), CollectorRegistry()
+    found = counted(metrics._Own(own), own)
+    assert found == counted(metrics._Shared(shared), shared)
+    assert (
+        found[
+            "mimic_requests_total", frozenset({"method": "GET", "route": 'a "quoted" route', "status": "404"}.items())
+        ]
+        == 1
+    )
+
+
+def test_counts_of_several_processes_are_in_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The only process keeps them to itself."""
+    assert isinstance(Metrics().count.__self__, metrics._Own)  # type: ignore[attr-defined] # it is a method
+    monkeypatch.setenv(METRICS_FOLDER, str(tmp_path))
+    assert isinstance(Metrics().count.__self__, metrics._Shared)  # type: ignore[attr-defined] # likewise

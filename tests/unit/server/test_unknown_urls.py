@@ -1,0 +1,66 @@
+"""Unknown URLs: what is said of them."""
+
+import pytest
+
+from mimic.server.unknown_urls import ABSENT, hint
+
+ROUTES = (
+    *("/", "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/conversation/completion"),
+    *("/corpus", "/corpus/search", "/health", "/ready", "/metrics", "/schema", "/schema/openapi.json"),
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/models", "/v1/models"),
+        ("/models/gpt-4o", "/v1/models/NAME"),
+        ("/v1/v1/chat/completions", "/v1/chat/completions"),
+        ("/v1/v1/v1/embeddings", "/v1/embeddings"),
+        ("/v1/chat/completion", "/v1/chat/completions"),
+        ("/V1/Chat/Completions", "/v1/chat/completions"),
+        ("/v1/embedding/", "/v1/embeddings"),
+        ("/api/v1/chat/completions", "/v1/chat/completions"),
+        ("/v1/chat/completions/chat/completions", "/v1/chat/completions"),
+        ("/conversation/completion/chat/completions", "/v1/chat/completions"),
+        ("/openai/deployments/gpt-4o/chat/completions", "/v1/chat/completions"),
+        ("/v1/engines/davinci/completions", "/v1/completions"),
+        ("/v1", "/v1/models"),
+        ("/conversation/completions", "/conversation/completion"),
+        ("/corpus/serach", "/corpus/search"),
+        ("/docs", "/schema"),
+        ("/redoc", "/schema"),
+        ("/swagger", "/schema"),
+        ("/v1/docs", "/schema"),
+        ("/openapi.json", "/schema/openapi.json"),
+        ("/healthz", "/health"),
+        ("/livez", "/health"),
+    ],
+)
+def test_the_route_that_was_meant_is_named(path: str, meant: str) -> None:
+    """Misspelt, with too much or too little in front, or as other servers call it."""
+    assert hint(path, ROUTES).endswith(f"Did you mean {meant}?")
+
+
+def test_a_base_url_that_is_wrong_is_told() -> None:
+    """It is set in one place, and every request is unknown then."""
+    assert "The base URL holds /v1 twice." in hint("/v1/v1/chat/completions", ROUTES)
+    assert "The base URL of a client ends with /v1." in hint("/chat/completions", ROUTES)
+    assert "ends with /v1, not with a route." in hint("/v1/chat/completions/models", ROUTES)
+
+
+@pytest.mark.parametrize("path", ["/x", "/wp-login.php", "/", "/" + "x" * 60_000, "/v1/" + "y/" * 30_000, "/%00"])
+def test_nothing_is_said_where_nothing_is_known(path: str) -> None:
+    """However long the path is."""
+    assert hint(path, ROUTES) == ""
+
+
+def test_apis_that_are_not_there_are_named_with_what_to_use() -> None:
+    """With and without the version, and below them too; those of routes that are there are not."""
+    switches = ("set_default_openai_api('chat_completions')", "openai.chat(...)", "use_responses_api=False")
+    for path in ("/v1/responses", "/responses", "/v1/responses/resp_1/input_items", "/v1/v1/responses"):
+        assert all(switch in hint(path, ROUTES) for switch in (*switches, "OpenAIChatModel"))
+    for start in ABSENT:
+        assert hint(f"/v1{start}/some_id", ROUTES) == f". {ABSENT[start]}."
+    assert "Did you mean" in hint("/v1/responsibility/chat/completions", ROUTES)

@@ -1,0 +1,1 @@
+"""Tests of mimic.wire by itself."""
