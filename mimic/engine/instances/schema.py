@@ -9,7 +9,6 @@ import jsonschema_rs
 import msgspec
 from jsonschema_rs import canonical
 
-
 Node: TypeAlias = bool | Mapping[str, Any]
 """A schema: an object, or true or false."""
 
