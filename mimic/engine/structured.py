@@ -11,7 +11,7 @@ from mimic.engine.base import Answers, CompletionRequest, Engine, Limits, Prompt
 from mimic.engine.instances.maker import instance
 from mimic.engine.instances.schema import JsonSchema, SchemaProblem
 from mimic.engine.instances.text_values import TextValues
-from mimic.engine.instances.values import JsonValue
+from mimic.engine.instances.values import Field, JsonValue
 from mimic.engine.retrieval import ended
 from mimic.errors import RequestError
 
@@ -23,6 +23,11 @@ FIELDS: Final = re.compile(
     re.IGNORECASE,
 )
 """A list of names of fields."""
+NUMBERS: Final = frozenset(
+    ("age", "amount", "count", "total", "price", "cost", "quantity", "number", "year", "score", "rating", "percentage")
+)
+TRUTHS: Final = frozenset(("is", "has", "can", "should", "was"))
+"""Words in names of fields that hold numbers, and truth values."""
 NAME: Final = re.compile(r"\w+")
 LONGEST: Final = 20_000
 """Characters of a message in which a shape is looked for."""
@@ -43,17 +48,18 @@ class StructuredEngine(Engine):
         if request.answer_format.kind == "text":
             return await self._engine.answer(prompt, request)
         found = await self._engine.answer(prompt, msgspec.structs.replace(request, limits=UNLIMITED))
-        schema = request.answer_format.schema or JsonSchema(shape_of(prompt))
+        schema = request.answer_format.schema
         texts = [answer.text for answer in found.answers]
-        made = await asyncio.to_thread(_structured, texts, schema, _question(prompt))
+        made = await asyncio.to_thread(_structured, texts, schema, prompt)
         answers = await ended(made, [answer.source for answer in found.answers], request.limits)
         return Answers(found.rung, found.score, answers)
 
 
-def _structured(texts: Sequence[str], schema: JsonSchema, question: str) -> Sequence[str]:
-    """The texts in the form of a schema. Equal texts are made once. Blocks."""
+def _structured(texts: Sequence[str], schema: JsonSchema | None, prompt: Prompt) -> Sequence[str]:
+    """The texts in the form of a schema, or as objects. Equal texts are made once. Blocks."""
+    shape, question = schema or JsonSchema(shape_of(prompt)), _question(prompt)
     try:
-        made = {text: _json_of(text, schema, question) for text in dict.fromkeys(texts)}
+        made = {text: _found(text, schema) or _made(text, shape, question) for text in dict.fromkeys(texts)}
     except SchemaProblem as exc:
         raise RequestError(
             400, f"Invalid schema for response_format: {exc}.", param="response_format", code="invalid_json_schema"
@@ -61,28 +67,44 @@ def _structured(texts: Sequence[str], schema: JsonSchema, question: str) -> Sequ
     return [made[text] for text in texts]
 
 
-def _json_of(text: str, schema: JsonSchema, question: str) -> str:
-    for found in (text, *FENCE.findall(text)):
-        value = _parsed(found)
-        if value is not None and schema.validator.is_valid(value):
-            return str(found).strip()
+def _found(text: str, schema: JsonSchema | None) -> str | None:
+    """The JSON that a text is, or has in a code fence, if it is valid; without a schema, any object is."""
+    for part in (text, *FENCE.findall(text)):
+        value = _parsed(part)
+        if isinstance(value, dict) if schema is None else value is not None and schema.validator.is_valid(value):
+            return str(part).strip()
+    return None
+
+
+def _made(text: str, schema: JsonSchema, question: str) -> str:
     return msgspec.json.encode(instance(schema, TextValues(text, question))).decode()
 
 
 def shape_of(prompt: Prompt) -> Mapping[str, Any]:
-    """The schema of the object that a chat asks for: like an example in it, or with the fields that it names.
+    """The schema of the object that a chat asks for: in it, or like an example in it, or with the fields it names.
 
     The last message that shows one counts. Without any, an object with an ``answer``.
     """
     for message in reversed(prompt.messages):
         text = (message.text or "")[:LONGEST]
         for value in _objects(text):
-            return _schema_like(value)
+            return value if isinstance(value.get("properties"), dict) else _schema_like(value)
         for found in FIELDS.finditer(text):
             names = [name for name in NAME.findall(re.sub(r"\([^)]*\)", "", found[1])) if name not in {"and", "or"}]
             if len(names) > 1 or (names and found.group().rstrip().endswith(("'", '"', "`"))):
-                return _object({name: {"type": "string"} for name in names})
+                return _object({name: _schema_named(name) for name in names})
     return _object({"answer": {"type": "string"}})
+
+
+def _schema_named(name: str) -> Mapping[str, Any]:
+    """What a field of that name holds, where nothing more is known: ``age`` a number, ``is_open`` a truth value."""
+    words = Field(name).words
+    if words & NUMBERS:
+        return {"type": "number"}
+    if words & TRUTHS:
+        return {"type": "boolean"}
+    is_many = name.endswith("s") and not name.endswith(("ss", "us", "is"))
+    return {"type": "array", "items": {"type": "string"}} if is_many else {"type": "string"}
 
 
 def _objects(text: str) -> Iterator[dict[str, JsonValue]]:

@@ -214,7 +214,7 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
         if given == NOTHING_GIVEN:
             return request
         tools = await tools_of(data.tools or (), data.functions or ())
-        is_old = bool(data.functions) and not data.tools
+        is_old = not data.tools and bool(data.functions or data.function_call)
         choice = old_choice_of(data.function_call, tools) if is_old else choice_of(data.tool_choice, tools)
         texts = [message.text for message in request.prompts[0].messages]
         return msgspec.structs.replace(
