@@ -116,6 +116,8 @@ NOT_NAMES: Final = frozenset(
         "explain",
         "extract",
         "remind",
+        "json",
+        "api",
     ]
 )
 """Words with a capital at the beginning of a sentence that name nothing."""
