@@ -15,7 +15,8 @@ from typing import Final, Literal, TypeAlias
 from splintr import Tokenizer
 
 LAST_TOKEN: Final = 199_997
-"""The last token of the encoding that stands for text; those beyond are special."""
+LAST_CL100K_TOKEN: Final = 100_255
+"""The last token of each encoding that stands for text; those beyond are special."""
 LONGEST_PIECE: Final = 100_000
 """Characters encoded at a time: the encoder takes 75 bytes of memory for each character of one word."""
 LONGEST_KEPT: Final = 10_000
@@ -88,7 +89,7 @@ async def encode_all(texts: Sequence[str]) -> list[Sequence[int]]:
     """The tokens of each text; in a thread where together they would keep others waiting."""
     if sum(map(len, texts)) <= LONGEST_PIECE:
         return [_encoded.get(text) for text in texts]
-    return await asyncio.to_thread(lambda: [encode(text) for text in texts])
+    return await asyncio.to_thread(lambda: [array("I", encode(text)) for text in texts])
 
 
 def count(text: str) -> int:

@@ -53,7 +53,11 @@ class Corpus:
         Raises NoCompletion where nothing ever came next, and NotSeeded where the corpus lacks the version.
         """
         schema = SCHEMAS[version]
-        for lookup in schema.lookups(messages, by_role=by_role):
+        for is_former in (False, True):
+            look_up = schema.former_lookup if is_former else schema.lookup
+            lookup = look_up(messages, by_role=by_role)
+            if lookup is None:
+                break
             # What is found by index holds one choice each; what is found by scanning, any number.
             found = await self._store.find(lookup, limit if lookup.index else None)
             if found.rest is None:

@@ -83,11 +83,11 @@ class Schema(ABC):
         With ``former``, in a corpus that Mimic 0.1 seeded, whose digests know fewer names of roles.
         """
 
-    def lookups(self, messages: Sequence[Message], *, by_role: bool = False) -> Iterator[Lookup]:
-        """The lookups that may answer these messages; the first one that has an answer counts."""
-        yield self.lookup(messages, by_role=by_role)
+    def former_lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup | None:
+        """What may answer these messages where :meth:`lookup` finds nothing; None where it is the same."""
         if self.indexes and any(former_role_of(one.sender) != role_of(one.sender) for one in messages[-2:]):
-            yield self.lookup(messages, by_role=by_role, former=True)
+            return self.lookup(messages, by_role=by_role, former=True)
+        return None
 
     @abstractmethod
     def choices(self, document: Document, lookup: Lookup) -> Sequence[Choice]:

@@ -92,8 +92,10 @@ async def paced(
     """
     clock = asyncio.get_running_loop().time
     waiting, size = [opening], len(opening)
+    left = iter(steps)
+    del steps  # the tokens, of which there may be a million, are not needed any more
     try:
-        for step in steps:
+        for step in left:
             seconds = next(due) - clock() if due else 0.0
             if seconds > 0 or size >= BYTES_AT_ONCE:
                 if size:
@@ -104,7 +106,7 @@ async def paced(
             size += len(step)
         yield b"".join((*waiting, ending))
     finally:
-        del steps, waiting  # where the client left, the error keeps this frame until the garbage collector comes
+        del left, waiting  # where the client left, the error keeps this frame until the garbage collector comes
 
 
 async def _interrupted(

@@ -395,7 +395,7 @@ def test_a_store_that_is_away_is_a_503(mongod: Mongod, tmp_path: Path) -> None:
             assert answer.headers["retry-after"] == "1"
             error = answer.json()["error"]
             assert (error["type"], error["code"]) == ("service_unavailable_error", "store_unavailable")
-            assert error["message"].startswith("The store of the corpus cannot be used at the moment.")
+            assert error["message"].startswith("The store of the corpus cannot be used at the moment")
         assert client.get("/ready").status_code == 503
         assert client.get("/health").status_code == 200
         mongod.start()

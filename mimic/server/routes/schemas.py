@@ -12,7 +12,7 @@ import msgspec
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import OpenAPI
 
-from mimic.tokens import LAST_TOKEN
+from mimic.tokens import LAST_CL100K_TOKEN, LAST_TOKEN
 from mimic.wire.native import NativeRequest
 from mimic.wire.openai.chat import MAY_BE_SILENT, ChatCompletionRequest, OpenAIMessage, Part
 from mimic.wire.openai.completions import TextCompletionRequest
@@ -23,7 +23,6 @@ Fields = dict[str, Any]
 
 BODIES: Final = (NativeRequest, ChatCompletionRequest, TextCompletionRequest, EmbeddingRequest)
 
-_TOKEN: Final = {"type": "integer", "minimum": 0, "maximum": LAST_TOKEN}
 _STREAMED: Final = {
     "anyOf": [
         {"properties": {"stream": {"const": True}}, "required": ["stream"]},
@@ -32,9 +31,10 @@ _STREAMED: Final = {
 }
 
 
-def _texts(most: int, least: int) -> list[Fields]:
+def _texts(most: int, least: int, last_token: int) -> list[Fields]:
     """The forms of one text or several, each as a string or as its tokens, of which it has at least so many."""
-    text, tokens = {"type": "string", "minLength": least}, {"type": "array", "items": _TOKEN, "minItems": least}
+    token = {"type": "integer", "minimum": 0, "maximum": last_token}
+    text, tokens = {"type": "string", "minLength": least}, {"type": "array", "items": token, "minItems": least}
     several = [{"type": "array", "items": one, "minItems": 1, "maxItems": most} for one in (text, tokens)]
     return [text, {**tokens, "minItems": 1}, *several]
 
@@ -60,11 +60,11 @@ RULES: Final[Mapping[type, Fields]] = {
 PROPERTIES: Final[Mapping[type, Fields]] = {
     TextCompletionRequest: {
         "prompt": {
-            "anyOf": [*_texts(MAX_ANSWERS, 0), {"type": "null"}],
+            "anyOf": [*_texts(MAX_ANSWERS, 0, LAST_TOKEN), {"type": "null"}],
             "description": f"One prompt or several; with `n` answers to each at most {MAX_ANSWERS} in all.",
         }
     },
-    EmbeddingRequest: {"input": {"anyOf": _texts(MAX_INPUTS, 1)}},
+    EmbeddingRequest: {"input": {"anyOf": _texts(MAX_INPUTS, 1, LAST_CL100K_TOKEN)}},
 }
 """Fields whose types say less than what is accepted."""
 

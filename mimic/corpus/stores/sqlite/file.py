@@ -41,7 +41,8 @@ def refuse_other_kinds(path: Path) -> None:
         return
     if not stat.S_ISREG(mode):
         kind = next((kind for is_kind, kind in _KINDS if is_kind(mode)), "something")
-        raise UnusableStore(f"{path} is {kind} and not a file: name another store")
+        problem = f"is {kind} and not a file: name another store"
+        raise UnusableStore(f"{path} {problem}", public=f"{path.name} {problem}")
 
 
 def connect(path: Path) -> sqlite3.Connection:
