@@ -23,8 +23,7 @@ from mimic.corpus.stores import open_store
 from mimic.engine.embedding import embed_all
 from mimic.engine.fallback import chain
 from mimic.engine.retrieval import RetrievalEngine
-from mimic.engine.structured import StructuredEngine
-from mimic.engine.tools import ResultEngine, ToolEngine
+from mimic.engine.tools import AssistantEngine
 from mimic.gateway.auth import BruteForceGuard, Keys
 from mimic.gateway.concurrency_limit import ConcurrencyLimit
 from mimic.gateway.context import Gateway, Policy
@@ -190,8 +189,7 @@ def _endpoints(settings: Settings, retrieval: RetrievalEngine) -> Sequence[Endpo
     """The endpoints, in the order of the OpenAPI document."""
     names = _names(settings)
     options = CompletionOptions(names, MatchPolicy(settings.match, settings.min_score))
-    texts = chain(retrieval, settings.on_miss, before=[ResultEngine()])
-    engine = ToolEngine(StructuredEngine(texts), settings.tool_options)
+    engine = AssistantEngine(chain(retrieval, settings.on_miss), settings.tool_options)
     native_format = native_wire.NativeWire(settings.version, settings.min_score)
     return (
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),

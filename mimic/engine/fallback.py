@@ -51,12 +51,11 @@ class TextEngine(Engine):
         return await _repeated(self._text, request)
 
 
-def chain(first: Engine, on_miss: str, before: Sequence[Engine] = ()) -> Engine:
-    """An engine; behind it what MIMIC_ON_MISS says, and before it those that answer some requests only."""
-    last: list[Engine] = []
-    if on_miss != NOT_FOUND:
-        last.append(EchoEngine() if on_miss == ECHO else TextEngine(on_miss))
-    return Chain([*before, first, *last]) if before or last else first
+def chain(first: Engine, on_miss: str) -> Engine:
+    """An engine and, behind it, what MIMIC_ON_MISS says."""
+    if on_miss == NOT_FOUND:
+        return first
+    return Chain([first, EchoEngine() if on_miss == ECHO else TextEngine(on_miss)])
 
 
 async def _repeated(text: str, request: CompletionRequest) -> Answers:

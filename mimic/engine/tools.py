@@ -1,26 +1,56 @@
 """Calls of tools: whether a request gets one, of which tools, and with which arguments."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from hashlib import blake2b
 from itertools import takewhile
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from mimic import tokens
-from mimic.engine.base import Answer, Answers, CompletionRequest, Engine, Prompt, Tool, ToolCall
+from mimic.engine.base import (
+    RESULT_ROLES,
+    TEXT,
+    Answer,
+    Answers,
+    CompletionRequest,
+    Engine,
+    Prompt,
+    Tool,
+    ToolCall,
+)
+from mimic.engine.fallback import Chain
 from mimic.engine.instances.chat_values import ChatValues, subjects
 from mimic.engine.instances.maker import instance
 from mimic.engine.instances.schema import SchemaProblem
 from mimic.engine.likeness import likeness
 from mimic.engine.overrides import ToolOptions
 from mimic.engine.retrieval import ended
+from mimic.engine.structured import StructuredEngine
 from mimic.errors import RequestError
 
 MOST_CALLS: Final = 16
 SPEAKING: Final = frozenset({"user", "tool", "function"})
 """Roles whose messages arguments are taken from: the newest first."""
+
+
+class AssistantEngine(Engine):
+    """What an application's requests are answered by: tools are called, results told, and answers given their form.
+
+    Requests that want none of that, as most, go straight to the engine that gives texts.
+    """
+
+    def __init__(self, texts: Engine, options: ToolOptions) -> None:
+        self._texts = texts
+        self._all = ToolEngine(StructuredEngine(Chain([ResultEngine(), texts])), options)
+
+    def answer(self, prompt: Prompt, request: CompletionRequest) -> Coroutine[Any, Any, Answers]:
+        """Raises what the engines raise."""
+        is_plain = not request.tools and request.answer_format is TEXT
+        if is_plain and (not prompt.messages or prompt.messages[-1].role not in RESULT_ROLES):
+            return self._texts.answer(prompt, request)
+        return self._all.answer(prompt, request)
 
 
 class ToolEngine(Engine):

@@ -20,6 +20,11 @@ CONFIGURATION = """
 include-name = "POST /v1/completions"
 # That n answers to each of several prompts are 128 at most is not in the schema: it cannot multiply.
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, "5xx"]
+
+[[operations]]
+include-name = "POST /v1/chat/completions"
+# Nor that a JSON schema within the request has to be one, that tools have different names, and a choice names one.
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, "5xx"]
 """
 
 

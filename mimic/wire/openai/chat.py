@@ -228,7 +228,9 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
 
     def whole(self, request: OpenAIRequest, result: Completion) -> bytes:
         choices = [
-            ChatChoice(index, _message(one, request), _reason(one.finish_reason, request))
+            ChatChoice(index, _called(one, request), _reason(one.finish_reason, request))
+            if one.tool_calls
+            else ChatChoice(index, AnswerMessage(one.text), one.finish_reason)
             for index, one in enumerate(result.answers)
         ]
         return msgspec.json.encode(
@@ -271,9 +273,7 @@ def _role_of(index: int, is_call: bool) -> bytes:
     return choice_in_json(ChunkChoice(index, Delta(role="assistant", content=None if is_call else "")))
 
 
-def _message(answer: Answer, request: OpenAIRequest) -> AnswerMessage:
-    if not answer.tool_calls:
-        return AnswerMessage(answer.text)
+def _called(answer: Answer, request: OpenAIRequest) -> AnswerMessage:
     if request.old_functions:
         call = answer.tool_calls[0]
         return AnswerMessage(None, function_call=FunctionCall(call.name, call.arguments))

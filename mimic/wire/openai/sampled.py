@@ -155,7 +155,7 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
             stream=bool(data.stream),
             include_usage=data.wants_usage(),
             echo=data.is_echoed,
-            tool_mode=overrides.tool_mode(),
+            tool_mode=None if overrides is NO_OVERRIDES else overrides.tool_mode(),
         )
         return await self.completed(request, data)
 

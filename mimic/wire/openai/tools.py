@@ -30,7 +30,7 @@ NOT_STRICT: Final = (
 """Keywords that OpenAI does not permit in a strict schema."""
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_-]+$", min_length=1, max_length=64)]
-SchemaDocument: TypeAlias = dict[str, Any] | bool | None
+SchemaDocument: TypeAlias = dict[str, Any]
 
 
 class FunctionDefinition(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class FunctionDefinition(msgspec.Struct, frozen=True):
 
     name: Name
     description: str | None = None
-    parameters: SchemaDocument = None
+    parameters: SchemaDocument | None = None
     strict: bool | None = None
 
 
@@ -97,7 +97,7 @@ class JsonSchemaFormat(msgspec.Struct, frozen=True):
     """The schema of an answer, and its name."""
 
     name: Name
-    schema: SchemaDocument = None
+    schema: SchemaDocument
     description: str | None = None
     strict: bool | None = None
 
@@ -249,18 +249,14 @@ async def format_of(given: AnyFormat | None, texts: Sequence[str | None]) -> Ans
             )
             raise _refused(text, "messages", None)
         return AnswerFormat("json_object")
-    schema = given.json_schema.schema
-    if schema is None:
-        path = "response_format.json_schema.schema"
-        raise _refused(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
     context = f"response_format '{given.json_schema.name}'"
     strict = bool(given.json_schema.strict)
-    return AnswerFormat("json_schema", await checked(schema, strict, context, "response_format", None))
+    return AnswerFormat(
+        "json_schema", await checked(given.json_schema.schema, strict, context, "response_format", None)
+    )
 
 
-async def checked(
-    document: dict[str, Any] | bool, strict: bool, context: str, param: str, code: str | None
-) -> JsonSchema:
+async def checked(document: SchemaDocument, strict: bool, context: str, param: str, code: str | None) -> JsonSchema:
     """A schema of a request. Raises RequestError."""
     source = msgspec.json.encode(document)
     try:
