@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.timeout(300)
 OLD: Final = twin("old", 200)
 NEW: Final = twin("new", 2000)
 CONTINUE: Final = [("human", "continue")]
+DROPPED_SOCKET: Final = re.compile(r"^$|^Exception ignored in: <socket|^ResourceWarning: unclosed <socket")
+"""What Python says where the driver drops a socket to a server that has just died."""
 QUIETLY: Final = ("--quiet", "--not-nice")
 
 
@@ -34,9 +37,10 @@ def seeding(url: str, file: Path, *options: str, limit: int | None = None, **env
     limited = () if limit is None else ("prlimit", f"--fsize={limit}")
     run = run_mimic(("seed", file, "--store", url, *QUIETLY, *options), environment, before=limited)
     assert run.returncode in {0, 3}, run.stderr
-    assert run.stderr.count("\n") == (run.returncode == 3), run.stderr
-    assert run.stderr.startswith("Error: ") == (run.returncode == 3), run.stderr
-    return run.stderr or None
+    told = [line for line in run.stderr.splitlines() if not DROPPED_SOCKET.search(line)]
+    assert len(told) == (run.returncode == 3), run.stderr
+    assert all(line.startswith("Error: ") for line in told), run.stderr
+    return told[0] if told else None
 
 
 @pytest.fixture
