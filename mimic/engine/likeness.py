@@ -161,7 +161,7 @@ SIGNS: Final = (
     (re.compile(r"\d\s*[*×]\s*\d"), ("multiply", "product", "times", "calculate", "math", "arithmetic", "expression")),
     (re.compile(r"\d\s*[/÷]\s*\d"), ("divide", "quotient", "calculate", "math", "arithmetic", "expression")),
     (
-        re.compile(r"\d\s*[-−]\s*\d(?!\d*-)"),
+        re.compile(r"(?<![\d-])\d+\s*[-−]\s*\d+(?![\d-])"),
         ("subtract", "difference", "minus", "calculate", "math", "arithmetic", "expression"),
     ),
 )

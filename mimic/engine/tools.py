@@ -31,8 +31,6 @@ from mimic.engine.structured import StructuredEngine
 from mimic.errors import RequestError
 
 MOST_CALLS: Final = 16
-SPEAKING: Final = frozenset({"user", "tool", "function"})
-"""Roles whose messages arguments are taken from: the newest first."""
 
 
 class AssistantEngine(Engine):
@@ -122,10 +120,13 @@ def _last_of_user(prompt: Prompt) -> str:
 
 def _calls(chosen: Sequence[Tool], prompt: Prompt, request: CompletionRequest) -> Sequence[ToolCall]:
     """A call of each tool; of a single tool one for each thing that is asked about. Blocks."""
-    texts = [message.text for message in reversed(prompt.messages) if message.text and message.role in SPEAKING]
-    asked = _last_of_user(prompt)
+    newest_first = [message for message in reversed(prompt.messages) if message.text]
+    texts = [message.text or "" for message in newest_first if message.role == "user"]
+    results = [message.text or "" for message in newest_first if message.is_result]
+    asked = texts[0] if texts else ""
     times = min(subjects(asked), MOST_CALLS) if len(chosen) == 1 and request.parallel_tool_calls else 1
-    said = [(tool, _arguments(tool, index, texts, request)) for tool in chosen for index in range(times)]
+    pairs = [(tool, ChatValues(texts, index, results)) for tool in chosen for index in range(times)]
+    said = [(tool, _arguments(tool, values, asked, request)) for tool, values in pairs]
     distinct = list(dict.fromkeys((tool.name, arguments, tool.is_custom) for tool, arguments in said))
     key = blake2b(
         msgspec.msgpack.encode([(one.role, one.text, one.call_id) for one in prompt.messages]), digest_size=16
@@ -139,14 +140,14 @@ def _calls(chosen: Sequence[Tool], prompt: Prompt, request: CompletionRequest) -
     return found
 
 
-def _arguments(tool: Tool, skip: int, texts: Sequence[str], request: CompletionRequest) -> str:
+def _arguments(tool: Tool, values: ChatValues, asked: str, request: CompletionRequest) -> str:
     """What a tool is called with: JSON by its schema, or the message itself for a custom tool."""
     if tool.is_custom:
-        return texts[0] if texts else ""
+        return asked
     if tool.parameters is None:
         return "{}"
     try:
-        made = instance(tool.parameters, ChatValues(texts, skip))
+        made = instance(tool.parameters, values)
     except SchemaProblem as exc:
         index = [one.name for one in request.tools].index(tool.name)
         path = f"tools[{index}].function.parameters"

@@ -59,34 +59,43 @@ KINDS: Final[Sequence[tuple[frozenset[str], frozenset[str], Callable[[str], Sequ
 """Formats, words of names, and what finds values for them."""
 SHORTEST_WORD: Final = 3
 """Letters of a field's name that is looked for in a text."""
+SOUGHT: Final = frozenset(("query", "topic", "keyword", "keywords", "search", "q"))
+ANSWERS: Final = frozenset(("answer", "response", "result", "summary", "output", "reply"))
+"""Words in names of fields that the results of tools are meant for."""
 ASKED_FOR: Final = ("for", "about", "of")
 
 
 class ChatValues(Values):
-    """Values from the texts of a chat, the newest first. A value that one field has taken is not given to another.
+    """Values from what users said, the newest first, and then from the results of tools.
 
-    ``skip`` leaves out so many of the things that several calls of one tool are about.
+    A value that one field has taken is not given to another. ``skip`` leaves out so many of the things that several
+    calls of one tool are about.
     """
 
-    def __init__(self, texts: Sequence[str], skip: int = 0) -> None:
-        self._texts = [text for text in texts if text]
+    def __init__(self, texts: Sequence[str], skip: int = 0, results: Sequence[str] = ()) -> None:
+        self._texts = [text for text in (*texts, *results) if text]
+        self._results = results
         self._text = self._texts[0] if self._texts else ""
         self._skip = skip
-        self._taken: dict[JsonValue, Field] = {}
+        self._taken: dict[object, Field] = {}
 
     def strings(self, field: Field) -> Iterable[str]:
-        """The candidates, of which each may be given to one field only."""
-        for text in self._texts:
-            for one in self._strings(field, text):
-                if one and self._is_free(one, field):
-                    yield self._give(one, field)
+        """The candidates, of which each may be given to one field only: what is likely in any text, then the rest."""
+        if field.words & ANSWERS:
+            yield from self._results
+        for find in (self._likely, self._other):
+            for text in self._texts:
+                for one in find(field, text):
+                    if one and self._is_free(one, field):
+                        yield self._give(one, field)
 
     def numbers(self, field: Field) -> Iterable[int | float]:
         for text in self._texts:
             yield from phrases.numbers_beside(text, field.words)
+        for text in self._texts:
             for position, one in enumerate(phrases.numbers(text)):
                 if self._is_free((position, text), field):
-                    self._taken[(position, text)] = field  # type: ignore[index]
+                    self._taken[(position, text)] = field
                     yield one
 
     def booleans(self, field: Field) -> Iterable[bool]:
@@ -126,7 +135,8 @@ class ChatValues(Values):
             if field.words & {"name", "person", "customer", "author"} and not field.format:
                 yield from (one for one in phrases.named(text) if self._is_free(one, field))
 
-    def _strings(self, field: Field, text: str) -> Iterator[str]:
+    def _likely(self, field: Field, text: str) -> Iterator[str]:
+        """What is surely or probably meant for the field."""
         if field.index is not None:
             items = phrases.listed(text) or phrases.quoted(text)
             yield from items[field.index : field.index + 1]
@@ -134,14 +144,18 @@ class ChatValues(Values):
         yield from self._labelled(field, text)
         if field.format:
             return
-        quoted = phrases.quoted(text)
-        yield from quoted[self._skip :]
+        yield from phrases.quoted(text)[self._skip :]
         if field.words & WHOLE:
-            for word in ASKED_FOR:
-                if field.words & {"query", "topic", "keyword", "keywords", "search", "q"}:
+            if field.words & SOUGHT:
+                for word in ASKED_FOR:
                     yield from phrases.following(text, word)
             yield text.strip()
         yield from phrases.named(text)[self._skip :]
+
+    def _other(self, field: Field, text: str) -> Iterator[str]:
+        """What may be meant for the field, where nothing better is there."""
+        if field.format:
+            return
         for word in ("for", "in", "to", "about", "of", "at"):
             yield from phrases.following(text, word)
         yield text.strip()
@@ -179,7 +193,7 @@ class ChatValues(Values):
                     yield (phrases.quoted(value) or [value.split(",")[0].split(" and ")[0].strip(" .?!\"'")])[0]
 
     def _is_free(self, value: object, field: Field) -> bool:
-        holder = self._taken.get(value)  # type: ignore[call-overload]
+        holder = self._taken.get(value)
         return holder is None or holder == field
 
     def _give(self, value: str, field: Field) -> str:
