@@ -108,6 +108,7 @@ def test_openai_parses_the_arguments_of_a_tool(base_url: str) -> None:
     assert call.function.parsed_arguments == Person(name="John Doe", age=42)
 
 
+@pytest.mark.filterwarnings("ignore:Accessing the 'model_computed_fields':DeprecationWarning")  # LiteLLM's own
 def test_litellm(base_url: str) -> None:
     """Whole and streamed, the calls are the same."""
     person = {"type": "function", "function": {"name": "person", "parameters": Person.model_json_schema()}}
