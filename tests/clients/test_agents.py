@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-import litellm
 import pytest
 from langchain.agents import create_agent
 from langchain_core.tools import tool
@@ -106,21 +105,3 @@ def test_openai_parses_the_arguments_of_a_tool(base_url: str) -> None:
     assert calls
     [call] = calls
     assert call.function.parsed_arguments == Person(name="John Doe", age=42)
-
-
-@pytest.mark.filterwarnings("ignore:Accessing the 'model_computed_fields':DeprecationWarning")  # LiteLLM's own
-def test_litellm(base_url: str) -> None:
-    """Whole and streamed, the calls are the same."""
-    person = {"type": "function", "function": {"name": "person", "parameters": Person.model_json_schema()}}
-    asked: dict[str, Any] = {
-        "model": "openai/m",
-        "api_base": base_url,
-        "api_key": KEY,
-        "messages": [{"role": "user", "content": "The person is John Doe, age 42"}],
-        "tools": [person],
-    }
-    whole: Any = litellm.completion(**asked)
-    chunks = list(litellm.completion(**asked, stream=True))
-    built: Any = litellm.stream_chunk_builder(chunks)
-    calls = [one.choices[0].message.tool_calls[0].function for one in (whole, built)]
-    assert calls[0].arguments == calls[1].arguments == '{"name":"John Doe","age":42}'

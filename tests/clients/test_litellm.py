@@ -46,3 +46,26 @@ async def test_litellm_asynchronously(base_url: str, litellm: Any) -> None:
     assert (await litellm.acompletion(messages=asked, **arguments)).choices[0].message.content == SEA
     stream = await litellm.acompletion(messages=asked, stream=True, **arguments)
     assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream]) == SEA
+
+
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name", "age"],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the 'model_computed_fields':DeprecationWarning")  # LiteLLM's own
+def test_litellm_tools(base_url: str, litellm: Any) -> None:
+    """Whole and streamed, the calls are the same."""
+    asked: dict[str, Any] = {
+        "model": "openai/m",
+        "api_base": base_url,
+        "api_key": KEY,
+        "messages": [user("The person is John Doe, age 42")],
+        "tools": [{"type": "function", "function": {"name": "person", "parameters": PERSON}}],
+    }
+    whole = litellm.completion(**asked)
+    built = litellm.stream_chunk_builder(list(litellm.completion(**asked, stream=True)))
+    calls = [one.choices[0].message.tool_calls[0].function for one in (whole, built)]
+    assert calls[0].arguments == calls[1].arguments == '{"name":"John Doe","age":42}'
