@@ -21,7 +21,7 @@ from mimic.settings import Settings
 from tests.support.corpora import SMALL, conversation, seed
 from tests.support.mongod import Mongod
 from tests.support.servers import Server
-from tests.support.timing import EARLY
+from tests.support.timing import EARLY, wait_until
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -287,6 +287,8 @@ def test_every_request_of_every_worker_is_sent_before_it_ends(receiver: Receiver
     own = {"OTEL_SERVICE_NAME": "my-mimic", "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test"}
     settings = traced(receiver, OTEL_BSP_SCHEDULE_DELAY="3600000", OTEL_EXPORTER_OTLP_COMPRESSION="gzip", **own)
     with Server(tmp_path, MIMIC_STORE=url, MIMIC_WORKERS="2", **settings) as server:
+        # Else one of them may answer everything.
+        wait_until(lambda: server.log().count("Application startup complete") == 2)
         ids = []
         for _ in range(120):
             ids.append(httpx.post(f"{server.url}{CHAT}", json=ASKED, timeout=20).headers["x-request-id"])
