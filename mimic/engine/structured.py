@@ -57,7 +57,7 @@ class StructuredEngine(Engine):
 
 def _structured(texts: Sequence[str], schema: JsonSchema | None, prompt: Prompt) -> Sequence[str]:
     """The texts in the form of a schema, or as objects. Equal texts are made once. Blocks."""
-    shape, question = schema or JsonSchema(shape_of(prompt)), _question(prompt)
+    shape, question = schema or shape_of(prompt), _question(prompt)
     try:
         made = {text: _found(text, schema) or _made(text, shape, question) for text in dict.fromkeys(texts)}
     except SchemaProblem as exc:
@@ -80,11 +80,19 @@ def _made(text: str, schema: JsonSchema, question: str) -> str:
     return msgspec.json.encode(instance(schema, TextValues(text, question))).decode()
 
 
-def shape_of(prompt: Prompt) -> Mapping[str, Any]:
+def shape_of(prompt: Prompt) -> JsonSchema:
     """The schema of the object that a chat asks for: in it, or like an example in it, or with the fields it names.
 
-    The last message that shows one counts. Without any, an object with an ``answer``.
+    The last message that shows one counts. Without any, or where what is shown is no schema that can be read, an object
+    with an ``answer``.
     """
+    try:
+        return JsonSchema(_shown(prompt))
+    except (SchemaProblem, RecursionError):
+        return JsonSchema(_object({"answer": {"type": "string"}}))
+
+
+def _shown(prompt: Prompt) -> Mapping[str, Any]:
     for message in reversed(prompt.messages):
         text = (message.text or "")[:LONGEST]
         for value in _objects(text):

@@ -15,18 +15,9 @@ import pytest
 from mimic.server import listening
 from mimic.server.host_guard import is_loopback
 from mimic.server.listening import CannotListen, address_of, addresses_of, first_beyond_loopback, open_sockets
-from tests.support.servers import Server, SharedServers
+from tests.support.servers import Server, SharedServers, has_ipv6
 
 LOOPBACK: Final = ["127.0.0.1", "::1"]
-
-
-def has_ipv6() -> bool:
-    """Whether this machine has IPv6's own loopback; containers often have none."""
-    try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6):
-            return True
-    except OSError:
-        return False
 
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="IPv6 is switched off here")

@@ -281,6 +281,18 @@ def test_json_objects(client: OpenAI, said: str, made: dict[str, Any]) -> None:
     assert value == made or all(isinstance(value[name], kind) for name, kind in made.items())
 
 
+def test_a_schema_in_a_message_that_is_none_is_passed_over(client: OpenAI) -> None:
+    """Whatever a user writes is no error of the server."""
+    for shown in ('{"properties": {"a": {"type": "strin"}}}', '{"a": ' + "[" * 900 + "]" * 900 + "}", '{"$ref": "x"}'):
+        choice = ask(
+            client,
+            f"Give me JSON {shown}",
+            response_format={"type": "json_object"},
+            extra_headers={"x-mimic-match": "nearest"},
+        )
+        assert isinstance(json.loads(choice.message.content), dict)
+
+
 STRICT = {**ADD["function"], "strict": True}
 
 

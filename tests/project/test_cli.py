@@ -5,7 +5,6 @@ import gzip
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from mimic.cli.seed import NICENESS
 from mimic.corpus.stores import open_store
 from mimic.testing import free_port
 from tests.support.corpora import SMALL, conversation, seed
-from tests.support.servers import Server, run_mimic
+from tests.support.servers import Server, has_ipv6, run_mimic
 
 
 def mimic(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -292,15 +291,6 @@ def test_a_port_that_is_taken_is_told(sqlite_url: str, tmp_path: Path) -> None:
     run = mimic("serve", "--host", "127.0..1", "--store", sqlite_url)
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == "Error: cannot listen on 127.0..1:8000: it is not the name of a host\n"
-
-
-def has_ipv6() -> bool:
-    """Whether this machine has IPv6's own loopback; containers often have none."""
-    try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6):
-            return True
-    except OSError:
-        return False
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="IPv6 is switched off here")

@@ -163,3 +163,12 @@ class Seeding:
 def children(pid: int) -> set[int]:
     """The processes that a process has started, and that are there now."""
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has IPv6's own loopback; containers often have none."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False

@@ -22,6 +22,8 @@ MAX_STEPS: Final = 2_000
 """Nodes that are made for one instance, those of attempts that failed included, besides four for each subschema."""
 MAX_ATTEMPTS: Final = 100
 MAX_CANDIDATES: Final = 40
+MOST: Final = 1.7e308
+"""What numbers are made up to; more would be infinite, which JSON does not have."""
 MAX_PARTS: Final = 500
 """Schemas that one value has to meet."""
 SCALAR_WAYS: Final = 8
@@ -151,6 +153,7 @@ class _Maker:
             raise _Impossible(path, f"it goes on for more than {DEEPEST} levels")
         turn = [self._turns.get(path, 0), 1]
         parts = self._expand(schemas, path, turn)
+        self._steps += len(parts) // 8  # to judge by many takes longer
         field = _described(field, parts)
         for keyword in ("const", "enum"):
             if any(keyword in part for part in parts):
@@ -521,7 +524,7 @@ def _is_of(value: JsonValue, kind: Type) -> bool:
         return isinstance(value, str)
     if kind == "boolean":
         return isinstance(value, bool)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -MOST <= value <= MOST:
         return False
     return kind == "number" or float(value).is_integer()
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 MAX_PATTERN: Final = 4_000
 """Characters of a pattern that strings are made for."""
-MAX_REPEATS: Final = 100_000
+MAX_PARTS: Final = 2_000
+"""Parts of a pattern that are written for one string, those of all repetitions together."""
 EXTRA_REPEATS: Final = (1, 0, 3, 8, 20, 60)
 """How often a part that may repeat does so beyond what it must, in the order in which it is tried."""
 
@@ -67,12 +68,16 @@ class _Writer:
         self._extra = extra
         self._branch = branch
         self._written = variant
+        self._parts = 0
         self._groups: dict[int, str] = {}
 
     def write(self, parsed: Any) -> str:
         return "".join([self._part(op, value) for op, value in parsed])
 
     def _part(self, op: Any, value: Any) -> str:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise ValueError(MAX_PARTS)
         write = self._writers.get(op)
         return write(value) if write else ""  # anchors, and what is looked for around: checked afterwards
 
@@ -103,7 +108,7 @@ class _Writer:
     def _repeated(self, value: Any) -> str:
         least, most, inner = value
         times = min(least + self._extra, most)
-        if times > MAX_REPEATS:
+        if times > MAX_PARTS:
             raise ValueError(times)
         return "".join([self.write(inner) for _ in range(times)])
 

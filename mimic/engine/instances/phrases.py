@@ -26,8 +26,8 @@ NAMED: Final = re.compile(r"[A-Z][\w'’.-]*(?:(?:,? | (?:of|de|da|del|van|von|l
 AFTER: Final = re.compile(r"\b(in|for|to|at|from|of|about|near|on|into|called|named|with|by)\s+", re.IGNORECASE)
 SHORTEST: Final = 3
 """Letters of a word that has no ending to leave off."""
-MAX_DIGITS: Final = 300
-"""Characters of a number."""
+MAX_DIGITS: Final = 16
+"""Characters of a number that is taken; one with more digits is a name, and JSON may not have it."""
 DAY: Final = 10
 """Characters of a date in ISO 8601."""
 LONG_TITLE: Final = 12

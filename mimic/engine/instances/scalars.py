@@ -9,6 +9,7 @@ from mimic.engine.instances.patterns import matching
 
 MAX_LENGTH: Final = 100_000
 """Characters of a string that is made."""
+LARGEST_INTEGER: Final = 2**53
 FEW: Final = 2
 """Characters in which a word and a number have no place."""
 FILLER: Final = " and so on"
@@ -147,7 +148,7 @@ def _multiples(
     ]
     found = [_plain(number * step) for number in (*upwards, *downwards)]
     # Judges that divide in binary floating point find 6.1 to be no multiple of 0.1.
-    yield from sorted(found, key=lambda value: float(value / float(step)) != round(value / float(step)))
+    yield from sorted(found, key=lambda value: not (value / (float(step) or 1)).is_integer())
 
 
 def _between(low: float, low_open: bool, high: float, high_open: bool, variant: int) -> Iterator[int | float]:
@@ -169,7 +170,13 @@ def _between(low: float, low_open: bool, high: float, high_open: bool, variant: 
 
 
 def _plain(value: Fraction) -> int | float:
-    return value.numerator if value.denominator == 1 else float(value)
+    """The number as JSON can have it: an integer up to 2**53, which every parser takes as it is, else a float."""
+    if value.denominator == 1 and abs(value.numerator) <= LARGEST_INTEGER:
+        return value.numerator
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _common_multiple(steps: Sequence[Fraction]) -> Fraction:

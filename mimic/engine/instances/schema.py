@@ -15,6 +15,8 @@ Node: TypeAlias = bool | Mapping[str, Any]
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 64
 MAX_NODES: Final = 10_000
+MAX_EXPLAINED: Final = 50
+"""Subschemas of a schema in which a contradiction is looked for."""
 
 SINGLE: Final = ("additionalProperties", "propertyNames", "unevaluatedProperties", "items", "additionalItems")
 SINGLE_OTHER: Final = ("contains", "unevaluatedItems", "not", "if", "then", "else", "contentSchema")
@@ -68,7 +70,9 @@ class JsonSchema:
         return 0 if isinstance(node, bool) else self._heights.get(id(node), 0)
 
     def unsatisfiable(self) -> SchemaProblem | None:
-        """The place of a contradiction, as deep as it is known."""
+        """The place of a contradiction, as deep as it is known; it is not looked for in large schemas."""
+        if len(self.nodes) > MAX_EXPLAINED:
+            return None  # the search takes exponential time
         try:
             found = canonical.find_unsatisfiable(self.root, offline=True)  # type: ignore[arg-type]
         except (ValueError, jsonschema_rs.ReferencingError):

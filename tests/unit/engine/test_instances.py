@@ -3,6 +3,7 @@
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from jsonschema import Draft202012Validator
@@ -126,6 +127,29 @@ def test_large_and_evil_schemas_are_bounded() -> None:
     assert set(instance(JsonSchema(wide), NoValues()).values()) == {"aaaa"}  # type: ignore[union-attr]
     with pytest.raises(SchemaProblem):
         instance(JsonSchema({"type": "array", "minItems": 1_000_000}), NoValues())
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "pattern": "a{100000}"},
+        {"type": "string", "pattern": "^((((a+)+)+)+)+$"},
+        {"type": "integer", "minimum": 1e25},
+        {"type": "number", "exclusiveMinimum": 1.79e308},
+        {"allOf": [{"anyOf": [{"const": n}, {"const": n + 1}]} for n in range(40)]},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+    ],
+)
+def test_extreme_schemas_are_met_or_refused(schema: Any) -> None:
+    """Numbers that JSON has as they are, and no search that goes on for long."""
+    with suppress(SchemaProblem):
+        made = instance(JsonSchema(schema), NoValues())
+        assert Draft202012Validator(schema).is_valid(msgspec.json.decode(msgspec.json.encode(made)))
+
+
+def test_numbers_that_are_too_long_for_json_are_not_taken() -> None:
+    """A number of forty digits is no argument."""
+    assert instance(JsonSchema(of(a=WHOLE)), ChatValues(["what is " + "9" * 40])) == {"a": 1}
 
 
 @pytest.mark.parametrize(
