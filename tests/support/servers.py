@@ -6,6 +6,7 @@ Tests of ``mimic.testing`` itself use its ``MimicServer``, tests that look into 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
