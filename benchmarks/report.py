@@ -1,5 +1,6 @@
 """Tables in Markdown and pictures of what benchmarks have found."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,10 @@ from matplotlib.figure import Figure
 
 from benchmarks.outcomes import Outcome, Result, Sizes, Soak
 
+RESULTS: Final = Path(__file__).parent / "results"
+"""The folder of the results that the documentation shows."""
+PAGE: Final = Path(__file__).parents[1] / "docs" / "measurements" / "versions.md"
+"""The page with the tables of these results."""
 VERSIONS: Final = ("v1", "v2", "v3")
 LINES: Final = {"v1": "-", "v2": "-", "v3": "--"}
 COLOURS: Final = {"v1": "#8c8c8c", "v2": "#2a7fb8", "v3": "#d1602b"}
@@ -24,8 +29,8 @@ ROUTES: Final = {
 ANCESTOR: Final = {"v1": (29, 22), "v2": (4_676, 50), "v3": (4_292, 100)}
 """Requests a second, and seconds of seeding, of the system that Mimic descends from."""
 NOT_COMPARABLE: Final = (
-    "The last column is of the system that Mimic descends from, on another machine, with another load and other data: "
-    "it tells what was aimed at, and cannot be compared."
+    "The last column is of the system that Mimic descends from, on another machine, with another load and other data.\n"
+    "It was the target, and cannot be compared."
 )
 
 
@@ -51,7 +56,19 @@ def _write(found: Result | Sizes | Soak, name: str, text: str, figure: Figure, f
     (folder / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=indent) + b"\n")
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
     figure.savefig(folder / f"{name}.png", dpi=120)
+    if folder.resolve() == RESULTS:
+        PAGE.write_text(with_results(PAGE.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
     return text
+
+
+def with_results(page: str, folder: Path) -> str:
+    """Return a page with the results of a folder between the comments ``begin NAME`` and ``end NAME`` of each."""
+
+    def result(found: re.Match[str]) -> str:
+        file = folder / f"{found[2]}.md"
+        return f"{found[1]}\n{file.read_text(encoding='utf-8')}{found[3]}" if file.exists() else found[0]
+
+    return re.sub(r"(<!-- begin ([\w-]+) -->)\n.*?(<!-- end \2 -->)", result, page, flags=re.DOTALL)
 
 
 def table(result: Result) -> str:
@@ -111,7 +128,7 @@ def _conditions(result: Result) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     return (
         f"{result.store}, {result.conversations:,} conversations, {result.messages:,} messages; {result.users} users "
-        f"for {result.seconds} s each, without a pause; {shares}. {result.at[:10]}, {machine.processor}, "
+        f"for {result.seconds:g} s each, without a pause; {shares}.\n{result.at[:10]}, {machine.processor}, "
         f"{machine.cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, {machine.system}; Python {machine.python}, "
         f"{versions}."
     )
@@ -179,15 +196,15 @@ def picture_of_sizes(sizes: Sizes) -> Figure:
 
 
 def summary(soak: Soak) -> str:
-    """A soak in a few sentences."""
+    """A soak in a few sentences, one a line."""
     answers, wrong = (sum(getattr(sample, name) for sample in soak.samples) for name in ("answers", "wrong"))
     slowest, minutes = max(sample.p99_ms for sample in soak.samples), soak.samples[-1].seconds / 60
     first, last = (sum(soak.samples[index].memory_bytes.values()) / 1e6 for index in (0, -1))
     return (
         f"{soak.store}, {soak.dump}, {soak.workers} workers: {minutes:.0f} minutes at {soak.rate:,.0f} of "
-        f"{soak.peak:,.0f} requests/s, {soak.seedings} seedings meanwhile. {answers:,} answers, {wrong:,} wrong; the "
+        f"{soak.peak:,.0f} requests/s, {soak.seedings} seedings meanwhile.\n{answers:,} answers, {wrong:,} wrong; the "
         f"highest p99 of an interval {_milliseconds(slowest)} ms; memory of the workers {first:,.0f} MB at first, "
-        f"{last:,.0f} MB at last. {soak.at}."
+        f"{last:,.0f} MB in the end.\n{soak.at}.\n"
     )
 
 

@@ -4,7 +4,8 @@
     python -m benchmarks.run --store mongodb --size 673MB --duration 20 --users 16
 
 Each version is seeded alone, in a store of its own. Writes a table, a picture and all figures to
-``benchmarks/results``. Ends with exit code 1 where an answer was not what the dump says.
+``benchmarks/results``, and the table to ``docs/measurements/versions.md`` where that has a place for it. Ends with exit
+code 1 where an answer was not what the dump says.
 """
 
 import sqlite3
@@ -24,12 +25,11 @@ import pymongo
 from benchmarks import questions
 from benchmarks.dataset import make_dump, size_in_bytes
 from benchmarks.outcomes import Outcome, Result, Seeding, this_machine
-from benchmarks.report import write_result
+from benchmarks.report import RESULTS, write_result
 from benchmarks.servers import locust, mongodb, seed, serving
 
 FOLDER: Final = Path(__file__).parent
 DATA: Final = FOLDER / "data"
-RESULTS: Final = FOLDER / "results"
 
 USERS: Final = {
     "v1": {"v1": "CompletionV1"},

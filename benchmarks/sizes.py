@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 
 from benchmarks.outcomes import Sizes
-from benchmarks.report import write_sizes
-from benchmarks.run import DATA, RESULTS, known_versions, made, measure, say
+from benchmarks.report import RESULTS, write_sizes
+from benchmarks.run import DATA, known_versions, made, measure, say
 
 
 @click.command()

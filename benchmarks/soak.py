@@ -27,7 +27,7 @@ from benchmarks import questions, run
 from benchmarks.load import Outcome, post, press, taken_apart
 from benchmarks.outcomes import Sample, Soak, this_machine
 from benchmarks.questions import Question
-from benchmarks.report import write_soak
+from benchmarks.report import RESULTS, write_soak
 from benchmarks.servers import Server, seed, serving
 from mimic.corpus.conversation import role_of
 
@@ -54,7 +54,7 @@ LEAST_SAMPLES: Final = 3
 @click.option("--reseed", default=180.0, show_default=True, help="Seconds from one seeding to the next.")
 @click.option("--interval", default=5.0, show_default=True, help="Seconds from one look to the next.")
 @click.option("--data", default=run.DATA, type=click.Path(path_type=Path), help="The folder of dumps and of stores.")
-@click.option("--results", default=run.RESULTS, type=click.Path(path_type=Path), help="The folder to write to.")
+@click.option("--results", default=RESULTS, type=click.Path(path_type=Path), help="The folder to write to.")
 def main(
     store: str, minutes: float, size: str, workers: int, reseed: float, interval: float, data: Path, results: Path
 ) -> None:

@@ -102,6 +102,13 @@ def test_imports_go_downward_only() -> None:
     assert users == {"mimic.cli"}
 
 
+def test_the_design_page_shows_the_layers() -> None:
+    """The map of ``docs/design/index.md`` lists the packages in the order of imports."""
+    rows = re.findall(r"^\| (`mimic.*?) \|", (ROOT / "docs" / "design" / "index.md").read_text(), re.MULTILINE)
+    shown = [name for row in rows for name in re.findall(r"`([\w.]+)`", row)]
+    assert shown == [name for name in FOLDERS if name not in {"mimic", "mimic.__main__"}]
+
+
 def test_public_classes_have_names_of_their_own() -> None:
     """In all packages together, so that a name says which one is meant."""
     found = Counter(
