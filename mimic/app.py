@@ -188,7 +188,7 @@ def _names(settings: Settings) -> Names:
 def _endpoints(settings: Settings, corpus: Corpus, retrieval: RetrievalEngine) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
     names = _names(settings)
-    options = CompletionOptions(names, MatchPolicy(settings.match, settings.min_score))
+    options = CompletionOptions(names, MatchPolicy(settings.match, settings.min_score), settings.strict)
     engine = AssistantEngine(chain(retrieval, settings.on_miss, corpus), settings.tool_options)
     native_format = native_wire.NativeWire(settings.version, settings.min_score)
     return (
