@@ -93,7 +93,13 @@ class Server:
 def serving(store: str, version: str, folder: Path, workers: int = 1) -> Iterator[Server]:
     """A server of one version, as its users start it."""
     secret = secrets.token_hex()
-    settings = {"MIMIC_STORE": store, "MIMIC_VERSION": version, "MIMIC_WORKERS": str(workers), "SEED_SECRET": secret}
+    settings = {
+        "MIMIC_STORE": store,
+        "MIMIC_VERSION": version,
+        "MIMIC_WORKERS": str(workers),
+        "MIMIC_ON_MISS": "404",
+        "SEED_SECRET": secret,
+    }
     with _as_click(), ServerProcess(folder, _environment() | settings) as process:
         server = Server(process.url, secret, process.process.pid)
         _wait_for(server, process)

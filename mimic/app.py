@@ -99,7 +99,7 @@ class _Parts:
         self.ledger = Ledger(ledger_file)
         self.guard = BruteForceGuard(self.ledger)
         self.gateway = _gateway(settings, self.ledger, self.guard)
-        self.endpoints = _endpoints(settings, self.retrieval)
+        self.endpoints = _endpoints(settings, self.corpus, self.retrieval)
         self.metrics = Metrics()
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
@@ -185,11 +185,11 @@ def _names(settings: Settings) -> Names:
     return Names(settings.version, settings.strict_models)
 
 
-def _endpoints(settings: Settings, retrieval: RetrievalEngine) -> Sequence[Endpoint]:
+def _endpoints(settings: Settings, corpus: Corpus, retrieval: RetrievalEngine) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
     names = _names(settings)
-    options = CompletionOptions(names, MatchPolicy(settings.match, settings.min_score))
-    engine = AssistantEngine(chain(retrieval, settings.on_miss), settings.tool_options)
+    options = CompletionOptions(names, MatchPolicy(settings.match, settings.min_score), settings.strict)
+    engine = AssistantEngine(chain(retrieval, settings.on_miss, corpus), settings.tool_options)
     native_format = native_wire.NativeWire(settings.version, settings.min_score)
     return (
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),

@@ -24,7 +24,7 @@
         └── NotSeeded            nothing has been seeded, or not in this version, or not for this rung
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 
@@ -75,10 +75,14 @@ class Miss(MimicError):
 
 
 class NoCompletion(Miss):
-    """No completion found for this message. The text may say more of what was looked for."""
+    """No completion found for this message. The text may say more of what was looked for.
 
-    def __init__(self, detail: str = "") -> None:
+    ``candidates`` are the messages that came nearest, best first: scores from 0 to 1, and texts.
+    """
+
+    def __init__(self, detail: str = "", candidates: Sequence[tuple[float, str]] = ()) -> None:
         super().__init__(f"No completion found for this message{detail}", code="completion_not_found")
+        self.candidates = candidates
 
 
 class NoConversation(Miss):

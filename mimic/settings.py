@@ -35,9 +35,10 @@ class Settings(msgspec.Struct, frozen=True):
     cors_origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     strict_models: bool = False
+    strict: bool = False
     match: Rung | None = None
     min_score: float = MIN_SCORE
-    on_miss: str = "404"
+    on_miss: str = "any"
     tools: ToolMode = "auto"
     tool_score: float = TOOL_SCORE
     pace: str = "instant"
@@ -206,6 +207,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "cors_origins": ("MIMIC_CORS_ORIGINS", _origins),
     "hosts": ("MIMIC_HOSTS", _hosts),
     "strict_models": ("MIMIC_STRICT_MODELS", _switch),
+    "strict": ("MIMIC_STRICT", _switch),
     "match": ("MIMIC_MATCH", _one_of(*RUNGS)),
     "min_score": ("MIMIC_LEAST_SCORE", _share),
     "on_miss": ("MIMIC_ON_MISS", str),

@@ -133,6 +133,20 @@ class Corpus:
         ]
         return [said for said in found if said]
 
+    async def drawn(self, version: Version, draws: Sequence[float]) -> list[Message]:
+        """Messages that something followed, at positions given as shares of the corpus (from 0 up to 1, exclusive).
+
+        Fewer than ``draws`` where nothing followed the message at a position. A nested document holds many messages, so
+        one document gives all, and the first share alone counts. Raises NotSeeded where the corpus lacks the version.
+        """
+        seeded = await self.seeded()
+        if version not in seeded:
+            raise NotSeeded(version)
+        schema, size = SCHEMAS[version], seeded[version].documents
+        positions = sorted({int(draw * size) for draw in (draws[:1] if schema.is_nested else draws)})
+        documents = await self._store.documents(version, positions)
+        return [message for document in documents for message in schema.answered(document)]
+
     async def check(self, version: Version, depth: Rung | None) -> None:
         """Raises what keeps chats by a version from being answered, down to a rung; None: as far as it was seeded for.
 

@@ -24,10 +24,12 @@ class MatchPolicy(msgspec.Struct, frozen=True):
     """How far down to go, and how alike the most similar message must at least be, from 0 to 1.
 
     Without a ``depth`` as far as the corpus was seeded for; with one, it is an error where that is not as far.
+    ``is_named`` is set where the request itself names the depth.
     """
 
     depth: Rung | None = None
     min_score: float = MIN_SCORE
+    is_named: bool = False
 
     def reaches(self, rung: Rung) -> bool:
         """Whether one who goes so far down comes to a rung."""

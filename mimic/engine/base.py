@@ -129,6 +129,8 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     answer_format: AnswerFormat = TEXT
     policy: MatchPolicy = MatchPolicy()
     stream: bool = False
+    ignored: Sequence[str] = ()
+    """Fields that were left out, and that would have changed a model's answer."""
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -3,13 +3,19 @@
 from collections.abc import Sequence
 from typing import Final
 
+from mimic.corpus.corpus import Corpus
 from mimic.engine.base import Answers, CompletionRequest, Engine, Prompt
 from mimic.engine.retrieval import ended
+from mimic.engine.substitute import SubstituteEngine
 from mimic.errors import Miss
 
+ANY: Final = "any"
 NOT_FOUND: Final = "404"
 ECHO: Final = "echo"
-"""Values of MIMIC_ON_MISS: an error, and the last message again. Any other value is the text to answer."""
+"""Values of MIMIC_ON_MISS: an answer to another message, an error, and the last message again.
+
+Any other value is the text to answer.
+"""
 
 
 class Chain(Engine):
@@ -51,8 +57,10 @@ class TextEngine(Engine):
         return await _repeated(self._text, request)
 
 
-def chain(first: Engine, on_miss: str) -> Engine:
+def chain(first: Engine, on_miss: str, corpus: Corpus) -> Engine:
     """An engine and, behind it, what MIMIC_ON_MISS says."""
+    if on_miss == ANY:
+        return SubstituteEngine(first, corpus)
     if on_miss == NOT_FOUND:
         return first
     return Chain([first, EchoEngine() if on_miss == ECHO else TextEngine(on_miss)])

@@ -10,10 +10,12 @@ from mimic.corpus.conversation import ROLES, Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import INDEXED, MatchPolicy, Rung
 from mimic.corpus.schemas import Version
-from mimic.engine.nearest import NOTHING, Asked, find_equal, find_nearest
+from mimic.engine.nearest import Asked, Candidates, find_equal, find_nearest
 from mimic.errors import NoCompletion, RungNotSeeded
 
 SHOWN_CHARACTERS: Final = 60
+SHOWN_CANDIDATES: Final = 3
+WAYS_OUT: Final = "MIMIC_ON_MISS=any answers it all the same; GET /corpus/search?q=TEXT shows what the corpus has."
 
 T = TypeVar("T")
 
@@ -83,7 +85,7 @@ async def _find_alike(
     corpus: Corpus, last: Message, previous: Message | None, version: Version, policy: MatchPolicy
 ) -> tuple[Rung, float, Asked]:
     """The rungs below those of what is equal byte for byte: which one has something, how alike, and what."""
-    score, asked = 0.0, NOTHING
+    candidates: Candidates = ()
     for rung in INDEXED:
         if not policy.reaches(rung):
             raise _nothing_follows(last, f"Texts were compared down to the rung {policy.depth!r}.")
@@ -96,18 +98,27 @@ async def _find_alike(
         if rung == "normalized":
             score, asked = 1.0, await find_equal(corpus, index, version, last, previous)
         else:
-            score, asked = await find_nearest(corpus, index, version, last, previous)
-        if asked and score >= policy.min_score:
+            asked, candidates = await find_nearest(corpus, index, version, last, previous, policy.min_score)
+            score = candidates[0][0] if candidates else 0.0
+        if asked:
             return rung, score, asked
-    remark = (
-        f"What is most like it scores {score:.3f}, less than {policy.min_score:g}." if asked else "Nothing is like it."
+    raise _nothing_follows(last, _not_enough(candidates, policy.min_score), candidates)
+
+
+def _not_enough(candidates: Candidates, least: float) -> str:
+    """The best candidates and their scores, all below the least one, and the ways out."""
+    if not candidates:
+        return f"Nothing is like it. {WAYS_OUT}"
+    best = ", ".join(
+        f"{shorten(text)} ({score:.3f})" for score, text in list(dict.fromkeys(candidates))[:SHOWN_CANDIDATES]
     )
-    raise _nothing_follows(last, remark)
+    return f"The most similar messages score less than MIMIC_LEAST_SCORE, {least:g}: {best}. {WAYS_OUT}"
 
 
-def _nothing_follows(last: Message, remark: str) -> NoCompletion:
+def _nothing_follows(last: Message, remark: str, candidates: Candidates = ()) -> NoCompletion:
     return NoCompletion(
-        f": in the corpus nothing follows {shorten(last.value)} of the role {role_of(last.sender)!r}. {remark}"
+        f": in the corpus nothing follows {shorten(last.value)} of the role {role_of(last.sender)!r}. {remark}",
+        candidates,
     )
 
 

@@ -23,6 +23,8 @@ AGREEMENT: Final = 0.2
 
 Asked: TypeAlias = Sequence[Message]
 """The last one or two messages of a chat, as the corpus has them; none where nothing was found."""
+Candidates: TypeAlias = Sequence[tuple[float, str]]
+"""Scores from 0 to 1 and texts of messages, the best one first."""
 _threads: Final = ThreadPoolExecutor(2, thread_name_prefix="mimic-search")
 """Threads of their own: those of asyncio's may be busy for long, with scans of v1."""
 
@@ -51,22 +53,26 @@ async def find_equal(
 
 
 async def find_nearest(
-    corpus: Corpus, index: MatchIndex, version: Version, message: Message, previous: Message | None
-) -> tuple[float, Asked]:
-    """What is most like a message, and how much, from 0 to 1; of several equal ones that of :func:`find_equal`."""
+    corpus: Corpus, index: MatchIndex, version: Version, message: Message, previous: Message | None, least: float
+) -> tuple[Asked, Candidates]:
+    """The message that is most like another one; of several equal ones that of :func:`find_equal`. And all candidates.
+
+    Empty where none scores ``least`` or more.
+    """
     wanted = trigrams(message.value)
-    score, best = 0.0, None
+    found: list[tuple[float, Message]] = []
     for search in (index.similar, index.misspelt):
         places = await _in_a_thread(search, message, MOST_CANDIDATES)
-        for said in await corpus.messages_at(version, places):
-            likes = likeness(wanted, trigrams(said.message.value))
-            if likes > score:
-                score, best = likes, said.message
-        if score >= DOUBTFUL:
+        located = await corpus.messages_at(version, places)
+        found += [(likeness(wanted, trigrams(said.message.value)), said.message) for said in located]
+        found.sort(key=lambda one: -one[0])
+        if found and found[0][0] >= DOUBTFUL:
             break
-    if best is None:
-        return 0.0, NOTHING
-    return score, (await find_equal(corpus, index, version, best, previous) if previous else ()) or (best,)
+    candidates = [(score, one.value) for score, one in found if score]
+    if not candidates or candidates[0][0] < least:
+        return NOTHING, candidates
+    best = found[0][1]
+    return (await find_equal(corpus, index, version, best, previous) if previous else ()) or (best,), candidates
 
 
 async def _in_a_thread(search: Callable[P, list[Coordinates]], *arguments: P.args, **_: P.kwargs) -> list[Coordinates]:

@@ -54,7 +54,7 @@ class Overrides(msgspec.Struct, frozen=True):
         if depth is None:
             problem = f"expected one of {', '.join(RUNGS)}, not {self.match!r}"
             raise invalid_header(MATCH_HEADER, problem)
-        return MatchPolicy(depth, default.min_score)
+        return MatchPolicy(depth, default.min_score, is_named=True)
 
     def tool_mode(self) -> ToolMode | None:
         """When the request has tools called that leave it open. Raises RequestError where the header does not parse."""

@@ -1,7 +1,7 @@
 """The life of one request, whoever brings it: HTTP, a WebSocket, a line of a batch, a message of a broker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from random import Random
 from types import TracebackType
 from typing import Protocol, Self
@@ -72,6 +72,9 @@ class Observer(Protocol):
 
     def missed(self, version: Version) -> None:
         """The corpus has no answer."""
+
+    def ignored(self, fields: Sequence[str]) -> None:
+        """Fields of the request were left out."""
 
     def close(self) -> None:
         """The answer is complete, or is being cut off. What has no end is closed by whoever made the observer."""

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from mimic.corpus.conversation import Choice
-from mimic.engine.base import Answers, Completion, Continuations
+from mimic.engine.base import Answers, Completion, CompletionRequest, Continuations
 from mimic.engine.overrides import MATCH_HEADER
 from mimic.errors import RequestError
 from mimic.gateway.context import RequestContext
@@ -20,6 +20,8 @@ from mimic.wire.base import EVENTS, JSON, AnyWire, EventPlan
 
 OK: Final = 200
 SCORE_HEADER: Final = "x-mimic-score"
+IGNORED_HEADER: Final = "x-mimic-ignored"
+"""Fields of the request that were left out, and that would have changed a model's answer."""
 STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 BYTES_AT_ONCE: Final = 64 * 1024
 """Frames of a stream that nobody has to wait for are sent together, up to so many bytes."""
@@ -50,6 +52,8 @@ def failed(wire: AnyWire, error: RequestError) -> Reply:
 def reply(wire: AnyWire, request: Any, result: Any, context: RequestContext, due: Iterator[float] | None) -> Reply:
     """A result as the wire has it, with the fault that it gets."""
     headers, fault = headers_of(result), None if context.is_plain else context.inject()
+    if isinstance(request, CompletionRequest) and request.ignored:
+        headers = {**headers, IGNORED_HEADER: _listed(request.ignored)}
     if wire.streams(request):
         return _streamed(wire, wire.events(request, result), headers, context, due)
     body = wire.whole(request, result)

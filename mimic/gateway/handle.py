@@ -49,7 +49,7 @@ async def handle(endpoint: Endpoint, read: Read, context: RequestContext) -> Rep
         request = await endpoint.wire.read(body, context.query, context.overrides, context.known)
         if request.usage is not None:
             context.charge(request.usage)
-        result = _observed(await endpoint.answer(request), context)
+        result = _observed(request, await endpoint.answer(request), context)
         if result.usage is not None:
             context.charge(result.usage)
         if due is not None:
@@ -70,11 +70,13 @@ def _failed(endpoint: Endpoint, exc: Exception, context: RequestContext) -> Repl
     return delivery.failed(endpoint.wire, request_error(exc, context.observer.request_id, endpoint.path))
 
 
-def _observed(result: Any, context: RequestContext) -> Any:
+def _observed(request: Any, result: Any, context: RequestContext) -> Any:
     """The result of a request, which the observer gets to see; with the fault ``empty``, one that says nothing."""
     version = context.known.version
     if version and isinstance(result, Completion):
         context.observer.completed(version, result)
+        if request.ignored:
+            context.observer.ignored(request.ignored)
         return result.emptied() if not context.is_plain and context.empties else result
     if version and isinstance(result, Continuations):
         batches, observer = result.batches, context.observer

@@ -31,7 +31,8 @@ SECONDS_TO_START: Final = 30
 ATTEMPTS: Final = 5
 """Ports that are tried one after the other, where another program takes each of them first."""
 PORT_TAKEN = "address already in use"
-JOURNAL = {"MIMIC_JOURNAL": "1000"}
+DEFAULTS = {"MIMIC_JOURNAL": "1000", "MIMIC_ON_MISS": "404"}
+"""Settings of a server for tests: a journal, and an error where the corpus has no answer."""
 """What a server of ours has by default; one that a user starts has none."""
 OWN_SETTINGS = ("MIMIC_STORE", "MIMIC_HOST", "MIMIC_PORT")
 
@@ -184,7 +185,7 @@ class MimicServer:
         theirs = ("MIMIC_", "SEED_", METRICS_FOLDER)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
         own = {"MIMIC_STORE": "sqlite:///corpus.db", "MIMIC_HOST": "127.0.0.1", "MIMIC_PORT": str(port)}
-        return {**inherited, "TMPDIR": str(folder), **JOURNAL, **self._settings, **own}
+        return {**inherited, "TMPDIR": str(folder), **DEFAULTS, **self._settings, **own}
 
 
 def free_port() -> int:

@@ -62,7 +62,12 @@ def _empty(group: Group) -> Iterator[int]:
     with _folder() as folder, (folder / "log").open("wb") as log:
         (folder / "corpus.json").write_text(json.dumps(CORPUS))
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("MIMIC_", "SEED_"))}
-        own = {"MIMIC_STORE": "sqlite:///corpus.db", "MIMIC_PORT": str(port), "MIMIC_JOURNAL": "1000"}
+        own = {
+            "MIMIC_STORE": "sqlite:///corpus.db",
+            "MIMIC_PORT": str(port),
+            "MIMIC_JOURNAL": "1000",
+            "MIMIC_ON_MISS": "404",
+        }
         command = (sys.executable, "-m", "mimic", "serve")
         process = subprocess.Popen(
             command,

@@ -304,7 +304,7 @@ MESSAGE = {"role": "user", "content": "Why?"}
         ({"temperature": "hot"}, "temperature", "invalid_type"),
         ({"temperature": "0"}, "temperature", "invalid_type"),
         ({"n": "2"}, "n", "invalid_type"),
-        ({"messages": [{"role": "user", "content": [{"type": "x"}]}]}, "messages[0].content[0].type", "invalid_value"),
+        ({"messages": [{"role": "user", "content": [{"type": 1}]}]}, "messages[0].content[0].type", "invalid_type"),
         ({"top_p": 1.1}, "top_p", "decimal_above_max_value"),
         ({"n": 0}, "n", "integer_below_min_value"),
         ({"n": 129}, "n", "integer_above_max_value"),

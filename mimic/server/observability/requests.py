@@ -1,7 +1,7 @@
 """Requests as they are seen from outside: an id for each, metrics, the journal, and lines in the log."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -32,6 +32,8 @@ OPENAI_VERSION: Final = b"2020-10-01"
 CLIENT_LEFT: Final = 499
 FORBIDDEN: Final = 403
 SERVER_ERROR: Final = 500
+MOST_IGNORED: Final = 100
+"""Names of ignored fields that a process logs; clients choose those of content parts."""
 SWITCHING: Final = 101
 """The status of a WebSocket that was opened."""
 
@@ -104,6 +106,14 @@ class RequestRecord:
     def missed(self, version: Version) -> None:
         """Count a request that the corpus has no answer to."""
         self._watcher.metrics.count(MISSES, (version,))
+
+    def ignored(self, fields: Sequence[str]) -> None:
+        """Log each of the fields, once a process."""
+        known = self._watcher.ignored_fields
+        for field in fields:
+            if field not in known and len(known) < MOST_IGNORED:
+                known.add(field)
+                log.info("field ignored", field=field, hint="x-mimic-ignored names it; MIMIC_STRICT=on refuses it")
 
     def crash(self) -> None:
         """Note that the application failed: a handshake that was not accepted yet is answered with a 500."""
@@ -250,6 +260,7 @@ class RequestLog:
         self.route_of = route_of
         self.journal = journal
         self.logs_requests = logs_requests
+        self.ignored_fields: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind: str = scope["type"]

@@ -1,8 +1,8 @@
 """``/v1/chat/completions``: OpenAI's chat format."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -10,6 +10,7 @@ from mimic.engine.base import Answer, ChatMessage, Completion, FinishReason, Pro
 from mimic.errors import RequestError
 from mimic.wire.base import Steps
 from mimic.wire.openai.base import OpenAIUsage, created_now, new_id
+from mimic.wire.openai.ignored import OF_CHATS, IgnoredFields, ignored_parts
 from mimic.wire.openai.sampled import OpenAIRequest, Sampled, SampledWire, UsageField, choice_in_json
 from mimic.wire.openai.tools import (
     MAX_TOOLS,
@@ -43,9 +44,9 @@ Role: TypeAlias = Literal["developer", "system", "user", "assistant", "tool", "f
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A part of a message. Those of other types than ``text`` are accepted and left out."""
+    """A part of a message. One that has a text counts as text, whatever its type; any other is passed over."""
 
-    type: Literal["text", "image_url", "input_audio", "file", "refusal"]
+    type: str
     text: str | None = None
 
 
@@ -53,7 +54,7 @@ class OpenAIMessage(msgspec.Struct, frozen=True):
     """A message of the chat. An assistant's may have no content, where it called tools."""
 
     role: Role
-    content: str | Sequence[Part] | msgspec.UnsetType | None = msgspec.UNSET
+    content: str | Sequence[Part | str] | msgspec.UnsetType | None = msgspec.UNSET
     name: str | None = None
     tool_calls: Sequence[AnyToolCall] | None = None
     tool_call_id: str | None = None
@@ -78,13 +79,15 @@ class OpenAIMessage(msgspec.Struct, frozen=True):
             return content
         if not content:
             return None
-        texts = [self._text(part, f"{path}.content[{n}]") for n, part in enumerate(content) if part.type == "text"]
+        texts = []
+        for number, part in enumerate(content):
+            if isinstance(part, str):
+                texts.append(part)
+            elif part.text is not None:
+                texts.append(part.text)
+            elif part.type == "text":
+                raise _missing(f"{path}.content[{number}].text")
         return "".join(texts) if texts else None
-
-    def _text(self, part: Part, path: str) -> str:
-        if part.text is None:
-            raise _missing(f"{path}.text")
-        return part.text
 
 
 class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
@@ -93,6 +96,11 @@ class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
     messages: Annotated[Sequence[OpenAIMessage], msgspec.Meta(min_length=1)]
     max_tokens: TokenLimit | None = None
     max_completion_tokens: TokenLimit | None = None
+    reasoning_effort: Any = None
+    verbosity: Any = None
+    modalities: Any = None
+    audio: Any = None
+    web_search_options: Any = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     tools: Annotated[Sequence[AnyTool], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
@@ -198,6 +206,12 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
     """OpenAI's chat completions."""
 
     kind = ChatCompletionRequest
+    left_out = IgnoredFields(OF_CHATS)
+
+    def ignored(self, data: ChatCompletionRequest) -> Sequence[str]:
+        """Fields and content parts."""
+        fields, in_parts = self.left_out.of(data), [one for one in data.messages if isinstance(one.content, list)]
+        return [*fields, *ignored_parts(_passed_over(in_parts))] if in_parts else fields
 
     async def prompts(self, data: ChatCompletionRequest) -> Sequence[Prompt]:
         messages = [
@@ -266,6 +280,14 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
     def opening(self, request: OpenAIRequest, result: Completion) -> Iterable[bytes]:
         """The role of each answer."""
         return [_role_of(index, bool(answer.tool_calls)) for index, answer in enumerate(result.answers)]
+
+
+def _passed_over(messages: Sequence[OpenAIMessage]) -> Iterator[str]:
+    """The types of the content parts that have no text."""
+    for message in messages:
+        for part in message.content or ():
+            if isinstance(part, Part) and part.text is None:
+                yield part.type
 
 
 @cache

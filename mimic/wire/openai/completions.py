@@ -1,13 +1,14 @@
 """``/v1/completions``: OpenAI's older format, in which a prompt is one message of the user's."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from mimic.engine.base import ChatMessage, Completion, FinishReason, Prompt
 from mimic.errors import RequestError
 from mimic.wire.openai.base import Input, OpenAIUsage, Texts, created_now, encoding_of, inputs_of, new_id
+from mimic.wire.openai.ignored import OF_PROMPTS, IgnoredFields
 from mimic.wire.openai.sampled import MAX_ANSWERS, OpenAIRequest, Sampled, SampledWire, UsageField, choice_in_json
 
 PATH: Final = "/v1/completions"
@@ -18,6 +19,9 @@ class TextCompletionRequest(Sampled, frozen=True, kw_only=True):
 
     prompt: Texts | None
     echo: bool | None = None
+    logprobs: Annotated[int, msgspec.Meta(ge=0, le=5)] | None = None
+    best_of: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    suffix: str | None = None
 
     @property
     def is_echoed(self) -> bool:
@@ -49,6 +53,7 @@ class CompletionsWire(SampledWire[TextCompletionRequest, TextCompletion]):
     """OpenAI's text completions."""
 
     kind = TextCompletionRequest
+    left_out = IgnoredFields(OF_PROMPTS)
 
     async def prompts(self, data: TextCompletionRequest) -> Sequence[Prompt]:
         given = "" if data.prompt is None else data.prompt

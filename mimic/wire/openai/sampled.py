@@ -18,6 +18,7 @@ from mimic.errors import RequestError
 from mimic.wire.base import EventPlan, Steps
 from mimic.wire.json import decode
 from mimic.wire.openai.base import Names, OpenAIUsage, OpenAIWire
+from mimic.wire.openai.ignored import IgnoredFields, not_acted_on
 from mimic.wire.sse import MARKER, InTurn, Template, TokenStream, frames, on_one_line
 
 MAX_ANSWERS: Final = 128
@@ -124,12 +125,14 @@ class CompletionOptions(msgspec.Struct, frozen=True):
 
     names: Names = Names()
     policy: MatchPolicy = MatchPolicy()
+    strict: bool = False
 
 
 class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
     """A format whose requests are :class:`Sampled`, and whose streams are made of chunks."""
 
     kind: ClassVar[type[Sampled]]
+    left_out: ClassVar[IgnoredFields]
 
     def __init__(self, options: CompletionOptions) -> None:
         self._options = options
@@ -143,6 +146,9 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
         known.model = data.model
         data.check()
         options = self._options
+        ignored = self.ignored(data)
+        if ignored and options.strict:
+            raise not_acted_on(ignored[0])
         policy = options.policy if overrides is NO_OVERRIDES else overrides.policy(options.policy)
         known.version = version = options.names.version_of(data.model)
         request = OpenAIRequest(
@@ -155,6 +161,7 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
             stream=bool(data.stream),
             include_usage=data.wants_usage(),
             echo=data.is_echoed,
+            ignored=ignored,
             tool_mode=None if overrides is NO_OVERRIDES else overrides.tool_mode(),
         )
         return await self.completed(request, data)
@@ -178,6 +185,10 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
         """The chunks of one answer. ``chunk`` is what stands around the choice in each of them."""
         end = chunk.filled(self._end(index, answer.finish_reason))
         return TokenStream(chunk.around(self._text_template(index)), answer.tokens, end)
+
+    def ignored(self, data: S) -> Sequence[str]:
+        """Fields that are left out, and that would have changed a model's answer."""
+        return self.left_out.of(data)
 
     async def completed(self, request: OpenAIRequest, data: S) -> OpenAIRequest:
         """The request with what only this format has. Raises RequestError."""

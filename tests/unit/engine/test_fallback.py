@@ -1,10 +1,15 @@
 """The chain of engines: the first that has an answer gives it, and what is at its end."""
 
+from pathlib import Path
+
 import pytest
 
+from mimic.corpus.corpus import Corpus
+from mimic.corpus.stores import open_store
 from mimic.engine.base import Answer, Answers, ChatMessage, CompletionRequest, Engine, Limits, Prompt
 from mimic.engine.fallback import Chain, EchoEngine, TextEngine, chain
 from mimic.engine.sampling import Sampling
+from mimic.engine.substitute import SubstituteEngine
 from mimic.errors import NoCompletion
 
 pytestmark = pytest.mark.anyio
@@ -60,11 +65,10 @@ async def test_echo_and_text_are_cut_like_any_answer() -> None:
     assert [(answer.text, answer.finish_reason) for answer in said.answers] == [("so", "length")]
 
 
-async def test_on_miss_says_what_is_behind_an_engine() -> None:
+async def test_on_miss_says_what_is_behind_an_engine(tmp_path: Path) -> None:
     """An error is nothing behind it."""
-    parrot = Parrot("hi")
-    assert chain(parrot, "404") is parrot
-    assert [(await chain(parrot, on_miss).complete(request("ho"))).answers[0].text for on_miss in ("echo", "?")] == [
-        "ho",
-        "?",
-    ]
+    parrot, corpus = Parrot("hi"), Corpus(open_store(f"sqlite:///{tmp_path}/corpus.db"))
+    assert chain(parrot, "404", corpus) is parrot
+    assert isinstance(chain(parrot, "any", corpus), SubstituteEngine)
+    behind = [await chain(parrot, on_miss, corpus).complete(request("ho")) for on_miss in ("echo", "?")]
+    assert [one.answers[0].text for one in behind] == ["ho", "?"]

@@ -1,7 +1,7 @@
 """One request through ``handle``: in which order things happen, what the ledger is asked, and what is left behind."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -83,6 +83,10 @@ class Watcher:
     def missed(self, version: Version) -> None:
         """Write it down."""
         self.seen.append(f"missed {version}")
+
+    def ignored(self, fields: Sequence[str]) -> None:
+        """Write it down."""
+        self.seen.append(f"ignored {', '.join(fields)}")
 
     def close(self) -> None:
         """Close the entry, once."""
@@ -410,7 +414,7 @@ async def test_continuations_are_counted_as_they_are_sent() -> None:
         counted = await setup.answer(None)  # type: ignore[arg-type] # it does not look
         from mimic.gateway.handle import _observed  # noqa: PLC0415 - the inside is the fact to prove
 
-        batches = _observed(counted, context).batches
+        batches = _observed(None, counted, context).batches
         assert setup.watcher.seen == ["continued 1"]
         assert [batch async for batch in batches.rest] == [[1, 2], [3]]
         assert setup.watcher.seen == ["continued 1", "continued 2", "continued 1"]
