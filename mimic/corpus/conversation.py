@@ -6,6 +6,10 @@ from typing import Final
 
 import msgspec
 
+CALL: Final = "call"
+RESULT: Final = "result"
+"""The roles of messages that call tools, and of what tools gave back."""
+
 SENDERS: Final[Mapping[str, tuple[str, ...]]] = {
     "user": ("human", "user", "prompter"),
     "assistant": (
@@ -13,6 +17,8 @@ SENDERS: Final[Mapping[str, tuple[str, ...]]] = {
         *("model", "bot", "chatbot", "ai", "claude", "gemini", "llm"),
     ),
     "system": ("system", "developer"),
+    CALL: ("function_call", "tool_call"),
+    RESULT: ("observation", "tool", "function", "tool_response", "ipython"),
 }
 """The roles of a chat, and under which names dumps have them, whatever their case and the white space around them.
 

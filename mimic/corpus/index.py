@@ -15,7 +15,8 @@ from typing import Final, Self
 import tantivy
 from tantivy import Document, Index, Occur, Order, Query, SchemaBuilder
 
-from mimic.corpus.conversation import SENDERS, Conversation, Coordinates, Message, former_role_of, role_of
+from mimic.corpus.calls import canonical
+from mimic.corpus.conversation import Conversation, Coordinates, Message, former_role_of, role_of
 from mimic.corpus.schemas import digest
 from mimic.corpus.similarity import normalized, parts, terms
 from mimic.corpus.stores.tempdirs import NO_SPACE
@@ -33,6 +34,9 @@ WRITER_BYTES: Final = 15_000_000
 
 ASSISTANTS_SHARE: Final = 0.3
 """How much less of an assistant's message is indexed, which is long and seldom asked for."""
+
+SPOKEN: Final = ("user", "assistant", "system")
+"""Roles whose messages are found by what they are like. Calls and results are found when they are equal."""
 
 _NORMAL: Final = "normal"
 _BEFORE: Final = "before"
@@ -95,7 +99,7 @@ class IndexWriter:
         key = normal_digest(message)
         if key is not None:
             document.add_integer(_NORMAL, key)
-        if self._nearest and (role := role_of(message.sender)) in SENDERS:
+        if self._nearest and (role := role_of(message.sender)) in SPOKEN:
             found = _terms(message)
             if len(found) <= SHORT:
                 found += parts(found)
@@ -184,7 +188,7 @@ class MatchIndex:
 
     def _nearest(self, message: Message, found: Sequence[str], most: int) -> list[Coordinates]:
         role = role_of(message.sender)
-        wanted = self._rarest(role, found, self._max_terms) if role in SENDERS else []
+        wanted = self._rarest(role, found, self._max_terms) if role in SPOKEN else []
         return self._places(self._any_of(role, wanted), most) if wanted else []
 
     def _rarest(self, field: str, found: Sequence[str], most: int) -> list[str]:
@@ -225,6 +229,7 @@ def normal_digest(message: Message, *, former: bool = False) -> int | None:
 
     With ``former``, as in an index that Mimic 0.1 made.
     """
+    message = canonical(message)
     text = normalized(message.value)
     return None if text is None else digest(Message(message.sender, text), former=former)
 
@@ -239,6 +244,6 @@ def _schema() -> tantivy.Schema:
         builder.add_unsigned_field(coordinate, fast=True)
     builder.add_integer_field(_NORMAL, indexed=True)
     builder.add_text_field(_BEFORE, tokenizer_name="whitespace", index_option="basic")
-    for role in SENDERS:
+    for role in SPOKEN:
         builder.add_text_field(role, tokenizer_name="whitespace", index_option="basic")
     return builder.build()

@@ -7,6 +7,7 @@ from typing import ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
+from mimic.corpus.calls import CorpusCall, call_message
 from mimic.corpus.conversation import SENDERS, Choice, Message
 from mimic.corpus.ladder import MatchPolicy, Rung
 from mimic.corpus.schemas import Version
@@ -36,6 +37,14 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     arguments: str
     is_custom: bool = False
     tokens: Sequence[int] = ()
+
+    def said(self) -> CorpusCall:
+        """The call as the corpus has it."""
+        try:
+            arguments = msgspec.json.decode(self.arguments)
+        except (ValueError, RecursionError):
+            arguments = None
+        return CorpusCall(self.name, arguments if isinstance(arguments, dict) else self.arguments)
 
 
 class ChatMessage(msgspec.Struct, frozen=True, gc=False):
@@ -93,8 +102,14 @@ class Prompt(msgspec.Struct, frozen=True):
     tokens: int | None = None
 
     def said(self) -> list[Message]:
-        """The messages that have a text, as the corpus names their senders."""
-        return [Message(_SPEAKERS.get(one.role, one.role), one.text) for one in self.messages if one.text is not None]
+        """The messages that have a text, and those that call tools, as the corpus has them."""
+        said = []
+        for one in self.messages:
+            if one.text is not None:
+                said.append(Message(_SPEAKERS.get(one.role, one.role), one.text))
+            if one.tool_calls:
+                said.append(call_message([call.said() for call in one.tool_calls]))
+        return said
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -136,7 +151,8 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
 class Answer(msgspec.Struct, frozen=True):
     """One answer: its text, why it ends, where it was said, if anywhere, and the calls of tools in place of a text.
 
-    ``tokens`` are those of the text, or of the arguments of all calls.
+    ``tokens`` are those of the text, or of the arguments of all calls. ``said_calls`` are calls that the corpus has
+    in the place of the text, for a request that has these tools.
     """
 
     text: str
@@ -144,6 +160,7 @@ class Answer(msgspec.Struct, frozen=True):
     finish_reason: FinishReason
     source: Choice | None
     tool_calls: Sequence[ToolCall] = ()
+    said_calls: Sequence[CorpusCall] = ()
 
 
 class Answers(msgspec.Struct, frozen=True):

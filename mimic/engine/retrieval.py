@@ -4,9 +4,14 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
 
+from msgspec.structs import replace
+
 from mimic import tokens
+from mimic.corpus.calls import calls_in
 from mimic.corpus.conversation import Choice, Message
 from mimic.corpus.corpus import Corpus
+from mimic.corpus.following import text_after
+from mimic.corpus.schemas import Version
 from mimic.corpus.stores.base import Batches
 from mimic.engine.base import (
     Answer,
@@ -48,8 +53,18 @@ class RetrievalEngine(Engine):
             choices = await read(self._corpus, match.asked, version, drawn)
             if choices is not None:  # else the corpus was replaced between finding and reading
                 break
+        calls = [calls_in(choice.message) for choice in choices]
+        if any(calls):
+            choices = [await self._spoken(version, one) if said else one for one, said in zip(choices, calls, strict=True)]
         texts = [choice.message.value for choice in choices]
-        return Answers(match.rung, match.score, await ended(texts, choices, request.limits))
+        answers = await ended(texts, choices, request.limits)
+        if any(calls):
+            answers = [replace(one, said_calls=said) for one, said in zip(answers, calls, strict=True)]
+        return Answers(match.rung, match.score, answers)
+
+    async def _spoken(self, version: Version, call: Choice) -> Choice:
+        """The text behind a call of a tool, for requests that cannot call it; the call itself where there is none."""
+        return await text_after(self._corpus, version, call) or call
 
     async def continuations(self, request: ContinuationsRequest) -> Continuations:
         """Every message that came next. Raises NoCompletion and NotSeeded, with a policy also RungNotSeeded."""
