@@ -1,0 +1,98 @@
+"""The site that ``make docs`` builds from this folder with Sphinx, MyST and Furo."""
+
+import re
+from pathlib import Path, PurePosixPath
+
+from docutils import nodes
+from sphinx.addnodes import toctree
+from sphinx.application import Sphinx
+
+from mimic import __version__
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+
+project = "Mimic"
+author = "The authors of Mimic"
+copyright = author  # noqa: A001 - the name that Sphinx reads
+version = release = __version__
+html_title = f"Mimic {__version__}"
+
+extensions = ["myst_parser"]
+exclude_patterns = ["_build"]
+nitpicky = True
+
+myst_enable_extensions = ["attrs_inline"]
+myst_heading_anchors = 4
+
+html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_favicon = "../mimic/page/icon.svg"
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+# Summaries of search results are fetched, which browsers refuse to a page of file://.
+html_show_search_summary = False
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
+
+ORDER = (
+    *("index", "getting-started", "clients", "matching", "sampling", "tools", "pace", "faults", "limits", "testing"),
+    *("seeding", "stores", "mongodb", "operations", "load-testing", "page"),
+    *("settings", "routes", "errors", "command-line", "metrics"),
+    *("leaves", "corpus", "sqlite", "engine", "wire", "gateway", "server", "seed"),
+)
+"""Names of pages in the order of the table of contents. Other pages of a folder follow, by name."""
+
+PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+}
+"""Files beside this folder that are pages of the site, each by the page that shows it."""
+
+_LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^()\s]+?)(#[^()\s]*)?(?=\))")
+
+
+def resolve_links(text: str, folder: Path) -> str:
+    """The text with links that lead to pages of the site, as ``folder``, in which its file lies, does not affect them.
+
+    Links to other files of the repository are left: MyST offers such files as downloads.
+    """
+
+    def resolved(link: re.Match[str]) -> str:
+        target, anchor = folder.joinpath(link[1]).resolve(), link[2] or ""
+        if target.is_relative_to(DOCS):
+            return f"/{target.relative_to(DOCS).as_posix()}{anchor}"
+        if target.is_relative_to(ROOT) and (page := PAGES.get(target.relative_to(ROOT).as_posix())):
+            return f"/{page}{anchor}"
+        return link[0]
+
+    return _LINK.sub(resolved, text)
+
+
+def _read_page(_: Sphinx, name: str, source: list[str]) -> None:
+    source[0] = resolve_links(source[0], DOCS.joinpath(PurePosixPath(name)).parent)
+
+
+def _read_included(_: Sphinx, path: Path, name: str, source: list[str]) -> None:
+    source[0] = resolve_links(source[0], DOCS.joinpath(path).parent)
+
+
+def _sort_entries(_: Sphinx, tree: nodes.document) -> None:
+    def place(entry: tuple[str | None, str]) -> tuple[int, str]:
+        name = PurePosixPath(entry[1]).name
+        return (ORDER.index(name) if name in ORDER else len(ORDER), name)
+
+    for contents in tree.findall(toctree):
+        if contents["glob"]:
+            contents["entries"].sort(key=place)
+
+
+def setup(app: Sphinx) -> None:
+    """Resolve the links of all pages and of the files that they include, and sort the tables of contents."""
+    app.connect("source-read", _read_page)
+    app.connect("include-read", _read_included)
+    app.connect("doctree-read", _sort_entries)
