@@ -1,5 +1,6 @@
 """The site that ``make docs`` builds from this folder with Sphinx, MyST and Furo."""
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 
@@ -21,8 +22,9 @@ html_title = f"Mimic {__version__}"
 extensions = ["myst_parser"]
 exclude_patterns = ["_build"]
 nitpicky = True
+suppress_warnings = ["misc.highlighting_failure"]  # JSON that is shown in part has an ellipsis
 
-myst_enable_extensions = ["attrs_inline"]
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 4
 
 html_theme = "furo"
@@ -56,29 +58,27 @@ PAGES = {
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^()\s]+?)(#[^()\s]*)?(?=\))")
 
 
-def resolve_links(text: str, folder: Path) -> str:
-    """The text with links that lead to pages of the site, as ``folder``, in which its file lies, does not affect them.
+def resolve_links(text: str, folder: Path, page_folder: Path) -> str:
+    """A text of a file in ``folder``, with links as they are in a page in ``page_folder``.
 
-    Links to other files of the repository are left: MyST offers such files as downloads.
+    Links to pages lead to pages. Other files of the repository are offered as downloads by MyST.
     """
 
     def resolved(link: re.Match[str]) -> str:
         target, anchor = folder.joinpath(link[1]).resolve(), link[2] or ""
-        if target.is_relative_to(DOCS):
-            return f"/{target.relative_to(DOCS).as_posix()}{anchor}"
-        if target.is_relative_to(ROOT) and (page := PAGES.get(target.relative_to(ROOT).as_posix())):
-            return f"/{page}{anchor}"
-        return link[0]
+        name = PAGES.get(os.path.relpath(target, ROOT))
+        return os.path.relpath(DOCS / name if name else target, page_folder) + anchor
 
     return _LINK.sub(resolved, text)
 
 
 def _read_page(_: Sphinx, name: str, source: list[str]) -> None:
-    source[0] = resolve_links(source[0], DOCS.joinpath(PurePosixPath(name)).parent)
+    folder = (DOCS / name).parent
+    source[0] = resolve_links(source[0], folder, folder)
 
 
 def _read_included(_: Sphinx, path: Path, name: str, source: list[str]) -> None:
-    source[0] = resolve_links(source[0], DOCS.joinpath(path).parent)
+    source[0] = resolve_links(source[0], (DOCS / path).parent, DOCS)
 
 
 def _sort_entries(_: Sphinx, tree: nodes.document) -> None:

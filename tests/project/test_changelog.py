@@ -10,7 +10,7 @@ from mimic import __version__
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "changes"
 KINDS = ("Added", "Changed", "Fixed", "Removed")
-NOT_FRAGMENTS = {"README.md", "template.md.jinja"}
+NOT_FRAGMENTS = {"template.md.jinja"}
 
 
 def test_fragments_are_well_formed() -> None:
