@@ -2,7 +2,7 @@
 
 import os
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from docutils import nodes
 from sphinx.addnodes import toctree
@@ -39,13 +39,28 @@ html_show_search_summary = False
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
 
-ORDER = (
-    *("index", "getting-started", "clients", "matching", "sampling", "tools", "pace", "faults", "limits", "testing"),
-    *("seeding", "stores", "mongodb", "operations", "load-testing", "page"),
-    *("settings", "routes", "errors", "command-line", "metrics"),
-    *("leaves", "corpus", "sqlite", "engine", "wire", "gateway", "server", "seed"),
-)
-"""Names of pages in the order of the table of contents. Other pages of a folder follow, by name."""
+ORDER = {
+    "guide": (
+        *("getting-started", "clients", "matching", "sampling", "tools", "pace", "faults", "limits", "testing"),
+        *("seeding", "stores", "mongodb", "operations", "load-testing", "page"),
+    ),
+    "reference": ("settings", "routes", "errors", "command-line", "metrics"),
+    "design": (
+        "leaves",
+        "corpus",
+        "sqlite",
+        "mongodb",
+        "engine",
+        "wire",
+        "gateway",
+        "server",
+        "seed",
+        "testing",
+        "page",
+    ),
+    "measurements": ("versions", "hot-path"),
+}
+"""Pages of a folder in the order of the table of contents, after its index. Other pages follow, by name."""
 
 PAGES = {
     "README.md": "index.md",
@@ -83,8 +98,9 @@ def _read_included(_: Sphinx, path: Path, name: str, source: list[str]) -> None:
 
 def _sort_entries(_: Sphinx, tree: nodes.document) -> None:
     def place(entry: tuple[str | None, str]) -> tuple[int, str]:
-        name = PurePosixPath(entry[1]).name
-        return (ORDER.index(name) if name in ORDER else len(ORDER), name)
+        folder, _, name = entry[1].rpartition("/")
+        order = ("index", *ORDER.get(folder, ()))
+        return (order.index(name) if name in order else len(order), name)
 
     for contents in tree.findall(toctree):
         if contents["glob"]:
