@@ -206,6 +206,8 @@ def _allowed(schema: Any) -> str:
         return ", ".join(code(value) for value in schema["enum"] if value is not None)
     if "$ref" in schema:
         return "object"
+    if "type" not in schema:
+        return "any"
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     kind = " or ".join(name for name in kinds if name != "null")
     if kind == "array":
