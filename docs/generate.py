@@ -51,6 +51,8 @@ ROUTES: Final[Mapping[str, str]] = {
 """The purpose of each route of the OpenAPI document."""
 
 FIELDS: Final[Mapping[str, str]] = {
+    "audio": "Ignored.",
+    "best_of": "Ignored.",
     "dimensions": "Length of each vector.",
     "echo": "Each answer begins with its prompt.",
     "encoding_format": "Vectors as numbers, or as base64 of 32-bit floats.",
@@ -63,22 +65,27 @@ FIELDS: Final[Mapping[str, str]] = {
     "max_completion_tokens": "Greatest number of tokens of each answer.",
     "max_tokens": "Greatest number of tokens of each answer.",
     "messages": "The conversation so far.",
+    "modalities": "Ignored: an answer is a text.",
     "model": "A name of Mimic's chooses the version; another name is served by `MIMIC_VERSION`.",
     "n": "Number of answers to each prompt.",
     "parallel_tool_calls": "`false`: an answer has at most one tool call.",
     "presence_penalty": "Ignored.",
     "prompt": "Texts, or tokens of the model's encoding.",
+    "reasoning_effort": "Ignored.",
     "response_format": "The answer is text, a JSON object, or JSON by a schema.",
     "seed": "Seed of the draw: the same request with the same seed gets the same answer.",
     "stop": "Texts before which an answer ends.",
     "stream": "The answer comes as server-sent events.",
     "stream_options": "`include_usage`: the stream ends with the usage.",
+    "suffix": "Ignored.",
     "temperature": "Temperature of the draw; 0 gives the most frequent answer.",
     "tool_choice": "Tools that the answer may call, must call or must not call.",
     "tools": "Tools that the answer may call.",
     "top_logprobs": "Ignored.",
     "top_p": "Nucleus sampling: the draw uses the most frequent answers that make up this share.",
     "user": "Ignored.",
+    "verbosity": "Ignored.",
+    "web_search_options": "Ignored.",
 }
 """The effect of each field of a request."""
 EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = {
