@@ -17,7 +17,8 @@ NOT_LOWEST := --deselect tests/project/test_project.py::test_the_lock_file_has_e
 IN_PARALLEL := --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := run
-.PHONY: help run test test-clients test-lowest coverage soak soak-hour check format bench bench-sizes lock audit clean
+.PHONY: help run test test-clients test-lowest coverage soak soak-hour check docs reference changelog format bench \
+  bench-sizes lock audit clean
 
 help:  ## List the targets; make without one is make run
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -49,10 +50,21 @@ soak: $(DEVELOPED)  ## The tests that take long
 soak-hour: $(DEVELOPED)  ## An hour of load, seeded anew meanwhile: STORE=sqlite MINUTES=60
 	@$(BIN)/python -m benchmarks.soak $(TO_STORE) --minutes $(or $(MINUTES),60)
 
-check: $(DEVELOPED)  ## Format, lint, types
+check: $(DEVELOPED)  ## Format, lint, types, documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(MAKE) --no-print-directory docs
+
+# Without a cache: warnings come only from pages that are read.
+docs: $(DEVELOPED)  ## Build the site of the documentation in dist/docs; a warning or a dead link is an error
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --doctree-dir dist/doctrees docs dist/docs
+
+reference: $(DEVELOPED)  ## Write the generated tables of docs/reference
+	$(BIN)/python -m docs.generate
+
+changelog: $(DEVELOPED)  ## Move the fragments of changes/ into CHANGELOG.md, for the version in mimic/__init__.py
+	$(BIN)/towncrier build --yes
 
 format: $(DEVELOPED)  ## Put the code into form
 	$(BIN)/ruff format .
@@ -68,7 +80,7 @@ lock: $(DEVELOPED)  ## Pin the newest versions that fit, in requirements.lock
 	$(BIN)/pip install --quiet 'uv>=0.9'
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --strip-extras --no-annotate \
 	  --no-emit-package pip --no-emit-package setuptools --custom-compile-command 'make lock' \
-	  --group dev --group clients --group bench --output-file requirements.lock pyproject.toml
+	  --group dev --group clients --group bench --group docs --output-file requirements.lock pyproject.toml
 
 audit: $(DEVELOPED)  ## Look the pinned versions up in the database of known vulnerabilities, which is asked over the net
 	$(BIN)/pip install --quiet 'pip-audit>=2.9'

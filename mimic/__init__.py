@@ -1,3 +1,3 @@
 """Mimic: an OpenAI-style chat API that answers from real conversations."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -198,16 +198,6 @@ def test_env_example_lists_exactly_the_settings() -> None:
     assert Settings.from_environment(listed) == Settings()
 
 
-def test_the_readme_lists_every_setting() -> None:
-    """With its name and its default."""
-    readme = (ROOT / "README.md").read_text()
-    example = (ROOT / ".env.example").read_text()
-    for name, _ in VARIABLES.values():
-        [default] = re.findall(rf"^#{name}=(.*)$", example, re.MULTILINE)
-        shown = f"`{default}`" if default else "empty"
-        assert re.search(rf"\| `{name}` \|.*\| {re.escape(shown)} \|", readme), name
-
-
 def test_compose_file_is_what_it_should_be() -> None:
     """MongoDB as a replica set of one, with a volume and a health check; Mimic behind it, on loopback."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

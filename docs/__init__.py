@@ -1,0 +1,1 @@
+"""The documentation: its sources, the generator of tables in ``reference``, and the configuration of the site."""

@@ -1,0 +1,254 @@
+"""``python -m docs.generate``: writes the tables of ``docs/reference`` that the code has the texts of.
+
+A page has a pair of comments for each table, ``<!-- table: NAME -->`` and ``<!-- end of the table -->``. Text around
+them is written by hand.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import click
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from mimic.cli import main
+from mimic.corpus.manifest import Origin, Seeded, Seeding, Size
+from mimic.server.observability.gauges import Gauges
+from mimic.server.observability.metrics import COUNTERS, HISTOGRAM, LABELS_OF_SECONDS, Metrics
+
+Row: TypeAlias = Sequence[str]
+
+FOLDER: Final = Path(__file__).parent / "reference"
+OPENAPI: Final = Path(__file__).parents[1] / "tests" / "golden" / "openapi.json"
+"""The recorded OpenAPI document, which a test compares with that of a server."""
+LARGEST_INTEGER: Final = 2**53 - 1
+"""The largest integer that every client of JSON can write."""
+TABLE: Final = re.compile(r"(?<=<!-- table: )([a-z -]+)( -->\n).*?(?=<!-- end of the table -->)", re.DOTALL)
+
+ROUTES: Final[Mapping[str, str]] = {
+    "POST /v1/chat/completions": "Answers a chat, whole or as a stream.",
+    "POST /v1/completions": "Answers a prompt, whole or as a stream.",
+    "POST /v1/embeddings": "Gives a deterministic vector for each text.",
+    "GET /v1/models": "Lists Mimic's own models.",
+    "GET /v1/models/{model}": "Describes a model by any name that requests may use.",
+    "DELETE /v1/models/{model}": "Refuses to delete a model: 403.",
+    "POST /conversation/completion": "Gives every message of the corpus that came next, in the order of the corpus.",
+    "POST /conversation/seed": "Starts a seeding from `SEED_FILE`.",
+    "GET /conversation/seed": "Reports the progress or the result of the last seeding.",
+    "GET /corpus": "Describes the corpus: counts, sizes, lengths, senders with their roles, source and date.",
+    "GET /corpus/search": "Finds messages that are similar to a text.",
+    "GET /corpus/{version}/conversations/{document}": "Gives the conversation of a document, a page at a time.",
+    "GET /mimic/requests": "Gives the journal of requests.",
+    "DELETE /mimic/requests": "Empties the journal, and resets rate limits and the faults of a seed.",
+    "GET /health": "Answers 200 as long as the process is alive.",
+    "GET /ready": "Answers 200 if the server can answer requests, else 503 with the reason.",
+    "GET /metrics": "Gives the metrics of all worker processes in the format of Prometheus.",
+}
+"""The purpose of each route of the OpenAPI document."""
+
+FIELDS: Final[Mapping[str, str]] = {
+    "audio": "Ignored.",
+    "best_of": "Ignored.",
+    "dimensions": "Length of each vector.",
+    "echo": "Each answer begins with its prompt.",
+    "encoding_format": "Vectors as numbers, or as base64 of 32-bit floats.",
+    "frequency_penalty": "Ignored.",
+    "function_call": "Older form of `tool_choice`.",
+    "functions": "Older form of `tools`.",
+    "input": "Texts, or tokens of `cl100k_base`.",
+    "logit_bias": "Ignored.",
+    "logprobs": "Ignored; the answer has `null`.",
+    "max_completion_tokens": "Greatest number of tokens of each answer.",
+    "max_tokens": "Greatest number of tokens of each answer.",
+    "messages": "The conversation so far.",
+    "modalities": "Ignored: an answer is a text.",
+    "model": "A name of Mimic's chooses the version; another name is served by `MIMIC_VERSION`.",
+    "n": "Number of answers to each prompt.",
+    "parallel_tool_calls": "`false`: an answer has at most one tool call.",
+    "presence_penalty": "Ignored.",
+    "prompt": "Texts, or tokens of the model's encoding.",
+    "reasoning_effort": "Ignored.",
+    "response_format": "The answer is text, a JSON object, or JSON by a schema.",
+    "seed": "Seed of the draw: the same request with the same seed gets the same answer.",
+    "stop": "Texts before which an answer ends.",
+    "stream": "The answer comes as server-sent events.",
+    "stream_options": "`include_usage`: the stream ends with the usage.",
+    "suffix": "Ignored.",
+    "temperature": "Temperature of the draw; 0 gives the most frequent answer.",
+    "tool_choice": "Tools that the answer may call, must call or must not call.",
+    "tools": "Tools that the answer may call.",
+    "top_logprobs": "Ignored.",
+    "top_p": "Nucleus sampling: the draw uses the most frequent answers that make up this share.",
+    "user": "Ignored.",
+    "verbosity": "Ignored.",
+    "web_search_options": "Ignored.",
+}
+"""The effect of each field of a request."""
+EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = {
+    ("/v1/embeddings", "model"): "Any name; `text-embedding-3-large` gets longer vectors by default.",
+}
+"""The effect of fields that have another effect on a route."""
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Each page of the reference with the text that it must have."""
+    for path in sorted(FOLDER.glob("*.md")):
+        yield path, TABLE.sub(lambda found: f"{found[1]}{found[2]}\n{TABLES[found[1]]()}\n", path.read_text())
+
+
+def table(head: Row, rows: Iterable[Row]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def code(text: object) -> str:
+    """A text as code."""
+    return f"`{text}`"
+
+
+def routes() -> str:
+    """Routes of the OpenAPI document, with the statuses of their answers."""
+    found = {f"{method} {path}": operation for method, path, operation in _operations()}
+    undescribed = found.keys() ^ ROUTES.keys()
+    assert not undescribed, undescribed
+    rows = [(code(name), text, ", ".join(sorted(found[name]["responses"]))) for name, text in ROUTES.items()]
+    return table(("route", "purpose", "statuses"), rows)
+
+
+def parameters() -> str:
+    """Query parameters of all routes."""
+    rows = [
+        (code(f"{method} {path}"), code(one["name"]), _allowed(one["schema"]), one["description"])
+        for method, path, operation in _operations()
+        for one in operation.get("parameters", ())
+        if one["in"] == "query"
+    ]
+    return table(("route", "parameter", "value", "meaning"), rows)
+
+
+def fields(path: str) -> Callable[[], str]:
+    """The fields of the body that a route reads."""
+
+    def rows() -> Iterator[Row]:
+        schemas = _openapi()["components"]["schemas"]
+        [operation] = [operation for _, route, operation in _operations() if route == path]
+        [reference] = operation["requestBody"]["content"]["application/json"]["schema"]["allOf"]
+        schema = schemas[reference["$ref"].rpartition("/")[2]]
+        for name, field in sorted(schema["properties"].items()):
+            required = " (required)" if name in schema["required"] else ""
+            yield code(name) + required, _allowed(field), EXCEPTIONS.get((path, name), FIELDS[name])
+
+    return lambda: table(("field", "value", "effect"), rows())
+
+
+def command(name: str) -> Callable[[], str]:
+    """The options of a command."""
+
+    def rows() -> Iterator[Row]:
+        found = main.get_command(_context(main), name)
+        assert found, name
+        for one in found.get_params(_context(found)):
+            if isinstance(one, click.Option) and not one.hidden:
+                names = "/".join([one.opts[0], *one.secondary_opts])
+                kind = one.type
+                choices = [code(choice) for choice in kind.choices] if isinstance(kind, click.Choice) else []
+                value = ", ".join(choices) or ("" if one.is_flag else code(one.metavar or "TEXT"))
+                default = f" [default `{one.default}`]" if one.show_default else ""
+                yield code(names), value, f"{one.help}{default}"
+
+    return lambda: table(("option", "value", "meaning"), rows())
+
+
+def metrics() -> str:
+    """Metrics that a server reports, with their types and labels."""
+    labels = {**{name: names for name, (_, names) in COUNTERS.items()}, HISTOGRAM[0]: LABELS_OF_SECONDS}
+    rows = [(code(_name(one)), one.type, _labels(one, labels), one.documentation) for one in _families()]
+    return table(("metric", "type", "labels", "meaning"), rows)
+
+
+def _families() -> Iterable[Metric]:
+    """All metrics of a server that has a corpus and a seeding."""
+    now = datetime.now(UTC)
+    seeded = Seeded(1, 1, 1, Size(1, 1, 1), Origin("", 1, ""), now)
+    text = Metrics().text() + Gauges(True, {"v3": seeded}, Seeding("", "done", "", now)).text()
+    return text_string_to_metric_families(text.decode())
+
+
+def _name(metric: Metric) -> str:
+    """The name of a metric as queries have it."""
+    return f"{metric.name}_total" if metric.type == "counter" else metric.name
+
+
+def _labels(metric: Metric, known: Mapping[str, Sequence[str]]) -> str:
+    names = known.get(metric.name) or sorted({name for sample in metric.samples for name in sample.labels})
+    return ", ".join(map(code, names))
+
+
+def _openapi() -> Any:
+    return json.loads(OPENAPI.read_text())
+
+
+def _operations() -> Iterator[tuple[str, str, Any]]:
+    """Method, path and operation of each route."""
+    for path, item in _openapi()["paths"].items():
+        for method, operation in item.items():
+            yield method.upper(), path, operation
+
+
+def _context(part: click.Command) -> click.Context:
+    return click.Context(part)
+
+
+def _allowed(schema: Any) -> str:
+    """The values that a schema allows, in words."""
+    for several in ("anyOf", "oneOf"):
+        if several in schema:
+            return " or ".join(dict.fromkeys(_allowed(one) for one in schema[several] if one.get("type") != "null"))
+    if "enum" in schema:
+        return ", ".join(code(value) for value in schema["enum"] if value is not None)
+    if "$ref" in schema:
+        return "object"
+    if "type" not in schema:
+        return "any"
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    kind = " or ".join(name for name in kinds if name != "null")
+    if kind == "array":
+        return f"array{_bounds(schema, 'minItems', 'maxItems')}"
+    if kind == "string":
+        return f"string{_bounds(schema, 'minLength', 'maxLength', ' characters')}"
+    default = f" [default `{schema['default']}`]" if "default" in schema else ""
+    return f"{kind}{_bounds(schema, 'minimum', 'maximum')}{default}"
+
+
+def _bounds(schema: Any, least: str, most: str, unit: str = "") -> str:
+    """The bounds of a value, or of its length. Bounds of a kind of integer are left out."""
+    low, high = schema.get(least), schema.get(most)
+    high = None if high is not None and high >= LARGEST_INTEGER else high
+    if high is not None:
+        return f" ({low or 0:g} to {high:,g}{unit})"
+    if least != "minimum":
+        return " (not empty)" if low else ""
+    return f" ({low:g} or more)" if low is not None and abs(low) < LARGEST_INTEGER else ""
+
+
+TABLES: Final[Mapping[str, Callable[[], str]]] = {
+    "routes": routes,
+    "query parameters": parameters,
+    "fields of a chat": fields("/v1/chat/completions"),
+    "fields of a prompt": fields("/v1/completions"),
+    "fields of embeddings": fields("/v1/embeddings"),
+    "options of seed": command("seed"),
+    "options of serve": command("serve"),
+    "metrics": metrics,
+}
+"""The generated tables by name."""
+
+
+if __name__ == "__main__":
+    for file, text in pages():
+        file.write_text(text)
