@@ -57,7 +57,7 @@ class ChatMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 class Tool(msgspec.Struct, frozen=True):
-    """A tool that the model may call: a function with a schema of its parameters, or a custom tool that takes a text."""
+    """A tool that the model may call: a function with a schema for its parameters, or a custom tool with a text."""
 
     name: str
     description: str = ""
