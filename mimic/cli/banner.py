@@ -38,9 +38,9 @@ def show_corpus(settings: Settings, url: str, seeded: Mapping[Version, Seeded], 
     """Print the corpus and a request with one of its messages, or the command to seed."""
     by_source: dict[str, list[str]] = {}
     for version, entry in seeded.items():
-        by_source.setdefault(_described(entry), []).append(version)
-    for described, versions in by_source.items():
-        _say(f"Serving {described}; {', '.join(versions)}.")
+        by_source.setdefault(_describe(entry), []).append(version)
+    for description, versions in by_source.items():
+        _say(f"Serving {description}; {', '.join(versions)}.")
     if settings.version not in seeded:
         problem = f"The default version {settings.version} is not seeded" if seeded else "Nothing is seeded yet"
         _say(f"{problem}. In another terminal:\n\n  {_seed_command(settings)}\n")
@@ -60,7 +60,7 @@ def show_warning(warning: str) -> None:
     _say(f"Warning: {warning}\n")
 
 
-def _described(entry: Seeded) -> str:
+def _describe(entry: Seeded) -> str:
     return (
         f"{_shown(entry.source.name)}: {entry.conversations:,} conversations, {entry.messages:,} messages, "
         f"seeded {entry.seeded_at:%Y-%m-%d %H:%M} UTC"

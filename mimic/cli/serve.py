@@ -46,8 +46,8 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
     configure_logs()
     settings = read_settings(log.warning, store=store, host=host, port=port, workers=workers)
     with ExitStack() as stack:
-        sockets = [stack.enter_context(one) for one in _open_sockets(settings)]
-        addresses = [address_of(one) for one in sockets]
+        sockets = [stack.enter_context(opened) for opened in _open_sockets(settings)]
+        addresses = [address_of(opened) for opened in sockets]
         _warn_of_open_doors(settings, [host for host, _ in addresses])
         url = url_of(settings, *addresses[0])
         show_address(settings, url)

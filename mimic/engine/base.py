@@ -136,7 +136,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One answer: its text, or tool calls instead of a text; the reason for its end; its source in the corpus, if any.
+    """An answer: its text, or tool calls instead of a text; the reason for its end; its source in the corpus, if any.
 
     ``tokens`` are the tokens of the text, or of the arguments of all calls.
     """

@@ -37,10 +37,10 @@ async def find_match(
     policy: MatchPolicy,
     look_up: Callable[[Sequence[Message]], Awaitable[T]],
 ) -> Match[T]:
-    """Find the first rung of the ladder that has an answer. ``found`` is the result of ``look_up`` for its messages.
+    """Find the first rung that has an answer. ``found`` is the result of ``look_up`` for its messages.
 
-    ``look_up`` raises NoCompletion if nothing follows. Raises NoCompletion if no rung has an answer, NotSeeded if the
-    corpus lacks the version, and RungNotSeeded if the search needs a rung that ``policy`` names and the corpus lacks.
+    ``look_up`` raises NoCompletion if nothing follows. Raises NoCompletion if no rung has an answer, and NotSeeded if
+    the corpus lacks the version. Raises RungNotSeeded if the corpus lacks a rung that ``policy`` requires.
     """
     if not messages:
         raise NoCompletion(": there is no text in the chat")

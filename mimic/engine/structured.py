@@ -38,7 +38,7 @@ UNLIMITED: Final = Limits()
 
 
 class StructuredEngine(Engine):
-    """Gives the answers of another engine the form that the request asks for."""
+    """Gives the answers of another engine the form that the request names."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -81,7 +81,7 @@ def _make(text: str, schema: JsonSchema, question: str) -> str:
 
 
 def shape_of(prompt: Prompt) -> JsonSchema:
-    """The schema of the object that a chat asks for: a schema in the chat, an example, or a list of field names.
+    """The schema of the object that a chat requests: a schema in the chat, an example, or a list of field names.
 
     The last message with a shape counts. Without a shape or a valid schema, the object has one field, ``answer``.
     """

@@ -52,7 +52,7 @@ class AssistantEngine(Engine):
 
 
 class ToolEngine(Engine):
-    """Calls the tools of a request if it asks for calls, and passes other requests to the next engine.
+    """Calls the tools of a request if necessary, and passes other requests to the next engine.
 
     The same request always gets the same calls, with the same ids.
     """

@@ -60,7 +60,7 @@ class Wire(ABC, Generic[Q, R]):
         """The JSON body of a whole answer; a long body comes in pieces."""
 
     def streams(self, request: Q) -> bool:
-        """True if the request asks for a stream."""
+        """True if the answer must be a stream."""
         return False
 
     def events(self, request: Q, result: R) -> EventPlan:

@@ -23,25 +23,25 @@ class Template(msgspec.Struct, frozen=True):
     """The constant bytes before and after a variable part."""
 
     before: bytes
-    behind: bytes
+    after: bytes
 
     @classmethod
     def of(cls, event: msgspec.Struct) -> "Template":
         """The bytes around the text :data:`MARKER` in an object."""
-        before, behind = on_one_line(msgspec.json.encode(event)).split(b'"%s"' % MARKER.encode())
-        return cls(before, behind)
+        before, after = on_one_line(msgspec.json.encode(event)).split(b'"%s"' % MARKER.encode())
+        return cls(before, after)
 
-    def filled(self, value: bytes) -> bytes:
+    def fill(self, value: bytes) -> bytes:
         """The template with a value."""
-        return self.before + value + self.behind
+        return self.before + value + self.after
 
     def around(self, inner: "Template") -> "Template":
         """The template with another template inside."""
-        return Template(self.before + inner.before, inner.behind + self.behind)
+        return Template(self.before + inner.before, inner.after + self.after)
 
 
 class TokenStream(msgspec.Struct, frozen=True):
-    """One answer in a stream: the template of its events, its tokens, and the frames that end it.
+    """An answer in a stream: the template of its events, its tokens, and the frames that end it.
 
     Each token is an event, and the end follows the last one. Without tokens there is only the end.
     """
@@ -51,24 +51,24 @@ class TokenStream(msgspec.Struct, frozen=True):
     end: bytes
 
     def __iter__(self) -> Iterator[bytes]:
-        before, behind = self.template.before, self.template.behind
+        before, after = self.template.before, self.template.after
         texts = texts_of(self.tokens)
-        last = before + texts[-1] + behind if texts else b""
-        return chain(map(b"".join, zip(repeat(before), texts[:-1], repeat(behind))), (last + self.end,))
+        last = before + texts[-1] + after if texts else b""
+        return chain(map(b"".join, zip(repeat(before), texts[:-1], repeat(after))), (last + self.end,))
 
     def whole(self, opening: bytes, ending: bytes) -> bytes:
         """All events between an opening and an ending, copied once."""
         texts = texts_of(self.tokens)
         if not texts:
             return opening + self.end + ending
-        before, behind = self.template.before, self.template.behind
+        before, after = self.template.before, self.template.after
         texts[0] = opening + before + texts[0]
-        texts[-1] += behind + self.end + ending
-        return (behind + before).join(texts)
+        texts[-1] += after + self.end + ending
+        return (after + before).join(texts)
 
 
 class PartedStream(msgspec.Struct, frozen=True):
-    """One answer in several parts, for example tool calls. Each part has frames that open it.
+    """An answer in several parts, for example tool calls. Each part has frames that open it.
 
     Each token is an event. A part's opening comes with its first token, and the end with the last token of all.
     """
@@ -127,7 +127,7 @@ def _join(tokens: Sequence[int], texts: list[bytes], start: int) -> int:
     for index in range(start, len(tokens)):
         held += bytes_of(tokens[index])
         text, used = utf_8_decode(held, "strict", False)
-        texts[index] = _quoted(text)
+        texts[index] = _json_of(text)
         held = held[used:]
         if not held:
             return index + 1
@@ -135,7 +135,7 @@ def _join(tokens: Sequence[int], texts: list[bytes], start: int) -> int:
 
 
 @lru_cache(maxsize=8192)  # a text has few different characters of several tokens
-def _quoted(text: str) -> bytes:
+def _json_of(text: str) -> bytes:
     return on_one_line(msgspec.json.encode(text))
 
 

@@ -60,7 +60,7 @@ def allowed_at(kind: Any, path: str) -> Sequence[str]:
     """The words that a type allows at a path, for example ``messages[0].role``; empty if any text is allowed."""
     kinds = [kind]
     for step in re.findall(r"\[[^\]]*\]|[^.\[]+", path):
-        kinds = [inner for outer in kinds for one in _members(outer) for inner in _inside(one, step)]
+        kinds = [inner for outer in kinds for member in _members(outer) for inner in _inside(member, step)]
     words: dict[Any, None] = {}
     for one in (member for outer in kinds for member in _members(outer)):
         if get_origin(one) is Literal:

@@ -107,7 +107,7 @@ class ChatValues(Values):
         if field.words & SWITCHES and {"on", "off", "enable", "disable"} & set(words):
             yield not {"off", "disable"} & set(words)
 
-    def mentioned(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
+    def mentions(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
         for text in self._texts:
             found = [(at, member) for member in members if (at := _position(str(member), text)) >= 0]
             if found:
@@ -120,7 +120,7 @@ class ChatValues(Values):
     def knows(self, field: Field) -> bool:
         """True if the chat mentions an optional field: its name, a member, or a value of its format."""
         text = self._text.lower()
-        if any(len(word) >= SHORTEST_WORD and word in text for word in field.words) or self.mentioned(
+        if any(len(word) >= SHORTEST_WORD and word in text for word in field.words) or self.mentions(
             field.members, field
         ):
             return True
@@ -129,7 +129,7 @@ class ChatValues(Values):
     def facts(self, field: Field) -> Iterator[str]:
         """Texts that surely belong to the field, by its format, its name, or a label before them."""
         for text in self._texts:
-            for value in (*self._special(field, text), *self._labelled(field, text)):
+            for value in (*self._special(field, text), *self._after_label(field, text)):
                 if value and self._is_free(value, field):
                     yield self._take(value, field)
             if field.words & {"name", "person", "customer", "author"} and not field.format:
@@ -141,7 +141,7 @@ class ChatValues(Values):
             items = phrases.list_items(text) or phrases.quotations(text)
             yield from items[field.index : field.index + 1]
         yield from self._special(field, text)
-        yield from self._labelled(field, text)
+        yield from self._after_label(field, text)
         if field.format:
             return
         yield from phrases.quotations(text)[self._skip :]
@@ -182,7 +182,7 @@ class ChatValues(Values):
         yield from (place for place in places if place[:1].isupper())
         yield from (place for place in places if place[:1].islower())
 
-    def _labelled(self, field: Field, text: str) -> Iterator[str]:
+    def _after_label(self, field: Field, text: str) -> Iterator[str]:
         """The value after the field's name, for example in "title: Dune" or "the title is Dune"."""
         words = " ".join(sorted(field.words, key=field.name.lower().find))
         lowered = text.lower()

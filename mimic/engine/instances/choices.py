@@ -53,7 +53,7 @@ class Choices:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether no steps are left."""
+        """True if no steps are left."""
         return self._steps > self._max_steps
 
     def spend(self, steps: int) -> None:

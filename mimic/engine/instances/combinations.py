@@ -44,7 +44,7 @@ class Expander:
         return parts
 
     def is_infinite(self, node: Node) -> bool:
-        """Whether every instance of a schema would be infinite."""
+        """True if every instance of a schema would be infinite."""
         return self._schema.height(node) == float("inf")
 
     def _branch(self, branches: Sequence[Node], place: Place) -> Node:

@@ -106,17 +106,17 @@ def smallest(parts: Sequence[Part], keyword: str, default: int) -> int:
 
 
 def is_leaf(node: Node) -> bool:
-    """Whether a schema has nothing but keywords that constrain a scalar."""
+    """True if a schema has nothing but keywords that constrain a scalar."""
     return isinstance(node, bool) or set(node) <= LEAF - {"not"}
 
 
 def is_null(node: Node) -> bool:
-    """Whether a schema allows nothing but null."""
+    """True if a schema allows nothing but null."""
     return isinstance(node, Mapping) and (node.get("type") == "null" or ("const" in node and node["const"] is None))
 
 
 def has_type(value: JsonValue, kind: Type) -> bool:
-    """Whether a value is a scalar of the type."""
+    """True if a value is a scalar of the type."""
     if kind == "string":
         return isinstance(value, str)
     if kind == "boolean":
@@ -127,7 +127,7 @@ def has_type(value: JsonValue, kind: Type) -> bool:
 
 
 def equal(first: JsonValue, second: JsonValue) -> bool:
-    """Whether JSON values are equal: 1 and 1.0 are, 1 and true are not."""
+    """True if JSON values are equal: 1 and 1.0 are, 1 and true are not."""
     if isinstance(first, bool) or isinstance(second, bool):
         return first is second
     if isinstance(first, (dict, list)) and isinstance(second, (dict, list)):

@@ -42,7 +42,7 @@ class LeafMaker:
 
     def _preferred(self, members: Sequence[JsonValue], parts: Sequence[Part], field: Field) -> list[JsonValue]:
         """The members that the source mentions, then the defaults; null if the source has nothing for the field."""
-        preferred: list[JsonValue] = [value for value in self._values.mentioned(members, field) if value in members]
+        preferred: list[JsonValue] = [value for value in self._values.mentions(members, field) if value in members]
         preferred += [part["default"] for part in parts if "default" in part and part["default"] in members]
         if None in members and not preferred and not self._values.knows(field):
             return [None]

@@ -98,14 +98,14 @@ class ObjectMaker:
         return names, added
 
     def _is_possible(self, parts: Sequence[Part], name: str) -> bool:
-        """Whether an object may have a property."""
+        """True if an object may have a property."""
         if any(schema is False or self._expander.is_infinite(schema) for schema in _schemas_of(parts, name)):
             return False
         excluded = [part["not"] for part in parts if isinstance(part.get("not"), Mapping)]
         return not any(schema.get("required") == [name] for schema in excluded)
 
     def _is_wanted(self, parts: Sequence[Part], name: str, place: Place) -> bool:
-        """Whether to make an optional property."""
+        """True if an optional property should be made."""
         if len(place.path) >= OPTIONAL_DEPTH:
             return False
         schemas = [schema for schema in _schemas_of(parts, name) if isinstance(schema, Mapping)]

@@ -42,10 +42,10 @@ def matching(pattern: str, variant: int = 0) -> Sequence[str]:
 
     Empty if the pattern is longer than ``MAX_PATTERN`` or does not parse.
     """
-    return list(dict.fromkeys(_written(pattern, variant))) if len(pattern) <= MAX_PATTERN else ()
+    return list(dict.fromkeys(_strings(pattern, variant))) if len(pattern) <= MAX_PATTERN else ()
 
 
-def _written(pattern: str, variant: int) -> Iterator[str]:
+def _strings(pattern: str, variant: int) -> Iterator[str]:
     for expression, replacement in ECMA:
         pattern = expression.sub(replacement, pattern)
     try:
@@ -67,7 +67,7 @@ class _Writer:
     def __init__(self, extra: int, branch: int, variant: int) -> None:
         self._extra = extra
         self._branch = branch
-        self._written = variant
+        self._picked = variant
         self._parts = 0
         self._groups: dict[int, str] = {}
 
@@ -115,8 +115,8 @@ class _Writer:
     def _pick(self, members: Sequence[tuple[Any, Any]]) -> str:
         """A character of a class, a different one each time, so that words do not read "aaaa"."""
         allowed = _allowed(tuple(members))
-        self._written += 1
-        return allowed[(self._written * 7 - 7) % len(allowed)]
+        self._picked += 1
+        return allowed[(self._picked * 7 - 7) % len(allowed)]
 
 
 _CHARACTERS: Final = (_constants.RANGE, _constants.LITERAL)

@@ -80,7 +80,7 @@ class JsonSchema:
         if "" not in found:
             return None  # only an alternative or an optional property is impossible, which may not matter
         deepest = max([place for place in found if _at(self.root, place) is not False] or [""], key=len)
-        return SchemaProblem([_unescaped(part) for part in deepest.split("/")[1:]], "no value can meet it")
+        return SchemaProblem([_unescape(part) for part in deepest.split("/")[1:]], "no value can meet it")
 
     def _check_references(self, node: Mapping[str, Any], path: Sequence[str | int]) -> None:
         for keyword in ("$ref", "$dynamicRef"):
@@ -194,7 +194,7 @@ def _note_names(targets: dict[str, Node], node: Mapping[str, Any]) -> None:
 def _at(document: Any, fragment: str) -> Node:
     found = document
     for part in fragment.split("/")[1:] if fragment else ():
-        key = _unescaped(unquote(part))
+        key = _unescape(unquote(part))
         found = found[int(key)] if isinstance(found, list) else found[key]
     if fragment and not fragment.startswith("/"):
         raise KeyError(fragment)
@@ -203,7 +203,7 @@ def _at(document: Any, fragment: str) -> Node:
     return found
 
 
-def _unescaped(part: str) -> str:
+def _unescape(part: str) -> str:
     return part.replace("~1", "/").replace("~0", "~")
 
 

@@ -61,9 +61,9 @@ class TextValues(Values):
         begin = self._answer.lower().replace(",", " ").replace(".", " ").split()[:12]
         yield not NO & set(begin)
 
-    def mentioned(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
-        asked = self._question.mentioned(members, field) if self._question is not None else ()
-        return [*asked, *ChatValues([self._answer]).mentioned(members, field)]
+    def mentions(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
+        asked = self._question.mentions(members, field) if self._question is not None else ()
+        return [*asked, *ChatValues([self._answer]).mentions(members, field)]
 
     def length(self, field: Field) -> int | None:
         return (

@@ -44,7 +44,7 @@ class Values(ABC):
         """Booleans for the field."""
 
     @abstractmethod
-    def mentioned(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
+    def mentions(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
         """The members of an enum that the source mentions, in the order of the mentions."""
 
     @abstractmethod
@@ -68,7 +68,7 @@ class NoValues(Values):
     def booleans(self, field: Field) -> Iterable[bool]:
         return ()
 
-    def mentioned(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
+    def mentions(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
         return ()
 
     def length(self, field: Field) -> int | None:

@@ -29,7 +29,7 @@ CL100K_MODELS: Final = re.compile(r"(ft:)?(gpt-3\.5|gpt-35|gpt-4(?![o.])|davinci
 """Names of OpenAI's models before GPT-4o."""
 
 Texts: TypeAlias = str | Annotated[Sequence[str | int | Sequence[int]], msgspec.Meta(min_length=1)]
-"""One text or several, each as a string or as tokens."""
+"""A text or several, each as a string or as tokens."""
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -103,13 +103,13 @@ async def inputs_of(given: Texts, param: str, encoding: EncodingName) -> list[In
 
     Raises RequestError for invalid tokens, or for a mixture.
     """
-    texts = [given] if isinstance(given, str) else [one for one in given if isinstance(one, str)]
+    texts = [given] if isinstance(given, str) else [item for item in given if isinstance(item, str)]
     if len(texts) == len(given) or isinstance(given, str):
         encoded = await tokens.encode_all(texts)
         return [Input(text, len(numbers)) for text, numbers in zip(texts, encoded, strict=True)]
-    if all(isinstance(one, int) for one in given):
-        return [_decode([one for one in given if isinstance(one, int)], param, encoding)]
-    lists = [one for one in given if not isinstance(one, (str, int))]
+    if all(isinstance(item, int) for item in given):
+        return [_decode([item for item in given if isinstance(item, int)], param, encoding)]
+    lists = [item for item in given if not isinstance(item, (str, int))]
     if len(lists) < len(given):
         raise RequestError(
             400,

@@ -61,12 +61,12 @@ class OpenAIMessage(msgspec.Struct, frozen=True):
 
     def neutral(self, path: str) -> ChatMessage:
         """The message in neutral form. Raises RequestError if content or a text is missing."""
-        text = self.content if isinstance(self.content, str) else self._joined(path)
+        text = self.content if isinstance(self.content, str) else self._join_parts(path)
         if self.tool_calls or self.function_call:
             return ChatMessage(self.role, text, self.name, calls_of(self.tool_calls, self.function_call))
         return ChatMessage(self.role, text, self.name, (), self.tool_call_id)
 
-    def _joined(self, path: str) -> str | None:
+    def _join_parts(self, path: str) -> str | None:
         """The joined text parts; None if there are none, for example for an image alone."""
         content = self.content
         if content is None and self.role not in MAY_BE_SILENT:
@@ -120,7 +120,7 @@ class AnswerMessage(msgspec.Struct, frozen=True):
 
 
 class ChatChoice(msgspec.Struct, frozen=True):
-    """One of ``n`` answers."""
+    """An answer, one of ``n``."""
 
     index: int
     message: AnswerMessage
@@ -183,7 +183,7 @@ class ChunkChoice(msgspec.Struct, frozen=True):
 
 
 class ChatCompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """One token of an answer. ``usage`` is present if requested, and null before the last chunk."""
+    """A token of an answer. ``usage`` is present if requested, and null before the last chunk."""
 
     id: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
@@ -251,9 +251,9 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
         for number, call in enumerate(answer.tool_calls):
             first = choice_in_json(ChunkChoice(index, _call_delta(number, call, "", request, is_first=True)))
             template = Template.of(ChunkChoice(index, _call_delta(number, call, MARKER, request, is_first=False)))
-            parts.append((chunk.filled(first), TokenStream(chunk.around(template), call.tokens, b"")))
+            parts.append((chunk.fill(first), TokenStream(chunk.around(template), call.tokens, b"")))
         end = ChunkChoice(index, Delta(), None, _reason(answer.finish_reason, request))
-        return PartedStream(parts, chunk.filled(choice_in_json(end)))
+        return PartedStream(parts, chunk.fill(choice_in_json(end)))
 
     def blank(self, request: OpenAIRequest, usage: UsageField) -> ChatCompletionChunk:
         return ChatCompletionChunk(

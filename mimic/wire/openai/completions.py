@@ -14,7 +14,7 @@ PATH: Final = "/v1/completions"
 
 
 class TextCompletionRequest(Sampled, frozen=True, kw_only=True):
-    """One prompt or several, each a text or a list of tokens; null is an empty prompt."""
+    """A prompt or several, each a text or a list of tokens; null is an empty prompt."""
 
     prompt: Texts | None
     echo: bool | None = None
@@ -26,7 +26,7 @@ class TextCompletionRequest(Sampled, frozen=True, kw_only=True):
 
 
 class TextChoice(msgspec.Struct, frozen=True):
-    """One of ``n`` answers to one of the prompts, or the addition of a chunk to it."""
+    """An answer to one of the prompts, or the addition of a chunk to it."""
 
     index: int
     text: str
@@ -75,7 +75,7 @@ class CompletionsWire(SampledWire[TextCompletionRequest, TextCompletion]):
 
 
 def _prompts(inputs: Sequence[Input], n: int) -> list[Prompt]:
-    """The prompts. Raises RequestError if they ask for too many answers."""
+    """The prompts. Raises RequestError if they need too many answers."""
     if len(inputs) * n > MAX_ANSWERS:
         raise RequestError(
             400,
@@ -87,7 +87,7 @@ def _prompts(inputs: Sequence[Input], n: int) -> list[Prompt]:
 
 
 def _echoes(request: OpenAIRequest, result: Completion) -> list[str]:
-    """The text before each answer: its prompt if the request asks for an echo."""
+    """The text before each answer: its prompt if ``echo`` is set."""
     return [
         (prompt.messages[0].text or "") if request.echo else ""
         for prompt, answers in zip(request.prompts, result.results, strict=True)

@@ -26,7 +26,7 @@ MAX_TOKENS: Final = 300_000
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One text or several, each a string or a list of tokens."""
+    """A text or several, each a string or a list of tokens."""
 
     model: Annotated[str, msgspec.Meta(min_length=1)]
     input: Texts

@@ -111,7 +111,7 @@ C = TypeVar("C", bound=msgspec.Struct)
 class OpenAIRequest(CompletionRequest, frozen=True, kw_only=True):
     """A request for completions, with the extra fields of OpenAI's formats.
 
-    They ask for the usage in a stream, for an echo of the prompts, and for the deprecated form of tool calls.
+    They request the usage in a stream, an echo of the prompts, and the deprecated form of tool calls.
     """
 
     include_usage: bool = False
@@ -166,17 +166,17 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
         """The stream: the opening, a chunk for each token, the ends of the answers, and the usage."""
         usage = OpenAIUsage.of(result.usage) if request.include_usage else None
         blank = self.blank(request, None if usage else msgspec.UNSET)
-        before, behind = frames([blank]).split(_NO_CHOICES)  # texts have these quotes escaped
-        chunk = Template(before + b'"choices":[', b"]" + behind)
+        before, after = frames([blank]).split(_NO_CHOICES)  # texts have these quotes escaped
+        chunk = Template(before + b'"choices":[', b"]" + after)
         streams = [self.stream(chunk, index, answer, request) for index, answer in enumerate(result.answers)]
-        opening = b"".join(map(chunk.filled, self.opening(request, result)))
+        opening = b"".join(map(chunk.fill, self.opening(request, result)))
         ending = frames([msgspec.structs.replace(blank, usage=usage)]) + DONE if usage else DONE
         steps = streams[0] if len(streams) == 1 else InTurn(streams)
         return EventPlan(opening, steps, ending, result.usage.completion_tokens)
 
     def stream(self, chunk: Template, index: int, answer: Answer, request: OpenAIRequest) -> Steps:
         """The chunks of one answer. ``chunk`` is the template around the choice."""
-        end = chunk.filled(self._end(index, answer.finish_reason))
+        end = chunk.fill(self._end(index, answer.finish_reason))
         return TokenStream(chunk.around(self._text_template(index)), answer.tokens, end)
 
     async def extend(self, request: OpenAIRequest, data: S) -> OpenAIRequest:

@@ -183,7 +183,7 @@ async def tools_of(tools: Sequence[AnyTool], functions: Sequence[FunctionDefinit
     for index, known in enumerate(found):
         if known.name in names:
             path = f"tools[{index}].function.name" if tools else f"functions[{index}].name"
-            raise _refused(f"Invalid '{path}': the name '{known.name}' is used twice.", path, "invalid_value")
+            raise _refusal(f"Invalid '{path}': the name '{known.name}' is used twice.", path, "invalid_value")
         names.add(known.name)
     return found
 
@@ -202,7 +202,7 @@ async def _function(function: FunctionDefinition, path: str) -> Tool:
         root = schema.root
         if isinstance(root, bool) or root.get("type", "object") != "object":
             problem = f"schema must be a JSON Schema of 'type: \"object\"', got 'type: {_type_of(root)}'."
-            raise _refused(
+            raise _refusal(
                 f"Invalid schema for {context}: {problem}", f"{path}.parameters", "invalid_function_parameters"
             )
     return Tool(function.name, function.description or "", schema, source=msgspec.json.encode(function).decode())
@@ -214,7 +214,7 @@ def choice_of(given: AnyChoice | None, tools: Sequence[Tool]) -> ToolChoice:
         return ToolChoice()
     if not tools:
         text = "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified."
-        raise _refused(text, "tool_choice", None)
+        raise _refusal(text, "tool_choice", None)
     if isinstance(given, str):
         return ToolChoice(given)
     if isinstance(given, AllowedChoice):
@@ -231,7 +231,7 @@ def old_choice_of(given: Literal["none", "auto"] | Named | None, tools: Sequence
         return ToolChoice()
     if not tools:
         text = "Invalid value for 'function_call': 'function_call' is only allowed when 'functions' are specified."
-        raise _refused(text, "function_call", None)
+        raise _refusal(text, "function_call", None)
     if isinstance(given, Named):
         _check_known([given.name], tools, "function_call")
         return ToolChoice("required", frozenset([given.name]))
@@ -247,7 +247,7 @@ async def format_of(given: AnyFormat | None, texts: Sequence[str | None]) -> Ans
             text = (
                 "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
             )
-            raise _refused(text, "messages", None)
+            raise _refusal(text, "messages", None)
         return AnswerFormat("json_object")
     context = f"response_format '{given.json_schema.name}'"
     strict = bool(given.json_schema.strict)
@@ -266,7 +266,7 @@ async def schema_of(document: SchemaDocument, strict: bool, context: str, param:
     except SchemaProblem as exc:
         place = ", ".join(repr(part) for part in exc.path)
         place = f"({place},)" if len(exc.path) == 1 else f"({place})"
-        raise _refused(f"Invalid schema for {context}: In context={place}, {exc.reason}.", param, code) from None
+        raise _refusal(f"Invalid schema for {context}: In context={place}, {exc.reason}.", param, code) from None
 
 
 @lru_cache(maxsize=64)
@@ -314,7 +314,7 @@ def _check_known(names: Sequence[str], tools: Sequence[Tool], param: str) -> Non
             text = f"Tool choice '{name}' not found in 'tools' parameter."
             if param == "function_call":
                 text = f"Function '{name}' not found in 'functions' parameter."
-            raise _refused(text, param, None)
+            raise _refusal(text, param, None)
 
 
 def _name_of(choice: FunctionNamed | CustomNamed) -> str:
@@ -326,5 +326,5 @@ def _type_of(root: bool | Mapping[str, Any]) -> str:
     return f'"{kind}"' if isinstance(kind, str) else "None"
 
 
-def _refused(text: str, param: str, code: str | None) -> RequestError:
+def _refusal(text: str, param: str, code: str | None) -> RequestError:
     return RequestError(400, text, param=param, code=code)
