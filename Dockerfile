@@ -1,4 +1,4 @@
-# Builds the wheel and its dependencies in one stage, and keeps only the virtual environment in the other.
+# The first stage builds the wheel and its dependencies. The second stage keeps only the virtual environment.
 FROM python:3.13-slim AS build
 WORKDIR /build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
@@ -6,8 +6,8 @@ RUN python -m venv /opt/mimic
 COPY pyproject.toml requirements.lock README.md LICENSE CHANGELOG.md ./
 COPY mimic ./mimic
 COPY seed ./seed
-# The lock file also pins what the tests need; as constraints it installs only what Mimic needs.
-# With --build-arg EXTRAS=[otel] it can send traces.
+# The lock file also pins the packages of the tests; as constraints it installs only Mimic's dependencies.
+# --build-arg EXTRAS=[otel] adds the packages for traces.
 ARG EXTRAS=""
 RUN /opt/mimic/bin/pip install --constraint requirements.lock ".$EXTRAS"
 

@@ -1,7 +1,7 @@
-# Two commands to remember: make run, make test. Both set up everything they need in .venv. make help lists the others.
+# Two commands to remember: make run, make test. Both set up .venv first. make help lists the other commands.
 PYTHON ?= python3
 
-# Where they are not given, the settings of the environment and of .env hold.
+# Variables that are not set leave the settings of the environment and of .env.
 TO_STORE := $(if $(STORE),--store '$(STORE)')
 ON_PORT := $(if $(PORT),--port '$(PORT)')
 OF_SIZE := $(if $(SIZE),--size '$(SIZE)')
@@ -11,23 +11,23 @@ INSTALLED := .venv/installed
 DEVELOPED := .venv/installed-dev
 MEASURED := .venv-coverage/installed
 LOWEST := .venv-lowest/installed
-# It is about the lock file, whose packages this environment has not.
+# The test of the lock file, whose packages this environment lacks.
 NOT_LOWEST := --deselect tests/project/test_project.py::test_the_lock_file_has_every_dependency
-# A process has whole files, and tests/conftest.py says which are first.
+# Each process runs whole files. tests/conftest.py lists the files to run first.
 IN_PARALLEL := --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := run
 .PHONY: help run test test-clients test-lowest coverage soak soak-hour check docs reference changelog format bench \
   bench-sizes lock audit clean
 
-help:  ## List the targets; make without one is make run
+help:  ## List the targets; the default is run
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
-run: $(INSTALLED)  ## Serve the sample corpus (or what is seeded already)
+run: $(INSTALLED)  ## Serve the sample corpus (or the corpus that is seeded already)
 	@$(BIN)/mimic seed --sample --if-empty $(TO_STORE)
 	@$(BIN)/mimic serve $(TO_STORE) $(ON_PORT)
 
-# What pytest has compiled is kept: to compile all tests anew takes two seconds in each process.
+# Keep the tests that pytest compiled: to compile all of them takes two seconds in each process.
 test test-clients test-lowest coverage: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(DEVELOPED)  ## The test suite, real MongoDB included
@@ -39,15 +39,15 @@ test-clients: $(DEVELOPED)  ## The tests through clients: OpenAI's SDKs for Pyth
 test-lowest: $(LOWEST)  ## The test suite with the lowest versions that pyproject.toml allows: TESTS=tests
 	.venv-lowest/bin/pytest $(IN_PARALLEL) --numprocesses 4 --ignore tests/clients $(NOT_LOWEST) $(TESTS)
 
-coverage: $(MEASURED)  ## Branches that the tests take in all processes; at least 95% of them: TESTS=tests
+coverage: $(MEASURED)  ## Measure the branch coverage in all processes; at least 95%: TESTS=tests
 	@rm -rf .venv-coverage/data && mkdir .venv-coverage/data
 	@status=0; .venv-coverage/bin/python -m pytest $(IN_PARALLEL) --numprocesses 4 $(TESTS) || status=$$?; \
 	  export COVERAGE_FILE=.venv-coverage/data/coverage; $(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$status
 
-soak: $(DEVELOPED)  ## The tests that take long
+soak: $(DEVELOPED)  ## The slow tests
 	$(BIN)/pytest -m soak
 
-soak-hour: $(DEVELOPED)  ## An hour of load, seeded anew meanwhile: STORE=sqlite MINUTES=60
+soak-hour: $(DEVELOPED)  ## An hour of load, with a seeding meanwhile: STORE=sqlite MINUTES=60
 	@$(BIN)/python -m benchmarks.soak $(TO_STORE) --minutes $(or $(MINUTES),60)
 
 check: $(DEVELOPED)  ## Format, lint, types, documentation
@@ -66,7 +66,7 @@ reference: $(DEVELOPED)  ## Write the generated tables of docs/reference
 changelog: $(DEVELOPED)  ## Move the fragments of changes/ into CHANGELOG.md, for the version in mimic/__init__.py
 	$(BIN)/towncrier build --yes
 
-format: $(DEVELOPED)  ## Put the code into form
+format: $(DEVELOPED)  ## Format the code, and fix lint errors
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -82,15 +82,15 @@ lock: $(DEVELOPED)  ## Pin the newest versions that fit, in requirements.lock
 	  --no-emit-package pip --no-emit-package setuptools --custom-compile-command 'make lock' \
 	  --group dev --group clients --group bench --group docs --output-file requirements.lock pyproject.toml
 
-audit: $(DEVELOPED)  ## Look the pinned versions up in the database of known vulnerabilities, which is asked over the net
+audit: $(DEVELOPED)  ## Look the pinned versions up in the online database of known vulnerabilities
 	$(BIN)/pip install --quiet 'pip-audit>=2.9'
 	$(BIN)/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict --progress-spinner off || \
-	  { echo 'Not clean, or not known: the lines above name what is vulnerable, or what the database of pypi.org does not tell'; exit 1; }
+	  { echo 'Not clean: the lines above name vulnerable packages, or the reason why pypi.org did not answer'; exit 1; }
 
-clean:  ## Remove the environments, caches and dumps that the other targets have made
+clean:  ## Remove the environments, caches and dumps of the other targets
 	rm -rf benchmarks/data .venv .venv-coverage .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
-# Installed once, and again when what is to be installed changes.
+# Install once, and again when the dependencies change.
 $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Mimic needs Python 3.11 or newer; set PYTHON=/path/to/python3'; exit 1; }
@@ -99,18 +99,18 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable .
 	@touch $@
 
-# What tests, checks and benchmarks need besides: a MongoDB, the clients that Mimic is tried with, locust.
+# Packages of tests, checks and benchmarks: a MongoDB, clients, locust.
 $(DEVELOPED): $(INSTALLED)
-	@echo 'Adding what tests and benchmarks need, which takes a minute ...'
+	@echo 'Adding the packages of tests and benchmarks, which takes a minute ...'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@touch $@
 
-# An environment that measures every Python process in it. Its packages are those of .venv.
+# An environment that measures the coverage of every Python process. It uses the packages of .venv.
 $(MEASURED): tests/support/measured.py $(DEVELOPED)
 	@$(BIN)/python tests/support/measured.py .venv-coverage
 	@touch $@
 
-# Without other people's clients, which need newer versions of what Mimic needs, too.
+# Without clients: they need newer versions of Mimic's own dependencies.
 $(LOWEST): $(DEVELOPED)
 	@echo 'Setting up .venv-lowest, which takes some minutes ...'
 	@$(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.9'

@@ -211,10 +211,8 @@ def _allowed(schema: Any) -> str:
             return " or ".join(dict.fromkeys(_allowed(one) for one in schema[several] if one.get("type") != "null"))
     if "enum" in schema:
         return ", ".join(code(value) for value in schema["enum"] if value is not None)
-    if "$ref" in schema:
-        return "object"
     if "type" not in schema:
-        return "any"
+        return "object" if "$ref" in schema else "any"
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     kind = " or ".join(name for name in kinds if name != "null")
     if kind == "array":

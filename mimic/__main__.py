@@ -1,4 +1,4 @@
-"""``python -m mimic``: the command line."""
+"""The command line, for ``python -m mimic``."""
 
 from mimic.cli import main
 

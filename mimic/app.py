@@ -1,4 +1,4 @@
-"""The application: everything opened and wired. What a server loads."""
+"""The application that a server loads: all parts, wired and opened."""
 
 import asyncio
 import gc
@@ -61,7 +61,7 @@ DOCUMENTED = {
 }
 """Handlers of the endpoints, which only the OpenAPI document uses."""
 TYPE_OF_PARAMETER = re.compile(r":\w+\}")
-"""The part of a route's parameter that its template leaves out."""
+"""The type of a route's parameter, which the template of the route leaves out."""
 ROUTES = (
     seeding.start_seeding,
     seeding.last_seeding,
@@ -89,7 +89,7 @@ class _Parts:
         self.tracing = None
         retrieval: Callable[[Corpus], RetrievalEngine] = RetrievalEngine
         if settings.traces:
-            from mimic.server.observability import tracing  # noqa: PLC0415 - what it needs may not be installed
+            from mimic.server.observability import tracing  # noqa: PLC0415 - its dependencies are optional
 
             self.tracing = tracing.Tracing(_route, UNKNOWN_ROUTE)
             store = tracing.TracedStore(store, self.tracing, settings.store)
@@ -105,14 +105,14 @@ class _Parts:
 
 
 def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
-    """The ASGI application; its lifespan opens and closes the store, and what it shares with other worker processes.
+    """The ASGI application. Its lifespan opens and closes the store and the state shared with other workers.
 
     Raises SettingError.
     """
     parts = _Parts(settings, ledger_file)
     journal_of_requests = Journal(parts.ledger, settings.journal) if settings.journal else None
     return piped(
-        _routed(settings, parts),
+        _litestar(settings, parts),
         parts.gateway,
         {endpoint.path: endpoint for endpoint in parts.endpoints},
         log=partial(
@@ -129,8 +129,8 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
     )
 
 
-def _routed(settings: Settings, parts: _Parts) -> Litestar:
-    """Litestar's routes, and the lifespan of the parts."""
+def _litestar(settings: Settings, parts: _Parts) -> Litestar:
+    """The Litestar application: its routes, and the lifespan of the parts."""
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -140,15 +140,15 @@ def _routed(settings: Settings, parts: _Parts) -> Litestar:
                 yield
 
     return Litestar(
-        [show_methods, *_answered(parts), *ROUTES],
+        [show_methods, *_endpoint_routers(parts), *ROUTES],
         dependencies={
-            "corpus": _provided(parts.corpus),
-            "defaults": _provided(settings.defaults),
-            "names": _provided(_names(settings)),
-            "seeding_options": _provided(settings.seeding_options),
-            "metrics": _provided(parts.metrics),
-            "ledger": _provided(parts.ledger),
-            "seeder": _provided(parts.seeder),
+            "corpus": _provide(parts.corpus),
+            "defaults": _provide(settings.defaults),
+            "names": _provide(_names(settings)),
+            "seeding_options": _provide(settings.seeding_options),
+            "metrics": _provide(parts.metrics),
+            "ledger": _provide(parts.ledger),
+            "seeder": _provide(parts.seeder),
         },
         lifespan=[lifespan],
         request_class=JSONRequest,
@@ -166,7 +166,7 @@ def _routed(settings: Settings, parts: _Parts) -> Litestar:
     )
 
 
-def _provided(part: object) -> Provide:
+def _provide(part: object) -> Provide:
     return Provide(lambda: part, sync_to_thread=False)
 
 
@@ -189,7 +189,7 @@ def _endpoints(settings: Settings, corpus: Corpus, retrieval: RetrievalEngine) -
     """The endpoints, in the order of the OpenAPI document."""
     names = _names(settings)
     options = CompletionOptions(names, MatchPolicy(settings.match, settings.min_score), settings.strict)
-    engine = AssistantEngine(chain(retrieval, settings.on_miss, corpus), settings.tool_options)
+    engine = AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
     native_format = native_wire.NativeWire(settings.version, settings.min_score)
     return (
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),
@@ -199,43 +199,43 @@ def _endpoints(settings: Settings, corpus: Corpus, retrieval: RetrievalEngine) -
     )
 
 
-def _answered(parts: _Parts) -> Iterator[Router]:
-    """A route for each endpoint, documented by its handler and answered by the endpoint."""
+def _endpoint_routers(parts: _Parts) -> Iterator[Router]:
+    """A route for each endpoint. Its handler is the documentation; its middleware answers."""
     for endpoint in parts.endpoints:
         handler = DOCUMENTED[endpoint.path]
         yield Router("/", route_handlers=[handler], middleware=[answered_by(endpoint, parts.gateway)])
 
 
 def from_environment() -> RequestLog:
-    """The application for a server's worker process, which ends where that cannot be had."""
+    """The application for a worker process. Ends the process if the application cannot start."""
     configure_logs()
     try:
         app = create_app(Settings.from_environment(os.environ), os.environ.get(FILE_VARIABLE, IN_MEMORY))
     except Exception as exc:
         log.exception("cannot start")
-        raise SystemExit(STARTUP_FAILURE) from exc  # so that uvicorn does not try again
+        raise SystemExit(STARTUP_FAILURE) from exc  # uvicorn does not retry after this code
     _collect_seldom()
     return app
 
 
 def _end_with_parent() -> None:
-    """End a worker process, as if it were told to, when the process is killed that has started it."""
+    """End this worker process with SIGTERM when its parent process is killed."""
     parent, loop = multiprocessing.parent_process(), asyncio.get_running_loop()
     if parent is None:
         return
 
     def end() -> None:
         loop.remove_reader(parent.sentinel)
-        log.error("the process that has started this one is gone")
+        log.error("the parent process has ended")
         os.kill(os.getpid(), signal.SIGTERM)
 
     loop.add_reader(parent.sentinel, end)
 
 
 def _collect_seldom() -> None:
-    """Let the garbage collector look less often, and never at what is there from the start.
+    """Run the garbage collector less often, and exclude the objects that exist now.
 
-    It holds everything up while it looks, at all open streams too, and there is next to nothing for it to find.
+    A collection pauses all requests and streams, and finds almost nothing.
     """
     gc.collect()
     gc.freeze()
@@ -249,7 +249,7 @@ def _collect_seldom() -> None:
     include_in_schema=False,
 )
 async def show_methods(request: AnyRequest) -> Response[None]:
-    """The methods of paths that have several. Litestar by itself tells only the one that was registered first."""
+    """Answer with the methods of a path that has several. Litestar would name only the first one."""
     methods = next(
         methods
         for path, methods in request.app.route_handler_method_map.items()
@@ -259,5 +259,5 @@ async def show_methods(request: AnyRequest) -> Response[None]:
 
 
 def _route(scope: Scope) -> str:
-    """The route's template, not the path, of which there are endlessly many."""
+    """The template of the route, not the path: the number of paths is unlimited."""
     return scope.get("path_template") or UNKNOWN_ROUTE

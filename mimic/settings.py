@@ -1,4 +1,4 @@
-"""The settings, parsed once from an environment that is passed in."""
+"""The settings, parsed once from an environment that the caller passes."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +23,7 @@ from mimic.spelling import closest
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Everything that can be set, with its default. ``.env.example`` says what each is for."""
+    """All settings, with their defaults. ``.env.example`` explains each of them."""
 
     store: str = "sqlite:///mimic.db"
     version: Version = "v3"
@@ -61,9 +61,9 @@ class Settings(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Settings from variables; those that are unset or empty take their defaults.
+        """Read the settings from variables. An unset or empty variable gives the default.
 
-        Raises SettingError, naming the variable, where one does not parse.
+        Raises SettingError, which names the variable, if a value does not parse.
         """
         values: dict[str, Any] = {}
         for field, (name, parse) in VARIABLES.items():
@@ -76,7 +76,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     @property
     def needs_ledger(self) -> bool:
-        """Whether anything is switched on for which requests have to know of one another."""
+        """True if a setting needs state that all requests share."""
         return bool(
             self.rpm
             or self.tpm
@@ -88,12 +88,12 @@ class Settings(msgspec.Struct, frozen=True):
 
     @property
     def limit_options(self) -> LimitOptions:
-        """Requests and tokens a minute."""
+        """The rate limits, per minute."""
         return LimitOptions(self.rpm, self.tpm)
 
     @property
     def fault_options(self) -> FaultOptions:
-        """Faults at a rate."""
+        """The fault injection."""
         return FaultOptions(self.faults, self.fault_seed)
 
     @property
@@ -103,21 +103,21 @@ class Settings(msgspec.Struct, frozen=True):
 
     @property
     def tool_options(self) -> ToolOptions:
-        """When tools are called."""
+        """The rule for tool calls."""
         return ToolOptions(self.tools, self.tool_score)
 
     @property
     def defaults(self) -> Defaults:
-        """What routes do where a request does not say."""
+        """The defaults for requests."""
         return Defaults(self.version, self.match, self.journal)
 
     @property
     def seeding_options(self) -> SeedingOptions:
-        """Seeding over HTTP."""
+        """The options of seeding over HTTP."""
         return SeedingOptions(self.seed_secret, self.seed_file, self.seed_batch_size, self.store, self.mongo_driver)
 
     def __repr__(self) -> str:
-        """Without what is secret, or may hold a password."""
+        """The settings without secrets, and without values that may hold a password."""
         shown = {field: getattr(self, field) for field in self.__struct_fields__ if field not in SECRET}
         return f"Settings({', '.join(f'{field}={value!r}' for field, value in shown.items())})"
 
@@ -162,16 +162,16 @@ def _switch(text: str) -> bool:
 def _traces(text: str) -> bool:
     if not _switch(text):
         return False
-    with suppress(ModuleNotFoundError):  # of a package around it
+    with suppress(ModuleNotFoundError):  # a parent package is missing
         if find_spec("opentelemetry.exporter.otlp.proto.http"):
             return True
-    raise ValueError("what it needs is not installed: pip install 'mimic-chat[otel]'")
+    raise ValueError("the packages for traces are not installed: pip install 'mimic-chat[otel]'")
 
 
 def _keys(text: str) -> tuple[str, ...]:
     keys = tuple(key for part in text.split(",") if (key := part.strip()))
-    if not keys:  # who set this does not want to be open to all
-        raise ValueError("expected keys separated by commas, and found none")
+    if not keys:  # the variable is set, so the server must not be open to all
+        raise ValueError("expected keys separated by commas, but found none")
     return keys
 
 
@@ -179,7 +179,7 @@ def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(origin for part in text.split(",") if (origin := part.strip()))
     for origin in origins:
         if not re.fullmatch(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+", origin):
-            raise ValueError(f"expected origins as https://chat.example:8443, or *, not {origin!r}")
+            raise ValueError(f"expected origins like https://chat.example:8443, or *, not {origin!r}")
     return origins
 
 
@@ -188,7 +188,7 @@ def _hosts(text: str) -> tuple[str, ...]:
     for host in hosts:
         name = next((host.removeprefix(mark) for mark in WILDCARDS if host.startswith(mark)), host)
         if not re.fullmatch(HOST_NAME, name):
-            problem = "expected names without a scheme or port, as mimic.example, or *.ngrok.app for all below one"
+            problem = "expected names without a scheme or port, like mimic.example, or *.ngrok.app for all subdomains"
             raise ValueError(f"{problem}, not {host!r}")
     return hosts
 
@@ -231,20 +231,20 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "seed_join_splits": ("SEED_JOIN_SPLITS", _switch),
     "seed_batch_size": ("SEED_BATCH_SIZE", _integer(1, 100_000)),
 }
-"""The environment variable of each setting, and how it is parsed."""
+"""The environment variable of each setting, and its parser."""
 
 PREFIXES: Final = ("MIMIC_", "SEED_")
-"""How the names of all settings begin."""
+"""The prefixes of all variables."""
 
 
 def similar_setting(name: str) -> str | None:
-    """The setting that a misspelt name is probably meant to be."""
+    """The setting whose name is closest to a misspelt one."""
     return closest(name.upper().replace("-", "_"), [known for known, _ in VARIABLES.values()])
 
 
 def unknown_setting(name: str, choosable: Iterable[str] | None = None) -> str:
-    """The problem with a name that is not a setting: which one it may be, and which there are."""
+    """The problem with a name that is not a setting, with the closest name and the list of all names."""
     known = sorted(choosable or [variable for variable, _ in VARIABLES.values()])
     similar = similar_setting(name)
-    guess = f"did you mean {similar}? The settings" if similar in known else "those"
+    guess = f"did you mean {similar}? The settings" if similar in known else "the settings"
     return f"is not a setting; {guess} are {', '.join(known)}"

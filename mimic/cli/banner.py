@@ -1,4 +1,4 @@
-"""What ``mimic serve`` prints on standard output when it starts: its address, the corpus, and a request to try."""
+"""The banner that ``mimic serve`` prints on standard output: its address, the corpus, and a request to try."""
 
 import json
 import os
@@ -16,51 +16,51 @@ from mimic.corpus.schemas import Version
 from mimic.server.listening import authority
 from mimic.settings import Settings
 
-ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to be asked, not bound
+ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a client's view; not bound here
 
 
 def url_of(settings: Settings, address: str, port: int) -> str:
-    """Where to ask a server. ``address`` and ``port`` are the first that it listens on."""
+    """The URL for clients. ``address`` and ``port`` are the first that the server listens on."""
     host = ANY_ADDRESS.get(address, settings.host)
     return f"http://{authority(host, port)}"
 
 
 def show_address(settings: Settings, url: str) -> None:
-    """The address, and what to tell clients of OpenAI's."""
+    """Print the address, and the variables for OpenAI's clients."""
     key = "..." if settings.api_keys else "unused"
     _say(
-        f"Mimic on {url}, a page to look at; documentation on {url}/schema. For OpenAI's clients:\n\n"
+        f"Mimic on {url}, with a page to chat; documentation on {url}/schema. For OpenAI's clients:\n\n"
         f"  export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}\n"
     )
 
 
 def show_corpus(settings: Settings, url: str, seeded: Mapping[Version, Seeded], example: Message | None) -> None:
-    """The corpus, and a request with a message of its own; or else how to seed."""
+    """Print the corpus and a request with one of its messages, or the command to seed."""
     by_source: dict[str, list[str]] = {}
     for version, entry in seeded.items():
-        by_source.setdefault(_described(entry), []).append(version)
-    for described, versions in by_source.items():
-        _say(f"Serving {described}; {', '.join(versions)}.")
+        by_source.setdefault(_describe(entry), []).append(version)
+    for description, versions in by_source.items():
+        _say(f"Serving {description}; {', '.join(versions)}.")
     if settings.version not in seeded:
-        lacking = f"{settings.version}, which answers by default, is not seeded" if seeded else "Nothing is seeded yet"
-        _say(f"{lacking}. In another terminal:\n\n  {_seed_command(settings)}\n")
+        problem = f"The default version {settings.version} is not seeded" if seeded else "Nothing is seeded yet"
+        _say(f"{problem}. In another terminal:\n\n  {_seed_command(settings)}\n")
     elif example:
         _say(f"Try one of its messages (answered by {settings.version}):\n\n{_request(settings, url, example)}\n")
     else:
-        _say(f"What is in it:\n\n  curl -s {url}/corpus\n")
+        _say(f"Its contents:\n\n  curl -s {url}/corpus\n")
 
 
 def show_problem(problem: str) -> None:
-    """The reason why nothing is known of the corpus."""
+    """Print the reason why the corpus cannot be read."""
     _say(f"The corpus cannot be read: {problem}\n")
 
 
 def show_warning(warning: str) -> None:
-    """What is to be known of a corpus that is served."""
+    """Print a warning about the corpus."""
     _say(f"Warning: {warning}\n")
 
 
-def _described(entry: Seeded) -> str:
+def _describe(entry: Seeded) -> str:
     return (
         f"{_shown(entry.source.name)}: {entry.conversations:,} conversations, {entry.messages:,} messages, "
         f"seeded {entry.seeded_at:%Y-%m-%d %H:%M} UTC"
@@ -68,14 +68,14 @@ def _described(entry: Seeded) -> str:
 
 
 def _seed_command(settings: Settings) -> str:
-    """The command that seeds this store, without a password that its URL may have."""
+    """The command that seeds this store. It does not show a password in the store's URL."""
     store = '"$MIMIC_STORE"' if "@" in settings.store else shlex.quote(settings.store)
     to_store = "" if settings.store == Settings().store else f" --store {store}"
     return f"mimic seed FILE{to_store}    # or --sample instead of FILE"
 
 
 def _request(settings: Settings, url: str, message: Message) -> str:
-    from mimic.wire.native import PATH  # noqa: PLC0415 - a seeding does without all that serves
+    from mimic.wire.native import PATH  # noqa: PLC0415 - seeding does not need the server
 
     body = {"messages": [{"from": message.sender, "value": message.value}]}
     text = json.dumps(body, ensure_ascii=False)
@@ -85,7 +85,7 @@ def _request(settings: Settings, url: str, message: Message) -> str:
 
 
 def _shown(text: str) -> str:
-    """A name as it is, or with escapes where it could do something to a terminal."""
+    """A name, with escapes for characters that could control a terminal."""
     return text if _can_be_shown(text) else ascii(text)
 
 
@@ -98,9 +98,9 @@ def _can_be_shown(text: str) -> bool:
 
 
 def _say(text: str) -> None:
-    """Print. Where nobody reads any more, nothing: the server is there all the same."""
+    """Print a text. If standard output is closed, discard it: the server goes on."""
     try:
         click.echo(text)
     except OSError:
-        with Path(os.devnull).open("wb") as nowhere:  # also for what is left in its buffer
+        with Path(os.devnull).open("wb") as nowhere:  # also discards the rest of the buffer
             os.dup2(nowhere.fileno(), sys.stdout.fileno())

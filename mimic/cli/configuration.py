@@ -1,4 +1,4 @@
-"""Settings as commands read them: options over the environment, and that over a file ``.env``."""
+"""Settings of commands: options take precedence over the environment, and that over a file ``.env``."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -12,14 +12,14 @@ from mimic.settings import PREFIXES, VARIABLES, Settings, similar_setting, unkno
 
 OF_TESTS = "MIMIC_TEST_"
 _ALMOST = ("MIM", "SEED")
-"""How a name begins that may be a misspelt setting: to compare every variable there is would take long."""
+"""Prefixes of names that may be misspelt settings. To compare every variable would take long."""
 STORE_HELP = "own.db, sqlite:///own.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
 
 
 def read_settings(warn: Callable[[str], object], **options: str | None) -> Settings:
-    """Settings from the environment, under it a file .env, and over it the options that were given."""
+    """Read the settings from the options, the environment and a file .env. Raises UsageError."""
     for field, value in options.items():
-        if value == "":  # of a variable that was not set, most likely: the default is not what is meant
+        if value == "":  # probably an unset shell variable; the default would be wrong
             raise click.UsageError(f"--{field}: it is empty")
     try:
         in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
@@ -33,7 +33,7 @@ def read_settings(warn: Callable[[str], object], **options: str | None) -> Setti
     os.environ.update({VARIABLES[field][0]: value for field, value in options.items() if value is not None})
     try:
         settings = Settings.from_environment(os.environ)
-        open_store(settings.store, settings.mongo_driver)  # a URL that is none is wrong usage, too
+        open_store(settings.store, settings.mongo_driver)  # an invalid URL is wrong usage, too
         return settings
     except SettingError as exc:
         as_option = {VARIABLES[field][0]: f"--{field}" for field, value in options.items() if value is not None}
@@ -41,9 +41,9 @@ def read_settings(warn: Callable[[str], object], **options: str | None) -> Setti
 
 
 def _is_misspelt(name: str, ours: Sequence[str]) -> bool:
-    """Whether a variable is meant for Mimic and is no setting.
+    """True if a variable is meant for Mimic, but is no setting.
 
-    What begins as one of ``ours`` is meant for Mimic; of other names only those that are almost a setting's.
+    A name with a prefix in ``ours`` is meant for Mimic. Another name is, if it is similar to a setting.
     """
     if name in {known for known, _ in VARIABLES.values()} or name.startswith(OF_TESTS):
         return False

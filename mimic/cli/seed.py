@@ -1,4 +1,4 @@
-"""``mimic seed``: from a dump to a corpus."""
+"""The command ``mimic seed``: from a dump to a corpus."""
 
 import asyncio
 import os
@@ -24,29 +24,28 @@ from mimic_seed.source import Source
 from mimic_seed.terminal import say, show_progress, show_report
 
 NICENESS = 5
-"""How far a seeder steps back behind whoever answers on the same machine: where there is nobody, it is as fast."""
+"""The nice value of a seeder: servers on the same machine take precedence. On an idle machine it costs no time."""
 
 
 @click.command()
 @click.argument("file", required=False)
 @click.option("--sample", is_flag=True, help="Seed the sample corpus that ships with Mimic.")
-@click.option("--store", metavar="STORE", help=f"Where to. {STORE_HELP}")
-@click.option("--versions", default=",".join(VERSIONS), show_default=True, help="Which schema versions to fill.")
+@click.option("--store", metavar="STORE", help=f"The store to fill. {STORE_HELP}")
+@click.option("--versions", default=",".join(VERSIONS), show_default=True, help="The schema versions to fill.")
 @click.option("--strict", is_flag=True, help="Stop at the first broken conversation instead of skipping it.")
 @click.option(
     "--match",
     type=click.Choice(RUNGS),
-    help="How far down the ladder messages are to be found: what is only alike needs an index. "
-    "[MIMIC_MATCH; default nearest]",
+    help="The lowest rung to seed for: similar messages need an index. [MIMIC_MATCH; default nearest]",
 )
 @click.option(
     "--join-splits/--no-join-splits",
     default=None,
-    help="Whether the parts of a long chat (X_0, X_4 ...) become one conversation. [SEED_JOIN_SPLITS; default no]",
+    help="Join the parts of a long chat (X_0, X_4 ...) to one conversation. [SEED_JOIN_SPLITS; default no]",
 )
-@click.option("--if-empty", is_flag=True, help="Do nothing where something is seeded already.")
+@click.option("--if-empty", is_flag=True, help="Do nothing if the store is seeded already.")
 @click.option("--quiet", is_flag=True, help="Show errors only.")
-@click.option("--nice/--not-nice", default=True, hidden=True)  # not where the same process serves afterwards
+@click.option("--nice/--not-nice", default=True, hidden=True)  # off in a process that serves later
 @click.pass_context
 def seed(
     context: click.Context,
@@ -63,12 +62,12 @@ def seed(
 ) -> None:
     """Seed the corpus from a dump.
 
-    Replaces it by the conversations in FILE, or in standard input where FILE is "-".
+    Replace the corpus by the conversations in FILE. With "-" as FILE, read standard input.
 
     FILE is a ShareGPT dump: a JSON array or JSON Lines of {"id", "conversations": [{"from", "value"}, ...]}, gzipped or
-    not. Readers see the old corpus until the new one is complete.
+    not. Clients see the old corpus until the new one is complete.
 
-    Exit codes: 0 done, 1 the input is bad, 2 wrong usage, 3 the store cannot be used, 4 another seeding is running.
+    Exit codes: 0 done, 1 bad input, 2 wrong usage, 3 unusable store, 4 another seeding is running.
     """
     if (file is None) != sample:
         raise click.UsageError("Give either FILE or --sample.")
@@ -83,19 +82,19 @@ def seed(
 async def _seed(
     name: str, settings: Settings, versions: Sequence[Version], *, strict: bool, if_empty: bool, quiet: bool
 ) -> ExitCode:
-    """Run a seeding and tell how it went; returns how the program ends."""
+    """Seed the store and report the result. Return the exit code."""
     task, loop = cast("asyncio.Task[Any]", asyncio.current_task()), asyncio.get_running_loop()
 
     def stop() -> None:
-        # Again and again: asyncio.wait_for, which the driver uses, may swallow a cancellation (before Python 3.12).
+        # Repeatedly: asyncio.wait_for in the driver may swallow a cancellation before Python 3.12.
         task.cancel()
         loop.call_later(0.5, stop)
 
     for number in _signals_that_stop():
-        with suppress(NotImplementedError):  # on Windows, where Ctrl-C cancels the task all the same
+        with suppress(NotImplementedError):  # on Windows, where Ctrl-C cancels the task anyway
             loop.add_signal_handler(number, stop)
     if SLOW_BACKEND:
-        _warn("ijson's C backend yajl2_c is missing; reading will take about three times as long.")
+        _warn("ijson's C backend yajl2_c is missing; reading takes about three times as long.")
     try:
         async with open_store(settings.store, settings.mongo_driver) as store:
             if if_empty and (seeded := await store.seeded()):
@@ -126,7 +125,7 @@ async def _seed(
 
 
 def _signals_that_stop() -> Iterator[signal.Signals]:
-    """Ctrl-C, the end of a service, and a terminal that is closed, unless that is to be outlived (nohup)."""
+    """SIGINT, SIGTERM, and SIGHUP unless it is ignored (nohup)."""
     yield from (signal.SIGINT, signal.SIGTERM)
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         yield signal.SIGHUP

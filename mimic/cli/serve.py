@@ -1,4 +1,4 @@
-"""``mimic serve``: the API, until it is told to stop."""
+"""The command ``mimic serve``: serve the API until a signal stops it."""
 
 import asyncio
 import os
@@ -31,23 +31,23 @@ SHORTEST_SECRET = 16
 
 
 @click.command()
-@click.option("--store", metavar="STORE", help=f"Where the corpus is. {STORE_HELP}")
+@click.option("--store", metavar="STORE", help=f"The store of the corpus. {STORE_HELP}")
 @click.option("--host", metavar="ADDRESS", help="The address to listen on. [MIMIC_HOST; default 127.0.0.1]")
 @click.option("--port", metavar="NUMBER", help="The port to listen on. [MIMIC_PORT; default 8000]")
-@click.option("--workers", metavar="NUMBER", help="How many processes. [MIMIC_WORKERS; default 1]")
+@click.option("--workers", metavar="NUMBER", help="The number of processes. [MIMIC_WORKERS; default 1]")
 def serve(store: str | None, host: str | None, port: str | None, workers: str | None) -> None:
     """Serve the API, and its documentation at /schema.
 
-    Stops at SIGTERM or Ctrl-C, when the requests in flight are answered.
+    SIGTERM or Ctrl-C stops the server after the requests in flight are answered.
     """
-    os.environ.pop(METRICS_FOLDER, None)  # another application's, which is not to hold ours, nor we to show theirs
-    from mimic.server.workers import run_server  # noqa: PLC0415 - a seeding takes little memory, and does without all that serves
+    os.environ.pop(METRICS_FOLDER, None)  # it may be another application's
+    from mimic.server.workers import run_server  # noqa: PLC0415 - seeding does not need the server
 
     configure_logs()
     settings = read_settings(log.warning, store=store, host=host, port=port, workers=workers)
     with ExitStack() as stack:
-        sockets = [stack.enter_context(one) for one in _open_sockets(settings)]
-        addresses = [address_of(one) for one in sockets]
+        sockets = [stack.enter_context(opened) for opened in _open_sockets(settings)]
+        addresses = [address_of(opened) for opened in sockets]
         _warn_of_open_doors(settings, [host for host, _ in addresses])
         url = url_of(settings, *addresses[0])
         show_address(settings, url)
@@ -59,23 +59,23 @@ def serve(store: str | None, host: str | None, port: str | None, workers: str | 
 
 
 def _share(stack: ExitStack, settings: Settings) -> None:
-    """Tell worker processes where to put what they know together, as long as the stack is there."""
+    """Make a folder for the state that worker processes share. The stack removes it."""
     try:
         folder = stack.enter_context(folder_of_workers())
         metrics = folder / "metrics"
         metrics.mkdir()
     except OSError as exc:
-        text = f"cannot make a folder for what worker processes share: {exc.strerror or exc}"
+        text = f"cannot make a folder for the state that worker processes share: {exc.strerror or exc}"
         raise click.ClickException(text) from exc
     os.environ[METRICS_FOLDER] = str(metrics)
     ledger = os.environ[FILE_VARIABLE] = str(folder / "ledger.db")
     if settings.needs_ledger:
-        with Ledger(ledger):  # made before they come, so that they do not all make it at once
+        with Ledger(ledger):  # created before the workers start, which would all create it at once
             pass
 
 
 def _open_sockets(settings: Settings) -> Sequence[socket.socket]:
-    """Sockets to listen on. Ends the program, with what is wrong, where nobody can."""
+    """Open the sockets to listen on. Raises ClickException."""
     try:
         return open_sockets(settings.host, settings.port)
     except CannotListen as exc:
@@ -83,29 +83,29 @@ def _open_sockets(settings: Settings) -> Sequence[socket.socket]:
 
 
 def _allow_connections() -> None:
-    """As many as the system allows, where less was asked for: often 1,024 files and connections."""
-    if sys.platform == "win32":  # which has no such limit
+    """Raise the limit of open files and connections, often 1,024, to the most that the system allows."""
+    if sys.platform == "win32":  # without this limit
         return
     import resource  # noqa: PLC0415 - not on Windows
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # not every system allows what it says
+    with suppress(ValueError, OSError):  # some systems do not allow their own limit
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _warn_of_open_doors(settings: Settings, addresses: Sequence[str]) -> None:
-    """Warn where others than this machine's programs can reach what is not protected."""
+    """Warn if other machines can reach the server and a setting leaves it unprotected."""
     address = first_beyond_loopback(addresses)
     if address is None:
         return
     if not settings.api_keys:
-        log.warning("everybody who can reach the server can read the corpus: set MIMIC_API_KEYS", address=address)
+        log.warning("every client that can reach the server can read the corpus: set MIMIC_API_KEYS", address=address)
     if 0 < len(settings.seed_secret) < SHORTEST_SECRET:
-        log.warning("SEED_SECRET is short, and can be guessed", address=address, shortest=SHORTEST_SECRET)
+        log.warning("SEED_SECRET is too short: it can be guessed", address=address, shortest=SHORTEST_SECRET)
 
 
 async def _check_corpus(settings: Settings, url: str) -> None:
-    """Show what is served. Warn where not everything can be answered yet, which may change while the server runs."""
+    """Print the corpus. Warn if the server cannot answer all requests yet; a later seeding may change that."""
     seeded: Mapping[Version, Seeded] = {}
     try:
         async with Corpus(open_store(settings.store, settings.mongo_driver)) as corpus:
@@ -113,11 +113,11 @@ async def _check_corpus(settings: Settings, url: str) -> None:
             await corpus.check(settings.version, settings.match)
             show_corpus(settings, url, seeded, await example_of(corpus, settings.version))
     except StoreError as exc:
-        log.warning("not ready: requests cannot all be answered yet", reason=str(exc))
+        log.warning("not ready: the server cannot answer all requests yet", reason=str(exc))
         if isinstance(exc, NotSeeded):
             show_corpus(settings, url, seeded, None)
         else:
             show_problem(str(exc))
     for warning in warnings_of(seeded):
-        log.warning("the corpus is of an earlier Mimic", reason=warning)
+        log.warning("an earlier version of Mimic seeded the corpus", reason=warning)
         show_warning(warning)

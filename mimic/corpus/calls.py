@@ -1,4 +1,4 @@
-"""Calls of tools, as dumps hold them: messages of their own, or markup in an assistant's message. Pure.
+"""Tool calls in dumps: messages of their own, or markup in an assistant's message. Pure.
 
 A call is JSON: ``{"name": "get_weather", "arguments": {"location": "Paris"}}``, or an array of such objects. Some dumps
 call the arguments ``parameters``, or hold them as a string of JSON.
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mimic.corpus.conversation import CALL, RESULT, Message, role_of
+from mimic.corpus.conversation import CALL, RESULT, Choice, Message, role_of
 
 MARKUP: Final = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 _OPENING: Final = "<tool_call>"
@@ -22,14 +22,21 @@ _encode_sorted: Final = msgspec.json.Encoder(order="sorted").encode
 
 
 class CorpusCall(msgspec.Struct, frozen=True):
-    """A call of a tool: its name, and the arguments, an object of JSON or a text."""
+    """A tool call: the name of the tool, and its arguments, a JSON object or a text."""
 
     name: str
     arguments: dict[str, Any] | str
 
 
+class CallChoice(msgspec.Struct, frozen=True):
+    """A message of the corpus with tool calls: the calls, and the message at its place."""
+
+    calls: Sequence[CorpusCall]
+    source: Choice
+
+
 def calls_in(message: Message) -> Sequence[CorpusCall]:
-    """The calls that a message holds; empty for any other message."""
+    """The tool calls in a message; empty for a message without calls."""
     if len(message.value) > _MAX_CHARACTERS:
         return ()
     role = role_of(message.sender)
@@ -40,16 +47,22 @@ def calls_in(message: Message) -> Sequence[CorpusCall]:
     return ()
 
 
+def call_choice(choice: Choice) -> CallChoice | None:
+    """The tool calls of an answer of the corpus; None for an answer without calls."""
+    calls = calls_in(choice.message)
+    return CallChoice(calls, choice) if calls else None
+
+
 def call_message(calls: Sequence[CorpusCall]) -> Message:
-    """A message that holds these calls, in the form that most dumps have."""
+    """A message with these calls, in the most common form of dumps."""
     objects = [_written(call) for call in calls]
     return Message(_CALL_SENDER, objects[0] if len(objects) == 1 else f"[{', '.join(objects)}]")
 
 
 def canonical(message: Message) -> Message:
-    """The form in which messages that differ only in the layout of their JSON are equal: calls, and results of tools.
+    """A message with its JSON in one layout, with sorted keys: tool calls and results of tools.
 
-    The keys of objects are sorted. Every other message is returned unchanged.
+    Two messages that differ only in the layout of their JSON get the same form. Other messages are returned unchanged.
     """
     role = role_of(message.sender)
     if role not in {CALL, RESULT} and not (role == "assistant" and _OPENING in message.value):
@@ -87,6 +100,6 @@ def _sorted(value: Any) -> str:
 
 
 def _written(call: CorpusCall) -> str:
-    """JSON with spaces behind colons and commas, as ``json.dumps`` writes it."""
+    """JSON with a space after each colon and comma, like the output of ``json.dumps``."""
     fields = msgspec.json.encode({"name": call.name, "arguments": call.arguments})
     return msgspec.json.format(fields, indent=0).decode()

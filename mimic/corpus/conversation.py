@@ -8,7 +8,7 @@ import msgspec
 
 CALL: Final = "call"
 RESULT: Final = "result"
-"""The roles of messages that call tools, and of what tools gave back."""
+"""The roles of tool calls, and of the results of tools."""
 
 SENDERS: Final[Mapping[str, tuple[str, ...]]] = {
     "user": ("human", "user", "prompter"),

@@ -1,4 +1,4 @@
-"""The text that follows a call of a tool in its conversation: what the assistant says once the result is there."""
+"""The text after a tool call in its conversation: the assistant's answer once the result is there."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,12 +9,12 @@ from mimic.corpus.corpus import Corpus
 from mimic.corpus.schemas import SCHEMAS, Version, conversation_of
 
 MAX_DISTANCE: Final = 16
-"""Messages behind a call among which the text is looked for."""
+"""Messages after a call that are searched for the text."""
 
 
 async def text_after(corpus: Corpus, version: Version, call: Choice) -> Choice | None:
-    """The next text of an assistant's behind a call, before the user speaks again; None where there is none."""
-    for offset, message in enumerate(await _behind(corpus, version, call), 1):
+    """The assistant's next text after a call and before the next message of the user; None if there is none."""
+    for offset, message in enumerate(await _after(corpus, version, call), 1):
         role = role_of(message.sender)
         if role == "user":
             break
@@ -24,8 +24,8 @@ async def text_after(corpus: Corpus, version: Version, call: Choice) -> Choice |
     return None
 
 
-async def _behind(corpus: Corpus, version: Version, call: Choice) -> Sequence[Message]:
-    """The messages behind a call, in order. The documents are read by position; those of other chats are left out."""
+async def _after(corpus: Corpus, version: Version, call: Choice) -> Sequence[Message]:
+    """The messages after a call, in order. Documents are read by position; other conversations are left out."""
     schema = SCHEMAS[version]
     if schema.is_nested:
         documents = await corpus.documents(version, [call.document])

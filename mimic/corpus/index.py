@@ -36,7 +36,7 @@ ASSISTANTS_SHARE: Final = 0.3
 """How much less of an assistant's message is indexed, which is long and seldom asked for."""
 
 SPOKEN: Final = ("user", "assistant", "system")
-"""Roles whose messages are found by what they are like. Calls and results are found when they are equal."""
+"""Roles with a search by similarity. Tool calls and results only match if they are equal."""
 
 _NORMAL: Final = "normal"
 _BEFORE: Final = "before"

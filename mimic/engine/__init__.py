@@ -1,1 +1,1 @@
-"""From a neutral request to an answer."""
+"""Engines: from a neutral request to an answer."""

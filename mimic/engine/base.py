@@ -1,4 +1,4 @@
-"""The neutral form of a request and its completion, and the contract of an engine. Nothing is named after a vendor."""
+"""The neutral form of a request and its completion, and the contract of an engine. No name is a vendor's."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
-from mimic.corpus.calls import CorpusCall, call_message
+from mimic.corpus.calls import CallChoice, CorpusCall, call_message
 from mimic.corpus.conversation import SENDERS, Choice, Message
 from mimic.corpus.ladder import MatchPolicy, Rung
 from mimic.corpus.schemas import Version
@@ -26,11 +26,11 @@ TOKENS_OF_PRIMING: Final = 3
 """Tokens that a chat format adds to its texts (OpenAI's cookbook, "How to count tokens with tiktoken")."""
 
 _SPEAKERS: Final = {role: senders[0] for role, senders in {**SENDERS, "developer": SENDERS["system"]}.items()}
-"""A sender who speaks in each role of a chat; of any other role one of the same name."""
+"""A sender for each role of a chat. Any other role has a sender of the same name."""
 
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
-    """A call of a tool. ``arguments`` is JSON, or the text that a custom tool takes, and ``tokens`` those of it."""
+    """A call of a tool. ``arguments`` is JSON, or a text for a custom tool; ``tokens`` are its tokens."""
 
     id: str
     name: str
@@ -38,8 +38,8 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     is_custom: bool = False
     tokens: Sequence[int] = ()
 
-    def said(self) -> CorpusCall:
-        """The call as the corpus has it."""
+    def corpus_call(self) -> CorpusCall:
+        """The call in the form of the corpus."""
         try:
             arguments = msgspec.json.decode(self.arguments)
         except (ValueError, RecursionError):
@@ -48,7 +48,7 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatMessage(msgspec.Struct, frozen=True, gc=False):
-    """A message of a chat. ``text`` is None where it has no text, as an image alone or a call of a tool.
+    """A message of a chat. ``text`` is None if it has no text, for example an image alone or a tool call.
 
     A message with the role ``tool`` is the result of the call with the id ``call_id``.
     """
@@ -61,12 +61,12 @@ class ChatMessage(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_result(self) -> bool:
-        """Whether it is the result of a tool."""
+        """True for the result of a tool."""
         return self.role in RESULT_ROLES
 
 
 class Tool(msgspec.Struct, frozen=True):
-    """A tool that the model may call: a function with parameters by a schema, or a custom one that takes a text."""
+    """A tool that the model may call: a function with a schema for its parameters, or a custom tool with a text."""
 
     name: str
     description: str = ""
@@ -76,7 +76,7 @@ class Tool(msgspec.Struct, frozen=True):
 
 
 class ToolChoice(msgspec.Struct, frozen=True):
-    """Whether a tool is to be called, and which ones may be; None: any of the request."""
+    """The request's choice of tools. ``names`` limits the tools to call; None allows every tool of the request."""
 
     mode: Literal["none", "auto", "required"] = "auto"
     names: frozenset[str] | None = None
@@ -93,44 +93,44 @@ TEXT: Final = AnswerFormat()
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """The messages that an answer is to follow.
+    """The messages to answer.
 
-    ``tokens`` counts a bare text, which no chat format surrounds; it is None for a chat.
+    ``tokens`` counts a bare text, without a chat format around it; it is None for a chat.
     """
 
     messages: Sequence[ChatMessage]
     tokens: int | None = None
 
-    def said(self) -> list[Message]:
-        """The messages that have a text, and those that call tools, as the corpus has them."""
-        said = []
-        for one in self.messages:
-            if one.text is not None:
-                said.append(Message(_SPEAKERS.get(one.role, one.role), one.text))
-            if one.tool_calls:
-                said.append(call_message([call.said() for call in one.tool_calls]))
-        return said
+    def corpus_messages(self) -> list[Message]:
+        """The messages with a text or with tool calls, in the form of the corpus."""
+        found = []
+        for message in self.messages:
+            if message.text is not None:
+                found.append(Message(_SPEAKERS.get(message.role, message.role), message.text))
+            if message.tool_calls:
+                found.append(call_message([call.corpus_call() for call in message.tool_calls]))
+        return found
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The end of an answer: before the first of the ``stop`` texts, and after ``max_tokens`` of ``o200k_base``."""
+    """The limits of an answer: it ends before the first ``stop`` text, and after ``max_tokens`` of ``o200k_base``."""
 
     stop: Sequence[str] = ()
     max_tokens: int | None = None
 
 
 class Known(msgspec.Struct):
-    """What is known of a request as far as it was read, for metrics, journal and traces."""
+    """The facts of a request that are read so far, for metrics, journal and traces."""
 
     model: str | None = None
     version: Version | None = None
 
 
 class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A request for completions: one prompt or more (a chat has one), and how to find, draw and end the answers."""
+    """A request for completions: its prompts (a chat has one), and the rules to find, draw and end the answers."""
 
     usage: ClassVar[None] = None
-    """The tokens that are known before there is an answer."""
+    """The usage that is known before the answer."""
 
     model: str
     version: Version
@@ -149,10 +149,10 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One answer: its text, why it ends, where it was said, if anywhere, and the calls of tools in place of a text.
+    """An answer: its text, or tool calls instead of a text; the reason for its end; its source in the corpus, if any.
 
-    ``tokens`` are those of the text, or of the arguments of all calls. ``said_calls`` are calls that the corpus has
-    in the place of the text, for a request that has these tools.
+    ``tokens`` are the tokens of the text, or of the arguments of all calls. ``corpus_calls`` are tool calls that
+    the corpus has in place of the text.
     """
 
     text: str
@@ -160,13 +160,13 @@ class Answer(msgspec.Struct, frozen=True):
     finish_reason: FinishReason
     source: Choice | None
     tool_calls: Sequence[ToolCall] = ()
-    said_calls: Sequence[CorpusCall] = ()
+    corpus_calls: CallChoice | None = None
 
 
 class Answers(msgspec.Struct, frozen=True):
-    """The answers to one prompt, the rung that they were found on, and the score of what was found, up to 1.
+    """The answers to one prompt, the rung of the match, and its score, up to 1.
 
-    Answers that no corpus gave have neither.
+    Answers that are not from the corpus have neither rung nor score.
     """
 
     rung: Rung | None
@@ -182,7 +182,7 @@ class Usage(msgspec.Struct, frozen=True):
 
     @property
     def total_tokens(self) -> int:
-        """The tokens of both."""
+        """The sum."""
         return self.prompt_tokens + self.completion_tokens
 
 
@@ -196,28 +196,29 @@ class Completion(msgspec.Struct, frozen=True):
 
     @property
     def answers(self) -> list[Answer]:
-        """The answers to the first prompt, then those to the next one."""
+        """The answers to all prompts, in the order of the prompts."""
         return [answer for result in self.results for answer in result.answers]
 
     def emptied(self) -> "Completion":
-        """The same with answers that say nothing."""
+        """The same completion with empty answers."""
         replace = msgspec.structs.replace
         results = [
             replace(
-                one,
+                result,
                 answers=[
-                    replace(each, text="", tokens=(), finish_reason="stop", tool_calls=()) for each in one.answers
+                    replace(answer, text="", tokens=(), finish_reason="stop", tool_calls=())
+                    for answer in result.answers
                 ],
             )
-            for one in self.results
+            for result in self.results
         ]
         return Completion(results, Usage(self.usage.prompt_tokens))
 
 
 class ContinuationsRequest(msgspec.Struct, frozen=True):
-    """A request for every message that came next; at most ``limit``.
+    """A request for every message that came next, up to ``limit``.
 
-    With a ``policy`` messages match as in a chat, by role and down the ladder; without one, byte for byte.
+    With a ``policy``, messages match as in a chat, by role and down the ladder. Without a policy, they match exactly.
     """
 
     usage: ClassVar[None] = None
@@ -229,7 +230,7 @@ class ContinuationsRequest(msgspec.Struct, frozen=True):
 
 
 class Continuations(msgspec.Struct, frozen=True):
-    """The messages that came next, in batches; the rung and the score where a ladder was asked for."""
+    """The messages that came next, in batches; rung and score if the request has a policy."""
 
     is_large: ClassVar[bool] = False
     usage: ClassVar[None] = None
@@ -240,18 +241,18 @@ class Continuations(msgspec.Struct, frozen=True):
 
 
 class Engine(ABC):
-    """Answers prompts. Engines form a chain: see :class:`mimic.engine.fallback.Chain`."""
+    """The contract of an engine. Engines form a chain: see :class:`mimic.engine.fallback.Chain`."""
 
     @abstractmethod
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
-        """The answers to one prompt of the request. Raises Miss where this engine has none, and StoreError."""
+        """Answer one prompt of the request. Raises Miss if this engine has no answer, and StoreError."""
 
     def answers(self, prompt: Prompt) -> bool:
-        """Whether such a prompt is asked of this engine at all."""
+        """Return False for prompts that a chain skips this engine for."""
         return True
 
     async def complete(self, request: CompletionRequest) -> Completion:
-        """The answers to every prompt; equal prompts get equal answers. Raises what :meth:`answer` raises."""
+        """Answer every prompt; equal prompts get equal answers. Raises the errors of :meth:`answer`."""
         results: list[Answers]
         if len(request.prompts) == 1:
             results = [await self.answer(request.prompts[0], request)]
@@ -259,14 +260,14 @@ class Engine(ABC):
             found: dict[tuple[Message, ...], Answers] = {}
             results = []
             for prompt in request.prompts:
-                key = tuple(prompt.said())
+                key = tuple(prompt.corpus_messages())
                 if key not in found:
                     found[key] = await self.answer(prompt, request)
                 results.append(found[key])
         prompt_tokens = completion_tokens = 0
-        for prompt, one in zip(request.prompts, results, strict=True):
+        for prompt, result in zip(request.prompts, results, strict=True):
             prompt_tokens += await chat_tokens(prompt.messages) if prompt.tokens is None else prompt.tokens
-            for answer in one.answers:
+            for answer in result.answers:
                 completion_tokens += len(answer.tokens)
         if request.tools or request.answer_format.schema is not None:
             prompt_tokens += await definition_tokens(request)
@@ -274,7 +275,7 @@ class Engine(ABC):
 
 
 async def chat_tokens(messages: Sequence[ChatMessage]) -> int:
-    """The tokens of a chat's roles, names, texts and calls, and those that the chat format adds."""
+    """The number of tokens of a chat: roles, names, texts and calls, and the tokens that the chat format adds."""
     total, texts = TOKENS_OF_PRIMING, []
     for message in messages:
         total += TOKENS_PER_MESSAGE + _tokens_of_role(message.role)
@@ -289,7 +290,7 @@ async def chat_tokens(messages: Sequence[ChatMessage]) -> int:
 
 
 async def definition_tokens(request: CompletionRequest) -> int:
-    """The tokens of the JSON of a request's tools, and of the schema of its answer."""
+    """The number of tokens in the JSON of a request's tools, and in the schema of its answer."""
     schema = request.answer_format.schema
     texts = [tool.source for tool in request.tools]
     if schema is not None:

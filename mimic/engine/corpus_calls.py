@@ -1,4 +1,4 @@
-"""Answers of the corpus in which tools are called, and the corpus's answers to results of tools: only real matches."""
+"""Tool calls that the corpus has next, and its answers to results of tools: exact matches only."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,60 +8,53 @@ import msgspec
 from msgspec.structs import replace
 
 from mimic.corpus.calls import CorpusCall
-from mimic.corpus.ladder import MatchPolicy, Rung
-from mimic.engine.base import Answer, Answers, CompletionRequest, Engine, Limits, Prompt, Tool
+from mimic.corpus.ladder import MatchPolicy
+from mimic.engine.base import Answers, CompletionRequest, Engine, Limits, Prompt, Tool
 from mimic.errors import Miss, RungNotSeeded
 
-EXACT: Final[Sequence[Rung]] = ("previous", "last", "normalized")
-"""Rungs on which the chat was really said. What is merely like it has other arguments and other results."""
-_EXACT_SCORE: Final = 1.0
 _UNLIMITED: Final = Limits()
 
 
 class ExactEngine(Engine):
-    """Another engine's answers, where the chat matches on an exact rung."""
+    """Limits another engine to exact matches: a similar chat has other arguments and other results."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
-        """Raises Miss where the chat is at most like one of the corpus, and StoreError."""
+        """Raises Miss if the corpus has at most a similar chat, and StoreError."""
         depth = request.policy.depth
         try:
-            policy = MatchPolicy("normalized" if depth in (None, "nearest") else depth)
+            policy = MatchPolicy("normalized" if depth in {None, "nearest"} else depth)
             return await self._engine.answer(prompt, replace(request, policy=policy))
         except RungNotSeeded:
             return await self._engine.answer(prompt, replace(request, policy=MatchPolicy("last")))
 
 
-async def corpus_calls(
+async def find_calls(
     engine: Engine, prompt: Prompt, request: CompletionRequest, allowed: Sequence[Tool]
-) -> Sequence[Answer]:
-    """The corpus's answers, of which the first one calls tools that the request has, with valid arguments.
+) -> Answers | None:
+    """The corpus's answers, if the first one calls tools of the request with valid arguments; else None.
 
-    Empty where that is not what came next, or where the chat already has a call equal to one of them.
+    A call that is already in the chat does not count, so that every loop of an agent ends.
     """
     try:
         found = await engine.answer(prompt, replace(request, limits=_UNLIMITED))
     except Miss:
-        return ()
+        return None
+    first = found.answers[0].corpus_calls
+    if first is None:
+        return None
     tools = {tool.name: tool for tool in allowed}
-    known = [call.said() for message in prompt.messages for call in message.tool_calls]
-
-    def is_usable(answer: Answer) -> bool:
-        calls = answer.said_calls
-        return bool(calls) and all(call not in known and _fits(call, tools.get(call.name)) for call in calls)
-
-    usable = [answer for answer in found.answers if answer.said_calls]
-    if not usable or usable[0] is not found.answers[0]:
-        return ()
-    return found.answers if await asyncio.to_thread(is_usable, usable[0]) else ()
+    known = [call.corpus_call() for message in prompt.messages for call in message.tool_calls]
+    if any(call in known or call.name not in tools for call in first.calls):
+        return None
+    is_valid = await asyncio.to_thread(lambda: all(_fits(call, tools[call.name]) for call in first.calls))
+    return found if is_valid else None
 
 
-def _fits(call: CorpusCall, tool: Tool | None) -> bool:
-    """Whether a tool takes the arguments of a call."""
-    if tool is None:
-        return False
+def _fits(call: CorpusCall, tool: Tool) -> bool:
+    """True if a tool accepts the arguments of a call."""
     if tool.is_custom:
         return isinstance(call.arguments, str)
     if not isinstance(call.arguments, dict):
@@ -70,5 +63,5 @@ def _fits(call: CorpusCall, tool: Tool | None) -> bool:
 
 
 def arguments_of(call: CorpusCall) -> str:
-    """The arguments as a request gets them: JSON, or the text for a custom tool."""
+    """The arguments in the form of a request: JSON, or a text for a custom tool."""
     return call.arguments if isinstance(call.arguments, str) else msgspec.json.encode(call.arguments).decode()

@@ -1,8 +1,8 @@
-"""Embeddings that stand in for a model's: deterministic, of unit length, and alike where texts share words.
+"""Embeddings that stand in for a model's: deterministic, of unit length, and similar if texts share words.
 
 Feature hashing (Weinberger et al. 2009, "Feature Hashing for Large Scale Multitask Learning") of a text's words, of
-neighbouring pairs of them, and, with little weight, of the text as it is. There is no meaning in it: synonyms are as
-far apart as any other words.
+neighbouring pairs of them, and, with little weight, of the whole text. Meaning does not count: synonyms are as far
+apart as any other words.
 """
 
 import asyncio
@@ -24,19 +24,19 @@ PLACES: Final = 4
 """Coordinates that each feature moves, up or down."""
 PAIR: Final = 0.5
 WHOLE: Final = 0.25
-"""What a pair of words and the text as a whole weigh, in words."""
+"""Weights of a pair of words and of the whole text; a word weighs 1."""
 
 MUCH: Final = 10_000
-"""Tokens and coordinates from which on a thread does it."""
+"""Tokens and coordinates of a request that a thread computes."""
 
 _CJK: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-# In scripts without blanks between words each character is one.
+# In scripts without blanks between words, each character is a word.
 _WORD: Final = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
 _HASH: Final = f"<{PLACES}I"
 
 
 class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A request for a vector of each text; ``tokens`` counts those of all texts."""
+    """A request for a vector of each text; ``tokens`` is the number for all texts."""
 
     model: str
     texts: Sequence[str]
@@ -45,12 +45,12 @@ class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def usage(self) -> Usage:
-        """The tokens of all texts, which are known before there are vectors."""
+        """The tokens of all texts, known before the vectors."""
         return Usage(self.tokens)
 
 
 class Vectors(msgspec.Struct, frozen=True):
-    """A vector for each text; ``is_large`` where to write them takes long."""
+    """A vector for each text; ``is_large`` means that their encoding takes long."""
 
     usage: ClassVar[None] = None
 
@@ -59,7 +59,7 @@ class Vectors(msgspec.Struct, frozen=True):
 
 
 async def embed_all(request: EmbeddingsRequest) -> Vectors:
-    """The vectors of some texts; made in a thread where that would keep others waiting."""
+    """Compute the vectors of all texts; a large request runs in a thread."""
 
     def vectors() -> list["array[float]"]:
         return [embed(text, request.dimensions) for text in request.texts]
@@ -70,9 +70,9 @@ async def embed_all(request: EmbeddingsRequest) -> Vectors:
 
 
 def embed(text: str, dimensions: int) -> "array[float]":
-    """A vector of 32-bit floats of length 1 for a text."""
+    """The vector of a text: 32-bit floats, length 1."""
     words = _WORD.findall(text.casefold())
-    features: defaultdict[str, float] = defaultdict(float, {f"\n{text}": WHOLE})  # and no word begins like this
+    features: defaultdict[str, float] = defaultdict(float, {f"\n{text}": WHOLE})  # no word begins with a line break
     for word in words:
         features[word] += 1
     for first, second in pairwise(words):

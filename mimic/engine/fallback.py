@@ -1,31 +1,31 @@
-"""The end of the chain of engines: what is answered where the corpus has nothing."""
+"""Fallback engines, for messages that the corpus has no answer to."""
 
 from collections.abc import Sequence
 from typing import Final
 
 from mimic.corpus.corpus import Corpus
 from mimic.engine.base import Answers, CompletionRequest, Engine, Prompt
-from mimic.engine.retrieval import ended
+from mimic.engine.retrieval import cut_answers
 from mimic.engine.substitute import SubstituteEngine
 from mimic.errors import Miss
 
 ANY: Final = "any"
 NOT_FOUND: Final = "404"
 ECHO: Final = "echo"
-"""Values of MIMIC_ON_MISS: an answer to another message, an error, and the last message again.
+"""Values of MIMIC_ON_MISS: an answer to another message, an error, or the last message again.
 
-Any other value is the text to answer.
+Any other value is the text of the answer.
 """
 
 
 class Chain(Engine):
-    """Engines in order: the first one that has an answer to a prompt gives it."""
+    """Engines in order: the first engine that has an answer gives it."""
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         self._engines = engines
 
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
-        """Raises the Miss of the first engine that could answer such a request where none has an answer."""
+        """Answer with the first engine that can. If none can, raises the first engine's Miss."""
         missed: Miss | None = None
         for engine in self._engines:
             if not engine.answers(prompt):
@@ -34,31 +34,31 @@ class Chain(Engine):
                 return await engine.answer(prompt, request)
             except Miss as exc:
                 missed = missed or exc
-        raise missed or Miss("No engine is there to answer", code="completion_not_found")
+        raise missed or Miss("No engine answers this request", code="completion_not_found")
 
 
 class EchoEngine(Engine):
     """Answers with the last message again."""
 
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
-        """The last message that has a text, or nothing."""
-        said = prompt.said()
-        return await _repeated(said[-1].value if said else "", request)
+        """Answer with the last message that has a text, or with an empty text."""
+        messages = prompt.corpus_messages()
+        return await _answers(messages[-1].value if messages else "", request)
 
 
 class TextEngine(Engine):
-    """Answers with the same text always."""
+    """Always answers with the same text."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
-        """The text."""
-        return await _repeated(self._text, request)
+        """Answer with the text."""
+        return await _answers(self._text, request)
 
 
 def chain(first: Engine, on_miss: str, corpus: Corpus) -> Engine:
-    """An engine and, behind it, what MIMIC_ON_MISS says."""
+    """An engine, followed by the fallback that MIMIC_ON_MISS sets."""
     if on_miss == ANY:
         return SubstituteEngine(first, corpus)
     if on_miss == NOT_FOUND:
@@ -66,6 +66,6 @@ def chain(first: Engine, on_miss: str, corpus: Corpus) -> Engine:
     return Chain([first, EchoEngine() if on_miss == ECHO else TextEngine(on_miss)])
 
 
-async def _repeated(text: str, request: CompletionRequest) -> Answers:
+async def _answers(text: str, request: CompletionRequest) -> Answers:
     n = request.sampling.n
-    return Answers(None, None, await ended([text] * n, [None] * n, request.limits))
+    return Answers(None, None, await cut_answers([text] * n, [None] * n, request.limits))

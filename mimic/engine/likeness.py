@@ -1,183 +1,25 @@
-# ruff: noqa: RUF001 - these characters are in what people write
-"""How much a message asks for a tool: a score of 0 to 1 by the words that they share."""
+"""The likeness of a message and a tool: a score from 0 to 1, by the words that they share."""
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from mimic.engine.base import Tool
 from mimic.engine.instances.values import WORDS
-
-COMMON: Final = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "and",
-        "or",
-        "but",
-        "if",
-        "of",
-        "to",
-        "in",
-        "on",
-        "at",
-        "for",
-        "from",
-        "by",
-        "with",
-        "about",
-        "as",
-        "into",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "am",
-        "do",
-        "does",
-        "did",
-        "done",
-        "can",
-        "could",
-        "will",
-        "would",
-        "shall",
-        "should",
-        "may",
-        "might",
-        "must",
-        "have",
-        "has",
-        "had",
-        "i",
-        "me",
-        "my",
-        "you",
-        "your",
-        "he",
-        "she",
-        "it",
-        "its",
-        "we",
-        "our",
-        "they",
-        "them",
-        "this",
-        "that",
-        "these",
-        "those",
-        "what",
-        "which",
-        "who",
-        "whom",
-        "whose",
-        "where",
-        "when",
-        "why",
-        "how",
-        "please",
-        "tell",
-        "show",
-        "give",
-        "let",
-        "need",
-        "want",
-        "like",
-        "know",
-        "some",
-        "any",
-        "all",
-        "not",
-        "no",
-        "yes",
-        "there",
-        "here",
-        "then",
-        "than",
-        "so",
-        "too",
-        "very",
-        "just",
-        "now",
-        "today",
-        "hi",
-        "hello",
-        "hey",
-        "thanks",
-        "ok",
-    ]
-)
-GENERIC: Final = frozenset(
-    [
-        "get",
-        "set",
-        "find",
-        "search",
-        "list",
-        "create",
-        "make",
-        "do",
-        "run",
-        "fetch",
-        "lookup",
-        "look",
-        "query",
-        "tool",
-        "function",
-        "api",
-        "call",
-        "use",
-        "handle",
-        "process",
-        "new",
-        "current",
-        "given",
-        "return",
-        "returns",
-        "result",
-        "results",
-        "value",
-        "values",
-        "string",
-        "number",
-        "input",
-        "output",
-        "data",
-        "information",
-        "info",
-        "item",
-        "items",
-        "user",
-        "name",
-        "id",
-    ]
-)
-"""Words of names and descriptions that say little of what a tool is for."""
-SIGNS: Final = (
-    (re.compile(r"\d\s*\+\s*\d"), ("add", "sum", "plus", "calculate", "math", "arithmetic", "expression")),
-    (re.compile(r"\d\s*[*×]\s*\d"), ("multiply", "product", "times", "calculate", "math", "arithmetic", "expression")),
-    (re.compile(r"\d\s*[/÷]\s*\d"), ("divide", "quotient", "calculate", "math", "arithmetic", "expression")),
-    (
-        re.compile(r"(?<![\d-])\d+\s*[-−]\s*\d+(?![\d-])"),
-        ("subtract", "difference", "minus", "calculate", "math", "arithmetic", "expression"),
-    ),
-)
-"""Signs of arithmetic, and the words for them."""
+from mimic.engine.words import COMMON, GENERIC, SIGNS
 
 LONGEST: Final = 5_000
-"""Characters of a message and of a description that are looked at."""
+"""Characters of a message and of a description to read."""
 SHORTEST_STEM: Final = 4
-LIKE: Final = 0.7
+"""Letters that similar words share at least."""
+MIN_SHARED: Final = 0.7
+"""The part of the longer word that similar words share at least."""
 
 
 def likeness(message: str, tool: Tool) -> float:
-    """The better of two shares: of the tool's name that the message says, and of the message that the tool speaks of.
+    """The larger of two shares: words of the tool's name in the message, and words of the message in the tool.
 
-    Words are compared without endings: two are alike if they begin with the same four letters or more, seven tenths of
-    the longer one. Words that are common, or that name no particular tool, do not count. A message that writes the
+    Words are compared without endings: two words are similar if they share their first four letters or more, and at
+    least 70% of the longer word. Common words, and words that suit any tool, do not count. A message that contains the
     whole name scores 1.
     """
     message = message[:LONGEST]
@@ -191,8 +33,8 @@ def likeness(message: str, tool: Tool) -> float:
     name = [word for word in name if word not in GENERIC and word not in COMMON] or name
     named = _share(name, asked)
     of_tool = _contents(" ".join((tool.description[:LONGEST], *_parameters(tool)))) + name
-    told = _share([word for word in dict.fromkeys(asked) if word not in GENERIC], of_tool)
-    return max(named, told)
+    mentioned = _share([word for word in dict.fromkeys(asked) if word not in GENERIC], of_tool)
+    return max(named, mentioned)
 
 
 def _parameters(tool: Tool) -> Iterable[str]:
@@ -202,7 +44,7 @@ def _parameters(tool: Tool) -> Iterable[str]:
         yield " ".join(WORDS.findall(name))
         if isinstance(schema, dict):
             yield str(schema.get("description", ""))[:LONGEST]
-            yield from (str(one) for one in schema.get("enum") or () if isinstance(one, str))
+            yield from (value for value in schema.get("enum") or () if isinstance(value, str))
 
 
 def _contents(text: str) -> list[str]:
@@ -211,14 +53,16 @@ def _contents(text: str) -> list[str]:
 
 
 def _share(words: Sequence[str], among: Sequence[str]) -> float:
-    """How many of the words are among the others."""
+    """The share of the words that are similar to one of the others, from 0 to 1."""
     others = set(among)
-    return sum(any(_alike(word, other) for other in others) for word in words) / len(words) if words else 0.0
+    return sum(any(_is_similar(word, other) for other in others) for word in words) / len(words) if words else 0.0
 
 
-def _alike(one: str, other: str) -> bool:
-    if one == other:
+def _is_similar(first: str, second: str) -> bool:
+    if first == second:
         return True
-    longer = max(len(one), len(other))
-    common = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    return common >= SHORTEST_STEM and common >= LIKE * longer
+    longer = max(len(first), len(second))
+    common = next(
+        (at for at, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
+    return common >= SHORTEST_STEM and common >= MIN_SHARED * longer

@@ -1,4 +1,4 @@
-"""How a chat is matched with the corpus: down a ladder, of which the first rung with an answer wins."""
+"""Matching of a chat with the corpus: down a ladder; the first rung with an answer wins."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -20,11 +20,11 @@ WAYS_OUT: Final = "MIMIC_ON_MISS=any answers it all the same; GET /corpus/search
 T = TypeVar("T")
 
 NOT_SPOKEN: Final = frozenset({"system", "tool", "function"})
-"""Roles that applications add to what was said, and that a corpus seldom has in the same place."""
+"""Roles that applications add to a chat, and that a corpus seldom has in the same place."""
 
 
 class Match(msgspec.Struct, Generic[T], frozen=True):
-    """A match: its rung, its score (1: equal), the messages of the corpus that match, and what follows them."""
+    """A match: its rung, its score (1: equal), the messages of the corpus that match, and the result for them."""
 
     rung: Rung
     score: float
@@ -39,11 +39,10 @@ async def find_match(
     policy: MatchPolicy,
     look_up: Callable[[Sequence[Message]], Awaitable[T]],
 ) -> Match[T]:
-    """The first rung of the ladder that has an answer, with what ``look_up`` gives for its messages.
+    """Find the first rung that has an answer. ``found`` is the result of ``look_up`` for its messages.
 
-    ``look_up`` raises NoCompletion where nothing follows. Raises NoCompletion where no rung has an answer, NotSeeded
-    where the corpus lacks the version, and RungNotSeeded where a rung would be needed that ``policy`` names and the
-    corpus was seeded without.
+    ``look_up`` raises NoCompletion if nothing follows. Raises NoCompletion if no rung has an answer, and NotSeeded if
+    the corpus lacks the version. Raises RungNotSeeded if the corpus lacks a rung that ``policy`` requires.
     """
     if not messages:
         raise NoCompletion(": there is no text in the chat")
@@ -58,15 +57,15 @@ async def find_match(
             continue
     *_, previous, last = None, *(spoken_of(messages) or messages)
     while True:
-        rung, score, asked = await _find_alike(corpus, last, previous if version == "v3" else None, version, policy)
-        with suppress(NoCompletion):  # what is in the index has an answer, unless the corpus was replaced since
+        rung, score, asked = await _find_similar(corpus, last, previous if version == "v3" else None, version, policy)
+        with suppress(NoCompletion):  # the index holds answered messages only; the corpus was replaced: try again
             return Match(rung, score, asked, await look_up(asked))
 
 
 def attempts(messages: Sequence[Message], version: Version) -> list[tuple[Rung, Sequence[Message]]]:
-    """What to look for byte for byte: the last two messages (v3 only), and the last one alone.
+    """The messages to look for exactly, with their rungs: the last two messages (v3 only), and the last one alone.
 
-    On each rung first as they are, then without what only applications say.
+    Each rung is tried with all messages first, then without those that only applications send.
     """
     spoken = spoken_of(messages)
     ways = [messages] if len(spoken) in (0, len(messages)) else [messages, spoken]
@@ -77,14 +76,16 @@ def attempts(messages: Sequence[Message], version: Version) -> list[tuple[Rung, 
 
 
 def spoken_of(messages: Sequence[Message]) -> Sequence[Message]:
-    """A chat without what only applications say, and without what is empty."""
-    return [one for one in messages if ROLES.get(one.sender, one.sender) not in NOT_SPOKEN and one.value]
+    """A chat without messages that only applications send, and without empty ones."""
+    return [
+        message for message in messages if ROLES.get(message.sender, message.sender) not in NOT_SPOKEN and message.value
+    ]
 
 
-async def _find_alike(
+async def _find_similar(
     corpus: Corpus, last: Message, previous: Message | None, version: Version, policy: MatchPolicy
 ) -> tuple[Rung, float, Asked]:
-    """The rungs below those of what is equal byte for byte: which one has something, how alike, and what."""
+    """Search the rungs below exact matches. Return the rung, the score and the messages of the corpus."""
     candidates: Candidates = ()
     for rung in INDEXED:
         if not policy.reaches(rung):
@@ -94,7 +95,7 @@ async def _find_alike(
         except RungNotSeeded as exc:
             if policy.depth:
                 raise
-            raise _nothing_follows(last, f"It was not sought for further, since {exc}.") from exc
+            raise _nothing_follows(last, f"The search ended here, since {exc}.") from exc
         if rung == "normalized":
             score, asked = 1.0, await find_equal(corpus, index, version, last, previous)
         else:
@@ -106,9 +107,9 @@ async def _find_alike(
 
 
 def _not_enough(candidates: Candidates, least: float) -> str:
-    """The best candidates and their scores, all below the least one, and the ways out."""
+    """The best candidates and their scores, all below the least score, and what the user can do."""
     if not candidates:
-        return f"Nothing is like it. {WAYS_OUT}"
+        return f"No message is similar. {WAYS_OUT}"
     best = ", ".join(
         f"{shorten(text)} ({score:.3f})" for score, text in list(dict.fromkeys(candidates))[:SHOWN_CANDIDATES]
     )
@@ -123,5 +124,5 @@ def _nothing_follows(last: Message, remark: str, candidates: Candidates = ()) ->
 
 
 def shorten(text: str) -> str:
-    """The beginning of a text, quoted, as it may be shown in a message."""
+    """The beginning of a text, quoted, for a message to the user."""
     return repr(text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}...")

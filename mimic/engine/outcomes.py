@@ -1,4 +1,4 @@
-"""What came next, as a distribution: every different text, and how often it did."""
+"""Outcomes: the distribution of the texts that came next, each with its count."""
 
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -13,13 +13,13 @@ from mimic.corpus.schemas import SCHEMAS, Version
 from mimic.corpus.stores.base import Batches
 
 KEPT_CHARACTERS: Final = 100_000
-"""Text of choices held in memory; what goes beyond is read again if it is drawn."""
+"""Text of choices to hold in memory. Choices beyond it are read again when they are drawn."""
 
 
 class Outcome(msgspec.Struct):
-    """A text that came next: how often, and the document of the corpus that holds it as an answer for the first time.
+    """A text that came next: its count, and the first document of the corpus that holds it as an answer.
 
-    ``choice`` is None where there was too much text to keep it; it is then read again, and known by its ``digest``.
+    ``choice`` is None if there was too much text to keep. It is then read again, and recognized by its ``digest``.
     """
 
     digest: bytes
@@ -31,10 +31,9 @@ class Outcome(msgspec.Struct):
 async def weigh(
     corpus: Corpus, asked: Sequence[Message], version: Version, kept_characters: int = KEPT_CHARACTERS
 ) -> Sequence[Outcome]:
-    """The outcomes of some messages, the most frequent first, and those that are as frequent in corpus order.
+    """The outcomes of some messages, the most frequent first; outcomes with the same count are in corpus order.
 
-    What takes long is remembered. Raises NoCompletion where nothing ever came next, and NotSeeded where the corpus
-    lacks the version.
+    Slow results are cached. Raises NoCompletion if nothing came next, and NotSeeded if the corpus lacks the version.
     """
     if corpus.outcome_cache:
         known: Sequence[Outcome] | None = await corpus.outcome_cache.get(version, asked)
@@ -44,7 +43,7 @@ async def weigh(
     async def all_outcomes() -> Sequence[Outcome]:
         return await _outcomes(await corpus.complete(asked, version, by_role=True), kept_characters)
 
-    if not SCHEMAS[version].indexes:  # all of it is read, and not twice
+    if not SCHEMAS[version].indexes:  # a full scan, which must not run twice
         return await corpus.outcome_cache.get_or_compute(version, asked, all_outcomes)
     choices = await corpus.complete(asked, version, by_role=True)
     if choices.rest is not None:
@@ -59,10 +58,10 @@ async def weigh(
 async def read(
     corpus: Corpus, asked: Sequence[Message], version: Version, wanted: Sequence[Outcome]
 ) -> Sequence[Choice] | None:
-    """A choice for each of some outcomes; None where the corpus was replaced since, and they are gone."""
+    """A choice for each outcome; None if the corpus was replaced meanwhile, and the choices are gone."""
     choices = [outcome.choice for outcome in wanted]
     if None not in choices:
-        return choices  # type: ignore[return-value] # there is no None among them
+        return choices  # type: ignore[return-value] # no choice is None
     documents = {outcome.document for outcome in wanted if not outcome.choice}
     found: dict[bytes, Choice] = {}
     for choice in await corpus.choices_in(documents, asked, version, by_role=True):

@@ -1,4 +1,4 @@
-"""The headers by which a request chooses for itself what settings choose for all. Light: settings import it."""
+"""Request headers that override settings. This module imports little, since settings import it."""
 
 from typing import Final, Literal, TypeAlias
 
@@ -7,33 +7,33 @@ import msgspec
 from mimic.corpus.ladder import RUNGS, MatchPolicy
 from mimic.errors import RequestError
 
-ToolMode: TypeAlias = Literal["auto", "always", "never"]
-"""When tools are called where a request leaves it to the model."""
+ToolMode: TypeAlias = Literal["auto", "corpus", "always", "never"]
+"""The rule for tool calls when a request leaves the choice to the model."""
 
 MATCH_HEADER: Final = "x-mimic-match"
-"""In a request the lowest rung to try, in an answer the rung that it was found on."""
+"""In a request: the lowest rung to try. In an answer: the rung of the match."""
 PACE_HEADER: Final = "x-mimic-pace"
 FIRST_HEADER: Final = "x-mimic-ttft-ms"
 BETWEEN_HEADER: Final = "x-mimic-itl-ms"
 FAULT_HEADER: Final = "x-mimic-fault"
-"""In a request the fault that it is to get, in an answer the one that it got."""
+"""In a request: the fault to inject. In an answer: the fault that was injected."""
 TOOLS_HEADER: Final = "x-mimic-tools"
 TOOL_SCORE: Final = 0.5
-"""How like a tool a message has to be, by default."""
-TOOL_MODES: Final[tuple[ToolMode, ...]] = ("auto", "always", "never")
+"""The default of the least likeness of a message and a tool for a call."""
+TOOL_MODES: Final[tuple[ToolMode, ...]] = ("auto", "corpus", "always", "never")
 
 
 class ToolOptions(msgspec.Struct, frozen=True):
-    """When tools are called where a request leaves it open, and how like a tool a message has to be."""
+    """The rule for tool calls when a request leaves it open, and the least likeness for a call."""
 
     mode: ToolMode = "auto"
     min_score: float = TOOL_SCORE
 
 
 class Overrides(msgspec.Struct, frozen=True):
-    """What a request chooses in place of the settings, as its headers have it; None where it chooses nothing.
+    """The overrides of a request, as its headers have them; None without a header.
 
-    ``problem`` is the error of a header that does not parse, which is told when the request is read.
+    ``problem`` is the error of a header that does not parse. It is raised when the request is read.
     """
 
     match: str | None = None
@@ -45,7 +45,7 @@ class Overrides(msgspec.Struct, frozen=True):
     problem: RequestError | None = None
 
     def policy(self, default: MatchPolicy) -> MatchPolicy:
-        """The match policy with the rung that the request names. Raises RequestError where a header does not parse."""
+        """The match policy with the rung that the request names. Raises RequestError if a header does not parse."""
         if self.problem:
             raise self.problem
         if self.match is None:
@@ -57,7 +57,7 @@ class Overrides(msgspec.Struct, frozen=True):
         return MatchPolicy(depth, default.min_score, is_named=True)
 
     def tool_mode(self) -> ToolMode | None:
-        """When the request has tools called that leave it open. Raises RequestError where the header does not parse."""
+        """The rule for tool calls that the request names. Raises RequestError if the header does not parse."""
         if self.tools is None:
             return None
         mode = next((mode for mode in TOOL_MODES if mode == self.tools), None)

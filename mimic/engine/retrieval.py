@@ -1,4 +1,4 @@
-"""The engine that answers from the corpus: matched, drawn, and cut as a model's answers are."""
+"""The engine that answers from the corpus: it matches, draws, and cuts answers like a model's."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -7,7 +7,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from mimic import tokens
-from mimic.corpus.calls import calls_in
+from mimic.corpus.calls import call_choice
 from mimic.corpus.conversation import Choice, Message
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.following import text_after
@@ -29,9 +29,9 @@ from mimic.engine.sampling import draw, key_of
 
 
 class RetrievalEngine(Engine):
-    """Answers with what was really said next in a corpus.
+    """Answers with messages that came next in the corpus.
 
-    Of a long list of answers ``kept_characters`` are held in memory; one beyond them is read again if it is drawn.
+    It holds up to ``kept_characters`` of the possible answers in memory, and reads others again when they are drawn.
     """
 
     def __init__(self, corpus: Corpus, *, kept_characters: int = KEPT_CHARACTERS) -> None:
@@ -39,49 +39,53 @@ class RetrievalEngine(Engine):
         self._kept_characters = kept_characters
 
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
-        """Draw from all that was said next. Raises what :func:`mimic.engine.matching.find_match` raises."""
-        messages, version, sampling = prompt.said(), request.version, request.sampling
+        """Draw from all messages that came next. Raises the errors of :func:`mimic.engine.matching.find_match`."""
+        messages, version, sampling = prompt.corpus_messages(), request.version, request.sampling
         look_up = partial(weigh, self._corpus, version=version, kept_characters=self._kept_characters)
         while True:
             match = await find_match(self._corpus, messages, version, request.policy, look_up)
             outcomes = match.found
-            if len(outcomes) == 1:  # there is nothing to draw, and a key of a long chat takes time
+            if len(outcomes) == 1:  # nothing to draw, and the key of a long chat takes time
                 drawn: Sequence[Outcome] = [outcomes[0]] * sampling.n
             else:
                 counts = [outcome.count for outcome in outcomes]
                 drawn = [outcomes[index] for index in draw(counts, sampling, key_of(messages, sampling.seed))]
             choices = await read(self._corpus, match.asked, version, drawn)
-            if choices is not None:  # else the corpus was replaced between finding and reading
+            if choices is not None:  # None: the corpus was replaced meanwhile
                 break
-        calls = [calls_in(choice.message) for choice in choices]
-        if any(calls):
-            choices = [await self._spoken(version, one) if said else one for one, said in zip(choices, calls, strict=True)]
+        calls = [call_choice(choice) for choice in choices]
+        has_calls = any(calls)
+        if has_calls:
+            choices = [
+                await self._text_of(version, choice) if call else choice
+                for choice, call in zip(choices, calls, strict=True)
+            ]
         texts = [choice.message.value for choice in choices]
-        answers = await ended(texts, choices, request.limits)
-        if any(calls):
-            answers = [replace(one, said_calls=said) for one, said in zip(answers, calls, strict=True)]
+        answers = await cut_answers(texts, choices, request.limits)
+        if has_calls:
+            answers = [replace(answer, corpus_calls=one) for answer, one in zip(answers, calls, strict=True)]
         return Answers(match.rung, match.score, answers)
 
-    async def _spoken(self, version: Version, call: Choice) -> Choice:
-        """The text behind a call of a tool, for requests that cannot call it; the call itself where there is none."""
+    async def _text_of(self, version: Version, call: Choice) -> Choice:
+        """The text after a tool call, for requests without the tool; the call itself if no text follows."""
         return await text_after(self._corpus, version, call) or call
 
     async def continuations(self, request: ContinuationsRequest) -> Continuations:
-        """Every message that came next. Raises NoCompletion and NotSeeded, with a policy also RungNotSeeded."""
+        """Every message that came next. Raises NoCompletion and NotSeeded; with a policy, also RungNotSeeded."""
         version, limit = request.version, request.limit
         if request.policy is None:
             found = await self._corpus.complete(request.messages, version, limit)
-            return Continuations(found if found.rest is None else await _settled(found))
+            return Continuations(found if found.rest is None else await _read_ahead(found))
 
         async def look_up(asked: Sequence[Message]) -> Batches[Choice]:
             return await self._corpus.complete(asked, version, limit, by_role=True)
 
         match = await find_match(self._corpus, request.messages, version, request.policy, look_up)
-        return Continuations(await _settled(match.found), match.rung, match.score)
+        return Continuations(await _read_ahead(match.found), match.rung, match.score)
 
 
-async def _settled(batches: Batches[Choice]) -> Batches[Choice]:
-    """The same batches, of which it is known whether there are several: a failure so far is an error answer."""
+async def _read_ahead(batches: Batches[Choice]) -> Batches[Choice]:
+    """The same batches after the second one is read: a failure up to there still becomes an error answer."""
     if batches.rest is None:
         return batches
     second = await anext(batches.rest, None)
@@ -97,24 +101,26 @@ async def _put_back(
             yield following
 
 
-async def ended(texts: Sequence[str], sources: Sequence[Choice | None], limits: Limits) -> list[Answer]:
-    """Texts as answers, each up to the first stop text and with at most so many tokens."""
-    left = [before_stop(text, limits.stop) for text in texts] if limits.stop else texts
-    encoded = await tokens.encode_all(left)
+async def cut_answers(texts: Sequence[str], sources: Sequence[Choice | None], limits: Limits) -> list[Answer]:
+    """Cut texts at the first stop text and at the limit of tokens, and return them as answers."""
+    kept = [cut_at_stop(text, limits.stop) for text in texts] if limits.stop else texts
+    encoded = await tokens.encode_all(kept)
     most = limits.max_tokens
     return [
-        Answer(text, numbers, "stop", source) if most is None or len(numbers) <= most else cut(source, numbers, most)
-        for source, text, numbers in zip(sources, left, encoded, strict=True)
+        Answer(text, numbers, "stop", source)
+        if most is None or len(numbers) <= most
+        else cut_at_limit(source, numbers, most)
+        for source, text, numbers in zip(sources, kept, encoded, strict=True)
     ]
 
 
-def before_stop(text: str, stops: Sequence[str]) -> str:
-    """A text up to the first of the stop texts."""
+def cut_at_stop(text: str, stops: Sequence[str]) -> str:
+    """The text up to the first stop text."""
     ends = [end for stop in stops if stop and (end := text.find(stop)) >= 0]
     return text[: min(ends)] if ends else text
 
 
-def cut(source: Choice | None, encoded: Sequence[int], most: int) -> Answer:
-    """The tokens of a text as an answer, cut after so many of them."""
+def cut_at_limit(source: Choice | None, encoded: Sequence[int], most: int) -> Answer:
+    """An answer of the first ``most`` tokens of a text."""
     kept = tokens.cut(encoded, most)
     return Answer(tokens.text_of(kept), kept, "length", source)

@@ -1,4 +1,4 @@
-"""The answers to a message as a distribution, and draws from it. Pure; docs/sampling.md has the formula."""
+"""Draws from the distribution of answers to a message. Pure; docs/sampling.md has the formula."""
 
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -13,9 +13,9 @@ import msgspec
 from mimic.corpus.conversation import Message, role_of
 
 _TOLERANCE: Final = 1e-9
-"""By how much a sum of floating point numbers may be off, relatively."""
+"""The relative error that a sum of floating point numbers may have."""
 _LEAST: Final = 2.0**-54
-"""In the place of a random 0, which has no logarithm."""
+"""Replaces a random 0, which has no logarithm."""
 
 
 class Sampling(msgspec.Struct, frozen=True):
@@ -28,17 +28,17 @@ class Sampling(msgspec.Struct, frozen=True):
 
 
 def draw(counts: Sequence[int], sampling: Sampling, key: int) -> list[int]:
-    """Which of the outcomes, whose ``counts`` are given in descending order, are the ``n`` answers.
+    """Draw the indexes of ``n`` outcomes. ``counts`` are in descending order.
 
     A draw without replacement, each outcome with a weight of count^(1/temperature): the ``n`` largest of
     ln(count)/temperature + G, with G from the standard Gumbel distribution (Kool, van Hoof and Welling 2019,
-    "Stochastic Beams and Where to Find Them", section 2.2). The same ``key`` gives the same draw. When every outcome of
-    the nucleus has been taken, they are taken again in the same order.
+    "Stochastic Beams and Where to Find Them", section 2.2). The same ``key`` gives the same draw. If ``n`` is larger
+    than the nucleus, its outcomes repeat in the same order.
     """
     size = nucleus(counts, sampling)
     order: Sequence[int] = range(size)
     if sampling.temperature > 0 and size > 1:
-        random = Random(key).random  # noqa: S311 - to be repeated, not to be secret
+        random = Random(key).random  # noqa: S311 - must be repeatable, not secret
         weights = {count: log(count / counts[0]) / sampling.temperature for count in set(counts[:size])}
         scores = [weights[count] - log(-log(random() or _LEAST)) for count in counts[:size]]
         order = nlargest(sampling.n, order, key=scores.__getitem__)
@@ -46,7 +46,7 @@ def draw(counts: Sequence[int], sampling: Sampling, key: int) -> list[int]:
 
 
 def nucleus(counts: Sequence[int], sampling: Sampling) -> int:
-    """How many outcomes, the most frequent first, it takes until their probabilities add up to ``top_p``."""
+    """The number of most frequent outcomes whose probabilities add up to ``top_p``."""
     if sampling.top_p >= 1:
         return len(counts)
     if sampling.temperature == 0:
@@ -57,7 +57,7 @@ def nucleus(counts: Sequence[int], sampling: Sampling) -> int:
 
 
 def key_of(messages: Sequence[Message], seed: int | None) -> int:
-    """What fixes a draw: the seed, and what was said by which role. A 64-bit BLAKE2b digest (RFC 7693)."""
+    """The key of a draw, from the seed and the roles and texts of the chat. A 64-bit BLAKE2b digest (RFC 7693)."""
     hashed = blake2b(f"{seed}".encode(), digest_size=8)
     for message in messages:
         role = role_of(message.sender)

@@ -1,4 +1,4 @@
-"""Answers in JSON: by a schema, or in the shape that the chat shows."""
+"""Answers in JSON: by a schema, or by the shape in the chat."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ from mimic.engine.instances.maker import instance
 from mimic.engine.instances.schema import JsonSchema, SchemaProblem
 from mimic.engine.instances.text_values import TextValues
 from mimic.engine.instances.values import Field, JsonValue
-from mimic.engine.retrieval import ended
+from mimic.engine.retrieval import cut_answers
 from mimic.errors import RequestError
 
 FENCE: Final = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)```", re.DOTALL)
@@ -22,15 +22,15 @@ FIELDS: Final = re.compile(
     rf"((?:{_FIELD}(?:\s?\([^)\n]{{0,60}}\))?(?:,\s?(?:and\s)?|\sand\s)){{0,60}}{_FIELD})",
     re.IGNORECASE,
 )
-"""A list of names of fields."""
+"""A list of field names."""
 NUMBERS: Final = frozenset(
     ("age", "amount", "count", "total", "price", "cost", "quantity", "number", "year", "score", "rating", "percentage")
 )
 TRUTHS: Final = frozenset(("is", "has", "can", "should", "was"))
-"""Words in names of fields that hold numbers, and truth values."""
+"""Words in the names of fields that hold numbers or booleans."""
 NAME: Final = re.compile(r"\w+")
 LONGEST: Final = 20_000
-"""Characters of a message in which a shape is looked for."""
+"""Characters of a message to search for a shape."""
 MAX_EXAMPLE: Final = 4_000
 """Characters of an example."""
 MAX_EXAMPLES: Final = 20
@@ -38,74 +38,73 @@ UNLIMITED: Final = Limits()
 
 
 class StructuredEngine(Engine):
-    """Gives the answers of another engine the form that the request asks for."""
+    """Gives the answers of another engine the form that the request names."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
-        """Raises RequestError where nothing that meets the schema is found, and what the other engine raises."""
+        """Answer in JSON. Raises RequestError if no value meets the schema, and the errors of the other engine."""
         if request.answer_format.kind == "text":
             return await self._engine.answer(prompt, request)
         found = await self._engine.answer(prompt, msgspec.structs.replace(request, limits=UNLIMITED))
         schema = request.answer_format.schema
         texts = [answer.text for answer in found.answers]
-        made = await asyncio.to_thread(_structured, texts, schema, prompt)
-        answers = await ended(made, [answer.source for answer in found.answers], request.limits)
+        documents = await asyncio.to_thread(_documents, texts, schema, prompt)
+        answers = await cut_answers(documents, [answer.source for answer in found.answers], request.limits)
         return Answers(found.rung, found.score, answers)
 
 
-def _structured(texts: Sequence[str], schema: JsonSchema | None, prompt: Prompt) -> Sequence[str]:
-    """The texts in the form of a schema, or as objects. Equal texts are made once. Blocks."""
+def _documents(texts: Sequence[str], schema: JsonSchema | None, prompt: Prompt) -> Sequence[str]:
+    """The texts as JSON by a schema, or as any objects. Equal texts are converted once. Blocks."""
     shape, question = schema or shape_of(prompt), _question(prompt)
     try:
-        made = {text: _found(text, schema) or _made(text, shape, question) for text in dict.fromkeys(texts)}
+        documents = {text: _find(text, schema) or _make(text, shape, question) for text in dict.fromkeys(texts)}
     except SchemaProblem as exc:
         raise RequestError(
             400, f"Invalid schema for response_format: {exc}.", param="response_format", code="invalid_json_schema"
         ) from exc
-    return [made[text] for text in texts]
+    return [documents[text] for text in texts]
 
 
-def _found(text: str, schema: JsonSchema | None) -> str | None:
-    """The JSON that a text is, or has in a code fence, if it is valid; without a schema, any object is."""
+def _find(text: str, schema: JsonSchema | None) -> str | None:
+    """The valid JSON in a text: the whole text, or a code fence. Without a schema, any object is valid."""
     for part in (text, *FENCE.findall(text)):
-        value = _parsed(part)
+        value = _parse(part)
         if isinstance(value, dict) if schema is None else value is not None and schema.validator.is_valid(value):
             return str(part).strip()
     return None
 
 
-def _made(text: str, schema: JsonSchema, question: str) -> str:
+def _make(text: str, schema: JsonSchema, question: str) -> str:
     return msgspec.json.encode(instance(schema, TextValues(text, question))).decode()
 
 
 def shape_of(prompt: Prompt) -> JsonSchema:
-    """The schema of the object that a chat asks for: in it, or like an example in it, or with the fields it names.
+    """The schema of the object that a chat requests: a schema in the chat, an example, or a list of field names.
 
-    The last message that shows one counts. Without any, or where what is shown is no schema that can be read, an object
-    with an ``answer``.
+    The last message with a shape counts. Without a shape or a valid schema, the object has one field, ``answer``.
     """
     try:
-        return JsonSchema(_shown(prompt))
+        return JsonSchema(_find_shape(prompt))
     except (SchemaProblem, RecursionError):
         return JsonSchema(_object({"answer": {"type": "string"}}))
 
 
-def _shown(prompt: Prompt) -> Mapping[str, Any]:
+def _find_shape(prompt: Prompt) -> Mapping[str, Any]:
     for message in reversed(prompt.messages):
         text = (message.text or "")[:LONGEST]
         for value in _objects(text):
             return value if isinstance(value.get("properties"), dict) else _schema_like(value)
-        for found in FIELDS.finditer(text):
-            names = [name for name in NAME.findall(re.sub(r"\([^)]*\)", "", found[1])) if name not in {"and", "or"}]
-            if len(names) > 1 or (names and found.group().rstrip().endswith(("'", '"', "`"))):
+        for match in FIELDS.finditer(text):
+            names = [name for name in NAME.findall(re.sub(r"\([^)]*\)", "", match[1])) if name not in {"and", "or"}]
+            if len(names) > 1 or (names and match.group().rstrip().endswith(("'", '"', "`"))):
                 return _object({name: _schema_named(name) for name in names})
     return _object({"answer": {"type": "string"}})
 
 
 def _schema_named(name: str) -> Mapping[str, Any]:
-    """What a field of that name holds, where nothing more is known: ``age`` a number, ``is_open`` a truth value."""
+    """A schema for a field by its name: ``age`` is a number, ``is_open`` a boolean."""
     words = Field(name).words
     if words & NUMBERS:
         return {"type": "number"}
@@ -116,7 +115,7 @@ def _schema_named(name: str) -> Mapping[str, Any]:
 
 
 def _objects(text: str) -> Iterator[dict[str, JsonValue]]:
-    """The JSON objects that stand in a text."""
+    """The JSON objects in a text."""
     at = -1
     for _ in range(MAX_EXAMPLES):
         at = text.find("{", at + 1)
@@ -124,7 +123,7 @@ def _objects(text: str) -> Iterator[dict[str, JsonValue]]:
             return
         end = at
         while (end := text.find("}", end + 1)) >= 0:
-            value = _parsed(text[at : end + 1])
+            value = _parse(text[at : end + 1])
             if isinstance(value, dict):
                 if value:
                     yield value
@@ -134,7 +133,7 @@ def _objects(text: str) -> Iterator[dict[str, JsonValue]]:
 
 
 def _schema_like(value: JsonValue) -> Mapping[str, Any]:
-    """A schema for values like an example."""
+    """A schema of values similar to an example."""
     if isinstance(value, dict):
         return _object({name: _schema_like(inner) for name, inner in value.items()})
     if isinstance(value, list):
@@ -151,10 +150,10 @@ def _object(properties: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _question(prompt: Prompt) -> str:
-    return next((one.text for one in reversed(prompt.messages) if one.role == "user" and one.text), "")
+    return next((message.text for message in reversed(prompt.messages) if message.role == "user" and message.text), "")
 
 
-def _parsed(text: str) -> Any:
+def _parse(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

@@ -49,7 +49,7 @@ class SubstituteEngine(Engine):
             return await self._substituted(prompt, request, exc)
 
     async def _substituted(self, prompt: Prompt, request: CompletionRequest, miss: NoCompletion) -> Answers:
-        said = prompt.said()
+        said = prompt.corpus_messages()
         last = (spoken_of(said) or said or [Message("human", "")])[-1]
         random = Random(key_of(said, request.sampling.seed))  # noqa: S311 - to be repeated, not to be secret
         near = [text for _, text in miss.candidates]

@@ -1,7 +1,8 @@
-"""Calls of tools: whether a request gets one, of which tools, and with which arguments."""
+"""Tool calls: the decision to call tools, the choice of tools, and their arguments."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from itertools import takewhile
 from typing import Any, Final
@@ -20,31 +21,34 @@ from mimic.engine.base import (
     Tool,
     ToolCall,
 )
+from mimic.engine.corpus_calls import ExactEngine, arguments_of, find_calls
 from mimic.engine.fallback import Chain
 from mimic.engine.instances.chat_values import ChatValues, subjects
 from mimic.engine.instances.maker import instance
 from mimic.engine.instances.schema import SchemaProblem
 from mimic.engine.likeness import likeness
-from mimic.engine.overrides import ToolOptions
-from mimic.engine.retrieval import ended
+from mimic.engine.overrides import ToolMode, ToolOptions
+from mimic.engine.retrieval import cut_answers
 from mimic.engine.structured import StructuredEngine
-from mimic.errors import RequestError
+from mimic.errors import Miss, RequestError
 
 MOST_CALLS: Final = 16
 
 
 class AssistantEngine(Engine):
-    """What an application's requests are answered by: tools are called, results told, and answers given their form.
+    """The engine of chats and prompts: it calls tools, answers their results, and gives answers their form.
 
-    Requests that want none of that, as most, go straight to the engine that gives texts.
+    Most requests need only a text: they take a fast path to the engine of texts.
     """
 
-    def __init__(self, texts: Engine, options: ToolOptions) -> None:
+    def __init__(self, corpus: Engine, texts: Engine, options: ToolOptions) -> None:
+        """``corpus`` answers from the corpus only; ``texts`` also has a fallback for a miss."""
         self._texts = texts
-        self._all = ToolEngine(StructuredEngine(Chain([ResultEngine(), texts])), options)
+        exact = ExactEngine(corpus)
+        self._all = ToolEngine(exact, StructuredEngine(Chain([ResultEngine(exact), texts])), options)
 
     def answer(self, prompt: Prompt, request: CompletionRequest) -> Coroutine[Any, Any, Answers]:
-        """Raises what the engines raise."""
+        """Answer a prompt. Raises the errors of the engines."""
         is_plain = not request.tools and request.answer_format is TEXT
         if is_plain and (not prompt.messages or prompt.messages[-1].role not in RESULT_ROLES):
             return self._texts.answer(prompt, request)
@@ -52,66 +56,104 @@ class AssistantEngine(Engine):
 
 
 class ToolEngine(Engine):
-    """Calls the tools of a request where it asks for that; everything else is left to the engine behind it.
+    """Calls the tools of a request if necessary, and passes other requests to the next engine.
 
-    The same request always gets the same calls, the ids included.
+    The calls are those of the corpus if the chat matches exactly; otherwise the request decides. The same request
+    always gets the same calls, with the same ids.
     """
 
-    def __init__(self, engine: Engine, options: ToolOptions) -> None:
+    def __init__(self, corpus: Engine, engine: Engine, options: ToolOptions) -> None:
+        self._corpus = corpus
         self._engine = engine
         self._options = options
 
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
-        """Raises RequestError where no arguments meet a tool's schema, and what the other engine raises."""
-        if request.tools and (chosen := self.chosen(prompt, request)):
+        """Call tools or answer. Raises RequestError if no arguments meet a schema, and the next engine's errors."""
+        allowed = self._allowed(request)
+        if not allowed:
+            return await self._engine.answer(prompt, request)
+        if found := await find_calls(self._corpus, prompt, request, allowed):
+            return await _as_calls(found, prompt, request)
+        if chosen := self._choose(prompt, request, allowed):
             calls = await asyncio.to_thread(_calls, chosen, prompt, request)
-            answer = await _ended(calls, request.limits.max_tokens)
+            answer = await _cut_calls(calls, request.limits.max_tokens)
             return Answers(None, None, [answer] * request.sampling.n)
         return await self._engine.answer(prompt, request)
 
-    def chosen(self, prompt: Prompt, request: CompletionRequest) -> Sequence[Tool]:
-        """The tools to call; none where the answer is a text."""
-        choice, mode = request.tool_choice, request.tool_mode or self._options.mode
-        allowed = [tool for tool in request.tools if choice.names is None or tool.name in choice.names]
-        if choice.mode == "none" or not allowed:
+    def _allowed(self, request: CompletionRequest) -> Sequence[Tool]:
+        """The tools that may be called; empty if the answer is a text in any case."""
+        choice = request.tool_choice
+        if choice.mode == "none" or (choice.mode == "auto" and self._mode(request) == "never"):
             return ()
-        is_required = choice.mode == "required"
-        if not is_required and (mode == "never" or _ends_with_result(prompt)):
+        return [tool for tool in request.tools if choice.names is None or tool.name in choice.names]
+
+    def _mode(self, request: CompletionRequest) -> ToolMode:
+        return request.tool_mode or self._options.mode
+
+    def _choose(self, prompt: Prompt, request: CompletionRequest, allowed: Sequence[Tool]) -> Sequence[Tool]:
+        """The tools to call by the request alone; empty if the answer is a text."""
+        mode, is_required = self._mode(request), request.tool_choice.mode == "required"
+        if not is_required and (mode == "corpus" or _ends_with_result(prompt)):
             return ()
-        asked, called = _last_of_user(prompt), _called(prompt)
-        scores = {tool.name: likeness(asked, tool) for tool in allowed}
+        question, called = _last_of_user(prompt), _called_tools(prompt)
+        scores = {tool.name: likeness(question, tool) for tool in allowed}
         ranked = sorted(allowed, key=lambda tool: (tool.name in called, -scores[tool.name]))
         best = [tool for tool in ranked if scores[tool.name] >= self._options.min_score]
         if called and is_required:
-            best = ranked[:1]  # what was called already comes last, so that a loop of required calls goes on
+            best = ranked[:1]  # called tools come last, so that a loop of required calls goes on
         elif not best and (is_required or mode == "always"):
             best = ranked[:1]
         return best[:MOST_CALLS] if request.parallel_tool_calls else best[:1]
 
 
 class ResultEngine(Engine):
-    """Answers the results of tools with a text that carries them, so that every loop of an agent comes to an end."""
+    """Answers tool results: with the next text of the corpus if the chat matches exactly, else with the results.
+
+    So every loop of an agent ends.
+    """
+
+    def __init__(self, corpus: Engine) -> None:
+        self._corpus = corpus
 
     def answers(self, prompt: Prompt) -> bool:
-        """Whether the chat ends with a result."""
+        """True if the chat ends with a result."""
         return _ends_with_result(prompt)
 
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
-        """The results behind the last call, a line each."""
+        """Answer with a text of the corpus, or with the results of the last calls, one per line."""
+        with suppress(Miss):
+            return await self._corpus.answer(prompt, request)
         results = list(takewhile(lambda message: message.is_result, reversed(prompt.messages)))
         text = "\n".join(message.text or "" for message in reversed(results))
         n = request.sampling.n
-        return Answers(None, None, await ended([text] * n, [None] * n, request.limits))
+        return Answers(None, None, await cut_answers([text] * n, [None] * n, request.limits))
+
+
+async def _as_calls(found: Answers, prompt: Prompt, request: CompletionRequest) -> Answers:
+    """Answers of the corpus with tool calls in the place of texts. Every other answer stays a text."""
+    custom = {tool.name for tool in request.tools if tool.is_custom}
+    first = found.answers[0].corpus_calls
+    answers = []
+    for answer in found.answers:
+        if answer.corpus_calls is None or first is None or answer.corpus_calls.calls != first.calls:
+            [text] = await cut_answers([answer.text], [answer.source], request.limits)
+            answers.append(text)
+            continue
+        calls = first.calls if request.parallel_tool_calls else first.calls[:1]
+        planned = [(call.name, arguments_of(call), call.name in custom) for call in calls]
+        made = await _cut_calls(_with_ids(planned, prompt), request.limits.max_tokens)
+        answers.append(msgspec.structs.replace(made, source=answer.corpus_calls.source))
+    return Answers(found.rung, found.score, answers)
 
 
 def _ends_with_result(prompt: Prompt) -> bool:
     return bool(prompt.messages) and prompt.messages[-1].is_result
 
 
-def _called(prompt: Prompt) -> frozenset[str]:
-    """The tools that were called since the user spoke last."""
-    since = list(takewhile(lambda message: message.role != "user", reversed(prompt.messages)))
-    return frozenset(call.name for message in since for call in message.tool_calls)
+def _called_tools(prompt: Prompt) -> frozenset[str]:
+    """The names of the tools called after the user's last message."""
+    recent = list(takewhile(lambda message: message.role != "user", reversed(prompt.messages)))
+    return frozenset(call.name for message in recent for call in message.tool_calls)
 
 
 def _last_of_user(prompt: Prompt) -> str:
@@ -119,37 +161,43 @@ def _last_of_user(prompt: Prompt) -> str:
 
 
 def _calls(chosen: Sequence[Tool], prompt: Prompt, request: CompletionRequest) -> Sequence[ToolCall]:
-    """A call of each tool; of a single tool one for each thing that is asked about. Blocks."""
+    """A call of each tool; a single tool is called once for each subject of the question. Blocks."""
     newest_first = [message for message in reversed(prompt.messages) if message.text]
     texts = [message.text or "" for message in newest_first if message.role == "user"]
     results = [message.text or "" for message in newest_first if message.is_result]
-    asked = texts[0] if texts else ""
-    times = min(subjects(asked), MOST_CALLS) if len(chosen) == 1 and request.parallel_tool_calls else 1
+    question = texts[0] if texts else ""
+    times = min(subjects(question), MOST_CALLS) if len(chosen) == 1 and request.parallel_tool_calls else 1
     pairs = [(tool, ChatValues(texts, index, results)) for tool in chosen for index in range(times)]
-    said = [(tool, _arguments(tool, values, asked, request)) for tool, values in pairs]
-    distinct = list(dict.fromkeys((tool.name, arguments, tool.is_custom) for tool, arguments in said))
+    planned = [(tool, _arguments(tool, values, question, request)) for tool, values in pairs]
+    distinct = list(dict.fromkeys((tool.name, arguments, tool.is_custom) for tool, arguments in planned))
+    return _with_ids(distinct, prompt)
+
+
+def _with_ids(planned: Sequence[tuple[str, str, bool]], prompt: Prompt) -> Sequence[ToolCall]:
+    """Calls with ids that depend on the chat and on the calls: names, arguments, and whether the tool is custom."""
     key = blake2b(
-        msgspec.msgpack.encode([(one.role, one.text, one.call_id) for one in prompt.messages]), digest_size=16
+        msgspec.msgpack.encode([(message.role, message.text, message.call_id) for message in prompt.messages]),
+        digest_size=16,
     )
-    found = []
-    for index, (name, arguments, is_custom) in enumerate(distinct):
+    calls = []
+    for index, (name, arguments, is_custom) in enumerate(planned):
         digest = blake2b(
             f"{index}\0{name}\0{arguments}".encode(errors="surrogatepass"), key=key.digest(), digest_size=12
         )
-        found.append(ToolCall(f"call_{digest.hexdigest()}", name, arguments, is_custom))
-    return found
+        calls.append(ToolCall(f"call_{digest.hexdigest()}", name, arguments, is_custom))
+    return calls
 
 
-def _arguments(tool: Tool, values: ChatValues, asked: str, request: CompletionRequest) -> str:
-    """What a tool is called with: JSON by its schema, or the message itself for a custom tool."""
+def _arguments(tool: Tool, values: ChatValues, question: str, request: CompletionRequest) -> str:
+    """The arguments of a call: JSON by the tool's schema, or the question itself for a custom tool."""
     if tool.is_custom:
-        return asked
+        return question
     if tool.parameters is None:
         return "{}"
     try:
         made = instance(tool.parameters, values)
     except SchemaProblem as exc:
-        index = [one.name for one in request.tools].index(tool.name)
+        index = [other.name for other in request.tools].index(tool.name)
         path = f"tools[{index}].function.parameters"
         raise RequestError(
             400, f"Invalid schema for function '{tool.name}': {exc}.", param=path, code="invalid_function_parameters"
@@ -157,8 +205,8 @@ def _arguments(tool: Tool, values: ChatValues, asked: str, request: CompletionRe
     return msgspec.json.encode(made).decode()
 
 
-async def _ended(calls: Sequence[ToolCall], most: int | None) -> Answer:
-    """An answer of calls, cut after so many tokens of their arguments."""
+async def _cut_calls(calls: Sequence[ToolCall], most: int | None) -> Answer:
+    """An answer of calls, cut after ``most`` tokens of their arguments."""
     encoded = await tokens.encode_all([call.arguments for call in calls])
     kept: list[ToolCall] = []
     left = most
@@ -166,7 +214,7 @@ async def _ended(calls: Sequence[ToolCall], most: int | None) -> Answer:
         if left is not None and len(numbers) > left:
             cut = tokens.cut(numbers, left)
             kept.append(msgspec.structs.replace(call, arguments=tokens.text_of(cut), tokens=cut))
-            return Answer("", [n for one in kept for n in one.tokens], "length", None, kept)
+            return Answer("", [number for call in kept for number in call.tokens], "length", None, kept)
         left = None if left is None else left - len(numbers)
         kept.append(msgspec.structs.replace(call, tokens=numbers))
-    return Answer("", [n for one in kept for n in one.tokens], "tool_calls", None, kept)
+    return Answer("", [number for call in kept for number in call.tokens], "tool_calls", None, kept)

@@ -1,8 +1,8 @@
-// The server, asked by the same routes as everybody else asks.
+// Requests to the server, through its public routes.
 
 const KEY = "mimic-api-key";
 
-/** What the server says went wrong, in OpenAI's words. */
+/** An error of the server, in OpenAI's shape. */
 export class Problem extends Error {
   constructor(message, code, status) {
     super(message);
@@ -11,7 +11,7 @@ export class Problem extends Error {
   }
 }
 
-/** The API key, which ends with the tab. A browser that keeps nothing for pages keeps it until the page is left. */
+/** The API key, kept until the tab is closed. Without session storage, it is kept until the page is left. */
 export const key = {
   held: null,
   get: () => key.held ?? storage?.getItem(KEY) ?? null,
@@ -29,14 +29,14 @@ const storage = (() => {
   }
 })();
 
-/** The JSON that a route answers. Throws a Problem. */
+/** The JSON answer of a route. Throws a Problem. */
 export async function get(path, query = {}) {
-  const asked = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== ""));
-  const answer = await request(asked.size ? `${path}?${asked}` : path);
+  const fields = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== ""));
+  const answer = await request(fields.size ? `${path}?${fields}` : path);
   return answer.json().catch(() => fail("The answer is not JSON.", "not_json", answer));
 }
 
-/** The answer to a JSON body, its headers there, its body still to be read. Throws a Problem. */
+/** Send a JSON body; the body of the answer is still unread. Throws a Problem. */
 export const post = (path, body, headers, signal) =>
   request(path, {
     method: "POST",
@@ -45,7 +45,7 @@ export const post = (path, body, headers, signal) =>
     signal,
   });
 
-/** The events of a stream, each parsed, until its `[DONE]`. Throws a Problem where it breaks off before. */
+/** The parsed events of a stream, up to its `[DONE]`. Throws a Problem if it breaks off. */
 export async function* events(answer) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -65,7 +65,7 @@ export async function* events(answer) {
     }
   } catch (failure) {
     if (failure.name === "AbortError" || failure instanceof Problem) throw failure;
-    fail("The answer broke off.", "stream_broken", answer); // the connection, or in the middle of an event
+    fail("The answer broke off.", "stream_broken", answer); // a lost connection, or an incomplete event
   } finally {
     reader.cancel().catch(() => {});
   }

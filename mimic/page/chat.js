@@ -1,25 +1,25 @@
-// The chat: what is asked, the answer as it comes, and where it comes from.
+// The chat: messages, streamed answers, and their sources.
 
 import { Problem, events, post } from "./api.js";
 import { openConversation } from "./conversation.js";
 import { byId, element, number, plural } from "./elements.js";
 import { problemShape, showProblem } from "./problems.js";
 
-/** Characters of an answer that are shown; it is kept whole. */
+/** Characters of an answer to show. The whole answer is kept. */
 const LONGEST_SHOWN = 100_000;
 
 const RUNGS = {
   previous: "the last two messages matched",
   last: "the last message matched",
-  normalized: "the last message matched, but for how it is written",
-  nearest: "the most similar message was answered",
-  none: "nobody ever said this; the answer is made up",
+  normalized: "the last message matched, except for its spelling",
+  nearest: "the most similar message matched",
+  none: "no message matched; the answer is not from the corpus",
 };
 
 let history = [];
 let running = null;
 
-/** Wire the composer. Enter sends, Shift+Enter breaks the line, Escape stops. */
+/** Wire the composer. Enter sends, Shift+Enter starts a new line, Escape stops. */
 export function prepareChat() {
   const text = byId("text");
   byId("composer").onsubmit = (event) => {
@@ -36,7 +36,7 @@ export function prepareChat() {
   byId("new-chat").onclick = begin;
 }
 
-/** Messages that can be tried, while the chat is empty. */
+/** Show messages to try in the empty chat. */
 export function suggest(texts) {
   const buttons = texts.map((text) =>
     element("button", { type: "button", class: "chip", onclick: () => say(text) }, element("bdi", {}, text)),
@@ -44,7 +44,7 @@ export function suggest(texts) {
   byId("suggestions").replaceChildren(...buttons);
 }
 
-/** Put a message into the composer, to be sent or changed. */
+/** Put a message into the composer. */
 export function propose(text) {
   byId("text").value = text;
   byId("chat").scrollIntoView();
@@ -78,7 +78,7 @@ async function answer() {
   working(new AbortController());
   const outcome = await stream(shape, request());
   working(null);
-  if (chat !== history) return; // a new chat has begun since
+  if (chat !== history) return; // a new chat has begun meanwhile
   shape.finish();
   if (outcome.problem) giveBack(shape, outcome);
   else {
@@ -89,7 +89,7 @@ async function answer() {
   follow(true);
 }
 
-/** Send a request and show what comes; returns the text, the usage, and how it ended. */
+/** Send a request and show the answer as it arrives. Returns the text, the usage, and the outcome. */
 async function stream(shape, { body, headers, version }) {
   const outcome = { text: "", usage: null, first: null, ended: null, stopped: false, problem: null };
   const began = performance.now();
@@ -113,11 +113,11 @@ async function stream(shape, { body, headers, version }) {
   return outcome;
 }
 
-/** Nothing whole came of it: say why, and let the message be changed and sent again. */
+/** Show the problem of a failed answer, and put the message back into the composer. */
 function giveBack(shape, { problem, text: came }) {
   const { content } = history.pop();
   if (!came) shape.whole.replaceChildren();
-  if (problem.name === "AbortError") shape.whole.append(element("p", { class: "hint" }, "Stopped before anything came."));
+  if (problem.name === "AbortError") shape.whole.append(element("p", { class: "hint" }, "Stopped before the first token."));
   else {
     shape.whole.append(problemShape(problem));
     showProblem(problem);
@@ -125,7 +125,7 @@ function giveBack(shape, { problem, text: came }) {
   const text = byId("text");
   if (!text.value) {
     text.value = content;
-    text.select(); // whoever goes on typing replaces it
+    text.select(); // so that typing replaces it
   }
   byId("telling").textContent = "No answer";
 }
@@ -188,7 +188,7 @@ function answerShape() {
   };
 }
 
-/** The rung, the score and the source of an answer, as its headers tell. */
+/** The rung, the score and the source of an answer, from its headers. */
 function origin(headers, version) {
   const [rung, score, source, place] = ["match", "score", "source", "document"].map((name) => headers.get(`x-mimic-${name}`));
   const parts = [element("span", { class: "rung" }, rung)];
@@ -202,12 +202,12 @@ function origin(headers, version) {
   return [...parts, element("button", { type: "button", class: "link source", title, onclick: () => openConversation(where) }, "from ", label)];
 }
 
-/** What came when, and how it ended. */
+/** The tokens, the time to the first token, and the end of an answer. */
 function facts({ usage, first, ended, stopped }) {
   return [
-    usage ? fact(`${number(usage.prompt_tokens)} + ${plural(usage.completion_tokens, "token")}`, "of the prompt + of the answer") : null,
+    usage ? fact(`${number(usage.prompt_tokens)} + ${plural(usage.completion_tokens, "token")}`, "prompt + answer") : null,
     first === null ? null : fact(`first token ${first < 10 ? first.toFixed(1) : number(Math.round(first))} ms`),
-    ended === "length" ? fact("cut at the limit of tokens") : null,
+    ended === "length" ? fact("cut at the token limit") : null,
     stopped ? fact("stopped") : null,
   ].filter(Boolean);
 }
@@ -222,7 +222,7 @@ function againButton(shape) {
     byId("text").focus();
     answer();
   };
-  return element("button", { type: "button", class: "link again", title: "Ask the same again, as the settings are now", onclick }, "ask again");
+  return element("button", { type: "button", class: "link again", title: "Ask the same again, with the current settings", onclick }, "ask again");
 }
 
 const shownText = (text) => element("div", { class: "text", dir: "auto" }, text.slice(0, LONGEST_SHOWN));
@@ -235,7 +235,7 @@ function add(shape) {
   follow(true);
 }
 
-/** Keep the end of the chat in sight, unless who reads has scrolled away from it. */
+/** Keep the end of the chat in view, unless the reader has scrolled away. */
 function follow(always = false) {
   const log = byId("log");
   if (always || log.scrollHeight - log.scrollTop - log.clientHeight < 120) log.scrollTop = log.scrollHeight;

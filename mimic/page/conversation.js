@@ -1,4 +1,4 @@
-// The panel with the conversation that a message was said in.
+// The panel with the conversation of a message.
 
 import { get } from "./api.js";
 import { byId, element, number, plural } from "./elements.js";
@@ -9,8 +9,8 @@ const BEFORE = 10;
 let shown = null;
 
 /**
- * Open the conversation that a document is of. `position` is that of the message to show in it, `id` what it should
- * be, or begin with: the corpus may have been replaced.
+ * Open the conversation of a document, at the message with this `position`. `id` is the expected id, or its
+ * beginning: the corpus may have been replaced.
  */
 export async function openConversation({ version, document: place, position, id }) {
   shown = { version, place, position, id, first: 0, next: null };
@@ -23,7 +23,7 @@ export async function openConversation({ version, document: place, position, id 
   await begin(shown);
 }
 
-/** Wire the panel's own buttons. */
+/** Wire the buttons of the panel. */
 export function prepareConversation() {
   const panel = byId("conversation");
   byId("close-conversation").onclick = () => panel.close();
@@ -38,7 +38,7 @@ async function begin(asked) {
     const found = await read(asked, first, PAGE);
     if (shown !== asked) return;
     if (beginning(asked.id) !== beginning(found.conversation ?? "")) {
-      tell("The corpus has been replaced since; this conversation is no longer in its place.");
+      tell("The corpus was replaced since the page read it; this conversation is no longer in its place.");
       return;
     }
     asked.first = first;
@@ -53,7 +53,7 @@ async function begin(asked) {
 
 async function extend(more) {
   const asked = shown;
-  if (asked.reading) return; // a second click would read the same messages again
+  if (asked.reading) return; // a second click would repeat the same messages
   asked.reading = true;
   try {
     await more(asked);
@@ -106,7 +106,7 @@ function shape({ from, value, characters }, position) {
   );
 }
 
-/** As much of an id as a header holds. */
+/** The part of an id that fits in a header. */
 const beginning = (id) => [...id].slice(0, 100).join("");
 
 function tell(text) {

@@ -1,4 +1,4 @@
-// What is seeded: counts, lengths, and what is said most often.
+// The corpus: counts, lengths, and the most common messages.
 
 import { byId, element, number, percent, plural, quoted, size } from "./elements.js";
 import { facts, histogram, shares } from "./plots.js";
@@ -6,14 +6,14 @@ import { facts, histogram, shares } from "./plots.js";
 const MOST_SENDERS = 4;
 const MOST_MESSAGES = 12;
 
-/** Roles that speak as seldom as this are not worth a plot. */
+/** The share of messages below which a role gets no plot. */
 const SELDOM = 0.01;
 
 const ROLES = { user: "Users", assistant: "Assistants", system: "System messages", other: "Others" };
 
 const KINDS = { user: "User messages", assistant: "Answers", system: "System messages", other: "Other messages" };
 
-/** Show a corpus as `GET /corpus` describes it; `onTry` is given a message that was picked. */
+/** Show a corpus from the answer of `GET /corpus`. `onTry` is called with the message that the user picks. */
 export function showCorpus({ versions, default_version: preferred }, onTry) {
   const entry = versions[preferred] ?? Object.values(versions)[0];
   const { profile } = entry;
@@ -31,7 +31,7 @@ export function showCorpus({ versions, default_version: preferred }, onTry) {
   );
 }
 
-/** Messages that a user of this corpus has often sent, whole, the shortest first among equals. */
+/** The most common user messages that are not shortened. */
 export function suggestions({ versions, default_version: preferred }) {
   const profile = (versions[preferred] ?? Object.values(versions)[0]).profile;
   const users = profile?.roles.find(({ role }) => role === "user")?.common ?? [];
@@ -41,7 +41,7 @@ export function suggestions({ versions, default_version: preferred }) {
 const isWhole = ({ text, characters }) => [...text].length === characters;
 
 const noProfile = () =>
-  element("p", { class: "muted" }, "This corpus was seeded by an earlier Mimic, which did not count what is in it. Seed it anew to see more.");
+  element("p", { class: "muted" }, "An earlier version of Mimic seeded this corpus, without statistics. Seed it again to see them.");
 
 function plots(profile) {
   const total = profile.roles.reduce((sum, { messages }) => sum + messages, 0);
@@ -65,7 +65,7 @@ function plots(profile) {
 
 function common(profile, onTry) {
   const lists = profile.roles
-    .filter(({ role, common: messages }) => messages.length && (role === "user" || role === "assistant")) // none to those without a key
+    .filter(({ role, common: messages }) => messages.length && (role === "user" || role === "assistant")) // empty without a key
     .map((role) => commonOf(role, role.role === "user" ? onTry : null));
   return element("div", { class: "common" }, ...lists);
 }
@@ -79,11 +79,11 @@ function commonOf({ role, common: messages, messages: all, uncertainty }, onTry)
       : element("span", { title: plural(characters, "character") }, shown);
     return element("li", {}, label, element("span", { class: "value", title: percent(count, all) }, number(count)));
   });
-  const heading = `What ${ROLES[role].toLowerCase()} say most often`;
+  const heading = `Most common messages: ${ROLES[role].toLowerCase()}`;
   const bound = uncertainty
-    ? element("p", { class: "hint" }, `Counted in bounded memory: each count may be too low, by ${number(uncertainty)} at most.`)
+    ? element("p", { class: "hint" }, `Counts are approximate: each may be too low, by ${number(uncertainty)} at most.`)
     : null;
-  const list = rows.length ? element("ol", {}, ...rows) : element("p", { class: "hint" }, "Nothing was said twice.");
+  const list = rows.length ? element("ol", {}, ...rows) : element("p", { class: "hint" }, "No message occurs twice.");
   return element("div", {}, element("h3", {}, heading), list, bound);
 }
 
@@ -99,7 +99,7 @@ function origin({ source, seeded_at: at, index }) {
     time,
     ". SHA-256 ",
     element("code", {}, source.sha256),
-    index ? `. The index of messages that are alike takes ${size(index.bytes)}.` : ".",
+    index ? `. The index of similar messages takes ${size(index.bytes)}.` : ".",
   );
 }
 
@@ -116,7 +116,7 @@ function table(versions, preferred) {
   return element(
     "table",
     {},
-    element("caption", { class: "unseen" }, "What each version takes"),
+    element("caption", { class: "unseen" }, "Size of each version"),
     element("thead", {}, element("tr", {}, ...heads)),
     element("tbody", {}, ...rows),
   );

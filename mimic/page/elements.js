@@ -1,4 +1,4 @@
-// Elements, made of text that nobody vouches for: it is only ever put in as text, never parsed.
+// Elements with untrusted text: it is always inserted as text, never parsed.
 
 /** An element with properties and children; a string is a text node. `class` and `data` as in HTML. */
 export function element(name, { class: classes, data, attributes, ...properties } = {}, ...children) {
@@ -14,10 +14,10 @@ export function element(name, { class: classes, data, attributes, ...properties 
 /** An element of the page by its id. */
 export const byId = (id) => document.getElementById(id);
 
-/** A text of the corpus within a line: control characters in it reach no further than itself. */
+/** A text of the corpus within a line; its control characters have no effect outside. */
 export const quoted = (text) => element("bdi", { class: "quoted" }, oneLine(text));
 
-/** White space as single blanks; a text that is empty, or that nobody can see, is said to be so. */
+/** The text on one line, with single blanks. An empty or invisible text gets a label. */
 export const oneLine = (text) => {
   const line = text.replace(/\s+/g, " ").trim();
   if (!line) return "(empty)";

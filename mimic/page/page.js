@@ -1,4 +1,4 @@
-// The page: looks what is seeded, and brings its parts together.
+// The page: reads the corpus, and connects the other modules.
 
 import { Problem, get, key } from "./api.js";
 import { prepareChat, propose, suggest } from "./chat.js";
@@ -34,7 +34,7 @@ async function look() {
 
 const lookLater = () => setTimeout(look, MILLISECONDS_BETWEEN_LOOKS);
 
-/** The models that are versions of the corpus; those that are not seeded cannot be chosen. */
+/** Show the models of the corpus. Models that are not seeded cannot be selected. */
 function showModels({ data }, preferred) {
   const models = data.filter(({ id }) => /^mimic-v\d+$/.test(id));
   const seeded = models.filter(({ created }) => created > 0);
@@ -77,7 +77,7 @@ function prepareTheme() {
   apply();
 }
 
-/** What is kept for the next visit, where the browser keeps anything for pages. */
+/** Access the local storage; null if the browser has none. */
 function kept(access) {
   try {
     return access(localStorage);

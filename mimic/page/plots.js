@@ -1,4 +1,4 @@
-// Small plots, of plain elements: they take the page's colours and its width.
+// Small plots of plain elements, in the colours and the width of the page.
 
 import { compact, element, number, percent } from "./elements.js";
 
@@ -41,7 +41,7 @@ export function shares(items) {
   return element("ul", { class: "shares" }, ...rows);
 }
 
-/** Terms and numbers, side by side. */
+/** A list of terms and numbers. */
 export function facts(pairs) {
   const rows = pairs.map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", {}, value)));
   return element("dl", { class: "facts" }, ...rows);
@@ -51,5 +51,5 @@ const least = (bits) => (bits === 0 ? 0 : 2 ** (bits - 1));
 
 const range = (bits) => (bits < 2 ? `${bits}` : `${number(least(bits))} to ${number(2 ** bits - 1)}`);
 
-/** The least number of a bar, below every third one. */
+/** The lower bound of a bar, below every third bar. */
 const tick = (_, bits) => element("span", {}, bits % 3 === 1 ? compact(least(bits)) : "");

@@ -1,9 +1,9 @@
-// What goes wrong, as the server says it.
+// Problems, in the server's words.
 
 import { key } from "./api.js";
 import { byId, element } from "./elements.js";
 
-/** A problem in the place where an answer would be. */
+/** A problem, shown in the place of an answer. */
 export const problemShape = (problem) =>
   element(
     "div",
@@ -12,7 +12,7 @@ export const problemShape = (problem) =>
     problem.code ? element("p", { class: "hint" }, element("code", {}, problem.code)) : null,
   );
 
-/** What is to be done about a problem besides telling it: a key is asked for. Returns whether it was that. */
+/** Show the form for the key if the problem is a missing or wrong key. Returns true in this case. */
 export function showProblem(problem) {
   if (problem.status !== 401) return false;
   byId("key").hidden = false;

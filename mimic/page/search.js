@@ -18,9 +18,9 @@ export function prepareSearch() {
     try {
       const version = byId("model").value.replace("mimic-", "");
       const found = await get("corpus/search", { q: byId("query").value, role: byId("search-role").value, version });
-      if (mine !== newest) return; // another search began, and may have been answered before
+      if (mine !== newest) return; // a newer search has begun
       byId("results").append(...found.results.map((result) => shape(result, found.version)));
-      outcome.textContent = found.results.length ? plural(found.results.length, "message") : "Nothing that was answered is like that.";
+      outcome.textContent = found.results.length ? plural(found.results.length, "message") : "No answered message is similar.";
     } catch (problem) {
       if (mine !== newest) return;
       outcome.textContent = problem.message;
@@ -29,13 +29,13 @@ export function prepareSearch() {
   };
 }
 
-/** Say from the start where a corpus, as `GET /corpus` describes it, cannot be searched. */
+/** Show that a corpus cannot be searched, from the answer of `GET /corpus`. */
 export function showWhetherSearchable({ versions, default_version: preferred }) {
   const entry = versions[preferred] ?? Object.values(versions)[0];
   const searchable = entry.index?.depth === "nearest";
   byId("search-outcome").textContent = searchable
     ? ""
-    : "This corpus was seeded without the index that a search needs. To have it, run `mimic seed FILE --match nearest`.";
+    : "This corpus was seeded without the index for searches. To add the index, run `mimic seed FILE --match nearest`.";
 }
 
 function shape({ from, value, characters, score, conversation, document: place, position }, version) {
@@ -45,7 +45,7 @@ function shape({ from, value, characters, score, conversation, document: place, 
   return element(
     "li",
     {},
-    element("button", { type: "button", class: "link", title: "Open its conversation", onclick }, quoted(value + rest), where),
-    element("span", { class: "value", title: "How similar, from 0 to 1" }, score.toFixed(2)),
+    element("button", { type: "button", class: "link", title: "Open the conversation", onclick }, quoted(value + rest), where),
+    element("span", { class: "value", title: "Similarity, from 0 to 1" }, score.toFixed(2)),
   );
 }

@@ -1,1 +1,1 @@
-"""Formats of vendors: bytes to neutral requests, neutral results and errors to bytes."""
+"""Vendors' formats: from bytes to neutral requests, and from neutral results and errors to bytes."""

@@ -23,16 +23,16 @@ class Steps(Protocol):
     """The frames of a stream's tokens."""
 
     def __iter__(self) -> Iterator[bytes]:
-        """One step after the other."""
+        """Yield the frames of each step."""
 
     def whole(self, opening: bytes, ending: bytes) -> bytes:
-        """All of them between an opening and an ending, which takes a fifth of the time."""
+        """All frames between an opening and an ending, in a fifth of the time that the steps take."""
 
 
 class EventPlan(msgspec.Struct, frozen=True):
-    """A stream in frames: those that come with the first token, one for each step, and those with the last one.
+    """A stream in frames: ``opening`` is sent with the first token, and ``ending`` with the last one.
 
-    The ``ending`` comes behind all of that. ``tokens`` counts those of all answers.
+    ``tokens`` is the number of tokens of all answers.
     """
 
     opening: bytes
@@ -41,26 +41,26 @@ class EventPlan(msgspec.Struct, frozen=True):
     tokens: int = 0
 
     def whole(self) -> bytes:
-        """All of it."""
+        """The whole stream."""
         return self.steps.whole(self.opening, self.ending)
 
 
 class Wire(ABC, Generic[Q, R]):
-    """A vendor's format for one kind of request. It holds no state of a request."""
+    """A vendor's format for one kind of request. It keeps no state of a request."""
 
     @abstractmethod
     async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> Q:
-        """The request in neutral form.
+        """Parse a request into its neutral form.
 
-        Notes in ``known`` what it finds out, also of a request that it refuses. Raises RequestError.
+        Sets the fields of ``known`` as it reads them, also for a request that it refuses. Raises RequestError.
         """
 
     @abstractmethod
     def whole(self, request: Q, result: R) -> bytes | AsyncIterator[bytes]:
-        """The body of a whole answer, which is JSON; in pieces where it is long."""
+        """The JSON body of a whole answer; a long body comes in pieces."""
 
     def streams(self, request: Q) -> bool:
-        """Whether the answer is to be streamed."""
+        """True if the answer must be a stream."""
         return False
 
     def events(self, request: Q, result: R) -> EventPlan:
@@ -69,10 +69,10 @@ class Wire(ABC, Generic[Q, R]):
 
     @abstractmethod
     def error(self, error: RequestError) -> bytes:
-        """The body of an error, which is JSON."""
+        """The JSON body of an error."""
 
     def broken(self, kind: Literal["malformed", "error"], error: RequestError) -> bytes:
-        """The frame of a stream that breaks off: one that is not valid, or an event that tells of the error."""
+        """The last frame of a stream that breaks off: a malformed one, or an event with the error."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""JSON bodies: decoded strictly ("2" is no number), or an error that says what is wrong and where."""
+"""JSON bodies: decoded strictly ("2" is no number), with errors that name the problem and its place."""
 
 from math import isfinite
 from typing import Any, Final, NoReturn, TypeVar
@@ -12,11 +12,11 @@ from mimic.wire.violations import violation_in
 T = TypeVar("T")
 
 MAX_REREAD: Final = 100_000
-"""Bytes of a body that is read once more for integers that are written as 2.0."""
+"""Bytes of the largest body to decode again for integers written as 2.0."""
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """A body as the decoder's type. Raises RequestError with the field, or the byte at which decoding failed."""
+    """Decode a body. Raises RequestError with the field, or with the byte at which decoding failed."""
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
@@ -32,7 +32,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 
 
 def _number(text: str) -> int | float:
-    """A number as JSON Schema sees it, where 2.0 is an integer. Raises ValueError where it is out of range."""
+    """A number by the rules of JSON Schema: 2.0 is an integer. Raises ValueError if it is out of range."""
     number = float(text)
     if not isfinite(number):
         raise ValueError
@@ -63,7 +63,7 @@ def _problem(body: bytes, exc: Exception) -> str:
 
 
 def _first_byte_not_utf8(body: bytes) -> int:
-    """Msgspec counts from the start of the string, this from the start of the body."""
+    """The position from the start of the body; msgspec counts from the start of the string."""
     try:
         body.decode()
     except UnicodeDecodeError as exc:

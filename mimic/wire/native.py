@@ -1,4 +1,4 @@
-"""``/conversation/completion``: the corpus's own format, in which an answer is every message that came next."""
+"""``/conversation/completion``: Mimic's own format. An answer has every message that came next."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
@@ -25,19 +25,19 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class NativeRequest(msgspec.Struct, frozen=True):
-    """The conversation so far. v1 and v2 look at the last message, v3 at the last two."""
+    """The conversation so far. v1 and v2 match the last message, v3 the last two."""
 
     messages: Annotated[Sequence[Message], msgspec.Meta(min_length=1)]
 
 
 class NativeCompletion(msgspec.Struct, frozen=True):
-    """Every message that came next, in corpus order, duplicates kept."""
+    """Every message that came next, in corpus order, with duplicates."""
 
     choices: Sequence[Message]
 
 
 class NativeQuery(msgspec.Struct, frozen=True):
-    """The query string: a version, at most so many choices, and down to which rung to match as ``/v1`` does."""
+    """The query string: a version, the most choices, and the lowest rung to match as in ``/v1``."""
 
     version: Version | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHOICES)] | None = None
@@ -51,18 +51,18 @@ class NativeWire(Wire[ContinuationsRequest, Continuations]):
         self._min_score = min_score
         self._version = version
         self._decoder = msgspec.json.Decoder(NativeRequest)
-        versions: Mapping[bytes, Version] = {b"version=%s" % one.encode(): one for one in VERSIONS}
-        self._queries = {b"": NativeQuery(), **{query: NativeQuery(one) for query, one in versions.items()}}
+        versions: Mapping[bytes, Version] = {b"version=%s" % known.encode(): known for known in VERSIONS}
+        self._queries = {b"": NativeQuery(), **{query: NativeQuery(known) for query, known in versions.items()}}
 
     async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> ContinuationsRequest:
         data = decode(self._decoder, body)
-        asked = self._queries.get(query) or _parsed(query)
-        known.version = version = asked.version or self._version
-        policy = MatchPolicy(asked.match, self._min_score) if asked.match else None
-        return ContinuationsRequest(data.messages, version, asked.limit, policy)
+        options = self._queries.get(query) or _parse_query(query)
+        known.version = version = options.version or self._version
+        policy = MatchPolicy(options.match, self._min_score) if options.match else None
+        return ContinuationsRequest(data.messages, version, options.limit, policy)
 
     def whole(self, request: ContinuationsRequest, result: Continuations) -> bytes | AsyncIterator[bytes]:
-        """A small answer in one piece, one that takes several batches a batch at a time."""
+        """The body in one piece, or in a piece for each batch if there are several."""
         if result.batches.rest is None:
             return _encode(NativeCompletion([choice.message for choice in result.batches.first]))
         return _pieces(result)
@@ -82,15 +82,15 @@ async def _pieces(result: Continuations) -> AsyncIterator[bytes]:
 
 
 def _inner(choices: Sequence[Choice]) -> bytes:
-    """Choices as JSON without the brackets around them."""
+    """Choices as JSON, without the brackets."""
     return msgspec.json.encode([choice.message for choice in choices])[1:-1]
 
 
-def _parsed(query: bytes) -> NativeQuery:
-    """A query string. Raises RequestError."""
-    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+def _parse_query(query: bytes) -> NativeQuery:
+    """Parse a query string. Raises RequestError."""
+    fields = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
     try:
-        return msgspec.convert(given, NativeQuery, strict=False)
+        return msgspec.convert(fields, NativeQuery, strict=False)
     except msgspec.ValidationError as exc:
         violation = violation_in(str(exc), NativeQuery)
         raise RequestError(400, violation.message, param=violation.param, code=violation.code) from None

@@ -13,37 +13,37 @@ import msgspec
 from mimic.tokens import bytes_of
 
 MARKER: Final = os.urandom(16).hex()
-"""The text in an event of which :class:`Template` is made: one that nobody else has, so that it is there once."""
+"""The text that marks the variable part of an event for :class:`Template`; random, so that it is unique."""
 
 _LINE_BREAKS: Final = ((b"\xc2\x85", rb"\u0085"), (b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"))
-"""Characters at which some clients, wrongly, end a line of a stream, and how JSON may write them instead."""
+"""Characters at which some clients wrongly end a line of a stream, and their JSON escapes."""
 
 
 class Template(msgspec.Struct, frozen=True):
-    """What stands around something that varies: the bytes before it, and those behind it."""
+    """The constant bytes before and after a variable part."""
 
     before: bytes
-    behind: bytes
+    after: bytes
 
     @classmethod
     def of(cls, event: msgspec.Struct) -> "Template":
-        """What stands around the text :data:`MARKER` in an object."""
-        before, behind = on_one_line(msgspec.json.encode(event)).split(b'"%s"' % MARKER.encode())
-        return cls(before, behind)
+        """The bytes around the text :data:`MARKER` in an object."""
+        before, after = on_one_line(msgspec.json.encode(event)).split(b'"%s"' % MARKER.encode())
+        return cls(before, after)
 
-    def filled(self, value: bytes) -> bytes:
-        """With a value in it."""
-        return self.before + value + self.behind
+    def fill(self, value: bytes) -> bytes:
+        """The template with a value."""
+        return self.before + value + self.after
 
     def around(self, inner: "Template") -> "Template":
-        """With another template in it."""
-        return Template(self.before + inner.before, inner.behind + self.behind)
+        """The template with another template inside."""
+        return Template(self.before + inner.before, inner.after + self.after)
 
 
 class TokenStream(msgspec.Struct, frozen=True):
-    """One answer in a stream: the template of its events, its tokens, and the events that end it, as frames.
+    """An answer in a stream: the template of its events, its tokens, and the frames that end it.
 
-    An event for each token, with the last one the end; the end alone where there is no token.
+    Each token is an event, and the end follows the last one. Without tokens there is only the end.
     """
 
     template: Template
@@ -51,26 +51,26 @@ class TokenStream(msgspec.Struct, frozen=True):
     end: bytes
 
     def __iter__(self) -> Iterator[bytes]:
-        before, behind = self.template.before, self.template.behind
+        before, after = self.template.before, self.template.after
         texts = texts_of(self.tokens)
-        last = before + texts[-1] + behind if texts else b""
-        return chain(map(b"".join, zip(repeat(before), texts[:-1], repeat(behind))), (last + self.end,))
+        last = before + texts[-1] + after if texts else b""
+        return chain(map(b"".join, zip(repeat(before), texts[:-1], repeat(after))), (last + self.end,))
 
     def whole(self, opening: bytes, ending: bytes) -> bytes:
-        """All of them between an opening and an ending, copied once."""
+        """All events between an opening and an ending, copied once."""
         texts = texts_of(self.tokens)
         if not texts:
             return opening + self.end + ending
-        before, behind = self.template.before, self.template.behind
+        before, after = self.template.before, self.template.after
         texts[0] = opening + before + texts[0]
-        texts[-1] += behind + self.end + ending
-        return (behind + before).join(texts)
+        texts[-1] += after + self.end + ending
+        return (after + before).join(texts)
 
 
 class PartedStream(msgspec.Struct, frozen=True):
-    """One answer of several parts, as calls of tools are: before the tokens of each part the frames that open it.
+    """An answer in several parts, for example tool calls. Each part has frames that open it.
 
-    An event for each token; with the first one of a part what opens it, with the last one of all the end.
+    Each token is an event. A part's opening comes with its first token, and the end with the last token of all.
     """
 
     parts: Sequence[tuple[bytes, TokenStream]]
@@ -94,7 +94,7 @@ class PartedStream(msgspec.Struct, frozen=True):
 
 
 class InTurn(msgspec.Struct, frozen=True):
-    """Several answers in a stream: in each step the next token of every answer that goes on."""
+    """Several answers in a stream: each step has the next token of every unfinished answer."""
 
     streams: Sequence[Iterable[bytes]]
 
@@ -107,42 +107,42 @@ class InTurn(msgspec.Struct, frozen=True):
 
 
 def frames(events: Iterable[msgspec.Struct]) -> bytes:
-    """Server-sent events."""
+    """Encode objects as server-sent events."""
     return b"".join([b"data: " + on_one_line(msgspec.json.encode(event)) + b"\n\n" for event in events])
 
 
 def texts_of(tokens: Sequence[int]) -> list[bytes]:
-    """The text that each token adds, in JSON: a character that several tokens make where the last of them is."""
+    """The text that each token adds, in JSON. A character of several tokens is in the text of the last one."""
     texts = list(map(_TEXTS.__getitem__, tokens))
     start = 0
-    with suppress(ValueError):  # when there is no part of a character any more
+    with suppress(ValueError):  # no incomplete character is left
         while True:
             start = _join(tokens, texts, texts.index(b"", start))
     return texts
 
 
 def _join(tokens: Sequence[int], texts: list[bytes], start: int) -> int:
-    """Put the characters that the tokens from ``start`` make into the texts, until one is whole; returns the next."""
+    """Complete the characters from token ``start`` on, up to a whole one. Return the index after it."""
     held = b""
     for index in range(start, len(tokens)):
         held += bytes_of(tokens[index])
         text, used = utf_8_decode(held, "strict", False)
-        texts[index] = _quoted(text)
+        texts[index] = _json_of(text)
         held = held[used:]
         if not held:
             return index + 1
     return len(tokens)
 
 
-@lru_cache(maxsize=8192)  # of the characters that take several tokens a text has few different ones
-def _quoted(text: str) -> bytes:
+@lru_cache(maxsize=8192)  # a text has few different characters of several tokens
+def _json_of(text: str) -> bytes:
     return on_one_line(msgspec.json.encode(text))
 
 
 class _Texts(dict[int, bytes]):
-    """The JSON of tokens that are whole characters, of which there are 200,000 at most, made when first asked for.
+    """The JSON of tokens that are whole characters: a cache of at most 200,000 texts.
 
-    Nothing for those that are only a part of a character.
+    The text of an incomplete character is empty.
     """
 
     def __missing__(self, token: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Violations: what msgspec finds wrong with a request, in OpenAI's words and with its codes. Pure."""
+"""Violations: validation errors of msgspec in OpenAI's wording, with OpenAI's codes. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,36 +20,36 @@ _KINDS: Final[Mapping[str, str]] = {
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """What is told of it: ``param`` is the path of the field, None where it is the body as a whole."""
+    """A validation error. ``param`` is the path of the field; None means the whole body."""
 
     message: str
     param: str | None
     code: str
 
 
-def violation_in(said: str, kind: Any) -> Violation:
-    """The violation that a msgspec.ValidationError tells, as "Expected `int`, got `str` - at `$.n`".
+def violation_in(error: str, kind: Any) -> Violation:
+    """The violation in a msgspec.ValidationError such as "Expected `int`, got `str` - at `$.n`".
 
-    ``kind`` is the type that was expected as a whole.
+    ``kind`` is the expected type of the whole document.
     """
-    message, _, place = said.partition(" - at ")
+    message, _, place = error.partition(" - at ")
     path = place.strip("`").removeprefix("$").removeprefix(".")
     return violation_at(message, path, allowed_at(kind, path) if is_of_words(message) else ())
 
 
 def is_of_words(message: str) -> bool:
-    """Whether a value is none of some words."""
+    """True if the problem is a value outside a set of words."""
     return message.startswith("Invalid enum value")
 
 
 def violation_at(message: str, path: str, allowed: Sequence[str] = ()) -> Violation:
-    """A violation at a path, which is empty for the whole, where only these words are allowed if there are any."""
+    """A violation at a path, which is empty for the whole document. ``allowed`` holds the words to choose from."""
     if found := re.fullmatch(r"Object missing required field `(.+)`", message):
         path = f"{path}.{found[1]}" if path else found[1]
         return Violation(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
     if found := re.match(r"Missing required query parameter '(\w+)'", message):
         return Violation(f"Missing required parameter: '{found[1]}'.", found[1], "missing_required_parameter")
-    text, code = _worded(message, f"'{path}'" if path else "the body")
+    text, code = _word(message, f"'{path}'" if path else "the body")
     if allowed:
         text += f" Expected one of {', '.join(allowed)}."
     return Violation(text, path or None, code)
@@ -57,10 +57,10 @@ def violation_at(message: str, path: str, allowed: Sequence[str] = ()) -> Violat
 
 @lru_cache(maxsize=256)
 def allowed_at(kind: Any, path: str) -> Sequence[str]:
-    """The words that a type allows at a path, as ``messages[0].role``, in their order; empty where it allows others."""
+    """The words that a type allows at a path, for example ``messages[0].role``; empty if any text is allowed."""
     kinds = [kind]
     for step in re.findall(r"\[[^\]]*\]|[^.\[]+", path):
-        kinds = [inner for outer in kinds for one in _members(outer) for inner in _inside(one, step)]
+        kinds = [inner for outer in kinds for member in _members(outer) for inner in _inside(member, step)]
     words: dict[Any, None] = {}
     for one in (member for outer in kinds for member in _members(outer)):
         if get_origin(one) is Literal:
@@ -71,7 +71,7 @@ def allowed_at(kind: Any, path: str) -> Sequence[str]:
 
 
 def _members(kind: Any) -> Iterator[Any]:
-    """The types that a union is of, or the type itself, without annotations."""
+    """The types in a union, or the type itself, without annotations."""
     if get_origin(kind) is Annotated:
         yield from _members(get_args(kind)[0])
     elif get_origin(kind) in (Union, UnionType):
@@ -82,14 +82,15 @@ def _members(kind: Any) -> Iterator[Any]:
 
 
 def _inside(kind: Any, step: str) -> Iterator[Any]:
-    """The type of what is in a value, at a field of an object or in an array or mapping."""
+    """The type of a field of an object, or of the items of an array or mapping."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         yield from (field.type for field in msgspec.structs.fields(kind) if field.encode_name == step)
     elif get_origin(kind) is not None:
         yield from get_args(kind)[-1:]
 
 
-def _worded(message: str, where: str) -> tuple[str, str]:
+def _word(message: str, where: str) -> tuple[str, str]:
+    """The message in OpenAI's wording, and its code."""
     if found := re.fullmatch(r"Expected `(.+)`, got `(.+)`", message):
         expected = [_KINDS.get(kind, kind) for kind in sorted(found[1].split(" | "), key=lambda kind: kind == "null")]
         got = _KINDS.get(found[2], found[2])

@@ -213,7 +213,7 @@ def test_what_is_no_host_is_refused(text: str) -> None:
         ({}, []),
         ({"MIMIC_HOST": "localhost"}, []),
         ({"SEED_SECRET": "short"}, []),
-        ({"MIMIC_HOST": "0.0.0.0"}, ["everybody who can reach"]),
+        ({"MIMIC_HOST": "0.0.0.0"}, ["every client that can reach"]),
         ({"MIMIC_HOST": "0.0.0.0", "MIMIC_API_KEYS": KEY}, []),
         ({"MIMIC_HOST": "0.0.0.0", "MIMIC_API_KEYS": KEY, "SEED_SECRET": "x" * 15}, ["SEED_SECRET is short"]),
         ({"MIMIC_HOST": "0.0.0.0", "MIMIC_API_KEYS": KEY, "SEED_SECRET": "x" * 16}, []),

@@ -89,7 +89,7 @@ def test_a_broken_corpus_is_told_as_by_the_seeding(corpus: Seedable, message: st
             "sk",
             "MIMIC_API_KEY: is not a setting; did you mean MIMIC_API_KEYS? The settings are MIMIC_ACCESS_LOG, ",
         ),
-        ("MIMIC_WEATHER", "x", "MIMIC_WEATHER: is not a setting; those are MIMIC_ACCESS_LOG, MIMIC_API_KEYS, "),
+        ("MIMIC_WEATHER", "x", "MIMIC_WEATHER: is not a setting; the settings are MIMIC_ACCESS_LOG, MIMIC_API_KEYS, "),
         ("MIMIC_VERSION", "v9", "MIMIC_VERSION: expected one of v1, v2, v3, not 'v9'"),
         ("MIMIC_STORE", "sqlite:///x.db", "MIMIC_STORE: is chosen by MimicServer"),
     ],

@@ -350,7 +350,7 @@ def test_where_it_is_not_installed_that_is_told(tmp_path: Path, monkeypatch: pyt
     environment = {"PATH": os.environ["PATH"], "MIMIC_TRACES": "on"}
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "MIMIC_TRACES: what it needs is not installed: pip install 'mimic-chat[otel]'" in done.stderr
+    assert "MIMIC_TRACES: the packages for traces are not installed: pip install 'mimic-chat[otel]'" in done.stderr
     monkeypatch.setattr("mimic.settings.find_spec", lambda _: None)
     with pytest.raises(SettingError, match="not installed"):
         Settings.from_environment({"MIMIC_TRACES": "on"})

@@ -112,7 +112,7 @@ def test_what_is_set_is_asked_for(page: Browser) -> None:
     page.find("#max-tokens").send_keys("3")
     page.find("#system").send_keys("be brief")
     answer = page.ask("tell me a story")
-    assert "cut at the limit of tokens" in answer.text
+    assert "cut at the token limit" in answer.text
     assert "+ 3 tokens" in answer.text
     [request] = [one for one in page.sent() if one["url"].endswith("/v1/chat/completions")]
     assert json.loads(request["postData"]) == {
@@ -136,7 +136,7 @@ def test_the_same_is_asked_again(page: Browser) -> None:
     page.ask("tell me a story")
     page.find("#max-tokens").send_keys("1")
     page.find(".again").click()
-    page.until(lambda: "cut at the limit" in page.text_of(".turn.answer"))
+    page.until(lambda: "cut at the token limit" in page.text_of(".turn.answer"))
     assert len(page.all(".turn")) == 2
     page.ask("and then?")
     assert [rung.text for rung in page.all(".rung")] == ["last", "last"]  # after what was cut, not after the story
@@ -303,7 +303,7 @@ def test_a_search_leads_to_conversations(page: Browser) -> None:
     page.until(lambda: all("human" in hit.text for hit in page.all("#results li")) and page.all("#results li"))
     page.find("#query").clear()
     page.find("#query").send_keys("qqqqqq", Keys.ENTER)
-    page.until(lambda: page.text_of("#search-outcome") == "Nothing that was answered is like that.")
+    page.until(lambda: page.text_of("#search-outcome") == "No answered message is similar.")
 
 
 def test_the_newest_search_is_the_one_that_is_shown(page: Browser) -> None:
@@ -343,7 +343,7 @@ def test_without_an_index_the_search_says_so(browser: Browser, sqlite_url: str, 
     with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
         browser.open(server.url)
         said = browser.find("#search-outcome").text
-        assert said.startswith("This corpus was seeded without the index that a search needs.")
+        assert said.startswith("This corpus was seeded without the index for searches.")
         browser.find("#query").send_keys("hi", Keys.ENTER)
         browser.until(lambda: browser.text_of("#search-outcome").startswith("v3 was seeded without the index"))
 

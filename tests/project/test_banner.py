@@ -59,7 +59,7 @@ def test_it_tells_what_is_served_and_a_request_that_works(tmp_path: Path, worker
         said = out.read_text()
         [command] = [part for part in said.split("\n\n") if "curl" in part]
         answer = subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=30).stdout
-    assert said.startswith(f"Mimic on http://127.0.0.1:{port}, a page")
+    assert said.startswith(f"Mimic on http://127.0.0.1:{port}, with a page")
     assert said.count("Serving dump.json: 2 conversations, 5 messages, seeded 20") == 1
     assert " UTC; v1, v2, v3.\nTry one of its messages (answered by v3):\n" in said
     assert "\u4f60\u597d" in command
@@ -77,7 +77,7 @@ def test_it_tells_how_to_seed(tmp_path: Path) -> None:
     with serving(tmp_path, MIMIC_STORE="own.db", MIMIC_API_KEYS="sk-one", PYTHONIOENCODING="ascii") as (_, out):
         said = out.read_text()
     assert "Serving dump.json: 2 conversations" in said
-    assert "; v1.\nv3, which answers by default, is not seeded. In another terminal:" in said
+    assert "; v1.\nThe default version v3 is not seeded. In another terminal:" in said
     with serving(
         tmp_path, MIMIC_STORE="own.db", MIMIC_VERSION="v1", MIMIC_API_KEYS="sk-one", PYTHONIOENCODING="ascii"
     ) as (

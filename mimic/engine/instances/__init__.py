@@ -1,1 +1,1 @@
-"""Instances of JSON schemas: values that are valid, made deterministically, with contents taken from a text."""
+"""Instances of JSON schemas: valid, deterministic, and with contents from a text."""

@@ -1,4 +1,4 @@
-"""Contents of the arguments of a tool call, from what was said in the chat."""
+"""Values for the arguments of a tool call, from the messages of the chat."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
@@ -56,20 +56,20 @@ KINDS: Final[Sequence[tuple[frozenset[str], frozenset[str], Callable[[str], Sequ
     (frozenset(("date",)), DAYS, phrases.dates),
     (frozenset(), SUMS, phrases.expressions),
 )
-"""Formats, words of names, and what finds values for them."""
+"""Formats, words of names, and the function that finds values for them."""
 SHORTEST_WORD: Final = 3
-"""Letters of a field's name that is looked for in a text."""
+"""Letters of a field name to look for in a text."""
 SOUGHT: Final = frozenset(("query", "topic", "keyword", "keywords", "search", "q"))
 ANSWERS: Final = frozenset(("answer", "response", "result", "summary", "output", "reply"))
-"""Words in names of fields that the results of tools are meant for."""
+"""Words in the names of fields that take tool results."""
 ASKED_FOR: Final = ("for", "about", "of")
 
 
 class ChatValues(Values):
-    """Values from what users said, the newest first, and then from the results of tools.
+    """Values from user messages, the newest first, and then from tool results.
 
-    A value that one field has taken is not given to another. ``skip`` leaves out so many of the things that several
-    calls of one tool are about.
+    Each value goes to one field only. ``skip`` is the number of subjects to leave out: several calls of one tool each
+    have their own subject.
     """
 
     def __init__(self, texts: Sequence[str], skip: int = 0, results: Sequence[str] = ()) -> None:
@@ -80,23 +80,23 @@ class ChatValues(Values):
         self._taken: dict[object, Field] = {}
 
     def strings(self, field: Field) -> Iterable[str]:
-        """The candidates, of which each may be given to one field only: what is likely in any text, then the rest."""
+        """Candidates that no other field has taken: likely values of all texts, then the others."""
         if field.words & ANSWERS:
             yield from self._results
         for find in (self._likely, self._other):
             for text in self._texts:
-                for one in find(field, text):
-                    if one and self._is_free(one, field):
-                        yield self._give(one, field)
+                for value in find(field, text):
+                    if value and self._is_free(value, field):
+                        yield self._take(value, field)
 
     def numbers(self, field: Field) -> Iterable[int | float]:
         for text in self._texts:
             yield from phrases.numbers_beside(text, field.words)
         for text in self._texts:
-            for position, one in enumerate(phrases.numbers(text)):
+            for position, number in enumerate(phrases.numbers(text)):
                 if self._is_free((position, text), field):
                     self._taken[(position, text)] = field
-                    yield one
+                    yield number
 
     def booleans(self, field: Field) -> Iterable[bool]:
         words = self._text.lower().split()
@@ -107,81 +107,83 @@ class ChatValues(Values):
         if field.words & SWITCHES and {"on", "off", "enable", "disable"} & set(words):
             yield not {"off", "disable"} & set(words)
 
-    def mentioned(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
+    def mentions(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
         for text in self._texts:
-            found = [(at, one) for one in members if (at := _position(str(one), text)) >= 0]
+            found = [(at, member) for member in members if (at := _position(str(member), text)) >= 0]
             if found:
-                return [one for _, one in sorted(found, key=lambda pair: pair[0])]
+                return [member for _, member in sorted(found, key=lambda pair: pair[0])]
         return ()
 
     def length(self, field: Field) -> int | None:
-        return len(phrases.listed(self._text)) or len(phrases.quoted(self._text)) or None
+        return len(phrases.list_items(self._text)) or len(phrases.quotations(self._text)) or None
 
     def knows(self, field: Field) -> bool:
-        """Whether the chat says something of an optional field: names it, a member of it, or has what it is made of."""
+        """True if the chat mentions an optional field: its name, a member, or a value of its format."""
         text = self._text.lower()
-        if any(len(word) >= SHORTEST_WORD and word in text for word in field.words) or self.mentioned(
+        if any(len(word) >= SHORTEST_WORD and word in text for word in field.words) or self.mentions(
             field.members, field
         ):
             return True
         return next(iter(self._special(field, self._text)), None) is not None
 
     def facts(self, field: Field) -> Iterator[str]:
-        """Texts that are surely meant for the field: by its format, its name, or a label before them."""
+        """Texts that surely belong to the field, by its format, its name, or a label before them."""
         for text in self._texts:
-            for one in (*self._special(field, text), *self._labelled(field, text)):
-                if one and self._is_free(one, field):
-                    yield self._give(one, field)
+            for value in (*self._special(field, text), *self._after_label(field, text)):
+                if value and self._is_free(value, field):
+                    yield self._take(value, field)
             if field.words & {"name", "person", "customer", "author"} and not field.format:
-                yield from (one for one in phrases.named(text) if self._is_free(one, field))
+                yield from (name for name in phrases.names(text) if self._is_free(name, field))
 
     def _likely(self, field: Field, text: str) -> Iterator[str]:
-        """What is surely or probably meant for the field."""
+        """Texts that surely or probably belong to the field."""
         if field.index is not None:
-            items = phrases.listed(text) or phrases.quoted(text)
+            items = phrases.list_items(text) or phrases.quotations(text)
             yield from items[field.index : field.index + 1]
         yield from self._special(field, text)
-        yield from self._labelled(field, text)
+        yield from self._after_label(field, text)
         if field.format:
             return
-        yield from phrases.quoted(text)[self._skip :]
+        yield from phrases.quotations(text)[self._skip :]
         if field.words & WHOLE:
             if field.words & SOUGHT:
                 for word in ASKED_FOR:
-                    yield from phrases.following(text, word)
+                    yield from phrases.words_after(text, word)
             yield text.strip()
-        yield from phrases.named(text)[self._skip :]
+        yield from phrases.names(text)[self._skip :]
 
     def _other(self, field: Field, text: str) -> Iterator[str]:
-        """What may be meant for the field, where nothing better is there."""
+        """Texts that may belong to the field, if nothing better is found."""
         if field.format:
             return
         for word in ("for", "in", "to", "about", "of", "at"):
-            yield from phrases.following(text, word)
+            yield from phrases.words_after(text, word)
         yield text.strip()
 
     def _special(self, field: Field, text: str) -> Iterator[str]:
-        """Values of a kind that the field's name or format tells."""
+        """Values of a kind that the field's name or format implies."""
         for formats, words, find in KINDS:
             if field.format in formats or (field.words & words and not field.format):
                 yield from find(text)
         if field.words & ORIGINS:
-            yield from phrases.following(text, "from")
+            yield from phrases.words_after(text, "from")
         if field.words & TARGETS:
-            yield from phrases.following(text, "to")
+            yield from phrases.words_after(text, "to")
         if field.words & PLACES:
             yield from self._places(field, text)
 
     def _places(self, field: Field, text: str) -> Iterator[str]:
-        listed = [one for one in phrases.listed(text) if one[:1].isupper()]
-        if len(listed) > 1 and not field.words & (ORIGINS | TARGETS):
-            yield from listed[self._skip :]
-        places = [one for word in ("in", "for", "to", "at", "near", "of") for one in phrases.following(text, word)]
-        yield from (one for one in places if one[:1].isupper())
-        yield from (one for one in places if one[:1].islower())
+        items = [item for item in phrases.list_items(text) if item[:1].isupper()]
+        if len(items) > 1 and not field.words & (ORIGINS | TARGETS):
+            yield from items[self._skip :]
+        places = [
+            place for word in ("in", "for", "to", "at", "near", "of") for place in phrases.words_after(text, word)
+        ]
+        yield from (place for place in places if place[:1].isupper())
+        yield from (place for place in places if place[:1].islower())
 
-    def _labelled(self, field: Field, text: str) -> Iterator[str]:
-        """What stands behind the field's own name, as in "title: Dune" or "the title is Dune"."""
+    def _after_label(self, field: Field, text: str) -> Iterator[str]:
+        """The value after the field's name, for example in "title: Dune" or "the title is Dune"."""
         words = " ".join(sorted(field.words, key=field.name.lower().find))
         lowered = text.lower()
         for label in dict.fromkeys((field.name.lower(), words)):
@@ -190,26 +192,26 @@ class ChatValues(Values):
             for mark in (":", " is ", "=", " called ", " named ", " of "):
                 if rest.lower().startswith(mark):
                     value = rest[len(mark) :].split("\n")[0]
-                    yield (phrases.quoted(value) or [value.split(",")[0].split(" and ")[0].strip(" .?!\"'")])[0]
+                    yield (phrases.quotations(value) or [value.split(",")[0].split(" and ")[0].strip(" .?!\"'")])[0]
 
     def _is_free(self, value: object, field: Field) -> bool:
         holder = self._taken.get(value)
         return holder is None or holder == field
 
-    def _give(self, value: str, field: Field) -> str:
+    def _take(self, value: str, field: Field) -> str:
         if not field.words & WHOLE:
             self._taken[value] = field
         return value
 
 
 def subjects(text: str) -> int:
-    """How many things a message asks the same about, as "Paris and London" are two."""
-    names = [one for one in phrases.listed(text) if one[:1].isupper()]
+    """The number of subjects of a question: two for "Paris and London"."""
+    names = [item for item in phrases.list_items(text) if item[:1].isupper()]
     return max(1, len(names))
 
 
 def _position(member: str, text: str) -> int:
-    """The place where a member of an enum is mentioned as whole words, or -1."""
+    """The position in a text of a member of an enum, as whole words; -1 if absent."""
     lowered = text.lower()
     for written in dict.fromkeys((member.lower(), member.lower().replace("_", " ").replace("-", " "))):
         start = 0

@@ -1,6 +1,6 @@
-"""Strings that a regular expression of a schema finds: short and readable ones, made from its parsed form.
+"""Short, readable strings that match a regular expression of a schema, generated from its parsed form.
 
-The parser is the standard library's, which is private (``re._parser``); hypothesis builds on it, too.
+The parser is a private one of the standard library (``re._parser``), which hypothesis uses, too.
 """
 
 import re
@@ -10,16 +10,16 @@ from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any, Final
 
 MAX_PATTERN: Final = 4_000
-"""Characters of a pattern that strings are made for."""
+"""Characters of a pattern; longer ones get no strings."""
 MAX_PARTS: Final = 2_000
-"""Parts of a pattern that are written for one string, those of all repetitions together."""
+"""Parts of a pattern to write for one string, with all repetitions."""
 EXTRA_REPEATS: Final = (1, 0, 3, 8, 20, 60)
-"""How often a part that may repeat does so beyond what it must, in the order in which it is tried."""
+"""Extra repetitions of a part beyond its minimum, in the order to try them."""
 
 READABLE: Final = (
     "abcdefghijklmnopqrstuvwxyz" + "0123456789" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + " _-.,:;/@#+*=!?'\"()[]{}<>|\\$%&~^`"
 )
-"""Characters that are tried for a class of characters, in this order."""
+"""Characters to try for a character class, in this order."""
 OTHERS: Final = "éüßñøλжд你好अعא한あ€°§\t\n\r\x00"
 
 ECMA: Final = (
@@ -33,19 +33,19 @@ ECMA: Final = (
     (re.compile(r"\\u\{([0-9A-Fa-f]{1,4})\}"), lambda found: "\\u" + found[1].rjust(4, "0")),
     (re.compile(r"\\c([A-Za-z])"), lambda found: f"\\x{ord(found[1]) % 32:02x}"),
 )
-"""What regular expressions of ECMAScript write otherwise than Python's."""
+"""Syntax of ECMAScript's regular expressions, and Python's syntax for it."""
 
 
 @lru_cache(maxsize=1024)
 def matching(pattern: str, variant: int = 0) -> Sequence[str]:
-    """Strings that may match, the most readable first; not all do, where the pattern looks around.
+    """Strings that may match, the most readable first. With look-arounds in the pattern, some do not match.
 
-    Nothing if the pattern is longer than ``MAX_PATTERN`` or not understood.
+    Empty if the pattern is longer than ``MAX_PATTERN`` or does not parse.
     """
-    return list(dict.fromkeys(_written(pattern, variant))) if len(pattern) <= MAX_PATTERN else ()
+    return list(dict.fromkeys(_strings(pattern, variant))) if len(pattern) <= MAX_PATTERN else ()
 
 
-def _written(pattern: str, variant: int) -> Iterator[str]:
+def _strings(pattern: str, variant: int) -> Iterator[str]:
     for expression, replacement in ECMA:
         pattern = expression.sub(replacement, pattern)
     try:
@@ -62,12 +62,12 @@ def _written(pattern: str, variant: int) -> Iterator[str]:
 
 
 class _Writer:
-    """Writes one string. Raises ValueError where there is none, or it becomes too long."""
+    """Writes one string. Raises ValueError if there is none, or if it becomes too long."""
 
     def __init__(self, extra: int, branch: int, variant: int) -> None:
         self._extra = extra
         self._branch = branch
-        self._written = variant
+        self._picked = variant
         self._parts = 0
         self._groups: dict[int, str] = {}
 
@@ -79,7 +79,7 @@ class _Writer:
         if self._parts > MAX_PARTS:
             raise ValueError(MAX_PARTS)
         write = self._writers.get(op)
-        return write(value) if write else ""  # anchors, and what is looked for around: checked afterwards
+        return write(value) if write else ""  # anchors and look-arounds are checked later
 
     @cached_property
     def _writers(self) -> Mapping[Any, Callable[[Any], str]]:
@@ -91,9 +91,9 @@ class _Writer:
             c.IN: self._pick,
             c.BRANCH: lambda value: self.write(value[1][self._branch % len(value[1])]),
             c.SUBPATTERN: self._group,
-            c.MAX_REPEAT: self._repeated,
-            c.MIN_REPEAT: self._repeated,
-            c.POSSESSIVE_REPEAT: self._repeated,
+            c.MAX_REPEAT: self._repeat,
+            c.MIN_REPEAT: self._repeat,
+            c.POSSESSIVE_REPEAT: self._repeat,
             c.GROUPREF: lambda value: self._groups.get(value, ""),
             c.GROUPREF_EXISTS: lambda value: self.write(value[1] if value[0] in self._groups else value[2] or ()),
             c.ATOMIC_GROUP: self.write,
@@ -105,7 +105,7 @@ class _Writer:
             self._groups[value[0]] = text
         return text
 
-    def _repeated(self, value: Any) -> str:
+    def _repeat(self, value: Any) -> str:
         least, most, inner = value
         times = min(least + self._extra, most)
         if times > MAX_PARTS:
@@ -113,10 +113,10 @@ class _Writer:
         return "".join([self.write(inner) for _ in range(times)])
 
     def _pick(self, members: Sequence[tuple[Any, Any]]) -> str:
-        """A character of a class; the next one each time, so that words do not read "aaaa"."""
+        """A character of a class, a different one each time, so that words do not read "aaaa"."""
         allowed = _allowed(tuple(members))
-        self._written += 1
-        return allowed[(self._written * 7 - 7) % len(allowed)]
+        self._picked += 1
+        return allowed[(self._picked * 7 - 7) % len(allowed)]
 
 
 _CHARACTERS: Final = (_constants.RANGE, _constants.LITERAL)
@@ -124,7 +124,7 @@ _CHARACTERS: Final = (_constants.RANGE, _constants.LITERAL)
 
 @lru_cache(maxsize=1024)
 def _allowed(members: tuple[tuple[Any, Any], ...]) -> Sequence[str]:
-    """Some characters of a class. Raises ValueError where there are none."""
+    """Some characters of a class. Raises ValueError if there are none."""
     allowed = [char for char in READABLE if _is_in(char, members)][:26]
     allowed = allowed or [char for char in OTHERS if _is_in(char, members)]
     if not allowed:
@@ -132,16 +132,16 @@ def _allowed(members: tuple[tuple[Any, Any], ...]) -> Sequence[str]:
             chr(value[0]) if op is _constants.RANGE else chr(value) for op, value in members if op in _CHARACTERS
         ]
     if not allowed:
-        raise ValueError("a class of characters that is empty")
+        raise ValueError("the character class is empty")
     return allowed
 
 
 def _is_in(char: str, members: Sequence[tuple[Any, Any]]) -> bool:
     negated = bool(members) and members[0][0] is _constants.NEGATE
-    return negated != any(_is_one(char, op, value) for op, value in members)
+    return negated != any(_is_member(char, op, value) for op, value in members)
 
 
-def _is_one(char: str, op: Any, value: Any) -> bool:
+def _is_member(char: str, op: Any, value: Any) -> bool:
     c = _constants
     if op is c.LITERAL:
         return bool(ord(char) == value)

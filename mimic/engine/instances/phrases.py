@@ -1,5 +1,5 @@
-# ruff: noqa: RUF001 - these characters are in what people write
-"""Finds in a text what fields of an application want: numbers, addresses, dates, quoted and named things, lists."""
+# ruff: noqa: RUF001 - people write these characters
+"""Finds phrases in a text for the fields of an application: numbers, addresses, dates, quotations, names, lists."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 MAX_CHARACTERS: Final = 20_000
-"""Of a text so much is looked at."""
+"""Characters of a text to search."""
 
 NUMBER: Final = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w]|\.\d)")
 EMAIL: Final = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
@@ -25,13 +25,13 @@ TIME: Final = re.compile(r"\b([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?\b")
 NAMED: Final = re.compile(r"[A-Z][\w'’.-]*(?:(?:,? | (?:of|de|da|del|van|von|la|le|and the|the) )[A-Z][\w'’.-]*)*")
 AFTER: Final = re.compile(r"\b(in|for|to|at|from|of|about|near|on|into|called|named|with|by)\s+", re.IGNORECASE)
 SHORTEST: Final = 3
-"""Letters of a word that has no ending to leave off."""
+"""Letters of a word without an ending."""
 MAX_DIGITS: Final = 16
-"""Characters of a number that is taken; one with more digits is a name, and JSON may not have it."""
+"""Characters of a number; a longer one is a name, and JSON may not represent it."""
 DAY: Final = 10
-"""Characters of a date in ISO 8601."""
+"""Length of an ISO 8601 date."""
 LONG_TITLE: Final = 12
-"""Words of a sentence that is too long for a title."""
+"""Words of the longest title."""
 LIST_ITEM: Final = re.compile(r"^\s*(?:[-*•]|\d{1,3}[.)])\s+(.+)$", re.MULTILINE)
 LIST_MARK: Final = re.compile(r"^\s*\d{1,3}[.)]\s", re.MULTILINE)
 _OPERAND: Final = r"\({0,9}-?\d[\d.]{0,40}\){0,9}"
@@ -120,19 +120,19 @@ NOT_NAMES: Final = frozenset(
         "api",
     ]
 )
-"""Words with a capital at the beginning of a sentence that name nothing."""
+"""Words that are no names, although they have a capital at the beginning of a sentence."""
 
 
 @lru_cache(maxsize=64)
 def numbers(text: str) -> Sequence[int | float]:
-    """Numbers, in their order; those of dates and times are not among them."""
+    """Numbers in their order, without those of dates and times."""
     text = _without(text[:MAX_CHARACTERS], ISO_DATE, WRITTEN_DATE, TIME, URL, LIST_MARK)
-    found = [one.group().replace(",", "") for one in NUMBER.finditer(text)]
-    return [_number(one) for one in found if len(one) < MAX_DIGITS]
+    found = [match.group().replace(",", "") for match in NUMBER.finditer(text)]
+    return [_number(digits) for digits in found if len(digits) < MAX_DIGITS]
 
 
 def numbers_beside(text: str, words: frozenset[str]) -> Sequence[int | float]:
-    """Numbers just before or behind one of the words, as in "4 minutes" or "size: 12"."""
+    """Numbers next to one of the words, as in "4 minutes" or "size: 12"."""
     found = []
     lowered = text[:MAX_CHARACTERS].lower()
     for word in sorted(word for word in words if len(word) >= SHORTEST)[:MAX_WORDS]:
@@ -141,9 +141,11 @@ def numbers_beside(text: str, words: frozenset[str]) -> Sequence[int | float]:
             rf"(?<![\w.])([-+]?\d+(?:\.\d+)?)(?:[ -]\w+)? {stem}|\b{stem}\w*(?: is| of| to|:|=)? ?([-+]?\d+(?:\.\d+)?)"
         )
         found += [
-            (one.start(), one[1] or one[2]) for one in re.finditer(pattern, lowered) if len(one.group()) < MAX_DIGITS
+            (match.start(), match[1] or match[2])
+            for match in re.finditer(pattern, lowered)
+            if len(match.group()) < MAX_DIGITS
         ]
-    return [_number(one) for _, one in sorted(found)]
+    return [_number(digits) for _, digits in sorted(found)]
 
 
 def emails(text: str) -> Sequence[str]:
@@ -152,77 +154,76 @@ def emails(text: str) -> Sequence[str]:
 
 
 def urls(text: str) -> Sequence[str]:
-    """Addresses of the web."""
+    """Web addresses."""
     return list(dict.fromkeys(found.group() for found in URL.finditer(text[:MAX_CHARACTERS])))
 
 
 def expressions(text: str) -> Sequence[str]:
-    """Sums and the like, as ``3 * (4 + 5)``."""
+    """Arithmetic expressions, for example ``3 * (4 + 5)``."""
     return [found.group().strip() for found in EXPRESSION.finditer(_without(text[:MAX_CHARACTERS], ISO_DATE, URL))]
 
 
-def quoted(text: str) -> Sequence[str]:
-    """What stands in quotation marks or back quotes."""
+def quotations(text: str) -> Sequence[str]:
+    """Texts in quotation marks or back quotes."""
     return [
         next(group for group in found.groups() if group is not None) for found in QUOTED.finditer(text[:MAX_CHARACTERS])
     ]
 
 
 def dates(text: str) -> Sequence[str]:
-    """Dates, in the form of ISO 8601."""
-    found = [(one.start(), one.group()[:DAY]) for one in ISO_DATE.finditer(text[:MAX_CHARACTERS])]
-    for one in WRITTEN_DATE.finditer(text[:MAX_CHARACTERS]):
-        written = f"{one['day'] or one['day2']} {(one['month'] or one['month2'])[:3]} {one['year']}"
+    """Dates, in ISO 8601 form."""
+    found = [(match.start(), match.group()[:DAY]) for match in ISO_DATE.finditer(text[:MAX_CHARACTERS])]
+    for match in WRITTEN_DATE.finditer(text[:MAX_CHARACTERS]):
+        written = f"{match['day'] or match['day2']} {(match['month'] or match['month2'])[:3]} {match['year']}"
         try:
-            found.append((one.start(), datetime.strptime(written, "%d %b %Y").date().isoformat()))  # noqa: DTZ007 a day, no instant
+            found.append((match.start(), datetime.strptime(written, "%d %b %Y").date().isoformat()))  # noqa: DTZ007 a day, no instant
         except ValueError:
             continue
-    return [one for _, one in sorted(found)]
+    return [date for _, date in sorted(found)]
 
 
 def moments(text: str) -> Sequence[str]:
-    """Dates with a time, in the form of RFC 3339."""
-    whole = [
-        one.group().replace(" ", "T") for one in ISO_DATE.finditer(text[:MAX_CHARACTERS]) if len(one.group()) > DAY
-    ]
+    """Dates with a time, in RFC 3339 form."""
+    found = [match.group() for match in ISO_DATE.finditer(text[:MAX_CHARACTERS])]
+    whole = [moment.replace(" ", "T") for moment in found if len(moment) > DAY]
     days, hours = dates(text), times(text)
-    return [*[_complete(one) for one in whole], *[f"{day}T{hours[0] if hours else '00:00:00Z'}" for day in days]]
+    return [*map(_complete, whole), *[f"{day}T{hours[0] if hours else '00:00:00Z'}" for day in days]]
 
 
 def times(text: str) -> Sequence[str]:
-    """Times of the day, in the form of RFC 3339."""
+    """Times of the day, in RFC 3339 form."""
     return [
         f"{int(hour):02}:{minute}:{second or '00'}Z" for hour, minute, second in TIME.findall(text[:MAX_CHARACTERS])
     ]
 
 
-def named(text: str) -> Sequence[str]:
-    """Names: words with a capital letter and those that belong to them, as "San Francisco, CA".
+def names(text: str) -> Sequence[str]:
+    """Names: words with a capital letter and the words that connect them, for example "San Francisco, CA".
 
-    A single word at the beginning of a sentence, which may be there for that alone, comes last.
+    Single words at the beginning of a sentence come last: they may be no names.
     """
     found: list[str] = []
     doubtful: list[str] = []
     text = text[:MAX_CHARACTERS]
-    for one in NAMED.finditer(text):
-        words = one.group().split(" ")
-        is_first = text[max(0, one.start() - 3) : one.start()].rstrip(" ")[-1:] in ("", ".", "!", "?", ":", "\n")
+    for match in NAMED.finditer(text):
+        words = match.group().split(" ")
+        is_first = text[max(0, match.start() - 3) : match.start()].rstrip(" ")[-1:] in ("", ".", "!", "?", ":", "\n")
         while words and words[0].rstrip(",.").lower() in NOT_NAMES:
             words.pop(0)
             is_first = False
         name = " ".join(words).rstrip(".,'’-")
-        if name and name[0].isupper() and text[one.end() : one.end() + 1] != ":":
+        if name and name[0].isupper() and text[match.end() : match.end() + 1] != ":":
             (doubtful if is_first and " " not in name else found).append(name)
     return list(dict.fromkeys(found + doubtful))
 
 
-def following(text: str, word: str) -> Sequence[str]:
-    """What follows a preposition: a name if there is one, else the words up to the end of the clause."""
+def words_after(text: str, word: str) -> Sequence[str]:
+    """The names after a preposition; without a name, the words up to the end of the clause."""
     found = []
-    for one in AFTER.finditer(text[:MAX_CHARACTERS]):
-        if one[1].lower() != word:
+    for match in AFTER.finditer(text[:MAX_CHARACTERS]):
+        if match[1].lower() != word:
             continue
-        rest = text[one.end() : one.end() + 200]
+        rest = text[match.end() : match.end() + 200]
         name = NAMED.match(rest)
         clause = re.split(
             r"[?!;\n]|[.,](?:\s|$)| (?:and|or|from|to|in|for|on|at|with|by|please|right now|now|today|tomorrow)\b",
@@ -230,25 +231,25 @@ def following(text: str, word: str) -> Sequence[str]:
             maxsplit=1,
         )[0]
         found.append(name.group().rstrip(".,'’-") if name else re.sub(r"^(?:the|a|an|my) ", "", clause.strip()))
-    return [one for one in dict.fromkeys(found) if one]
+    return [phrase for phrase in dict.fromkeys(found) if phrase]
 
 
-def listed(text: str) -> Sequence[str]:
-    """The items of a list: of its bullets or numbers, else of "a, b and c" or "A and B"."""
+def list_items(text: str) -> Sequence[str]:
+    """The items of a list: by bullets or numbers, else from "a, b and c" or "A and B"."""
     text = text[:MAX_CHARACTERS]
-    items = [one.strip() for one in LIST_ITEM.findall(text)]
+    items = [item.strip() for item in LIST_ITEM.findall(text)]
     if len(items) > 1:
         return items
     return next((found for clause in CLAUSE_END.split(text) if (found := _series(clause))), ())
 
 
 def _series(clause: str) -> Sequence[str]:
-    """The items of "a, b and c", or of "A and B" if both are names; nothing in another clause."""
+    """The items of "a, b and c", or of "A and B" if both are names; empty for other clauses."""
     parts = [part.strip() for part in LINK.split(clause)]
     commas, has_and = clause.count(", "), any(word in clause for word in (" and ", " or "))
     if len(parts) < 2 or not (commas > 1 or has_and):  # noqa: PLR2004 a list has two items
         return ()
-    begins = [one.end() for one in AFTER.finditer(parts[0])]
+    begins = [match.end() for match in AFTER.finditer(parts[0])]
     parts[0] = parts[0][begins[-1] :] if begins else parts[0]
     if not commas:
         first, last = NAMED_AT_END.search(parts[0][-100:]), NAMED.match(parts[1])
@@ -258,13 +259,14 @@ def _series(clause: str) -> Sequence[str]:
 
 
 def sentences(text: str) -> Sequence[str]:
-    """The sentences of a text, without the marks of Markdown."""
-    found = [re.sub(r"^[#>*\s-]+|[*_`]{1,3}", "", one).strip() for one in SENTENCE.split(text[:MAX_CHARACTERS]) if one]
-    return [one for one in found if any(char.isalnum() for char in one)]
+    """The sentences of a text, without Markdown marks."""
+    parts = [part for part in SENTENCE.split(text[:MAX_CHARACTERS]) if part]
+    found = [re.sub(r"^[#>*\s-]+|[*_`]{1,3}", "", part).strip() for part in parts]
+    return [sentence for sentence in found if any(char.isalnum() for char in sentence)]
 
 
 def title(text: str) -> str:
-    """A heading: the first line where it is short, else the beginning of the first sentence."""
+    """A title: the first sentence if it is short, else its beginning."""
     found = sentences(text)
     if not found:
         return text.strip()[:60]
@@ -277,7 +279,7 @@ def _number(written: str) -> int | float:
 
 
 def _complete(moment: str) -> str:
-    """A moment with seconds and a zone."""
+    """The moment with seconds and a zone."""
     day, _, rest = moment.partition("T")
     zone = re.search(r"Z|[+-]\d{2}:\d{2}$", rest)
     clock = rest[: zone.start()] if zone else rest

@@ -1,4 +1,4 @@
-"""Strings and numbers that meet the keywords of a schema, plain ones first."""
+"""Strings and numbers for the keywords of a schema, plain ones first."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,10 +8,10 @@ from typing import Any, Final
 from mimic.engine.instances.patterns import matching
 
 MAX_LENGTH: Final = 100_000
-"""Characters of a string that is made."""
+"""Characters of the longest string to make."""
 LARGEST_INTEGER: Final = 2**53
 FEW: Final = 2
-"""Characters in which a word and a number have no place."""
+"""Characters that are too few for a word and a number."""
 FILLER: Final = " and so on"
 
 SAMPLES: Final[Mapping[str, Sequence[str]]] = {
@@ -39,7 +39,7 @@ SAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "relative-json-pointer": ("0", "1", "0/a"),
     "regex": ("^[a-z]+$", "^[0-9]+$", "a|b"),
 }
-"""Values of each format of draft 2020-12; addresses are those that RFC 2606, 5737 and 3849 keep for examples."""
+"""Values of each format of draft 2020-12; RFC 2606, 5737 and 3849 reserve the addresses for examples."""
 
 NUMBERED: Final[Mapping[str, str]] = {
     "date-time": "2024-{month:02}-{day:02}T09:30:00Z",
@@ -66,7 +66,7 @@ NUMBERED: Final[Mapping[str, str]] = {
 
 
 def strings(parts: Sequence[Mapping[str, Any]], label: str, variant: int) -> Iterator[str]:
-    """Strings that may meet the keywords of all parts; one a ``variant``, or more."""
+    """Strings that may meet the keywords of all parts. Each ``variant`` gives at least one string."""
     least = max([math.ceil(_number(part, "minLength", 0)) for part in parts], default=0)
     most = min([math.floor(_number(part, "maxLength", MAX_LENGTH)) for part in parts], default=MAX_LENGTH)
     for part in parts:
@@ -77,11 +77,11 @@ def strings(parts: Sequence[Mapping[str, Any]], label: str, variant: int) -> Ite
             yield from _samples(part["format"], variant)
     if least <= most:
         text = f"{label or 'text'} {variant + 1}" if variant else label or "text"
-        yield fitted(text, least, most, variant)
+        yield fit(text, least, most, variant)
 
 
-def fitted(text: str, least: int, most: int, variant: int = 0) -> str:
-    """A text, longer or shorter where it must be; a short one still differs for each variant."""
+def fit(text: str, least: int, most: int, variant: int = 0) -> str:
+    """The text, extended or cut to the limits. A cut text still differs for each variant."""
     if len(text) > most:
         number = str(variant) if variant else ""
         text = text[:most] if len(number) >= most else text[: most - len(number)].rstrip() + number
@@ -111,7 +111,7 @@ def _samples(kind: str, variant: int) -> Iterator[str]:
 
 
 def numbers(parts: Sequence[Mapping[str, Any]], integer: bool, variant: int) -> Iterator[int | float]:
-    """Numbers within the bounds of all parts that are multiples of what they say, small ones first."""
+    """Numbers within the bounds of all parts, and multiples of their ``multipleOf``; small ones first."""
     low, low_open = max(
         [_bound(part, "minimum", "exclusiveMinimum", -math.inf) for part in parts], default=(-math.inf, False)
     )
@@ -129,7 +129,7 @@ def numbers(parts: Sequence[Mapping[str, Any]], integer: bool, variant: int) -> 
 def _multiples(
     step: Fraction, low: float, low_open: bool, high: float, high_open: bool, variant: int
 ) -> Iterator[int | float]:
-    """Multiples of the step within the bounds, from the smallest one above 0 on; without one there, from the top."""
+    """Multiples of the step within the bounds: upwards from the smallest positive one, or from the upper bound."""
     first = last = None
     if math.isfinite(low):
         exact = Fraction(str(low)) / step
@@ -147,7 +147,7 @@ def _multiples(
         number for number in range(start - 1 - variant, start - 12 - variant, -1) if first is None or number >= first
     ]
     found = [_plain(number * step) for number in (*upwards, *downwards)]
-    # Judges that divide in binary floating point find 6.1 to be no multiple of 0.1.
+    # For validators that divide in binary floating point, 6.1 is no multiple of 0.1.
     yield from sorted(found, key=lambda value: not (value / (float(step) or 1)).is_integer())
 
 
@@ -170,7 +170,7 @@ def _between(low: float, low_open: bool, high: float, high_open: bool, variant: 
 
 
 def _plain(value: Fraction) -> int | float:
-    """The number as JSON can have it: an integer up to 2**53, which every parser takes as it is, else a float."""
+    """The number for JSON: an integer up to 2**53, which every parser reads exactly, else a float."""
     if value.denominator == 1 and abs(value.numerator) <= LARGEST_INTEGER:
         return value.numerator
     try:
@@ -189,7 +189,7 @@ def _common_multiple(steps: Sequence[Fraction]) -> Fraction:
 
 
 def _bound(part: Mapping[str, Any], closed: str, opened: str, none: float) -> tuple[float, bool]:
-    """A bound, and whether the value itself is excluded. In draft 4 ``exclusiveMinimum`` is true or false."""
+    """A bound, and True if it is exclusive. In draft 4, ``exclusiveMinimum`` is true or false."""
     value, beyond = _number(part, closed, none), _number(part, opened, none)
     if part.get(opened) is True:
         return value, True
@@ -201,7 +201,7 @@ def _bound(part: Mapping[str, Any], closed: str, opened: str, none: float) -> tu
 
 
 def _upper(part: Mapping[str, Any]) -> tuple[float, bool]:
-    """The upper bound, and whether the value itself is included, so that the smaller of two is the stricter."""
+    """The upper bound, and True if it is inclusive, so that the smaller of two pairs is the stricter."""
     value, is_open = _bound(part, "maximum", "exclusiveMaximum", math.inf)
     return value, not is_open
 

@@ -1,4 +1,4 @@
-"""A JSON schema that came with a request: checked, bounded, its references resolved, its validator at hand."""
+"""A JSON schema of a request: checked and limited in size, with its references and its validator."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,13 +10,13 @@ import msgspec
 from jsonschema_rs import canonical
 
 Node: TypeAlias = bool | Mapping[str, Any]
-"""A schema: an object, or true or false."""
+"""A schema: an object, true or false."""
 
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 64
 MAX_NODES: Final = 10_000
 MAX_EXPLAINED: Final = 50
-"""Subschemas of a schema in which a contradiction is looked for."""
+"""Subschemas of the largest schema to search for a contradiction."""
 
 SINGLE: Final = ("additionalProperties", "propertyNames", "unevaluatedProperties", "items", "additionalItems")
 SINGLE_OTHER: Final = ("contains", "unevaluatedItems", "not", "if", "then", "else", "contentSchema")
@@ -25,13 +25,13 @@ MAPS: Final = ("properties", "patternProperties", "dependentSchemas", "dependenc
 """Keywords whose value is a schema, a list of schemas, or a mapping of names to schemas."""
 
 PATTERNS: Final = (jsonschema_rs.RegexOptions(), jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000))
-"""Regular expressions run in linear time; those with look-arounds or references to groups, in bounded time."""
+"""Engines of regular expressions: linear time; bounded time for look-arounds and references to groups."""
 
 
 class SchemaProblem(Exception):
-    """A schema is none, is too large, or admits no value that could be found.
+    """A schema is invalid or too large, or no value for it was found.
 
-    ``path`` holds the keys to the place in the schema, ``reason`` a phrase.
+    ``path`` holds the keys to the place in the schema, and ``reason`` is a phrase.
     """
 
     def __init__(self, path: Sequence[str | int], reason: str) -> None:
@@ -41,7 +41,7 @@ class SchemaProblem(Exception):
 
 
 class JsonSchema:
-    """A schema, checked. Raises SchemaProblem. Blocks: up to a tenth of a second for the largest schemas."""
+    """A valid schema. Raises SchemaProblem. Blocks, up to 0.1 s for the largest schemas."""
 
     def __init__(self, root: Node) -> None:
         self.root = root
@@ -57,7 +57,7 @@ class JsonSchema:
         self._heights = self._measure([node for node, _ in self.nodes])
 
     def target(self, reference: str) -> Node:
-        """The schema that a reference means. Raises KeyError where it is not in the document."""
+        """The schema that a reference points to. Raises KeyError if the document does not have it."""
         if reference in self._targets:
             return self._targets[reference]
         base, _, fragment = reference.partition("#")
@@ -66,11 +66,11 @@ class JsonSchema:
         return found
 
     def height(self, node: Node) -> float:
-        """How many levels the flattest instance of a schema has at least; infinite if it never ends."""
+        """The number of levels of the flattest instance of a schema; infinite if every instance is."""
         return 0 if isinstance(node, bool) else self._heights.get(id(node), 0)
 
     def unsatisfiable(self) -> SchemaProblem | None:
-        """The place of a contradiction, as deep as it is known; it is not looked for in large schemas."""
+        """The deepest known place of a contradiction, or None. Large schemas are not searched."""
         if len(self.nodes) > MAX_EXPLAINED:
             return None  # the search takes exponential time
         try:
@@ -78,9 +78,9 @@ class JsonSchema:
         except (ValueError, jsonschema_rs.ReferencingError):
             return None
         if "" not in found:
-            return None  # at most an alternative or an optional property is impossible, which need not matter
+            return None  # only an alternative or an optional property is impossible, which may not matter
         deepest = max([place for place in found if _at(self.root, place) is not False] or [""], key=len)
-        return SchemaProblem([_unescaped(part) for part in deepest.split("/")[1:]], "no value can meet it")
+        return SchemaProblem([_unescape(part) for part in deepest.split("/")[1:]], "no value can meet it")
 
     def _check_references(self, node: Mapping[str, Any], path: Sequence[str | int]) -> None:
         for keyword in ("$ref", "$dynamicRef"):
@@ -95,7 +95,7 @@ class JsonSchema:
                 ) from None
 
     def _measure(self, nodes: Sequence[Mapping[str, Any]]) -> dict[int, float]:
-        """Heights by the id of the schema, which is a least fixed point: a schema may contain itself."""
+        """Heights by the id of the schema. They are a least fixed point, since a schema may contain itself."""
         heights: dict[int, float] = {id(node): math.inf for node in nodes}
         changed = True
         while changed:
@@ -121,20 +121,20 @@ class JsonSchema:
         if is_object:
             properties = _mapping(node, "properties")
             required = [properties[name] for name in _list(node, "required") if name in properties]
-            inner = max([1 + of(one) for one in required], default=1)
+            inner = max([1 + of(schema) for schema in required], default=1)
         elif types == "array":
             needed = min(node.get("minItems", 0), len(_list(node, "prefixItems")) or 1)
             items = _list(node, "prefixItems")[: int(needed)] or ([node["items"]] if needed and "items" in node else [])
-            inner = max([1 + of(one) for one in items], default=1)
+            inner = max([1 + of(schema) for schema in items], default=1)
         parts = [inner]
         parts += [of(self.target(node[key])) for key in ("$ref", "$dynamicRef") if isinstance(node.get(key), str)]
-        parts += [of(one) for one in _list(node, "allOf")]
-        parts += [min(of(one) for one in node[key]) for key in ("anyOf", "oneOf") if _list(node, key)]
+        parts += [of(schema) for schema in _list(node, "allOf")]
+        parts += [min(of(schema) for schema in node[key]) for key in ("anyOf", "oneOf") if _list(node, key)]
         return max(parts)
 
 
 def validator_of(part: Mapping[str, Any]) -> Any:
-    """A validator of one schema without references. Raises SchemaProblem."""
+    """A validator of a schema without references. Raises SchemaProblem."""
     return _validator(part)
 
 
@@ -162,25 +162,25 @@ def _check_size(root: Node) -> None:
 
 
 def _nodes(root: Node) -> Iterator[tuple[Mapping[str, Any], tuple[str | int, ...]]]:
-    """Every schema that is an object, its path with it, from the root on. Raises SchemaProblem."""
+    """Yield every schema that is an object, with its path, from the root. Raises SchemaProblem."""
     seen = 0
     waiting: list[tuple[Any, tuple[str | int, ...]]] = [(root, ())]
     while waiting:
-        one, place = waiting.pop()
-        if not isinstance(one, Mapping):
+        node, place = waiting.pop()
+        if not isinstance(node, Mapping):
             continue
         seen += 1
         if seen > MAX_NODES:
             raise SchemaProblem((), f"the schema has more than {MAX_NODES:,} subschemas")
         if len(place) > 2 * MAX_DEPTH:
             raise SchemaProblem(place[:8], f"the schema is more than {MAX_DEPTH} levels deep")
-        yield one, place
-        singles = [keyword for keyword in (*SINGLE, *SINGLE_OTHER) if isinstance(one.get(keyword), Mapping)]
-        waiting += [(one[keyword], (*place, keyword)) for keyword in singles]
+        yield node, place
+        singles = [keyword for keyword in (*SINGLE, *SINGLE_OTHER) if isinstance(node.get(keyword), Mapping)]
+        waiting += [(node[keyword], (*place, keyword)) for keyword in singles]
         for keyword in LISTS:
-            waiting += [(each, (*place, keyword, index)) for index, each in enumerate(_list(one, keyword))]
+            waiting += [(inner, (*place, keyword, index)) for index, inner in enumerate(_list(node, keyword))]
         for keyword in MAPS:
-            waiting += [(each, (*place, keyword, name)) for name, each in _mapping(one, keyword).items()]
+            waiting += [(inner, (*place, keyword, name)) for name, inner in _mapping(node, keyword).items()]
 
 
 def _note_names(targets: dict[str, Node], node: Mapping[str, Any]) -> None:
@@ -194,7 +194,7 @@ def _note_names(targets: dict[str, Node], node: Mapping[str, Any]) -> None:
 def _at(document: Any, fragment: str) -> Node:
     found = document
     for part in fragment.split("/")[1:] if fragment else ():
-        key = _unescaped(unquote(part))
+        key = _unescape(unquote(part))
         found = found[int(key)] if isinstance(found, list) else found[key]
     if fragment and not fragment.startswith("/"):
         raise KeyError(fragment)
@@ -203,7 +203,7 @@ def _at(document: Any, fragment: str) -> Node:
     return found
 
 
-def _unescaped(part: str) -> str:
+def _unescape(part: str) -> str:
     return part.replace("~1", "/").replace("~0", "~")
 
 

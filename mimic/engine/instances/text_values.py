@@ -1,4 +1,4 @@
-"""Contents of a structured answer, from the text that would have been the answer."""
+"""Values for a structured answer, from the corpus's answer in plain text."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -13,9 +13,9 @@ NO: Final = frozenset(("no", "not", "never", "cannot", "can't", "don't", "isn't"
 
 
 class TextValues(Values):
-    """Values from an answer: its title, sentences, lists and numbers, each used once, and from the question behind it.
+    """Values from an answer (its title, sentences, lists and numbers) and from the question before it.
 
-    What the question says of a field comes first where the field is about a fact, as a name, a date or a number.
+    Facts of the question, for example a name, a date or a number, come first.
     """
 
     def __init__(self, answer: str, question: str = "") -> None:
@@ -37,7 +37,9 @@ class TextValues(Values):
             yield from self._facts(field)
             yield phrases.title(self._answer)
         if field.index is not None:
-            yield from (phrases.listed(self._answer) or phrases.listed(self._asked))[field.index : field.index + 1]
+            yield from (phrases.list_items(self._answer) or phrases.list_items(self._asked))[
+                field.index : field.index + 1
+            ]
         else:
             yield from self._facts(field)
         if self._next_sentence < len(self._sentences):
@@ -59,13 +61,17 @@ class TextValues(Values):
         begin = self._answer.lower().replace(",", " ").replace(".", " ").split()[:12]
         yield not NO & set(begin)
 
-    def mentioned(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
-        asked = self._question.mentioned(members, field) if self._question is not None else ()
-        return [*asked, *ChatValues([self._answer]).mentioned(members, field)]
+    def mentions(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
+        asked = self._question.mentions(members, field) if self._question is not None else ()
+        return [*asked, *ChatValues([self._answer]).mentions(members, field)]
 
     def length(self, field: Field) -> int | None:
         return (
-            min(len(phrases.listed(self._answer) or phrases.listed(self._asked)) or min(len(self._sentences), 3), 8)
+            min(
+                len(phrases.list_items(self._answer) or phrases.list_items(self._asked))
+                or min(len(self._sentences), 3),
+                8,
+            )
             or None
         )
 
@@ -73,7 +79,7 @@ class TextValues(Values):
         return True
 
     def _facts(self, field: Field) -> Iterator[str]:
-        """What the question says of the field, if it is of a kind that one can tell."""
+        """Facts of the question for the field."""
         if self._question is not None:
             yield from self._question.facts(field)
 

@@ -1,4 +1,4 @@
-"""Where the contents of an instance come from: candidates for a string, a number, a member of an enum."""
+"""The contract of a source of values: candidates for the strings, numbers and enum members of an instance."""
 
 import re
 from abc import ABC, abstractmethod
@@ -10,11 +10,11 @@ import msgspec
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
-"""The words of a name such as ``getHTTPStatus_2``."""
+"""The words of a name, for example ``getHTTPStatus_2``."""
 
 
 class Field(msgspec.Struct, frozen=True, gc=False):
-    """A place of an instance that wants a value: its name, what the schema says of it, and its number in an array."""
+    """A place for a value in an instance: its name, its facts from the schema, and its index in an array."""
 
     name: str = ""
     description: str = ""
@@ -24,40 +24,40 @@ class Field(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def words(self) -> frozenset[str]:
-        """The words of the name, in lower case: ``unitPrice`` and ``unit_price`` have the same."""
+        """The words of the name in lower case, the same for ``unitPrice`` and ``unit_price``."""
         return frozenset(word.lower() for word in WORDS.findall(self.name))
 
 
 class Values(ABC):
-    """Candidates for the places of an instance, the best first. The first candidate that is valid is taken."""
+    """Candidates for the fields of an instance, the best first. The first valid candidate is used."""
 
     @abstractmethod
     def strings(self, field: Field) -> Iterable[str]:
-        """Texts that may stand in the place."""
+        """Texts for the field."""
 
     @abstractmethod
     def numbers(self, field: Field) -> Iterable[int | float]:
-        """Numbers that may stand in the place."""
+        """Numbers for the field."""
 
     @abstractmethod
     def booleans(self, field: Field) -> Iterable[bool]:
-        """Truth values that may stand in the place."""
+        """Booleans for the field."""
 
     @abstractmethod
-    def mentioned(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
-        """The members of an enum that the source mentions, in the order in which it does."""
+    def mentions(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
+        """The members of an enum that the source mentions, in the order of the mentions."""
 
     @abstractmethod
     def length(self, field: Field) -> int | None:
-        """The number of items that an array should have; None if the source does not say."""
+        """The number of items for an array; None if the source has no hint."""
 
     @abstractmethod
     def knows(self, field: Field) -> bool:
-        """Whether there is a value for a place that may be left out."""
+        """True if the source has a value for an optional field."""
 
 
 class NoValues(Values):
-    """A source of nothing: every value is made from the schema alone."""
+    """An empty source: every value comes from the schema alone."""
 
     def strings(self, field: Field) -> Iterable[str]:
         return ()
@@ -68,7 +68,7 @@ class NoValues(Values):
     def booleans(self, field: Field) -> Iterable[bool]:
         return ()
 
-    def mentioned(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
+    def mentions(self, members: Sequence[JsonValue], field: Field) -> Sequence[JsonValue]:
         return ()
 
     def length(self, field: Field) -> int | None:

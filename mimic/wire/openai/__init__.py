@@ -1,1 +1,1 @@
-"""OpenAI's API, so that its clients can be pointed at Mimic. Shapes and codes: OpenAI's OpenAPI document, 2.3.0."""
+"""OpenAI's API, for OpenAI's clients. Shapes and codes: OpenAI's OpenAPI document, 2.3.0."""

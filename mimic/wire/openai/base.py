@@ -1,4 +1,4 @@
-"""The common part of OpenAI's wires: names of models, texts and tokens, usage, errors and ids."""
+"""The common part of OpenAI's wires: model names, texts and tokens, usage, errors and ids."""
 
 import os
 import re
@@ -29,31 +29,31 @@ CL100K_MODELS: Final = re.compile(r"(ft:)?(gpt-3\.5|gpt-35|gpt-4(?![o.])|davinci
 """Names of OpenAI's models before GPT-4o."""
 
 Texts: TypeAlias = str | Annotated[Sequence[str | int | Sequence[int]], msgspec.Meta(min_length=1)]
-"""One text or several, each as a string or as its tokens."""
+"""A text or several, each as a string or as tokens."""
 
 
 class Names(msgspec.Struct, frozen=True):
-    """The names of models: the version that unknown ones stand for, unless they are refused."""
+    """Model names: the version for unknown names, or strict names, which refuse unknown ones."""
 
     version: Version = "v3"
     strict: bool = False
 
     def version_of(self, model: str) -> Version:
-        """The schema version that a model's name stands for. Raises RequestError where names are strict."""
+        """The schema version for a model name. With strict names, raises RequestError for an unknown name."""
         if self.strict and model not in CHAT_MODELS:
             raise unknown_model(model)
         return CHAT_MODELS.get(model, self.version)
 
 
 class PromptDetails(msgspec.Struct, frozen=True):
-    """Nothing is cached and nothing is sound."""
+    """Details of the prompt's tokens. Mimic counts no cached and no audio tokens."""
 
     cached_tokens: int = 0
     audio_tokens: int = 0
 
 
 class CompletionDetails(msgspec.Struct, frozen=True):
-    """Nothing is reasoned, sound, or predicted."""
+    """Details of the answer's tokens. Mimic counts no reasoning, audio or prediction tokens."""
 
     reasoning_tokens: int = 0
     audio_tokens: int = 0
@@ -87,29 +87,29 @@ class OpenAIWire(Wire[Q, R], Generic[Q, R]):
 
 
 class Input(msgspec.Struct, frozen=True):
-    """A text that was given, and how many tokens it has."""
+    """A text of a request, and its number of tokens."""
 
     text: str
     tokens: int
 
 
 def encoding_of(model: str) -> EncodingName:
-    """The encoding of the tokens that clients send to a model, which is tiktoken's for that name."""
+    """The encoding of tokens in requests for a model: the same as tiktoken's for that name."""
     return "cl100k_base" if CL100K_MODELS.match(model) else "o200k_base"
 
 
 async def inputs_of(given: Texts, param: str, encoding: EncodingName) -> list[Input]:
-    """The texts that a field holds: a text, several, the tokens of one, or those of several in that encoding.
+    """The texts in a field: one text or several, as strings or as tokens in that encoding.
 
-    Raises RequestError where it holds numbers that are no tokens, or a mixture.
+    Raises RequestError for invalid tokens, or for a mixture.
     """
-    texts = [given] if isinstance(given, str) else [one for one in given if isinstance(one, str)]
+    texts = [given] if isinstance(given, str) else [item for item in given if isinstance(item, str)]
     if len(texts) == len(given) or isinstance(given, str):
         encoded = await tokens.encode_all(texts)
         return [Input(text, len(numbers)) for text, numbers in zip(texts, encoded, strict=True)]
-    if all(isinstance(one, int) for one in given):
-        return [_decoded([one for one in given if isinstance(one, int)], param, encoding)]
-    lists = [one for one in given if not isinstance(one, (str, int))]
+    if all(isinstance(item, int) for item in given):
+        return [_decode([item for item in given if isinstance(item, int)], param, encoding)]
+    lists = [item for item in given if not isinstance(item, (str, int))]
     if len(lists) < len(given):
         raise RequestError(
             400,
@@ -117,20 +117,20 @@ async def inputs_of(given: Texts, param: str, encoding: EncodingName) -> list[In
             param=param,
             code="invalid_type",
         )
-    return [_decoded(one, f"{param}[{index}]", encoding) for index, one in enumerate(lists)]
+    return [_decode(numbers, f"{param}[{index}]", encoding) for index, numbers in enumerate(lists)]
 
 
-def _decoded(numbers: Sequence[int], path: str, encoding: EncodingName) -> Input:
+def _decode(numbers: Sequence[int], path: str, encoding: EncodingName) -> Input:
     try:
-        # What ends within a character, as a text that was cut into tokens elsewhere may, is a text to a model as well.
+        # Tokens that end within a character are a text for a model, too: "replace" keeps the rest.
         return Input(tokens.text_of(numbers, "replace", encoding), len(numbers))
     except (ValueError, OverflowError):
-        text = f"Invalid '{path}': it holds numbers that are not tokens of {encoding}."
+        text = f"Invalid '{path}': it contains numbers that are not tokens of {encoding}."
         raise RequestError(400, text, param=path, code="invalid_value") from None
 
 
 def unknown_model(model: str) -> RequestError:
-    """The error of a model that does not exist."""
+    """The error for a model that does not exist."""
     return RequestError(404, f"The model `{shown(model)}` does not exist", param="model", code="model_not_found")
 
 
@@ -140,5 +140,5 @@ def created_now() -> int:
 
 
 def new_id(prefix: str) -> str:
-    """An id that no other answer has."""
+    """A unique id for an answer."""
     return f"{prefix}-{os.urandom(12).hex()}"

@@ -21,11 +21,11 @@ from mimic.wire.openai.tools import (
     FunctionCall,
     FunctionDefinition,
     Named,
-    called,
+    calls_of,
     choice_of,
     format_of,
     old_choice_of,
-    rendered,
+    render,
     tools_of,
 )
 from mimic.wire.sse import MARKER, PartedStream, Template, TokenStream
@@ -36,7 +36,7 @@ TokenLimit: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 MAY_BE_SILENT: Final = frozenset({"assistant", "function"})
 
 ChatFinishReason: TypeAlias = FinishReason | Literal["function_call"]
-"""``function_call`` is the reason of answers to the old ``functions``."""
+"""``function_call`` is the reason for the deprecated ``functions``."""
 
 NOTHING_GIVEN: Final = (None,) * 5
 
@@ -44,14 +44,14 @@ Role: TypeAlias = Literal["developer", "system", "user", "assistant", "tool", "f
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A part of a message. One that has a text counts as text, whatever its type; any other is passed over."""
+    """A part of a message. A part with a text counts as text, whatever its type; other parts are ignored."""
 
     type: str
     text: str | None = None
 
 
 class OpenAIMessage(msgspec.Struct, frozen=True):
-    """A message of the chat. An assistant's may have no content, where it called tools."""
+    """A message of the chat. An assistant's message with tool calls may have no content."""
 
     role: Role
     content: str | Sequence[Part | str] | msgspec.UnsetType | None = msgspec.UNSET
@@ -61,14 +61,14 @@ class OpenAIMessage(msgspec.Struct, frozen=True):
     function_call: FunctionCall | None = None
 
     def neutral(self, path: str) -> ChatMessage:
-        """The message in neutral form. Raises RequestError where content or a text is missing."""
-        text = self.content if isinstance(self.content, str) else self._joined(path)
+        """The message in neutral form. Raises RequestError if content or a text is missing."""
+        text = self.content if isinstance(self.content, str) else self._join_parts(path)
         if self.tool_calls or self.function_call:
-            return ChatMessage(self.role, text, self.name, called(self.tool_calls, self.function_call))
+            return ChatMessage(self.role, text, self.name, calls_of(self.tool_calls, self.function_call))
         return ChatMessage(self.role, text, self.name, (), self.tool_call_id)
 
-    def _joined(self, path: str) -> str | None:
-        """The text parts joined; None where there are none, as with an image alone."""
+    def _join_parts(self, path: str) -> str | None:
+        """The joined text parts; None if there are none, for example for an image alone."""
         content = self.content
         if content is None and self.role not in MAY_BE_SILENT:
             text = f"Invalid type for '{path}.content': expected a string or an array, but got null instead."
@@ -91,7 +91,7 @@ class OpenAIMessage(msgspec.Struct, frozen=True):
 
 
 class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
-    """The chat so far, and how to draw the answer from all that came next in the corpus."""
+    """The chat so far, and the parameters to draw an answer from the messages that came next in the corpus."""
 
     messages: Annotated[Sequence[OpenAIMessage], msgspec.Meta(min_length=1)]
     max_tokens: TokenLimit | None = None
@@ -112,12 +112,12 @@ class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
 
     @property
     def token_limit(self) -> int | None:
-        """The newer name of the limit wins."""
+        """The most tokens of an answer; the newer name takes precedence."""
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):
-    """What the assistant says, or the tools that it calls."""
+    """The assistant's text, or its tool calls."""
 
     content: str | None
     role: Literal["assistant"] = "assistant"
@@ -128,7 +128,7 @@ class AnswerMessage(msgspec.Struct, frozen=True):
 
 
 class ChatChoice(msgspec.Struct, frozen=True):
-    """One of ``n`` answers."""
+    """An answer, one of ``n``."""
 
     index: int
     message: AnswerMessage
@@ -137,7 +137,7 @@ class ChatChoice(msgspec.Struct, frozen=True):
 
 
 class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
-    """The answers, whole."""
+    """The whole answers."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -149,21 +149,21 @@ class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FunctionDelta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a chunk adds to the call of a function."""
+    """The addition of a chunk to the call of a function."""
 
     arguments: str
     name: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class CustomDelta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a chunk adds to the call of a custom tool."""
+    """The addition of a chunk to the call of a custom tool."""
 
     input: str
     name: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a chunk adds to which call; id, type and name come with the first one."""
+    """The addition of a chunk to a tool call; the first one has the id, type and name."""
 
     index: int
     id: str | msgspec.UnsetType = msgspec.UNSET
@@ -173,7 +173,7 @@ class ToolCallDelta(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a chunk adds to an answer."""
+    """The addition of a chunk to an answer."""
 
     role: Literal["assistant"] | msgspec.UnsetType = msgspec.UNSET
     content: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -182,7 +182,7 @@ class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ChunkChoice(msgspec.Struct, frozen=True):
-    """What a chunk adds to which answer."""
+    """The addition of a chunk to the answer with this index."""
 
     index: int
     delta: Delta
@@ -191,7 +191,7 @@ class ChunkChoice(msgspec.Struct, frozen=True):
 
 
 class ChatCompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """One token of an answer; ``usage`` is there if it was asked for, and null until the last chunk."""
+    """A token of an answer. ``usage`` is present if requested, and null before the last chunk."""
 
     id: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
@@ -215,14 +215,14 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
 
     async def prompts(self, data: ChatCompletionRequest) -> Sequence[Prompt]:
         messages = [
-            ChatMessage(one.role, one.content, one.name)
-            if isinstance(one.content, str) and one.tool_calls is None and one.tool_call_id is None
-            else one.neutral(f"messages[{index}]")
-            for index, one in enumerate(data.messages)
+            ChatMessage(message.role, message.content, message.name)
+            if isinstance(message.content, str) and message.tool_calls is None and message.tool_call_id is None
+            else message.neutral(f"messages[{index}]")
+            for index, message in enumerate(data.messages)
         ]
         return (Prompt(messages),)
 
-    async def completed(self, request: OpenAIRequest, data: ChatCompletionRequest) -> OpenAIRequest:
+    async def extend(self, request: OpenAIRequest, data: ChatCompletionRequest) -> OpenAIRequest:
         """The request with its tools and the form of its answer. Raises RequestError."""
         given = (data.tools, data.tool_choice, data.functions, data.function_call, data.response_format)
         if given == NOTHING_GIVEN:
@@ -242,10 +242,10 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
 
     def whole(self, request: OpenAIRequest, result: Completion) -> bytes:
         choices = [
-            ChatChoice(index, _called(one, request), _reason(one.finish_reason, request))
-            if one.tool_calls
-            else ChatChoice(index, AnswerMessage(one.text), one.finish_reason)
-            for index, one in enumerate(result.answers)
+            ChatChoice(index, _call_message(answer, request), _reason(answer.finish_reason, request))
+            if answer.tool_calls
+            else ChatChoice(index, AnswerMessage(answer.text), answer.finish_reason)
+            for index, answer in enumerate(result.answers)
         ]
         return msgspec.json.encode(
             ChatCompletion(
@@ -258,16 +258,16 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
         )
 
     def stream(self, chunk: Template, index: int, answer: Answer, request: OpenAIRequest) -> Steps:
-        """The chunks of an answer; those of a call begin with its id and name and an empty text."""
+        """The chunks of an answer. The first chunk of a tool call has its id, its name and an empty text."""
         if not answer.tool_calls:
             return super().stream(chunk, index, answer, request)
         parts = []
         for number, call in enumerate(answer.tool_calls):
             first = choice_in_json(ChunkChoice(index, _call_delta(number, call, "", request, is_first=True)))
             template = Template.of(ChunkChoice(index, _call_delta(number, call, MARKER, request, is_first=False)))
-            parts.append((chunk.filled(first), TokenStream(chunk.around(template), call.tokens, b"")))
+            parts.append((chunk.fill(first), TokenStream(chunk.around(template), call.tokens, b"")))
         end = ChunkChoice(index, Delta(), None, _reason(answer.finish_reason, request))
-        return PartedStream(parts, chunk.filled(choice_in_json(end)))
+        return PartedStream(parts, chunk.fill(choice_in_json(end)))
 
     def blank(self, request: OpenAIRequest, usage: UsageField) -> ChatCompletionChunk:
         return ChatCompletionChunk(
@@ -295,11 +295,11 @@ def _role_of(index: int, is_call: bool) -> bytes:
     return choice_in_json(ChunkChoice(index, Delta(role="assistant", content=None if is_call else "")))
 
 
-def _called(answer: Answer, request: OpenAIRequest) -> AnswerMessage:
+def _call_message(answer: Answer, request: OpenAIRequest) -> AnswerMessage:
     if request.old_functions:
         call = answer.tool_calls[0]
         return AnswerMessage(None, function_call=FunctionCall(call.name, call.arguments))
-    return AnswerMessage(None, tool_calls=[rendered(call) for call in answer.tool_calls])
+    return AnswerMessage(None, tool_calls=[render(call) for call in answer.tool_calls])
 
 
 def _reason(reason: FinishReason, request: OpenAIRequest) -> ChatFinishReason:
@@ -307,7 +307,7 @@ def _reason(reason: FinishReason, request: OpenAIRequest) -> ChatFinishReason:
 
 
 def _call_delta(number: int, call: ToolCall, text: str, request: OpenAIRequest, *, is_first: bool) -> Delta:
-    """What a chunk adds to a call: at first all but its arguments."""
+    """The addition of a chunk to a call: first everything but its arguments."""
     name = call.name if is_first else msgspec.UNSET
     if request.old_functions:
         return Delta(function_call=FunctionDelta(text, name))

@@ -1,4 +1,4 @@
-"""``/v1/completions``: OpenAI's older format, in which a prompt is one message of the user's."""
+"""``/v1/completions``: OpenAI's older format. A prompt is one user message."""
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, Literal
@@ -15,7 +15,7 @@ PATH: Final = "/v1/completions"
 
 
 class TextCompletionRequest(Sampled, frozen=True, kw_only=True):
-    """One prompt or several, each a text or a list of tokens; null is one without a text."""
+    """A prompt or several, each a text or a list of tokens; null is an empty prompt."""
 
     prompt: Texts | None
     echo: bool | None = None
@@ -25,12 +25,12 @@ class TextCompletionRequest(Sampled, frozen=True, kw_only=True):
 
     @property
     def is_echoed(self) -> bool:
-        """As the request says."""
+        """True if each answer begins with its prompt."""
         return bool(self.echo)
 
 
 class TextChoice(msgspec.Struct, frozen=True):
-    """One of ``n`` answers to one of the prompts, or what a chunk adds to it."""
+    """An answer to one of the prompts, or the addition of a chunk to it."""
 
     index: int
     text: str
@@ -39,7 +39,7 @@ class TextChoice(msgspec.Struct, frozen=True):
 
 
 class TextCompletion(msgspec.Struct, frozen=True, kw_only=True):
-    """The answers, or a chunk of them; ``usage`` is there in chunks if it was asked for, null until the last."""
+    """The answers, or a chunk of them. In chunks ``usage`` is present if requested, and null before the last one."""
 
     id: str
     object: Literal["text_completion"] = "text_completion"
@@ -61,8 +61,8 @@ class CompletionsWire(SampledWire[TextCompletionRequest, TextCompletion]):
 
     def whole(self, request: OpenAIRequest, result: Completion) -> bytes:
         choices = [
-            TextChoice(index, echo + one.text, _reason(one.finish_reason))
-            for index, (echo, one) in enumerate(zip(_echoed(request, result), result.answers, strict=True))
+            TextChoice(index, echo + answer.text, _reason(answer.finish_reason))
+            for index, (echo, answer) in enumerate(zip(_echoes(request, result), result.answers, strict=True))
         ]
         blank = self.blank(request, OpenAIUsage.of(result.usage))
         return msgspec.json.encode(msgspec.structs.replace(blank, choices=choices))
@@ -74,13 +74,13 @@ class CompletionsWire(SampledWire[TextCompletionRequest, TextCompletion]):
         return TextChoice(index, text or "", finish_reason and _reason(finish_reason))
 
     def opening(self, request: OpenAIRequest, result: Completion) -> Iterable[bytes]:
-        """The prompts that are echoed."""
-        echoed = enumerate(_echoed(request, result))
-        return [choice_in_json(self.choice(index, echo)) for index, echo in echoed if echo]
+        """The echoed prompts."""
+        echoes = enumerate(_echoes(request, result))
+        return [choice_in_json(self.choice(index, echo)) for index, echo in echoes if echo]
 
 
 def _prompts(inputs: Sequence[Input], n: int) -> list[Prompt]:
-    """The prompts. Raises RequestError where they want more answers than are allowed."""
+    """The prompts. Raises RequestError if they need too many answers."""
     if len(inputs) * n > MAX_ANSWERS:
         raise RequestError(
             400,
@@ -88,11 +88,11 @@ def _prompts(inputs: Sequence[Input], n: int) -> list[Prompt]:
             param="prompt",
             code="array_above_max_length",
         )
-    return [Prompt((ChatMessage("user", one.text),), one.tokens) for one in inputs]
+    return [Prompt((ChatMessage("user", text.text),), text.tokens) for text in inputs]
 
 
-def _echoed(request: OpenAIRequest, result: Completion) -> list[str]:
-    """The text in front of each answer: its prompt where that was asked for."""
+def _echoes(request: OpenAIRequest, result: Completion) -> list[str]:
+    """The text before each answer: its prompt if ``echo`` is set."""
     return [
         (prompt.messages[0].text or "") if request.echo else ""
         for prompt, answers in zip(request.prompts, result.results, strict=True)
@@ -101,5 +101,5 @@ def _echoed(request: OpenAIRequest, result: Completion) -> list[str]:
 
 
 def _reason(reason: FinishReason) -> Literal["stop", "length"]:
-    """The reason why an answer ends; a bare prompt has no tools."""
+    """The finish reason of an answer; a prompt has no tools."""
     return "length" if reason == "length" else "stop"

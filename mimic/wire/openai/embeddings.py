@@ -19,14 +19,14 @@ PATH: Final = "/v1/embeddings"
 DIMENSIONS: Final = 1536
 DIMENSIONS_OF: Final = {"text-embedding-3-large": 3072}
 TOKENS: Final = "cl100k_base"
-"""What clients encode texts with for embeddings, whatever the model's name."""
+"""The encoding that clients use for embeddings, for every model name."""
 MAX_INPUTS: Final = 2048
 MAX_TOKENS_OF_A_TEXT: Final = 8192
 MAX_TOKENS: Final = 300_000
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One text or several, each a string or a list of tokens."""
+    """A text or several, each a string or a list of tokens."""
 
     model: Annotated[str, msgspec.Meta(min_length=1)]
     input: Texts
@@ -35,7 +35,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Embedding(msgspec.Struct, frozen=True, kw_only=True):
-    """A vector of length 1, as numbers, or as base64 of 32-bit floats, the least significant byte first."""
+    """A vector of length 1, as numbers, or as base64 of little-endian 32-bit floats."""
 
     object: Literal["embedding"] = "embedding"
     index: int
@@ -59,7 +59,7 @@ class EmbeddingList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenAIEmbeddingsRequest(EmbeddingsRequest, frozen=True, kw_only=True):
-    """A request for vectors, and how OpenAI's format is to write them."""
+    """A request for vectors, with the format of the answer."""
 
     as_base64: bool = False
 
@@ -80,15 +80,15 @@ class EmbeddingsWire(OpenAIWire[OpenAIEmbeddingsRequest, Vectors]):
         check_inputs(inputs)
         return OpenAIEmbeddingsRequest(
             model=data.model,
-            texts=[one.text for one in inputs],
-            tokens=sum([one.tokens for one in inputs]),
+            texts=[given.text for given in inputs],
+            tokens=sum([given.tokens for given in inputs]),
             dimensions=data.dimensions or DIMENSIONS_OF.get(data.model, DIMENSIONS),
             as_base64=data.encoding_format == "base64",
         )
 
     def whole(self, request: OpenAIEmbeddingsRequest, result: Vectors) -> bytes:
         data = [
-            Embedding(index=index, embedding=_encoded(vector, request.as_base64))
+            Embedding(index=index, embedding=_encode(vector, request.as_base64))
             for index, vector in enumerate(result.vectors)
         ]
         usage = EmbeddingUsage(request.tokens, request.tokens)
@@ -96,9 +96,9 @@ class EmbeddingsWire(OpenAIWire[OpenAIEmbeddingsRequest, Vectors]):
 
 
 def check_inputs(inputs: Sequence[Input]) -> None:
-    """Raises RequestError where there are too many texts, an empty one, or too many tokens, as OpenAI's API does."""
-    tokens = [one.tokens for one in inputs]
-    empty = next((index for index, one in enumerate(inputs) if not one.text), None)
+    """Raises RequestError, like OpenAI's API, for too many texts, an empty text, or too many tokens."""
+    tokens = [given.tokens for given in inputs]
+    empty = next((index for index, given in enumerate(inputs) if not given.text), None)
     code = "invalid_value"
     if len(inputs) > MAX_INPUTS:
         problem, code = f"there are {len(inputs)} texts, more than {MAX_INPUTS}", "array_above_max_length"
@@ -113,8 +113,8 @@ def check_inputs(inputs: Sequence[Input]) -> None:
     raise RequestError(400, f"Invalid 'input': {problem}.", param="input", code=code)
 
 
-def _encoded(vector: "array[float]", as_base64: bool) -> msgspec.Raw:
-    """A vector as JSON already, which for many vectors takes long."""
+def _encode(vector: "array[float]", as_base64: bool) -> msgspec.Raw:
+    """The JSON of a vector."""
     if not as_base64:
         return msgspec.Raw(msgspec.json.encode(vector.tolist()))
     if sys.byteorder == "big":

@@ -1,4 +1,4 @@
-"""Errors in OpenAI's shape. Routes of Mimic's own have it, too."""
+"""Errors in OpenAI's shape, also for Mimic's own routes."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -16,7 +16,7 @@ _TYPES: Final[Mapping[int, str]] = {
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
-    """What went wrong; ``param`` is the path of the field to blame, as ``messages[0].value``."""
+    """The error. ``param`` is the path of the field at fault, for example ``messages[0].value``."""
 
     message: str
     type: str
@@ -31,11 +31,11 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 
 def error_body(error: RequestError) -> ErrorBody:
-    """An error; its type is that of the status unless it has a kind of its own."""
+    """The body of an error. Its type is the error's kind, or else the type of the status."""
     return ErrorBody(ErrorDetail(str(error), error.kind or type_of(error.status), error.param, error.code))
 
 
 def type_of(status: int) -> str:
-    """OpenAI's type for an error with that status."""
+    """OpenAI's error type for a status."""
     by_class = "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error"
     return _TYPES.get(status, by_class)

@@ -13,7 +13,7 @@ from mimic.wire.openai.base import CHAT_MODELS, EMBEDDING_MODEL, Names, unknown_
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A model; ``created`` is when its version of the corpus was seeded, in seconds since 1970, or 0."""
+    """A model. ``created`` is the time when its version was seeded, in seconds since 1970, or 0."""
 
     id: str
     object: Literal["model"] = "model"
@@ -22,14 +22,14 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):
-    """Every model that Mimic has by a name of its own."""
+    """All models of Mimic."""
 
     object: Literal["list"] = "list"
     data: Sequence[Model]
 
 
 def models_of(contents: Mapping[Version, Seeded]) -> list[Model]:
-    """A model for each schema version, seeded or not, and one for embeddings."""
+    """A model for each schema version, seeded or not, and a model for embeddings."""
     models = [
         Model(id=name, created=int(contents[version].seeded_at.timestamp()) if version in contents else 0)
         for name, version in CHAT_MODELS.items()
@@ -38,7 +38,7 @@ def models_of(contents: Mapping[Version, Seeded]) -> list[Model]:
 
 
 def model_named(name: str, contents: Mapping[Version, Seeded], names: Names) -> Model:
-    """The model that a request with this name is answered by. Raises RequestError, 404, where it would be refused."""
+    """The model that answers requests with this name. With strict names, raises RequestError, 404, if it is unknown."""
     own = {model.id: model for model in models_of(contents)}
     if name in own:
         return own[name]
@@ -48,7 +48,7 @@ def model_named(name: str, contents: Mapping[Version, Seeded], names: Names) -> 
 
 
 def deletion_refused(name: str) -> RequestError:
-    """The error of whoever deletes a model: OpenAI lets only the owner of a fine-tuned one."""
+    """The error for the deletion of a model: OpenAI allows it only to the owner of a fine-tuned model."""
     text = (
         f"You have insufficient permissions for this operation: the model `{shown(name)}` is not yours, and models of "
         "Mimic cannot be deleted."

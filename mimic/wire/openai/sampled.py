@@ -1,6 +1,6 @@
-"""The common part of chats and prompts: fields that are acted on, and streams of chunks.
+"""The common part of chats and prompts: supported fields, and streams of chunks.
 
-Every other field of OpenAI's is accepted and ignored.
+All other fields of OpenAI's API are accepted and ignored.
 """
 
 from abc import abstractmethod
@@ -30,17 +30,17 @@ _NO_CHOICES: Final = b'"choices":[]'
 
 Penalty: TypeAlias = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 UsageField: TypeAlias = OpenAIUsage | msgspec.UnsetType | None
-"""The usage in a chunk: absent where nobody asked for it, null before the last chunk."""
+"""The usage in a chunk: absent if not requested, null before the last chunk."""
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
-    """With ``include_usage`` a stream ends with the usage."""
+    """Options of a stream. With ``include_usage``, it ends with the usage."""
 
     include_usage: bool | None = None
 
 
 class Sampled(msgspec.Struct, frozen=True, kw_only=True):
-    """A request whose answer is drawn. A field that is null takes its default."""
+    """A request for drawn answers. A null field takes its default."""
 
     model: Annotated[str, msgspec.Meta(min_length=1)]
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_ANSWERS)] | None = None
@@ -69,18 +69,18 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def token_limit(self) -> int | None:
-        """The tokens that an answer has at most."""
+        """The most tokens of an answer."""
         return self.max_tokens
 
     def limits(self) -> Limits:
-        """The end of an answer."""
+        """The limits of an answer."""
         if self.stop is None and self.token_limit is None:
             return NO_LIMITS
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or ()
         return Limits(stop, self.token_limit)
 
     def check(self) -> None:
-        """Raises RequestError where fields do not go together."""
+        """Raises RequestError for fields that exclude each other."""
         if self.stream_options and not self.stream:
             raise RequestError(
                 400,
@@ -91,16 +91,16 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_echoed(self) -> bool:
-        """Whether each answer is to begin with its prompt."""
+        """True if each answer begins with its prompt."""
         return False
 
     def wants_usage(self) -> bool:
-        """Whether a stream is to end with the usage."""
+        """True if a stream ends with the usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
 def choice_in_json(choice: msgspec.Struct) -> bytes:
-    """A choice as it stands in a chunk."""
+    """The JSON of a choice in a chunk."""
     return on_one_line(msgspec.json.encode(choice))
 
 
@@ -110,9 +110,9 @@ C = TypeVar("C", bound=msgspec.Struct)
 
 
 class OpenAIRequest(CompletionRequest, frozen=True, kw_only=True):
-    """A request for completions, and what OpenAI's formats say besides.
+    """A request for completions, with the extra fields of OpenAI's formats.
 
-    That is usage in a stream, the prompts again, and calls in the form that was there before tools.
+    They request the usage in a stream, an echo of the prompts, and the deprecated form of tool calls.
     """
 
     include_usage: bool = False
@@ -121,7 +121,7 @@ class OpenAIRequest(CompletionRequest, frozen=True, kw_only=True):
 
 
 class CompletionOptions(msgspec.Struct, frozen=True):
-    """What requests for completions leave to the settings: names of models, and how answers are matched."""
+    """Settings for requests for completions: model names, and the match policy."""
 
     names: Names = Names()
     policy: MatchPolicy = MatchPolicy()
@@ -129,7 +129,7 @@ class CompletionOptions(msgspec.Struct, frozen=True):
 
 
 class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
-    """A format whose requests are :class:`Sampled`, and whose streams are made of chunks."""
+    """A format with :class:`Sampled` requests and streams of chunks."""
 
     kind: ClassVar[type[Sampled]]
     left_out: ClassVar[IgnoredFields]
@@ -137,7 +137,7 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
     def __init__(self, options: CompletionOptions) -> None:
         self._options = options
         self._decoder: msgspec.json.Decoder[S] = msgspec.json.Decoder(self.kind)
-        # What is the same in all streams; there are no more of either than answers and reasons.
+        # Constant parts of all streams: at most one per index of an answer, and per finish reason.
         self._text_template = cache(lambda index: Template.of(self.choice(index, MARKER)))
         self._end = cache(lambda index, reason: choice_in_json(self.choice(index, None, reason)))
 
@@ -164,34 +164,34 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
             ignored=ignored,
             tool_mode=None if overrides is NO_OVERRIDES else overrides.tool_mode(),
         )
-        return await self.completed(request, data)
+        return await self.extend(request, data)
 
     def streams(self, request: OpenAIRequest) -> bool:
         return request.stream
 
     def events(self, request: OpenAIRequest, result: Completion) -> EventPlan:
-        """What stands before the answers, a chunk a token, the ends, the usage."""
+        """The stream: the opening, a chunk for each token, the ends of the answers, and the usage."""
         usage = OpenAIUsage.of(result.usage) if request.include_usage else None
         blank = self.blank(request, None if usage else msgspec.UNSET)
-        before, behind = frames([blank]).split(_NO_CHOICES)  # no text has these quotes unescaped
-        chunk = Template(before + b'"choices":[', b"]" + behind)
+        before, after = frames([blank]).split(_NO_CHOICES)  # texts have these quotes escaped
+        chunk = Template(before + b'"choices":[', b"]" + after)
         streams = [self.stream(chunk, index, answer, request) for index, answer in enumerate(result.answers)]
-        opening = b"".join(map(chunk.filled, self.opening(request, result)))
+        opening = b"".join(map(chunk.fill, self.opening(request, result)))
         ending = frames([msgspec.structs.replace(blank, usage=usage)]) + DONE if usage else DONE
         steps = streams[0] if len(streams) == 1 else InTurn(streams)
         return EventPlan(opening, steps, ending, result.usage.completion_tokens)
 
     def stream(self, chunk: Template, index: int, answer: Answer, request: OpenAIRequest) -> Steps:
-        """The chunks of one answer. ``chunk`` is what stands around the choice in each of them."""
-        end = chunk.filled(self._end(index, answer.finish_reason))
+        """The chunks of one answer. ``chunk`` is the template around the choice."""
+        end = chunk.fill(self._end(index, answer.finish_reason))
         return TokenStream(chunk.around(self._text_template(index)), answer.tokens, end)
 
     def ignored(self, data: S) -> Sequence[str]:
-        """Fields that are left out, and that would have changed a model's answer."""
+        """The ignored fields that would change a model's answer."""
         return self.left_out.of(data)
 
-    async def completed(self, request: OpenAIRequest, data: S) -> OpenAIRequest:
-        """The request with what only this format has. Raises RequestError."""
+    async def extend(self, request: OpenAIRequest, data: S) -> OpenAIRequest:
+        """The request with the extra fields of this format. Raises RequestError."""
         return request
 
     @abstractmethod
@@ -204,8 +204,8 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
 
     @abstractmethod
     def choice(self, index: int, text: str | None, finish_reason: FinishReason | None = None) -> msgspec.Struct:
-        """The choice of a chunk that adds a text, or the end, to an answer."""
+        """The choice of a chunk that adds a text or the end to an answer."""
 
     @abstractmethod
     def opening(self, request: OpenAIRequest, result: Completion) -> Iterable[bytes]:
-        """The choices, in JSON, of the chunks before all answers, one for each chunk."""
+        """The choices, in JSON, of the chunks before the answers: one choice per chunk."""

@@ -1,4 +1,4 @@
-"""Tools in OpenAI's chat format: their definitions, the choice among them, calls and results; and forms of answers."""
+"""Tools in OpenAI's chat format: definitions, the choice of tools, and calls; also the forms of answers."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from mimic.errors import RequestError
 
 MAX_TOOLS: Final = 128
 LARGE: Final = 8 * 1024
-"""Bytes of a schema from which on it is checked off the event loop."""
+"""Bytes of a schema that is checked in a thread."""
 MAX_STRICT_DEPTH: Final = 10
 MAX_STRICT_PROPERTIES: Final = 5_000
 NOT_STRICT: Final = (
@@ -34,7 +34,7 @@ SchemaDocument: TypeAlias = dict[str, Any]
 
 
 class FunctionDefinition(msgspec.Struct, frozen=True):
-    """A function that the model may call: its parameters are a JSON schema."""
+    """A function that the model may call. A JSON schema describes its parameters."""
 
     name: Name
     description: str | None = None
@@ -43,7 +43,7 @@ class FunctionDefinition(msgspec.Struct, frozen=True):
 
 
 class CustomDefinition(msgspec.Struct, frozen=True):
-    """A tool that takes a text. Its ``format``, text or a grammar, is accepted and not acted on."""
+    """A tool that takes a text. Its ``format``, text or a grammar, is accepted and ignored."""
 
     name: Name
     description: str | None = None
@@ -57,7 +57,7 @@ class FunctionTool(msgspec.Struct, frozen=True, tag_field="type", tag="function"
 
 
 class CustomTool(msgspec.Struct, frozen=True, tag_field="type", tag="custom"):
-    """A tool of a request: a custom one."""
+    """A tool of a request: a custom tool."""
 
     custom: CustomDefinition
 
@@ -81,7 +81,7 @@ class CustomNamed(msgspec.Struct, frozen=True, tag_field="type", tag="custom"):
 
 
 class AllowedTools(msgspec.Struct, frozen=True):
-    """Some of the tools, one of which may or must be called."""
+    """Some of the tools; the model may or must call one of them."""
 
     mode: Literal["auto", "required"]
     tools: Annotated[Sequence[FunctionNamed | CustomNamed], msgspec.Meta(min_length=1)]
@@ -117,7 +117,7 @@ class SchemaFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_sche
 
 
 class FunctionCall(msgspec.Struct, frozen=True):
-    """The call of a function; its arguments are JSON as a string."""
+    """The call of a function. Its arguments are JSON in a string."""
 
     name: str
     arguments: str
@@ -150,26 +150,26 @@ AnyToolCall: TypeAlias = FunctionToolCall | CustomToolCall
 AnyFormat: TypeAlias = TextFormat | JsonObjectFormat | SchemaFormat
 
 
-def called(calls: Sequence[AnyToolCall] | None, old: FunctionCall | None = None) -> Sequence[ToolCall]:
-    """Calls of a message in neutral form; an ``old`` one has no id."""
+def calls_of(calls: Sequence[AnyToolCall] | None, old: FunctionCall | None = None) -> Sequence[ToolCall]:
+    """The calls of a message in neutral form; an ``old`` call has no id."""
     found = [
-        ToolCall(one.id, one.function.name, one.function.arguments)
-        if isinstance(one, FunctionToolCall)
-        else ToolCall(one.id, one.custom.name, one.custom.input, is_custom=True)
-        for one in calls or ()
+        ToolCall(call.id, call.function.name, call.function.arguments)
+        if isinstance(call, FunctionToolCall)
+        else ToolCall(call.id, call.custom.name, call.custom.input, is_custom=True)
+        for call in calls or ()
     ]
     return [*found, ToolCall("", old.name, old.arguments)] if old else found
 
 
-def rendered(call: ToolCall) -> AnyToolCall:
-    """A call as OpenAI writes it."""
+def render(call: ToolCall) -> AnyToolCall:
+    """A call in OpenAI's form."""
     if call.is_custom:
         return CustomToolCall(call.id, CustomInput(call.name, call.arguments))
     return FunctionToolCall(call.id, FunctionCall(call.name, call.arguments))
 
 
 async def tools_of(tools: Sequence[AnyTool], functions: Sequence[FunctionDefinition]) -> Sequence[Tool]:
-    """The tools of a request, checked. Raises RequestError."""
+    """Check the tools of a request, and return them in neutral form. Raises RequestError."""
     found = []
     for index, tool in enumerate(tools):
         path = f"tools[{index}]"
@@ -180,11 +180,11 @@ async def tools_of(tools: Sequence[AnyTool], functions: Sequence[FunctionDefinit
             found.append(await _function(tool.function, f"{path}.function"))
     found += [await _function(function, f"functions[{index}]") for index, function in enumerate(functions)]
     names: set[str] = set()
-    for index, one in enumerate(found):
-        if one.name in names:
+    for index, known in enumerate(found):
+        if known.name in names:
             path = f"tools[{index}].function.name" if tools else f"functions[{index}].name"
-            raise _refused(f"Invalid '{path}': the name '{one.name}' is used twice.", path, "invalid_value")
-        names.add(one.name)
+            raise _refusal(f"Invalid '{path}': the name '{known.name}' is used twice.", path, "invalid_value")
+        names.add(known.name)
     return found
 
 
@@ -192,7 +192,7 @@ async def _function(function: FunctionDefinition, path: str) -> Tool:
     schema = None
     if function.parameters is not None:
         context = f"function '{function.name}'"
-        schema = await checked(
+        schema = await schema_of(
             function.parameters,
             bool(function.strict),
             context,
@@ -202,23 +202,23 @@ async def _function(function: FunctionDefinition, path: str) -> Tool:
         root = schema.root
         if isinstance(root, bool) or root.get("type", "object") != "object":
             problem = f"schema must be a JSON Schema of 'type: \"object\"', got 'type: {_type_of(root)}'."
-            raise _refused(
+            raise _refusal(
                 f"Invalid schema for {context}: {problem}", f"{path}.parameters", "invalid_function_parameters"
             )
     return Tool(function.name, function.description or "", schema, source=msgspec.json.encode(function).decode())
 
 
 def choice_of(given: AnyChoice | None, tools: Sequence[Tool]) -> ToolChoice:
-    """The choice among tools, checked. Raises RequestError."""
+    """Check ``tool_choice``, and return it in neutral form. Raises RequestError."""
     if given is None:
         return ToolChoice()
     if not tools:
         text = "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified."
-        raise _refused(text, "tool_choice", None)
+        raise _refusal(text, "tool_choice", None)
     if isinstance(given, str):
         return ToolChoice(given)
     if isinstance(given, AllowedChoice):
-        names = [_name_of(one) for one in given.allowed_tools.tools]
+        names = [_name_of(tool) for tool in given.allowed_tools.tools]
         _check_known(names, tools, "tool_choice.allowed_tools.tools")
         return ToolChoice(given.allowed_tools.mode, frozenset(names))
     _check_known([_name_of(given)], tools, "tool_choice")
@@ -226,12 +226,12 @@ def choice_of(given: AnyChoice | None, tools: Sequence[Tool]) -> ToolChoice:
 
 
 def old_choice_of(given: Literal["none", "auto"] | Named | None, tools: Sequence[Tool]) -> ToolChoice:
-    """The choice of ``function_call``, checked. Raises RequestError."""
+    """Check the deprecated ``function_call``, and return it in neutral form. Raises RequestError."""
     if given is None:
         return ToolChoice()
     if not tools:
         text = "Invalid value for 'function_call': 'function_call' is only allowed when 'functions' are specified."
-        raise _refused(text, "function_call", None)
+        raise _refusal(text, "function_call", None)
     if isinstance(given, Named):
         _check_known([given.name], tools, "function_call")
         return ToolChoice("required", frozenset([given.name]))
@@ -239,7 +239,7 @@ def old_choice_of(given: Literal["none", "auto"] | Named | None, tools: Sequence
 
 
 async def format_of(given: AnyFormat | None, texts: Sequence[str | None]) -> AnswerFormat:
-    """The form of the answer, checked. ``texts`` are those of the chat. Raises RequestError."""
+    """Check ``response_format``, and return it in neutral form. ``texts`` is the chat. Raises RequestError."""
     if given is None or isinstance(given, TextFormat):
         return TEXT
     if isinstance(given, JsonObjectFormat):
@@ -247,17 +247,17 @@ async def format_of(given: AnyFormat | None, texts: Sequence[str | None]) -> Ans
             text = (
                 "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
             )
-            raise _refused(text, "messages", None)
+            raise _refusal(text, "messages", None)
         return AnswerFormat("json_object")
     context = f"response_format '{given.json_schema.name}'"
     strict = bool(given.json_schema.strict)
     return AnswerFormat(
-        "json_schema", await checked(given.json_schema.schema, strict, context, "response_format", None)
+        "json_schema", await schema_of(given.json_schema.schema, strict, context, "response_format", None)
     )
 
 
-async def checked(document: SchemaDocument, strict: bool, context: str, param: str, code: str | None) -> JsonSchema:
-    """A schema of a request. Raises RequestError."""
+async def schema_of(document: SchemaDocument, strict: bool, context: str, param: str, code: str | None) -> JsonSchema:
+    """Check a schema of a request. Raises RequestError."""
     source = msgspec.json.encode(document)
     try:
         if len(source) > LARGE:
@@ -266,7 +266,7 @@ async def checked(document: SchemaDocument, strict: bool, context: str, param: s
     except SchemaProblem as exc:
         place = ", ".join(repr(part) for part in exc.path)
         place = f"({place},)" if len(exc.path) == 1 else f"({place})"
-        raise _refused(f"Invalid schema for {context}: In context={place}, {exc.reason}.", param, code) from None
+        raise _refusal(f"Invalid schema for {context}: In context={place}, {exc.reason}.", param, code) from None
 
 
 @lru_cache(maxsize=64)
@@ -278,7 +278,7 @@ def _schema(source: bytes, strict: bool) -> JsonSchema:
 
 
 def _check_strict(schema: JsonSchema) -> None:
-    """Raises SchemaProblem where a schema is not as OpenAI's structured outputs want it."""
+    """Raises SchemaProblem for a schema that OpenAI's structured outputs do not accept."""
     root = schema.root
     if isinstance(root, bool) or root.get("type") != "object":
         raise SchemaProblem((), f"schema must be a JSON Schema of 'type: \"object\"', got 'type: {_type_of(root)}'")
@@ -314,7 +314,7 @@ def _check_known(names: Sequence[str], tools: Sequence[Tool], param: str) -> Non
             text = f"Tool choice '{name}' not found in 'tools' parameter."
             if param == "function_call":
                 text = f"Function '{name}' not found in 'functions' parameter."
-            raise _refused(text, param, None)
+            raise _refusal(text, param, None)
 
 
 def _name_of(choice: FunctionNamed | CustomNamed) -> str:
@@ -326,5 +326,5 @@ def _type_of(root: bool | Mapping[str, Any]) -> str:
     return f'"{kind}"' if isinstance(kind, str) else "None"
 
 
-def _refused(text: str, param: str, code: str | None) -> RequestError:
+def _refusal(text: str, param: str, code: str | None) -> RequestError:
     return RequestError(400, text, param=param, code=code)

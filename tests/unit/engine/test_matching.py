@@ -149,7 +149,7 @@ async def test_a_message_of_another_role_is_none(store: Store, tmp_path: Path) -
     """Nor one that nothing followed; roles that only dumps have are found when normalized, not by likeness."""
     await fill(store, DUMP, tmp_path)
     assert (await find(store, ("human", "What is love?"), policy=MatchPolicy(min_score=0))).asked[-1].value == FRANCE
-    with pytest.raises(NoCompletion, match="Nothing is like it"):
+    with pytest.raises(NoCompletion, match="No message is similar"):
         await find(store, ("human", "Nobody answered this question about llamas"))
     assert answers(await find(store, ("gpt", "What is love?"))) == ["a song"]
     assert (await find(store, ("tool", "it is 20 degrees outside"))).rung == "normalized"
@@ -170,7 +170,7 @@ async def test_what_is_like_nothing_has_no_answer(store: Store, tmp_path: Path) 
     for text in ("xyzzy", "", "?!", "👍", "\0", "x" * 200_000, "AND OR (", 'user:"x" -y', "[* TO *]", '{"$gt": ""}'):
         with pytest.raises(
             NoCompletion,
-            match=r"(The most similar messages score less than MIMIC_LEAST_SCORE, 0\.2: .*|Nothing is like it)\.",
+            match=r"(The most similar messages score less than MIMIC_LEAST_SCORE, 0\.2: .*|No message is similar)\.",
         ):
             await find(store, ("human", text))
     with pytest.raises(NoCompletion):

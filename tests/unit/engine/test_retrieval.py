@@ -298,7 +298,7 @@ def test_the_rungs_of_the_ladder() -> None:
 async def ended(text: str, stop: list[str], most: int | None) -> Answer:
     """A text, ended."""
     choice = Choice(Message("gpt", text), "a", 1, 0)
-    [answer] = await answering.ended([text], [choice], Limits(stop, most))
+    [answer] = await answering.cut_answers([text], [choice], Limits(stop, most))
     return answer
 
 
