@@ -1,4 +1,4 @@
-"""The one table from errors of the domain to what a client is told, and the log of what it is not told."""
+"""The table that maps domain errors to HTTP errors, and the log of the causes that clients do not see."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -22,7 +22,7 @@ OUTWARD: Final[Mapping[type[MimicError], str]] = {
     UnusableStore: "The corpus is damaged, or not of this version of Mimic",
     StoreError: "The store of the corpus cannot be used at the moment",
 }
-"""What is told of errors whose text may name paths or hosts, before the part of the text that is public."""
+"""Public texts for errors whose own text may name paths or hosts. The error's ``public`` part follows."""
 
 STATUS: Final[Mapping[type[MimicError], tuple[int, str | None]]] = {
     Miss: (404, None),
@@ -32,14 +32,14 @@ STATUS: Final[Mapping[type[MimicError], tuple[int, str | None]]] = {
     UnusableStore: (503, "store_unusable"),
     StoreError: (503, "store_unavailable"),
 }
-"""Status and code of domain errors, the most special first. An error that is not here is a bug."""
+"""Status and code of domain errors, the most specific first. An error outside this table is a bug."""
 
 UNAVAILABLE: Final = 503
 _RETRY: Final = {"retry-after": "1"}
 
 
 def request_error(exc: Exception, request_id: str, path: str) -> RequestError:
-    """The error that a client is told, for any that ended its request. Failures of the store and bugs are logged."""
+    """Return the error to send to the client for any exception. Logs bugs and failures of the store."""
     if isinstance(exc, RequestError):
         return exc
     for kind, (status, code) in STATUS.items():
@@ -56,7 +56,7 @@ def request_error(exc: Exception, request_id: str, path: str) -> RequestError:
 
 
 def _told(exc: MimicError, outward: str | None) -> str:
-    """The text of an error of the domain as clients may see it."""
+    """Return the text of a domain error that clients may see."""
     if outward is None or not isinstance(exc, StoreError):
         return str(exc)
     reason = f": {exc.public}" if exc.public else ""
