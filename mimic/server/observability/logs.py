@@ -1,4 +1,4 @@
-"""Structured logs: readable lines on a terminal, JSON otherwise. Ours and the server's in one form."""
+"""Structured logs of Mimic and of uvicorn: readable lines on a terminal, JSON otherwise."""
 
 import logging
 import sys
@@ -9,10 +9,10 @@ import structlog
 
 
 def configure_logs() -> None:
-    """Send every log record, structlog's and the standard library's, to standard error in one form.
+    """Send all log records, of structlog and of the standard library, to standard error in one format.
 
-    With them go warnings, and exceptions that nobody caught. Tracebacks come without local variables, among which are
-    secrets and what users say.
+    Warnings and uncaught exceptions are logged too. Tracebacks omit local variables, which may contain secrets and
+    messages of users.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -46,7 +46,7 @@ def configure_logs() -> None:
 
 
 def _is_no_handshake(record: logging.LogRecord) -> bool:
-    """Whether a record is none of uvicorn's about a WebSocket, in which the query is, and in that a key may be."""
+    """Return False for uvicorn's records about WebSockets: their URL has the query, which may contain a key."""
     return not str(record.msg).startswith('%s - "WebSocket')
 
 
