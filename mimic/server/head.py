@@ -1,4 +1,4 @@
-"""``HEAD``: what ``GET`` would answer, without the body (RFC 9110, 9.3.2), for who looks whether something is there."""
+"""``HEAD``: the answer to ``GET`` without its body (RFC 9110, 9.3.2)."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -8,13 +8,13 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 
 class HeadMiddleware:
-    """Lets an application that knows ``GET`` answer ``HEAD``. The body is left out by the server, which sees both."""
+    """Pass ``HEAD`` to the application as ``GET``. The server omits the body, since it sees the original method."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Without a coroutine of its own, which every request would pay for."""
+        """Return the awaitable of the callee: a coroutine here would cost time for every request."""
         if scope["type"] == ScopeType.HTTP and scope["method"] == "HEAD":
             return self._headed(scope, receive, send)
         return self._app(scope, receive, send)
@@ -23,7 +23,7 @@ class HeadMiddleware:
         asked: Any = {**scope, "method": "GET"}
 
         async def answered(message: Message) -> None:
-            if "path_template" in asked:  # by which it is counted
+            if "path_template" in asked:  # the route in metrics
                 scope["path_template"] = asked["path_template"]
             await send(message)
 

@@ -1,4 +1,4 @@
-"""Unknown URLs: the route that was probably meant, or why there is none. Pure."""
+"""Hints for unknown URLs: the probable route, or the reason for its absence. Pure."""
 
 from collections.abc import Collection, Mapping
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from mimic.spelling import closest
 
 MAX_COMPARED: Final = 1000
-"""Characters of a path that are looked at: a client may send 64 KB."""
+"""Maximum characters of a path that are compared: a client may send 64 KB."""
 VERSION: Final = "/v1"
 
 _CHATS: Final = "Use chat completions (/v1/chat/completions)"
@@ -37,22 +37,22 @@ ABSENT: Final[Mapping[str, str]] = {
     "/fine_tuning": "Mimic has no models to tune: seed another corpus instead, with `mimic seed FILE`",
     "/chat/completions": "Mimic keeps no chat completions: leave out `store`, and what reads stored ones",
 }
-"""APIs of OpenAI's that Mimic does not have, by how their paths begin, and how clients do without."""
+"""OpenAI's APIs that Mimic lacks, by the start of their paths, with an alternative for clients."""
 
 ALIASES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("/docs", "/redoc", "/swagger", "/swagger-ui", "/swagger-ui.html", "/apidocs"), "/schema"),
     **dict.fromkeys(("/openapi.json", "/openapi", "/swagger.json", "/api-docs"), "/schema/openapi.json"),
     **dict.fromkeys(("/livez", "/live", "/alive", "/ping", "/status"), "/health"),
 }
-"""What other servers call some routes."""
+"""Names of some routes on other servers."""
 
 
 def hint(path: str, routes: Collection[str]) -> str:
-    """What may help who asked for a path that leads nowhere, as sentences; empty where nothing is known.
+    """Return a hint for an unknown path as sentences, or an empty text.
 
-    ``routes`` are the paths that lead somewhere.
+    ``routes`` are the paths of all routes.
     """
-    routes = [route for route in routes if route != path]  # which is there, but not with this method
+    routes = [route for route in routes if route != path]  # a route for other methods only
     plain = _plain(path[:MAX_COMPARED])
     rest, versions = plain, 0
     while rest == VERSION or rest.startswith(f"{VERSION}/"):
@@ -75,12 +75,12 @@ def hint(path: str, routes: Collection[str]) -> str:
 
 
 def _plain(path: str) -> str:
-    """A path in lower case, without empty parts and a slash at its end."""
+    """Return a path in lower case, without empty parts and the final slash."""
     return "/" + "/".join(part for part in path.lower().split("/") if part)
 
 
 def _behind_a_route(path: str, routes: Collection[str]) -> str | None:
-    """The route of OpenAI's API that stands behind another one in a path."""
+    """Return the route of OpenAI's API that follows another route in a path."""
     for route in routes:
         if path.startswith(f"{route}/") and (meant := VERSION + path.removeprefix(route)) in routes:
             return meant
@@ -88,6 +88,6 @@ def _behind_a_route(path: str, routes: Collection[str]) -> str | None:
 
 
 def _ending_of(path: str, routes: Collection[str]) -> str | None:
-    """The route of OpenAI's API that a path ends with, as where a base URL holds too much."""
+    """Return the route of OpenAI's API at the end of a path, for a base URL with extra parts."""
     endings = [route for route in routes if route.startswith(VERSION) and path.endswith(route.removeprefix(VERSION))]
     return max(endings, key=len, default=None)

@@ -72,7 +72,7 @@ def test_damaged_data_are_a_bad_request(coding: str) -> None:
         error = refusal(body, coding)
         assert (error.status, error.code) == (400, "invalid_encoding")
         assert f"as {coding} data" in str(error)
-    assert "they end before their end mark" in str(refusal(whole[:-1], coding))
+    assert "the data end before their end mark" in str(refusal(whole[:-1], coding))
 
 
 @pytest.mark.parametrize("coding", COMPRESS)
