@@ -227,7 +227,7 @@ class RequestContext:
         self._in_flight = taking.result()
 
     def _entered(self, policy: Policy) -> Fault | None:
-        """Write the journal entry, apply the limits and count for faults in one transaction. Returns the fault, if any."""
+        """Write the journal entry, apply the limits and count faults, in one transaction. Returns the fault, if any."""
         shared, named = self._gateway, self.overrides.fault if policy.faulty else None
         limited = policy.limited and shared.limiter.is_on
         by_chance = policy.faulty and named is None and shared.faults.is_on

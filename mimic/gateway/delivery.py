@@ -168,7 +168,7 @@ def headers_of(result: Any) -> Mapping[str, str]:
 
 
 def _match_headers(results: Sequence[Answers]) -> Mapping[str, str]:
-    """Return rung and score of each prompt, and conversation, position and document of each answer, as far as they fit."""
+    """Return rung and score of each prompt, and the source and document of each answer, as far as they fit."""
     sources = [answer.source for answers in results for answer in answers.answers]
     return {
         MATCH_HEADER: _listed([answers.rung or "none" for answers in results]),

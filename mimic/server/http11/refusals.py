@@ -26,12 +26,8 @@ class Refusal(NamedTuple):
 INVALID_HTTP: Final = Refusal(400, "The data sent are not HTTP", "invalid_http")
 INVALID_HANDSHAKE: Final = Refusal(400, "The data sent are not a WebSocket handshake", "invalid_handshake")
 TIMED_OUT: Final = Refusal(408, "The request took too long to arrive", "request_timeout")
-HEAD_TOO_LARGE: Final = Refusal(
-    431, "The head of the request is larger than the limit of 64 KB", "head_too_large"
-)
-URL_TOO_LARGE: Final = Refusal(
-    431, "The URL of the request is larger than the limit of 64 KB", "head_too_large"
-)
+HEAD_TOO_LARGE: Final = Refusal(431, "The head of the request is larger than the limit of 64 KB", "head_too_large")
+URL_TOO_LARGE: Final = Refusal(431, "The URL of the request is larger than the limit of 64 KB", "head_too_large")
 TOO_MANY_HEADERS: Final = Refusal(
     431, f"The request has more headers than the limit of {MOST_HEADERS}", "too_many_headers"
 )

@@ -71,7 +71,9 @@ class Gauges(msgspec.Struct, frozen=True):
                 states.add_metric((state,), state == self.seeding.state)
             yield states
             began = self.seeding.since.timestamp()
-            yield GaugeMetricFamily("mimic_seeding_started_timestamp_seconds", "Start of the last seeding.", value=began)
+            yield GaugeMetricFamily(
+                "mimic_seeding_started_timestamp_seconds", "Start of the last seeding.", value=began
+            )
 
 
 class _Listed(Collector):

@@ -181,7 +181,9 @@ class RequestRecord:
         try:
             journal.close(self._number, ended)
         except StoreError as exc:
-            problem = "the end of a request is not in the journal" if self._number else "a request is not in the journal"
+            problem = (
+                "the end of a request is not in the journal" if self._number else "a request is not in the journal"
+            )
             log.warning(problem, request_id=self.request_id, cause=repr(exc.__cause__))
 
     def _log(self, route: str, status: int, seconds: float, *, has_failed: bool, client_left: bool) -> None:
