@@ -71,7 +71,7 @@ def test_damaged_data_are_a_bad_request(coding: str) -> None:
     for body in (whole[:1], whole[: len(whole) // 2], whole[:-1], whole + b"more", PLAIN, b"\xff" * 10):
         error = refusal(body, coding)
         assert (error.status, error.code) == (400, "invalid_encoding")
-        assert f"as {coding} data" in str(error)
+        assert f"decompressed as {coding}, " in str(error)
     assert "the data end before their end mark" in str(refusal(whole[:-1], coding))
 
 
