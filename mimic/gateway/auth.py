@@ -50,14 +50,14 @@ class Keys:
     def __init__(self, keys: Sequence[str], guard: BruteForceGuard) -> None:
         self._keys = keys
         self._guard = guard
-        self.are_asked_for = bool(keys)
+        self.are_required = bool(keys)
 
     async def check(self, authorization: str | None, address: str | None) -> None:
         """Check the key in an Authorization header. Raises RequestError (401), delayed after many wrong keys."""
         if not self._keys:
             return
-        given = bearer(authorization or "")
-        if not given:
+        candidate = bearer(authorization or "")
+        if not candidate:
             raise RequestError(
                 401,
                 "You didn't provide an API key. You need to provide your API key in an Authorization header using "
@@ -65,28 +65,28 @@ class Keys:
                 headers=CHALLENGE,
             )
         # Compare all keys, so that the time does not show which one matches.
-        matches = [is_same(given.encode("latin-1"), key) for key in self._keys]
+        matches = [is_same(candidate.encode("latin-1"), key) for key in self._keys]
         if not any(matches):
             await self._guard.delay(address)
-            text = f"Incorrect API key provided: {masked(given)}."
+            text = f"Incorrect API key provided: {mask(candidate)}."
             raise RequestError(401, text, code="invalid_api_key", headers=CHALLENGE)
 
 
-def masked(key: str) -> str:
+def mask(key: str) -> str:
     """Mask a key for an error message, since the key may be valid for another service."""
     return "*" * 8 + (key[-4:] if len(key) >= SHOWN_FROM else "")
 
 
 def bearer(authorization: str) -> str | None:
     """Return the key in an Authorization header, one character for each byte, or None."""
-    scheme, _, given = authorization.partition(" ")
+    scheme, _, candidate = authorization.partition(" ")
     # Without an argument, strip() would remove bytes of UTF-8 as white space.
-    return given.strip(" \t") or None if scheme.lower() == "bearer" else None
+    return candidate.strip(" \t") or None if scheme.lower() == "bearer" else None
 
 
-def is_same(given: bytes, secret: str) -> bool:
+def is_same(candidate: bytes, secret: str) -> bool:
     """Compare with the secret of a setting. The time depends neither on a common start nor on the length."""
-    return compare_digest(_digest(given), _digest(secret.encode(errors="surrogateescape")))
+    return compare_digest(_digest(candidate), _digest(secret.encode(errors="surrogateescape")))
 
 
 def _digest(key: bytes) -> bytes:

@@ -147,7 +147,7 @@ class RequestContext:
             self._pace, self.overrides = gateway.default_pace, overrides
             self.is_plain = gateway.is_plain and not observer.is_recorded
         else:
-            self._pace, self.overrides = gateway.pace.chosen(overrides)
+            self._pace, self.overrides = gateway.pace.choose(overrides)
             self.is_plain = False
         self.known = Known()
         self.headers: dict[str, str] = {}
@@ -189,7 +189,7 @@ class RequestContext:
         The body need not have arrived. Raises RequestError if a limit or a fault refuses the request, and HungUp if
         a fault cuts the connection.
         """
-        self._fault = fault = self._entered(policy)
+        self._fault = fault = self._apply_policy(policy)
         if fault and fault.kind == "status":
             self.injected = fault
             raise injected_error(fault, fault.status or 0)
@@ -198,7 +198,7 @@ class RequestContext:
             await self.hang_up()
             raise HungUp
 
-    def takes_place(self) -> bool:
+    def try_take_place(self) -> bool:
         """Take a place if there is no concurrency limit. Returns whether the request has a place."""
         if in_flight := self._gateway.places.take_now():
             self._in_flight, self._has_place = in_flight, True
@@ -214,31 +214,31 @@ class RequestContext:
             self._has_place = True
 
     async def _wait_in_line(self) -> None:
-        taking = asyncio.ensure_future(self._gateway.places.take())
-        leaving = asyncio.ensure_future(self._client.gone())
+        place = asyncio.ensure_future(self._gateway.places.take())
+        departure = asyncio.ensure_future(self._client.gone())
         try:
-            await asyncio.wait((taking, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((place, departure), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._has_place = taking.done() and not taking.cancelled()  # both may be done at once
-            taking.cancel()
-            leaving.cancel()
-        if leaving.done() and not leaving.cancelled():
+            self._has_place = place.done() and not place.cancelled()  # both may be done at once
+            place.cancel()
+            departure.cancel()
+        if departure.done() and not departure.cancelled():
             raise RequestError(499, "The client went away before its turn came", code="client_closed_request")
-        self._in_flight = taking.result()
+        self._in_flight = place.result()
 
-    def _entered(self, policy: Policy) -> Fault | None:
+    def _apply_policy(self, policy: Policy) -> Fault | None:
         """Write the journal entry, apply the limits and count faults, in one transaction. Returns the fault, if any."""
-        shared, named = self._gateway, self.overrides.fault if policy.faulty else None
-        limited = policy.limited and shared.limiter.is_on
-        by_chance = policy.faulty and named is None and shared.faults.is_on
-        counted = by_chance and shared.faults.is_counted
-        number, refused = 0, None
+        gateway, named = self._gateway, self.overrides.fault if policy.faulty else None
+        limited = policy.limited and gateway.limiter.is_on
+        by_chance = policy.faulty and named is None and gateway.faults.is_on
+        counted = by_chance and gateway.faults.is_counted
+        number, error = 0, None
         if limited or counted or self.observer.is_recorded:
             try:
-                with shared.ledger.transaction() as changes:
+                with gateway.ledger.transaction() as changes:
                     self.observer.record(changes)
-                    refused = shared.limiter.admit(changes, self.key, self.headers) if limited else None
-                    number = changes.count("faults") if counted and not refused else 0
+                    error = gateway.limiter.admit(changes, self.key, self.headers) if limited else None
+                    number = changes.count("faults") if counted and not error else 0
             except StoreError as exc:
                 self.observer.unrecord()
                 if limited or counted:
@@ -246,11 +246,11 @@ class RequestContext:
                 log.warning(
                     "a request is not in the journal", request_id=self.observer.request_id, cause=repr(exc.__cause__)
                 )
-        if refused:
-            raise refused
+        if error:
+            raise error
         if named is not None:
-            return shared.faults.named(named)
-        return shared.faults.by_chance(number) if by_chance else None
+            return gateway.faults.named(named)
+        return gateway.faults.by_chance(number) if by_chance else None
 
     def charge(self, usage: Usage) -> None:
         """Record the tokens of a request, and take them from the token bucket of its key. Raises RequestError (429)."""
@@ -258,12 +258,12 @@ class RequestContext:
         limiter = self._gateway.limiter
         if limiter.counts_tokens:
             with self._gateway.ledger.transaction() as changes:
-                refused = limiter.charge(changes, self.key, usage.total_tokens, self.headers)
-            if refused:
-                raise refused
+                error = limiter.charge(changes, self.key, usage.total_tokens, self.headers)
+            if error:
+                raise error
 
     @property
-    def empties(self) -> bool:
+    def is_emptied(self) -> bool:
         """True if the request has the fault ``empty``."""
         return self._fault is not None and self._fault.kind == "empty"
 
@@ -275,10 +275,10 @@ class RequestContext:
     def due(self) -> Iterator[float] | None:
         """Yield the due time of each token on the event loop's clock; return None if nothing has to wait."""
         pace, fault = self._pace, self._fault
-        held_up = fault.seconds or 0.0 if fault and fault.kind == "slow-headers" else 0.0
-        if pace is INSTANT and not held_up:
+        delay = fault.seconds or 0.0 if fault and fault.kind == "slow-headers" else 0.0
+        if pace is INSTANT and not delay:
             return None
-        began = asyncio.get_running_loop().time() + held_up
+        began = asyncio.get_running_loop().time() + delay
         return (
             began + moment for moment in pace.moments(self._gateway.random, self._gateway.pace.stretch(self._in_flight))
         )
@@ -298,7 +298,7 @@ class RequestContext:
         self.observer.close()  # before the client can notice, and read the journal
         await self._client.hang_up()
 
-    def sends(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    def keep_body(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Keep a body that is being sent, to close it with the context."""
         self._body = body
         return body

@@ -42,7 +42,7 @@ class Reply(msgspec.Struct, frozen=True):
     media_type: str = JSON
 
 
-def failed(wire: AnyWire, error: RequestError) -> Reply:
+def error_reply(wire: AnyWire, error: RequestError) -> Reply:
     """Return the reply for an error, in the format of a wire."""
     return Reply(wire.error(error), error.headers, error.status)
 
@@ -51,9 +51,11 @@ def reply(wire: AnyWire, request: Any, result: Any, context: RequestContext, due
     """Return the reply for a result, in the format of a wire and with its injected fault."""
     headers, fault = headers_of(result), None if context.is_plain else context.inject()
     if wire.streams(request):
-        return _streamed(wire, wire.events(request, result), headers, context, due)
+        return _stream(wire, wire.events(request, result), headers, context, due)
     body = wire.whole(request, result)
-    return _spoiled(wire, body, headers, fault, context) if fault and isinstance(body, bytes) else Reply(body, headers)
+    return (
+        _add_fault(wire, body, headers, fault, context) if fault and isinstance(body, bytes) else Reply(body, headers)
+    )
 
 
 async def wait_until_due(
@@ -70,20 +72,20 @@ async def wait_until_due(
     return chain([moment], due)
 
 
-def _streamed(
+def _stream(
     wire: AnyWire, plan: EventPlan, headers: Mapping[str, str], context: RequestContext, due: Iterator[float] | None
 ) -> Reply:
     body: bytes | AsyncIterator[bytes]
     if context.injected:
-        body = _interrupted(wire, plan, due, context.injected, context)
+        body = _interrupt(wire, plan, due, context.injected, context)
     elif due is None and plan.tokens <= TOKENS_AT_ONCE:
         body = plan.whole()
     else:
-        body = paced(plan.opening, plan.steps, plan.ending, due)
+        body = pace_steps(plan.opening, plan.steps, plan.ending, due)
     return Reply(body, {**STREAM_HEADERS, **headers}, media_type=EVENTS)
 
 
-async def paced(
+async def pace_steps(
     opening: bytes, steps: Iterable[bytes], ending: bytes, due: Iterator[float] | None
 ) -> AsyncIterator[bytes]:
     """Yield each step at its due time, the opening before the first step and the ending after the last.
@@ -92,10 +94,10 @@ async def paced(
     """
     clock = asyncio.get_running_loop().time
     waiting, size = [opening], len(opening)
-    left = iter(steps)
+    remaining = iter(steps)
     del steps  # frees the tokens, up to a million
     try:
-        for step in left:
+        for step in remaining:
             seconds = next(due) - clock() if due else 0.0
             if seconds > 0 or size >= BYTES_AT_ONCE:
                 if size:
@@ -106,19 +108,19 @@ async def paced(
             size += len(step)
         yield b"".join((*waiting, ending))
     finally:
-        del left, waiting  # if the client left, the exception keeps this frame until garbage collection
+        del remaining, waiting  # if the client left, the exception keeps this frame until garbage collection
 
 
-async def _interrupted(
+async def _interrupt(
     wire: AnyWire, plan: EventPlan, due: Iterator[float] | None, fault: Fault, context: RequestContext
 ) -> AsyncIterator[bytes]:
     """Yield a stream with a fault after ``fault.after`` steps, or before the last step of a shorter stream."""
     opening, steps = plan.opening, iter(plan.steps)
     if fault.after is not None:
-        taken = list(islice(steps, fault.after + 1))
-        async for part in paced(opening, taken[:-1], b"", due):
+        first_steps = list(islice(steps, fault.after + 1))
+        async for part in pace_steps(opening, first_steps[:-1], b"", due):
             yield part
-        opening, steps = b"", chain(taken[-1:], steps)
+        opening, steps = b"", chain(first_steps[-1:], steps)
     if fault.kind == "disconnect":
         await context.hang_up()
         return
@@ -130,14 +132,14 @@ async def _interrupted(
         seconds = fault.seconds or 0.0
         await asyncio.sleep(seconds)
         due = (moment + seconds for moment in due) if due else None
-    async for part in paced(opening, steps, plan.ending, due):
+    async for part in pace_steps(opening, steps, plan.ending, due):
         yield part
 
 
-def _spoiled(wire: AnyWire, body: bytes, headers: Mapping[str, str], fault: Fault, context: RequestContext) -> Reply:
+def _add_fault(wire: AnyWire, body: bytes, headers: Mapping[str, str], fault: Fault, context: RequestContext) -> Reply:
     """Return a whole answer with a fault in its middle. The fault ``error`` replaces the answer with an error."""
     if fault.kind == "error":
-        return failed(wire, injected_error(fault))
+        return error_reply(wire, injected_error(fault))
     if fault.kind not in {"disconnect", "malformed", "stall"}:
         return Reply(body, headers)
     first, second = body[: len(body) // 2], body[len(body) // 2 :]
@@ -171,10 +173,10 @@ def _match_headers(results: Sequence[Answers]) -> Mapping[str, str]:
     """Return rung and score of each prompt, and the source and document of each answer, as far as they fit."""
     sources = [answer.source for answers in results for answer in answers.answers]
     return {
-        MATCH_HEADER: _listed([answers.rung or "none" for answers in results]),
-        SCORE_HEADER: _listed(["none" if answers.score is None else f"{answers.score:.3f}" for answers in results]),
-        "x-mimic-source": _listed([_place(source) for source in sources]),
-        "x-mimic-document": _listed([str(source.document) if source else "none" for source in sources]),
+        MATCH_HEADER: _join_items([answers.rung or "none" for answers in results]),
+        SCORE_HEADER: _join_items(["none" if answers.score is None else f"{answers.score:.3f}" for answers in results]),
+        "x-mimic-source": _join_items([_source_text(source) for source in sources]),
+        "x-mimic-document": _join_items([str(source.document) if source else "none" for source in sources]),
     }
 
 
@@ -183,12 +185,12 @@ def _headers_of_one(result: Answers) -> Mapping[str, str]:
     return {
         MATCH_HEADER: result.rung or "none",
         SCORE_HEADER: "1.000" if score == 1 else "none" if score is None else f"{score:.3f}",
-        "x-mimic-source": _place(source),
+        "x-mimic-source": _source_text(source),
         "x-mimic-document": "none" if source is None else str(source.document),
     }
 
 
-def _place(source: Choice | None) -> str:
+def _source_text(source: Choice | None) -> str:
     if source is None:
         return "none"
     name = (source.conversation or "")[:LONGEST_NAME]
@@ -197,10 +199,10 @@ def _place(source: Choice | None) -> str:
     return f"{name}#{source.position}"
 
 
-def _listed(items: Sequence[str]) -> str:
+def _join_items(items: Sequence[str]) -> str:
     text = ", ".join(items)
     if len(text) + len(", ") <= LONGEST_HEADER:
         return text
     ends = list(accumulate(len(item) + len(", ") for item in items))
-    fitting = bisect_right(ends, LONGEST_HEADER)
-    return ", ".join([*items[:fitting], "..."])
+    count = bisect_right(ends, LONGEST_HEADER)
+    return ", ".join([*items[:count], "..."])

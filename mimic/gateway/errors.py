@@ -18,7 +18,7 @@ from mimic.errors import (
 
 log = structlog.get_logger("mimic")
 
-OUTWARD: Final[Mapping[type[MimicError], str]] = {
+PUBLIC_TEXTS: Final[Mapping[type[MimicError], str]] = {
     UnusableStore: "The corpus is damaged, or not of this version of Mimic",
     StoreError: "The store of the corpus cannot be used at the moment",
 }
@@ -48,16 +48,16 @@ def request_error(exc: Exception, request_id: str, path: str) -> RequestError:
                 log.error("store failed", request_id=request_id, error=str(exc), cause=repr(exc.__cause__))
             headers = _RETRY if status == UNAVAILABLE else {}
             own_code = exc.code if isinstance(exc, Miss) else code
-            return RequestError(status, _told(exc, OUTWARD.get(kind)), code=own_code, headers=headers)
+            return RequestError(status, _public_text(exc, PUBLIC_TEXTS.get(kind)), code=own_code, headers=headers)
     log.error("bug", request_id=request_id, path=path, exc_info=exc)
     return RequestError(
         500, "The server had an error while processing your request. Its log has more under the request id."
     )
 
 
-def _told(exc: MimicError, outward: str | None) -> str:
+def _public_text(exc: MimicError, public_text: str | None) -> str:
     """Return the text of a domain error that clients may see."""
-    if outward is None or not isinstance(exc, StoreError):
+    if public_text is None or not isinstance(exc, StoreError):
         return str(exc)
     reason = f": {exc.public}" if exc.public else ""
-    return f"{outward}{reason}. The log says more under the request id."
+    return f"{public_text}{reason}. The log says more under the request id."

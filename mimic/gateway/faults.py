@@ -46,12 +46,12 @@ class Fault(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """Return the header value, defaults included."""
-        said = [f"status={self.status}" if self.kind == "status" else self.kind]
+        parts = [f"status={self.status}" if self.kind == "status" else self.kind]
         for name in _PARAMETERS[self.kind]:
             value = getattr(self, name.replace("-", "_"))
             if value is not None:
-                said.append(f"{name}={_written(value)}")
-        return "; ".join(said)
+                parts.append(f"{name}={_format_value(value)}")
+        return "; ".join(parts)
 
 
 class Chance(msgspec.Struct, frozen=True):
@@ -69,15 +69,15 @@ def parse_fault(text: str) -> Fault:
     head, *rest = [part.strip(_BLANK) for part in text.split(";")]
     kind, _, status = (part.strip(_BLANK) for part in head.partition("="))
     if kind not in KINDS or (kind == "status") != ("=" in head):
-        raise ValueError(f"expected one of {', '.join(_SHOWN)}, or {NONE}, not {head!r}")
-    given: dict[str, Any] = {"status": _STATUS.parsed("status", status)} if kind == "status" else {}
+        raise ValueError(f"expected one of {', '.join(_KIND_TEXTS)}, or {NONE}, not {head!r}")
+    values: dict[str, Any] = {"status": _STATUS.parse("status", status)} if kind == "status" else {}
     for part in rest:
-        name, value = _parameter(kind, part)
-        if name in given:
+        name, value = _parse_parameter(kind, part)
+        if name in values:
             raise ValueError(f"expected '{name}' once, not twice")
-        given[name] = value
-    given = {**_DEFAULTS.get(kind, {}), **given}
-    return Fault(kind, **{name.replace("-", "_"): value for name, value in given.items()})  # type: ignore[arg-type]
+        values[name] = value
+    values = {**_DEFAULTS.get(kind, {}), **values}
+    return Fault(kind, **{name.replace("-", "_"): value for name, value in values.items()})  # type: ignore[arg-type]
 
 
 def parse_chances(text: str) -> tuple[Chance, ...]:
@@ -85,7 +85,7 @@ def parse_chances(text: str) -> tuple[Chance, ...]:
 
     Raises ValueError, also if the sum of the rates is above 1.
     """
-    chances = tuple(_chance(part.strip()) for part in text.split(","))
+    chances = tuple(_parse_chance(part.strip()) for part in text.split(","))
     if fsum(chance.rate for chance in chances) > 1 + 1e-9:
         raise ValueError(f"expected rates of at most 1 (100%) together, not {text!r}")
     return chances
@@ -106,21 +106,21 @@ def point_of(seed: int, number: int) -> float:
     return int.from_bytes(digest) / 2**64
 
 
-def _chance(text: str) -> Chance:
-    found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)(%?)\s+(.+)", text, re.ASCII)
-    rate = float(found[1]) / (100 if found[2] else 1) if found else 2
-    if not found or rate > 1:
+def _parse_chance(text: str) -> Chance:
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)(%?)\s+(.+)", text, re.ASCII)
+    rate = float(match[1]) / (100 if match[2] else 1) if match else 2
+    if not match or rate > 1:
         raise ValueError(f"expected a rate from 0 to 1 and a fault, as '0.05 status=429' or '5% empty', not {text!r}")
-    return Chance(rate, parse_fault(found[3]))
+    return Chance(rate, parse_fault(match[3]))
 
 
-def _parameter(kind: str, text: str) -> tuple[str, object]:
+def _parse_parameter(kind: str, text: str) -> tuple[str, object]:
     name, _, value = (part.strip(_BLANK) for part in text.partition("="))
     allowed = _PARAMETERS[kind]
     if name not in allowed:
         expected = f"expected {', '.join(allowed)}" if allowed else "expected nothing"
         raise ValueError(f"{expected} with '{kind}', not {text!r}")
-    return name, allowed[name].parsed(name, value)
+    return name, allowed[name].parse(name, value)
 
 
 class _Value(msgspec.Struct, frozen=True):
@@ -130,21 +130,21 @@ class _Value(msgspec.Struct, frozen=True):
     expected: str
     convert: Callable[[str], object]
 
-    def parsed(self, name: str, text: str) -> object:
+    def parse(self, name: str, text: str) -> object:
         """Parse a value. Raises ValueError."""
         if not re.fullmatch(self.pattern, text):
             raise ValueError(f"expected '{name}' to be {self.expected}, not {text!r}")
         return self.convert(text)
 
 
-def _written(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 KINDS: Final[Sequence[Kind]] = get_args(Kind)
-_SHOWN: Final = ["status=NNN" if kind == "status" else kind for kind in KINDS]
+_KIND_TEXTS: Final = ["status=NNN" if kind == "status" else kind for kind in KINDS]
 _DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = {
     "disconnect": {"after": 0},
     "stall": {"after": 0, "seconds": 30.0},

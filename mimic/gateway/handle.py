@@ -43,13 +43,13 @@ async def handle(endpoint: Endpoint, read: Read, context: RequestContext) -> Rep
         body = await read()
         if isinstance(body, RequestError):
             raise body
-        if policy.queued and not context.takes_place():
+        if policy.queued and not context.try_take_place():
             await context.wait_for_place()
         due = context.due() if policy.queued and not is_plain else None
         request = await endpoint.wire.read(body, context.query, context.overrides, context.known)
         if request.usage is not None:
             context.charge(request.usage)
-        result = _observed(await endpoint.answer(request), context)
+        result = _observe(await endpoint.answer(request), context)
         if result.usage is not None:
             context.charge(result.usage)
         if due is not None:
@@ -60,32 +60,32 @@ async def handle(endpoint: Endpoint, read: Read, context: RequestContext) -> Rep
     except HungUp:
         raise
     except Exception as exc:  # noqa: BLE001 - every failure is answered and logged
-        return _failed(endpoint, exc, context)
+        return _error_reply(endpoint, exc, context)
 
 
-def _failed(endpoint: Endpoint, exc: Exception, context: RequestContext) -> Reply:
+def _error_reply(endpoint: Endpoint, exc: Exception, context: RequestContext) -> Reply:
     """Return the reply for a failure, and count a miss."""
     if isinstance(exc, NoCompletion) and context.known.version:
         context.observer.missed(context.known.version)
-    return delivery.failed(endpoint.wire, request_error(exc, context.observer.request_id, endpoint.path))
+    return delivery.error_reply(endpoint.wire, request_error(exc, context.observer.request_id, endpoint.path))
 
 
-def _observed(result: Any, context: RequestContext) -> Any:
+def _observe(result: Any, context: RequestContext) -> Any:
     """Pass a result to the observer and return it; with the fault ``empty``, return it without its texts."""
     version = context.known.version
     if version and isinstance(result, Completion):
         context.observer.completed(version, result)
-        return result.emptied() if not context.is_plain and context.empties else result
+        return result.emptied() if not context.is_plain and context.is_emptied else result
     if version and isinstance(result, Continuations):
         batches, observer = result.batches, context.observer
         observer.continued(version, len(batches.first))
         if batches.rest is not None:
-            counted = Batches(batches.first, _each_counted(batches.rest, version, observer))
+            counted = Batches(batches.first, _count_batches(batches.rest, version, observer))
             return msgspec.structs.replace(result, batches=counted)
     return result
 
 
-async def _each_counted(
+async def _count_batches(
     rest: AsyncGenerator[Sequence[Choice]], version: Version, observer: Observer
 ) -> AsyncGenerator[Sequence[Choice]]:
     async with aclosing(rest):

@@ -75,6 +75,6 @@ class Requests(msgspec.Struct, frozen=True):
     requests: Sequence[Entry]
 
 
-def shortened(value: str | None) -> str | None:
+def shorten(value: str | None) -> str | None:
     """Cut a value to the maximum length for the journal."""
     return value if value is None or len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}..."

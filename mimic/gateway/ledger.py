@@ -20,7 +20,7 @@ LONGEST_WAIT: Final = 0.25
 LONGEST_WAIT_TO_OPEN: Final = 10.0
 WINDOW: Final = 60.0
 """Seconds until an empty bucket is full again."""
-SWEPT_EVERY: Final = 1000
+SWEEP_INTERVAL: Final = 1000
 """Transactions between two removals of full buckets: a bucket without a row is full."""
 
 _TABLES: Final = """
@@ -90,7 +90,7 @@ class Ledger:
         self._transactions = 0
 
     def __enter__(self) -> Self:
-        with _translated():
+        with _translate_errors():
             self._connection = sqlite3.connect(self._file, timeout=LONGEST_WAIT_TO_OPEN, isolation_level=None)
             # The ledger need not survive a crash of the machine.
             self._connection.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; {_TABLES}")
@@ -98,7 +98,7 @@ class Ledger:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._opened().close()
+        self._require_connection().close()
         self._connection = None
 
     @property
@@ -116,7 +116,7 @@ class Ledger:
         with self._transaction() as connection:
             yield Changes(connection)
             self._transactions += 1
-            if self._transactions % SWEPT_EVERY == 0:
+            if self._transactions % SWEEP_INTERVAL == 0:
                 connection.execute("DELETE FROM buckets WHERE full_at <= ?", (time.monotonic(),))
 
     def read(self, most: int, route: str | None = None) -> tuple[int, Sequence[bytes]]:
@@ -128,7 +128,7 @@ class Ledger:
             ).fetchall()
         return (int(written[0]) if written else 0), [entry for (entry,) in reversed(rows)]
 
-    def noted(self, name: str) -> bytes | None:
+    def read_note(self, name: str) -> bytes | None:
         """Return the note of a name, if any."""
         with self._transaction("DEFERRED") as connection:
             row = connection.execute("SELECT note FROM notes WHERE name = ?", (name,)).fetchone()
@@ -142,8 +142,8 @@ class Ledger:
 
     @contextmanager
     def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        connection = self._opened()
-        with _translated():
+        connection = self._require_connection()
+        with _translate_errors():
             connection.execute(f"BEGIN {kind}")
             try:
                 yield connection
@@ -152,14 +152,14 @@ class Ledger:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
-    def _opened(self) -> sqlite3.Connection:
+    def _require_connection(self) -> sqlite3.Connection:
         if self._connection is None:
             raise RuntimeError("the ledger is not open")
         return self._connection
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as exc:

@@ -57,8 +57,8 @@ def parse_delay(text: str) -> Delay:
 
     Raises ValueError.
     """
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(?:/(\d{1,6}(?:\.\d{1,3})?))?", text, re.ASCII)
-    delay = Delay(float(found[1]), float(found[2] or 0)) if found else None
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(?:/(\d{1,6}(?:\.\d{1,3})?))?", text, re.ASCII)
+    delay = Delay(float(match[1]), float(match[2] or 0)) if match else None
     if delay is None or max(delay.mean, delay.spread) > MOST_MILLISECONDS:
         raise ValueError(f"expected milliseconds up to {MOST_MILLISECONDS}, as 300 or 300/100, not {text!r}")
     return delay
@@ -77,11 +77,11 @@ class PaceOptions(msgspec.Struct, frozen=True):
 
     @property
     def default(self) -> Pace:
-        """The pace of requests without a choice of their own."""
+        """The pace of requests without overrides."""
         pace = PACES[self.pace]
-        return _known(Pace(self.first or pace.first, self.between or pace.between))
+        return _canonical(Pace(self.first or pace.first, self.between or pace.between))
 
-    def chosen(self, overrides: Overrides) -> tuple[Pace, Overrides]:
+    def choose(self, overrides: Overrides) -> tuple[Pace, Overrides]:
         """Return the pace of a request, and its overrides, with the ``problem`` set for an invalid header."""
         try:
             return self._of(overrides), overrides
@@ -97,20 +97,20 @@ class PaceOptions(msgspec.Struct, frozen=True):
             raise invalid_header(PACE_HEADER, f"expected one of {', '.join(PACES)}, not {overrides.pace!r}")
         if overrides.ttft is None and overrides.itl is None:
             return pace
-        first, between = _delay(overrides.ttft, FIRST_HEADER), _delay(overrides.itl, BETWEEN_HEADER)
-        return _known(Pace(first or pace.first, between or pace.between))
+        first, between = _parse_header(overrides.ttft, FIRST_HEADER), _parse_header(overrides.itl, BETWEEN_HEADER)
+        return _canonical(Pace(first or pace.first, between or pace.between))
 
     def stretch(self, in_flight: int) -> float:
         """Return the factor for all delays with this number of requests in flight."""
         return 1 + self.load_factor * (in_flight - 1)
 
 
-def _known(pace: Pace) -> Pace:
+def _canonical(pace: Pace) -> Pace:
     """Return a pace, or the object INSTANT if it has no delays."""
     return INSTANT if pace == INSTANT else pace
 
 
-def _delay(text: str | None, header: str) -> Delay | None:
+def _parse_header(text: str | None, header: str) -> Delay | None:
     try:
         return None if text is None else parse_delay(text.strip())
     except ValueError as exc:

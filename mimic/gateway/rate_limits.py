@@ -39,11 +39,11 @@ class TokenBucket(msgspec.Struct, frozen=True):
         if amount > self.most:
             return f"Request too large {where} Requested {amount}. It must be smaller to run successfully."
         used = self.most - self.remaining(missing)
-        again = written(self.wait(missing, amount))
-        return f"Rate limit reached {where} Used {used}, Requested {amount}. Please try again in {again}."
+        delay = format_seconds(self.wait(missing, amount))
+        return f"Rate limit reached {where} Used {used}, Requested {amount}. Please try again in {delay}."
 
 
-def written(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """Format a time for OpenAI's headers, rounded up to milliseconds: ``120ms``, ``8.64s``, ``6m0s``."""
     milliseconds = ceil(seconds * 1000 - 1e-6)
     if 0 < milliseconds < 1000:  # noqa: PLR2004 - milliseconds in a second
@@ -75,10 +75,10 @@ class RateLimiter:
 
         The error is returned and not raised, so that the transaction keeps its other changes.
         """
-        refused = _take(changes, self._tokens, key, 0, headers) if self._tokens else None
-        if self._requests and refused is None:
-            refused = _take(changes, self._requests, key, 1, headers)
-        return refused
+        error = _take(changes, self._tokens, key, 0, headers) if self._tokens else None
+        if self._requests and error is None:
+            error = _take(changes, self._requests, key, 1, headers)
+        return error
 
     def charge(self, changes: Changes, key: str, tokens: int, headers: dict[str, str]) -> RequestError | None:
         """Take the tokens of a request, and set the headers. Returns the error (429), if any."""
@@ -90,7 +90,7 @@ def _take(changes: Changes, bucket: TokenBucket, key: str, amount: int, headers:
     granted, missing = changes.take(bucket.unit.encode() + digest, bucket.seconds_of(amount))
     headers[f"x-ratelimit-limit-{bucket.unit}"] = str(bucket.most)
     headers[f"x-ratelimit-remaining-{bucket.unit}"] = str(bucket.remaining(missing))
-    headers[f"x-ratelimit-reset-{bucket.unit}"] = written(missing)
+    headers[f"x-ratelimit-reset-{bucket.unit}"] = format_seconds(missing)
     return None if granted else _refusal(bucket, missing, amount)
 
 

@@ -10,7 +10,7 @@ from litestar import Request
 from litestar.types import Receive
 
 from mimic.errors import RequestError
-from mimic.server.codings import codings_in, decoded
+from mimic.server.codings import codings_in, decompress
 from mimic.wire.json import decode
 
 MAX_BYTES: Final = 10_000_000
@@ -38,16 +38,16 @@ async def read_body(receive: Receive, length: bytes = b"0", codings: bytes = b""
         body = b"".join(parts)
     if event["type"] == "http.disconnect":
         return RequestError(499, "The client went away within its body", code="client_closed_request")
-    return await _decompressed(body, codings.decode("latin-1")) if body and codings else body
+    return await _decompress(body, codings.decode("latin-1")) if body and codings else body
 
 
-async def _decompressed(body: bytes, header: str) -> bytes | RequestError:
+async def _decompress(body: bytes, header: str) -> bytes | RequestError:
     try:
         codings = codings_in(header)
         if not codings:
             return body
         # Megabytes on the event loop would delay other requests.
-        return await asyncio.get_running_loop().run_in_executor(_threads, decoded, body, codings, MAX_BYTES)
+        return await asyncio.get_running_loop().run_in_executor(_threads, decompress, body, codings, MAX_BYTES)
     except RequestError as exc:
         return exc.with_traceback(None)  # the traceback keeps decompressed data until garbage collection
 

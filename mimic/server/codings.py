@@ -53,14 +53,14 @@ def codings_in(header: str) -> list[str]:
     return named
 
 
-def decoded(body: bytes, codings: list[str], limit: int) -> bytes:
+def decompress(body: bytes, codings: list[str], limit: int) -> bytes:
     """Decompress a body. The result of each coding has at most ``limit`` bytes, which bounds memory and time.
 
     Raises RequestError: 400 for damaged or incomplete data, 413 for a result that is too large.
     """
     for name in reversed(codings):
         try:
-            body = _decompressed(_DECOMPRESSORS[name](body), body, limit)
+            body = _decompress_layer(_DECOMPRESSORS[name](body), body, limit)
         except (zlib.error, zstd.ZstdError, EOFError) as exc:
             raise _damaged(name, "the data are damaged or have another format") from exc
         except _Damaged as exc:
@@ -72,22 +72,22 @@ class _Damaged(Exception):
     """Compressed data that are incomplete or have too many parts."""
 
 
-def _decompressed(new: Callable[[], _Decompressor], data: bytes, limit: int) -> bytes:
-    left, pieces, size = memoryview(data), [], 0
+def _decompress_layer(new: Callable[[], _Decompressor], data: bytes, limit: int) -> bytes:
+    rest, pieces, size = memoryview(data), [], 0
     for _ in range(MOST_PARTS):
         part = new()
         while not part.eof:
-            if not left:
+            if not rest:
                 raise _Damaged("the data end before their end mark")
-            fed, left = left[:BYTES_AT_ONCE], left[BYTES_AT_ONCE:]
-            piece = part.decompress(fed, limit - size + 1)
+            chunk, rest = rest[:BYTES_AT_ONCE], rest[BYTES_AT_ONCE:]
+            piece = part.decompress(chunk, limit - size + 1)
             size += len(piece)
             if size > limit:
                 text = f"The decompressed body is larger than the limit of {limit // 1_000_000} MB"
                 raise RequestError(413, text, code="request_too_large")
             pieces.append(piece)
-        left = memoryview(data)[len(data) - len(left) - len(part.unused_data) :]
-        if not left:
+        rest = memoryview(data)[len(data) - len(rest) - len(part.unused_data) :]
+        if not rest:
             return b"".join(pieces)
     raise _Damaged(f"the data have more than {MOST_PARTS} parts")
 

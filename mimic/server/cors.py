@@ -32,41 +32,44 @@ class Cors:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        asked = Headers.from_scope(scope)
-        headers = self._headers(asked.get("origin", ""))
+        request_headers = Headers.from_scope(scope)
+        headers = self._headers(request_headers.get("origin", ""))
 
-        async def allowed(message: Message) -> None:
+        async def send_allowed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *headers]
             await send(message)
 
-        is_preflight = scope["method"] == "OPTIONS" and "access-control-request-method" in asked
+        is_preflight = scope["method"] == "OPTIONS" and "access-control-request-method" in request_headers
         if is_preflight and len(headers) > 1:
             headers += [
                 (b"access-control-allow-methods", b"GET, POST, DELETE"),
-                (b"access-control-allow-headers", asked.get("access-control-request-headers", "").encode("latin-1")),
+                (
+                    b"access-control-allow-headers",
+                    request_headers.get("access-control-request-headers", "").encode("latin-1"),
+                ),
                 (b"access-control-max-age", SECONDS_TO_REMEMBER.encode()),
-                *_allowed_networks(asked),
+                *_allowed_networks(request_headers),
             ]
-            await allowed({"type": "http.response.start", "status": 204, "headers": []})
-            await allowed({"type": "http.response.body", "body": b"", "more_body": False})
+            await send_allowed({"type": "http.response.start", "status": 204, "headers": []})
+            await send_allowed({"type": "http.response.body", "body": b"", "more_body": False})
         else:
-            await self._app(scope, receive, allowed)
+            await self._app(scope, receive, send_allowed)
 
     def _headers(self, origin: str) -> list[tuple[bytes, bytes]]:
         """Return the CORS headers of an answer. ``Vary`` is needed since they depend on the origin."""
         headers = [(b"vary", b"Origin")]
         if ANY in self._origins or origin in self._origins:
-            told = ANY if ANY in self._origins else origin
-            headers.append((b"access-control-allow-origin", told.encode("latin-1")))
+            allowed_origin = ANY if ANY in self._origins else origin
+            headers.append((b"access-control-allow-origin", allowed_origin.encode("latin-1")))
             headers.append((b"access-control-expose-headers", b"*"))
         return headers
 
 
-def _allowed_networks(asked: Headers) -> list[tuple[bytes, bytes]]:
+def _allowed_networks(request_headers: Headers) -> list[tuple[bytes, bytes]]:
     """Return the headers that allow the networks in a preflight."""
     return [
         (b"access-control-allow-%s-network" % name.encode(), b"true")
         for name in NETWORKS
-        if asked.get(f"access-control-request-{name}-network") == "true"
+        if request_headers.get(f"access-control-request-{name}-network") == "true"
     ]

@@ -22,7 +22,7 @@ from mimic.engine.overrides import (
 from mimic.errors import RequestError, StoreError
 from mimic.gateway.auth import bearer
 from mimic.gateway.context import Gateway, HungUp, RequestContext
-from mimic.gateway.delivery import Reply, failed
+from mimic.gateway.delivery import Reply, error_reply
 from mimic.gateway.errors import request_error
 from mimic.gateway.handle import Endpoint, handle
 from mimic.server.bodies import read_body
@@ -66,7 +66,7 @@ class HttpRequest:
     def read(self) -> Awaitable[bytes | RequestError]:
         """Return the body, or the error to send instead."""
         body = read_body(self._receive, self._length, self._codings)
-        return body if self._bad_id is None else _refused(body, self._bad_id)
+        return body if self._bad_id is None else _read_then_refuse(body, self._bad_id)
 
     async def gone(self) -> None:
         """Return when the client has left."""
@@ -101,7 +101,7 @@ def _bad_id(scope: HTTPScope) -> RequestError | None:
     return client_id_error(scope) if scope["path"].startswith(OPENAI_PREFIX) else None
 
 
-async def _refused(body: Awaitable[bytes | RequestError], error: RequestError) -> RequestError:
+async def _read_then_refuse(body: Awaitable[bytes | RequestError], error: RequestError) -> RequestError:
     """Read the body, then return the error."""
     await body
     return error
@@ -115,20 +115,20 @@ async def serve(endpoint: Endpoint, gateway: Gateway, scope: Any, receive: Recei
     record.context = context = RequestContext(gateway, request, record, key, scope["query_string"], request.overrides)
     async with context:
         try:
-            if gateway.keys.are_asked_for:
+            if gateway.keys.are_required:
                 await gateway.keys.check(request.authorization, scope["client"][0] if scope.get("client") else None)
             reply = await handle(endpoint, request.read, context)
         except HungUp:
             return
         except (RequestError, StoreError) as exc:  # from the key, or from the ledger that counts wrong keys
-            reply = failed(endpoint.wire, request_error(exc, record.request_id, endpoint.path))
+            reply = error_reply(endpoint.wire, request_error(exc, record.request_id, endpoint.path))
         await send_reply(reply, context, scope, receive, send)
 
 
 async def send_reply(reply: Reply, context: RequestContext | None, scope: Scope, receive: Receive, send: Send) -> None:
     """Send a reply. A stream ends early if the client leaves."""
     if not isinstance(reply.body, bytes):
-        body = context.sends(reply.body) if context else reply.body
+        body = context.keep_body(reply.body) if context else reply.body
         stream = Stream(body, media_type=reply.media_type, headers=dict(reply.headers), status_code=reply.status)
         await stream.to_asgi_response(None, Request(scope))(scope, receive, send)
         return
@@ -142,7 +142,7 @@ async def send_reply(reply: Reply, context: RequestContext | None, scope: Scope,
     await send({"type": "http.response.body", "body": reply.body, "more_body": False})
 
 
-def answered_by(endpoint: Endpoint, gateway: Gateway) -> Callable[[ASGIApp], ASGIApp]:
+def answer_by(endpoint: Endpoint, gateway: Gateway) -> Callable[[ASGIApp], ASGIApp]:
     """Return a middleware that answers instead of a route's handler, which exists for the OpenAPI document only."""
 
     def middleware(app: ASGIApp) -> ASGIApp:

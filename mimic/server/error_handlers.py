@@ -52,11 +52,11 @@ def answer_http_exception(request: AnyRequest, exc: HTTPException) -> Response[E
         message, code = f"Not allowed to {where}", "method_not_allowed"
     headers = {name.lower(): value for name, value in (exc.headers or {}).items()}
     if "allow" in headers:
-        headers["allow"] = listed(headers["allow"].split(", "))
+        headers["allow"] = format_methods(headers["allow"].split(", "))
     return answer(RequestError(exc.status_code, message, code=code, headers=headers))
 
 
-def listed(methods: Iterable[str]) -> str:
+def format_methods(methods: Iterable[str]) -> str:
     """Format methods for the header ``Allow``. GET implies HEAD."""
     return ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
 
@@ -73,7 +73,7 @@ EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[AnyRequest, Any]
 }
 
 
-def documented(*statuses: int) -> dict[int, ResponseSpec]:
+def error_responses(*statuses: int) -> dict[int, ResponseSpec]:
     """Return the error responses of a route, for the OpenAPI document."""
     return {
         status: ResponseSpec(ErrorBody, description=HTTPStatus(status).phrase, generate_examples=False)

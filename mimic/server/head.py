@@ -16,15 +16,15 @@ class HeadMiddleware:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Return the awaitable of the callee: a coroutine here would cost time for every request."""
         if scope["type"] == ScopeType.HTTP and scope["method"] == "HEAD":
-            return self._headed(scope, receive, send)
+            return self._answer_head(scope, receive, send)
         return self._app(scope, receive, send)
 
-    async def _headed(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        asked: Any = {**scope, "method": "GET"}
+    async def _answer_head(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        get_scope: Any = {**scope, "method": "GET"}
 
-        async def answered(message: Message) -> None:
-            if "path_template" in asked:  # the route in metrics
-                scope["path_template"] = asked["path_template"]
+        async def send_answer(message: Message) -> None:
+            if "path_template" in get_scope:  # the route in metrics
+                scope["path_template"] = get_scope["path_template"]
             await send(message)
 
-        await self._app(asked, receive, answered)
+        await self._app(get_scope, receive, send_answer)

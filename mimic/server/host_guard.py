@@ -71,10 +71,10 @@ async def _refuse(host: str, scope: Scope, receive: Receive, send: Send) -> None
 def is_loopback(host: str) -> bool:
     """Return True if only programs on the same machine can reach a server that listens on a host."""
     try:
-        found = addresses_of(host)
+        addresses = addresses_of(host)
     except (OSError, UnicodeError):  # no such host
         return False
-    return first_beyond_loopback(str(address[0]) for _, address in found) is None
+    return first_beyond_loopback(str(address[0]) for _, address in addresses) is None
 
 
 def name_in(header: bytes) -> str:

@@ -56,8 +56,8 @@ def open_sockets(host: str, port: int) -> Sequence[socket.socket]:
         raise CannotListen(f"cannot listen on {authority(host, port)}: {problem}") from None
     for _ in range(0 if port else ATTEMPTS - 1):
         with suppress(_PortTaken):
-            return _bound(host, addresses)
-    return _bound(host, addresses)
+            return _bind_all(host, addresses)
+    return _bind_all(host, addresses)
 
 
 def authority(host: str, port: int) -> str:
@@ -84,7 +84,7 @@ def _is_any(host: str) -> bool:
     return isinstance(address, IPv6Address) and address.is_unspecified
 
 
-def _bound(host: str, addresses: Sequence[Address]) -> Sequence[socket.socket]:
+def _bind_all(host: str, addresses: Sequence[Address]) -> Sequence[socket.socket]:
     opened: list[socket.socket] = []
     missing: list[CannotListen] = []
     with ExitStack() as stack:
@@ -103,8 +103,8 @@ def _bound(host: str, addresses: Sequence[Address]) -> Sequence[socket.socket]:
         if not opened:
             raise missing[0]
         stack.pop_all()
-    for left_out in missing:
-        log.info("skipped an address", reason=str(left_out))
+    for error in missing:
+        log.info("skipped an address", reason=str(error))
     return opened
 
 

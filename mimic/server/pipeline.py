@@ -18,7 +18,7 @@ from mimic.server.websocket import WebSocketKeys
 Layer: TypeAlias = Callable[[ASGIApp], ASGIApp]
 
 
-def piped(
+def add_layers(
     app: ASGIApp,
     gateway: Gateway,
     endpoints: Mapping[str, Endpoint],

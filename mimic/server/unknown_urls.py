@@ -35,7 +35,7 @@ ABSENT: Final[Mapping[str, str]] = {
     "/videos": _TEXTS_ONLY,
     "/realtime": f"Mimic has no Realtime API. {_CHATS} with stream: true",
     "/fine_tuning": "Mimic has no models to tune: seed another corpus instead, with `mimic seed FILE`",
-    "/chat/completions": "Mimic keeps no chat completions: leave out `store`, and what reads stored ones",
+    "/chat/completions": "Mimic keeps no chat completions: leave out `store`, and requests for stored completions",
 }
 """OpenAI's APIs that Mimic lacks, by the start of their paths, with an alternative for clients."""
 
@@ -59,19 +59,19 @@ def hint(path: str, routes: Collection[str]) -> str:
         rest, versions = rest.removeprefix(VERSION), versions + 1
     if versions and not rest:
         return ". This is the base URL for OpenAI's clients. Did you mean /v1/models?"
-    if meant := _behind_a_route(plain, routes):
-        return f". The base URL of a client ends with /v1, not with a route. Did you mean {meant}?"
+    if target := _route_after_route(plain, routes):
+        return f". The base URL of a client ends with /v1, not with a route. Did you mean {target}?"
     for start, text in ABSENT.items():
         if f"{rest}/".startswith(f"{start}/") and f"{VERSION}{rest}" not in routes:
             return f". {text}."
     if plain in routes:
         return f". Did you mean {plain}?"
-    meant = f"{VERSION}/models/NAME" if rest.startswith("/models/") else VERSION + rest
-    if versions != 1 and (meant in routes or rest.startswith("/models/")):
+    target = f"{VERSION}/models/NAME" if rest.startswith("/models/") else VERSION + rest
+    if versions != 1 and (target in routes or rest.startswith("/models/")):
         note = "The base URL holds /v1 twice" if versions else "The base URL of a client ends with /v1"
-        return f". {note}. Did you mean {meant}?"
-    found = ALIASES.get(rest) or closest(plain, routes) or _ending_of(plain, routes)
-    return f". Did you mean {found}?" if found else ""
+        return f". {note}. Did you mean {target}?"
+    similar = ALIASES.get(rest) or closest(plain, routes) or _route_at_end(plain, routes)
+    return f". Did you mean {similar}?" if similar else ""
 
 
 def _plain(path: str) -> str:
@@ -79,15 +79,15 @@ def _plain(path: str) -> str:
     return "/" + "/".join(part for part in path.lower().split("/") if part)
 
 
-def _behind_a_route(path: str, routes: Collection[str]) -> str | None:
+def _route_after_route(path: str, routes: Collection[str]) -> str | None:
     """Return the route of OpenAI's API that follows another route in a path."""
     for route in routes:
-        if path.startswith(f"{route}/") and (meant := VERSION + path.removeprefix(route)) in routes:
-            return meant
+        if path.startswith(f"{route}/") and (target := VERSION + path.removeprefix(route)) in routes:
+            return target
     return None
 
 
-def _ending_of(path: str, routes: Collection[str]) -> str | None:
+def _route_at_end(path: str, routes: Collection[str]) -> str | None:
     """Return the route of OpenAI's API at the end of a path, for a base URL with extra parts."""
     endings = [route for route in routes if route.startswith(VERSION) and path.endswith(route.removeprefix(VERSION))]
     return max(endings, key=len, default=None)

@@ -24,10 +24,10 @@ class WebSocketKeys:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Return the awaitable of the callee: a coroutine here would cost time for every request."""
         if scope["type"] == ScopeType.WEBSOCKET:
-            return self._checked(scope, receive, send)
+            return self._check_key(scope, receive, send)
         return self._app(scope, receive, send)
 
-    async def _checked(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
+    async def _check_key(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
         header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         client = scope.get("client")
         try:

@@ -116,11 +116,11 @@ class MimicServer:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="mimic-")))
             arguments = self._arguments(folder)
             for port in (free_port() for _ in range(self._attempts)):
-                process = stack.enter_context(self._launched(arguments, folder, self._environment(folder, port)))
-                if _started(process, folder, port, self._seconds_to_start):
+                process = stack.enter_context(self._launch(arguments, folder, self._environment(folder, port)))
+                if _wait_until_ready(process, folder, port, self._seconds_to_start):
                     break
-                said = (folder / "log").read_text(errors="replace").strip()
-                problem = _problem(process, said, self._seconds_to_start)
+                output = (folder / "log").read_text(errors="replace").strip()
+                problem = _problem(process, output, self._seconds_to_start)
                 if PORT_TAKEN not in problem.lower():
                     raise NotStarted(problem)
             else:
@@ -147,17 +147,17 @@ class MimicServer:
         query = "?" + urlencode({"route": route}) if route else ""
         until = elapsed() + patience
         while True:
-            answered = self._ask("GET", f"/mimic/requests{query}")
-            found = msgspec.json.decode(answered, type=Requests, dec_hook=decode_datetime).requests
-            if all(entry.last_byte_ms is not None for entry in found) or elapsed() >= until:
-                return found
+            body = self._ask("GET", f"/mimic/requests{query}")
+            entries = msgspec.json.decode(body, type=Requests, dec_hook=decode_datetime).requests
+            if all(entry.last_byte_ms is not None for entry in entries) or elapsed() >= until:
+                return entries
             time.sleep(0.01)
 
     def reset(self) -> None:
         """Delete the journal, refill all rate limits, and restart the faults of a seed. Raises NotAnswered."""
         self._ask("DELETE", "/mimic/requests")
 
-    def _launched(
+    def _launch(
         self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
     ) -> AbstractContextManager[RunningProcess]:
         """Return a context manager that starts the process and kills it at the end."""
@@ -243,7 +243,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _started(process: RunningProcess, folder: Path, port: int, seconds: float) -> bool:
+def _wait_until_ready(process: RunningProcess, folder: Path, port: int, seconds: float) -> bool:
     """Wait until the server is ready. Returns False after ``seconds`` from the end of its seeding."""
 
     def ready() -> bool:
@@ -253,7 +253,7 @@ def _started(process: RunningProcess, folder: Path, port: int, seconds: float) -
             return False
 
     # The file appears at the end of the seeding.
-    return _holds((folder / "corpus.db").exists, process, inf) and _holds(ready, process, seconds)
+    return _wait_for((folder / "corpus.db").exists, process, inf) and _wait_for(ready, process, seconds)
 
 
 def _ask(port: int, method: str, path: str, seconds: float, **headers: str) -> tuple[int, bytes]:
@@ -270,7 +270,7 @@ def _ask(port: int, method: str, path: str, seconds: float, **headers: str) -> t
             return response.status, response.read()
 
 
-def _holds(condition: Callable[[], bool], process: RunningProcess, seconds: float) -> bool:
+def _wait_for(condition: Callable[[], bool], process: RunningProcess, seconds: float) -> bool:
     """Wait until the condition holds. Returns False if the process ends or the time is over before."""
     until = elapsed() + seconds
     while process.poll() is None and elapsed() < until:
@@ -280,7 +280,7 @@ def _holds(condition: Callable[[], bool], process: RunningProcess, seconds: floa
     return False
 
 
-def _problem(process: RunningProcess, said: str, seconds: float) -> str:
+def _problem(process: RunningProcess, output: str, seconds: float) -> str:
     if process.poll() is None:
-        return f"the server is not ready after {seconds:g} seconds; its output:\n{said}"
-    return said.removeprefix("Error: ") or f"the server ended with exit code {process.returncode} and without output"
+        return f"the server is not ready after {seconds:g} seconds; its output:\n{output}"
+    return output.removeprefix("Error: ") or f"the server ended with exit code {process.returncode} and without output"

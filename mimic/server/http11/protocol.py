@@ -32,7 +32,7 @@ _OLD_VERSIONS: Final = frozenset({"0.9", "1.0"})
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection: uvicorn's protocol with additions.
+    """Uvicorn's protocol for a connection, with additions.
 
     - Limits: uvicorn waits forever for the rest of a request and for a client that does not read, and httptools accepts
       heads of any size.

@@ -41,8 +41,8 @@ def configure_logs() -> None:
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     logging.getLogger("uvicorn.error").addFilter(_is_no_handshake)
-    sys.excepthook = _uncaught
-    threading.excepthook = sys.unraisablehook = _uncaught_elsewhere
+    sys.excepthook = _log_uncaught
+    threading.excepthook = sys.unraisablehook = _log_uncaught_elsewhere
 
 
 def _is_no_handshake(record: logging.LogRecord) -> bool:
@@ -50,10 +50,10 @@ def _is_no_handshake(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith('%s - "WebSocket')
 
 
-def _uncaught_elsewhere(failed: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> None:
-    _uncaught(failed.exc_type, failed.exc_value, failed.exc_traceback)
+def _log_uncaught_elsewhere(failed: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> None:
+    _log_uncaught(failed.exc_type, failed.exc_value, failed.exc_traceback)
 
 
-def _uncaught(kind: type[BaseException], exc: BaseException | None, traceback: TracebackType | None) -> None:
+def _log_uncaught(kind: type[BaseException], exc: BaseException | None, traceback: TracebackType | None) -> None:
     if exc and not issubclass(kind, KeyboardInterrupt | SystemExit):
         structlog.get_logger("mimic").critical("uncaught exception", exc_info=(kind, exc, traceback))

@@ -133,15 +133,15 @@ class Metrics:
         if METRICS_FOLDER not in os.environ:
             yield
             return
-        telling = asyncio.create_task(self._tell())
+        publishing = asyncio.create_task(self._publish())
         try:
             yield
         finally:
-            telling.cancel()
+            publishing.cancel()
             with suppress(asyncio.CancelledError):
-                await telling
+                await publishing
 
-    async def _tell(self) -> None:
+    async def _publish(self) -> None:
         while True:
             self._in_flight.set(self.in_flight)
             await asyncio.sleep(SECONDS_BETWEEN_CHECKS)

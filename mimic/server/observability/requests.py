@@ -17,7 +17,7 @@ from mimic.engine.overrides import FAULT_HEADER
 from mimic.errors import StoreError
 from mimic.gateway.context import RequestContext
 from mimic.gateway.faults import Fault
-from mimic.gateway.journal import Entry, Journal, shortened
+from mimic.gateway.journal import Entry, Journal, shorten
 from mimic.gateway.ledger import Changes
 from mimic.server.http11.asgi import CUT, HTTP, RECORD, cut, outcome_of, record_outcome
 from mimic.server.observability.metrics import CHOICES, FAULTS, MATCHES, MISSES, REQUESTS, Metrics
@@ -74,7 +74,7 @@ class RequestRecord:
         self.is_recorded = self._journal is not None
 
     def _first_entry(self) -> Entry:
-        path = shortened(self._scope["path"]) or ""
+        path = shorten(self._scope["path"]) or ""
         # The route is not known yet. For most requests it is equal to the path.
         return Entry(id=self.request_id, at=datetime.now(UTC), method=self._method, path=path, route=path)
 
@@ -169,7 +169,7 @@ class RequestRecord:
         ended = msgspec.structs.replace(
             entry,
             route=route,
-            model=shortened(context.known.model) if context else None,
+            model=shorten(context.known.model) if context else None,
             version=context.known.version if context else None,
             prompt_tokens=usage and usage.prompt_tokens,
             completion_tokens=usage and usage.completion_tokens,
@@ -191,7 +191,7 @@ class RequestRecord:
         scope, fault = self._scope, self.fault
         facts = {
             "client_request_id": client_id_of(scope),
-            "path": shortened(scope.get("raw_path", b"").decode("ascii", "backslashreplace")),
+            "path": shorten(scope.get("raw_path", b"").decode("ascii", "backslashreplace")),
             "fault": fault and str(fault),
             "client_left": client_left or _has_left(status, fault) or None,
         }
@@ -209,7 +209,7 @@ class RequestRecord:
         seconds = time.perf_counter() - self._started
         self._status = status
         if self._entry:
-            self._entry = _begun(self._entry, status, dict(message.get("headers", ())), seconds)
+            self._entry = _start_entry(self._entry, status, dict(message.get("headers", ())), seconds)
         headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
         context = self.context
         if context and context.headers:
@@ -283,7 +283,7 @@ class RequestLog:
             record.context = None
 
 
-def _begun(entry: Entry, status: int, headers: Mapping[bytes, bytes], seconds: float) -> Entry:
+def _start_entry(entry: Entry, status: int, headers: Mapping[bytes, bytes], seconds: float) -> Entry:
     """Return the entry of a request at the start of its answer."""
     return msgspec.structs.replace(
         entry,
@@ -298,7 +298,7 @@ def _begun(entry: Entry, status: int, headers: Mapping[bytes, bytes], seconds: f
 
 def _header(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     value = headers.get(name)
-    return None if value is None else shortened(value.decode("latin-1"))
+    return None if value is None else shorten(value.decode("latin-1"))
 
 
 def _has_left(status: int | None, fault: Fault | None) -> bool:

@@ -83,7 +83,7 @@ class Tracing:
     def watch(self, app: ASGIApp) -> ASGIApp:
         """Return an application with a span for each request, up to the last byte of the answer."""
 
-        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        async def traced(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != ScopeType.HTTP:
                 await app(scope, receive, send)
                 return
@@ -94,24 +94,24 @@ class Tracing:
                 carrier[key] = f"{carrier[key]},{text}" if key in carrier else text
             method = scope["method"] if scope["method"] in METHODS else OTHER
             with self._tracer.start_as_current_span(
-                _named(method),
+                _method_name(method),
                 propagate.extract(carrier),
                 SpanKind.SERVER,
-                _asked(scope, method, carrier),
+                _request_attributes(scope, method, carrier),
                 record_exception=False,
                 set_status_on_exception=False,
             ) as span:
                 try:
-                    await app(scope, receive, _telling(span, send) if span.is_recording() else send)
+                    await app(scope, receive, _record_answer(span, send) if span.is_recording() else send)
                 finally:
-                    self._tell_route(span, scope, method)
+                    self._record_route(span, scope, method)
 
-        return watched
+        return traced
 
-    def _tell_route(self, span: Span, scope: HTTPScope, method: str) -> None:
+    def _record_route(self, span: Span, scope: HTTPScope, method: str) -> None:
         route, record = self._route_of(scope), record_of(scope)
         if route != self._unknown_route:
-            span.update_name(f"{_named(method)} {route}")
+            span.update_name(f"{_method_name(method)} {route}")
             span.set_attribute("http.route", route)
         if record.context is None:
             return
@@ -121,11 +121,11 @@ class Tracing:
                 span.set_attribute(f"mimic.{name}", str(value))
 
 
-def _named(method: str) -> str:
+def _method_name(method: str) -> str:
     return "HTTP" if method == OTHER else method
 
 
-def _asked(scope: HTTPScope, method: str, headers: Mapping[str, str]) -> dict[str, str | int]:
+def _request_attributes(scope: HTTPScope, method: str, headers: Mapping[str, str]) -> dict[str, str | int]:
     """Return the attributes of a request that are known at its start."""
     address, port = scope.get("server") or (None, None)
     client, _ = scope.get("client") or (None, None)
@@ -145,8 +145,8 @@ def _asked(scope: HTTPScope, method: str, headers: Mapping[str, str]) -> dict[st
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _telling(span: Span, send: Send) -> Send:
-    async def telling(message: Message) -> None:
+def _record_answer(span: Span, send: Send) -> Send:
+    async def record_and_send(message: Message) -> None:
         if message["type"] == "http.response.start":
             status = message["status"]
             span.set_attribute("http.response.status_code", status)
@@ -157,7 +157,7 @@ def _telling(span: Span, send: Send) -> Send:
                     span.set_attribute(attribute, value.decode("latin-1"))
         await send(message)
 
-    return telling
+    return record_and_send
 
 
 def _fail(span: Span, kind: str) -> None:

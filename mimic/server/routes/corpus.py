@@ -12,7 +12,7 @@ from mimic.corpus.corpus import Corpus
 from mimic.corpus.excerpts import LARGEST_POSITION, Excerpt, excerpt
 from mimic.corpus.schemas import Version
 from mimic.corpus.search import Role, SearchHit, search
-from mimic.server.error_handlers import documented
+from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY, require_key
 from mimic.server.options import Defaults
 
@@ -26,7 +26,7 @@ First = Annotated[int, QueryParameter(description="The index of the first messag
 Count = Annotated[int, QueryParameter(description="The maximum number of messages.", ge=1, le=100)]
 Query = Annotated[str, QueryParameter(name="q", description="The text to search for.", min_length=1, max_length=2000)]
 Speaker = Annotated[Role | None, QueryParameter(description="The role of the speaker (default: all roles).")]
-Asked = Annotated[Version | None, QueryParameter(description="The schema version (default: MIMIC_VERSION).")]
+VersionQuery = Annotated[Version | None, QueryParameter(description="The schema version (default: MIMIC_VERSION).")]
 Limit = Annotated[int, QueryParameter(description="The maximum number of messages.", ge=1, le=50)]
 
 
@@ -37,25 +37,25 @@ class SearchResults(msgspec.Struct, frozen=True):
     results: Sequence[SearchHit]
 
 
-@get("/search", summary="Search", tags=["Conversations"], responses=documented(400, 401, 503))
+@get("/search", summary="Search", tags=["Conversations"], responses=error_responses(400, 401, 503))
 async def search_corpus(
     q: Query,
     corpus: NamedDependency[Corpus],
     defaults: NamedDependency[Defaults],
     role: Speaker = None,
-    version: Asked = None,
+    version: VersionQuery = None,
     limit: Limit = 20,
 ) -> SearchResults:
     """Find messages similar to a text, among messages that have a next message. Needs the index of rung `nearest`."""
-    asked = version or defaults.version
-    return SearchResults(asked, await search(corpus, asked, q, role, limit))
+    searched = version or defaults.version
+    return SearchResults(searched, await search(corpus, searched, q, role, limit))
 
 
 @get(
     "/{version:str}/conversations/{document:int}",
     summary="A conversation",
     tags=["Conversations"],
-    responses=documented(400, 401, 404, 503),
+    responses=error_responses(400, 401, 404, 503),
 )
 async def read_conversation(
     version: Annotated[Version, PathParameter(description="The schema version.")],

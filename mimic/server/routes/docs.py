@@ -34,7 +34,7 @@ from mimic.errors import RequestError
 from mimic.gateway.faults import NONE, PATTERN
 from mimic.server.error_handlers import answer
 from mimic.server.guards import KEYS_SCHEME
-from mimic.server.routes.page import ICON, MEDIA_TYPES, NOT_TO_BE_GUESSED, headers_of_documentation
+from mimic.server.routes.page import ICON, MEDIA_TYPES, NO_SNIFFING, headers_of_documentation
 from mimic.server.routes.schemas import ExactConfig
 from mimic.server.routes.seeding import SECRET_SCHEME
 from mimic.wire.base import EVENTS
@@ -100,13 +100,13 @@ class FaultyOperation(LimitedOperation):
         answer = (self.responses or {}).get("200")
         if isinstance(answer, OpenAPIResponse) and answer.content:
             answer.content[EVENTS] = OpenAPIMediaType(schema=Schema(description="Server-sent events."))
-        asked = Schema(type=OpenAPIType.STRING, pattern=PATTERN, examples=[NONE])
+        schema = Schema(type=OpenAPIType.STRING, pattern=PATTERN, examples=[NONE])
         text = Schema(type=OpenAPIType.STRING, examples=["status=429; retry-after=2"])
-        asking = (
+        description = (
             "The fault to inject: status=NNN, disconnect, stall, malformed, error, slow-headers, empty or none, "
             "with its parameters, such as `stall; after=5; seconds=30`."
         )
-        header = Parameter(name=FAULT_HEADER, param_in="header", schema=asked, description=asking)
+        header = Parameter(name=FAULT_HEADER, param_in="header", schema=schema, description=description)
         self.parameters = [*(self.parameters or ()), header]
         self.add_headers({FAULT_HEADER: OpenAPIHeader(schema=text, description="The injected fault, if any.")})
 
@@ -128,16 +128,16 @@ def openapi_config() -> OpenAPIConfig:
         __version__,
         description=description,
         render_plugins=[swagger],
-        openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, after_request=_in_one_shape),
+        openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, after_request=_unify_answer),
         components=Components(security_schemes={SECRET_SCHEME: secret, KEYS_SCHEME: key}),
     )
 
 
-def _in_one_shape(response: Response[Any]) -> Response[Any]:
+def _unify_answer(response: Response[Any]) -> Response[Any]:
     """Change Litestar's answers below /schema: errors in the usual format, and the page with the usual headers."""
     if response.status_code == HTTPStatus.NOT_FOUND:
         return answer(RequestError(HTTPStatus.NOT_FOUND, UNKNOWN, code="unknown_url"))
-    response.headers.update(NOT_TO_BE_GUESSED)
+    response.headers.update(NO_SNIFFING)
     if isinstance(response.content, bytes) and response.media_type == MediaType.HTML:
         response.headers.update(headers_of_documentation(response.content))
     return response
@@ -150,4 +150,4 @@ async def page_asset(name: FromPath[str]) -> File:
         raise NotFoundException
     file = Path(str(files("litestar_offline_docs") / "static" / name))
     media_type = MEDIA_TYPES[file.suffix]
-    return File(file, media_type=media_type, content_disposition_type="inline", headers=NOT_TO_BE_GUESSED)
+    return File(file, media_type=media_type, content_disposition_type="inline", headers=NO_SNIFFING)

@@ -13,7 +13,7 @@ from litestar.params import QueryParameter
 from mimic.errors import RequestError
 from mimic.gateway.journal import MOST_ENTRIES, Requests
 from mimic.gateway.ledger import Ledger
-from mimic.server.error_handlers import documented
+from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY, require_key
 from mimic.server.options import Defaults
 
@@ -40,7 +40,7 @@ def journal_is_on(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHa
     security=SECURITY,
     responses={
         200: ResponseSpec(Requests, description="The newest requests, in order of arrival.", generate_examples=False),
-        **documented(400, 401, 403, 503),
+        **error_responses(400, 401, 403, 503),
     },
 )
 async def recent_requests(
@@ -67,7 +67,7 @@ async def recent_requests(
     ),
     guards=[require_key],
     security=SECURITY,
-    responses=documented(401, 503),
+    responses=error_responses(401, 503),
 )
 async def forget_requests(ledger: NamedDependency[Ledger]) -> None:
     """Reset the journal, limits and faults of all worker processes."""

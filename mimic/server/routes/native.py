@@ -9,7 +9,7 @@ from litestar.params import BodyKwarg, QueryParameter
 
 from mimic.corpus.ladder import Rung
 from mimic.corpus.schemas import Version
-from mimic.server.error_handlers import documented
+from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY
 from mimic.wire.native import MAX_CHOICES, PATH, NativeCompletion, NativeRequest
 
@@ -28,7 +28,7 @@ EXAMPLE: Final = {"messages": [{"from": "human", "value": "Write a haiku about t
     ),
     responses={
         200: ResponseSpec(NativeCompletion, description="The choices.", generate_examples=False),
-        **documented(400, 401, 404, 413, 415, 503),
+        **error_responses(400, 401, 404, 413, 415, 503),
     },
 )
 async def complete(

@@ -9,7 +9,7 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath
 
 from mimic.corpus.corpus import Corpus
-from mimic.server.error_handlers import documented
+from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY, require_key
 from mimic.server.request_ids import check_client_id
 from mimic.server.routes.docs import FaultyOperation, LimitedOperation
@@ -42,7 +42,7 @@ EMBEDDING_EXAMPLE: Final = {"model": EMBEDDING_MODEL, "input": "Why is the sky b
             description="The answers; with `stream`, server-sent events of `chat.completion.chunk` objects.",
             generate_examples=False,
         ),
-        **documented(400, 401, 404, 413, 415, 429, 503),
+        **error_responses(400, 401, 404, 413, 415, 429, 503),
     },
 )
 async def complete_chat(
@@ -68,7 +68,7 @@ async def complete_chat(
             description="The answers; with `stream`, server-sent events.",
             generate_examples=False,
         ),
-        **documented(400, 401, 404, 413, 415, 429, 503),
+        **error_responses(400, 401, 404, 413, 415, 429, 503),
     },
 )
 async def complete_prompt(
@@ -94,7 +94,7 @@ async def complete_prompt(
     ),
     responses={
         200: ResponseSpec(embeddings.EmbeddingList, description="The vectors.", generate_examples=False),
-        **documented(400, 401, 404, 413, 415, 429),
+        **error_responses(400, 401, 404, 413, 415, 429),
     },
 )
 async def embed_texts(
@@ -113,7 +113,7 @@ async def embed_texts(
     tags=["OpenAI"],
     guards=GUARDS,
     security=SECURITY,
-    responses=documented(400, 401, 503),
+    responses=error_responses(400, 401, 503),
 )
 async def list_models(corpus: NamedDependency[Corpus]) -> ModelList:
     """Return a model for each schema version, and a model for embeddings."""
@@ -126,7 +126,7 @@ async def list_models(corpus: NamedDependency[Corpus]) -> ModelList:
     tags=["OpenAI"],
     guards=GUARDS,
     security=SECURITY,
-    responses=documented(400, 401, 404, 503),
+    responses=error_responses(400, 401, 404, 503),
 )
 async def retrieve_model(model: FromPath[str], corpus: NamedDependency[Corpus], names: NamedDependency[Names]) -> Model:
     """Return a model for any valid name; with `MIMIC_STRICT_MODELS`, answer 404 for names that are not listed."""
@@ -142,7 +142,7 @@ async def retrieve_model(model: FromPath[str], corpus: NamedDependency[Corpus], 
     security=SECURITY,
     description="Always refused with a 403, or with `MIMIC_STRICT_MODELS` with a 404 for names that are not listed.",
     response_description="Forbidden",
-    responses=documented(400, 401, 404, 503),
+    responses=error_responses(400, 401, 404, 503),
 )
 async def delete_model(
     model: FromPath[str], corpus: NamedDependency[Corpus], names: NamedDependency[Names]

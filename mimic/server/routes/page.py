@@ -20,11 +20,11 @@ POLICY: Final = (
 Even the page's own code cannot turn text into HTML or code, since texts of a corpus are not trusted.
 """
 
-NOT_TO_BE_GUESSED: Final[Mapping[str, str]] = {"x-content-type-options": "nosniff"}
+NO_SNIFFING: Final[Mapping[str, str]] = {"x-content-type-options": "nosniff"}
 """The header against guessing of media types: a browser must not show other answers as pages."""
 
 HEADERS: Final[Mapping[str, str]] = {
-    **NOT_TO_BE_GUESSED,
+    **NO_SNIFFING,
     "content-security-policy": POLICY,
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",

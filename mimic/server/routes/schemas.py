@@ -31,7 +31,7 @@ _STREAMED: Final = {
 }
 
 
-def _texts(most: int, least: int, last_token: int) -> list[Fields]:
+def _text_schemas(most: int, least: int, last_token: int) -> list[Fields]:
     """Return the schemas of one text or several, as strings or as tokens. ``least`` is the minimum length of a text."""
     token = {"type": "integer", "minimum": 0, "maximum": last_token}
     text, tokens = {"type": "string", "minLength": least}, {"type": "array", "items": token, "minItems": least}
@@ -60,11 +60,11 @@ RULES: Final[Mapping[type, Fields]] = {
 PROPERTIES: Final[Mapping[type, Fields]] = {
     TextCompletionRequest: {
         "prompt": {
-            "anyOf": [*_texts(MAX_ANSWERS, 0, LAST_TOKEN), {"type": "null"}],
+            "anyOf": [*_text_schemas(MAX_ANSWERS, 0, LAST_TOKEN), {"type": "null"}],
             "description": f"One prompt or several. The number of prompts times `n` is at most {MAX_ANSWERS}.",
         }
     },
-    EmbeddingRequest: {"input": {"anyOf": _texts(MAX_INPUTS, 1, LAST_CL100K_TOKEN)}},
+    EmbeddingRequest: {"input": {"anyOf": _text_schemas(MAX_INPUTS, 1, LAST_CL100K_TOKEN)}},
 }
 """Fields with an exact schema that their types cannot express."""
 
@@ -94,7 +94,7 @@ def exact_schemas() -> Fields:
     """Return the schemas of bodies and of their parts, by the names of their components."""
     _, found = msgspec.json.schema_components(BODIES, ref_template="#/components/schemas/{name}")
     names = {kind.__name__: str(getattr(kind, "__schema_name__", kind.__name__)) for kind in (*BODIES, *RULES)}
-    schemas = {names.get(name, name): dict(_cleaned(schema, names)) for name, schema in found.items()}
+    schemas = {names.get(name, name): dict(_clean(schema, names)) for name, schema in found.items()}
     for kind, rule in RULES.items():
         schemas[names[kind.__name__]] |= rule
     for kind, properties in PROPERTIES.items():
@@ -102,15 +102,15 @@ def exact_schemas() -> Fields:
     return schemas
 
 
-def _cleaned(schema: Fields, names: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+def _clean(schema: Fields, names: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
     """Yield the items of a schema without docstrings and null defaults, with the names of components."""
     for key, value in schema.items():
         if key == "$ref":
             start, _, name = value.rpartition("/")
             yield key, f"{start}/{names.get(name, name)}"
         elif isinstance(value, dict):
-            yield key, dict(_cleaned(value, names))
+            yield key, dict(_clean(value, names))
         elif isinstance(value, list) and all(isinstance(one, dict) for one in value):
-            yield key, [dict(_cleaned(one, names)) for one in value]
+            yield key, [dict(_clean(one, names)) for one in value]
         elif (key, value) != ("default", None) and key != "description":
             yield key, value

@@ -29,7 +29,7 @@ from mimic.corpus.stores.base import holder_name
 from mimic.errors import RequestError, SeedingInProgress, StoreUnavailable
 from mimic.gateway.auth import CHALLENGE, BruteForceGuard, bearer, is_same
 from mimic.gateway.ledger import Ledger
-from mimic.server.error_handlers import AnyRequest, documented
+from mimic.server.error_handlers import AnyRequest, error_responses
 from mimic.server.guards import address_of
 from mimic.server.options import SeedingOptions
 
@@ -40,13 +40,13 @@ NOTE = "seeding"
 STATUS_PATH = "/conversation/seed"
 SECRET_SCHEME = "SEED_SECRET"  # noqa: S105 - its name
 """The security scheme in the OpenAPI document."""
-NOT_HANDED_DOWN = frozenset({"SEED_SECRET", "MIMIC_API_KEYS"})
+NOT_INHERITED = frozenset({"SEED_SECRET", "MIMIC_API_KEYS"})
 SECONDS_TO_CLAIM = 15.0
 SECONDS_TO_STOP = 10.0
 ATTEMPTS = 10
 SECONDS_BETWEEN = 0.1
 """Interval of the attempts to read a seeding's end from the worker that started it."""
-MOST_SAID = 4000
+LONGEST_OUTPUT = 4000
 """Maximum characters of a seeding's output in the log."""
 
 
@@ -117,14 +117,14 @@ class Seeder:
             started = Seeding(os.urandom(8).hex(), "running", holder_name(process.pid), datetime.now(UTC))
             self._note(process, started)
             self._watching = asyncio.create_task(self._watch(process, started))
-            await self._claimed(process, seeding.id if seeding else None)
+            await self._wait_for_claim(process, seeding.id if seeding else None)
 
     async def last(self) -> Seeding | None:
         """Return the last seeding in the store, or else the last seeding that this server started."""
         for _ in range(ATTEMPTS):
             if seeding := await self._corpus.seeding():
                 return seeding
-            note = self._ledger.noted(NOTE)
+            note = self._ledger.read_note(NOTE)
             if note is None:
                 return None
             started = msgspec.json.decode(note, type=StartedSeeding)
@@ -139,25 +139,25 @@ class Seeder:
 
     async def _watch(self, process: asyncio.subprocess.Process, started: Seeding) -> None:
         """Log the end of a seeding with its output, as one field, since the log may be JSON."""
-        _, told = await process.communicate()
-        said = told.decode(errors="replace").strip()[-MOST_SAID:]
-        facts = {"said": said} if said else {}
+        _, stderr = await process.communicate()
+        output = stderr.decode(errors="replace").strip()[-LONGEST_OUTPUT:]
+        details = {"output": output} if output else {}
         if process.returncode == ExitCode.DONE:
-            log.info("seeding done", process=process.pid, **facts)
+            log.info("seeding done", process=process.pid, **details)
             return
-        log.error("seeding failed", process=process.pid, exit_code=process.returncode, **facts)
+        log.error("seeding failed", process=process.pid, exit_code=process.returncode, **details)
         if process.returncode == ExitCode.STOPPED:
             ended = replace(started, state="interrupted", error="the seeding was stopped")
         elif process.returncode is not None and process.returncode < 0:
             ended = replace(started, state="interrupted", error="the seeding process died")
         else:
-            problem = said.rpartition("\n")[2].removeprefix("Error: ").removeprefix(f"{self._options.file}: ")
+            problem = output.rpartition("\n")[2].removeprefix("Error: ").removeprefix(f"{self._options.file}: ")
             ended = replace(started, state="failed", error=problem)
         self._note(process, ended)
 
     async def _run(self) -> asyncio.subprocess.Process:
         # Pass the store by environment: other users of the machine can see arguments.
-        environment = {name: value for name, value in os.environ.items() if name not in NOT_HANDED_DOWN}
+        environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
         environment |= {
             "MIMIC_STORE": self._options.store,
             "MIMIC_MONGO_DRIVER": self._options.mongo_driver,
@@ -165,12 +165,10 @@ class Seeder:
         }
         # With -P, Python does not import modules from the current folder.
         command = (sys.executable, "-P", "-m", "mimic", "seed", "--quiet", "--", str(self._options.file))
-        nowhere, here = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(
-            *command, env=environment, stdin=nowhere, stdout=nowhere, stderr=here
-        )
+        null, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(*command, env=environment, stdin=null, stdout=null, stderr=pipe)
 
-    async def _claimed(self, process: asyncio.subprocess.Process, before: str | None) -> None:
+    async def _wait_for_claim(self, process: asyncio.subprocess.Process, before: str | None) -> None:
         """Wait until the store has a seeding of this process other than ``before``. Process ids may repeat."""
         until = asyncio.get_running_loop().time() + SECONDS_TO_CLAIM
         has_ended = False
@@ -234,7 +232,7 @@ async def check_secret(connection: ASGIConnection[Any, Any, Any, Any], given: by
     description="Replaces the corpus by the dump in SEED_FILE. The old corpus answers until the seeding is done.",
     responses={
         202: ResponseSpec(SeedingStarted, description="The seeding has started.", generate_examples=False),
-        **documented(400, 401, 403, 409, 413, 415, 503),
+        **error_responses(400, 401, 403, 409, 413, 415, 503),
     },
 )
 async def start_seeding(
@@ -264,7 +262,7 @@ async def start_seeding(
     ),
     security=[{SECRET_SCHEME: []}],
     response_description="The state of the last seeding.",
-    responses=documented(401, 403, 503),
+    responses=error_responses(401, 403, 503),
 )
 async def last_seeding(
     seeder: NamedDependency[Seeder],

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.manifest import Seeded, warnings_of
 from mimic.corpus.schemas import Version
-from mimic.server.error_handlers import AnyRequest, documented
+from mimic.server.error_handlers import AnyRequest, error_responses
 from mimic.server.guards import has_key
 from mimic.server.observability.gauges import Gauges
 from mimic.server.observability.metrics import Metrics
@@ -40,7 +40,7 @@ class Readiness(msgspec.Struct, frozen=True):
     warnings: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
 
 
-@get("/corpus", summary="The corpus", tags=["Status"], responses=documented(503))
+@get("/corpus", summary="The corpus", tags=["Status"], responses=error_responses(503))
 async def describe_corpus(
     request: AnyRequest, corpus: NamedDependency[Corpus], defaults: NamedDependency[Defaults]
 ) -> CorpusDescription:
@@ -62,7 +62,7 @@ async def health() -> Health:
     return Health()
 
 
-@get("/ready", summary="Readiness", tags=["Status"], responses=documented(503))
+@get("/ready", summary="Readiness", tags=["Status"], responses=error_responses(503))
 async def ready(corpus: NamedDependency[Corpus], defaults: NamedDependency[Defaults]) -> Readiness:
     """Return 200, or 503 with the reason: the default version is not seeded, or the store or its index is damaged.
 
