@@ -34,13 +34,13 @@ from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
 from mimic.server.bodies import JSONRequest
 from mimic.server.cors import ANY
-from mimic.server.endpoints import answered_by
-from mimic.server.error_handlers import EXCEPTION_HANDLERS, AnyRequest, listed
+from mimic.server.endpoints import answer_by
+from mimic.server.error_handlers import EXCEPTION_HANDLERS, AnyRequest, format_methods
 from mimic.server.host_guard import is_loopback
 from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
-from mimic.server.pipeline import piped
+from mimic.server.pipeline import add_layers
 from mimic.server.routes import corpus as corpus_routes
 from mimic.server.routes import docs, journal, native, openai, page, seeding, status
 from mimic.settings import Settings
@@ -111,7 +111,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
     """
     parts = _Parts(settings, ledger_file)
     journal_of_requests = Journal(parts.ledger, settings.journal) if settings.journal else None
-    return piped(
+    return add_layers(
         _litestar(settings, parts),
         parts.gateway,
         {endpoint.path: endpoint for endpoint in parts.endpoints},
@@ -203,7 +203,7 @@ def _endpoint_routers(parts: _Parts) -> Iterator[Router]:
     """A route for each endpoint. Its handler is the documentation; its middleware answers."""
     for endpoint in parts.endpoints:
         handler = DOCUMENTED[endpoint.path]
-        yield Router("/", route_handlers=[handler], middleware=[answered_by(endpoint, parts.gateway)])
+        yield Router("/", route_handlers=[handler], middleware=[answer_by(endpoint, parts.gateway)])
 
 
 def from_environment() -> RequestLog:
@@ -255,7 +255,7 @@ async def show_methods(request: AnyRequest) -> Response[None]:
         for path, methods in request.app.route_handler_method_map.items()
         if TYPE_OF_PARAMETER.sub("}", path) == request.scope["path_template"]
     )
-    return Response(None, headers={"allow": listed(methods)})
+    return Response(None, headers={"allow": format_methods(methods)})
 
 
 def _route(scope: Scope) -> str:

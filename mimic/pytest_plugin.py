@@ -1,6 +1,6 @@
 """The pytest plugin: the fixture ``mimic_server``.
 
-Every run of pytest loads this module, so it loads nothing else of Mimic until it is used.
+Every run of pytest loads this module, so it imports the rest of Mimic only when a test uses the fixture.
 """
 
 import json
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from mimic.testing import MimicServer, Seedable, StartMimic
 
 KEPT = 4
-"""Servers that are left running from one test to the next: those used last, of about 100 MB each."""
+"""Maximum number of servers that keep running between tests: the last used, of about 100 MB each."""
 
 BASE_URLS = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
-"""Where clients send requests. SDKs before 1.0 and LlamaIndex read the second, LangChain and LiteLLM both."""
+"""Variables for the address of clients. SDKs before 1.0 and LlamaIndex read the second, LangChain and LiteLLM both."""
 LEADING_ELSEWHERE = ("OPENAI_API_TYPE", "OPENAI_PROXY", "OPENAI_API_KEY_PATH", "OPENAI_CUSTOM_HEADERS")
-"""Variables by which clients choose Azure, a proxy whatever ``NO_PROXY`` says, or another key."""
+"""Variables that make clients use Azure, another key, or a proxy in spite of ``NO_PROXY``."""
 UNCALLED_KEY = "mimic"
 
 
 class _Servers:
-    """The servers of a session, by what they serve; the one used last is the last."""
+    """The servers of a session by corpus and settings, the last used at the end."""
 
     def __init__(self) -> None:
         self._running: dict[Hashable, MimicServer] = {}
 
     def get(self, corpus: "Seedable", settings: Mapping[str, str]) -> "MimicServer":
-        from mimic.testing import MimicServer  # noqa: PLC0415 - only where it is used
+        from mimic.testing import MimicServer  # noqa: PLC0415 - loaded on first use
 
         key = (_identity(corpus), *sorted(settings.items()))
         server = self._running.pop(key, None)
@@ -47,7 +47,7 @@ class _Servers:
 
 
 def _identity(corpus: "Seedable") -> Hashable:
-    """Equal for corpora that are the same; a dump that is written anew is another one."""
+    """Return a key that is equal for the same corpus. A dump that is written again gets another key."""
     if isinstance(corpus, str | os.PathLike):
         file = Path(corpus).absolute()
         status = file.stat() if file.exists() else None
@@ -64,7 +64,7 @@ def _mimic_servers() -> Iterator[_Servers]:
 
 @pytest.fixture(scope="session")
 def _mimic_uncalled() -> Iterator[str]:
-    from mimic.testing.uncalled import uncalled  # noqa: PLC0415 - only where it is used
+    from mimic.testing.uncalled import uncalled  # noqa: PLC0415 - loaded on first use
 
     with uncalled() as base_url:
         yield base_url
@@ -74,23 +74,23 @@ def _mimic_uncalled() -> Iterator[str]:
 def mimic_server(
     _mimic_servers: _Servers, _mimic_uncalled: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator["StartMimic"]:
-    """Starts a Mimic server from conversations, a dump or nothing, and points OPENAI_BASE_URL at it for the test.
+    """Start a Mimic server with conversations, a dump or the sample corpus, and set OPENAI_BASE_URL for the test.
 
-    Before it is called, OPENAI_BASE_URL leads to an error that tells to call it.
+    Before the first call, OPENAI_BASE_URL is the address of a server that answers with an error.
     """
     used: list[MimicServer] = []
 
     def start(corpus: "Seedable" = None, *, settings: Mapping[str, str] | None = None) -> "MimicServer":
         server = _mimic_servers.get(corpus, settings or {})
-        if server not in used:  # what other tests have asked is none of this one's business
+        if server not in used:  # the journal starts empty in every test
             server.reset()
             used.append(server)
         _point_clients(monkeypatch, server.base_url, server.api_key)
         return server
 
-    # Where the way to the network is a proxy, the server is not to be sought behind it.
+    # Clients must not use a proxy for the server.
     direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
-    for name in ("no_proxy", "NO_PROXY") if direct.strip() != "*" else ():  # which counts only where it is alone
+    for name in ("no_proxy", "NO_PROXY") if direct.strip() != "*" else ():  # "*" must be alone
         monkeypatch.setenv(name, f"127.0.0.1,{direct}")
     for name in LEADING_ELSEWHERE:
         monkeypatch.delenv(name, raising=False)
@@ -100,7 +100,7 @@ def mimic_server(
 
 
 def _point_clients(monkeypatch: pytest.MonkeyPatch, base_url: str, api_key: str) -> None:
-    """Set the variables of OpenAI's clients until the test ends; a key of the developer's is sent nowhere."""
+    """Set the variables of OpenAI's clients until the test ends, so that no real key is sent."""
     for name in BASE_URLS:
         monkeypatch.setenv(name, base_url)
     monkeypatch.setenv("OPENAI_API_KEY", api_key)

@@ -1,1 +1,1 @@
-"""The life of a request, whoever brings it: limits, faults, a place, an answer, a reply."""
+"""The steps of a request over any transport: limits, faults, the queue, an answer, a reply."""

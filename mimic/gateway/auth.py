@@ -1,4 +1,4 @@
-"""Keys and secrets: who may ask, and brute-force protection for what is wrong."""
+"""API keys and secrets, and brute-force protection against wrong ones."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from mimic.gateway.ledger import Ledger
 from mimic.gateway.rate_limits import TokenBucket
 
 SHOWN_FROM: Final = 12
-"""Characters from which on a wrong key is told by its last four."""
+"""Minimum length of a wrong key, in characters, for its error to show the last four."""
 MAX_WRONG_A_MINUTE: Final = 20
-"""Wrong keys from one address that are told so at once."""
+"""Wrong keys from one address that are answered without a delay."""
 SECONDS_OF_DELAY: Final = 1.0
-"""How long those beyond wait for their answer."""
+"""Delay of the 401 for every further wrong key."""
 
 CHALLENGE: Final = {"www-authenticate": "Bearer"}
 
 
 class BruteForceGuard:
-    """Counts wrong keys by address, in the ledger: 65,536 buckets, so that many addresses take little.
+    """Count wrong keys per client address in the ledger, in 65,536 buckets, which bounds the memory.
 
-    Two addresses that share a bucket wait for one another's wrong keys. A right key never waits.
+    Two addresses that share a bucket share their count. A right key never waits.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -32,9 +32,9 @@ class BruteForceGuard:
         self._bucket = TokenBucket("requests", MAX_WRONG_A_MINUTE)
 
     async def delay(self, address: str | None) -> None:
-        """Count a wrong key, and wait a second where there were too many; without an address nothing is counted.
+        """Count a wrong key, and wait one second after too many. Without an address, do nothing.
 
-        All wait, however many they are: a client that was told at once would know that its key was wrong.
+        The number of waiting clients has no limit: an immediate answer would show that the key is wrong.
         """
         if address is None:
             return
@@ -45,48 +45,48 @@ class BruteForceGuard:
 
 
 class Keys:
-    """The API keys that are accepted; without any, every request is."""
+    """The accepted API keys. Without keys, every request is accepted."""
 
     def __init__(self, keys: Sequence[str], guard: BruteForceGuard) -> None:
         self._keys = keys
         self._guard = guard
-        self.are_asked_for = bool(keys)
+        self.are_required = bool(keys)
 
     async def check(self, authorization: str | None, address: str | None) -> None:
-        """Let a request in by its Authorization header. Raises RequestError, 401, delayed where many are wrong."""
+        """Check the key in an Authorization header. Raises RequestError (401), delayed after many wrong keys."""
         if not self._keys:
             return
-        given = bearer(authorization or "")
-        if not given:
+        candidate = bearer(authorization or "")
+        if not candidate:
             raise RequestError(
                 401,
                 "You didn't provide an API key. You need to provide your API key in an Authorization header using "
                 "Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
                 headers=CHALLENGE,
             )
-        # All keys are compared, so that the time does not tell which.
-        matches = [is_same(given.encode("latin-1"), key) for key in self._keys]
+        # Compare all keys, so that the time does not show which one matches.
+        matches = [is_same(candidate.encode("latin-1"), key) for key in self._keys]
         if not any(matches):
             await self._guard.delay(address)
-            text = f"Incorrect API key provided: {masked(given)}."
+            text = f"Incorrect API key provided: {mask(candidate)}."
             raise RequestError(401, text, code="invalid_api_key", headers=CHALLENGE)
 
 
-def masked(key: str) -> str:
-    """A key as it may be shown: it may be right somewhere else."""
+def mask(key: str) -> str:
+    """Mask a key for an error message, since the key may be valid for another service."""
     return "*" * 8 + (key[-4:] if len(key) >= SHOWN_FROM else "")
 
 
 def bearer(authorization: str) -> str | None:
-    """The key in an Authorization header, one character for each byte; None where it brings none."""
-    scheme, _, given = authorization.partition(" ")
-    # Without an argument strip() would take bytes of UTF-8 for white space.
-    return given.strip(" \t") or None if scheme.lower() == "bearer" else None
+    """Return the key in an Authorization header, one character for each byte, or None."""
+    scheme, _, candidate = authorization.partition(" ")
+    # Without an argument, strip() would remove bytes of UTF-8 as white space.
+    return candidate.strip(" \t") or None if scheme.lower() == "bearer" else None
 
 
-def is_same(given: bytes, secret: str) -> bool:
-    """Whether it is the secret of a setting. The time tells neither how much of it is right nor its length."""
-    return compare_digest(_digest(given), _digest(secret.encode(errors="surrogateescape")))
+def is_same(candidate: bytes, secret: str) -> bool:
+    """Compare with the secret of a setting. The time depends neither on a common start nor on the length."""
+    return compare_digest(_digest(candidate), _digest(secret.encode(errors="surrogateescape")))
 
 
 def _digest(key: bytes) -> bytes:
@@ -98,7 +98,7 @@ def _bucket_of(address: str) -> bytes:
 
 
 def _network(address: str) -> bytes:
-    """An address; of IPv6 the first half, since one customer has all of the other."""
+    """Return the bytes of an address: of IPv6 the first half, since one customer owns a whole /64 network."""
     try:
         parsed = ip_address(address)
     except ValueError:

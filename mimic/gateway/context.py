@@ -1,4 +1,4 @@
-"""The life of one request, whoever brings it: HTTP, a WebSocket, a line of a batch, a message of a broker."""
+"""The context of one request over any transport: HTTP, a WebSocket, a line of a batch, a message of a broker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -24,13 +24,13 @@ log = structlog.get_logger("mimic")
 
 
 class HungUp(Exception):
-    """The connection was cut on purpose: there is nothing more to say to this client."""
+    """The connection was cut by an injected fault, and nothing more can be sent."""
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """The rules for requests of an endpoint: rate limits, injected faults, and a place in the queue.
+    """The rules for requests of an endpoint: rate limits, injected faults, and the queue.
 
-    A queued request waits for a place, and is answered at the pace of a model.
+    A queued request waits for a place, and gets its answer at the pace of a model.
     """
 
     limited: bool = False
@@ -39,49 +39,49 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class Client(Protocol):
-    """The other end of a request, as far as it can leave or be cut off."""
+    """The connection to the client of a request."""
 
     async def gone(self) -> None:
-        """Return when the client has left. To be asked once its body was read."""
+        """Return when the client has left. Call it after the body was read."""
 
     async def drain(self) -> None:
-        """Read the rest of the body, and throw it away."""
+        """Read and discard the rest of the body."""
 
     async def hang_up(self) -> None:
-        """Cut the connection as soon as what was written is sent; return when it is."""
+        """Cut the connection after all written data are sent; return when it is cut."""
 
 
 class Observer(Protocol):
-    """Sees a request from outside: metrics, journal, log. The server implements it."""
+    """Interface for metrics, journal and log, called at each step of a request. The server implements it."""
 
     request_id: str
     is_recorded: bool
-    """Whether the request belongs into the journal."""
+    """True if the request belongs in the journal."""
 
     def record(self, changes: Changes) -> None:
-        """Put the request into the journal, as it is now."""
+        """Write the current state of the request to the journal."""
 
     def unrecord(self) -> None:
-        """Forget that, since the transaction failed in which it was done."""
+        """Undo :meth:`record`, since its transaction failed."""
 
     def completed(self, version: Version, completion: Completion) -> None:
-        """An engine has completed it."""
+        """Count the completion of an engine."""
 
     def continued(self, version: Version, choices: int) -> None:
-        """So many choices are about to be sent."""
+        """Count choices that will be sent next."""
 
     def missed(self, version: Version) -> None:
-        """The corpus has no answer."""
+        """Count a miss: the corpus has no answer."""
 
     def ignored(self, fields: Sequence[str]) -> None:
         """Fields of the request were left out."""
 
     def close(self) -> None:
-        """The answer is complete, or is being cut off. What has no end is closed by whoever made the observer."""
+        """End the record: the answer is complete or cut off. The creator of the observer closes all others."""
 
 
 class Gateway:
-    """What all requests of a process share: keys, limits, faults, places, paces and the ledger."""
+    """The parts that all requests of a process share: keys, limits, faults, places, pace and ledger."""
 
     def __init__(
         self,
@@ -100,17 +100,17 @@ class Gateway:
         self.pace = pace
         self.default_pace = pace.default
         self.is_plain = self.default_pace is INSTANT and not (limiter.is_on or faults.is_on)
-        """Whether no request is refused, gets a fault or has to wait for its answer, but for those that say so."""
-        self.random = Random()  # noqa: S311 - nobody is to be kept from guessing it
+        """True without rate limits, faults and pace, except for requests that choose a fault or a pace."""
+        self.random = Random()  # noqa: S311 - no secret depends on it
 
 
 class RequestContext:
-    """One request on its way. An async context manager, which whoever makes it owns.
+    """The state of one request, an async context manager. Its creator enters it.
 
-    ``key`` is the API key that it brings, ``overrides`` is what it chooses for itself, ``headers`` are those of its
-    answer, whatever the answer is. ``injected`` is the fault that it got, once it has got it. A request ``is_plain``
-    for which :meth:`admit`, :meth:`due` and :meth:`inject` would do nothing: it is known from the start, since to ask
-    each of them takes a tenth of the time of a short answer.
+    ``key`` is the API key of the request. ``overrides`` are its own choices of match, pace and fault. ``headers`` are
+    added to every answer, errors included. ``injected`` is the fault, after it was injected. If ``is_plain`` is true,
+    :meth:`admit`, :meth:`due` and :meth:`inject` would do nothing. Calling them all the same would take a tenth of the
+    time of a short answer.
     """
 
     __slots__ = (
@@ -150,7 +150,7 @@ class RequestContext:
             self._pace, self.overrides = gateway.default_pace, overrides
             self.is_plain = gateway.is_plain and not observer.is_recorded
         else:
-            self._pace, self.overrides = gateway.pace.chosen(overrides)
+            self._pace, self.overrides = gateway.pace.choose(overrides)
             self.is_plain = False
         self.known = Known()
         self.headers: dict[str, str] = {}
@@ -167,7 +167,7 @@ class RequestContext:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close what is left of the reply, and give the place back, also where the request was cancelled."""
+        """Close the rest of the reply and release the place, also if the request was cancelled."""
         body, self._body = self._body, None
         try:
             if body is not None and (close := getattr(body, "aclose", None)):
@@ -177,7 +177,7 @@ class RequestContext:
                 self._give_place_back()
 
     def end(self) -> None:
-        """End the request, before the last byte of its answer: whoever has that may ask at once what was seen of it."""
+        """End the request before the last byte of its answer: the client may read metrics and journal right after."""
         if self._has_place:
             self._give_place_back()
         self.observer.close()
@@ -187,28 +187,28 @@ class RequestContext:
         self._gateway.places.give_back()
 
     async def admit(self, policy: Policy) -> None:
-        """Put the request into the journal, apply the rate limits, then a fault that comes before an answer.
+        """Write the journal entry, then apply the rate limits and any fault that comes before an answer.
 
-        It needs no body: that may still be on its way. Raises RequestError where a limit or a fault refuses the
-        request, and HungUp where a fault cuts it off.
+        The body need not have arrived. Raises RequestError if a limit or a fault refuses the request, and HungUp if
+        a fault cuts the connection.
         """
-        self._fault = fault = self._entered(policy)
+        self._fault = fault = self._apply_policy(policy)
         if fault and fault.kind == "status":
             self.injected = fault
             raise injected_error(fault, fault.status or 0)
         if fault and fault.kind == "disconnect" and not fault.after:
-            await self._client.drain()  # else what is not read yet makes it a reset, or not
+            await self._client.drain()  # unread data would turn the close into a reset
             await self.hang_up()
             raise HungUp
 
-    def takes_place(self) -> bool:
-        """Take a place, unless it takes waiting for one."""
+    def try_take_place(self) -> bool:
+        """Take a place if there is no concurrency limit. Returns whether the request has a place."""
         if in_flight := self._gateway.places.take_now():
             self._in_flight, self._has_place = in_flight, True
         return self._has_place
 
     async def wait_for_place(self) -> None:
-        """Wait for a place. Raises RequestError, 499, where the client leaves meanwhile."""
+        """Wait for a place. Raises RequestError (499) if the client leaves meanwhile."""
         places = self._gateway.places
         if places.is_full:
             await self._wait_in_line()
@@ -217,31 +217,31 @@ class RequestContext:
             self._has_place = True
 
     async def _wait_in_line(self) -> None:
-        taking = asyncio.ensure_future(self._gateway.places.take())
-        leaving = asyncio.ensure_future(self._client.gone())
+        place = asyncio.ensure_future(self._gateway.places.take())
+        departure = asyncio.ensure_future(self._client.gone())
         try:
-            await asyncio.wait((taking, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((place, departure), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._has_place = taking.done() and not taking.cancelled()  # it may come together with the other
-            taking.cancel()
-            leaving.cancel()
-        if leaving.done() and not leaving.cancelled():
+            self._has_place = place.done() and not place.cancelled()  # both may be done at once
+            place.cancel()
+            departure.cancel()
+        if departure.done() and not departure.cancelled():
             raise RequestError(499, "The client went away before its turn came", code="client_closed_request")
-        self._in_flight = taking.result()
+        self._in_flight = place.result()
 
-    def _entered(self, policy: Policy) -> Fault | None:
-        """Journal, limits and the number for a fault, in one transaction of the ledger. Returns the fault, if any."""
-        shared, named = self._gateway, self.overrides.fault if policy.faulty else None
-        limited = policy.limited and shared.limiter.is_on
-        by_chance = policy.faulty and named is None and shared.faults.is_on
-        counted = by_chance and shared.faults.is_counted
-        number, refused = 0, None
+    def _apply_policy(self, policy: Policy) -> Fault | None:
+        """Write the journal entry, apply the limits and count faults, in one transaction. Returns the fault, if any."""
+        gateway, named = self._gateway, self.overrides.fault if policy.faulty else None
+        limited = policy.limited and gateway.limiter.is_on
+        by_chance = policy.faulty and named is None and gateway.faults.is_on
+        counted = by_chance and gateway.faults.is_counted
+        number, error = 0, None
         if limited or counted or self.observer.is_recorded:
             try:
-                with shared.ledger.transaction() as changes:
+                with gateway.ledger.transaction() as changes:
                     self.observer.record(changes)
-                    refused = shared.limiter.admit(changes, self.key, self.headers) if limited else None
-                    number = changes.count("faults") if counted and not refused else 0
+                    error = gateway.limiter.admit(changes, self.key, self.headers) if limited else None
+                    number = changes.count("faults") if counted and not error else 0
             except StoreError as exc:
                 self.observer.unrecord()
                 if limited or counted:
@@ -249,45 +249,45 @@ class RequestContext:
                 log.warning(
                     "a request is not in the journal", request_id=self.observer.request_id, cause=repr(exc.__cause__)
                 )
-        if refused:
-            raise refused
+        if error:
+            raise error
         if named is not None:
-            return shared.faults.named(named)
-        return shared.faults.by_chance(number) if by_chance else None
+            return gateway.faults.named(named)
+        return gateway.faults.by_chance(number) if by_chance else None
 
     def charge(self, usage: Usage) -> None:
-        """Put the tokens of a request on record, and take them from what its key may use. Raises RequestError, 429."""
+        """Record the tokens of a request, and take them from the token bucket of its key. Raises RequestError (429)."""
         self.usage = usage
         limiter = self._gateway.limiter
         if limiter.counts_tokens:
             with self._gateway.ledger.transaction() as changes:
-                refused = limiter.charge(changes, self.key, usage.total_tokens, self.headers)
-            if refused:
-                raise refused
+                error = limiter.charge(changes, self.key, usage.total_tokens, self.headers)
+            if error:
+                raise error
 
     @property
-    def empties(self) -> bool:
-        """Whether the fault of the request is that its answers say nothing."""
+    def is_emptied(self) -> bool:
+        """True if the request has the fault ``empty``."""
         return self._fault is not None and self._fault.kind == "empty"
 
     def inject(self) -> Fault | None:
-        """The fault that this answer gets, which is on record from now on."""
+        """Record the fault of the answer as injected, and return it."""
         self.injected = self._fault
         return self._fault
 
     def due(self) -> Iterator[float] | None:
-        """When each token is due, by the event loop's clock, counted from now; None where nothing is waited for."""
+        """Yield the due time of each token on the event loop's clock; return None if nothing has to wait."""
         pace, fault = self._pace, self._fault
-        held_up = fault.seconds or 0.0 if fault and fault.kind == "slow-headers" else 0.0
-        if pace is INSTANT and not held_up:
+        delay = fault.seconds or 0.0 if fault and fault.kind == "slow-headers" else 0.0
+        if pace is INSTANT and not delay:
             return None
-        began = asyncio.get_running_loop().time() + held_up
+        began = asyncio.get_running_loop().time() + delay
         return (
             began + moment for moment in pace.moments(self._gateway.random, self._gateway.pace.stretch(self._in_flight))
         )
 
     async def wait_until(self, moment: float) -> None:
-        """Wait for a moment of the event loop's clock. Raises RequestError, 499, where the client leaves meanwhile."""
+        """Wait for a moment on the event loop's clock. Raises RequestError (499) if the client leaves meanwhile."""
         try:
             async with asyncio.timeout_at(moment):
                 await self._client.gone()
@@ -296,12 +296,12 @@ class RequestContext:
         raise RequestError(499, "The client went away before its answer was due", code="client_closed_request")
 
     async def hang_up(self) -> None:
-        """Cut the client off, as the fault of the request wants it."""
+        """Inject the fault ``disconnect``: cut the connection."""
         self.injected = self._fault
-        self.observer.close()  # before the client can notice, and ask what was seen of it
+        self.observer.close()  # before the client can notice, and read the journal
         await self._client.hang_up()
 
-    def sends(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Note the body that is being sent, which is closed with the context."""
+    def keep_body(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Keep a body that is being sent, to close it with the context."""
         self._body = body
         return body

@@ -1,4 +1,4 @@
-"""Replies: whole or streamed, when they are due, and with the fault that they are to have."""
+"""Replies: whole or streamed, at their pace, and with their injected fault."""
 
 import asyncio
 import re
@@ -24,19 +24,19 @@ IGNORED_HEADER: Final = "x-mimic-ignored"
 """Fields of the request that were left out, and that would have changed a model's answer."""
 STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 BYTES_AT_ONCE: Final = 64 * 1024
-"""Frames of a stream that nobody has to wait for are sent together, up to so many bytes."""
+"""Maximum size of stream frames that are due now and sent together, in bytes."""
 TOKENS_AT_ONCE: Final = 1000
-"""Tokens of all the answers in a stream that is short enough to be sent in one piece."""
+"""Maximum tokens of a stream that is sent in one piece."""
 LONGEST_NAME: Final = 100
-"""Characters of a conversation's id that are shown in a header."""
+"""Maximum characters of a conversation's id in a header."""
 LONGEST_HEADER: Final = 2000
-"""Characters of a header: some clients take no more than 16 KB of all headers together."""
+"""Maximum characters of a header: some clients accept only 16 KB for all headers together."""
 _is_safe: Final = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
-"""Whether a text is all of characters that a URL leaves as they are, as most ids: it takes a third of the time."""
+"""Matches a text that needs no quoting in a URL, as most ids. The match takes a third of the time of quoting."""
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer that is ready to be sent: its status, its body, whole or piece by piece, and its headers."""
+    """An answer ready to send: status, headers, and the body as bytes or as a stream."""
 
     body: bytes | AsyncIterator[bytes]
     headers: Mapping[str, str] = {}
@@ -44,28 +44,30 @@ class Reply(msgspec.Struct, frozen=True):
     media_type: str = JSON
 
 
-def failed(wire: AnyWire, error: RequestError) -> Reply:
-    """An error in the shape of a wire."""
+def error_reply(wire: AnyWire, error: RequestError) -> Reply:
+    """Return the reply for an error, in the format of a wire."""
     return Reply(wire.error(error), error.headers, error.status)
 
 
 def reply(wire: AnyWire, request: Any, result: Any, context: RequestContext, due: Iterator[float] | None) -> Reply:
-    """A result as the wire has it, with the fault that it gets."""
+    """Return the reply for a result, in the format of a wire and with its injected fault."""
     headers, fault = headers_of(result), None if context.is_plain else context.inject()
     if isinstance(request, CompletionRequest) and request.ignored:
-        headers = {**headers, IGNORED_HEADER: _listed(request.ignored)}
+        headers = {**headers, IGNORED_HEADER: _join_items(request.ignored)}
     if wire.streams(request):
-        return _streamed(wire, wire.events(request, result), headers, context, due)
+        return _stream(wire, wire.events(request, result), headers, context, due)
     body = wire.whole(request, result)
-    return _spoiled(wire, body, headers, fault, context) if fault and isinstance(body, bytes) else Reply(body, headers)
+    return (
+        _add_fault(wire, body, headers, fault, context) if fault and isinstance(body, bytes) else Reply(body, headers)
+    )
 
 
 async def wait_until_due(
     wire: AnyWire, request: Any, result: Completion, context: RequestContext, due: Iterator[float]
 ) -> Iterator[float]:
-    """Wait until the first part of a reply is due, with which its headers are sent; of a whole answer, until the last.
+    """Wait until the headers are due: with the first token of a stream, or with the last token of a whole answer.
 
-    Returns when the parts are due, the first one included. Raises RequestError where the client does not wait.
+    Returns the due times of the parts, the first one included. Raises RequestError (499) if the client leaves.
     """
     steps = 1 if wire.streams(request) else max([1, *(len(answer.tokens) for answer in result.answers)])
     context.inject()
@@ -74,55 +76,55 @@ async def wait_until_due(
     return chain([moment], due)
 
 
-def _streamed(
+def _stream(
     wire: AnyWire, plan: EventPlan, headers: Mapping[str, str], context: RequestContext, due: Iterator[float] | None
 ) -> Reply:
     body: bytes | AsyncIterator[bytes]
     if context.injected:
-        body = _interrupted(wire, plan, due, context.injected, context)
+        body = _interrupt(wire, plan, due, context.injected, context)
     elif due is None and plan.tokens <= TOKENS_AT_ONCE:
         body = plan.whole()
     else:
-        body = paced(plan.opening, plan.steps, plan.ending, due)
+        body = pace_steps(plan.opening, plan.steps, plan.ending, due)
     return Reply(body, {**STREAM_HEADERS, **headers}, media_type=EVENTS)
 
 
-async def paced(
+async def pace_steps(
     opening: bytes, steps: Iterable[bytes], ending: bytes, due: Iterator[float] | None
 ) -> AsyncIterator[bytes]:
-    """Each step when it is due, with the opening before the first one and the ending behind the last one.
+    """Yield each step at its due time, the opening before the first step and the ending after the last.
 
-    Frames that nobody has to wait for go out together, up to so many bytes.
+    Frames that are due now are sent together, up to ``BYTES_AT_ONCE``.
     """
     clock = asyncio.get_running_loop().time
     waiting, size = [opening], len(opening)
-    left = iter(steps)
-    del steps  # the tokens, of which there may be a million, are not needed any more
+    remaining = iter(steps)
+    del steps  # frees the tokens, up to a million
     try:
-        for step in left:
+        for step in remaining:
             seconds = next(due) - clock() if due else 0.0
             if seconds > 0 or size >= BYTES_AT_ONCE:
                 if size:
                     yield b"".join(waiting)
                     waiting, size = [], 0
-                await asyncio.sleep(max(seconds, 0))  # also 0: others are served, however fast this client reads
+                await asyncio.sleep(max(seconds, 0))  # also for 0, so that other requests get their turn
             waiting.append(step)
             size += len(step)
         yield b"".join((*waiting, ending))
     finally:
-        del left, waiting  # where the client left, the error keeps this frame until the garbage collector comes
+        del remaining, waiting  # if the client left, the exception keeps this frame until garbage collection
 
 
-async def _interrupted(
+async def _interrupt(
     wire: AnyWire, plan: EventPlan, due: Iterator[float] | None, fault: Fault, context: RequestContext
 ) -> AsyncIterator[bytes]:
-    """A stream with a fault after so many of its steps, or before the last one where there are no more."""
+    """Yield a stream with a fault after ``fault.after`` steps, or before the last step of a shorter stream."""
     opening, steps = plan.opening, iter(plan.steps)
     if fault.after is not None:
-        taken = list(islice(steps, fault.after + 1))
-        async for part in paced(opening, taken[:-1], b"", due):
+        first_steps = list(islice(steps, fault.after + 1))
+        async for part in pace_steps(opening, first_steps[:-1], b"", due):
             yield part
-        opening, steps = b"", chain(taken[-1:], steps)
+        opening, steps = b"", chain(first_steps[-1:], steps)
     if fault.kind == "disconnect":
         await context.hang_up()
         return
@@ -134,14 +136,14 @@ async def _interrupted(
         seconds = fault.seconds or 0.0
         await asyncio.sleep(seconds)
         due = (moment + seconds for moment in due) if due else None
-    async for part in paced(opening, steps, plan.ending, due):
+    async for part in pace_steps(opening, steps, plan.ending, due):
         yield part
 
 
-def _spoiled(wire: AnyWire, body: bytes, headers: Mapping[str, str], fault: Fault, context: RequestContext) -> Reply:
-    """A whole answer with a fault in its middle; an error in its place where in a stream there would be one."""
+def _add_fault(wire: AnyWire, body: bytes, headers: Mapping[str, str], fault: Fault, context: RequestContext) -> Reply:
+    """Return a whole answer with a fault in its middle. The fault ``error`` replaces the answer with an error."""
     if fault.kind == "error":
-        return failed(wire, injected_error(fault))
+        return error_reply(wire, injected_error(fault))
     if fault.kind not in {"disconnect", "malformed", "stall"}:
         return Reply(body, headers)
     first, second = body[: len(body) // 2], body[len(body) // 2 :]
@@ -160,10 +162,10 @@ def _spoiled(wire: AnyWire, body: bytes, headers: Mapping[str, str], fault: Faul
 
 
 def headers_of(result: Any) -> Mapping[str, str]:
-    """The headers that tell where an answer came from; none for one that the corpus has no part in."""
+    """Return the headers that show the source of an answer; none for an answer without the corpus."""
     if isinstance(result, Completion):
         results = result.results
-        if len(results) == 1 and len(results[0].answers) == 1:  # as most: this way takes a third of the time
+        if len(results) == 1 and len(results[0].answers) == 1:  # the usual case, in a third of the time
             return _headers_of_one(results[0])
         return _match_headers(results)
     if isinstance(result, Continuations) and result.rung is not None:
@@ -172,13 +174,13 @@ def headers_of(result: Any) -> Mapping[str, str]:
 
 
 def _match_headers(results: Sequence[Answers]) -> Mapping[str, str]:
-    """Per prompt the rung and the score, per answer conversation, position and document; as many as fit."""
+    """Return rung and score of each prompt, and the source and document of each answer, as far as they fit."""
     sources = [answer.source for answers in results for answer in answers.answers]
     return {
-        MATCH_HEADER: _listed([answers.rung or "none" for answers in results]),
-        SCORE_HEADER: _listed(["none" if answers.score is None else f"{answers.score:.3f}" for answers in results]),
-        "x-mimic-source": _listed([_place(source) for source in sources]),
-        "x-mimic-document": _listed([str(source.document) if source else "none" for source in sources]),
+        MATCH_HEADER: _join_items([answers.rung or "none" for answers in results]),
+        SCORE_HEADER: _join_items(["none" if answers.score is None else f"{answers.score:.3f}" for answers in results]),
+        "x-mimic-source": _join_items([_source_text(source) for source in sources]),
+        "x-mimic-document": _join_items([str(source.document) if source else "none" for source in sources]),
     }
 
 
@@ -187,12 +189,12 @@ def _headers_of_one(result: Answers) -> Mapping[str, str]:
     return {
         MATCH_HEADER: result.rung or "none",
         SCORE_HEADER: "1.000" if score == 1 else "none" if score is None else f"{score:.3f}",
-        "x-mimic-source": _place(source),
+        "x-mimic-source": _source_text(source),
         "x-mimic-document": "none" if source is None else str(source.document),
     }
 
 
-def _place(source: Choice | None) -> str:
+def _source_text(source: Choice | None) -> str:
     if source is None:
         return "none"
     name = (source.conversation or "")[:LONGEST_NAME]
@@ -201,10 +203,10 @@ def _place(source: Choice | None) -> str:
     return f"{name}#{source.position}"
 
 
-def _listed(items: Sequence[str]) -> str:
+def _join_items(items: Sequence[str]) -> str:
     text = ", ".join(items)
     if len(text) + len(", ") <= LONGEST_HEADER:
         return text
     ends = list(accumulate(len(item) + len(", ") for item in items))
-    fitting = bisect_right(ends, LONGEST_HEADER)
-    return ", ".join([*items[:fitting], "..."])
+    count = bisect_right(ends, LONGEST_HEADER)
+    return ", ".join([*items[:count], "..."])

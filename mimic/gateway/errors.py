@@ -1,4 +1,4 @@
-"""The one table from errors of the domain to what a client is told, and the log of what it is not told."""
+"""The table that maps domain errors to HTTP errors, and the log of the causes that clients do not see."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -18,11 +18,11 @@ from mimic.errors import (
 
 log = structlog.get_logger("mimic")
 
-OUTWARD: Final[Mapping[type[MimicError], str]] = {
+PUBLIC_TEXTS: Final[Mapping[type[MimicError], str]] = {
     UnusableStore: "The corpus is damaged, or not of this version of Mimic",
     StoreError: "The store of the corpus cannot be used at the moment",
 }
-"""What is told of errors whose text may name paths or hosts, before the part of the text that is public."""
+"""Public texts for errors whose own text may name paths or hosts. The error's ``public`` part follows."""
 
 STATUS: Final[Mapping[type[MimicError], tuple[int, str | None]]] = {
     Miss: (404, None),
@@ -32,14 +32,14 @@ STATUS: Final[Mapping[type[MimicError], tuple[int, str | None]]] = {
     UnusableStore: (503, "store_unusable"),
     StoreError: (503, "store_unavailable"),
 }
-"""Status and code of domain errors, the most special first. An error that is not here is a bug."""
+"""Status and code of domain errors, the most specific first. An error outside this table is a bug."""
 
 UNAVAILABLE: Final = 503
 _RETRY: Final = {"retry-after": "1"}
 
 
 def request_error(exc: Exception, request_id: str, path: str) -> RequestError:
-    """The error that a client is told, for any that ended its request. Failures of the store and bugs are logged."""
+    """Return the error to send to the client for any exception. Logs bugs and failures of the store."""
     if isinstance(exc, RequestError):
         return exc
     for kind, (status, code) in STATUS.items():
@@ -48,16 +48,16 @@ def request_error(exc: Exception, request_id: str, path: str) -> RequestError:
                 log.error("store failed", request_id=request_id, error=str(exc), cause=repr(exc.__cause__))
             headers = _RETRY if status == UNAVAILABLE else {}
             own_code = exc.code if isinstance(exc, Miss) else code
-            return RequestError(status, _told(exc, OUTWARD.get(kind)), code=own_code, headers=headers)
+            return RequestError(status, _public_text(exc, PUBLIC_TEXTS.get(kind)), code=own_code, headers=headers)
     log.error("bug", request_id=request_id, path=path, exc_info=exc)
     return RequestError(
         500, "The server had an error while processing your request. Its log has more under the request id."
     )
 
 
-def _told(exc: MimicError, outward: str | None) -> str:
-    """The text of an error of the domain as clients may see it."""
-    if outward is None or not isinstance(exc, StoreError):
+def _public_text(exc: MimicError, public_text: str | None) -> str:
+    """Return the text of a domain error that clients may see."""
+    if public_text is None or not isinstance(exc, StoreError):
         return str(exc)
     reason = f": {exc.public}" if exc.public else ""
-    return f"{outward}{reason}. The log says more under the request id."
+    return f"{public_text}{reason}. The log says more under the request id."

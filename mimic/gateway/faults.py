@@ -1,4 +1,4 @@
-"""Fault injection: which fault a request gets, by its header or by chance, and the error that it may be."""
+"""Fault injection: the fault of a request, by its header or by chance, and the error for the fault."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ Kind: TypeAlias = Literal["status", "disconnect", "stall", "malformed", "error",
 
 QUOTA: Final = "insufficient_quota"
 NONE: Final = "none"
-"""What a header says that wants no fault, whatever the rates are."""
+"""The header value for no fault, whatever the rates are."""
 MOST_TOKENS: Final = 1_000_000
 MOST_SECONDS: Final = 3600
 
@@ -25,12 +25,12 @@ _BLANK: Final = " \t"
 
 _CODES: Final = {429: "rate_limit_exceeded", 503: "server_is_overloaded", 401: "invalid_api_key"}
 _OF_QUOTA: Final = frozenset({QUOTA, "credit_balance_exhausted"})
-"""Codes that OpenAI has for a 429 of another type, which waiting does not help."""
+"""OpenAI's codes of a 429 with another type, where a retry does not help."""
 _STATUSES: Final = frozenset(HTTPStatus)
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """A fault: its kind, and what goes with it; None where that was not said, or does not go with its kind.
+    """A fault: its kind and its parameters; None for a parameter that is not given or not of its kind.
 
     ``after`` is in tokens, ``seconds`` and ``retry_after`` are in seconds.
     """
@@ -45,54 +45,54 @@ class Fault(msgspec.Struct, frozen=True):
     code: str | None = None
 
     def __str__(self) -> str:
-        """As the header has it, with the defaults written out."""
-        said = [f"status={self.status}" if self.kind == "status" else self.kind]
+        """Return the header value, defaults included."""
+        parts = [f"status={self.status}" if self.kind == "status" else self.kind]
         for name in _PARAMETERS[self.kind]:
             value = getattr(self, name.replace("-", "_"))
             if value is not None:
-                said.append(f"{name}={_written(value)}")
-        return "; ".join(said)
+                parts.append(f"{name}={_format_value(value)}")
+        return "; ".join(parts)
 
 
 class Chance(msgspec.Struct, frozen=True):
-    """A fault, and the share of requests that it befalls."""
+    """A fault and its rate: the share of requests that get it, from 0 to 1."""
 
     rate: float
     fault: Fault
 
 
 def parse_fault(text: str) -> Fault:
-    """A fault as the header has it: ``status=429; retry-after=2``, ``stall; after=5; seconds=30``.
+    """Parse a header value, such as ``status=429; retry-after=2`` or ``stall; after=5; seconds=30``.
 
-    Raises ValueError with what was expected.
+    Raises ValueError, which names the expected value.
     """
     head, *rest = [part.strip(_BLANK) for part in text.split(";")]
     kind, _, status = (part.strip(_BLANK) for part in head.partition("="))
     if kind not in KINDS or (kind == "status") != ("=" in head):
-        raise ValueError(f"expected one of {', '.join(_SHOWN)}, or {NONE}, not {head!r}")
-    given: dict[str, Any] = {"status": _STATUS.parsed("status", status)} if kind == "status" else {}
+        raise ValueError(f"expected one of {', '.join(_KIND_TEXTS)}, or {NONE}, not {head!r}")
+    values: dict[str, Any] = {"status": _STATUS.parse("status", status)} if kind == "status" else {}
     for part in rest:
-        name, value = _parameter(kind, part)
-        if name in given:
+        name, value = _parse_parameter(kind, part)
+        if name in values:
             raise ValueError(f"expected '{name}' once, not twice")
-        given[name] = value
-    given = {**_DEFAULTS.get(kind, {}), **given}
-    return Fault(kind, **{name.replace("-", "_"): value for name, value in given.items()})  # type: ignore[arg-type]
+        values[name] = value
+    values = {**_DEFAULTS.get(kind, {}), **values}
+    return Fault(kind, **{name.replace("-", "_"): value for name, value in values.items()})  # type: ignore[arg-type]
 
 
 def parse_chances(text: str) -> tuple[Chance, ...]:
-    """Faults at a rate, separated by commas: ``5% status=429; retry-after=1, 0.01 disconnect; after=5``.
+    """Parse faults with rates, separated by commas: ``5% status=429; retry-after=1, 0.01 disconnect; after=5``.
 
-    Raises ValueError, also where the rates are more than 1 together.
+    Raises ValueError, also if the sum of the rates is above 1.
     """
-    chances = tuple(_chance(part.strip()) for part in text.split(","))
+    chances = tuple(_parse_chance(part.strip()) for part in text.split(","))
     if fsum(chance.rate for chance in chances) > 1 + 1e-9:
         raise ValueError(f"expected rates of at most 1 (100%) together, not {text!r}")
     return chances
 
 
 def draw_fault(chances: Sequence[Chance], point: float) -> Fault | None:
-    """The fault at a point from 0 to 1 of a line on which each takes up its rate, from the left; None beyond them."""
+    """Return the fault at a point from 0 to 1, on a line divided by the rates in order; None after the last."""
     for chance in chances:
         point -= chance.rate
         if point < 0:
@@ -101,50 +101,50 @@ def draw_fault(chances: Sequence[Chance], point: float) -> Fault | None:
 
 
 def point_of(seed: int, number: int) -> float:
-    """A point from 0 to 1, the same each time for the same seed and number of a request, and else as if by chance."""
+    """Return a pseudo-random point from 0 to 1. The same seed and request number always give the same point."""
     digest = blake2b(b"%d:%d" % (seed, number), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64
 
 
-def _chance(text: str) -> Chance:
-    found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)(%?)\s+(.+)", text, re.ASCII)
-    rate = float(found[1]) / (100 if found[2] else 1) if found else 2
-    if not found or rate > 1:
+def _parse_chance(text: str) -> Chance:
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)(%?)\s+(.+)", text, re.ASCII)
+    rate = float(match[1]) / (100 if match[2] else 1) if match else 2
+    if not match or rate > 1:
         raise ValueError(f"expected a rate from 0 to 1 and a fault, as '0.05 status=429' or '5% empty', not {text!r}")
-    return Chance(rate, parse_fault(found[3]))
+    return Chance(rate, parse_fault(match[3]))
 
 
-def _parameter(kind: str, text: str) -> tuple[str, object]:
+def _parse_parameter(kind: str, text: str) -> tuple[str, object]:
     name, _, value = (part.strip(_BLANK) for part in text.partition("="))
     allowed = _PARAMETERS[kind]
     if name not in allowed:
         expected = f"expected {', '.join(allowed)}" if allowed else "expected nothing"
         raise ValueError(f"{expected} with '{kind}', not {text!r}")
-    return name, allowed[name].parsed(name, value)
+    return name, allowed[name].parse(name, value)
 
 
 class _Value(msgspec.Struct, frozen=True):
-    """A kind of value: its pattern, what is expected in words, and what makes a value of the text."""
+    """A kind of value: its pattern, its description for errors, and its conversion from text."""
 
     pattern: str
     expected: str
     convert: Callable[[str], object]
 
-    def parsed(self, name: str, text: str) -> object:
-        """A value. Raises ValueError."""
+    def parse(self, name: str, text: str) -> object:
+        """Parse a value. Raises ValueError."""
         if not re.fullmatch(self.pattern, text):
             raise ValueError(f"expected '{name}' to be {self.expected}, not {text!r}")
         return self.convert(text)
 
 
-def _written(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 KINDS: Final[Sequence[Kind]] = get_args(Kind)
-_SHOWN: Final = ["status=NNN" if kind == "status" else kind for kind in KINDS]
+_KIND_TEXTS: Final = ["status=NNN" if kind == "status" else kind for kind in KINDS]
 _DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = {
     "disconnect": {"after": 0},
     "stall": {"after": 0, "seconds": 30.0},
@@ -170,11 +170,11 @@ _PARAMETERS: Final[Mapping[str, Mapping[str, _Value]]] = {
     "slow-headers": {"seconds": _SECONDS},
     "empty": {},
 }
-"""What goes with each kind."""
+"""The parameters of each kind."""
 
 
 def _pattern() -> str:
-    """The pattern of a header: a kind with what goes with it, each once."""
+    """Return the pattern of the header: a kind with its parameters, each at most once."""
     blank, equals = "[ \\t]*", "[ \\t]*=[ \\t]*"
     kinds = []
     for kind, parameters in _PARAMETERS.items():
@@ -186,30 +186,30 @@ def _pattern() -> str:
 
 
 PATTERN: Final = _pattern()
-"""A regular expression (ECMA-262) for the header, as OpenAPI documents want it."""
+"""A regular expression (ECMA-262) for the header, in the OpenAPI document."""
 
 
 class FaultOptions(msgspec.Struct, frozen=True):
-    """Faults at a rate, and the seed that makes the same ones come each time."""
+    """Faults with rates, and the seed that makes their order repeatable."""
 
     chances: tuple[Chance, ...] = ()
     seed: int | None = None
 
 
 class FaultInjector:
-    """Chooses the fault of a request: the one that it names itself, else one by chance."""
+    """Choose the fault of a request: the fault in its header, or else one by chance."""
 
     def __init__(self, options: FaultOptions) -> None:
         self._chances = options.chances
         self._seed = options.seed
-        self._random = Random().random  # noqa: S311 - nobody is to be kept from guessing it
+        self._random = Random().random  # noqa: S311 - no secret depends on it
         self.is_on = bool(options.chances)
-        """Whether requests get faults that they do not name."""
+        """True if requests get faults by chance."""
         self.is_counted = self.is_on and options.seed is not None
-        """Whether the number of a request decides on its fault, so that requests have to be counted."""
+        """True if the number of a request determines its fault, so that requests are counted."""
 
     def named(self, header: str) -> Fault | None:
-        """The fault that a header names. Raises RequestError where it does not parse."""
+        """Return the fault in a header. Raises RequestError for an invalid header."""
         if header.strip(_BLANK) == NONE:
             return None
         try:
@@ -218,12 +218,12 @@ class FaultInjector:
             raise invalid_header(FAULT_HEADER, str(exc)) from None
 
     def by_chance(self, number: int) -> Fault | None:
-        """The fault of the request with this number, which counts only where there is a seed."""
+        """Return the fault by chance, if any. The number of the request counts only with a seed."""
         return draw_fault(self._chances, self._random() if self._seed is None else point_of(self._seed, number))
 
 
 def injected_error(fault: Fault, status: int = 500) -> RequestError:
-    """The error that a fault is, by default with OpenAI's code for its status."""
+    """Return the error for a fault, by default with OpenAI's code for its status."""
     code = fault.code or _CODES.get(status)
     kind = fault.type or (QUOTA if code in _OF_QUOTA else None)
     headers = {}
@@ -232,4 +232,4 @@ def injected_error(fault: Fault, status: int = 500) -> RequestError:
     if fault.kind == "status" and fault.should_retry is not None:
         headers["x-should-retry"] = str(fault.should_retry).lower()
     phrase = HTTPStatus(status).phrase if status in _STATUSES else f"Error {status}"
-    return RequestError(status, f"{phrase}: a fault on purpose ({fault})", kind=kind, code=code, headers=headers)
+    return RequestError(status, f"{phrase}: an injected fault ({fault})", kind=kind, code=code, headers=headers)

@@ -1,4 +1,4 @@
-"""The one function through which every request for an answer goes, whoever brings it."""
+"""The single entry point for every request for an answer, over any transport."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -22,7 +22,7 @@ Read: TypeAlias = Callable[[], Awaitable[bytes | RequestError]]
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """A kind of request: its path, the wire that it comes in, what answers it, and what it is subject to."""
+    """A kind of request: its path, its wire format, its answer function and its policy."""
 
     path: str
     wire: AnyWire
@@ -31,10 +31,10 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 async def handle(endpoint: Endpoint, read: Read, context: RequestContext) -> Reply:
-    """The reply to a request, be it an error. The only place that says in which order things happen.
+    """Return the reply to a request, errors included. The order of all steps is defined here only.
 
-    ``read`` gives the body, or the error that is to be told instead. It is called after limits and faults, which need
-    no body, and before the place, which an upload does not hold. Raises HungUp where a fault cuts the client off.
+    ``read`` returns the body, or the error to send instead. It runs after limits and faults, which need no body, and
+    before the queue, so that a slow upload holds no place. Raises HungUp if a fault cuts the connection.
     """
     policy, is_plain = endpoint.policy, context.is_plain
     try:
@@ -43,51 +43,51 @@ async def handle(endpoint: Endpoint, read: Read, context: RequestContext) -> Rep
         body = await read()
         if isinstance(body, RequestError):
             raise body
-        if policy.queued and not context.takes_place():
+        if policy.queued and not context.try_take_place():
             await context.wait_for_place()
         due = context.due() if policy.queued and not is_plain else None
         request = await endpoint.wire.read(body, context.query, context.overrides, context.known)
         if request.usage is not None:
             context.charge(request.usage)
-        result = _observed(request, await endpoint.answer(request), context)
+        result = _observe(request, await endpoint.answer(request), context)
         if result.usage is not None:
             context.charge(result.usage)
         if due is not None:
             due = await delivery.wait_until_due(endpoint.wire, request, result, context, due)
-        if result.is_large:  # else it would keep others waiting
+        if result.is_large:  # on the event loop it would delay other requests
             return await asyncio.to_thread(delivery.reply, endpoint.wire, request, result, context, due)
         return delivery.reply(endpoint.wire, request, result, context, due)
     except HungUp:
         raise
-    except Exception as exc:  # noqa: BLE001 - whatever happens, the client is told, and the log
-        return _failed(endpoint, exc, context)
+    except Exception as exc:  # noqa: BLE001 - every failure is answered and logged
+        return _error_reply(endpoint, exc, context)
 
 
-def _failed(endpoint: Endpoint, exc: Exception, context: RequestContext) -> Reply:
-    """The reply to a request that came to nothing, of which the observer sees the miss."""
+def _error_reply(endpoint: Endpoint, exc: Exception, context: RequestContext) -> Reply:
+    """Return the reply for a failure, and count a miss."""
     if isinstance(exc, NoCompletion) and context.known.version:
         context.observer.missed(context.known.version)
-    return delivery.failed(endpoint.wire, request_error(exc, context.observer.request_id, endpoint.path))
+    return delivery.error_reply(endpoint.wire, request_error(exc, context.observer.request_id, endpoint.path))
 
 
-def _observed(request: Any, result: Any, context: RequestContext) -> Any:
-    """The result of a request, which the observer gets to see; with the fault ``empty``, one that says nothing."""
+def _observe(request: Any, result: Any, context: RequestContext) -> Any:
+    """Pass a result to the observer and return it; with the fault ``empty``, return it without its texts."""
     version = context.known.version
     if version and isinstance(result, Completion):
         context.observer.completed(version, result)
         if request.ignored:
             context.observer.ignored(request.ignored)
-        return result.emptied() if not context.is_plain and context.empties else result
+        return result.emptied() if not context.is_plain and context.is_emptied else result
     if version and isinstance(result, Continuations):
         batches, observer = result.batches, context.observer
         observer.continued(version, len(batches.first))
         if batches.rest is not None:
-            counted = Batches(batches.first, _each_counted(batches.rest, version, observer))
+            counted = Batches(batches.first, _count_batches(batches.rest, version, observer))
             return msgspec.structs.replace(result, batches=counted)
     return result
 
 
-async def _each_counted(
+async def _count_batches(
     rest: AsyncGenerator[Sequence[Choice]], version: Version, observer: Observer
 ) -> AsyncGenerator[Sequence[Choice]]:
     async with aclosing(rest):

@@ -1,4 +1,4 @@
-"""The journal of requests: what an entry tells. Neither a key nor anything that was said is in it."""
+"""The journal of requests. Entries contain neither keys nor texts of messages."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,16 +10,17 @@ from mimic.gateway.ledger import Changes, Ledger
 
 MOST_ENTRIES: Final = 10_000
 LONGEST_VALUE: Final = 200
-"""Characters of a value in an entry that others have chosen, as the name of a model."""
+"""Maximum characters of a value that the client chose, such as the name of a model."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A request. What is not known is null, as the status of one that is not answered yet.
+    """A request in the journal. Unknown values are null, such as the status before the answer.
 
-    ``id`` is the answer's ``x-request-id``, ``route`` the route's template, ``first_byte_ms`` and ``last_byte_ms`` are
-    milliseconds from when the request came until its answer's headers, and its end. ``fault`` is the fault on purpose
-    that befell it, as ``x-mimic-fault`` has it, and ``client_left`` tells that the client did not wait for the end.
-    ``model`` and what follows from it are known of a request that was read: not where a fault or a limit came before.
+    ``id`` is the ``x-request-id`` of the answer, ``route`` the template of the route. ``first_byte_ms`` and
+    ``last_byte_ms`` are milliseconds from the arrival of the request until the headers and the end of its answer.
+    ``fault`` is the injected fault, in the format of ``x-mimic-fault``. ``client_left`` is true if the client left
+    before the end of the answer. ``model`` and the values that depend on it are null if a fault or a limit came before
+    the request was read.
     """
 
     id: str
@@ -43,23 +44,23 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Journal:
-    """The newest ``most`` requests, in the ledger. The methods raise StoreUnavailable."""
+    """The newest ``most`` requests, kept in the ledger. The methods raise StoreUnavailable."""
 
     def __init__(self, ledger: Ledger, most: int) -> None:
         self._ledger = ledger
         self._most = most
 
     def open(self, changes: Changes, entry: Entry) -> int:
-        """Put a request on record that was admitted just now; returns its number."""
+        """Add an entry for a new request. Returns its number."""
         return changes.write(entry.id, entry.route, msgspec.json.encode(entry), self._most)
 
     def open_now(self, entry: Entry) -> int:
-        """Put a request on record in a transaction of its own; returns its number."""
+        """Add an entry in a separate transaction. Returns its number."""
         with self._ledger.transaction() as changes:
             return self.open(changes, entry)
 
     def close(self, number: int, entry: Entry) -> None:
-        """Put on record how a request ended; its number is 0 where it was never admitted."""
+        """Write the final state of a request. The number is 0 for a request without an entry."""
         with self._ledger.transaction() as changes:
             if number:
                 changes.rewrite(number, entry.id, entry.route, msgspec.json.encode(entry))
@@ -68,12 +69,12 @@ class Journal:
 
 
 class Requests(msgspec.Struct, frozen=True):
-    """The newest requests, in the order in which they came, and how many came since the last reset."""
+    """The newest requests in order of arrival, and the number of all requests since the last reset."""
 
     total: int
     requests: Sequence[Entry]
 
 
-def shortened(value: str | None) -> str | None:
-    """A value, cut where it is too long to be kept."""
+def shorten(value: str | None) -> str | None:
+    """Cut a value to the maximum length for the journal."""
     return value if value is None or len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}..."

@@ -1,4 +1,4 @@
-"""The pace of a model: how long it takes to the first token, and from one to the next. Nothing sleeps here."""
+"""The pace of a model: the time to the first token and the time between tokens. Pure: nothing sleeps here."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,13 +14,13 @@ MOST_MILLISECONDS: Final = 600_000
 
 
 class Delay(msgspec.Struct, frozen=True):
-    """A time that varies: its mean and its standard deviation, in milliseconds."""
+    """A random delay: its mean and its standard deviation, in milliseconds."""
 
     mean: float = 0.0
     spread: float = 0.0
 
     def draw(self, random: Random) -> float:
-        """One such time, in seconds: from a gamma distribution, so never negative, and seldom much longer."""
+        """Draw a delay in seconds from a gamma distribution: never negative, seldom far above the mean."""
         if not self.mean or not self.spread:
             return self.mean / 1000
         shape = (self.mean / self.spread) ** 2
@@ -28,13 +28,13 @@ class Delay(msgspec.Struct, frozen=True):
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """The time to the first token, and that between two tokens."""
+    """The time to the first token, and the time between two tokens."""
 
     first: Delay = Delay()
     between: Delay = Delay()
 
     def moments(self, random: Random, stretch: float = 1.0) -> Iterator[float]:
-        """When each token comes, in seconds from the beginning, endlessly; all of them ``stretch`` times as late."""
+        """Yield the time of each token without end, in seconds from the start, multiplied by ``stretch``."""
         moment = stretch * self.first.draw(random)
         while True:
             yield moment
@@ -48,26 +48,26 @@ PACES: Final[Mapping[str, Pace]] = {
     "typical": Pace(Delay(600, 200), Delay(15, 5)),
     "slow-reasoning": Pace(Delay(8000, 3000), Delay(25, 8)),
 }
-"""Kinds of models by name: a small one, a large one, and one that thinks before it speaks. Round figures to test with,
-not measurements of any model."""
+"""Named paces: none, a small model, a large model, and a model with long reasoning. Round numbers for tests, not
+measurements of any model."""
 
 
 def parse_delay(text: str) -> Delay:
-    """A delay as settings and headers have it: ``300``, or with a spread ``300/100``, in milliseconds.
+    """Parse a delay of a setting or a header, in milliseconds: ``300``, or with a spread ``300/100``.
 
     Raises ValueError.
     """
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(?:/(\d{1,6}(?:\.\d{1,3})?))?", text, re.ASCII)
-    delay = Delay(float(found[1]), float(found[2] or 0)) if found else None
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(?:/(\d{1,6}(?:\.\d{1,3})?))?", text, re.ASCII)
+    delay = Delay(float(match[1]), float(match[2] or 0)) if match else None
     if delay is None or max(delay.mean, delay.spread) > MOST_MILLISECONDS:
         raise ValueError(f"expected milliseconds up to {MOST_MILLISECONDS}, as 300 or 300/100, not {text!r}")
     return delay
 
 
 class PaceOptions(msgspec.Struct, frozen=True):
-    """The pace of requests that choose none: a named one, and what replaces its two delays.
+    """The default pace: a named pace, and optional replacements for its two delays.
 
-    Each request in flight besides makes a request slower by ``load_factor``.
+    Each other request in flight slows a request down by ``load_factor``.
     """
 
     pace: str = "instant"
@@ -77,12 +77,12 @@ class PaceOptions(msgspec.Struct, frozen=True):
 
     @property
     def default(self) -> Pace:
-        """The pace of requests that choose none."""
+        """The pace of requests without overrides."""
         pace = PACES[self.pace]
-        return _known(Pace(self.first or pace.first, self.between or pace.between))
+        return _canonical(Pace(self.first or pace.first, self.between or pace.between))
 
-    def chosen(self, overrides: Overrides) -> tuple[Pace, Overrides]:
-        """The pace of a request; and its overrides, with the problem where a header does not parse."""
+    def choose(self, overrides: Overrides) -> tuple[Pace, Overrides]:
+        """Return the pace of a request, and its overrides, with the ``problem`` set for an invalid header."""
         try:
             return self._of(overrides), overrides
         except RequestError as exc:
@@ -97,20 +97,20 @@ class PaceOptions(msgspec.Struct, frozen=True):
             raise invalid_header(PACE_HEADER, f"expected one of {', '.join(PACES)}, not {overrides.pace!r}")
         if overrides.ttft is None and overrides.itl is None:
             return pace
-        first, between = _delay(overrides.ttft, FIRST_HEADER), _delay(overrides.itl, BETWEEN_HEADER)
-        return _known(Pace(first or pace.first, between or pace.between))
+        first, between = _parse_header(overrides.ttft, FIRST_HEADER), _parse_header(overrides.itl, BETWEEN_HEADER)
+        return _canonical(Pace(first or pace.first, between or pace.between))
 
     def stretch(self, in_flight: int) -> float:
-        """The factor by which everything takes longer with so many requests in flight."""
+        """Return the factor for all delays with this number of requests in flight."""
         return 1 + self.load_factor * (in_flight - 1)
 
 
-def _known(pace: Pace) -> Pace:
-    """A pace; the one object INSTANT where nothing is waited for."""
+def _canonical(pace: Pace) -> Pace:
+    """Return a pace, or the object INSTANT if it has no delays."""
     return INSTANT if pace == INSTANT else pace
 
 
-def _delay(text: str | None, header: str) -> Delay | None:
+def _parse_header(text: str | None, header: str) -> Delay | None:
     try:
         return None if text is None else parse_delay(text.strip())
     except ValueError as exc:

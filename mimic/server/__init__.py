@@ -1,1 +1,1 @@
-"""HTTP and WebSocket: connections, worker processes and everything that knows the server library."""
+"""HTTP and WebSocket: connections, worker processes, and all code that uses the server library."""

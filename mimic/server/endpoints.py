@@ -1,4 +1,4 @@
-"""Endpoints over HTTP: a request becomes a context, and a reply is sent."""
+"""Endpoints over HTTP: create the context of a request, and send the reply."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -22,7 +22,7 @@ from mimic.engine.overrides import (
 from mimic.errors import RequestError, StoreError
 from mimic.gateway.auth import bearer
 from mimic.gateway.context import Gateway, HungUp, RequestContext
-from mimic.gateway.delivery import Reply, failed
+from mimic.gateway.delivery import Reply, error_reply
 from mimic.gateway.errors import request_error
 from mimic.gateway.handle import Endpoint, handle
 from mimic.server.bodies import read_body
@@ -45,9 +45,9 @@ _CONTENT_TYPES: Final = {JSON: JSON.encode(), EVENTS: f"{EVENTS}; charset=utf-8"
 
 
 class HttpRequest:
-    """A request over HTTP/1.1: the headers that matter to an endpoint, its body, and its client.
+    """A request over HTTP/1.1: the headers for an endpoint, its body, and its client.
 
-    Of several keys the last one counts, of choices the first.
+    Of several keys the last counts, of several choices by header the first.
     """
 
     __slots__ = ("_bad_id", "_codings", "_length", "_receive", "_scope", "authorization", "overrides")
@@ -55,7 +55,7 @@ class HttpRequest:
     def __init__(self, scope: HTTPScope, receive: Receive) -> None:
         self._scope = scope
         self._receive = receive
-        headers = dict(scope["headers"])  # the last one of each name; some clients send twenty
+        headers = dict(scope["headers"])  # the last of each name; some clients send twenty headers
         key = headers.get(b"authorization")
         self.authorization = key.decode("latin-1") if key else ""
         self._length = headers.get(b"content-length", b"0")
@@ -64,9 +64,9 @@ class HttpRequest:
         self.overrides = NO_OVERRIDES if _CHOICES.isdisjoint(headers) else _overrides(scope)
 
     def read(self) -> Awaitable[bytes | RequestError]:
-        """The body, or the error that is to be told instead."""
+        """Return the body, or the error to send instead."""
         body = read_body(self._receive, self._length, self._codings)
-        return body if self._bad_id is None else _refused(body, self._bad_id)
+        return body if self._bad_id is None else _read_then_refuse(body, self._bad_id)
 
     async def gone(self) -> None:
         """Return when the client has left."""
@@ -74,12 +74,12 @@ class HttpRequest:
             pass
 
     async def drain(self) -> None:
-        """Read the rest of the body, and throw it away."""
+        """Read and discard the rest of the body."""
         while (await self._receive()).get("more_body"):
             pass
 
     async def hang_up(self) -> None:
-        """Cut the connection as soon as what was written is sent; return when it is."""
+        """Cut the connection after all written data are sent; return when it is cut."""
         await cut(self._scope, self._receive)
 
 
@@ -92,49 +92,49 @@ def _overrides(scope: HTTPScope) -> Overrides:
 
 
 def _codings(scope: HTTPScope) -> bytes:
-    """The codings of a body, of all its headers: several count as one list (RFC 9110, 5.3)."""
+    """Return the codings of a body. Several headers count as one list (RFC 9110, 5.3)."""
     return b",".join([value for name, value in scope["headers"] if name == CODINGS])
 
 
 def _bad_id(scope: HTTPScope) -> RequestError | None:
-    """The error of a client's own id that it may not give, on the paths of OpenAI's API."""
+    """Return the error for an invalid id of the client, on paths of OpenAI's API only."""
     return client_id_error(scope) if scope["path"].startswith(OPENAI_PREFIX) else None
 
 
-async def _refused(body: Awaitable[bytes | RequestError], error: RequestError) -> RequestError:
-    """An error that is told once the body is read."""
+async def _read_then_refuse(body: Awaitable[bytes | RequestError], error: RequestError) -> RequestError:
+    """Read the body, then return the error."""
     await body
     return error
 
 
 async def serve(endpoint: Endpoint, gateway: Gateway, scope: Any, receive: Receive, send: Send) -> None:
-    """Answer one request to an endpoint; its key is checked before its body is read."""
+    """Answer one request to an endpoint. Its key is checked before its body is read."""
     request = HttpRequest(scope, receive)
     record: RequestRecord = scope["state"][RECORD]
     key = bearer(request.authorization) or "" if request.authorization else ""
     record.context = context = RequestContext(gateway, request, record, key, scope["query_string"], request.overrides)
     async with context:
         try:
-            if gateway.keys.are_asked_for:
+            if gateway.keys.are_required:
                 await gateway.keys.check(request.authorization, scope["client"][0] if scope.get("client") else None)
             reply = await handle(endpoint, request.read, context)
         except HungUp:
             return
-        except (RequestError, StoreError) as exc:  # of the key, or of the ledger that counts wrong ones
-            reply = failed(endpoint.wire, request_error(exc, record.request_id, endpoint.path))
+        except (RequestError, StoreError) as exc:  # from the key, or from the ledger that counts wrong keys
+            reply = error_reply(endpoint.wire, request_error(exc, record.request_id, endpoint.path))
         await send_reply(reply, context, scope, receive, send)
 
 
 async def send_reply(reply: Reply, context: RequestContext | None, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a reply. One that comes piece by piece ends where the client goes away."""
+    """Send a reply. A stream ends early if the client leaves."""
     if not isinstance(reply.body, bytes):
-        body = context.sends(reply.body) if context else reply.body
+        body = context.keep_body(reply.body) if context else reply.body
         stream = Stream(body, media_type=reply.media_type, headers=dict(reply.headers), status_code=reply.status)
         await stream.to_asgi_response(None, Request(scope))(scope, receive, send)
         return
     headers = [(name.encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
     headers.append((b"content-type", _CONTENT_TYPES.get(reply.media_type) or reply.media_type.encode()))
-    if reply.media_type == JSON:  # a stream does not tell how long it is, not even one that is sent at once
+    if reply.media_type == JSON:  # streams have no length, even if sent in one piece
         headers.append((b"content-length", b"%d" % len(reply.body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     if context:
@@ -142,8 +142,8 @@ async def send_reply(reply: Reply, context: RequestContext | None, scope: Scope,
     await send({"type": "http.response.body", "body": reply.body, "more_body": False})
 
 
-def answered_by(endpoint: Endpoint, gateway: Gateway) -> Callable[[ASGIApp], ASGIApp]:
-    """A middleware that answers in the place of a route's handler, which is there for the OpenAPI document."""
+def answer_by(endpoint: Endpoint, gateway: Gateway) -> Callable[[ASGIApp], ASGIApp]:
+    """Return a middleware that answers instead of a route's handler, which exists for the OpenAPI document only."""
 
     def middleware(app: ASGIApp) -> ASGIApp:
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:

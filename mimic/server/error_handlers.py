@@ -1,4 +1,4 @@
-"""Errors of Litestar's routes, in the one shape that OpenAI's API has."""
+"""Errors of Litestar's routes, in the format of OpenAI's API."""
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -20,19 +20,19 @@ AnyRequest: TypeAlias = Request[Any, Any, Any]
 
 
 def answer(error: RequestError) -> Response[ErrorBody]:
-    """An error answer."""
+    """Return the response for an error."""
     return Response(error_body(error), status_code=error.status, headers=error.headers, media_type="application/json")
 
 
 def answer_any(request: AnyRequest, exc: Exception) -> Response[ErrorBody]:
-    """Errors of the domain by the table, and bugs, of which nothing is told but where to find them in the log."""
+    """Answer domain errors by their table. The answer to a bug refers to the log only."""
     return answer(request_error(exc, record_of(request.scope).request_id, request.scope["path"]))
 
 
 def answer_invalid_request(request: AnyRequest, exc: ValidationException) -> Response[ErrorBody]:
-    """What Litestar found wrong with the query or the body; its ``extra`` lists each fault, and the first is told."""
-    faults: Any = exc.extra or [{"message": exc.detail}]
-    message, path = faults[0]["message"], faults[0].get("key", "")
+    """Answer a validation error of Litestar with the first problem in its ``extra``."""
+    problems: Any = exc.extra or [{"message": exc.detail}]
+    message, path = problems[0]["message"], problems[0].get("key", "")
     parameter = request.route_handler.parsed_fn_signature.parameters.get(path)
     allowed = allowed_at(parameter.annotation, "") if parameter and is_of_words(message) else ()
     violation = violation_at(message, path, allowed)
@@ -40,10 +40,10 @@ def answer_invalid_request(request: AnyRequest, exc: ValidationException) -> Res
 
 
 def answer_http_exception(request: AnyRequest, exc: HTTPException) -> Response[ErrorBody]:
-    """What the framework raises by itself: no such route, wrong method, a body that is too large."""
+    """Answer errors of the framework: unknown route, wrong method, too large body."""
     if exc.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
         return answer_any(request, exc)
-    path = request.scope["path"]  # the URL may have a host that is none
+    path = request.scope["path"]  # request.url fails for an invalid host
     where = f"{request.method} {shown(path)}"
     message, code = exc.detail or HTTPStatus(exc.status_code).phrase, None
     if exc.status_code == HTTPStatus.NOT_FOUND:
@@ -52,17 +52,17 @@ def answer_http_exception(request: AnyRequest, exc: HTTPException) -> Response[E
         message, code = f"Not allowed to {where}", "method_not_allowed"
     headers = {name.lower(): value for name, value in (exc.headers or {}).items()}
     if "allow" in headers:
-        headers["allow"] = listed(headers["allow"].split(", "))
+        headers["allow"] = format_methods(headers["allow"].split(", "))
     return answer(RequestError(exc.status_code, message, code=code, headers=headers))
 
 
-def listed(methods: Iterable[str]) -> str:
-    """Methods as the header ``Allow`` has them; HEAD is one wherever GET is."""
+def format_methods(methods: Iterable[str]) -> str:
+    """Format methods for the header ``Allow``. GET implies HEAD."""
     return ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
 
 
 def _routes_of(request: AnyRequest) -> list[str]:
-    """The paths that lead somewhere, but for those with parameters."""
+    """Return the paths of all routes without parameters."""
     return [route.path for route in request.app.routes if "{" not in route.path]
 
 
@@ -73,8 +73,8 @@ EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Callable[[AnyRequest, Any]
 }
 
 
-def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """The error answers of a route, for the OpenAPI document."""
+def error_responses(*statuses: int) -> dict[int, ResponseSpec]:
+    """Return the error responses of a route, for the OpenAPI document."""
     return {
         status: ResponseSpec(ErrorBody, description=HTTPStatus(status).phrase, generate_examples=False)
         for status in statuses

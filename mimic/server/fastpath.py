@@ -1,4 +1,4 @@
-"""The fast path: requests to endpoints, served without the framework, whose routing takes longer than they do."""
+"""The fast path: requests to endpoints bypass the framework, whose routing takes longer than an answer."""
 
 from collections.abc import Awaitable, Mapping
 from typing import Final
@@ -13,9 +13,9 @@ _IS_JSON: Final = (b"content-type", b"application/json")
 
 
 class FastPath:
-    """Serves every POST to an endpoint whose content type is exactly ``application/json``; the rest is the app's.
+    """Serve every POST to an endpoint with exactly the content type ``application/json``; the app serves the rest.
 
-    The app serves endpoints by the same function, whatever else comes.
+    The app serves all other requests to endpoints by the same function.
     """
 
     def __init__(self, app: ASGIApp, gateway: Gateway, endpoints: Mapping[str, Endpoint]) -> None:
@@ -24,8 +24,8 @@ class FastPath:
         self._endpoints = endpoints
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Without a coroutine of its own, which every request would pay for."""
-        if scope.get("method") == "POST":  # which only requests over HTTP have
+        """Return the awaitable of the callee: a coroutine here would cost time for every request."""
+        if scope.get("method") == "POST":  # only HTTP scopes have a method
             endpoint = self._endpoints.get(scope["path"])
             if endpoint is not None and _IS_JSON in scope["headers"]:
                 scope["path_template"] = endpoint.path

@@ -1,4 +1,4 @@
-"""Guards of Litestar's own routes: the key, and whether a request has one. Endpoints check it themselves."""
+"""Guards of Litestar's routes for API keys. Endpoints check keys themselves."""
 
 from typing import Any, Final
 
@@ -9,18 +9,18 @@ from mimic.errors import RequestError
 from mimic.gateway.context import Gateway
 
 KEYS_SCHEME: Final = "MIMIC_API_KEYS"
-"""The security scheme of the OpenAPI document."""
+"""The security scheme in the OpenAPI document."""
 SECURITY: Final[list[dict[str, list[str]]]] = [{KEYS_SCHEME: []}, {}]
 
 
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard. Raises RequestError, 401, where keys are asked for and the request has none of them."""
+    """Guard a route. Raises RequestError (401) if keys are set and the request has none of them."""
     gateway: Gateway = connection.app.state.gateway
     await gateway.keys.check(connection.headers.get("authorization"), address_of(connection))
 
 
 async def has_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> bool:
-    """Whether a request may have what only those with a key may, on a route that answers others as well."""
+    """Return True if a request has a key, or needs none, on a route that also answers without a key."""
     try:
         await require_key(connection, handler)
     except RequestError:
@@ -29,5 +29,5 @@ async def has_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseR
 
 
 def address_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """The address of a client, as far as the server knows it."""
+    """Return the address of a client, or an empty text if unknown."""
     return connection.client.host if connection.client else ""

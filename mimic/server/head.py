@@ -1,4 +1,4 @@
-"""``HEAD``: what ``GET`` would answer, without the body (RFC 9110, 9.3.2), for who looks whether something is there."""
+"""``HEAD``: the answer to ``GET`` without its body (RFC 9110, 9.3.2)."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -8,23 +8,23 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 
 class HeadMiddleware:
-    """Lets an application that knows ``GET`` answer ``HEAD``. The body is left out by the server, which sees both."""
+    """Pass ``HEAD`` to the application as ``GET``. The server omits the body, since it sees the original method."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Without a coroutine of its own, which every request would pay for."""
+        """Return the awaitable of the callee: a coroutine here would cost time for every request."""
         if scope["type"] == ScopeType.HTTP and scope["method"] == "HEAD":
-            return self._headed(scope, receive, send)
+            return self._answer_head(scope, receive, send)
         return self._app(scope, receive, send)
 
-    async def _headed(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        asked: Any = {**scope, "method": "GET"}
+    async def _answer_head(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        get_scope: Any = {**scope, "method": "GET"}
 
-        async def answered(message: Message) -> None:
-            if "path_template" in asked:  # by which it is counted
-                scope["path_template"] = asked["path_template"]
+        async def send_answer(message: Message) -> None:
+            if "path_template" in get_scope:  # the route in metrics
+                scope["path_template"] = get_scope["path_template"]
             await send(message)
 
-        await self._app(asked, receive, answered)
+        await self._app(get_scope, receive, send_answer)

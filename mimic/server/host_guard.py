@@ -1,4 +1,4 @@
-"""The host guard: keeps names of the public web from a server that listens on loopback."""
+"""The host guard: rejects public host names on a server that listens on loopback."""
 
 from collections.abc import Awaitable, Sequence
 from functools import lru_cache
@@ -18,20 +18,20 @@ from mimic.spelling import shown
 from mimic.wire.openai.errors import error_body
 
 INNER_NAMES: Final = (".localhost", ".test", ".local", ".home.arpa", ".internal", ".localhost.localdomain")
-"""Ends of names that nobody on the public web can own.
+"""Domains under which nobody can register a name on the public internet.
 
-The root of the DNS delegates none of these: ``localhost`` and ``test`` (RFC 6761, 6.3 and 6.2), ``home.arpa``
-(RFC 8375), ``internal`` (reserved by ICANN in 2024). ``local`` is asked of the local network only (RFC 6762, 3), and
-``localhost.localdomain`` is a line in ``/etc/hosts``. Whoever can answer for such names is in this machine's own
-network, and could answer for any other name as well. ``lan``, ``home`` and ``corp`` are not reserved.
+The DNS root delegates none of them: ``localhost`` and ``test`` (RFC 6761, 6.3 and 6.2), ``home.arpa`` (RFC 8375),
+``internal`` (reserved by ICANN in 2024). ``local`` is resolved in the local network only (RFC 6762, 3), and
+``localhost.localdomain`` is a line in ``/etc/hosts``. An attacker who can answer for these names is in the network of
+this machine, and could answer for any other name as well. ``lan``, ``home`` and ``corp`` are not reserved.
 """
 
 
 class HostGuard:
-    """Keeps names of the public web from an application that listens on loopback, but for those in ``hosts``.
+    """Reject requests with a public host name, except for names in ``hosts``.
 
-    A page may have such a name lead to 127.0.0.1 (DNS rebinding); to the browser the application is then of the page's
-    own origin, and gives it everything. That holds for WebSockets, too.
+    A web page may resolve its host name to 127.0.0.1 (DNS rebinding). The browser then takes the application for the
+    same origin, and the page can read all answers, also over WebSockets.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str] = ()) -> None:
@@ -46,9 +46,9 @@ class HostGuard:
         self._is_foreign = is_foreign
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Without a coroutine of its own, which would take longer than the check."""
+        """Return the awaitable of the callee: a coroutine here would take longer than the check."""
         kind: str = scope["type"]
-        if kind != "lifespan":  # which Litestar does not count among scopes
+        if kind != "lifespan":  # missing in Litestar's type of scopes
             for name, value in scope["headers"]:
                 if name == b"host" and self._is_foreign(value):
                     return _refuse(value.decode("latin-1"), scope, receive, send)
@@ -57,8 +57,8 @@ class HostGuard:
 
 async def _refuse(host: str, scope: Scope, receive: Receive, send: Send) -> None:
     text = (
-        f"The server listens on loopback, and does not answer to the name {shown(host)!r}. Behind a proxy or a tunnel, "
-        "list the name in MIMIC_HOSTS, set MIMIC_API_KEYS, or have the proxy send 'Host: localhost'."
+        f"The server listens on loopback, and rejects the host name {shown(host)!r}. Behind a proxy or a tunnel, "
+        "add the name to MIMIC_HOSTS, set MIMIC_API_KEYS, or configure the proxy to send 'Host: localhost'."
     )
     error = RequestError(403, text, code="host_not_allowed")
     if scope["type"] == ScopeType.WEBSOCKET:
@@ -69,25 +69,25 @@ async def _refuse(host: str, scope: Scope, receive: Receive, send: Send) -> None
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of the same machine can reach a server that listens on this host."""
+    """Return True if only programs on the same machine can reach a server that listens on a host."""
     try:
-        found = addresses_of(host)
+        addresses = addresses_of(host)
     except (OSError, UnicodeError):  # no such host
         return False
-    return first_beyond_loopback(str(address[0]) for _, address in found) is None
+    return first_beyond_loopback(str(address[0]) for _, address in addresses) is None
 
 
 def name_in(header: bytes) -> str:
-    """The name in a Host header, in lower case, without the port and the dot at its end (RFC 1034, 3.1)."""
+    """Return the name in a Host header, in lower case, without the port and the final dot (RFC 1034, 3.1)."""
     host = header.decode("latin-1").lower()
     name = host.rpartition(":")[0] if host[-1:].isdigit() and ":" in host else host
     return name.removesuffix(".")
 
 
 def is_public(header: bytes) -> bool:
-    """Whether a Host header has a name that anybody may own.
+    """Return True if a Host header has a name on the public internet.
 
-    Names of one part are not, since those are looked up in the local network, nor are inner names and addresses.
+    Names of one part are local, since they are resolved in the local network. So are inner names and addresses.
     """
     name = name_in(header)
     last = name.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""Addresses to listen on: which a host means, and sockets for all of them, whatever the number of worker processes."""
+"""Addresses and sockets to listen on, shared by all worker processes."""
 
 import errno
 import os
@@ -15,29 +15,29 @@ from mimic.errors import MimicError
 log = structlog.get_logger("mimic")
 
 ATTEMPTS: Final = 20
-"""Ports that are tried where any will do, and each is to be free on several addresses."""
+"""Ports to try for port 0, since the port must be free on several addresses."""
 _NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
-"""Errors of an address that this machine has not, of IPv6 for instance, where that is switched off."""
+"""Errors for an address that this machine lacks, such as an IPv6 address with IPv6 switched off."""
 
 Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
-"""A family, and the address of a socket: a host, a port and, of IPv6, flow and scope."""
+"""A family, and the address of a socket: host, port and, for IPv6, flow and scope."""
 
 
 class CannotListen(MimicError):
-    """The server cannot listen. The text says on which address, and why."""
+    """The server cannot listen. The text names the address and the reason."""
 
 
 class _PortTaken(CannotListen):
-    """Somebody listens on the port, on one of the addresses at least."""
+    """The port is in use on at least one address."""
 
 
 def addresses_of(host: str, port: int = 0) -> Sequence[Address]:
-    """Addresses that a host means. Raises OSError or UnicodeError where there is none.
+    """Return the addresses of a host. Raises OSError or UnicodeError if there is none.
 
-    ``::`` means all addresses of IPv6 and IPv4, ``localhost`` loopback of both, and a name whatever it leads to.
+    ``::`` means all addresses of IPv6 and IPv4, and ``localhost`` means loopback of both. Other names are resolved.
     """
     if _is_any(host):
-        return [(socket.AF_INET6, ("::", port)), (socket.AF_INET, ("0.0.0.0", port))]  # noqa: S104 - it was asked for
+        return [(socket.AF_INET6, ("::", port)), (socket.AF_INET, ("0.0.0.0", port))]  # noqa: S104 - requested by the setting
     if host.lower().removesuffix(".") == "localhost":
         return [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port))]
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -45,34 +45,34 @@ def addresses_of(host: str, port: int = 0) -> Sequence[Address]:
 
 
 def open_sockets(host: str, port: int) -> Sequence[socket.socket]:
-    """Sockets that are bound to the addresses of a host, all with one port: 0 means any that is free on all of them.
+    """Return sockets bound to all addresses of a host, with the same port; 0 means any port free on all of them.
 
-    An address that this machine has not is left out, where there is another. Raises CannotListen.
+    Skips addresses that this machine lacks, if it has another. Raises CannotListen.
     """
     try:
         addresses = addresses_of(host, port)
-    except (OSError, UnicodeError) as exc:  # the latter where a part of the name is empty, or too long
-        problem = exc.strerror if isinstance(exc, OSError) else "it is not the name of a host"
+    except (OSError, UnicodeError) as exc:  # UnicodeError: a part of the name is empty or too long
+        problem = exc.strerror if isinstance(exc, OSError) else "it is not a valid host name"
         raise CannotListen(f"cannot listen on {authority(host, port)}: {problem}") from None
     for _ in range(0 if port else ATTEMPTS - 1):
         with suppress(_PortTaken):
-            return _bound(host, addresses)
-    return _bound(host, addresses)
+            return _bind_all(host, addresses)
+    return _bind_all(host, addresses)
 
 
 def authority(host: str, port: int) -> str:
-    """A host and a port as URLs have them."""
+    """Format a host and a port for a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def address_of(opened: socket.socket) -> tuple[str, int]:
-    """Host and port of a socket."""
+    """Return host and port of a socket."""
     address: tuple[str, int] = opened.getsockname()[:2]
     return address
 
 
 def first_beyond_loopback(addresses: Iterable[str]) -> str | None:
-    """The first address that other machines may reach; None where there is none."""
+    """Return the first address that other machines may reach, or None."""
     return next((one for one in addresses if not ip_address(one.partition("%")[0]).is_loopback), None)
 
 
@@ -84,7 +84,7 @@ def _is_any(host: str) -> bool:
     return isinstance(address, IPv6Address) and address.is_unspecified
 
 
-def _bound(host: str, addresses: Sequence[Address]) -> Sequence[socket.socket]:
+def _bind_all(host: str, addresses: Sequence[Address]) -> Sequence[socket.socket]:
     opened: list[socket.socket] = []
     missing: list[CannotListen] = []
     with ExitStack() as stack:
@@ -103,17 +103,17 @@ def _bound(host: str, addresses: Sequence[Address]) -> Sequence[socket.socket]:
         if not opened:
             raise missing[0]
         stack.pop_all()
-    for left_out in missing:
-        log.info("an address is left out", reason=str(left_out))
+    for error in missing:
+        log.info("skipped an address", reason=str(error))
     return opened
 
 
 def _bind(family: socket.AddressFamily, address: tuple[str | int, ...]) -> socket.socket:
     with ExitStack() as stack:
         opened = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-        if os.name == "posix":  # elsewhere it lets another program take the port
+        if os.name == "posix":  # on Windows, another program could take the port
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:  # else addresses of IPv4 clients would look like one network of IPv6
+        if family == socket.AF_INET6:  # IPv4 clients must not appear as one IPv6 network
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         opened.bind(address)
         stack.pop_all()

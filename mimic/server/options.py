@@ -1,4 +1,4 @@
-"""Options of Litestar's own routes."""
+"""Options of Litestar's routes."""
 
 from pathlib import Path
 from typing import Final
@@ -10,13 +10,13 @@ from mimic.corpus.schemas import Version
 from mimic.corpus.stores import Driver
 
 HOST_NAME: Final = r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*"
-"""The pattern of a host's name in lower case, without a dot at its end."""
+"""The pattern of a host name in lower case, without a final dot."""
 WILDCARDS: Final = ("*.", ".")
-"""How an entry of the hosts begins that is for all names below one."""
+"""Prefixes of an entry in the hosts that includes all subdomains."""
 
 
 class Defaults(msgspec.Struct, frozen=True):
-    """What routes do where a request does not say: version and lowest rung; and whether there is a journal."""
+    """Default version and lowest rung of requests, and the size of the journal (0: no journal)."""
 
     version: Version = "v3"
     match: Rung | None = None
@@ -24,7 +24,7 @@ class Defaults(msgspec.Struct, frozen=True):
 
 
 class SeedingOptions(msgspec.Struct, frozen=True):
-    """Seeding over HTTP: the secret that guards it (empty: off), the file, and where it goes."""
+    """Options of seeding over HTTP: the secret (empty: off), the file, and the store."""
 
     secret: str = ""
     file: Path = Path("seed/conversations.json")

@@ -1,4 +1,4 @@
-"""The layers that every request passes, in their order, before Litestar's routes."""
+"""The middleware layers around Litestar's routes, in order."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,7 +18,7 @@ from mimic.server.websocket import WebSocketKeys
 Layer: TypeAlias = Callable[[ASGIApp], ASGIApp]
 
 
-def piped(
+def add_layers(
     app: ASGIApp,
     gateway: Gateway,
     endpoints: Mapping[str, Endpoint],
@@ -29,12 +29,12 @@ def piped(
     guards_host: bool = False,
     hosts: Sequence[str] = (),
 ) -> RequestLog:
-    """An application behind its layers, the outermost first."""
+    """Wrap an application in its layers, listed from the outermost."""
     layers: list[tuple[bool, Layer]] = [
         (trace is not None, trace or (lambda inner: inner)),
         (bool(origins), partial(Cors, origins=origins)),
         (guards_host, partial(HostGuard, hosts=hosts)),
-        (True, partial(FastPath, gateway=gateway, endpoints=endpoints)),  # which takes neither of the two below
+        (True, partial(FastPath, gateway=gateway, endpoints=endpoints)),  # bypasses the layers below
         (True, partial(WebSocketKeys, keys=gateway.keys)),
         (True, HeadMiddleware),
     ]

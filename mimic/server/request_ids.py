@@ -1,4 +1,4 @@
-"""Ids of requests: ours, in ``x-request-id``, and the one that a client may give, in ``x-client-request-id``."""
+"""Ids of requests: the server's, in ``x-request-id``, and the client's, in ``x-client-request-id``."""
 
 from random import getrandbits
 from typing import Any, Final
@@ -13,27 +13,27 @@ CLIENT_HEADER: Final = b"x-client-request-id"
 MOST_CHARACTERS: Final = 512
 
 _BLANK, _TILDE = b" ~"
-_random_bits: Final = getrandbits  # not secret; and after a fork another row than its parent's
+_random_bits: Final = getrandbits  # not secret; reseeded after a fork
 
 
 def new_id() -> str:
-    """An id that no other request has."""
+    """Return a new unique id."""
     return f"req_{_random_bits(96):024x}"
 
 
 def is_allowed(name: bytes) -> bool:
-    """Whether a client may call a request that: OpenAI takes 512 characters of ASCII, and none here is invisible."""
+    """Return True for a valid id of a client: up to 512 ASCII characters, as at OpenAI, and all printable."""
     return len(name) <= MOST_CHARACTERS and all(_BLANK <= character <= _TILDE for character in name)
 
 
 def client_id_of(scope: HTTPScope | WebSocketScope) -> str | None:
-    """The id that the client gives its request, where it gives one and may."""
+    """Return the client's id of a request, if it has a valid one."""
     name = next((value for header, value in scope["headers"] if header == CLIENT_HEADER), b"")
     return name.decode() if name and is_allowed(name) else None
 
 
 def client_id_error(scope: HTTPScope | WebSocketScope) -> RequestError | None:
-    """The error of a request to which its client gives an id that it may not give; None where there is none."""
+    """Return the error for an invalid id of the client, or None."""
     if all(is_allowed(value) for header, value in scope["headers"] if header == CLIENT_HEADER):
         return None
     header = CLIENT_HEADER.decode()
@@ -42,6 +42,6 @@ def client_id_error(scope: HTTPScope | WebSocketScope) -> RequestError | None:
 
 
 def check_client_id(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard. Raises RequestError, 400, where a client gives its request an id that it may not give."""
+    """Guard a route. Raises RequestError (400) for an invalid id of the client."""
     if error := client_id_error(connection.scope):
         raise error

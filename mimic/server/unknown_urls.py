@@ -1,4 +1,4 @@
-"""Unknown URLs: the route that was probably meant, or why there is none. Pure."""
+"""Hints for unknown URLs: the probable route, or the reason for its absence. Pure."""
 
 from collections.abc import Collection, Mapping
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from mimic.spelling import closest
 
 MAX_COMPARED: Final = 1000
-"""Characters of a path that are looked at: a client may send 64 KB."""
+"""Maximum characters of a path that are compared: a client may send 64 KB."""
 VERSION: Final = "/v1"
 
 _CHATS: Final = "Use chat completions (/v1/chat/completions)"
@@ -35,59 +35,59 @@ ABSENT: Final[Mapping[str, str]] = {
     "/videos": _TEXTS_ONLY,
     "/realtime": f"Mimic has no Realtime API. {_CHATS} with stream: true",
     "/fine_tuning": "Mimic has no models to tune: seed another corpus instead, with `mimic seed FILE`",
-    "/chat/completions": "Mimic keeps no chat completions: leave out `store`, and what reads stored ones",
+    "/chat/completions": "Mimic keeps no chat completions: leave out `store`, and requests for stored completions",
 }
-"""APIs of OpenAI's that Mimic does not have, by how their paths begin, and how clients do without."""
+"""OpenAI's APIs that Mimic lacks, by the start of their paths, with an alternative for clients."""
 
 ALIASES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("/docs", "/redoc", "/swagger", "/swagger-ui", "/swagger-ui.html", "/apidocs"), "/schema"),
     **dict.fromkeys(("/openapi.json", "/openapi", "/swagger.json", "/api-docs"), "/schema/openapi.json"),
     **dict.fromkeys(("/livez", "/live", "/alive", "/ping", "/status"), "/health"),
 }
-"""What other servers call some routes."""
+"""Names of some routes on other servers."""
 
 
 def hint(path: str, routes: Collection[str]) -> str:
-    """What may help who asked for a path that leads nowhere, as sentences; empty where nothing is known.
+    """Return a hint for an unknown path as sentences, or an empty text.
 
-    ``routes`` are the paths that lead somewhere.
+    ``routes`` are the paths of all routes.
     """
-    routes = [route for route in routes if route != path]  # which is there, but not with this method
+    routes = [route for route in routes if route != path]  # a route for other methods only
     plain = _plain(path[:MAX_COMPARED])
     rest, versions = plain, 0
     while rest == VERSION or rest.startswith(f"{VERSION}/"):
         rest, versions = rest.removeprefix(VERSION), versions + 1
     if versions and not rest:
         return ". This is the base URL for OpenAI's clients. Did you mean /v1/models?"
-    if meant := _behind_a_route(plain, routes):
-        return f". The base URL of a client ends with /v1, not with a route. Did you mean {meant}?"
+    if target := _route_after_route(plain, routes):
+        return f". The base URL of a client ends with /v1, not with a route. Did you mean {target}?"
     for start, text in ABSENT.items():
         if f"{rest}/".startswith(f"{start}/") and f"{VERSION}{rest}" not in routes:
             return f". {text}."
     if plain in routes:
         return f". Did you mean {plain}?"
-    meant = f"{VERSION}/models/NAME" if rest.startswith("/models/") else VERSION + rest
-    if versions != 1 and (meant in routes or rest.startswith("/models/")):
+    target = f"{VERSION}/models/NAME" if rest.startswith("/models/") else VERSION + rest
+    if versions != 1 and (target in routes or rest.startswith("/models/")):
         note = "The base URL holds /v1 twice" if versions else "The base URL of a client ends with /v1"
-        return f". {note}. Did you mean {meant}?"
-    found = ALIASES.get(rest) or closest(plain, routes) or _ending_of(plain, routes)
-    return f". Did you mean {found}?" if found else ""
+        return f". {note}. Did you mean {target}?"
+    similar = ALIASES.get(rest) or closest(plain, routes) or _route_at_end(plain, routes)
+    return f". Did you mean {similar}?" if similar else ""
 
 
 def _plain(path: str) -> str:
-    """A path in lower case, without empty parts and a slash at its end."""
+    """Return a path in lower case, without empty parts and the final slash."""
     return "/" + "/".join(part for part in path.lower().split("/") if part)
 
 
-def _behind_a_route(path: str, routes: Collection[str]) -> str | None:
-    """The route of OpenAI's API that stands behind another one in a path."""
+def _route_after_route(path: str, routes: Collection[str]) -> str | None:
+    """Return the route of OpenAI's API that follows another route in a path."""
     for route in routes:
-        if path.startswith(f"{route}/") and (meant := VERSION + path.removeprefix(route)) in routes:
-            return meant
+        if path.startswith(f"{route}/") and (target := VERSION + path.removeprefix(route)) in routes:
+            return target
     return None
 
 
-def _ending_of(path: str, routes: Collection[str]) -> str | None:
-    """The route of OpenAI's API that a path ends with, as where a base URL holds too much."""
+def _route_at_end(path: str, routes: Collection[str]) -> str | None:
+    """Return the route of OpenAI's API at the end of a path, for a base URL with extra parts."""
     endings = [route for route in routes if route.startswith(VERSION) and path.endswith(route.removeprefix(VERSION))]
     return max(endings, key=len, default=None)

@@ -1,4 +1,4 @@
-"""WebSockets before their routes: a handshake without a right key is refused, in the shape that all errors have."""
+"""Key checks for WebSockets: a handshake with a wrong key is refused with an error in the usual format."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -15,24 +15,24 @@ from mimic.wire.openai.errors import error_body
 
 
 class WebSocketKeys:
-    """Checks the key of every WebSocket handshake, before any route sees it."""
+    """Check the key of every WebSocket handshake before its route."""
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self._app = app
         self._keys = keys
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Without a coroutine of its own, which every request would pay for."""
+        """Return the awaitable of the callee: a coroutine here would cost time for every request."""
         if scope["type"] == ScopeType.WEBSOCKET:
-            return self._checked(scope, receive, send)
+            return self._check_key(scope, receive, send)
         return self._app(scope, receive, send)
 
-    async def _checked(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
+    async def _check_key(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
         header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         client = scope.get("client")
         try:
             await self._keys.check(header.decode("latin-1"), client[0] if client else None)
-        except Exception as exc:  # noqa: BLE001 - whatever happens, the client is told, and the log
+        except Exception as exc:  # noqa: BLE001 - every failure is answered and logged
             error = request_error(exc, record_of(scope).request_id, scope["path"])
             await refuse_handshake(error, receive, send)
         else:

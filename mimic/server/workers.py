@@ -1,4 +1,4 @@
-"""Running the server, in this process or in several, and ending it."""
+"""Running and stopping the server, in one process or in several."""
 
 import logging
 import signal
@@ -23,24 +23,24 @@ log = logging.getLogger("uvicorn.error")
 
 SECONDS_TO_FINISH: Final = 30
 SECONDS_TO_LOAD: Final = 20
-"""Seconds until a worker process first answers the one that has started it: with a tenth of a processor it takes 7."""
+"""Timeout for a worker's first answer to its parent process. With a tenth of a CPU it takes 7 s."""
 WEBSOCKET_PATHS: Final[frozenset[str]] = frozenset()
-"""Paths of WebSocket routes. There is none yet."""
+"""Paths of WebSocket routes; none yet."""
 
 
 class Workers(Multiprocess):
-    """Worker processes that take connections from the same sockets, which are closed as soon as the processes end."""
+    """Worker processes that accept connections on shared sockets. The sockets close when the processes are stopped."""
 
     def terminate_all(self) -> None:
         for opened in self.sockets:
-            opened.close()  # else it lives as long as this process: new clients would wait, and be cut off at last
+            opened.close()  # an open socket would let new clients wait until this process ends
         super().terminate_all()
 
 
 def protocol_options(client_timeout: float, websocket_paths: Collection[str]) -> dict[str, Any]:
-    """Options of uvicorn that choose its protocols. The package ``websockets`` is imported only for a WebSocket route.
+    """Return uvicorn's options for protocols. The package ``websockets`` is imported only for a WebSocket route.
 
-    Clients have ``client_timeout`` seconds to send a request, and to read.
+    ``client_timeout`` is the timeout in seconds for a client to send a request, and to read.
     """
     monitor, lingering = SlowClientMonitor(client_timeout), LingeringConnections()
     return {
@@ -51,10 +51,10 @@ def protocol_options(client_timeout: float, websocket_paths: Collection[str]) ->
 
 
 class ListeningServer(uvicorn.Server):
-    """Server on sockets that are open already, which logs when it listens."""
+    """Server on open sockets, which logs their addresses."""
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """End the program where another has begun to listen on the port since it was bound."""
+        """Start, or end the program if another program took the port after the bind."""
         try:
             await super().startup(sockets)
         except OSError as exc:
@@ -65,23 +65,23 @@ class ListeningServer(uvicorn.Server):
 
 
 def run_server(sockets: Sequence[socket], workers: int, client_timeout: float) -> None:
-    """Serve on these sockets until SIGTERM or SIGINT, and then until the requests in flight are answered.
+    """Serve on open sockets until SIGTERM or SIGINT, then finish the requests in flight.
 
-    Clients have ``client_timeout`` seconds to send a request, the next one of a connection too, and to read.
+    ``client_timeout`` is the timeout in seconds for a client to send a request, also the next one, and to read.
     """
-    # Uvicorn raises the signal again that it was ended by, when all is done.
+    # At the end, uvicorn raises the received signal again.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     options: dict[str, Any] = {
         "factory": True,
         "workers": workers,
-        "loop": "auto",  # uvloop, which is not for Windows, or else that of asyncio
+        "loop": "auto",  # uvloop, or asyncio's loop on Windows
         **protocol_options(client_timeout, WEBSOCKET_PATHS),
         "log_config": None,
         "access_log": False,
-        "proxy_headers": False,  # address and scheme of the client make no difference here
+        "proxy_headers": False,  # address and scheme of the client are not needed
         "timeout_graceful_shutdown": SECONDS_TO_FINISH,
-        # Longer than clients keep a connection (httpx 5 s, aiohttp 15 s, Java 30 s), which may send on one that is just
-        # being closed, and do not repeat a POST.
+        # Longer than the keep-alive of clients (httpx 5 s, aiohttp 15 s, Java 30 s). They may send a request on a
+        # connection that the server is closing, and do not repeat a POST.
         "timeout_keep_alive": client_timeout,
         "timeout_worker_healthcheck": SECONDS_TO_LOAD,
     }

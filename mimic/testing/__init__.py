@@ -1,4 +1,4 @@
-"""A Mimic server for the tests of other programs, in a process of its own.
+"""A Mimic server in a separate process, for the tests of other programs.
 
 ::
 

@@ -1,4 +1,4 @@
-"""``python -m mimic.testing``: the process of a :class:`mimic.testing.MimicServer`, which seeds and then serves."""
+"""``python -m mimic.testing``: the process of a :class:`mimic.testing.MimicServer`. It seeds and then serves."""
 
 import os
 import shutil
@@ -10,11 +10,11 @@ from pathlib import Path
 
 
 def _seed_and_serve(arguments: Sequence[str]) -> None:
-    """What the process runs: both commands, one after the other, so that everything is loaded once."""
+    """Run both commands in one process, so that all modules are loaded once."""
     threading.Thread(target=_end_with_caller, daemon=True).start()
-    from mimic.cli import main  # noqa: PLC0415 - not to be loaded into the caller
+    from mimic.cli import main  # noqa: PLC0415 - an import of this module loads no commands
 
-    # Only if empty: where the port was taken, this is the second time.
+    # After a taken port the store is seeded already.
     code = main(["seed", "--quiet", "--if-empty", "--not-nice", *arguments], standalone_mode=False)
     if code:
         sys.exit(code)
@@ -22,11 +22,11 @@ def _seed_and_serve(arguments: Sequence[str]) -> None:
 
 
 def _end_with_caller() -> None:
-    """Standard input ends when the caller does, whatever ended it."""
+    """Wait until the caller ends, which closes standard input, then remove the folder and end the process."""
     os.read(0, 1)
     shutil.rmtree(Path.cwd(), ignore_errors=True)
     if sys.platform == "win32":
-        os.kill(os.getpid(), signal.SIGTERM)  # which nothing can catch there
+        os.kill(os.getpid(), signal.SIGTERM)  # cannot be caught on Windows
     else:
         os.killpg(0, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""Processes that tests and benchmarks start on free ports of loopback: ``mimic serve`` and a MongoDB of their own."""
+"""Processes that tests and benchmarks start on free ports of loopback: ``mimic serve`` and ``mongod``."""
 
 import os
 import shutil
@@ -21,30 +21,30 @@ SECONDS_TO_END: Final = 40
 
 
 class Process(RunningProcess, Protocol):
-    """What is asked of a server's process besides: what ``subprocess.Popen`` has of these names."""
+    """Interface of a server's process that can be ended: a part of ``subprocess.Popen``."""
 
     pid: int
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until it ends; its exit code."""
+        """Wait until the process ends. Returns the exit code."""
 
     def send_signal(self, sig: int, /) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Ask the process to end."""
 
     def kill(self) -> None:
-        """End it."""
+        """Kill the process."""
 
 
 class ServerProcess:
-    """A ``mimic serve`` as users start it, in a process of its own. A context manager.
+    """A ``mimic serve`` in a separate process, as users start it. A context manager.
 
-    ``environment`` is all that the process knows besides its port. ``interpreter`` are options of Python, ``before`` a
-    program that starts the server, with its arguments. Standard error goes to a file in ``folder``.
+    ``environment`` is the whole environment of the process, except for its port. ``interpreter`` are options of Python.
+    ``before`` is a program that starts the server, with its arguments. Standard error goes to a file in ``folder``.
 
-    Raises NotStarted, with the log, where nobody listens on the port within 30 seconds.
+    Raises NotStarted, with the log, if the server does not listen within 30 seconds.
     """
 
     def __init__(
@@ -80,19 +80,19 @@ class ServerProcess:
         self.process.wait(timeout=SECONDS_TO_END)
 
     def _start(self, log: BinaryIO) -> Process:
-        return subprocess.Popen(  # noqa: S603 - what runs is ours
+        return subprocess.Popen(  # noqa: S603 - a command without user input
             self._command, env=self._environment, stderr=log, cwd=self._log.parent
         )
 
     def log(self) -> str:
-        """What the server has said."""
+        """Return the log of the server so far."""
         return self._log.read_text()
 
 
 class MongodProcess:
-    """A ``mongod`` with its data in a folder, which may be killed and started again.
+    """A ``mongod`` with its data in a folder. It may be killed and started again.
 
-    Raises NotStarted where there is no program, and PyMongoError where it does not answer within 30 seconds.
+    Raises NotStarted if there is no ``mongod``, and PyMongoError if it does not answer within 30 seconds.
     """
 
     def __init__(self, folder: Path, *options: str) -> None:
@@ -103,13 +103,13 @@ class MongodProcess:
         self.url = f"mongodb://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
         self._folder = folder
-        # A socket in /tmp would stay there when the process is killed.
+        # A killed process would leave a socket in /tmp.
         own = ["--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.5"]
         own += ["--setParameter", "ttlMonitorEnabled=false"]
         self._command = (program, "--dbpath", str(folder), "--port", str(self.port), *own, *options)
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the process, and wait until it answers."""
         with (self._folder / "log").open("wb") as log:
             self.process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
         patience = SECONDS_TO_START * 1000
@@ -119,14 +119,14 @@ class MongodProcess:
             client.admin.command("ping")
 
     def kill(self) -> None:
-        """End it as a machine does that loses power."""
+        """Kill the process, as a power failure does."""
         if self.process:
             self.process.kill()
             self.process.wait()
 
 
 def find_mongod() -> str | None:
-    """A mongod on the PATH, or the one that the dependencies for development carry."""
+    """Return the path of a mongod on the PATH or in the development dependencies, or None."""
     if found := shutil.which("mongod"):
         return found
     package = find_spec("fiftyone")
@@ -138,12 +138,12 @@ def find_mongod() -> str | None:
 
 
 def listens(port: int) -> bool:
-    """Whether anybody listens on a port of loopback."""
+    """Return True if a program listens on a port of loopback."""
     with socket.socket() as caller:
         return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 def resident_bytes(pid: int) -> int:
-    """The memory that a process occupies now, in bytes."""
+    """Return the current resident memory of a process, in bytes."""
     fields = Path(f"/proc/{pid}/statm").read_text().split()
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")

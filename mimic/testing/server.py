@@ -1,4 +1,4 @@
-"""A Mimic server in a process of its own."""
+"""A Mimic server in a separate process."""
 
 import json
 import os
@@ -26,62 +26,61 @@ from mimic.settings import VARIABLES, Settings, unknown_setting
 from mimic.testing.clock import decode_datetime, elapsed
 
 SECONDS_TO_START: Final = 30
-"""How long a server may take to be ready, from the end of its seeding, which may take as long as it needs."""
+"""Timeout in seconds from the end of seeding until the server is ready. Seeding itself has no timeout."""
 
 ATTEMPTS: Final = 5
-"""Ports that are tried one after the other, where another program takes each of them first."""
+"""Ports to try in turn, if other programs take them first."""
 PORT_TAKEN = "address already in use"
 DEFAULTS = {"MIMIC_JOURNAL": "1000", "MIMIC_ON_MISS": "404"}
-"""Settings of a server for tests: a journal, and an error where the corpus has no answer."""
-"""What a server of ours has by default; one that a user starts has none."""
+"""The defaults of test servers: a journal, and an error for a miss. Other servers have neither by default."""
 OWN_SETTINGS = ("MIMIC_STORE", "MIMIC_HOST", "MIMIC_PORT")
 
 Seedable: TypeAlias = Sequence[Mapping[str, Any]] | str | os.PathLike[str] | None
-"""Conversations in the dump's shape, the path of a dump, or nothing for the corpus that ships with Mimic."""
+"""Conversations in the format of a dump, the path of a dump, or None for the sample corpus of Mimic."""
 
 
 class RunningProcess(Protocol):
-    """What is asked of a server's process: what ``subprocess.Popen`` has of these names."""
+    """Interface of a server's process: a part of ``subprocess.Popen``."""
 
     @property
     def returncode(self) -> int | None:
-        """Its exit code, once it was asked for."""
+        """The exit code at the last poll or wait, or None."""
 
     def poll(self) -> int | None:
-        """Its exit code, or None while it runs."""
+        """Return the exit code, or None while the process runs."""
 
 
 class NotStarted(MimicError):
-    """The server did not start. The text is the seeding's message, or what the server has said."""
+    """The server did not start. The text is the error of the seeding, or the log of the server."""
 
 
 class NotAnswered(MimicError):
-    """The server did not answer as it should. The text is what it said."""
+    """The server answered with an error. The text is the message of the error."""
 
 
 class StartMimic(Protocol):
-    """What the fixture ``mimic_server`` is."""
+    """The type of the fixture ``mimic_server``."""
 
     def __call__(self, corpus: Seedable = None, *, settings: Mapping[str, str] | None = None) -> "MimicServer":
-        """A server of that corpus, which ``OPENAI_BASE_URL`` leads to until the test ends.
+        """Start a server with a corpus, and set ``OPENAI_BASE_URL`` to its address until the test ends.
 
-        Raises what :meth:`MimicServer.start` raises.
+        Raises the errors of :meth:`MimicServer.start`.
         """
 
 
 class MimicServer:
     """A server on a free port of loopback. Use as a context manager, or call :meth:`start` and :meth:`stop`.
 
-    ``settings`` are variables such as ``MIMIC_API_KEYS``; those of the environment do not count. A corpus that is given
-    as a list is seeded strictly: a broken conversation in it is an error, while in a dump it is skipped.
+    ``settings`` are variables such as ``MIMIC_API_KEYS``; variables of the environment are ignored. A broken
+    conversation in a list is an error; in a dump it is skipped.
 
-    While it runs, ``url`` is where it listens, ``base_url`` what a client of OpenAI's wants, and ``api_key`` a key that
-    is accepted. It ends with the program that started it, however that ends.
+    While the server runs, ``url`` is its address, ``base_url`` the base URL for OpenAI clients, and ``api_key`` an
+    accepted key. The server ends with the program that started it, also after a crash.
 
-    Starting tries ``attempts`` ports at most (5), where others take them first. The server may take
-    ``seconds_to_start`` (30) from the end of its seeding until it is ready.
+    If other programs take a port first, starting tries up to ``attempts`` ports (5). The server must be ready within
+    ``seconds_to_start`` (30) seconds after its seeding.
 
-    Raises SettingError for a setting that does not exist, does not parse, or is not the caller's to choose.
+    Raises SettingError for a setting that is unknown, invalid or reserved for MimicServer.
     """
 
     url: str
@@ -111,17 +110,17 @@ class MimicServer:
         self.stop()
 
     def start(self) -> None:
-        """Seed and serve, anew where it runs already; returns when the server is ready. Raises NotStarted."""
+        """Seed and serve, or restart a running server; return when it is ready. Raises NotStarted."""
         self.stop()
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="mimic-")))
             arguments = self._arguments(folder)
             for port in (free_port() for _ in range(self._attempts)):
-                process = stack.enter_context(self._launched(arguments, folder, self._environment(folder, port)))
-                if _started(process, folder, port, self._seconds_to_start):
+                process = stack.enter_context(self._launch(arguments, folder, self._environment(folder, port)))
+                if _wait_until_ready(process, folder, port, self._seconds_to_start):
                     break
-                said = (folder / "log").read_text(errors="replace").strip()
-                problem = _problem(process, said, self._seconds_to_start)
+                output = (folder / "log").read_text(errors="replace").strip()
+                problem = _problem(process, output, self._seconds_to_start)
                 if PORT_TAKEN not in problem.lower():
                     raise NotStarted(problem)
             else:
@@ -132,36 +131,36 @@ class MimicServer:
             self._running = stack.pop_all()
 
     def is_running(self) -> bool:
-        """Whether it was started, and neither stopped nor ended by itself."""
+        """Return True while the process of the server runs."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """End the process and remove its files, at once."""
+        """Kill the process and remove its files."""
         self._running.close()
 
     def requests(self, route: str | None = None, *, patience: float = 0.25) -> Sequence[Entry]:
-        """The requests since the last reset, in the order in which they came; of one route, if that is given.
+        """Return the requests since the last reset in order of arrival, optionally of one route only.
 
-        For those that are under way it waits so many seconds, since it takes a moment until the server has noticed
-        that a client went away; of one that has not ended then, ``last_byte_ms`` is None. Raises NotAnswered.
+        Wait up to ``patience`` seconds for requests in flight, since the server needs a moment to notice that a client
+        left. A request that has not ended by then has None as ``last_byte_ms``. Raises NotAnswered.
         """
         query = "?" + urlencode({"route": route}) if route else ""
         until = elapsed() + patience
         while True:
-            answered = self._ask("GET", f"/mimic/requests{query}")
-            found = msgspec.json.decode(answered, type=Requests, dec_hook=decode_datetime).requests
-            if all(entry.last_byte_ms is not None for entry in found) or elapsed() >= until:
-                return found
+            body = self._ask("GET", f"/mimic/requests{query}")
+            entries = msgspec.json.decode(body, type=Requests, dec_hook=decode_datetime).requests
+            if all(entry.last_byte_ms is not None for entry in entries) or elapsed() >= until:
+                return entries
             time.sleep(0.01)
 
     def reset(self) -> None:
-        """Forget all requests, what each key has used up, and which faults a seed had come to. Raises NotAnswered."""
+        """Delete the journal, refill all rate limits, and restart the faults of a seed. Raises NotAnswered."""
         self._ask("DELETE", "/mimic/requests")
 
-    def _launched(
+    def _launch(
         self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
     ) -> AbstractContextManager[RunningProcess]:
-        """The process, which is killed in the end."""
+        """Return a context manager that starts the process and kills it at the end."""
         return _process(arguments, folder, environment)
 
     def _ask(self, method: str, path: str) -> bytes:
@@ -181,7 +180,7 @@ class MimicServer:
         return ("--strict", "corpus.json")
 
     def _environment(self, folder: Path, port: int) -> dict[str, str]:
-        """The caller's environment without its settings of Mimic, and without the place for its own metrics."""
+        """Return the caller's environment without Mimic's settings and without the caller's metrics folder."""
         theirs = ("MIMIC_", "SEED_", METRICS_FOLDER)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
         own = {"MIMIC_STORE": "sqlite:///corpus.db", "MIMIC_HOST": "127.0.0.1", "MIMIC_PORT": str(port)}
@@ -189,13 +188,13 @@ class MimicServer:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on, and that the system gives to nobody for the next half minute or more.
+    """Return a free port of loopback that the system assigns to no other program for at least half a minute.
 
-    A connection leaves it in TIME_WAIT (RFC 9293, 3.6.1), in which only who asks for it by its number gets it.
+    A closed connection keeps the port in TIME_WAIT (RFC 9293, 3.6.1). A program then gets it only by its number.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address: tuple[str, int] = listener.getsockname()
-        with socket.create_connection(address), listener.accept()[0]:  # the side that closes first is left waiting
+        with socket.create_connection(address), listener.accept()[0]:  # the side that closes first is in TIME_WAIT
             return address[1]
 
 
@@ -203,7 +202,7 @@ def _parse(settings: Mapping[str, str]) -> Settings:
     known = {name for name, _ in VARIABLES.values()}
     for name, value in settings.items():
         if not isinstance(value, str):
-            raise SettingError(name, f"is {value!r}, and is to be a string, as in the environment")
+            raise SettingError(name, f"is {value!r}: expected a string, as in the environment")
         if name in OWN_SETTINGS:
             raise SettingError(name, "is chosen by MimicServer")
         if name not in known:
@@ -215,10 +214,10 @@ def _parse(settings: Mapping[str, str]) -> Settings:
 def _process(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """``python -m mimic.testing`` in a process group of its own, so that a Ctrl-C in a debugger does not reach it."""
+    """Run ``python -m mimic.testing`` in a separate process group, so that a Ctrl-C in a debugger does not reach it."""
     command = (sys.executable, "-m", "mimic.testing", *arguments)
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - what runs is ours
+        process = subprocess.Popen(  # noqa: S603 - a command without user input
             command,
             stdin=subprocess.PIPE,
             stdout=log,
@@ -236,16 +235,16 @@ def _process(
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process with its group; on Windows alone: its worker processes end by themselves when it does."""
+    """Kill a process and its group. On Windows, kill the process only: its worker processes then end by themselves."""
     if sys.platform == "win32":
         process.kill()
     else:
-        with suppress(PermissionError):  # on macOS, where it has ended since
+        with suppress(PermissionError):  # on macOS, if the process has just ended
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _started(process: RunningProcess, folder: Path, port: int, seconds: float) -> bool:
-    """Wait until the server is ready, at most ``seconds`` from the end of its seeding."""
+def _wait_until_ready(process: RunningProcess, folder: Path, port: int, seconds: float) -> bool:
+    """Wait until the server is ready. Returns False after ``seconds`` from the end of its seeding."""
 
     def ready() -> bool:
         try:
@@ -253,14 +252,14 @@ def _started(process: RunningProcess, folder: Path, port: int, seconds: float) -
         except (OSError, HTTPException):
             return False
 
-    # The file appears when the seeding is through.
-    return _holds((folder / "corpus.db").exists, process, inf) and _holds(ready, process, seconds)
+    # The file appears at the end of the seeding.
+    return _wait_for((folder / "corpus.db").exists, process, inf) and _wait_for(ready, process, seconds)
 
 
 def _ask(port: int, method: str, path: str, seconds: float, **headers: str) -> tuple[int, bytes]:
-    """Ask a server of ours; returns the status and the body. Raises OSError and HTTPException.
+    """Send a request to a test server. Returns the status and the body. Raises OSError and HTTPException.
 
-    The socket is used without a client, since what records or mocks HTTP in tests replaces clients, http.client too.
+    Use the socket without a client, since libraries that mock HTTP in tests replace clients, http.client included.
     """
     headers = {"host": f"127.0.0.1:{port}", "connection": "close", **headers}
     lines = (f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", "")
@@ -271,8 +270,8 @@ def _ask(port: int, method: str, path: str, seconds: float, **headers: str) -> t
             return response.status, response.read()
 
 
-def _holds(condition: Callable[[], bool], process: RunningProcess, seconds: float) -> bool:
-    """Wait until the condition holds; False if the process or the time ends before."""
+def _wait_for(condition: Callable[[], bool], process: RunningProcess, seconds: float) -> bool:
+    """Wait until the condition holds. Returns False if the process ends or the time is over before."""
     until = elapsed() + seconds
     while process.poll() is None and elapsed() < until:
         if condition():
@@ -281,7 +280,7 @@ def _holds(condition: Callable[[], bool], process: RunningProcess, seconds: floa
     return False
 
 
-def _problem(process: RunningProcess, said: str, seconds: float) -> str:
+def _problem(process: RunningProcess, output: str, seconds: float) -> str:
     if process.poll() is None:
-        return f"the server is not ready after {seconds:g} seconds; it has said:\n{said}"
-    return said.removeprefix("Error: ") or f"the server ended with exit code {process.returncode} and said nothing"
+        return f"the server is not ready after {seconds:g} seconds; its output:\n{output}"
+    return output.removeprefix("Error: ") or f"the server ended with exit code {process.returncode} and without output"

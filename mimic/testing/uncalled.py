@@ -1,7 +1,7 @@
-"""The address of clients before the fixture ``mimic_server`` is called: a process that answers with what to do.
+"""A server for clients before the fixture ``mimic_server`` is called. Every answer is an error with instructions.
 
-Run as a script with the standard library alone, it listens within 30 ms, prints its port and ends with its standard
-input. It is a process of its own since tests may freeze clocks, forbid sockets or fork, which threads do not survive.
+The module runs as a script with the standard library alone: it listens within 30 ms, prints its port and ends with its
+standard input. A thread instead of a process would not survive tests that freeze clocks, forbid sockets or fork.
 """
 
 import json
@@ -20,25 +20,25 @@ MESSAGE = (
 ANSWER = json.dumps(
     {"error": {"message": MESSAGE, "type": "invalid_request_error", "param": None, "code": "mimic_server_not_called"}}
 ).encode()
-"""OpenAI's shape of an error, with status 400: clients show the message and do not retry."""
+"""An error in OpenAI's format, sent with status 400: clients show the message and do not retry."""
 SECONDS = 10
-"""How long a client may take to send its request."""
+"""Timeout for a client to send its request."""
 
 
 @contextmanager
 def uncalled() -> Iterator[str]:
-    """Run the process; the base URL to give to clients. Raises NotStarted."""
-    from mimic.testing.server import NotStarted  # noqa: PLC0415 - the process itself knows no Mimic
+    """Run the process, and yield the base URL for clients. Raises NotStarted."""
+    from mimic.testing.server import NotStarted  # noqa: PLC0415 - the process itself does not import Mimic
 
     command = (sys.executable, "-I", "-S", __file__)
-    with subprocess.Popen(  # noqa: S603 - what runs is ours
+    with subprocess.Popen(  # noqa: S603 - a command without user input
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     ) as process:
         assert process.stdout is not None
         try:
             port = process.stdout.readline().strip().decode()
             if not port:
-                raise NotStarted(f"{__file__} did not start; what it says is in standard error")
+                raise NotStarted(f"{__file__} did not start; see standard error")
             yield f"http://127.0.0.1:{port}/v1"
         finally:
             process.kill()
@@ -51,7 +51,7 @@ def _answer(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(head.encode() + b"connection: close\r\n\r\n" + ANSWER)
         connection.shutdown(socket.SHUT_WR)
-        while connection.recv(65536):  # closed before the whole request is read, the answer would be lost
+        while connection.recv(65536):  # a close before the whole request is read would lose the answer
             pass
 
 
@@ -65,4 +65,4 @@ def _serve() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_serve, daemon=True).start()
-    os.read(0, 1)  # ends when the process of the tests does, whatever ended it
+    os.read(0, 1)  # standard input closes when the process of the tests ends

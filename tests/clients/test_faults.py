@@ -150,7 +150,7 @@ def test_an_error_in_a_stream_tells_what_it_is(client: OpenAI) -> None:
     _, error = raised(client, "error; after=1; type=overloaded_error; code=overloaded", stream=True)
     assert isinstance(error, openai.APIError)
     assert (error.type, error.code, error.param) == ("overloaded_error", "overloaded", None)
-    assert "a fault on purpose" in error.message
+    assert "an injected fault" in error.message
     assert not isinstance(error, openai.APIStatusError)
 
 

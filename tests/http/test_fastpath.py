@@ -220,12 +220,12 @@ async def test_a_request_to_an_endpoint_does_not_reach_the_framework() -> None:
     ("headers", "body", "status", "said"),
     [
         ([], b"[]", 400, b"expected an integer"),
-        ([(b"content-encoding", b"gzip")], b"1", 400, b"as gzip data"),
+        ([(b"content-encoding", b"gzip")], b"1", 400, b"decompressed as gzip"),
         ([(b"content-encoding", b"br")], b"1", 415, b"accepted are gzip"),
-        ([(b"content-length", b"10000001")], b"1", 413, b"larger than the 10 MB"),
-        ([(b"x-mimic-fault", b"status=418")], b"1", 418, b"on purpose"),
+        ([(b"content-length", b"10000001")], b"1", 413, b"larger than the limit of 10 MB"),
+        ([(b"x-mimic-fault", b"status=418")], b"1", 418, b"an injected fault"),
         ([(b"x-mimic-fault", b"nonsense")], b"1", 400, b"x-mimic-fault"),
-        ([(b"x-mimic-fault", b"status=418")], b"not json", 418, b"on purpose"),
+        ([(b"x-mimic-fault", b"status=418")], b"not json", 418, b"an injected fault"),
     ],
 )
 async def test_what_is_wrong_is_told_without_the_framework(

@@ -146,7 +146,7 @@ def test_a_seeding_that_fails_says_so_on_one_line(corpus: str, tmp_path: Path) -
         wait_until(lambda: lines(server, "seeding failed"))
     [failed] = lines(server, "seeding failed")
     assert failed["exit_code"] == 1
-    assert "bad.json: byte 20: expected a JSON value" in failed["said"]
+    assert "bad.json: byte 20: expected a JSON value" in failed["output"]
     [warned] = [line for line in lines(server) if "MIMIC_MISSPELT" in line["event"]]
     assert warned["level"] == "warning"
     assert [line for line in lines(server) if "parent process" in line["event"]]

@@ -17,7 +17,7 @@ import pytest
 
 from mimic import tokens
 from mimic.engine.embedding import embed
-from mimic.gateway.delivery import paced
+from mimic.gateway.delivery import pace_steps
 from mimic.testing.processes import resident_bytes
 from tests.support.corpora import conversation
 from tests.support.servers import Server, SharedServers
@@ -619,7 +619,7 @@ async def test_others_are_served_while_a_long_stream_is_written() -> None:
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
-    parts = [part async for part in paced(b"", [b"data: {%s}\n\n" % (b" " * 1000)] * 2_000, b"", None)]
+    parts = [part async for part in pace_steps(b"", [b"data: {%s}\n\n" % (b" " * 1000)] * 2_000, b"", None)]
     counting.cancel()
     assert b"".join(parts).count(b"data: {") == 2_000
     assert turns >= 25

@@ -14,7 +14,7 @@ from openai import OpenAI, RateLimitError
 
 from mimic.gateway import ledger
 from mimic.gateway.ledger import Ledger
-from mimic.gateway.rate_limits import TokenBucket, written
+from mimic.gateway.rate_limits import TokenBucket, format_seconds
 from mimic.testing import MimicServer
 from tests.support.corpora import Dump, conversation
 from tests.support.servers import ForkedMimicServer
@@ -31,9 +31,9 @@ TOKENS = 16
 )
 def test_times_are_written_as_openais(seconds: float, text: str) -> None:
     """Rounded up to milliseconds."""
-    assert written(seconds) == text
-    assert written(360) == "6m0s"
-    assert written(72.5) == "1m12.5s"
+    assert format_seconds(seconds) == text
+    assert format_seconds(360) == "6m0s"
+    assert format_seconds(72.5) == "1m12.5s"
 
 
 def test_an_allowance() -> None:
@@ -87,11 +87,11 @@ def test_buckets_that_are_full_are_forgotten(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(time, "monotonic", lambda: now)
     file = str(tmp_path / "ledger.db")
     with Ledger(file) as buckets:
-        for number in range(5 * ledger.SWEPT_EVERY):
+        for number in range(5 * ledger.SWEEP_INTERVAL):
             now += 0.1
             take(buckets, b"%d" % number, 6)
-        [kept] = buckets._opened().execute("SELECT count(*) FROM buckets").fetchone()
-    assert kept <= ledger.SWEPT_EVERY + 60
+        [kept] = buckets._require_connection().execute("SELECT count(*) FROM buckets").fetchone()
+    assert kept <= ledger.SWEEP_INTERVAL + 60
 
 
 def test_the_ledger_is_one(tmp_path: Path) -> None:

@@ -292,9 +292,9 @@ async def test_a_record_of_a_process_with_the_same_number_is_not_taken_for_ours(
         )
         record.write_bytes(msgspec.json.encode(told))
         seeder = Seeder(SeedingOptions(store=sqlite_url), Corpus(store), Ledger())
-        await seeder._claimed(ended, before=None)
+        await seeder._wait_for_claim(ended, before=None)
         with pytest.raises(StoreUnavailable, match="could not use the store"):
-            await seeder._claimed(ended, before=told.id)
+            await seeder._wait_for_claim(ended, before=told.id)
 
 
 def test_of_many_at_once_one_starts(sqlite_url: str, tmp_path: Path, large: Path) -> None:

@@ -272,7 +272,7 @@ def test_settings_and_keys(project: Path) -> None:
                 mimic_server(SMALL, settings={"MIMIC_API_KEY": "sk-one"})
 
         def test_no_text(mimic_server):
-            with pytest.raises(Exception, match="MIMIC_RPM: is 3, and is to be a string"):
+            with pytest.raises(Exception, match="MIMIC_RPM: is 3: expected a string"):
                 mimic_server(SMALL, settings={"MIMIC_RPM": 3})
     """
     run(project, code)

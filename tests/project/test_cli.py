@@ -290,7 +290,7 @@ def test_a_port_that_is_taken_is_told(sqlite_url: str, tmp_path: Path) -> None:
     assert "cannot listen on no.such.host.invalid:8000: " in run.stderr
     run = mimic("serve", "--host", "127.0..1", "--store", sqlite_url)
     assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr == "Error: cannot listen on 127.0..1:8000: it is not the name of a host\n"
+    assert run.stderr == "Error: cannot listen on 127.0..1:8000: it is not a valid host name\n"
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="IPv6 is switched off here")

@@ -55,7 +55,7 @@ class ForkedMimicServer(MimicServer):
     """A ``MimicServer`` for tests that look into the journal, forked off as ``Server`` is."""
 
     @contextmanager
-    def _launched(
+    def _launch(
         self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
     ) -> Iterator[ForkedProcess]:
         receiver, sender = os.pipe()

@@ -21,7 +21,7 @@ from mimic.gateway.rate_limits import LimitOptions, RateLimiter
 from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import RequestLog
-from mimic.server.pipeline import piped
+from mimic.server.pipeline import add_layers
 from mimic.server.workers import protocol_options
 from tests.support.websocket_server import echo
 
@@ -60,7 +60,7 @@ def main() -> None:
         log = partial(
             RequestLog, metrics=metrics, route_of=lambda scope: scope["path"], journal=journal, logs_requests=True
         )
-        app: Any = piped(Application(metrics, ledger), gateway, {}, log=log, guards_host=not keys)
+        app: Any = add_layers(Application(metrics, ledger), gateway, {}, log=log, guards_host=not keys)
         uvicorn.run(app, port=int(port), log_config=None, lifespan="off", **protocol_options(5, {PATH}))
 
 

@@ -1,4 +1,4 @@
-"""Deadlines of clients: how long each may keep a worker process waiting, and which of them are late."""
+"""Deadlines of clients, and detection of clients that keep a worker process waiting for too long."""
 
 import asyncio
 import select
@@ -13,22 +13,22 @@ from mimic.server.http11.limits import seconds_for_body
 log = structlog.get_logger("mimic")
 
 CHECKS: Final = 8
-"""Number of checks within the time that a client has."""
+"""Number of checks within the timeout of a client."""
 
 _CAN_POLL: Final = hasattr(select, "poll")
 """False on Windows, which lacks the events of poll as well."""
 _HUNG_UP: Final = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0) if _CAN_POLL else 0
-"""Events of a client that is gone; the last one is known to Linux only."""
+"""Events of a client that is gone; POLLRDHUP exists on Linux only."""
 
 
 class Connection(Protocol):
-    """Connection of one client, as the monitor needs it."""
+    """Interface of a client's connection for the monitor."""
 
     def has_hung_up(self) -> bool:
-        """Whether the client is gone although the event loop has not noticed."""
+        """Return True if the client is gone and the event loop has not noticed."""
 
     def is_late(self, interval: float) -> bool:
-        """Whether the client has kept the server waiting for too long. Call it once in ``interval`` seconds."""
+        """Return True if the client has kept the server waiting for too long. Call it every ``interval`` seconds."""
 
     def give_up(self) -> None:
         """End the connection of a late client."""
@@ -38,9 +38,9 @@ class Connection(Protocol):
 
 
 class SlowClientMonitor:
-    """Checks all connections of a process now and then, which costs less than a timer for each request.
+    """Check all connections of a process periodically, which costs less than a timer for each request.
 
-    A client has ``seconds`` to take its turn.
+    ``seconds`` is the timeout of a client.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -49,12 +49,12 @@ class SlowClientMonitor:
         self._is_scheduled = False
 
     def add(self, connection: Connection) -> None:
-        """Check this connection from now on."""
+        """Add a connection to the checks."""
         self._connections.add(connection)
         self._schedule()
 
     def discard(self, connection: Connection) -> None:
-        """Check this connection no more."""
+        """Remove a connection from the checks."""
         self._connections.discard(connection)
 
     def _schedule(self) -> None:
@@ -80,26 +80,26 @@ class ExchangeProgress(msgspec.Struct, frozen=True):
     """Position of a connection at one check. ``head`` and ``exchange`` are compared by identity."""
 
     head: object
-    """The request whose head came last."""
+    """The request with the newest head."""
     exchange: object
-    """The request that was handed to the application last."""
+    """The newest request that the application received."""
     is_sending: bool
-    """The client has not sent all of a body."""
+    """The client has not sent the whole body."""
     must_send: bool
-    """The next piece of a request is the client's to send."""
+    """The server waits for data of a request."""
     is_all_written: bool
-    """The server writes nothing more until the client takes something."""
+    """The server writes nothing more until the client reads."""
     unsent: int
-    """Bytes that were written and that the client has not taken."""
+    """Written bytes that the client has not read."""
     body_size: int
-    """Bytes of the body that came so far."""
+    """Bytes of the body received so far."""
 
 
 _START: Final = ExchangeProgress(None, None, False, False, False, 0, 0)
 
 
 class Deadline:
-    """Counter of checks in a row at which one client kept the server waiting."""
+    """Counter of consecutive checks at which a client kept the server waiting."""
 
     __slots__ = ("_checks", "_seen")
 
@@ -108,7 +108,7 @@ class Deadline:
         self._seen = _START
 
     def is_over(self, now: ExchangeProgress, interval: float) -> bool:
-        """Record a check, ``interval`` seconds after the one before. Returns whether the client is late."""
+        """Record a check, ``interval`` seconds after the previous check. Returns whether the client is late."""
         before, self._seen = self._seen, now
         if not _is_clients_turn(before, now):
             self._checks = 0
@@ -117,14 +117,14 @@ class Deadline:
         return self._checks > CHECKS + (seconds_for_body(now.body_size) / interval if now.is_sending else 0)
 
     def restart(self) -> None:
-        """Give the client all of its time again."""
+        """Restart the client's timeout."""
         self._checks = 0
 
 
 def _is_clients_turn(before: ExchangeProgress, now: ExchangeProgress) -> bool:
-    """Whether the client has to take some of what was written, or else to send a request or the rest of one.
+    """Return True if the client has to read written data, or to send a request or the rest of a request.
 
-    While more is written all the time, the number of unsent bytes says nothing.
+    While the server goes on writing, the number of unsent bytes does not show whether the client reads.
     """
     if now.unsent and now.is_all_written:
         return now.unsent >= before.unsent
@@ -137,7 +137,7 @@ def _has_moved(before: ExchangeProgress, now: ExchangeProgress) -> bool:
 
 
 def has_hung_up(connection: socket.socket) -> bool:
-    """Whether the kernel knows that the other side is gone. False on systems that cannot tell."""
+    """Return True if the kernel reports that the client is gone; always False on systems without poll."""
     if not _CAN_POLL:
         return False
     poll = select.poll()

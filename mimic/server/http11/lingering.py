@@ -1,7 +1,7 @@
-"""Ends of connections in stages (RFC 9112, 9.6): the last answer, the end of writing, and a while of reading.
+"""Closing of connections in stages (RFC 9112, 9.6): send the last answer, end writing, read for a while, close.
 
-To close a connection on which something still comes is a reset. A client that sends before it reads then loses the
-answer, so what it goes on to send is read and thrown away.
+A close while the client still sends is a reset, and a client that sends before it reads would lose the answer. So the
+server reads and discards the data.
 """
 
 import asyncio
@@ -10,20 +10,20 @@ from typing import Final
 from mimic.server.http11 import limits
 
 SECONDS_TO_LINGER: Final = 30.0
-"""Time that a client has to send the rest, from when it has taken all of its answer."""
+"""Timeout for the rest of a client's data, from the time when it has read the whole answer."""
 SECONDS_BETWEEN_PIECES: Final = 5.0
-"""Time that may pass before the next piece of the rest."""
+"""Timeout for the next piece of the rest."""
 
 
 class LingeringConnections:
-    """The lingering connections of a process, the oldest first. For one more than ``most``, the oldest is closed."""
+    """The lingering connections of a process, the oldest first. Beyond ``most``, the oldest is closed."""
 
     def __init__(self, most: int = limits.MOST_LINGERING) -> None:
         self._most = most
         self._connections: dict[Lingering, None] = {}
 
     def add(self, connection: "Lingering") -> None:
-        """Count this connection from now on."""
+        """Add a connection, and close the oldest if there are too many."""
         if len(self._connections) >= self._most:
             oldest = next(iter(self._connections))
             self.discard(oldest)
@@ -31,16 +31,16 @@ class LingeringConnections:
         self._connections[connection] = None
 
     def discard(self, connection: "Lingering") -> None:
-        """Count this connection no more."""
+        """Remove a connection."""
         self._connections.pop(connection, None)
 
 
 class Lingering(asyncio.Protocol):
-    """Connection on which everything is written, and on which whatever comes is thrown away.
+    """Connection after its last answer, which discards all received data.
 
-    It ends when the client closes it, sends nothing for ``seconds_between`` seconds, sends for ``seconds`` in all, or
-    sends more than is ignored. While a part of the answer is not taken, the monitor of slow clients looks after that.
-    ``protocol`` had the connection before, and is told when it is lost.
+    It ends when the client closes it, sends nothing for ``seconds_between``, sends for ``seconds`` in total, or sends
+    more than ``MOST_IGNORED``. The monitor of slow clients checks the connection until the client has read the answer.
+    ``protocol`` is the previous protocol of the connection, and is notified of its end.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Lingering(asyncio.Protocol):
         self._protocol.resume_writing()
 
     def hurry(self, seconds: float) -> None:
-        """Linger for so many more seconds at most, since the server ends."""
+        """Shorten both timeouts, since the server shuts down."""
         self._timer.cancel()
         self._set_timer(seconds, seconds)
 

@@ -1,6 +1,6 @@
 """Uvicorn's HTTP protocol, extended. The only file that uses private names of uvicorn.
 
-``tests/unit/server/test_http11.py`` lists these names, and tells which one a new version of uvicorn has changed.
+``tests/unit/server/test_http11.py`` lists these names, and detects changes by a new version of uvicorn.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ from mimic.server.http11.upgrade import (
 )
 
 SECONDS_TO_END: Final = 0.5
-"""How long a server that ends still waits on a connection for a request, or for the rest of one that was answered."""
+"""Timeout at shutdown for a request on an open connection, or for the rest of a request that was answered."""
 _OLD_VERSIONS: Final = frozenset({"0.9", "1.0"})
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection. Adds to uvicorn what it lacks.
+    """Uvicorn's protocol for a connection, with additions.
 
-    - Limits: uvicorn waits forever for the rest of a request and for a client that does not read, and httptools takes
+    - Limits: uvicorn waits forever for the rest of a request and for a client that does not read, and httptools accepts
       heads of any size.
-    - Cutting: ASGI has no way to end an answer in the middle that uvicorn does not take for a bug.
-    - WebSockets on the paths of ``websocket_paths`` only. Everywhere else an ``Upgrade`` is ignored.
-    - A graceful end, of a connection and of the server: uvicorn hangs up at once, and a client that is still sending
+    - Cutting: uvicorn logs an answer that ends in the middle as a bug, and ASGI has no other way to cut an answer.
+    - WebSockets on the paths of ``websocket_paths`` only. On all other paths an ``Upgrade`` is ignored.
+    - Graceful close of a connection and of the server: uvicorn closes at once, and a client that is still sending
       loses its answer.
-    - HTTP/1.0: uvicorn answers it with chunks, which it does not know.
+    - HTTP/1.0: uvicorn answers with chunks, which HTTP/1.0 lacks.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None
         self._opens_websocket = self._is_refused = self._is_ending = False
 
-    # The connection itself
+    # Connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -79,20 +79,20 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._monitor.discard(self)
         running = self._running
-        if running is not None and not running.response_complete:  # uvicorn tells only the newest of a pipeline
+        if running is not None and not running.response_complete:  # uvicorn notifies only the newest of a pipeline
             _disconnect(running)
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()  # uvicorn forgets it after a reset, and the timer keeps this object alive
+        self._unset_keepalive_if_required()  # after a reset uvicorn leaves the timer, which keeps this object alive
         self._final_body = self._lingering = None
-        self._outlet.close = self.transport.close  # else it and this object keep each other alive
+        self._outlet.close = self.transport.close  # breaks a reference cycle
 
     def shutdown(self) -> None:
-        """Begin to end: answer what comes, and say that it was the last; hang up when nothing comes for a moment.
+        """Begin a graceful shutdown: answer further requests with ``Connection: close``, and close when idle.
 
-        To hang up at once would lose a request that is on its way, even the one after an answer that is being sent.
+        An immediate close would lose a request that is already sent, even one that follows the current answer.
         """
         self._is_ending = True
-        self.timeout_keep_alive = SECONDS_TO_END  # type: ignore[assignment] # a whole number only by its type
+        self.timeout_keep_alive = SECONDS_TO_END  # type: ignore[assignment] # the type is int, but a float works
         cycle: RequestResponseCycle | None = self.cycle
         if self._lingering is not None:
             self._lingering.hurry(SECONDS_TO_END)
@@ -110,14 +110,14 @@ class HttpProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(SECONDS_TO_END, self.timeout_keep_alive_handler)
 
     def _close(self) -> None:
-        """Close the connection behind its last answer. An answer that is not complete is cut off."""
+        """Close the connection after its last answer, or cut an incomplete answer."""
         if self._running is not None and self._running.response_complete:
             self._linger()
         else:
             self.transport.close()
 
     def _linger(self) -> None:
-        """Write nothing more, and throw away what still comes; nothing of it is kept."""
+        """End writing, and discard all further data of the client."""
         if self._lingering is not None or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
@@ -134,12 +134,12 @@ class HttpProtocol(HttpToolsProtocol):
         """End the connection at once."""
         self.transport.abort()
 
-    # What comes
+    # Received data
 
     def data_received(self, data: bytes) -> None:
         self._outside_body += len(data)
         if self._is_refused or (self._final_body is not None and self._final_body.is_complete):
-            if limits.is_too_much_to_ignore(self._outside_body):  # what comes behind the last request does not count
+            if limits.is_too_much_to_ignore(self._outside_body):  # data after the last request are ignored
                 self.abort()
             return
         self._unset_keepalive_if_required()
@@ -152,7 +152,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(refusals.HEAD_TOO_LARGE)
 
     def _parse(self, data: bytes) -> None:
-        """Let the parsers read on. Raises httptools.HttpParserError."""
+        """Pass data to the parsers. Raises httptools.HttpParserError."""
         while data and self._final_body is None:
             try:
                 self.parser.feed_data(data)
@@ -184,16 +184,16 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._passed_over or self._is_ending:
             self.cycle.keep_alive = False
-        self.cycle.transport = self._outlet  # type: ignore[assignment] # as much of one as it needs
+        self.cycle.transport = self._outlet  # type: ignore[assignment] # the methods of a transport that it needs
         if self.scope["http_version"] in _OLD_VERSIONS:
             self.cycle.__class__ = _OldExchange
             self.cycle.waiting_for_100_continue = False
         elif self.cycle.waiting_for_100_continue:
             self.cycle.__class__ = _ExpectingExchange
-        self.headers = []  # for trailers, which are not to change the request that is being answered
+        self.headers = []  # trailers must not change the current request
 
     def _stop_parsing(self, refusal: Refusal) -> NoReturn:
-        """Raise an error that the parser turns into its own."""
+        """Raise an error, which the parser turns into an HttpParserError."""
         self._problem = refusal
         raise ValueError(refusal.message)
 
@@ -207,7 +207,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         super().on_message_complete()
         if not self._opens_websocket:
-            self.cycle.more_body = False  # uvicorn leaves it where the answer is complete
+            self.cycle.more_body = False  # uvicorn does not set it after a complete answer
 
     def on_response_complete(self) -> None:
         if self._is_ending and self._running is not None and self._running.more_body:
@@ -222,7 +222,7 @@ class HttpProtocol(HttpToolsProtocol):
     # WebSockets
 
     def _may_open_websocket(self) -> bool:
-        """Whether the request opens a WebSocket here. It does not before all answers are sent, nor at the end."""
+        """Return True if the request may open a WebSocket: not before all answers are sent, nor during shutdown."""
         return (
             bool(self._websocket_paths)
             and not self._is_ending
@@ -235,35 +235,35 @@ class HttpProtocol(HttpToolsProtocol):
         return self._opens_websocket
 
     def _open_websocket(self, early: bytes) -> None:
-        """Hand the connection over to uvicorn's WebSocket protocol, with what came behind the handshake."""
+        """Pass the connection to uvicorn's WebSocket protocol, with the data after the handshake."""
         self._monitor.discard(self)
         self._outside_body = 0
         transport = self.transport
         self.transport = HandshakeTransport(transport, self._others_lingering, SECONDS_TO_END)  # type: ignore[assignment]
         self.handle_websocket_upgrade()
-        self.parser = None  # type: ignore[assignment] # else it and this object keep each other alive
+        self.parser = None  # type: ignore[assignment] # breaks a reference cycle
         OpenWebSocket(transport, self._monitor)
         websocket: Any = transport.get_protocol()
-        if not websocket.handshake_initiated:  # headers that are too long, for instance; uvicorn would wait forever
+        if not websocket.handshake_initiated:  # too long headers, for instance; uvicorn would wait forever
             self._write(refusals.INVALID_HANDSHAKE, refusals.log_refusal(refusals.INVALID_HANDSHAKE))
             self.transport.close()
         elif early:
             websocket.data_received(early)
 
-    # Clients that are late
+    # Late clients
 
     def resume_writing(self) -> None:
         self._deadline.restart()
         super().resume_writing()
 
     def is_late(self, interval: float) -> bool:
-        """Whether the client has kept the server waiting for too long. Call it once in ``interval`` seconds."""
+        """Return True if the client has kept the server waiting for too long. Call it every ``interval`` seconds."""
         return self._deadline.is_over(self._progress(), interval)
 
     def _progress(self) -> ExchangeProgress:
         request = self._unanswered()
         if self._lingering is not None:
-            must_send = False  # it has a timer of its own
+            must_send = False  # lingering has its own timer
         elif request is None or request.disconnected:
             must_send = True
         else:
@@ -279,13 +279,13 @@ class HttpProtocol(HttpToolsProtocol):
         )
 
     def has_hung_up(self) -> bool:
-        """Whether the client is gone unnoticed: the event loop does not look where it does not read."""
+        """Return True if the client is gone and reading is paused, so that the event loop does not notice."""
         if not self.flow.read_paused or self.transport.is_closing():
             return False
         return deadlines.has_hung_up(self.transport.get_extra_info("socket"))
 
     def give_up(self) -> None:
-        """End the connection of a client that is late, with a 408 where the client waits for an answer."""
+        """End the connection of a late client, with a 408 if the client waits for an answer."""
         is_owed = self._is_in_head() or self._unanswered()
         if self.transport.get_write_buffer_size() or self._is_refused or not is_owed:
             self.abort()
@@ -293,24 +293,24 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(refusals.TIMED_OUT)
 
     def _unanswered(self) -> RequestResponseCycle | None:
-        """The newest request whose head is complete, while its answer is not."""
+        """Return the newest request with a complete head, if its answer is not complete."""
         newest: RequestResponseCycle | None = self.cycle
         return None if newest is None or newest.response_complete else newest
 
     def _last_owed(self) -> RequestResponseCycle:
-        """The last of several requests that are answered one after the other."""
+        """Return the last of the pipelined requests that get an answer."""
         assert self._running is not None
         return self.pipeline[0][0] if self.pipeline else self._running
 
     def _is_in_head(self) -> bool:
-        """Whether the head of a request has begun that is not complete."""
+        """Return True if the head of a request has begun and is not complete."""
         newest: RequestResponseCycle | None = self.cycle
         return self.scope is not (None if newest is None else newest.scope)
 
     # Refusals
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer in place of the application, and take nothing more from this client."""
+        """Answer instead of the application, and accept no more data from the client."""
         if self._is_refused or self.transport.is_closing():
             return
         self._is_refused = True
@@ -318,8 +318,8 @@ class HttpProtocol(HttpToolsProtocol):
         if request is None:
             self._send(refusal, refusals.log_refusal(refusal))
         elif self._is_in_head():
-            request.keep_alive = False  # the request before is still answered
-        elif self.pipeline:  # the client would take this answer for that to another request
+            request.keep_alive = False  # the previous request still gets its answer
+        elif self.pipeline:  # the client would assign this answer to another request
             self.pipeline.popleft()
             self._last_owed().keep_alive = False
         elif request.response_started:
@@ -338,7 +338,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class _Outlet:
-    """Transport of a connection, as far as an answer needs it. To close it is up to the connection."""
+    """The methods of a transport that an answer needs. ``close`` calls the connection instead."""
 
     __slots__ = ("close", "is_closing", "write")
 
@@ -349,9 +349,9 @@ class _Outlet:
 
 
 class _OldExchange(RequestResponseCycle):
-    """Request of HTTP/1.0, which knows no chunks. An answer of unknown length ends with its connection.
+    """Request of HTTP/1.0, which lacks chunks. An answer of unknown length ends with its connection.
 
-    Uvicorn chooses the class of requests by itself, so theirs is changed afterwards.
+    Uvicorn creates the requests, so their class is changed afterwards.
     """
 
     _has_length = True
@@ -367,9 +367,9 @@ class _OldExchange(RequestResponseCycle):
 
 
 class _ExpectingExchange(RequestResponseCycle):
-    """Request that waits for a ``100 Continue``. One that is answered instead may come with its body, or without.
+    """Request that waits for a ``100 Continue``. After any other answer, the client may send the body or omit it.
 
-    So nobody knows where the next request would begin, and the connection ends (RFC 9110, 10.1.1).
+    The start of the next request is then unknown, so the connection ends (RFC 9110, 10.1.1).
     """
 
     async def send(self, message: Any) -> None:
@@ -379,7 +379,7 @@ class _ExpectingExchange(RequestResponseCycle):
 
 
 class _PipelineFlow(FlowControl):
-    """Uvicorn's flow control, but nothing is read while requests wait for the one before them."""
+    """Uvicorn's flow control, which also pauses reading while pipelined requests wait."""
 
     def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
         super().__init__(transport)
@@ -391,6 +391,6 @@ class _PipelineFlow(FlowControl):
 
 
 def _disconnect(request: RequestResponseCycle) -> None:
-    """Tell the application that the client has left."""
+    """Notify the application that the client has left."""
     request.disconnected = True
     request.message_event.set()

@@ -1,4 +1,4 @@
-"""Refusals: answers to requests that the application never gets to see."""
+"""Refusals: error answers to requests that never reach the application."""
 
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -23,42 +23,38 @@ class Refusal(NamedTuple):
     code: str
 
 
-INVALID_HTTP: Final = Refusal(400, "What was sent is not HTTP", "invalid_http")
-INVALID_HANDSHAKE: Final = Refusal(400, "What was sent is not a WebSocket handshake", "invalid_handshake")
-TIMED_OUT: Final = Refusal(408, "The request took too long to come", "request_timeout")
-HEAD_TOO_LARGE: Final = Refusal(
-    431, "The head of the request is larger than the 64 KB that are accepted", "head_too_large"
-)
-URL_TOO_LARGE: Final = Refusal(
-    431, "The URL of the request is larger than the 64 KB that are accepted", "head_too_large"
-)
+INVALID_HTTP: Final = Refusal(400, "The data sent are not HTTP", "invalid_http")
+INVALID_HANDSHAKE: Final = Refusal(400, "The data sent are not a WebSocket handshake", "invalid_handshake")
+TIMED_OUT: Final = Refusal(408, "The request took too long to arrive", "request_timeout")
+HEAD_TOO_LARGE: Final = Refusal(431, "The head of the request is larger than the limit of 64 KB", "head_too_large")
+URL_TOO_LARGE: Final = Refusal(431, "The URL of the request is larger than the limit of 64 KB", "head_too_large")
 TOO_MANY_HEADERS: Final = Refusal(
-    431, f"The request has more than the {MOST_HEADERS} headers that are accepted", "too_many_headers"
+    431, f"The request has more headers than the limit of {MOST_HEADERS}", "too_many_headers"
 )
 
 _OTHER_PROTOCOLS: Final = (
-    (b"\x16\x03", "What was sent is not HTTP but TLS, which the server does not speak: use http:// and not https://"),
-    (b"PRI * HTTP/2", "What was sent is HTTP/2, and the server speaks HTTP/1.1"),
-    (b"CONNECT ", "What was sent is for a proxy, and the server is none: it is to be asked itself (NO_PROXY)"),
+    (b"\x16\x03", "The data sent are TLS, which the server does not support: use http:// and not https://"),
+    (b"PRI * HTTP/2", "The data sent are HTTP/2, but the server supports HTTP/1.1 only"),
+    (b"CONNECT ", "The request is for a proxy, but the server is not a proxy: send requests to it directly (NO_PROXY)"),
 )
-"""First bytes of what clients send that expect another kind of server."""
+"""First bytes from clients that expect another kind of server, and the message for each."""
 
 
 def invalid_http(data: bytes) -> Refusal:
-    """The refusal of bytes that are no request, which says what they are where they tell."""
+    """Return the refusal of data that are not HTTP. The message names a protocol that is recognised."""
     message = next((message for first, message in _OTHER_PROTOCOLS if data.startswith(first)), INVALID_HTTP.message)
     return INVALID_HTTP._replace(message=message)
 
 
 def log_refusal(refusal: Refusal) -> str:
-    """Log a refusal that no application logs. Returns the request ID, which is new."""
+    """Log a refusal of a request that the application does not log. Returns a new request ID."""
     request_id = new_id()
     log.info("refused", request_id=request_id, status=refusal.status, reason=refusal.message)
     return request_id
 
 
 def render(refusal: Refusal, request_id: str | None, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """All bytes of a response. It closes the connection, and gets a new request ID where none is known."""
+    """Return all bytes of a response, with ``Connection: close``, and with a new request ID if none is given."""
     body = _body(refusal)
     headers = [
         *default_headers,

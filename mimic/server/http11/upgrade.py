@@ -1,4 +1,4 @@
-"""Requests for another protocol (``Upgrade``): which of them open a WebSocket, and how the others are read.
+"""Requests for another protocol (``Upgrade``): WebSocket handshakes, and bodies of all other such requests.
 
 An upgrade to any other protocol is ignored, and the request is answered in HTTP/1.1 (RFC 9110, 7.8).
 """
@@ -20,27 +20,27 @@ _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
 def framing_of(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Headers that say where the body ends; none where there is no body."""
+    """Return the headers that define the end of the body; none if there is no body."""
     return [header for header in headers if header[0] in _FRAMING]
 
 
 def is_websocket_handshake(method: bytes, headers: Headers) -> bool:
-    """Whether a request with an ``Upgrade`` asks for a WebSocket. A handshake is a GET without a body."""
+    """Return True if a request with an ``Upgrade`` is a WebSocket handshake: a GET without a body."""
     protocols = [value.strip().lower() for name, value in headers if name == b"upgrade"]
     return method == b"GET" and protocols == [b"websocket"] and not framing_of(headers)
 
 
 def path_of(url: bytes) -> str:
-    """Decoded path of a request's URL, without the query. Raises httptools.HttpParserInvalidURLError."""
+    """Return the decoded path of a URL, without the query. Raises httptools.HttpParserInvalidURLError."""
     path: bytes = httptools.parse_url(url).path or b""
     return unquote(path.decode("ascii"))
 
 
 class FinalBody:
-    """Reader of one body whose head another parser has read. It is the last of its connection.
+    """Reader of the last body of a connection, after another parser has read the head.
 
-    httptools skips the body of a request with an ``Upgrade``, as if it were of the other protocol. Java's client sends
-    such requests.
+    httptools skips the body of a request with an ``Upgrade``, as data of the other protocol. Java's HTTP client sends
+    requests with an ``Upgrade`` and a body.
     """
 
     __slots__ = ("_on_body", "_on_complete", "_parser", "is_complete")
@@ -54,7 +54,7 @@ class FinalBody:
         self._parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % head)
 
     def feed(self, data: bytes) -> None:
-        """Read on. What comes behind the body does not count. Raises httptools.HttpParserError."""
+        """Parse data, and ignore data after the body. Raises httptools.HttpParserError."""
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -62,22 +62,22 @@ class FinalBody:
                 raise
 
     def on_body(self, body: bytes) -> None:
-        """Pass on a piece of the body; called by the parser."""
+        """Pass on a piece of the body. The parser calls it."""
         if not self.is_complete:
             self._on_body(body)
 
     def on_message_complete(self) -> None:
-        """Pass on that the body has ended; called by the parser."""
+        """Pass on the end of the body. The parser calls it."""
         if not self.is_complete:
             self.is_complete = True
             self._on_complete()
 
 
 class HandshakeTransport:
-    """Transport of a connection that was handed over to uvicorn's WebSocket protocol.
+    """Transport of a connection that was passed to uvicorn's WebSocket protocol.
 
-    One that is closed without a WebSocket lingers for ``seconds``, so that a client that goes on to send is not cut off
-    before it has its answer.
+    If no WebSocket was opened, ``close`` lingers for ``seconds``, so that a client that is still sending gets its
+    answer.
     """
 
     def __init__(self, transport: asyncio.Transport, lingering: LingeringConnections, seconds: float) -> None:
@@ -90,17 +90,17 @@ class HandshakeTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Write to the client; the first bytes say whether there is a WebSocket."""
+        """Write to the client. The first bytes show whether the WebSocket is open."""
         self._is_open = self._is_open or data.startswith(_OPENED)
         self._transport.write(data)
 
     def close(self) -> None:
-        """Close the connection when all is written."""
+        """Close the connection after all data are written."""
         if self._is_open or self._transport.is_closing():
             self._transport.close()
         elif not self._is_closing:
             self._is_closing = True
-            asyncio.get_running_loop().call_soon(self._linger)  # when the protocol is the transport's
+            asyncio.get_running_loop().call_soon(self._linger)  # after the transport got its protocol
 
     def _linger(self) -> None:
         if not self._transport.is_closing():
@@ -109,10 +109,10 @@ class HandshakeTransport:
 
 
 class OpenWebSocket:
-    """Connection that was handed over to uvicorn's WebSocket protocol, as long as there is one.
+    """Connection that was passed to uvicorn's WebSocket protocol, for the monitor of slow clients.
 
-    Uvicorn pings the client, and closes the connection where no answer comes. A client that does not read would keep it
-    open all the same, with the rest of what was written: that must be taken in time.
+    Uvicorn pings the client, and closes the connection without an answer. A client that does not read would keep the
+    closing connection open, so the deadline applies to the written data.
     """
 
     def __init__(self, transport: asyncio.Transport, monitor: SlowClientMonitor) -> None:
@@ -122,11 +122,11 @@ class OpenWebSocket:
         monitor.add(self)
 
     def has_hung_up(self) -> bool:
-        """False: pings find that out."""
+        """Return False: pings detect it."""
         return False
 
     def is_late(self, interval: float) -> bool:
-        """Whether the client has taken nothing for too long since the connection was closed on this side."""
+        """Return True if the server closed the connection and the client has not read for too long."""
         unsent, is_closing = self._transport.get_write_buffer_size(), self._transport.is_closing()
         if is_closing and not unsent:
             self._monitor.discard(self)

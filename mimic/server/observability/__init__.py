@@ -1,6 +1,6 @@
-"""What is seen of the server from outside: metrics, traces, the log."""
+"""Observability of the server: metrics, traces and logs."""
 
 from typing import Final
 
 METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable by which worker processes know where their metrics are: prometheus_client's, and no setting of ours."""
+"""Environment variable of prometheus_client for the metrics folder of worker processes. Not a setting of Mimic."""

@@ -1,4 +1,4 @@
-"""What ``/metrics`` tells besides counts, looked up when somebody asks: the store, the corpus, and the processes."""
+"""Gauges of ``/metrics``, read at each request for them: the store, the corpus, and the processes."""
 
 import asyncio
 import os
@@ -23,11 +23,11 @@ from mimic.errors import StoreError
 from mimic.server.observability import METRICS_FOLDER
 
 SECONDS_TO_WAIT: Final = 1.0
-"""For the store: whoever scrapes does not wait long either."""
+"""Timeout for the store, shorter than the timeout of a scrape."""
 
 
 class Gauges(msgspec.Struct, frozen=True):
-    """What was found at a moment. Nothing is ``seeded`` that is not known, and ``seeding`` is the last one."""
+    """A snapshot of the store. ``seeded`` is empty if unknown, and ``seeding`` is the last seeding."""
 
     is_up: bool
     seeded: Mapping[Version, Seeded]
@@ -35,23 +35,23 @@ class Gauges(msgspec.Struct, frozen=True):
 
     @classmethod
     async def of(cls, corpus: Corpus) -> "Gauges":
-        """Ask the store, which may be away."""
+        """Read the gauges from the store, which may be unreachable."""
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(SECONDS_TO_WAIT):
                 return cls(True, await corpus.contents(), await corpus.seeding())
         return cls(False, {}, None)
 
     def text(self) -> bytes:
-        """In Prometheus' text format."""
+        """Return the gauges in Prometheus' text format."""
         registry = CollectorRegistry()
         registry.register(_Listed([*self._of_store(), *_of_processes()]))
         return generate_latest(registry)
 
     def _of_store(self) -> Iterable[Metric]:
-        build = GaugeMetricFamily("mimic_build_info", "Which Mimic this is.", labels=("version", "python"))
+        build = GaugeMetricFamily("mimic_build_info", "Versions of Mimic and of Python.", labels=("version", "python"))
         build.add_metric((__version__, platform.python_version()), 1)
         yield build
-        yield GaugeMetricFamily("mimic_store_up", "Whether the store can be asked.", value=self.is_up)
+        yield GaugeMetricFamily("mimic_store_up", "1 if the store answers, else 0.", value=self.is_up)
         for name, text in (
             ("conversations", "Conversations in the corpus."),
             ("messages", "Messages in the corpus."),
@@ -61,17 +61,19 @@ class Gauges(msgspec.Struct, frozen=True):
             for version, seeded in self.seeded.items():
                 gauge.add_metric((version,), getattr(seeded, name))
             yield gauge
-        since = GaugeMetricFamily("mimic_corpus_seeded_timestamp_seconds", "When it was seeded.", labels=("version",))
+        since = GaugeMetricFamily("mimic_corpus_seeded_timestamp_seconds", "Time of the seeding.", labels=("version",))
         for version, seeded in self.seeded.items():
             since.add_metric((version,), seeded.seeded_at.timestamp())
         yield since
         if self.seeding:
-            states = GaugeMetricFamily("mimic_seeding_state", "How the last seeding stands.", labels=("state",))
+            states = GaugeMetricFamily("mimic_seeding_state", "State of the last seeding.", labels=("state",))
             for state in get_args(State):
                 states.add_metric((state,), state == self.seeding.state)
             yield states
             began = self.seeding.since.timestamp()
-            yield GaugeMetricFamily("mimic_seeding_started_timestamp_seconds", "When it began.", value=began)
+            yield GaugeMetricFamily(
+                "mimic_seeding_started_timestamp_seconds", "Start of the last seeding.", value=began
+            )
 
 
 class _Listed(Collector):
@@ -83,7 +85,7 @@ class _Listed(Collector):
 
 
 def _of_processes() -> Iterable[Metric]:
-    """Processor time, memory and open files of each server process, where the system has ``/proc``."""
+    """Return CPU time, memory and open files of each server process, if the system has ``/proc``."""
     families: dict[str, Metric] = {}
     for pid in sorted({os.getpid(), *workers()}):
         for found in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc]
@@ -95,13 +97,13 @@ def _of_processes() -> Iterable[Metric]:
 
 
 def workers() -> Iterable[int]:
-    """The worker processes that live, where there are several. What those that died had in flight is forgotten."""
+    """Yield the ids of live worker processes, if there are several. Removes gauges of dead ones."""
     for file in Path(os.environ.get(METRICS_FOLDER, os.devnull)).glob("gauge_livesum_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:
             os.kill(pid, 0)
-        except (ProcessLookupError, PermissionError):  # the number may be that of somebody else's process by now
-            with suppress(FileNotFoundError):  # another one forgets it as well
+        except (ProcessLookupError, PermissionError):  # another user's process may have the same id by now
+            with suppress(FileNotFoundError):  # another process may remove it at the same time
                 mark_process_dead(pid)  # type: ignore[no-untyped-call]
         else:
             yield pid

@@ -1,4 +1,4 @@
-"""Structured logs: readable lines on a terminal, JSON otherwise. Ours and the server's in one form."""
+"""Structured logs of Mimic and of uvicorn: readable lines on a terminal, JSON otherwise."""
 
 import logging
 import sys
@@ -9,10 +9,10 @@ import structlog
 
 
 def configure_logs() -> None:
-    """Send every log record, structlog's and the standard library's, to standard error in one form.
+    """Send all log records, of structlog and of the standard library, to standard error in one format.
 
-    With them go warnings, and exceptions that nobody caught. Tracebacks come without local variables, among which are
-    secrets and what users say.
+    Warnings and uncaught exceptions are logged too. Tracebacks omit local variables, which may contain secrets and
+    messages of users.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -41,19 +41,19 @@ def configure_logs() -> None:
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     logging.getLogger("uvicorn.error").addFilter(_is_no_handshake)
-    sys.excepthook = _uncaught
-    threading.excepthook = sys.unraisablehook = _uncaught_elsewhere
+    sys.excepthook = _log_uncaught
+    threading.excepthook = sys.unraisablehook = _log_uncaught_elsewhere
 
 
 def _is_no_handshake(record: logging.LogRecord) -> bool:
-    """Whether a record is none of uvicorn's about a WebSocket, in which the query is, and in that a key may be."""
+    """Return False for uvicorn's records about WebSockets: their URL has the query, which may contain a key."""
     return not str(record.msg).startswith('%s - "WebSocket')
 
 
-def _uncaught_elsewhere(failed: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> None:
-    _uncaught(failed.exc_type, failed.exc_value, failed.exc_traceback)
+def _log_uncaught_elsewhere(failed: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> None:
+    _log_uncaught(failed.exc_type, failed.exc_value, failed.exc_traceback)
 
 
-def _uncaught(kind: type[BaseException], exc: BaseException | None, traceback: TracebackType | None) -> None:
+def _log_uncaught(kind: type[BaseException], exc: BaseException | None, traceback: TracebackType | None) -> None:
     if exc and not issubclass(kind, KeyboardInterrupt | SystemExit):
         structlog.get_logger("mimic").critical("uncaught exception", exc_info=(kind, exc, traceback))

@@ -1,4 +1,4 @@
-"""Prometheus metrics of this process, and of all worker processes together."""
+"""Prometheus metrics of a process, or of all worker processes together."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from mimic.server.observability.gauges import workers
 
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SECONDS_BETWEEN_CHECKS: Final = 1.0
-"""Between two looks at what is in flight, where other processes are to know: nothing is written for a request."""
+"""Interval at which a worker process publishes its requests in flight. A request itself publishes nothing."""
 
 Labels: TypeAlias = tuple[str | int, ...]
 
@@ -35,20 +35,20 @@ COUNTERS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     REQUESTS: ("Requests answered.", ("method", "route", "status")),
     CHOICES: ("Choices returned.", ("version",)),
     MATCHES: ("Prompts answered, by rung.", ("version", "rung")),
-    MISSES: ("Completions that found nothing.", ("version",)),
-    FAULTS: ("Faults on purpose.", ("kind",)),
+    MISSES: ("Completions without an answer from the corpus.", ("version",)),
+    FAULTS: ("Faults injected.", ("kind",)),
 }
-"""The text and the labels of each counter."""
+"""Help text and labels of each counter."""
 HISTOGRAM: Final = ("mimic_request_seconds", "Seconds until the last byte of an answer was sent.")
 LABELS_OF_SECONDS: Final = ("route", "version")
 
-disable_created_metrics()  # type: ignore[no-untyped-call] # a time stamp for every series, that nobody reads
+disable_created_metrics()  # type: ignore[no-untyped-call] # an unused time stamp for every series
 
 
 class _Own(Collector):
-    """Counts of the only process: plain numbers, of which series are made when somebody asks.
+    """Counts of a single process: plain numbers, turned into series when the metrics are read.
 
-    To count in a series of prometheus-client takes five times as long, a tenth of the time of a short answer.
+    A series of prometheus-client takes five times as long per count, a tenth of the time of a short answer.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -62,12 +62,12 @@ class _Own(Collector):
         self._counts[name][labels] += number
 
     def observe(self, labels: Labels, seconds: float) -> None:
-        """Count a request that took so long."""
+        """Count a request by its duration."""
         self._buckets[labels][bisect_left(SECONDS, seconds)] += 1
         self._sums[labels] += seconds
 
     def collect(self) -> Iterator[Metric]:
-        """What was counted so far."""
+        """Yield all counts so far."""
         for name, (text, names) in COUNTERS.items():
             counter = CounterMetricFamily(name, text, labels=names)
             for labels, number in self._counts[name].items():
@@ -82,7 +82,7 @@ class _Own(Collector):
 
 
 class _Shared:
-    """Counts of one of several processes, in prometheus-client's files: what one that dies has counted stays."""
+    """Counts of one of several processes, in files of prometheus-client, which keep the counts of dead processes."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._counters = {
@@ -97,12 +97,12 @@ class _Shared:
         self._counter(name, labels).inc(number)
 
     def observe(self, labels: Labels, seconds: float) -> None:
-        """Count a request that took so long."""
+        """Count a request by its duration."""
         self._histogram(labels).observe(seconds)
 
 
 class Metrics:
-    """Prometheus metrics. With PROMETHEUS_MULTIPROC_DIR set, those of all worker processes together."""
+    """Prometheus metrics of this process, or of all worker processes if PROMETHEUS_MULTIPROC_DIR is set."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -112,36 +112,36 @@ class Metrics:
         self.in_flight = 0
         self._in_flight = Gauge(
             "mimic_requests_in_flight",
-            "Requests that wait for their answer or get it, but for the one that asks.",
+            "Requests in flight, except for the request for the metrics.",
             registry=self._registry,
             multiprocess_mode="livesum",
         )
 
     def text(self) -> bytes:
-        """Everything in Prometheus' text format, for a request that asks for it."""
+        """Return all metrics in Prometheus' text format, for a request, which is itself in flight."""
         registry = self._registry
         self._in_flight.set(self.in_flight - 1)
         if METRICS_FOLDER in os.environ:
-            list(workers())  # what is of dead ones is left out
+            list(workers())  # removes gauges of dead processes
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
     @asynccontextmanager
     async def shared(self) -> AsyncGenerator[None]:
-        """Let other processes know what is in flight in this one."""
+        """Publish the requests in flight to other worker processes."""
         if METRICS_FOLDER not in os.environ:
             yield
             return
-        telling = asyncio.create_task(self._tell())
+        publishing = asyncio.create_task(self._publish())
         try:
             yield
         finally:
-            telling.cancel()
+            publishing.cancel()
             with suppress(asyncio.CancelledError):
-                await telling
+                await publishing
 
-    async def _tell(self) -> None:
+    async def _publish(self) -> None:
         while True:
             self._in_flight.set(self.in_flight)
             await asyncio.sleep(SECONDS_BETWEEN_CHECKS)

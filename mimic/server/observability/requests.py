@@ -1,4 +1,4 @@
-"""Requests as they are seen from outside: an id for each, metrics, the journal, and lines in the log."""
+"""Observation of requests: an id for each, metrics, the journal, and the log."""
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from mimic.engine.overrides import FAULT_HEADER
 from mimic.errors import StoreError
 from mimic.gateway.context import RequestContext
 from mimic.gateway.faults import Fault
-from mimic.gateway.journal import Entry, Journal, shortened
+from mimic.gateway.journal import Entry, Journal, shorten
 from mimic.gateway.ledger import Changes
 from mimic.server.http11.asgi import CUT, HTTP, RECORD, cut, outcome_of, record_outcome
 from mimic.server.observability.metrics import CHOICES, FAULTS, MATCHES, MISSES, REQUESTS, Metrics
@@ -28,7 +28,7 @@ log = structlog.get_logger("mimic")
 UNKNOWN_ROUTE: Final = "unknown"
 OPENAI_PREFIX: Final = "/v1/"
 OPENAI_VERSION: Final = b"2020-10-01"
-"""Of the API that /v1 is like: what OpenAI's own answers say."""
+"""The version of OpenAI's API, in the header ``openai-version``."""
 CLIENT_LEFT: Final = 499
 FORBIDDEN: Final = 403
 SERVER_ERROR: Final = 500
@@ -39,9 +39,9 @@ SWITCHING: Final = 101
 
 
 class RequestRecord:
-    """One request, seen from outside: its id, what the headers of its answer say, and how it ended.
+    """The record of one request: its id, the headers of its answer, and its outcome.
 
-    ``context`` is that of the gateway, for a request that is answered there.
+    ``context`` is the context in the gateway, for a request to an endpoint.
     """
 
     __slots__ = (
@@ -62,7 +62,7 @@ class RequestRecord:
 
     def __init__(self, scope: HTTPScope | WebSocketScope, send: Send, watcher: "RequestLog") -> None:
         self._scope = scope
-        self._method = scope["method"] if scope["type"] == HTTP else "GET"  # as its handshake had
+        self._method = scope["method"] if scope["type"] == HTTP else "GET"  # the method of a handshake
         self._send = send
         self._watcher = watcher
         self._started = time.perf_counter()
@@ -76,21 +76,21 @@ class RequestRecord:
         self.is_recorded = self._journal is not None
 
     def _first_entry(self) -> Entry:
-        path = shortened(self._scope["path"]) or ""
-        # Which route it is nobody knows yet; most have no parameters.
+        path = shorten(self._scope["path"]) or ""
+        # The route is not known yet. For most requests it is equal to the path.
         return Entry(id=self.request_id, at=datetime.now(UTC), method=self._method, path=path, route=path)
 
     def record(self, changes: Changes) -> None:
-        """Put the request into the journal, which has it from now on."""
+        """Add the request to the journal."""
         if self._journal and self._entry:
             self._number = self._journal.open(changes, self._entry)
 
     def unrecord(self) -> None:
-        """Forget that the journal has it: the transaction failed."""
+        """Undo :meth:`record`, since its transaction failed."""
         self._number = 0
 
     def completed(self, version: Version, completion: Completion) -> None:
-        """Count the answers to each prompt, and once those that no corpus gave."""
+        """Count the answers to each prompt, and the misses."""
         count, choices = self._watcher.metrics.count, 0
         for one in completion.results:
             count(MATCHES, (version, one.rung or "none"))
@@ -100,11 +100,11 @@ class RequestRecord:
             count(MISSES, (version,), len(missed))
 
     def continued(self, version: Version, choices: int) -> None:
-        """Count choices that are about to be sent."""
+        """Count choices that will be sent next."""
         self._watcher.metrics.count(CHOICES, (version,), choices)
 
     def missed(self, version: Version) -> None:
-        """Count a request that the corpus has no answer to."""
+        """Count a miss: the corpus has no answer."""
         self._watcher.metrics.count(MISSES, (version,))
 
     def ignored(self, fields: Sequence[str]) -> None:
@@ -116,14 +116,14 @@ class RequestRecord:
                 log.info("field ignored", field=field, hint="x-mimic-ignored names it; MIMIC_STRICT=on refuses it")
 
     def crash(self) -> None:
-        """Note that the application failed: a handshake that was not accepted yet is answered with a 500."""
+        """Record a failure of the application: the server answers a pending handshake with a 500."""
         if self._scope["type"] == ScopeType.WEBSOCKET:
             self._status = self._status or SERVER_ERROR
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Send a part of the answer. The last one is counted before it is sent, since who has it may ask at once.
+        """Send a part of the answer. Count the last part before it is sent: the client may read metrics right after.
 
-        Without a coroutine of its own, which every part would pay for.
+        Return the awaitable of the server: a coroutine here would cost time for every part.
         """
         if message["type"] == "http.response.body" or message["type"] == "websocket.http.response.body":
             if not self.has_ended and not message.get("more_body", False):
@@ -134,12 +134,12 @@ class RequestRecord:
             self._begin(message, SWITCHING)
             self._record_now()
         elif message["type"] == "websocket.close":
-            self._status = self._status or FORBIDDEN  # as the server answers a handshake that is not accepted
+            self._status = self._status or FORBIDDEN  # the server's answer to a rejected handshake
             self.close()
         return self._send(message)
 
     def _record_now(self) -> None:
-        """Put a WebSocket into the journal when it opens, since it may stay open for long."""
+        """Add a WebSocket to the journal when it opens, since it may stay open for long."""
         if self._journal and self._entry:
             try:
                 self._number = self._journal.open_now(self._entry)
@@ -147,7 +147,7 @@ class RequestRecord:
                 log.warning("a request is not in the journal", request_id=self.request_id, cause=repr(exc.__cause__))
 
     def close(self, *, client_left: bool = False) -> None:
-        """End the record; what happens later does not count."""
+        """End the record and count the request, once. Later calls do nothing."""
         if self.has_ended:
             return
         self.has_ended = True
@@ -170,7 +170,7 @@ class RequestRecord:
 
     @property
     def fault(self) -> Fault | None:
-        """The fault that the request got, if any."""
+        """The injected fault of the request, if any."""
         return self.context.injected if self.context else None
 
     def _close_entry(self, journal: Journal, entry: Entry, route: str, seconds: float, *, client_left: bool) -> None:
@@ -179,7 +179,7 @@ class RequestRecord:
         ended = msgspec.structs.replace(
             entry,
             route=route,
-            model=shortened(context.known.model) if context else None,
+            model=shorten(context.known.model) if context else None,
             version=context.known.version if context else None,
             prompt_tokens=usage and usage.prompt_tokens,
             completion_tokens=usage and usage.completion_tokens,
@@ -191,15 +191,17 @@ class RequestRecord:
         try:
             journal.close(self._number, ended)
         except StoreError as exc:
-            problem = "how a request ended is not in the journal" if self._number else "a request is not in the journal"
+            problem = (
+                "the end of a request is not in the journal" if self._number else "a request is not in the journal"
+            )
             log.warning(problem, request_id=self.request_id, cause=repr(exc.__cause__))
 
     def _log(self, route: str, status: int, seconds: float, *, has_failed: bool, client_left: bool) -> None:
-        """A line about the request: neither what was said, nor a key, nor a query, in which either may be."""
+        """Log the request, without its messages, its key and its query, which may contain a key."""
         scope, fault = self._scope, self.fault
         facts = {
             "client_request_id": client_id_of(scope),
-            "path": shortened(scope.get("raw_path", b"").decode("ascii", "backslashreplace")),
+            "path": shorten(scope.get("raw_path", b"").decode("ascii", "backslashreplace")),
             "fault": fault and str(fault),
             "client_left": client_left or _has_left(status, fault) or None,
         }
@@ -217,7 +219,7 @@ class RequestRecord:
         seconds = time.perf_counter() - self._started
         self._status = status
         if self._entry:
-            self._entry = _begun(self._entry, status, dict(message.get("headers", ())), seconds)
+            self._entry = _start_entry(self._entry, status, dict(message.get("headers", ())), seconds)
         headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
         context = self.context
         if context and context.headers:
@@ -231,20 +233,20 @@ class RequestRecord:
 
 
 def record_of(scope: Scope) -> RequestRecord:
-    """The record of a request, where the application is watched by a :class:`RequestLog`."""
+    """Return the record of a request in an application with a :class:`RequestLog`."""
     record: RequestRecord = scope["state"][RECORD]
     return record
 
 
 def is_recorded(scope: HTTPScope | WebSocketScope) -> bool:
-    """Whether a request is for the journal: what clients ask, not what watches the server."""
+    """Return True if a request belongs in the journal: requests of clients, not of monitoring."""
     if scope["path"].startswith(OPENAI_PREFIX) or scope["type"] == ScopeType.WEBSOCKET:
         return True
     return scope["method"] == "POST"
 
 
 class RequestLog:
-    """The application, and a record of each of its requests: ASGI in, ASGI out."""
+    """ASGI middleware that keeps a record of each request."""
 
     def __init__(
         self,
@@ -264,7 +266,7 @@ class RequestLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind: str = scope["type"]
-        if kind == "lifespan":  # which Litestar does not count among scopes
+        if kind == "lifespan":  # missing in Litestar's type of scopes
             await self._app(scope, receive, send)
             return
         record = RequestRecord(scope, send, self)
@@ -278,22 +280,22 @@ class RequestLog:
             if failure is None or CUT not in (scope.get("extensions") or {}):
                 record.crash()
                 raise
-            # In the middle of an answer, which is not to look as if it had come to its end.
-            record_outcome(scope, HTTPStatus.SERVICE_UNAVAILABLE)  # as if it had failed a moment earlier
+            # The answer has begun: cut it, so that it does not look complete.
+            record_outcome(scope, HTTPStatus.SERVICE_UNAVAILABLE)  # the status of an earlier failure
             log.error("store failed in an answer", request_id=record.request_id, error=str(failure))  # noqa: TRY400 - no bug
-            record.close()  # before the client can notice, and ask what was seen of it
+            record.close()  # before the client can notice, and read the journal
             await cut(scope, receive)
         finally:
             self.metrics.in_flight -= 1
             if not record.has_ended:
-                # An answer without a last part had nobody there to take it; a WebSocket ends by its client's leave.
+                # An answer without a last part means that the client left. A WebSocket may end without a last part.
                 record.close(client_left=scope["type"] == HTTP)
-            del state[RECORD]  # else all of the request waits for the garbage collector
+            del state[RECORD]  # breaks a reference cycle, which would keep the request until garbage collection
             record.context = None
 
 
-def _begun(entry: Entry, status: int, headers: Mapping[bytes, bytes], seconds: float) -> Entry:
-    """The entry of a request whose answer begins."""
+def _start_entry(entry: Entry, status: int, headers: Mapping[bytes, bytes], seconds: float) -> Entry:
+    """Return the entry of a request at the start of its answer."""
     return msgspec.structs.replace(
         entry,
         status=status,
@@ -307,16 +309,16 @@ def _begun(entry: Entry, status: int, headers: Mapping[bytes, bytes], seconds: f
 
 def _header(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     value = headers.get(name)
-    return None if value is None else shortened(value.decode("latin-1"))
+    return None if value is None else shorten(value.decode("latin-1"))
 
 
 def _has_left(status: int | None, fault: Fault | None) -> bool:
-    """Whether a request ended since its client left: 499 may also be a status that was asked for."""
+    """Return True if a request ended because its client left. A status of 499 may also be an injected fault."""
     return status == CLIENT_LEFT and not (fault and fault.kind == "status")
 
 
 def _store_error(exc: BaseException | None) -> StoreError | None:
-    """The error of the store that something else, or a group by a task group, was made of."""
+    """Return the store's error among the causes of an exception or in its group, if any."""
     while not isinstance(exc, StoreError | None):
         exc = exc.exceptions[0] if isinstance(exc, BaseExceptionGroup) else exc.__cause__
     return exc

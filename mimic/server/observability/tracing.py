@@ -1,7 +1,7 @@
-"""Traces by OpenTelemetry: a span for each request, and in it those of its matching and of its calls of the store.
+"""OpenTelemetry traces: a span for each request, with child spans for its match and its calls of the store.
 
-Imported only where ``MIMIC_TRACES`` is on, since what it needs is installed only where somebody wants it. Names are
-those of OpenTelemetry's semantic conventions for HTTP and for databases. Neither what was said nor queries are told.
+Imported only with ``MIMIC_TRACES`` on, since its dependencies are optional. Names follow OpenTelemetry's semantic
+conventions for HTTP and for databases. Spans contain neither messages nor queries.
 """
 
 import asyncio
@@ -42,15 +42,15 @@ _OF_ANSWERS: Final = {b"x-mimic-match": "mimic.match", b"x-mimic-score": "mimic.
 
 
 class Tracing:
-    """Spans of this process, sent in batches by a thread of its own. An async context manager, which sends the last.
+    """Spans of this process, sent in batches by a separate thread. An async context manager, which sends the rest.
 
-    Where to, and which share of requests, is said by OpenTelemetry's own variables, ``OTEL_...``.
+    OpenTelemetry's variables, ``OTEL_...``, set the destination and the share of requests.
     """
 
     def __init__(self, route_of: Callable[[Scope], str], unknown_route: str) -> None:
         process: dict[str, str | int] = {"service.instance.id": str(uuid.uuid4()), "process.pid": os.getpid()}
         resource = Resource.create({"service.name": "mimic", "service.version": __version__, **process})
-        resource = resource.merge(OTELResourceDetector().detect())  # whoever runs it knows better
+        resource = resource.merge(OTELResourceDetector().detect())  # the operator's values override ours
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("mimic", __version__)
@@ -69,49 +69,49 @@ class Tracing:
     def span(
         self, name: str, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, str] | None = None
     ) -> Iterator[Span]:
-        """A span below the one that is open. It has failed where the store has; to find nothing is no failure."""
+        """Open a child span. It fails if the store fails; a miss is no failure."""
         with self._tracer.start_as_current_span(
             name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
         ) as span:
             try:
                 yield span
             except MimicError as exc:
-                if isinstance(exc, StoreError):  # its text names paths and hosts
+                if isinstance(exc, StoreError):  # its text would show paths and hosts
                     _fail(span, type(exc).__name__)
                 raise
 
     def watch(self, app: ASGIApp) -> ASGIApp:
-        """An application of which each request is a span, from its first byte to the last of its answer."""
+        """Return an application with a span for each request, up to the last byte of the answer."""
 
-        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        async def traced(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != ScopeType.HTTP:
                 await app(scope, receive, send)
                 return
-            # Of a header that came several times, all values, as RFC 9110 puts them together.
+            # Join the values of a repeated header (RFC 9110, 5.3).
             carrier: dict[str, str] = {}
             for name, value in scope["headers"]:
                 key, text = name.decode("latin-1"), value.decode("latin-1")
                 carrier[key] = f"{carrier[key]},{text}" if key in carrier else text
             method = scope["method"] if scope["method"] in METHODS else OTHER
             with self._tracer.start_as_current_span(
-                _named(method),
+                _method_name(method),
                 propagate.extract(carrier),
                 SpanKind.SERVER,
-                _asked(scope, method, carrier),
+                _request_attributes(scope, method, carrier),
                 record_exception=False,
                 set_status_on_exception=False,
             ) as span:
                 try:
-                    await app(scope, receive, _telling(span, send) if span.is_recording() else send)
+                    await app(scope, receive, _record_answer(span, send) if span.is_recording() else send)
                 finally:
-                    self._tell_route(span, scope, method)
+                    self._record_route(span, scope, method)
 
-        return watched
+        return traced
 
-    def _tell_route(self, span: Span, scope: HTTPScope, method: str) -> None:
+    def _record_route(self, span: Span, scope: HTTPScope, method: str) -> None:
         route, record = self._route_of(scope), record_of(scope)
         if route != self._unknown_route:
-            span.update_name(f"{_named(method)} {route}")
+            span.update_name(f"{_method_name(method)} {route}")
             span.set_attribute("http.route", route)
         if record.context is None:
             return
@@ -121,12 +121,12 @@ class Tracing:
                 span.set_attribute(f"mimic.{name}", str(value))
 
 
-def _named(method: str) -> str:
+def _method_name(method: str) -> str:
     return "HTTP" if method == OTHER else method
 
 
-def _asked(scope: HTTPScope, method: str, headers: Mapping[str, str]) -> dict[str, str | int]:
-    """What is known of a request when it comes."""
+def _request_attributes(scope: HTTPScope, method: str, headers: Mapping[str, str]) -> dict[str, str | int]:
+    """Return the attributes of a request that are known at its start."""
     address, port = scope.get("server") or (None, None)
     client, _ = scope.get("client") or (None, None)
     known = {
@@ -145,8 +145,8 @@ def _asked(scope: HTTPScope, method: str, headers: Mapping[str, str]) -> dict[st
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _telling(span: Span, send: Send) -> Send:
-    async def telling(message: Message) -> None:
+def _record_answer(span: Span, send: Send) -> Send:
+    async def record_and_send(message: Message) -> None:
         if message["type"] == "http.response.start":
             status = message["status"]
             span.set_attribute("http.response.status_code", status)
@@ -157,7 +157,7 @@ def _telling(span: Span, send: Send) -> Send:
                     span.set_attribute(attribute, value.decode("latin-1"))
         await send(message)
 
-    return telling
+    return record_and_send
 
 
 def _fail(span: Span, kind: str) -> None:
@@ -166,7 +166,7 @@ def _fail(span: Span, kind: str) -> None:
 
 
 class TracedEngine(RetrievalEngine):
-    """The engine that answers from the corpus, and a span for each match."""
+    """The engine that answers from the corpus, with a span for each match."""
 
     def __init__(self, corpus: Corpus, tracing: Tracing) -> None:
         super().__init__(corpus)
@@ -177,14 +177,14 @@ class TracedEngine(RetrievalEngine):
             return await super().answer(prompt, request)
 
     async def continuations(self, request: ContinuationsRequest) -> Continuations:
-        if request.policy is None:  # it is looked up as it is, not matched
+        if request.policy is None:  # an exact lookup without a match
             return await super().continuations(request)
         with self._tracing.span("match"):
             return await super().continuations(request)
 
 
 class TracedStore(Store):
-    """A store, and a span for each reading of it: of a long answer, until its first batch is there."""
+    """A store with a span for each read. The span of a long answer ends with its first batch."""
 
     def __init__(self, store: Store, tracing: Tracing, url: str) -> None:
         self._store = store
@@ -230,7 +230,7 @@ class TracedStore(Store):
             return await self._store.seeding()
 
     async def _claim(self, seeding: Seeding) -> Replacement:
-        return await self._store._claim(seeding)  # noqa: SLF001 - it stands in for that store
+        return await self._store._claim(seeding)  # noqa: SLF001 - it wraps this store
 
     def _span(self, operation: str, version: str = "") -> AbstractContextManager[Span]:
         about = {"db.system.name": self._system, "db.namespace": self._name, "db.operation.name": operation}

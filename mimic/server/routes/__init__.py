@@ -1,1 +1,1 @@
-"""Routes of Litestar's, one module for each group."""
+"""Litestar's routes, one module per group."""

@@ -34,7 +34,7 @@ from mimic.errors import RequestError
 from mimic.gateway.faults import NONE, PATTERN
 from mimic.server.error_handlers import answer
 from mimic.server.guards import KEYS_SCHEME
-from mimic.server.routes.page import ICON, MEDIA_TYPES, NOT_TO_BE_GUESSED, headers_of_documentation
+from mimic.server.routes.page import ICON, MEDIA_TYPES, NO_SNIFFING, headers_of_documentation
 from mimic.server.routes.schemas import ExactConfig
 from mimic.server.routes.seeding import SECRET_SCHEME
 from mimic.wire.base import EVENTS
@@ -54,34 +54,34 @@ COMPONENTS: Final[Mapping[type, str]] = {
     SearchHit: "Hit",
     Snippet: "Shown",
 }
-"""Names of components that users of the document know, where classes have other names."""
+"""Names of components in the document that differ from the names of their classes."""
 
 for _kind, _name in COMPONENTS.items():
-    _kind.__qualname__ = _name  # by which Litestar names a component
-    _kind.__schema_name__ = _name  # type: ignore[attr-defined] # and its title
+    _kind.__qualname__ = _name  # Litestar's source for the name of a component
+    _kind.__schema_name__ = _name  # type: ignore[attr-defined] # and for its title
 
 _TEXT: Final = Schema(type=OpenAPIType.STRING)
 _LIMIT_HEADERS: Final = {
     f"x-ratelimit-{name}-{unit}": OpenAPIHeader(
-        schema=_TEXT, description=f"Where {setting} limits {unit} in a minute: {meaning}."
+        schema=_TEXT, description=f"If {setting} limits {unit} per minute: {meaning}."
     )
     for unit, setting in (("requests", "MIMIC_RPM"), ("tokens", "MIMIC_TPM"))
     for name, meaning in (
-        ("limit", "how many"),
-        ("remaining", "how many are left"),
-        ("reset", "in how long all are there again, as `120ms`, `8.64s` or `1m0s`"),
+        ("limit", "the limit"),
+        ("remaining", "the remaining number"),
+        ("reset", "the time until the limit is full again, such as `120ms`, `8.64s` or `1m0s`"),
     )
 }
 
 
 @dataclass
 class LimitedOperation(Operation):
-    """A route with rate limits: the headers of its answers."""
+    """A route with rate limits, and the headers of its answers."""
 
     def __post_init__(self) -> None:
-        self.tell(_LIMIT_HEADERS)
+        self.add_headers(_LIMIT_HEADERS)
 
-    def tell(self, headers: Mapping[str, OpenAPIHeader]) -> None:
+    def add_headers(self, headers: Mapping[str, OpenAPIHeader]) -> None:
         """Add headers to all answers."""
         for response in (self.responses or {}).values():
             if isinstance(response, OpenAPIResponse):
@@ -90,9 +90,9 @@ class LimitedOperation(Operation):
 
 @dataclass
 class FaultyOperation(LimitedOperation):
-    """A route with injected faults: the header that asks for one, and the one that tells of it.
+    """A route with injected faults: the header that requests a fault, and the header of the answer.
 
-    What it answers may also be a stream.
+    The answer may also be a stream.
     """
 
     def __post_init__(self) -> None:
@@ -100,19 +100,19 @@ class FaultyOperation(LimitedOperation):
         answer = (self.responses or {}).get("200")
         if isinstance(answer, OpenAPIResponse) and answer.content:
             answer.content[EVENTS] = OpenAPIMediaType(schema=Schema(description="Server-sent events."))
-        asked = Schema(type=OpenAPIType.STRING, pattern=PATTERN, examples=[NONE])
+        schema = Schema(type=OpenAPIType.STRING, pattern=PATTERN, examples=[NONE])
         text = Schema(type=OpenAPIType.STRING, examples=["status=429; retry-after=2"])
-        asking = (
-            "A fault on purpose: status=NNN, disconnect, stall, malformed, error, slow-headers, empty or none, "
-            "with what goes with it, as `stall; after=5; seconds=30`."
+        description = (
+            "The fault to inject: status=NNN, disconnect, stall, malformed, error, slow-headers, empty or none, "
+            "with its parameters, such as `stall; after=5; seconds=30`."
         )
-        header = Parameter(name=FAULT_HEADER, param_in="header", schema=asked, description=asking)
+        header = Parameter(name=FAULT_HEADER, param_in="header", schema=schema, description=description)
         self.parameters = [*(self.parameters or ()), header]
-        self.tell({FAULT_HEADER: OpenAPIHeader(schema=text, description="The fault that befell the request, if any.")})
+        self.add_headers({FAULT_HEADER: OpenAPIHeader(schema=text, description="The injected fault, if any.")})
 
 
 def openapi_config() -> OpenAPIConfig:
-    """The document's own part: title, security schemes, and the page at /schema."""
+    """Return the configuration of the document: title, security schemes, and the page at /schema."""
     swagger = SwaggerRenderPlugin(
         js_url=f"{ASSETS}/{ASSET_NAMES[0]}",
         css_url=f"{ASSETS}/{ASSET_NAMES[1]}",
@@ -121,23 +121,23 @@ def openapi_config() -> OpenAPIConfig:
         path="/",
     )
     description = "Answers from real conversations, by indexed lookup."
-    secret = SecurityScheme(type="http", scheme="bearer", description="The secret that SEED_SECRET holds.")
-    key = SecurityScheme(type="http", scheme="bearer", description="One of the keys that MIMIC_API_KEYS holds, if any.")
+    secret = SecurityScheme(type="http", scheme="bearer", description="The secret in SEED_SECRET.")
+    key = SecurityScheme(type="http", scheme="bearer", description="One of the keys in MIMIC_API_KEYS, if any.")
     return ExactConfig(
         "Mimic",
         __version__,
         description=description,
         render_plugins=[swagger],
-        openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, after_request=_in_one_shape),
+        openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, after_request=_unify_answer),
         components=Components(security_schemes={SECRET_SCHEME: secret, KEYS_SCHEME: key}),
     )
 
 
-def _in_one_shape(response: Response[Any]) -> Response[Any]:
-    """What Litestar answers below /schema: errors as all others, and the page with headers as the other one."""
+def _unify_answer(response: Response[Any]) -> Response[Any]:
+    """Change Litestar's answers below /schema: errors in the usual format, and the page with the usual headers."""
     if response.status_code == HTTPStatus.NOT_FOUND:
         return answer(RequestError(HTTPStatus.NOT_FOUND, UNKNOWN, code="unknown_url"))
-    response.headers.update(NOT_TO_BE_GUESSED)
+    response.headers.update(NO_SNIFFING)
     if isinstance(response.content, bytes) and response.media_type == MediaType.HTML:
         response.headers.update(headers_of_documentation(response.content))
     return response
@@ -145,9 +145,9 @@ def _in_one_shape(response: Response[Any]) -> Response[Any]:
 
 @get(f"{ASSETS}/{{name:str}}", include_in_schema=False)
 async def page_asset(name: FromPath[str]) -> File:
-    """A file of Swagger UI, so that the page works offline."""
+    """Return a file of Swagger UI, so that the page works offline."""
     if name not in ASSET_NAMES:
         raise NotFoundException
     file = Path(str(files("litestar_offline_docs") / "static" / name))
     media_type = MEDIA_TYPES[file.suffix]
-    return File(file, media_type=media_type, content_disposition_type="inline", headers=NOT_TO_BE_GUESSED)
+    return File(file, media_type=media_type, content_disposition_type="inline", headers=NO_SNIFFING)

@@ -1,4 +1,4 @@
-"""``/mimic/requests``: the journal of what was asked lately, for tests to look at, and to begin anew."""
+"""``/mimic/requests``: the journal of recent requests, which tests can read and reset."""
 
 from typing import Annotated, Any, Final
 
@@ -13,7 +13,7 @@ from litestar.params import QueryParameter
 from mimic.errors import RequestError
 from mimic.gateway.journal import MOST_ENTRIES, Requests
 from mimic.gateway.ledger import Ledger
-from mimic.server.error_handlers import documented
+from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY, require_key
 from mimic.server.options import Defaults
 
@@ -21,51 +21,55 @@ PATH: Final = "/mimic/requests"
 
 
 def journal_is_on(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard. Raises RequestError, 403, where there is no journal."""
+    """Guard a route. Raises RequestError (403) if there is no journal."""
     defaults: Defaults = connection.app.state.defaults
     if not defaults.journal:
-        text = "There is no journal: set MIMIC_JOURNAL to how many requests it is to keep, as MIMIC_JOURNAL=1000"
+        text = "There is no journal: set MIMIC_JOURNAL to the number of requests to keep, such as MIMIC_JOURNAL=1000"
         raise RequestError(403, text, code="journal_disabled")
 
 
 @get(
     PATH,
-    summary="What was asked lately",
+    summary="Recent requests",
     tags=["Tests"],
     description=(
-        "The journal of requests, where `MIMIC_JOURNAL` switches it on: all below `/v1`, and every other `POST`. "
-        "A request is in it from when it comes; what is not known yet is null."
+        "The journal of requests, if `MIMIC_JOURNAL` is set: all requests below `/v1`, and every other `POST`. "
+        "A request is added when it arrives; values that are not known yet are null."
     ),
     guards=[require_key, journal_is_on],
     security=SECURITY,
     responses={
-        200: ResponseSpec(Requests, description="The newest, in the order they came.", generate_examples=False),
-        **documented(400, 401, 403, 503),
+        200: ResponseSpec(Requests, description="The newest requests, in order of arrival.", generate_examples=False),
+        **error_responses(400, 401, 403, 503),
     },
 )
 async def recent_requests(
     ledger: NamedDependency[Ledger],
-    limit: Annotated[int, QueryParameter(description="The newest so many.", ge=1, le=MOST_ENTRIES)] = MOST_ENTRIES,
-    route: Annotated[str | None, QueryParameter(description="Of a route, as `/v1/chat/completions`.")] = None,
+    limit: Annotated[
+        int, QueryParameter(description="The maximum number of requests.", ge=1, le=MOST_ENTRIES)
+    ] = MOST_ENTRIES,
+    route: Annotated[
+        str | None, QueryParameter(description="Only requests of this route, such as `/v1/chat/completions`.")
+    ] = None,
 ) -> Response[Any]:
-    """Whichever worker process answered them."""
+    """Return the recent requests of all worker processes."""
     total, entries = ledger.read(limit, route)
     return Response({"total": total, "requests": [msgspec.Raw(entry) for entry in entries]})
 
 
 @delete(
     PATH,
-    summary="Begin anew",
+    summary="Reset",
     tags=["Tests"],
     description=(
-        "Empties the journal, fills up what `MIMIC_RPM` and `MIMIC_TPM` allow each key, and lets the faults of "
-        "`MIMIC_FAULTS` begin again with the first, where `MIMIC_FAULT_SEED` is set."
+        "Empties the journal, refills the rate limits of `MIMIC_RPM` and `MIMIC_TPM`, and, if `MIMIC_FAULT_SEED` is "
+        "set, restarts the faults of `MIMIC_FAULTS`."
     ),
     guards=[require_key],
     security=SECURITY,
-    responses=documented(401, 503),
+    responses=error_responses(401, 503),
 )
 async def forget_requests(ledger: NamedDependency[Ledger]) -> None:
-    """For all worker processes."""
+    """Reset the journal, limits and faults of all worker processes."""
     if ledger.is_open:
         ledger.reset()

@@ -1,4 +1,4 @@
-"""OpenAI's routes: the documentation of those that endpoints answer, and the models."""
+"""OpenAI's routes: the documentation of the endpoints, and the models."""
 
 from typing import Annotated, Final
 
@@ -9,7 +9,7 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath
 
 from mimic.corpus.corpus import Corpus
-from mimic.server.error_handlers import documented
+from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY, require_key
 from mimic.server.request_ids import check_client_id
 from mimic.server.routes.docs import FaultyOperation, LimitedOperation
@@ -33,8 +33,8 @@ EMBEDDING_EXAMPLE: Final = {"model": EMBEDDING_MODEL, "input": "Why is the sky b
     operation_class=FaultyOperation,
     security=SECURITY,
     description=(
-        "Draws from what really came next in the corpus, after the last two messages (mimic-v3) or the last one. "
-        "Fields of OpenAI's that are not listed are accepted and ignored."
+        "Draws from the messages that follow the last two messages (mimic-v3) or the last message in the corpus. "
+        "Other fields of OpenAI's API are accepted and ignored."
     ),
     responses={
         200: ResponseSpec(
@@ -42,7 +42,7 @@ EMBEDDING_EXAMPLE: Final = {"model": EMBEDDING_MODEL, "input": "Why is the sky b
             description="The answers; with `stream`, server-sent events of `chat.completion.chunk` objects.",
             generate_examples=False,
         ),
-        **documented(400, 401, 404, 413, 415, 429, 503),
+        **error_responses(400, 401, 404, 413, 415, 429, 503),
     },
 )
 async def complete_chat(
@@ -50,7 +50,7 @@ async def complete_chat(
         chat.ChatCompletionRequest, BodyKwarg(media_type="application/json", examples=[Example(value=CHAT_EXAMPLE)])
     ],
 ) -> Response[None]:
-    """Never called: the endpoint answers."""
+    """Not called: the endpoint answers."""
     raise NotImplementedError
 
 
@@ -61,14 +61,14 @@ async def complete_chat(
     tags=["OpenAI"],
     operation_class=FaultyOperation,
     security=SECURITY,
-    description="As a chat of one message of the user's. Without `max_tokens` the answer is whole.",
+    description="Answers like a chat with one user message. Without `max_tokens` the answer is complete.",
     responses={
         200: ResponseSpec(
             completions.TextCompletion,
             description="The answers; with `stream`, server-sent events.",
             generate_examples=False,
         ),
-        **documented(400, 401, 404, 413, 415, 429, 503),
+        **error_responses(400, 401, 404, 413, 415, 429, 503),
     },
 )
 async def complete_prompt(
@@ -77,7 +77,7 @@ async def complete_prompt(
         BodyKwarg(media_type="application/json", examples=[Example(value=PROMPT_EXAMPLE)]),
     ],
 ) -> Response[None]:
-    """Never called: the endpoint answers."""
+    """Not called: the endpoint answers."""
     raise NotImplementedError
 
 
@@ -90,11 +90,11 @@ async def complete_prompt(
     security=SECURITY,
     description=(
         "A stand-in for an embedding model: the same text always gets the same vector of length 1, and texts that "
-        "share words get similar ones; there is no meaning in it."
+        "share words get similar vectors. The vectors do not represent meaning."
     ),
     responses={
         200: ResponseSpec(embeddings.EmbeddingList, description="The vectors.", generate_examples=False),
-        **documented(400, 401, 404, 413, 415, 429),
+        **error_responses(400, 401, 404, 413, 415, 429),
     },
 )
 async def embed_texts(
@@ -103,33 +103,33 @@ async def embed_texts(
         BodyKwarg(media_type="application/json", examples=[Example(value=EMBEDDING_EXAMPLE)]),
     ],
 ) -> Response[None]:
-    """Never called: the endpoint answers."""
+    """Not called: the endpoint answers."""
     raise NotImplementedError
 
 
 @get(
     "/v1/models",
-    summary="The models",
+    summary="List the models",
     tags=["OpenAI"],
     guards=GUARDS,
     security=SECURITY,
-    responses=documented(400, 401, 503),
+    responses=error_responses(400, 401, 503),
 )
 async def list_models(corpus: NamedDependency[Corpus]) -> ModelList:
-    """One per schema version, and one for embeddings."""
+    """Return a model for each schema version, and a model for embeddings."""
     return ModelList(data=models_of(await corpus.contents()))
 
 
 @get(
     MODEL_PATH,
-    summary="One model",
+    summary="Retrieve a model",
     tags=["OpenAI"],
     guards=GUARDS,
     security=SECURITY,
-    responses=documented(400, 401, 404, 503),
+    responses=error_responses(400, 401, 404, 503),
 )
 async def retrieve_model(model: FromPath[str], corpus: NamedDependency[Corpus], names: NamedDependency[Names]) -> Model:
-    """Any name that requests may have; with `MIMIC_STRICT_MODELS` a 404 for all that are not listed."""
+    """Return a model for any valid name; with `MIMIC_STRICT_MODELS`, answer 404 for names that are not listed."""
     return model_named(_name_in(model), await corpus.contents(), names)
 
 
@@ -140,17 +140,17 @@ async def retrieve_model(model: FromPath[str], corpus: NamedDependency[Corpus], 
     tags=["OpenAI"],
     guards=GUARDS,
     security=SECURITY,
-    description="Always refused: a 403, or with `MIMIC_STRICT_MODELS` a 404 for names that are not listed.",
+    description="Always refused with a 403, or with `MIMIC_STRICT_MODELS` with a 404 for names that are not listed.",
     response_description="Forbidden",
-    responses=documented(400, 401, 404, 503),
+    responses=error_responses(400, 401, 404, 503),
 )
 async def delete_model(
     model: FromPath[str], corpus: NamedDependency[Corpus], names: NamedDependency[Names]
 ) -> ErrorBody:
-    """The same names are known as to the route that retrieves one."""
+    """Refuse the deletion of a model, for the same names as the route to retrieve a model."""
     raise deletion_refused(model_named(_name_in(model), await corpus.contents(), names).id)
 
 
 def _name_in(path: str) -> str:
-    """The name of a model in a path, which has slashes where the name is as org/model."""
+    """Return the name of a model in a path. A name such as org/model has slashes."""
     return path.removeprefix("/")

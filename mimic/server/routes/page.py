@@ -1,4 +1,4 @@
-"""``GET /``: a page to look at, made of files that lie in ``mimic/page`` and of what the other routes answer."""
+"""``GET /``: the web page, from the files in ``mimic/page``. It calls the other routes."""
 
 import re
 from base64 import b64encode
@@ -15,16 +15,16 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
-"""What the page may do (W3C, Content Security Policy Level 3): run its own files and ask its own server.
+"""The permissions of the page (W3C, Content Security Policy Level 3): its own files and its own server only.
 
-Not even its own code may turn a text into HTML or into code: texts of a corpus are anybody's.
+Even the page's own code cannot turn text into HTML or code, since texts of a corpus are not trusted.
 """
 
-NOT_TO_BE_GUESSED: Final[Mapping[str, str]] = {"x-content-type-options": "nosniff"}
-"""For whatever is no page: a browser must not take it for one."""
+NO_SNIFFING: Final[Mapping[str, str]] = {"x-content-type-options": "nosniff"}
+"""The header against guessing of media types: a browser must not show other answers as pages."""
 
 HEADERS: Final[Mapping[str, str]] = {
-    **NOT_TO_BE_GUESSED,
+    **NO_SNIFFING,
     "content-security-policy": POLICY,
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
@@ -39,20 +39,20 @@ FILES: Final = {
     for file in (files("mimic") / "page").iterdir()
     if file.name.endswith(tuple(MEDIA_TYPES))
 }
-"""The files of the page by name, which are few and small."""
+"""The files of the page by name."""
 
 ICON: Final = "/page/icon.svg"
 
 
 @get("/")
 async def show_page() -> Response[bytes]:
-    """The page."""
+    """Return the page."""
     return _file("index.html")
 
 
 @get("/page/{name:str}")
 async def page_file(name: FromPath[str]) -> Response[bytes]:
-    """A file that the page is made of."""
+    """Return a file of the page."""
     if name not in FILES:
         raise NotFoundException
     return _file(name)
@@ -60,12 +60,12 @@ async def page_file(name: FromPath[str]) -> Response[bytes]:
 
 @get("/favicon.ico")
 async def show_icon() -> Response[bytes]:
-    """The icon, for what asks for it without having read a page. Browsers go by its media type."""
+    """Return the icon, for clients that request it without a page. Browsers use its media type, not its name."""
     return _file("icon.svg")
 
 
 def headers_of_documentation(html: bytes) -> Mapping[str, str]:
-    """As for the page, with its policy but for what Swagger UI cannot do without: the script in it, and its styles."""
+    """Return the headers of the page, with a policy that also allows Swagger UI's inline script and styles."""
     digests = [b64encode(sha256(script).digest()).decode() for script in _INLINE_SCRIPT.findall(html)]
     scripts = " ".join(f"'sha256-{digest}'" for digest in digests)
     policy = (

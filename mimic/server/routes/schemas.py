@@ -1,7 +1,7 @@
 """Schemas of request bodies for the OpenAPI document.
 
-They are msgspec's, by which bodies are decoded: Litestar's leave out limits within unions. What a type cannot say, as
-that fields go together, is added here.
+The schemas come from msgspec, which decodes the bodies, since Litestar's schemas omit limits within unions. Rules that
+types cannot express, such as fields that depend on each other, are added here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,8 +31,8 @@ _STREAMED: Final = {
 }
 
 
-def _texts(most: int, least: int, last_token: int) -> list[Fields]:
-    """The forms of one text or several, each as a string or as its tokens, of which it has at least so many."""
+def _text_schemas(most: int, least: int, last_token: int) -> list[Fields]:
+    """Return the schemas of one text or several, as strings or as tokens. ``least`` is the minimum length of a text."""
     token = {"type": "integer", "minimum": 0, "maximum": last_token}
     text, tokens = {"type": "string", "minLength": least}, {"type": "array", "items": token, "minItems": least}
     several = [{"type": "array", "items": one, "minItems": 1, "maxItems": most} for one in (text, tokens)]
@@ -55,23 +55,23 @@ RULES: Final[Mapping[type, Fields]] = {
     ChatCompletionRequest: _STREAMED,
     TextCompletionRequest: _STREAMED,
 }
-"""What must hold besides the types of fields."""
+"""Rules in addition to the types of fields."""
 
 PROPERTIES: Final[Mapping[type, Fields]] = {
     TextCompletionRequest: {
         "prompt": {
-            "anyOf": [*_texts(MAX_ANSWERS, 0, LAST_TOKEN), {"type": "null"}],
-            "description": f"One prompt or several; with `n` answers to each at most {MAX_ANSWERS} in all.",
+            "anyOf": [*_text_schemas(MAX_ANSWERS, 0, LAST_TOKEN), {"type": "null"}],
+            "description": f"One prompt or several. The number of prompts times `n` is at most {MAX_ANSWERS}.",
         }
     },
-    EmbeddingRequest: {"input": {"anyOf": _texts(MAX_INPUTS, 1, LAST_CL100K_TOKEN)}},
+    EmbeddingRequest: {"input": {"anyOf": _text_schemas(MAX_INPUTS, 1, LAST_CL100K_TOKEN)}},
 }
-"""Fields whose types say less than what is accepted."""
+"""Fields with an exact schema that their types cannot express."""
 
 
 @dataclass
 class _Document(OpenAPI):
-    """A document whose request bodies are exact."""
+    """A document with exact schemas of request bodies."""
 
     def to_schema(self) -> Fields:
         document = super().to_schema()
@@ -83,7 +83,7 @@ class _Document(OpenAPI):
 
 
 class ExactConfig(OpenAPIConfig):
-    """Litestar's configuration, for a document whose request bodies are exact."""
+    """Litestar's configuration for a document with exact schemas of request bodies."""
 
     def to_openapi_schema(self) -> OpenAPI:
         plain = super().to_openapi_schema()
@@ -91,10 +91,10 @@ class ExactConfig(OpenAPIConfig):
 
 
 def exact_schemas() -> Fields:
-    """The schemas of bodies, and of what they are made of, by the names of their components."""
+    """Return the schemas of bodies and of their parts, by the names of their components."""
     _, found = msgspec.json.schema_components(BODIES, ref_template="#/components/schemas/{name}")
     names = {kind.__name__: str(getattr(kind, "__schema_name__", kind.__name__)) for kind in (*BODIES, *RULES)}
-    schemas = {names.get(name, name): dict(_cleaned(schema, names)) for name, schema in found.items()}
+    schemas = {names.get(name, name): dict(_clean(schema, names)) for name, schema in found.items()}
     for kind, rule in RULES.items():
         schemas[names[kind.__name__]] |= rule
     for kind, properties in PROPERTIES.items():
@@ -102,15 +102,15 @@ def exact_schemas() -> Fields:
     return schemas
 
 
-def _cleaned(schema: Fields, names: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
-    """A schema without docstrings and without defaults that are null, with the names that components have."""
+def _clean(schema: Fields, names: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """Yield the items of a schema without docstrings and null defaults, with the names of components."""
     for key, value in schema.items():
         if key == "$ref":
             start, _, name = value.rpartition("/")
             yield key, f"{start}/{names.get(name, name)}"
         elif isinstance(value, dict):
-            yield key, dict(_cleaned(value, names))
+            yield key, dict(_clean(value, names))
         elif isinstance(value, list) and all(isinstance(one, dict) for one in value):
-            yield key, [dict(_cleaned(one, names)) for one in value]
+            yield key, [dict(_clean(one, names)) for one in value]
         elif (key, value) != ("default", None) and key != "description":
             yield key, value

@@ -1,8 +1,8 @@
 """``/conversation/seed``: seeding over HTTP, guarded by a secret.
 
-The work runs in a process of its own, the same as ``mimic seed``; the store records how it goes, so whichever worker
-is asked can tell, and the record outlives this server. A seeding that fails where nothing was seeded before leaves no
-record in an SQLite store: of such a one the ledger knows, which all workers share.
+The seeding runs ``mimic seed`` in a separate process. The store records its progress, so every worker can report it,
+also after a restart. If the first seeding of an SQLite store fails, the store has no record; the ledger, which all
+workers share, then has a note.
 """
 
 import asyncio
@@ -29,55 +29,55 @@ from mimic.corpus.stores.base import holder_name
 from mimic.errors import RequestError, SeedingInProgress, StoreUnavailable
 from mimic.gateway.auth import CHALLENGE, BruteForceGuard, bearer, is_same
 from mimic.gateway.ledger import Ledger
-from mimic.server.error_handlers import AnyRequest, documented
+from mimic.server.error_handlers import AnyRequest, error_responses
 from mimic.server.guards import address_of
 from mimic.server.options import SeedingOptions
 
 log = structlog.get_logger("mimic")
 
 NOTE = "seeding"
-"""The name under which the ledger has the last seeding that was started here."""
+"""The name of the ledger's note about the last seeding that this server started."""
 STATUS_PATH = "/conversation/seed"
 SECRET_SCHEME = "SEED_SECRET"  # noqa: S105 - its name
-"""The security scheme of the OpenAPI document."""
-NOT_HANDED_DOWN = frozenset({"SEED_SECRET", "MIMIC_API_KEYS"})
+"""The security scheme in the OpenAPI document."""
+NOT_INHERITED = frozenset({"SEED_SECRET", "MIMIC_API_KEYS"})
 SECONDS_TO_CLAIM = 15.0
 SECONDS_TO_STOP = 10.0
 ATTEMPTS = 10
 SECONDS_BETWEEN = 0.1
-"""Attempts to learn how a seeding has ended, from the worker that has started it."""
-MOST_SAID = 4000
-"""Characters of what a seeding has said that go into the log."""
+"""Interval of the attempts to read a seeding's end from the worker that started it."""
+LONGEST_OUTPUT = 4000
+"""Maximum characters of a seeding's output in the log."""
 
 
 class SeedRequest(msgspec.Struct, frozen=True):
-    """The secret that SEED_SECRET holds."""
+    """The secret in SEED_SECRET."""
 
     secret: str = ""
 
 
 class SeedingStarted(msgspec.Struct, frozen=True):
-    """The seeding runs; ``status_url`` tells how far it is."""
+    """The seeding runs; ``status_url`` reports its progress."""
 
     state: Literal["running"] = "running"
     status_url: str = STATUS_PATH
 
 
 class NeverSeeded(msgspec.Struct, frozen=True):
-    """No seeding has been tried yet."""
+    """No seeding was started yet."""
 
     state: Literal["never"] = "never"
 
 
 class StartedSeeding(msgspec.Struct, frozen=True):
-    """A seeding that a worker of this server has started, as far as the worker knows."""
+    """A seeding that a worker of this server started, in the state that the worker last saw."""
 
     process: int
     seeding: Seeding
 
 
 class Seeder:
-    """Runs ``mimic seed`` in a process of its own, at most one for this server. An async context manager."""
+    """Runs ``mimic seed`` in a separate process, at most one per server. An async context manager."""
 
     def __init__(self, options: SeedingOptions, corpus: Corpus, ledger: Ledger) -> None:
         self._options = options
@@ -91,7 +91,7 @@ class Seeder:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        """Stop what is running; it records that it was interrupted, if it ends in time."""
+        """Stop a running seeding, which records its interruption if it ends in time."""
         if self._process and self._process.returncode is None:
             self._process.terminate()
             try:
@@ -102,9 +102,9 @@ class Seeder:
             await self._watching
 
     async def start(self) -> None:
-        """Start a seeding and wait until it has the store to itself.
+        """Start a seeding and wait until it has claimed the store.
 
-        Raises SeedingInProgress, StoreUnavailable, and RequestError where it ended before it began.
+        Raises SeedingInProgress, StoreUnavailable, and RequestError if the process ended before the claim.
         """
         async with self._starting:
             seeding = await self._corpus.seeding()
@@ -117,65 +117,63 @@ class Seeder:
             started = Seeding(os.urandom(8).hex(), "running", holder_name(process.pid), datetime.now(UTC))
             self._note(process, started)
             self._watching = asyncio.create_task(self._watch(process, started))
-            await self._claimed(process, seeding.id if seeding else None)
+            await self._wait_for_claim(process, seeding.id if seeding else None)
 
     async def last(self) -> Seeding | None:
-        """The last seeding: as the store has it, or else the last one that this server has started."""
+        """Return the last seeding in the store, or else the last seeding that this server started."""
         for _ in range(ATTEMPTS):
             if seeding := await self._corpus.seeding():
                 return seeding
-            note = self._ledger.noted(NOTE)
+            note = self._ledger.read_note(NOTE)
             if note is None:
                 return None
             started = msgspec.json.decode(note, type=StartedSeeding)
             if started.seeding.state != "running" or _is_alive(started.process):
                 return started.seeding
-            await asyncio.sleep(SECONDS_BETWEEN)  # it has just ended, and whoever started it is to note how
+            await asyncio.sleep(SECONDS_BETWEEN)  # it has just ended, and its worker will write the note
         return replace(started.seeding, state="interrupted", error="the seeding process died")
 
     def _note(self, process: asyncio.subprocess.Process, seeding: Seeding) -> None:
-        with suppress(StoreUnavailable), self._ledger.transaction() as changes:  # the log has it, too
+        with suppress(StoreUnavailable), self._ledger.transaction() as changes:  # the log has the same facts
             changes.note(NOTE, msgspec.json.encode(StartedSeeding(process.pid, seeding)))
 
     async def _watch(self, process: asyncio.subprocess.Process, started: Seeding) -> None:
-        """Tell how it ends, with what it said: lines of text, which are not for a log of JSON as they are."""
-        _, told = await process.communicate()
-        said = told.decode(errors="replace").strip()[-MOST_SAID:]
-        facts = {"said": said} if said else {}
+        """Log the end of a seeding with its output, as one field, since the log may be JSON."""
+        _, stderr = await process.communicate()
+        output = stderr.decode(errors="replace").strip()[-LONGEST_OUTPUT:]
+        details = {"output": output} if output else {}
         if process.returncode == ExitCode.DONE:
-            log.info("seeding done", process=process.pid, **facts)
+            log.info("seeding done", process=process.pid, **details)
             return
-        log.error("seeding failed", process=process.pid, exit_code=process.returncode, **facts)
+        log.error("seeding failed", process=process.pid, exit_code=process.returncode, **details)
         if process.returncode == ExitCode.STOPPED:
             ended = replace(started, state="interrupted", error="the seeding was stopped")
         elif process.returncode is not None and process.returncode < 0:
             ended = replace(started, state="interrupted", error="the seeding process died")
         else:
-            problem = said.rpartition("\n")[2].removeprefix("Error: ").removeprefix(f"{self._options.file}: ")
+            problem = output.rpartition("\n")[2].removeprefix("Error: ").removeprefix(f"{self._options.file}: ")
             ended = replace(started, state="failed", error=problem)
         self._note(process, ended)
 
     async def _run(self) -> asyncio.subprocess.Process:
-        # By environment and not by arguments, which other users of the machine can see.
-        environment = {name: value for name, value in os.environ.items() if name not in NOT_HANDED_DOWN}
+        # Pass the store by environment: other users of the machine can see arguments.
+        environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
         environment |= {
             "MIMIC_STORE": self._options.store,
             "MIMIC_MONGO_DRIVER": self._options.mongo_driver,
             "SEED_BATCH_SIZE": str(self._options.batch_size),
         }
-        # With -P, a seed.py in the current folder is not taken for ours.
+        # With -P, Python does not import modules from the current folder.
         command = (sys.executable, "-P", "-m", "mimic", "seed", "--quiet", "--", str(self._options.file))
-        nowhere, here = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(
-            *command, env=environment, stdin=nowhere, stdout=nowhere, stderr=here
-        )
+        null, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(*command, env=environment, stdin=null, stdout=null, stderr=pipe)
 
-    async def _claimed(self, process: asyncio.subprocess.Process, before: str | None) -> None:
-        """Wait until there is another seeding on record than ``before``, of this process. Numbers come again."""
+    async def _wait_for_claim(self, process: asyncio.subprocess.Process, before: str | None) -> None:
+        """Wait until the store has a seeding of this process other than ``before``. Process ids may repeat."""
         until = asyncio.get_running_loop().time() + SECONDS_TO_CLAIM
         has_ended = False
         while not has_ended and asyncio.get_running_loop().time() < until:
-            has_ended = process.returncode is not None  # looked at first: what it recorded, it did before
+            has_ended = process.returncode is not None  # read first: a process writes its record before its end
             seeding = await self._corpus.seeding()
             if seeding and seeding.id != before and seeding.holder == holder_name(process.pid):
                 return
@@ -187,13 +185,15 @@ class Seeder:
                 seeding.holder if seeding else "another process", seeding.since if seeding else None
             )
         if process.returncode in {ExitCode.DONE, ExitCode.BAD_INPUT, ExitCode.STOPPED}:
-            return  # it had the store, and a failure may leave no record
+            return  # it had the store; a failure may leave no record
         if has_ended:
-            raise RequestError(500, "The seeding ended before it began; the log says why", code="seeding_failed")
+            raise RequestError(
+                500, "The seeding process ended before the seeding began; see the log", code="seeding_failed"
+            )
 
 
 def _is_alive(process: int) -> bool:
-    if sys.platform == "win32":  # where os.kill ends it
+    if sys.platform == "win32":  # os.kill would end the process
         return True
     try:
         os.kill(process, 0)
@@ -205,14 +205,14 @@ def _is_alive(process: int) -> bool:
 
 
 def seeding_is_on(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard. Raises RequestError, 403, where seeding over HTTP is switched off."""
+    """Guard a route. Raises RequestError (403) if seeding over HTTP is switched off."""
     options: SeedingOptions = connection.app.state.seeding
     if not options.secret:
         raise RequestError(403, "Seeding over HTTP is switched off: SEED_SECRET is not set", code="seeding_disabled")
 
 
 async def check_secret(connection: ASGIConnection[Any, Any, Any, Any], given: bytes) -> None:
-    """Raises RequestError, 401, where the secret is wrong."""
+    """Check the secret. Raises RequestError (401) if it is missing or wrong."""
     options: SeedingOptions = connection.app.state.seeding
     guard: BruteForceGuard = connection.app.state.guard
     error = RequestError(401, "The secret is missing or wrong.", code="invalid_secret", headers=CHALLENGE)
@@ -229,10 +229,10 @@ async def check_secret(connection: ASGIConnection[Any, Any, Any, Any], given: by
     summary="Seed from SEED_FILE",
     tags=["Seeding"],
     guards=[seeding_is_on],
-    description="Replaces the corpus by the file that SEED_FILE names; until it is there, the old one answers.",
+    description="Replaces the corpus by the dump in SEED_FILE. The old corpus answers until the seeding is done.",
     responses={
-        202: ResponseSpec(SeedingStarted, description="It has started.", generate_examples=False),
-        **documented(400, 401, 403, 409, 413, 415, 503),
+        202: ResponseSpec(SeedingStarted, description="The seeding has started.", generate_examples=False),
+        **error_responses(400, 401, 403, 409, 413, 415, 503),
     },
 )
 async def start_seeding(
@@ -243,12 +243,10 @@ async def start_seeding(
         SeedRequest | None, BodyKwarg(media_type="application/json", examples=[Example(value={"secret": "the secret"})])
     ] = None,
 ) -> Response[SeedingStarted]:
-    """The secret is looked at before anything else."""
+    """Start a seeding. The secret is checked first."""
     await check_secret(request, data.secret.encode() if data else b"")
     if not seeding_options.file.is_file():
-        raise RequestError(
-            409, f"SEED_FILE names {seeding_options.file}, which is not a file", code="seed_file_missing"
-        )
+        raise RequestError(409, f"SEED_FILE is {seeding_options.file}, which is not a file", code="seed_file_missing")
     await seeder.start()
     return Response(SeedingStarted(), headers={"location": STATUS_PATH})
 
@@ -258,16 +256,19 @@ async def start_seeding(
     summary="The last seeding",
     tags=["Seeding"],
     guards=[seeding_is_on],
-    description="State, progress, and the report or the error, whoever ran it. The secret is the bearer token.",
+    description=(
+        "State and progress of the last seeding, over HTTP or by command, with its report or error. "
+        "The secret is the bearer token."
+    ),
     security=[{SECRET_SCHEME: []}],
-    response_description="How it stands.",
-    responses=documented(401, 403, 503),
+    response_description="The state of the last seeding.",
+    responses=error_responses(401, 403, 503),
 )
 async def last_seeding(
     seeder: NamedDependency[Seeder],
     request: AnyRequest,
 ) -> Response[Seeding | NeverSeeded]:
-    """The store knows, so any worker can tell."""
+    """Return the last seeding. Any worker can answer, since the store has the record."""
     secret = bearer(request.headers.get("authorization", ""))
     await check_secret(request, (secret or "").encode("latin-1"))
     return Response(await seeder.last() or NeverSeeded())

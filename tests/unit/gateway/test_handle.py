@@ -164,7 +164,7 @@ class Setup:
         async with self.context(overrides) as context:
             reply = await handle(self.endpoint, reading(body), context)
             if not isinstance(reply.body, bytes):
-                pieces = [piece async for piece in context.sends(reply.body)]
+                pieces = [piece async for piece in context.keep_body(reply.body)]
                 reply = msgspec.structs.replace(reply, body=b"".join(pieces))
             context.end()
             return reply
@@ -374,7 +374,7 @@ async def test_a_stream_that_is_not_read_to_its_end_is_closed() -> None:
             closed.append("closed")
 
     async with setup.context() as context:
-        async for _ in context.sends(body()):
+        async for _ in context.keep_body(body()):
             break
         assert closed == []
     assert closed == ["closed"]
@@ -412,9 +412,9 @@ async def test_continuations_are_counted_as_they_are_sent() -> None:
     async with setup.context() as context:
         context.known.version = "v2"
         counted = await setup.answer(None)  # type: ignore[arg-type] # it does not look
-        from mimic.gateway.handle import _observed  # noqa: PLC0415 - the inside is the fact to prove
+        from mimic.gateway.handle import _observe  # noqa: PLC0415 - the inside is the fact to prove
 
-        batches = _observed(None, counted, context).batches
+        batches = _observe(None, counted, context).batches
         assert setup.watcher.seen == ["continued 1"]
         assert [batch async for batch in batches.rest] == [[1, 2], [3]]
         assert setup.watcher.seen == ["continued 1", "continued 2", "continued 1"]

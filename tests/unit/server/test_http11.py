@@ -354,7 +354,7 @@ def test_a_refusal_is_a_response_that_closes_the_connection() -> None:
         b"x-request-id: req_1",
         b"connection: close",
     ]
-    message = "The request took too long to come"
+    message = "The request took too long to arrive"
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": "request_timeout"}
     assert json.loads(body) == {"error": error}
     assert b"\r\nx-request-id: req_" in refusals.render(refusals.INVALID_HTTP, None, [])
