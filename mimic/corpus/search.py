@@ -1,4 +1,4 @@
-"""A search of the corpus: messages that are like a text, said by anybody in a role."""
+"""A search of the corpus for messages that are similar to a text."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -15,17 +15,17 @@ from mimic.corpus.similarity import likeness, trigrams
 Role: TypeAlias = Literal["user", "assistant", "system"]
 
 CANDIDATES: Final = 50
-"""Messages that the index gives for a role and that are then compared with the text."""
+"""Messages per role that the index returns for comparison with the text."""
 AT_A_TIME: Final = 10
-"""Documents that are held at a time: each may have megabytes."""
+"""Documents in memory at a time. Each may have megabytes."""
 SHOWN_CHARACTERS: Final = 300
 
 
 class SearchHit(msgspec.Struct, frozen=True, rename={"sender": "from"}):
-    """A message that was found: its text or the beginning of it, its length in characters, and how alike it is.
+    """A message that was found: its text or the beginning of it, its length in characters, and its similarity.
 
-    A ``score`` of 1 is equal but for how it is written. It was said in the conversation with that id, at that position
-    from 0, and ``document`` is the position in the corpus of the document that holds it.
+    A ``score`` of 1 means equal apart from case, punctuation and white space. ``position`` is the position in the
+    conversation, ``document`` the position of the message's document in the corpus; both count from 0.
     """
 
     sender: str
@@ -38,11 +38,10 @@ class SearchHit(msgspec.Struct, frozen=True, rename={"sender": "from"}):
 
 
 async def search(corpus: Corpus, version: Version, text: str, role: Role | None, most: int) -> list[SearchHit]:
-    """The messages that are most like a text, the most similar first, each text once; of one role, or of all.
+    """The messages most similar to a text, best first, each text once; of one role, or of all roles.
 
-    Found are messages that something followed, and that share words with the text; where none does, those that share
-    parts of words. Raises NotSeeded where the corpus lacks the version, and RungNotSeeded where it was seeded without
-    the index for that.
+    Finds messages that have an answer and share words with the text. If there are none, finds messages that share parts
+    of words. Raises NotSeeded if the corpus lacks the version, and RungNotSeeded if it was seeded without the index.
     """
     index, wanted = await corpus.index(version), trigrams(text)
     asked = [Message(one, text) for one in ((role,) if role else get_args(Role))]
@@ -54,7 +53,7 @@ async def search(corpus: Corpus, version: Version, text: str, role: Role | None,
 
 
 def _candidates(index: MatchIndex, asked: Sequence[Message]) -> list[Coordinates]:
-    """What the index finds, role by role; if that is nothing, what it finds where there are spelling mistakes."""
+    """The places that the index finds for each message; if none, the places that it finds despite spelling mistakes."""
     found = [place for message in asked for place in index.similar(message, CANDIDATES)]
     return found or [place for message in asked for place in index.misspelt(message, CANDIDATES)]
 
@@ -62,7 +61,7 @@ def _candidates(index: MatchIndex, asked: Sequence[Message]) -> list[Coordinates
 async def _documents(
     corpus: Corpus, version: Version, places: Sequence[Coordinates]
 ) -> AsyncIterator[tuple[Coordinates, Document]]:
-    """The document at each place; where there is none, in another corpus, it is left out."""
+    """Yield each place with its document. Places without one are left out: the corpus was replaced meanwhile."""
     position = SCHEMAS[version].position
     for start in range(0, len(places), AT_A_TIME):
         some = places[start : start + AT_A_TIME]

@@ -1,4 +1,4 @@
-"""Lookups that wait at the same moment, asked of MongoDB in one query: most of what a query costs, it costs once."""
+"""Concurrent lookups in one MongoDB query, because most of a query's cost does not depend on the number of lookups."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -15,20 +15,20 @@ from mimic.corpus.stores.mongodb.lookups import BY_VALUE, Key, Value, gathered_q
 MOST_GATHERED: Final = 64
 """Lookups in a query."""
 MOST_ASKED_CHARACTERS: Final = 256 * 1024
-"""Characters of keys in a query; one that is longer is asked for alone, since a query has its limit of 16 MiB."""
+"""Characters of keys in a query. A longer key gets its own query: MongoDB limits queries to 16 MiB."""
 MOST_IN_FLIGHT: Final = 2
-"""Queries of a kind at a time; lookups that come meanwhile are gathered."""
+"""Running queries of a kind. Lookups that come meanwhile are gathered."""
 MOST_DOCUMENTS: Final = 256
-"""Documents that a query gives at most: what is not complete then is asked for again, and the long ones apart."""
+"""Documents that a query returns. Incomplete lookups are queried again, long answers separately."""
 MOST_CHARACTERS: Final = 16 * BATCH_CHARACTERS
-"""Characters of answers at which that is enough."""
+"""Characters of answers after which a query reads no further documents."""
 
 Kind: TypeAlias = tuple[Location, str]
-"""Lookups that one query can answer: those by one index of one collection."""
+"""Lookups that one query can answer: a collection and one of its indexes."""
 
 
 class Wanted(NamedTuple):
-    """A lookup that waits, and what it waits for."""
+    """A waiting lookup, its key, and the future for its documents."""
 
     lookup: Lookup
     key: Value
@@ -36,10 +36,10 @@ class Wanted(NamedTuple):
 
 
 class Gathering:
-    """Finds documents by index, in the database of a store. Used in one event loop; :meth:`close` ends it."""
+    """Finds documents by index in a store's database, for tasks of one event loop. :meth:`close` ends it."""
 
     def __init__(self, database: Database, most_gathered: int = MOST_GATHERED) -> None:
-        """``most_gathered`` is how many lookups a query has at most."""
+        """``most_gathered`` is the largest number of lookups in a query."""
         self._database = database
         self._most_gathered = most_gathered
         self._waiting: defaultdict[Kind, list[Wanted]] = defaultdict(list)
@@ -47,7 +47,7 @@ class Gathering:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def find(self, collection: Location, lookup: Lookup, key: Key) -> list[Fields] | None:
-        """The documents that a lookup by index asks for, in corpus order; None where there are too many for this.
+        """The documents of a lookup by index, in corpus order; None if there are too many for a shared query.
 
         Raises PyMongoError.
         """
@@ -62,16 +62,16 @@ class Gathering:
         return await future
 
     async def close(self) -> None:
-        """Leave what is being asked; who still waits for it is cancelled."""
+        """Cancel running queries and waiting lookups."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for waiting in self._waiting.values():  # a task that is cancelled before it has begun does nothing
+        for waiting in self._waiting.values():  # a task that is cancelled before its start runs no code
             for wanted in waiting:
                 wanted.found.cancel()
 
     async def _ask(self, kind: Kind) -> None:
-        """Ask as long as anybody waits, each time for all who do."""
+        """Query for all waiting lookups, and repeat while lookups wait."""
         asked: Sequence[Wanted] = ()
         waiting = self._waiting[kind]
         try:
@@ -81,14 +81,14 @@ class Gathering:
                 del waiting[:count]
                 waiting[:0] = await self._answered(kind, asked)
         finally:
-            for wanted in (*asked, *waiting):  # none of them, but when this was cancelled
+            for wanted in (*asked, *waiting):  # only after a cancellation are there any
                 wanted.found.cancel()
             self._in_flight[kind] -= 1
             if not self._in_flight[kind]:
                 del self._in_flight[kind], self._waiting[kind]
 
     def _fitting(self, waiting: Sequence[Wanted]) -> int:
-        """How many of those who wait fit into a query; at least one."""
+        """The number of waiting lookups that fit into a query; at least one."""
         characters = 0
         for count, wanted in enumerate(waiting[: self._most_gathered]):
             characters += len(wanted.key) if isinstance(wanted.key, str) else 0
@@ -97,11 +97,11 @@ class Gathering:
         return min(len(waiting), self._most_gathered)
 
     async def _answered(self, kind: Kind, asked: Sequence[Wanted]) -> Sequence[Wanted]:
-        """Ask once; returns those whose documents lie beyond what fitted."""
+        """Query once. Returns the lookups whose documents are beyond the query's limits."""
         try:
             documents, is_cut = await self._documents(*kind, asked)
-        except Exception as exc:  # noqa: BLE001 - as in handle
-            # Who came meanwhile would wait as long again for a server that is away.
+        except Exception as exc:  # noqa: BLE001 - every lookup gets the error
+            # Lookups that came meanwhile fail, too: they would wait for the same unreachable server again.
             late = self._waiting[kind] if isinstance(exc, ConnectionFailure) else []
             for wanted in (*asked, *late):
                 if not wanted.found.done():
@@ -115,7 +115,7 @@ class Gathering:
         last = documents[-1][kind[1]] if is_cut else None
         known = complete_keys(documents, kind[1], keys) if is_cut else keys
         for lookup, key, future in asked:
-            if future.done():  # nobody waits any more
+            if future.done():  # the caller was cancelled
                 continue
             if key == last:
                 future.set_result(None)
@@ -127,7 +127,7 @@ class Gathering:
     async def _documents(
         self, collection: Location, field: str, asked: Sequence[Wanted]
     ) -> tuple[Sequence[Fields], bool]:
-        """Documents with these keys in the order of the index, and whether they were cut off."""
+        """Documents with these keys in the order of the index, and a flag: True if they were cut off."""
         query = gathered_query([one.lookup for one in asked], field, list({one.key for one in asked}))
         documents: list[Fields] = []
         characters = 0
@@ -150,11 +150,11 @@ def _position(document: Fields) -> int:
 
 
 def complete_keys(documents: Sequence[Fields], field: str, keys: Collection[Value]) -> Collection[Value]:
-    """The keys, among those asked for, of which nothing is missing in documents that were cut off.
+    """The requested keys of which no document is missing, given documents that were cut off.
 
-    Digests come in their own order. Texts come in that of their hashes, and those of one hash in the order of sender
-    and position, of different texts too, should they have the same hash. So wherever that order goes back, a hash is
-    complete, and behind the last such place nothing is known to be.
+    Digests come in their own order. Texts come in the order of their hashes, and texts of one hash in the order of
+    sender and position, even different texts. So a hash is complete where this order starts again. After the last such
+    place, no hash is known to be complete.
     """
     if field != BY_VALUE:
         return [key for key in keys if key < documents[-1][field]]
