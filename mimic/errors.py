@@ -76,7 +76,7 @@ class Miss(MimicError):
 
 
 class NoCompletion(Miss):
-    """No completion found for this message. ``detail`` adds to the text what was searched for."""
+    """No completion found for this message. ``detail`` adds a description of the search."""
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(f"No completion found for this message{detail}", code="completion_not_found")

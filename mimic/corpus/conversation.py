@@ -25,15 +25,15 @@ _FORMER_ROLES: Final = {
     **dict.fromkeys(("human", "user"), "user"),
     **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "assistant"), "assistant"),
 }
-_LONGEST_REMEMBERED: Final = 100
+_LONGEST_CACHED: Final = 100
 """Characters of the longest sender in the role cache: senders in a dump can be long."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, rename={"sender": "from"}):
-    """One message: its sender and its text.
+    """A message: its sender and its text.
 
     In JSON: ``{"from": "human", "value": "..."}``. ``sender`` is the name in the dump: ``human``, ``gpt``, ``system``,
-    ``user``, ``chatgpt``, ``bing``, ``bard``, or anything else.
+    ``user``, ``chatgpt``, ``bing``, ``bard``, or any other text.
     """
 
     sender: str
@@ -41,7 +41,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, rename={"sender": "from"}):
 
 
 class Conversation(msgspec.Struct, frozen=True):
-    """One element of a dump: its messages in order. The id is optional in dumps."""
+    """An element of a dump: its messages in order. The id is optional in dumps."""
 
     id: str | None
     messages: Sequence[Message]
@@ -80,7 +80,7 @@ def role_of(sender: str) -> str:
     role = ROLES.get(sender)
     if role is not None:
         return role
-    return _normalized(sender) if len(sender) > _LONGEST_REMEMBERED else _remembered(sender)
+    return _normalize(sender) if len(sender) > _LONGEST_CACHED else _cached_role(sender)
 
 
 def former_role_of(sender: str) -> str:
@@ -88,9 +88,9 @@ def former_role_of(sender: str) -> str:
     return _FORMER_ROLES.get(sender, sender)
 
 
-def _normalized(sender: str) -> str:
+def _normalize(sender: str) -> str:
     name = sender.strip().casefold()
     return ROLES.get(name, name)
 
 
-_remembered: Final = lru_cache(maxsize=1024)(_normalized)
+_cached_role: Final = lru_cache(maxsize=1024)(_normalize)

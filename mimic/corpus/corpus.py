@@ -63,7 +63,7 @@ class Corpus:
             if found.rest is None:
                 choices: Batches[Choice] = Batches(_choices(found.first, schema, lookup)[:limit])
             else:
-                choices = await Batches.of(_limited(found, schema, lookup, limit))
+                choices = await Batches.of(_limit(found, schema, lookup, limit))
             if choices.first:
                 return choices
         raise NoCompletion
@@ -183,7 +183,7 @@ def _choices(documents: Sequence[Document], schema: Schema, lookup: Lookup) -> l
     return choices
 
 
-async def _limited(
+async def _limit(
     found: Batches[Document], schema: Schema, lookup: Lookup, limit: int | None
 ) -> AsyncGenerator[list[Choice]]:
     """Yield the choices of documents, at most ``limit``, in batches that are not empty."""

@@ -53,7 +53,7 @@ async def excerpt(corpus: Corpus, version: Version, document: int, first: int, c
     while asked is not None and not schema.is_nested:
         begin = document - schema.index(asked) + first
         read = await corpus.documents(version, sorted({document, *range(begin, begin + count + 1)}))
-        found = list(_belonging(schema, asked, [one for one in read if one[POSITION] >= begin], first))
+        found = list(_messages_from(schema, asked, [one for one in read if one[POSITION] >= begin], first))
         before, asked = asked, next((one for one in read if one[POSITION] == document), None)
         if asked == before:  # otherwise the corpus was replaced between the two reads
             break
@@ -66,7 +66,7 @@ async def excerpt(corpus: Corpus, version: Version, document: int, first: int, c
     return Excerpt(version, conversation_of(asked), schema.index(asked), first, more, messages)
 
 
-def _belonging(schema: Schema, asked: Document, documents: Sequence[Document], first: int) -> Iterator[Message]:
+def _messages_from(schema: Schema, asked: Document, documents: Sequence[Document], first: int) -> Iterator[Message]:
     """The messages of the documents that continue the same conversation, from position ``first`` on."""
     for index, document in enumerate(documents, first):
         if (schema.index(document), conversation_of(document)) != (index, conversation_of(asked)):

@@ -54,7 +54,7 @@ class SeededIndex(msgspec.Struct, frozen=True):
 
 
 class Seeded(msgspec.Struct, frozen=True):
-    """One version of the corpus in the store. Without an index, messages are found byte for byte only.
+    """A version of the corpus in the store. Without an index, messages are found byte for byte only.
 
     Entries by an earlier Mimic have no profile, or another ``layout`` (see :mod:`mimic.corpus.layout`).
     """

@@ -58,7 +58,7 @@ class Lookup(msgspec.Struct, frozen=True):
 
 
 class Schema(ABC):
-    """One layout of documents.
+    """A layout of documents.
 
     ``fields`` are all fields of a document. ``indexes`` are the indexed fields, present only in documents that hold an
     answer. ``integers`` are the fields with numbers. ``answer`` are the fields that :meth:`choices` reads, texts last.
@@ -129,7 +129,7 @@ class Nested(Schema):
         yield {"externalId": conversation.id, "conversations": messages}
 
     def lookup(self, messages: Sequence[Message], *, by_role: bool = False, former: bool = False) -> Lookup:
-        return Lookup("v1", *_wanted(messages[-1], by_role))
+        return Lookup("v1", *_conditions(messages[-1], by_role))
 
     def choices(self, document: Document, lookup: Lookup) -> Sequence[Choice]:
         value = lookup.fields["value"]
@@ -197,7 +197,7 @@ class NextMessage(Schema):
 
     def lookup(self, messages: Sequence[Message], *, by_role: bool = False, former: bool = False) -> Lookup:
         last = messages[-1]
-        return Lookup(self.version, *_wanted(last, by_role), "messageDigest", digest(last, former=former))
+        return Lookup(self.version, *_conditions(last, by_role), "messageDigest", digest(last, former=former))
 
     def choices(self, document: Document, lookup: Lookup) -> Sequence[Choice]:
         answer = Message(document["nextMessageType"], document["nextMessageValue"])
@@ -236,7 +236,7 @@ class PreviousAndNext(NextMessage):
         """The same values as :func:`digest` returns, but each text is hashed twice, not three times."""
         previous = None
         for message in messages:
-            packed = _packed(message)
+            packed = _pack(message)
             hashed = blake2b(packed, digest_size=8)
             keys = {"messageDigest": _as_integer(hashed.digest())}
             if previous:
@@ -249,8 +249,8 @@ class PreviousAndNext(NextMessage):
         if len(messages) == 1:
             return super().lookup(messages, by_role=by_role, former=former)
         previous, last = messages[-2:]
-        fields, roles = _wanted(last, by_role)
-        fields_before, roles_before = _wanted(previous, by_role, "prevMessageType", "prevMessageValue")
+        fields, roles = _conditions(last, by_role)
+        fields_before, roles_before = _conditions(previous, by_role, "prevMessageType", "prevMessageValue")
         key = digest(previous, last, former=former)
         return Lookup(self.version, {**fields, **fields_before}, {**roles, **roles_before}, "pairDigest", key)
 
@@ -271,10 +271,10 @@ def digest(*messages: Message, former: bool = False) -> int:
     The digest is of roles, not of senders: one key finds a message by any sender of that role. ``former`` uses the
     roles that Mimic 0.1 knew.
     """
-    return _as_integer(blake2b(b"".join([_packed(message, former) for message in messages]), digest_size=8).digest())
+    return _as_integer(blake2b(b"".join([_pack(message, former) for message in messages]), digest_size=8).digest())
 
 
-def _packed(message: Message, former: bool = False) -> bytes:
+def _pack(message: Message, former: bool = False) -> bytes:
     role = former_role_of(message.sender) if former else role_of(message.sender)
     return f"{len(role)}:{len(message.value)}:{role}{message.value}".encode()
 
@@ -283,7 +283,7 @@ def _as_integer(hashed: bytes) -> int:
     return int.from_bytes(hashed, "big", signed=True)
 
 
-def _wanted(
+def _conditions(
     message: Message, by_role: bool, sender: str = "from", text: str = "value"
 ) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """The fields and the roles of a lookup for a message. ``sender`` and ``text`` are the names of its two fields."""

@@ -18,7 +18,7 @@ DEEPEST = 1_048_576
 SHOWN_OF_ID = 100
 """Characters of a skipped conversation's id in reports."""
 
-UNDERSTOOD = '{"id", "conversations": [{"from", "value"}, ...]}'
+CONVERSATION_SHAPE = '{"id", "conversations": [{"from", "value"}, ...]}'
 """The shape of a conversation."""
 
 OTHER_SHAPES = frozenset(
@@ -84,7 +84,7 @@ class ConversationBuilder:
         elif self._in_messages and (depth == TEXT and self._text_field in _KEPT if self._in_message else depth == ITEM):
             self._blame("lone surrogate", f"message {len(self._messages)} holds a lone surrogate", wholly=True)
 
-    def work_through(self) -> None:
+    def process_events(self) -> None:
         """Process the new events."""
         handlers = self._handlers
         for event, value in self.events:

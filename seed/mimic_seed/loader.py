@@ -15,7 +15,7 @@ from mimic.corpus.schemas import SCHEMAS, Schema, Version
 from mimic.corpus.sizes import conversation_size
 from mimic.corpus.stores.base import Replacement, Store
 from mimic.errors import NothingToSeed, SkippedConversation
-from mimic_seed.conversation_builder import UNDERSTOOD
+from mimic_seed.conversation_builder import CONVERSATION_SHAPE
 from mimic_seed.index_process import Indexing
 from mimic_seed.joining import Joiner
 from mimic_seed.profiler import Profiler
@@ -50,8 +50,9 @@ async def load(
     ``batch_size`` is in documents. ``depth`` is the lowest rung to serve; ``make_index(folder, depth)`` makes its
     index. With ``join_splits`` the parts of a long chat become one conversation.
 
-    Raises BrokenDump if the source is not a valid dump, NothingToSeed if it has no conversation, SkippedConversation
-    at the first broken conversation if ``strict``, SeedingError and StoreError. The old corpus then stays.
+    Raises BrokenDump if the source is not a valid dump, and NothingToSeed if it has no conversation. If ``strict``,
+    raises SkippedConversation at the first broken conversation. Raises SeedingError and StoreError. After any error the
+    old corpus stays.
     """
     async with store.replace(versions) as replacement, source, AsyncExitStack() as stack:
         index = None
@@ -181,7 +182,7 @@ class _Loading:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self._skipped.most_common())
         return (
             f"the input holds no conversation that can be seeded ({reasons}); nothing was replaced. "
-            f"The expected shape of a conversation: {UNDERSTOOD}; other shapes are not read yet"
+            f"The expected shape of a conversation: {CONVERSATION_SHAPE}; other shapes are not read yet"
         )
 
 

@@ -83,7 +83,7 @@ class DumpReader:
         self._held = bytearray()
         self._last_bytes = b""
         self._failure: _Failure | None = None
-        self._found = ConversationBuilder(depth=0)
+        self._builder = ConversationBuilder(depth=0)
         self._replay = _Replay(0, primer=b"", lines=False)
         self._string = StringTracker()
         self._not_utf8: UnicodeDecodeError | None = None
@@ -91,7 +91,7 @@ class DumpReader:
     @property
     def unusable_ids(self) -> int:
         """The number of conversations so far that were kept without their ids."""
-        return self._found.unusable_ids
+        return self._builder.unusable_ids
 
     def feed(self, data: bytes) -> list[Conversation | Skipped]:
         return [item for start in range(0, len(data), PIECE) for item in self._feed(data[start : start + PIECE])]
@@ -170,13 +170,13 @@ class DumpReader:
             raise BrokenDump(self._offset, CUT_OFF, line)
         try:
             self._events.close()
-            self._found.work_through()  # a number at the end is complete only now
+            self._builder.process_events()  # a number at the end is complete only now
         except _PARSING_FAILED as exc:
-            raise BrokenDump(self._offset, _expected(exc), line) from exc
+            raise BrokenDump(self._offset, _expectation_of(exc), line) from exc
         return found + self._take()
 
     def _begin(self, data: bytes, *, is_all: bool = False) -> bytes:
-        """Skip white space and choose the format by the next byte. Returns the rest; empty if there are too few bytes."""
+        """Skip white space, and choose the format by the next byte. Returns the rest; empty if it is too short."""
         mark = BYTE_ORDER_MARK if self._offset == 0 else b""
         if len(data) < len(mark) and mark.startswith(data) and not is_all:
             self._held += data
@@ -196,8 +196,8 @@ class DumpReader:
             expected = "expected '[' (an array of conversations) or '{' (JSON Lines)"
             raise BrokenDump(self._offset, f"{expected}, found {chr(text[0])!a}")
         self._lines = text[:1] == b"{"
-        self._found = ConversationBuilder(depth=0 if self._lines else 1)
-        self._events: _Parser = _new_parser(self._found.events, self._lines)
+        self._builder = ConversationBuilder(depth=0 if self._lines else 1)
+        self._events: _Parser = _new_parser(self._builder.events, self._lines)
         self._replay = _Replay(self._offset, primer=b"", lines=self._lines)
         return text
 
@@ -206,13 +206,13 @@ class DumpReader:
         start = 0
         for escape in lone_surrogates(data):
             self._send(data[start:escape])
-            self._found.lone_surrogate()
+            self._builder.lone_surrogate()
             self._send(b"\\ufffd")
             start = escape + 6
         # If a conversation ends at this brace, the bytes before it are not needed to find a later error.
         brace = data.rfind(b"}", start) + 1 or start
         self._send(data[start:brace])
-        if brace > start and self._found.between_elements:
+        if brace > start and self._builder.between_elements:
             self._replay = _Replay(self._offset, primer=b"" if self._lines else b"[0", lines=bool(self._lines))
         self._send(data[brace:])
         return self._take()
@@ -225,14 +225,14 @@ class DumpReader:
         self._replay.keep(data)
         try:
             self._events.send(data)
-            self._found.work_through()
+            self._builder.process_events()
         except _PARSING_FAILED as exc:
-            raise self._replay.locate(_expected(exc)) from exc
+            raise self._replay.locate(_expectation_of(exc)) from exc
         begin = self._offset - self._string.size
         self._offset += len(data)
         self._string.follow(data)
         if self._string.number > LONGEST_NUMBER:
-            raise BrokenDump(begin + LONGEST_NUMBER, _expected(ValueError()))
+            raise BrokenDump(begin + LONGEST_NUMBER, _expectation_of(ValueError()))
 
     def _pass_over_string(self, data: bytes) -> bytes:
         """Check the rest of a string that is too long, without keeping it. Returns the data after the string."""
@@ -242,7 +242,7 @@ class DumpReader:
         try:
             _new_parser(ijson.sendable_list(), lines=False).send(b'["' + rest)
         except _PARSING_FAILED as exc:
-            raise inside.locate(_expected(exc)) from exc
+            raise inside.locate(_expectation_of(exc)) from exc
         self._offset += len(rest)
         self._replay.pass_over(len(rest))
         try:
@@ -250,12 +250,12 @@ class DumpReader:
         except UnicodeDecodeError as exc:  # yajl does not find this; it is raised at the end of the string, as always
             self._not_utf8 = self._not_utf8 or exc
         if self._not_utf8 and len(rest) < len(data):
-            raise BrokenDump(self._offset, _expected(self._not_utf8)) from self._not_utf8
+            raise BrokenDump(self._offset, _expectation_of(self._not_utf8)) from self._not_utf8
         return data[len(rest) :]
 
     def _take(self) -> list[Conversation | Skipped]:
-        taken = self._found.finished[:]
-        self._found.finished.clear()
+        taken = self._builder.finished[:]
+        self._builder.finished.clear()
         return taken
 
 
@@ -271,8 +271,8 @@ class _Failure:
     def named(self, *, is_all: bool) -> str | None:
         """The message, which names a value that JSON does not have; None while the word may continue."""
         expected = self.error.expected
-        behind = _matched(_WORD_BEHIND, self.behind)
-        word = (_matched(_WORD_BEFORE, self._before) + behind).decode(errors="replace")
+        behind = _match(_WORD_BEHIND, self.behind)
+        word = (_match(_WORD_BEFORE, self._before) + behind).decode(errors="replace")
         if behind and NO_JSON.fullmatch(word):
             expected = f"expected a JSON value, found {word}, which JSON does not have: write null, true or false"
         goes_on = len(behind) == len(self.behind) < LONGEST_WORD
@@ -288,7 +288,7 @@ def _count_line_ends(data: bytes) -> int:
     return count if start < 0 else count + data.count(b"\n", start)
 
 
-def _matched(pattern: re.Pattern[bytes], data: bytes) -> bytes:
+def _match(pattern: re.Pattern[bytes], data: bytes) -> bytes:
     found = pattern.search(data)
     return found[0] if found else b""
 
@@ -335,7 +335,7 @@ class _Replay:
         try:
             for data in filter(None, (self._primer, bytes(self._before), self._last[:count])):
                 parser.send(data)
-                found.work_through()
+                found.process_events()
         except _PARSING_FAILED:
             return True
         return False
@@ -351,13 +351,13 @@ def _new_parser(events: Any, lines: bool) -> _Parser:
     return parser
 
 
-def _expected(exc: Exception) -> str:
+def _expectation_of(exc: Exception) -> str:
     if isinstance(exc, UnicodeDecodeError):
         return "expected UTF-8 in the string that ends here"
     if isinstance(exc, TooDeep):
         return str(exc)
     if not isinstance(exc, ijson.JSONError):
-        return "expected a shorter number"
+        return "expected a number of a reasonable size"
     text = exc.args[0] if exc.args else ""
     if isinstance(text, bytes):  # contains a part of the input that is not UTF-8
         text = text.decode(errors="replace")

@@ -6,9 +6,9 @@ _NUMBER = b"+-.0123456789Ee"
 class StringTracker:
     """Follows valid JSON text, in pieces that split no escape.
 
-    ``in_string`` is True if the text ends inside a string. ``size`` is the number of bytes of the unfinished string or
-    number so far; for a string, a lower bound of its bytes with escapes resolved. ``number`` is the number of bytes of
-    the number with which the last piece began, with its bytes in earlier pieces; 0 if it is no number.
+    ``in_string`` is True if the text ends inside a string. ``size`` is the size in bytes of the unfinished string or
+    number. For a string, it is a lower bound, with escapes resolved. ``number`` is the size in bytes of a number at the
+    beginning of the last piece, with its bytes in earlier pieces.
     """
 
     def __init__(self) -> None:

@@ -73,11 +73,11 @@ def remove_folder(folder: Path) -> None:
             time.sleep(SECONDS_BETWEEN)
 
 
-def refusal(exc: OSError, what: Path | str) -> StoreError:
-    """An error of the system as a StoreError. ``what`` names the file, or describes it."""
+def refusal(exc: OSError, file: Path | str) -> StoreError:
+    """An error of the system as a StoreError. ``file`` is a path, or a description."""
     kind, problem = (StoreFull, "no space left for") if exc.errno in NO_SPACE else (StoreUnavailable, "cannot use")
-    public = f"{problem} {what.name}: {exc.strerror}" if isinstance(what, Path) and exc.strerror else ""
-    return kind(f"{problem} {what}: {exc.strerror or exc}", public=public)
+    public = f"{problem} {file.name}: {exc.strerror}" if isinstance(file, Path) and exc.strerror else ""
+    return kind(f"{problem} {file}: {exc.strerror or exc}", public=public)
 
 
 def _make_locked(prefix: str) -> tuple[Path, int]:

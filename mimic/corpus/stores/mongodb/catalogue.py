@@ -80,7 +80,7 @@ class Catalogue:
     async def _read(self) -> Mapping[Version, CatalogueEntry]:
         reading, until = asyncio.current_task(), time.monotonic() + self._timings.catalogue_seconds
         try:
-            entries = await self._found()
+            entries = await self._read_entries()
             if self._reading is reading:  # otherwise `forget` was called meanwhile
                 self._entries, self._believed_until = entries, until
         finally:
@@ -88,7 +88,7 @@ class Catalogue:
                 self._reading = None
         return entries
 
-    async def _found(self) -> Mapping[Version, CatalogueEntry]:
+    async def _read_entries(self) -> Mapping[Version, CatalogueEntry]:
         known = max((entry.written for entry in self._entries.values() if entry.written), default=None)
         # A majority read is never rolled back, and never older than the known entries, on any member.
         concern = Since(known, "majority") if known else ReadConcern("majority")

@@ -14,7 +14,7 @@ from pymongo.write_concern import WriteConcern
 
 from mimic.corpus.layout import LAYOUT
 from mimic.corpus.stores.base import Driver
-from mimic.corpus.stores.mongodb.failures import translated
+from mimic.corpus.stores.mongodb.failures import translate
 from mimic.corpus.stores.mongodb.url import read_address
 from mimic.errors import SettingError
 
@@ -40,7 +40,7 @@ SEEDING: Final[Mapping[str, int | str]] = {
 an answer."""
 
 DURABLE: Final = WriteConcern(w="majority", j=True)
-"""Writes survive a killed server and the election of another primary, whatever the URL's write concern is."""
+"""Writes survive a killed server and the election of another primary. Overrides the URL's write concern."""
 
 
 class Location(NamedTuple):
@@ -63,14 +63,14 @@ class Since(ReadConcern):
         return {**super().document, "afterClusterTime": self._moment}
 
 
-def located(database: Database, location: Location) -> AsyncCollection[Fields]:
+def collection_at(database: Database, location: Location) -> AsyncCollection[Fields]:
     """A collection whose reads see all of its documents, on any member of a replica set."""
     if location.written is None:
         return database[location.name]
     return database.get_collection(location.name, read_concern=Since(location.written))
 
 
-async def missing(database: Database, locations: Sequence[Location]) -> list[str]:
+async def missing_collections(database: Database, locations: Sequence[Location]) -> list[str]:
     """The names of the collections that do not exist, on the member that answers."""
     if not locations:
         return []
@@ -111,7 +111,7 @@ class DatabaseConnection:
         try:
             yield
         except PyMongoError as exc:
-            raise translated(exc, self._address) from exc
+            raise translate(exc, self._address) from exc
 
     async def close(self) -> None:
         """Close the client. PyMongo's method returns a coroutine, Motor's does not."""

@@ -31,7 +31,7 @@ class Cause(NamedTuple):
     remedy: str
 
 
-def translated(exc: PyMongoError, address: Address) -> StoreError:
+def translate(exc: PyMongoError, address: Address) -> StoreError:
     """An error of the driver as a StoreError."""
     reason = address.without_secrets(_reason(exc))
     if isinstance(exc, OperationFailure):
@@ -125,7 +125,7 @@ def _of_connection(exc: PyMongoError, reason: str, address: Address) -> Cause:
 def _not_primary(address: Address) -> Cause:
     remedy = "name the members of the replica set, or its replicaSet, so that the primary is found"
     if address.options.get("directconnection"):
-        remedy = "directConnection=true connects to this member only: remove it, or name the primary"
+        remedy = "remove directConnection=true, which uses this member only, or name the primary"
     return Cause("this member of the replica set is not the primary", remedy)
 
 

@@ -9,7 +9,7 @@ from pymongo.errors import ConnectionFailure
 
 from mimic.corpus.schemas import POSITION, Lookup, characters_of
 from mimic.corpus.stores.base import BATCH_CHARACTERS
-from mimic.corpus.stores.mongodb.client import Database, Fields, Location, located
+from mimic.corpus.stores.mongodb.client import Database, Fields, Location, collection_at
 from mimic.corpus.stores.mongodb.lookups import BY_VALUE, Key, Value, gathered_query
 
 MOST_GATHERED: Final = 64
@@ -76,10 +76,10 @@ class Gathering:
         waiting = self._waiting[kind]
         try:
             while waiting:
-                count = self._fitting(waiting)
+                count = self._count_fitting(waiting)
                 asked = waiting[:count]
                 del waiting[:count]
-                waiting[:0] = await self._answered(kind, asked)
+                waiting[:0] = await self._query(kind, asked)
         finally:
             for wanted in (*asked, *waiting):  # only after a cancellation are there any
                 wanted.found.cancel()
@@ -87,7 +87,7 @@ class Gathering:
             if not self._in_flight[kind]:
                 del self._in_flight[kind], self._waiting[kind]
 
-    def _fitting(self, waiting: Sequence[Wanted]) -> int:
+    def _count_fitting(self, waiting: Sequence[Wanted]) -> int:
         """The number of waiting lookups that fit into a query; at least one."""
         characters = 0
         for count, wanted in enumerate(waiting[: self._most_gathered]):
@@ -96,7 +96,7 @@ class Gathering:
                 return count
         return min(len(waiting), self._most_gathered)
 
-    async def _answered(self, kind: Kind, asked: Sequence[Wanted]) -> Sequence[Wanted]:
+    async def _query(self, kind: Kind, asked: Sequence[Wanted]) -> Sequence[Wanted]:
         """Query once. Returns the lookups whose documents are beyond the query's limits."""
         try:
             documents, is_cut = await self._documents(*kind, asked)
@@ -131,7 +131,7 @@ class Gathering:
         query = gathered_query([one.lookup for one in asked], field, list({one.key for one in asked}))
         documents: list[Fields] = []
         characters = 0
-        cursor = located(self._database, collection).find(**query)
+        cursor = collection_at(self._database, collection).find(**query)
         try:
             async for document in cursor.batch_size(MOST_DOCUMENTS).limit(MOST_DOCUMENTS):
                 document[POSITION] = document.pop("_id")

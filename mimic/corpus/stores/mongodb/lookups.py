@@ -40,7 +40,7 @@ def key_of(lookup: Lookup, layout: int) -> Key | None:
     return Key(lookup.index, lookup.key)
 
 
-def stored(position: int, document: Fields) -> Fields:
+def to_stored(position: int, document: Fields) -> Fields:
     """A schema's document for MongoDB: with its position as ``_id``, without the field that BY_VALUE replaces."""
     fields = {"_id": position, **document}
     fields.pop(_REPLACED, None)
@@ -72,7 +72,7 @@ def find_query(lookup: Lookup, key: Key | None) -> Fields:
     query: Fields = {"projection": answer, "sort": [("_id", 1)]}
     if key is None:
         return {"filter": {MESSAGES: {"$elemMatch": fields}}, **query}
-    return {"filter": {key.field: key.value, **fields, **_answered(key.field)}, **query, "hint": key.field}
+    return {"filter": {key.field: key.value, **fields, **_has_answer(key.field)}, **query, "hint": key.field}
 
 
 def roles_to_check(lookup: Lookup, key: Key | None) -> Mapping[str, str]:
@@ -92,10 +92,10 @@ def gathered_query(lookups: Sequence[Lookup], field: str, keys: Sequence[Value])
     """
     projection = dict.fromkeys((*SCHEMAS[lookups[0].version].answer, *_fields_to_compare(lookups), field), 1)
     del projection[POSITION]
-    query: Fields = {"filter": {field: {"$in": list(keys)}, **_answered(field)}, "projection": projection}
+    query: Fields = {"filter": {field: {"$in": list(keys)}, **_has_answer(field)}, "projection": projection}
     return {**query, "hint": field} if field == BY_VALUE else {**query, "hint": field, "sort": [(field, 1), ("_id", 1)]}
 
 
-def _answered(field: str) -> Fields:
+def _has_answer(field: str) -> Fields:
     """A condition that excludes the last messages of conversations. Partial indexes on digests exclude them anyway."""
     return {"nextMessageType": {"$ne": None}} if field == BY_VALUE else {}

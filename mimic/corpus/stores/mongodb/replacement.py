@@ -17,7 +17,7 @@ from mimic.corpus.stores.mongodb.attachments import store
 from mimic.corpus.stores.mongodb.catalogue import Catalogue, CatalogueEntry
 from mimic.corpus.stores.mongodb.client import DURABLE, DatabaseConnection, Fields, Moment
 from mimic.corpus.stores.mongodb.failures import OLDEST_SERVER
-from mimic.corpus.stores.mongodb.lookups import index_models, stored
+from mimic.corpus.stores.mongodb.lookups import index_models, to_stored
 from mimic.corpus.stores.mongodb.timings import DEFAULT_TIMINGS, Timings
 from mimic.corpus.stores.tempdirs import temporary_folder
 from mimic.errors import SeedingLost, StoreError, StoreUnavailable
@@ -25,7 +25,7 @@ from mimic.errors import SeedingLost, StoreError, StoreUnavailable
 LONGEST_READ_SECONDS: Final = 60.0
 """Longest time that a replaced collection is kept for its readers, after the grace period."""
 
-_OURS: Final = {"name": {"$regex": "^(v[123]|index)_[0-9a-f]{16}$"}}
+_MIMIC_COLLECTIONS: Final = {"name": {"$regex": "^(v[123]|index)_[0-9a-f]{16}$"}}
 
 
 class MongoDBReplacement(Replacement):
@@ -69,7 +69,7 @@ class MongoDBReplacement(Replacement):
     async def prepare(self, versions: Sequence[Version]) -> None:
         in_use = await self._in_use()
         with self._connection.errors():
-            for name in await self._database.list_collection_names(filter=_OURS):
+            for name in await self._database.list_collection_names(filter=_MIMIC_COLLECTIONS):
                 if name not in in_use:
                     await self._database.drop_collection(name)
             for version in versions:
@@ -83,13 +83,13 @@ class MongoDBReplacement(Replacement):
         self._check_lease()
         first = self._positions[version]
         self._positions[version] += len(documents)
-        numbered = [stored(position, document) for position, document in enumerate(documents, first)]
-        await self._written(version)
+        numbered = [to_stored(position, document) for position, document in enumerate(documents, first)]
+        await self._finish_write(version)
         self._writing[version] = asyncio.create_task(self._write(version, numbered))
         await asyncio.sleep(0)
 
     async def index(self, version: Version) -> Size:
-        await self._written(version)
+        await self._finish_write(version)
         collection = self._collections[version]
         models = index_models(SCHEMAS[version])
         # By default the build waits for every member, even if it is down or lags. A single server has no quorum.
@@ -206,7 +206,7 @@ class MongoDBReplacement(Replacement):
         with self._connection.errors():
             await self._collections[version].insert_many(documents)
 
-    async def _written(self, version: Version) -> None:
+    async def _finish_write(self, version: Version) -> None:
         if writing := self._writing.pop(version, None):
             await writing
 

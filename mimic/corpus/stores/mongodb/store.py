@@ -23,8 +23,8 @@ from mimic.corpus.stores.mongodb.client import (
     DatabaseConnection,
     Fields,
     Location,
-    located,
-    missing,
+    collection_at,
+    missing_collections,
 )
 from mimic.corpus.stores.mongodb.gathering import Gathering
 from mimic.corpus.stores.mongodb.lookups import find_query, key_of, roles_to_check
@@ -37,7 +37,7 @@ from mimic.errors import Detached, NotSeeded, StoreUnavailable, UnusableStore
 MOST_TURNS: Final = 2
 """Batches of long answers that are fetched at a time."""
 
-_READING_WAS_KILLED: Final = {26, 43, 175, 237}  # NamespaceNotFound, CursorNotFound, QueryPlanKilled, CursorKilled
+_KILLED_READ: Final = {26, 43, 175, 237}  # NamespaceNotFound, CursorNotFound, QueryPlanKilled, CursorKilled
 
 
 class MongoDBStore(Store):
@@ -78,9 +78,9 @@ class MongoDBStore(Store):
             while not found.first and collection != asked:
                 killed = None
                 try:
-                    found = await self._found(collection, lookup, limit)
+                    found = await self._find(collection, lookup, limit)
                 except OperationFailure as exc:
-                    if exc.code not in _READING_WAS_KILLED:
+                    if exc.code not in _KILLED_READ:
                         raise
                     killed = exc
                 if not found.first:  # another collection may be the corpus now
@@ -101,7 +101,7 @@ class MongoDBStore(Store):
             asked = [entries[one] for one in versions if one in entries]
             wanted = [location for entry in asked for location in entry.locations(with_index=with_indexes)]
             with self._connection.errors():
-                gone = await missing(self._database, [one for one in wanted if one not in known])
+                gone = await missing_collections(self._database, [one for one in wanted if one not in known])
             if not gone:
                 self._known = dict.fromkeys(wanted, now + self._timings.catalogue_seconds) | known
                 return
@@ -109,7 +109,7 @@ class MongoDBStore(Store):
         text = f"the collection {gone[0]} of the corpus is missing: {RESTORE}"
         raise UnusableStore(text, public=text)
 
-    async def _found(self, collection: Location, lookup: Lookup, limit: int | None) -> Batches[Document]:
+    async def _find(self, collection: Location, lookup: Lookup, limit: int | None) -> Batches[Document]:
         if key := key_of(lookup, collection.layout):
             documents = await self._gathering.find(collection, lookup, key)
             if documents is not None:
@@ -132,10 +132,12 @@ class MongoDBStore(Store):
             collection = await self._collection(version)
             with self._connection.errors():
                 pipeline = documents_pipeline(collection.name, positions)
-                cursor: Any = located(self._database, collection).aggregate(pipeline, batchSize=len(positions) + 1)
+                cursor: Any = collection_at(self._database, collection).aggregate(
+                    pipeline, batchSize=len(positions) + 1
+                )
                 if self._driver == "pymongo":  # Motor returns the cursor itself
                     cursor = await cursor
-                found = [_numbered(document) for document in await cursor.to_list(None)]
+                found = [_with_position(document) for document in await cursor.to_list(None)]
             if found or not positions:
                 return found
             self._catalogue.forget()
@@ -149,7 +151,7 @@ class MongoDBStore(Store):
         async with temporary_folder() as folder:
             try:
                 with self._connection.errors():
-                    await fetch(located(self._database, Location(name, written)), folder)
+                    await fetch(collection_at(self._database, Location(name, written)), folder)
             except Detached:  # the corpus and its index may have been replaced
                 self._catalogue.forget()
                 raise
@@ -181,7 +183,7 @@ class MongoDBStore(Store):
 
     async def _batches(self, collection: Location, lookup: Lookup, limit: int | None) -> AsyncGenerator[list[Document]]:
         key = key_of(lookup, collection.layout)
-        cursor = located(self._database, collection).find(**find_query(lookup, key))
+        cursor = collection_at(self._database, collection).find(**find_query(lookup, key))
         roles = roles_to_check(lookup, key)
         found_any = False
         with self._connection.errors():
@@ -196,7 +198,7 @@ class MongoDBStore(Store):
                     yield batch
                     found_any = True
             except OperationFailure as exc:
-                if exc.code in _READING_WAS_KILLED and found_any:
+                if exc.code in _KILLED_READ and found_any:
                     raise StoreUnavailable("the corpus was replaced while an answer was read") from exc
                 raise
             finally:
@@ -213,7 +215,7 @@ async def _in_batches(
     async for document in cursor:
         if roles and any(role_of(document[field]) != role for field, role in roles.items()):
             continue
-        batch.append(_numbered(document))
+        batch.append(_with_position(document))
         count += 1
         characters += characters_of(document)
         if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
@@ -225,7 +227,7 @@ async def _in_batches(
         yield batch
 
 
-def _numbered(document: Fields) -> Fields:
+def _with_position(document: Fields) -> Fields:
     """Rename ``_id`` to the field for the position that every store returns."""
     document[POSITION] = document.pop("_id")
     return document

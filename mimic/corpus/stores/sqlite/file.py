@@ -61,15 +61,15 @@ def read_catalogue(path: Path, connection: sqlite3.Connection) -> dict[Version, 
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (layout,) = connection.execute("PRAGMA user_version").fetchone()
     if not path.stat().st_size:
-        raise unusable(path, "is empty", remedy="seed again")
+        raise unusable_file(path, "is empty", remedy="seed again")
     if application != APPLICATION_ID:
-        raise unusable(path, "is not a Mimic corpus", remedy="name another file in MIMIC_STORE")
+        raise unusable_file(path, "is not a Mimic corpus", remedy="name another file in MIMIC_STORE")
     check_layout(layout, str(path), path.name, "remove it and seed again")
     rows = connection.execute("SELECT version, seeded FROM corpus ORDER BY version")
     try:
         return {version: msgspec.json.decode(seeded, type=Seeded) for version, seeded in rows}
     except (msgspec.DecodeError, TypeError) as exc:
-        raise unusable(path, "is damaged", f"its catalogue says {exc}") from exc
+        raise unusable_file(path, "is damaged", f"its catalogue says {exc}") from exc
 
 
 def file_identity(path: Path) -> tuple[int, ...]:
@@ -89,15 +89,15 @@ def errors(path: Path | str) -> Iterator[None]:
     try:
         yield
     except FAILURES as exc:
-        raise translated(exc, path) from exc
+        raise translate(exc, path) from exc
 
 
-def translated(exc: Exception, path: Path | str) -> StoreError:
-    """One of the :data:`FAILURES` as a StoreError."""
+def translate(exc: Exception, path: Path | str) -> StoreError:
+    """An exception of the types in :data:`FAILURES` as a StoreError."""
     if isinstance(exc, OSError):
         return refusal(exc, path)
     if not isinstance(exc, sqlite3.Error):
-        return unusable(path, "is damaged", exc)
+        return unusable_file(path, "is damaged", exc)
     extended = getattr(exc, "sqlite_errorcode", 0)
     code = extended & 0xFF
     if code == sqlite3.SQLITE_FULL:
@@ -105,17 +105,17 @@ def translated(exc: Exception, path: Path | str) -> StoreError:
     if extended == sqlite3.SQLITE_IOERR_WRITE:
         return StoreFull(f"cannot write {path}: {exc} (no space left?)")
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
-        return unusable(path, "is damaged or not a Mimic corpus", exc)
+        return unusable_file(path, "is damaged or not a Mimic corpus", exc)
     return StoreUnavailable(f"cannot use {path}: {exc}", public=f"cannot use {_public(path)}")
 
 
-def unusable(path: Path | str, problem: str, cause: object = "", *, remedy: str = REMEDY) -> UnusableStore:
+def unusable_file(path: Path | str, problem: str, cause: object = "", *, remedy: str = REMEDY) -> UnusableStore:
     """The error for an unusable file or folder of the corpus, with its cause and a remedy."""
     reason = f" ({cause})" if cause else ""
     return UnusableStore(f"{path} {problem}{reason}: {remedy}", public=f"{_public(path)} {problem}: {remedy}")
 
 
-def detached(folder: Path) -> Detached:
+def missing_folder(folder: Path) -> Detached:
     """The error for a missing folder beside the corpus."""
     remedy = "copy it to the corpus that it belongs to, or seed again"
     problem = f"is missing: {remedy}"

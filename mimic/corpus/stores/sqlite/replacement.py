@@ -170,8 +170,8 @@ class SQLiteReplacement(Replacement):
     def _protect(self, path: Path) -> None:
         """Give a file or folder the owner, group and permissions of the file that is replaced, as far as possible.
 
-        If neither the owner nor the group can be set, the permissions are not set either: they would mean something
-        else.
+        If neither the owner nor the group can be set, the permissions are not set either: they would then apply to
+        other users.
         """
         if self._status is None or sys.platform == "win32":  # Windows has no permissions of this kind
             return
@@ -233,7 +233,7 @@ class SQLiteReplacement(Replacement):
 class Lock:
     """The right to seed: a lock on a file beside the corpus, which the system releases when its holder dies.
 
-    The holder may remove the file. A lock counts only if its file is still the one with this name, so two seeders never
+    The holder may remove the file. A lock counts only while the name refers to the locked file. So two seeders never
     hold locks on two files of the same name.
     """
 

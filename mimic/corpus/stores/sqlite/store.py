@@ -22,12 +22,12 @@ from mimic.corpus.stores.sqlite.file import (
     FAILURES,
     beside,
     connect,
-    detached,
     errors,
     file_identity,
+    missing_folder,
     read_catalogue,
     refuse_other_kinds,
-    translated,
+    translate,
 )
 from mimic.corpus.stores.sqlite.replacement import Lock, SQLiteReplacement, refuse_foreign_file
 from mimic.corpus.stores.tempdirs import temporary_folder
@@ -91,7 +91,7 @@ class SQLiteStore(Store):
         for name in {entry.index.id for entry in corpus.seeded.values() if entry.index}:
             folder = beside(self._target(), f".{name}")
             if not folder.exists():
-                raise UnusableStore.caused_by(detached(folder))
+                raise UnusableStore.caused_by(missing_folder(folder))
 
     async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
         corpus = self._current_with(lookup.version)
@@ -105,7 +105,7 @@ class SQLiteStore(Store):
             if len(some) < 2:  # noqa: PLR2004 - fast path for most lookups: takes half of the time
                 return Batches([_document(schema, row) for row in some])
         except FAILURES as exc:
-            raise translated(exc, self.path) from exc
+            raise translate(exc, self.path) from exc
         batches = self._read(corpus, schema, rows, some)
         first, goes_on = next(batches)
         if goes_on:
@@ -146,9 +146,9 @@ class SQLiteStore(Store):
             try:
                 files = list(folder.iterdir())
             except FileNotFoundError:
-                raise detached(folder) from None
+                raise missing_folder(folder) from None
             except OSError as exc:
-                raise translated(exc, folder) from exc
+                raise translate(exc, folder) from exc
             for file in files:
                 if file.suffix != ".lock":  # the reader opens its own lock file for writing
                     (links / file.name).symlink_to(file)
@@ -162,7 +162,7 @@ class SQLiteStore(Store):
             corpus = CorpusFile.open(self.path)
             with errors(self.path), corpus.in_use():
                 corpus.retire()
-                batches = _scanned(corpus.connection, schema, query, values)
+                batches = _scan_rows(corpus.connection, schema, query, values)
                 goes_on = True
                 try:
                     while goes_on:
@@ -266,7 +266,7 @@ class SQLiteStore(Store):
 
 
 class CorpusFile:
-    """One open file that is or was the corpus. Closed when it is retired and its last reader has finished."""
+    """An open file that is or was the corpus. Closed when it is retired and its last reader has finished."""
 
     def __init__(self, identity: tuple[int, ...], path: Path, connection: sqlite3.Connection) -> None:
         self.identity = identity
@@ -353,7 +353,7 @@ def _with_messages(found: Document) -> Document:
     return {**found, MESSAGES: msgspec.json.decode(found[MESSAGES])}
 
 
-def _scanned(connection: sqlite3.Connection, schema: Schema, query: str, values: Sequence[str | int]) -> _Reading:
+def _scan_rows(connection: sqlite3.Connection, schema: Schema, query: str, values: Sequence[str | int]) -> _Reading:
     with closing(connection.execute(query, values)) as rows:
         yield from _batches(schema, rows)
 
