@@ -76,7 +76,7 @@ def test_skipped_conversations_are_counted_and_named(sqlite_url: str, tmp_path: 
         ('{"id": 1}\n{"id": NaN}', "line 2, byte 17: expected a JSON value, found NaN"),
         (
             '{"messages": []}',
-            "(1 with `messages` instead of `conversations`); nothing was replaced. Conversations are to",
+            "(1 with `messages` instead of `conversations`); nothing was replaced. The expected shape",
         ),
         ("<!doctype html>", "the file is a web page"),
         ("hello", "byte 0: expected '['"),
