@@ -128,11 +128,13 @@ class Corpus:
             return []
         schema = SCHEMAS[version]
         documents = await self._store.documents(version, sorted({schema.position(place) for place in places}))
-        held = {document[POSITION]: document for document in documents}
+        by_position = {document[POSITION]: document for document in documents}
         found = [
-            schema.message_at(held[position], place) for place in places if (position := schema.position(place)) in held
+            schema.message_at(by_position[position], place)
+            for place in places
+            if (position := schema.position(place)) in by_position
         ]
-        return [said for said in found if said]
+        return [message for message in found if message]
 
     async def check(self, version: Version, depth: Rung | None) -> None:
         """Raises the error that would keep chats by a version from an answer, down to the rung ``depth``.

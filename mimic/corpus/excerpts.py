@@ -48,28 +48,28 @@ async def excerpt(corpus: Corpus, version: Version, document: int, first: int, c
     NotSeeded if the corpus lacks the version.
     """
     schema = SCHEMAS[version]
-    asked = next(iter(await corpus.documents(version, [document])), None)
+    anchor = next(iter(await corpus.documents(version, [document])), None)
     found: list[Message] = []
-    while asked is not None and not schema.is_nested:
-        begin = document - schema.index(asked) + first
+    while anchor is not None and not schema.is_nested:
+        begin = document - schema.index(anchor) + first
         read = await corpus.documents(version, sorted({document, *range(begin, begin + count + 1)}))
-        found = list(_messages_from(schema, asked, [one for one in read if one[POSITION] >= begin], first))
-        before, asked = asked, next((one for one in read if one[POSITION] == document), None)
-        if asked == before:  # otherwise the corpus was replaced between the two reads
+        found = list(_messages_from(schema, anchor, [one for one in read if one[POSITION] >= begin], first))
+        before, anchor = anchor, next((one for one in read if one[POSITION] == document), None)
+        if anchor == before:  # otherwise the corpus was replaced between the two reads
             break
-    if asked is None:
+    if anchor is None:
         raise NoConversation(document)
     if schema.is_nested:
-        found = schema.messages(asked)[first : first + count + 1]
+        found = schema.messages(anchor)[first : first + count + 1]
     messages = [_snippet(message) for message in islice(found, count)]
     more = first + count if len(found) > count else None
-    return Excerpt(version, conversation_of(asked), schema.index(asked), first, more, messages)
+    return Excerpt(version, conversation_of(anchor), schema.index(anchor), first, more, messages)
 
 
-def _messages_from(schema: Schema, asked: Document, documents: Sequence[Document], first: int) -> Iterator[Message]:
+def _messages_from(schema: Schema, anchor: Document, documents: Sequence[Document], first: int) -> Iterator[Message]:
     """The messages of the documents that continue the same conversation, from position ``first`` on."""
     for index, document in enumerate(documents, first):
-        if (schema.index(document), conversation_of(document)) != (index, conversation_of(asked)):
+        if (schema.index(document), conversation_of(document)) != (index, conversation_of(anchor)):
             return
         yield from schema.messages(document)
 

@@ -11,7 +11,7 @@ similar message."""
 
 RUNGS: Final[tuple[Rung, ...]] = get_args(Rung)
 INDEXED: Final[tuple[Rung, ...]] = ("normalized", "nearest")
-"""The rungs that need an index of their own."""
+"""The rungs that need an index."""
 
 MIN_SCORE: Final = 0.2
 

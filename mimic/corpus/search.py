@@ -43,19 +43,19 @@ async def search(corpus: Corpus, version: Version, text: str, role: Role | None,
     Finds messages that have an answer and share words with the text. If there are none, finds messages that share parts
     of words. Raises NotSeeded if the corpus lacks the version, and RungNotSeeded if it was seeded without the index.
     """
-    index, wanted = await corpus.index(version), trigrams(text)
-    asked = [Message(one, text) for one in ((role,) if role else get_args(Role))]
+    index, text_trigrams = await corpus.index(version), trigrams(text)
+    queries = [Message(one, text) for one in ((role,) if role else get_args(Role))]
     hits: dict[tuple[str, str], SearchHit] = {}
-    async for place, document in _documents(corpus, version, await asyncio.to_thread(_candidates, index, asked)):
-        if hit := _hit(version, place, document, wanted):
+    async for place, document in _documents(corpus, version, await asyncio.to_thread(_candidates, index, queries)):
+        if hit := _hit(version, place, document, text_trigrams):
             hits.setdefault((hit.sender, hit.value), hit)
     return sorted(hits.values(), key=lambda hit: -hit.score)[:most]
 
 
-def _candidates(index: MatchIndex, asked: Sequence[Message]) -> list[Coordinates]:
+def _candidates(index: MatchIndex, queries: Sequence[Message]) -> list[Coordinates]:
     """The places that the index finds for each message; if none, the places that it finds despite spelling mistakes."""
-    found = [place for message in asked for place in index.similar(message, CANDIDATES)]
-    return found or [place for message in asked for place in index.misspelt(message, CANDIDATES)]
+    found = [place for message in queries for place in index.similar(message, CANDIDATES)]
+    return found or [place for message in queries for place in index.misspelt(message, CANDIDATES)]
 
 
 async def _documents(
@@ -64,24 +64,24 @@ async def _documents(
     """Yield each place with its document. Places without one are left out: the corpus was replaced meanwhile."""
     position = SCHEMAS[version].position
     for start in range(0, len(places), AT_A_TIME):
-        some = places[start : start + AT_A_TIME]
-        found = await corpus.documents(version, sorted({position(place) for place in some}))
-        held = {document[POSITION]: document for document in found}
-        for place in some:
-            if position(place) in held:
-                yield place, held[position(place)]
+        chunk = places[start : start + AT_A_TIME]
+        found = await corpus.documents(version, sorted({position(place) for place in chunk}))
+        by_position = {document[POSITION]: document for document in found}
+        for place in chunk:
+            if position(place) in by_position:
+                yield place, by_position[position(place)]
 
 
-def _hit(version: Version, place: Coordinates, document: Document, wanted: frozenset[str]) -> SearchHit | None:
-    said = SCHEMAS[version].message_at(document, place)
-    if said is None:
+def _hit(version: Version, place: Coordinates, document: Document, text_trigrams: frozenset[str]) -> SearchHit | None:
+    located = SCHEMAS[version].message_at(document, place)
+    if located is None:
         return None
-    message = said.message
+    message = located.message
     return SearchHit(
         sender=message.sender,
         value=message.value[:SHOWN_CHARACTERS],
         characters=len(message.value),
-        score=round(likeness(wanted, trigrams(message.value)), 3),
+        score=round(likeness(text_trigrams, trigrams(message.value)), 3),
         document=document[POSITION],
         conversation=conversation_of(document),
         position=place.index,

@@ -80,7 +80,7 @@ class DumpReader:
         self._offset = 0
         self._lines: bool | None = None
         self._line_ends = 0
-        self._held = bytearray()
+        self._buffer = bytearray()
         self._last_bytes = b""
         self._failure: _Failure | None = None
         self._builder = ConversationBuilder(depth=0)
@@ -101,16 +101,16 @@ class DumpReader:
             self._failure.behind += data
             self._raise_named(self._failure)
             return []
-        self._held += data
+        self._buffer += data
         if self._waits_for_more(data):
             return []
-        data = self._take_held()
+        data = self._take_buffer()
         if self._lines is None:
             data = self._begin(data)
             if not data:
                 return []
         cut = end_of_whole_escapes(data)
-        self._held += data[cut:]
+        self._buffer += data[cut:]
         return self._read(data[:cut])
 
     def _read(self, data: bytes) -> list[Conversation | Skipped]:
@@ -125,7 +125,7 @@ class DumpReader:
             position = max(exc.offset - begin, 0)
             before = self._last_bytes + data[:position]
             line = self._line_ends + data.count(b"\n", 0, position) + 1 if self._lines else None
-            self._failure = _Failure(exc, line, before[-LONGEST_WORD:], data[position:] + self._held)
+            self._failure = _Failure(exc, line, before[-LONGEST_WORD:], data[position:] + self._buffer)
             self._raise_named(self._failure)
             return self._take()
         if self._lines:
@@ -141,23 +141,23 @@ class DumpReader:
             raise BrokenDump(exc.offset, expected, failure.line) from exc
 
     def _waits_for_more(self, data: bytes) -> bool:
-        """True if the piece ends inside a string of which too few bytes are held.
+        """True if the piece ends inside a string of which too few bytes are buffered.
 
         yajl starts again at the beginning of an unfinished string, so it gets twice as much of the string each time.
         """
         string = self._string
-        is_short = len(self._held) < string.size <= LARGEST_DOCUMENT
+        is_short = len(self._buffer) < string.size <= LARGEST_DOCUMENT
         return string.in_string and is_short and end_of_string(data) == len(data)
 
-    def _take_held(self) -> bytes:
-        held = bytes(self._held)
-        self._held.clear()
-        return held
+    def _take_buffer(self) -> bytes:
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
 
     def close(self) -> list[Conversation | Skipped]:
         if self._failure:
             self._raise_named(self._failure, is_all=True)
-        data = self._take_held()
+        data = self._take_buffer()
         if self._lines is None:
             data = self._begin(data, is_all=True)
         if self._lines is None:
@@ -179,7 +179,7 @@ class DumpReader:
         """Skip white space, and choose the format by the next byte. Returns the rest; empty if it is too short."""
         mark = BYTE_ORDER_MARK if self._offset == 0 else b""
         if len(data) < len(mark) and mark.startswith(data) and not is_all:
-            self._held += data
+            self._buffer += data
             return b""
         text = data.removeprefix(mark).lstrip(b" \t\r\n")
         self._offset += len(data) - len(text)
@@ -188,7 +188,7 @@ class DumpReader:
             return b""
         begins = text[:1] in (b"[", b"{")
         if not is_all and len(text) < (2 if begins else BEGINNING):
-            self._held += text
+            self._buffer += text
             return b""
         if kind := kind_of(text[:BEGINNING]):
             raise ForeignFile(kind)
@@ -361,8 +361,8 @@ def _expectation_of(exc: Exception) -> str:
     text = exc.args[0] if exc.args else ""
     if isinstance(text, bytes):  # contains a part of the input that is not UTF-8
         text = text.decode(errors="replace")
-    said = re.search(r"(?:lexical|parse) error: ([^\n]+)", text)
-    if not said:
+    message = re.search(r"(?:lexical|parse) error: ([^\n]+)", text)
+    if not message:
         return f"expected JSON ({exc})"
-    phrase = said.group(1).strip()
+    phrase = message.group(1).strip()
     return EXPECTATIONS.get(phrase, phrase)

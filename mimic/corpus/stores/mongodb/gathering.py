@@ -14,7 +14,7 @@ from mimic.corpus.stores.mongodb.lookups import BY_VALUE, Key, Value, gathered_q
 
 MOST_GATHERED: Final = 64
 """Lookups in a query."""
-MOST_ASKED_CHARACTERS: Final = 256 * 1024
+MOST_KEY_CHARACTERS: Final = 256 * 1024
 """Characters of keys in a query. A longer key gets its own query: MongoDB limits queries to 16 MiB."""
 MOST_IN_FLIGHT: Final = 2
 """Running queries of a kind. Lookups that come meanwhile are gathered."""
@@ -27,7 +27,7 @@ Kind: TypeAlias = tuple[Location, str]
 """Lookups that one query can answer: a collection and one of its indexes."""
 
 
-class Wanted(NamedTuple):
+class WaitingLookup(NamedTuple):
     """A waiting lookup, its key, and the future for its documents."""
 
     lookup: Lookup
@@ -42,7 +42,7 @@ class Gathering:
         """``most_gathered`` is the largest number of lookups in a query."""
         self._database = database
         self._most_gathered = most_gathered
-        self._waiting: defaultdict[Kind, list[Wanted]] = defaultdict(list)
+        self._waiting: defaultdict[Kind, list[WaitingLookup]] = defaultdict(list)
         self._in_flight: Counter[Kind] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -53,7 +53,7 @@ class Gathering:
         """
         kind = collection, key.field
         future: asyncio.Future[list[Fields] | None] = asyncio.get_running_loop().create_future()
-        self._waiting[kind].append(Wanted(lookup, key.value, future))
+        self._waiting[kind].append(WaitingLookup(lookup, key.value, future))
         if self._in_flight[kind] < MOST_IN_FLIGHT:
             self._in_flight[kind] += 1
             task = asyncio.create_task(self._ask(kind))
@@ -67,54 +67,54 @@ class Gathering:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for waiting in self._waiting.values():  # a task that is cancelled before its start runs no code
-            for wanted in waiting:
-                wanted.found.cancel()
+            for one in waiting:
+                one.found.cancel()
 
     async def _ask(self, kind: Kind) -> None:
         """Query for all waiting lookups, and repeat while lookups wait."""
-        asked: Sequence[Wanted] = ()
+        batch: Sequence[WaitingLookup] = ()
         waiting = self._waiting[kind]
         try:
             while waiting:
                 count = self._count_fitting(waiting)
-                asked = waiting[:count]
+                batch = waiting[:count]
                 del waiting[:count]
-                waiting[:0] = await self._query(kind, asked)
+                waiting[:0] = await self._query(kind, batch)
         finally:
-            for wanted in (*asked, *waiting):  # only after a cancellation are there any
-                wanted.found.cancel()
+            for one in (*batch, *waiting):  # only after a cancellation are there any
+                one.found.cancel()
             self._in_flight[kind] -= 1
             if not self._in_flight[kind]:
                 del self._in_flight[kind], self._waiting[kind]
 
-    def _count_fitting(self, waiting: Sequence[Wanted]) -> int:
+    def _count_fitting(self, waiting: Sequence[WaitingLookup]) -> int:
         """The number of waiting lookups that fit into a query; at least one."""
         characters = 0
-        for count, wanted in enumerate(waiting[: self._most_gathered]):
-            characters += len(wanted.key) if isinstance(wanted.key, str) else 0
-            if count and characters > MOST_ASKED_CHARACTERS:
+        for count, one in enumerate(waiting[: self._most_gathered]):
+            characters += len(one.key) if isinstance(one.key, str) else 0
+            if count and characters > MOST_KEY_CHARACTERS:
                 return count
         return min(len(waiting), self._most_gathered)
 
-    async def _query(self, kind: Kind, asked: Sequence[Wanted]) -> Sequence[Wanted]:
+    async def _query(self, kind: Kind, batch: Sequence[WaitingLookup]) -> Sequence[WaitingLookup]:
         """Query once. Returns the lookups whose documents are beyond the query's limits."""
         try:
-            documents, is_cut = await self._documents(*kind, asked)
+            documents, is_cut = await self._documents(*kind, batch)
         except Exception as exc:  # noqa: BLE001 - every lookup gets the error
             # Lookups that came meanwhile fail, too: they would wait for the same unreachable server again.
             late = self._waiting[kind] if isinstance(exc, ConnectionFailure) else []
-            for wanted in (*asked, *late):
-                if not wanted.found.done():
-                    wanted.found.set_exception(exc)
+            for one in (*batch, *late):
+                if not one.found.done():
+                    one.found.set_exception(exc)
             late.clear()
             return ()
         found: defaultdict[Value, list[Fields]] = defaultdict(list)
         for document in documents:
             found[document[kind[1]]].append(document)
-        keys = {wanted.key for wanted in asked}
+        keys = {one.key for one in batch}
         last = documents[-1][kind[1]] if is_cut else None
         known = complete_keys(documents, kind[1], keys) if is_cut else keys
-        for lookup, key, future in asked:
+        for lookup, key, future in batch:
             if future.done():  # the caller was cancelled
                 continue
             if key == last:
@@ -122,13 +122,13 @@ class Gathering:
             elif key in known:
                 fitting = [document for document in found[key] if lookup.matches(document)]
                 future.set_result(sorted(fitting, key=_position))
-        return [wanted for wanted in asked if not wanted.found.done()]
+        return [one for one in batch if not one.found.done()]
 
     async def _documents(
-        self, collection: Location, field: str, asked: Sequence[Wanted]
+        self, collection: Location, field: str, batch: Sequence[WaitingLookup]
     ) -> tuple[Sequence[Fields], bool]:
         """Documents with these keys in the order of the index, and a flag: True if they were cut off."""
-        query = gathered_query([one.lookup for one in asked], field, list({one.key for one in asked}))
+        query = gathered_query([one.lookup for one in batch], field, list({one.key for one in batch}))
         documents: list[Fields] = []
         characters = 0
         cursor = collection_at(self._database, collection).find(**query)

@@ -72,10 +72,10 @@ class MongoDBStore(Store):
         await self._check_collections(VERSIONS, with_indexes=True)
 
     async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
-        collection, asked = await self._collection(lookup.version), None
+        collection, previous = await self._collection(lookup.version), None
         found: Batches[Document] = Batches(())
         with self._connection.errors():
-            while not found.first and collection != asked:
+            while not found.first and collection != previous:
                 killed = None
                 try:
                     found = await self._find(collection, lookup, limit)
@@ -85,7 +85,7 @@ class MongoDBStore(Store):
                     killed = exc
                 if not found.first:  # another collection may be the corpus now
                     self._catalogue.forget()
-                    collection, asked = await self._collection(lookup.version), collection
+                    collection, previous = await self._collection(lookup.version), collection
             if not found.first:
                 await self._check_collections([lookup.version])
             if killed:
@@ -98,12 +98,12 @@ class MongoDBStore(Store):
             entries = await self._catalogue.entries()
             now = time.monotonic()
             known = {location: until for location, until in self._known.items() if until > now}
-            asked = [entries[one] for one in versions if one in entries]
-            wanted = [location for entry in asked for location in entry.locations(with_index=with_indexes)]
+            present = [entries[one] for one in versions if one in entries]
+            locations = [location for entry in present for location in entry.locations(with_index=with_indexes)]
             with self._connection.errors():
-                gone = await missing_collections(self._database, [one for one in wanted if one not in known])
+                gone = await missing_collections(self._database, [one for one in locations if one not in known])
             if not gone:
-                self._known = dict.fromkeys(wanted, now + self._timings.catalogue_seconds) | known
+                self._known = dict.fromkeys(locations, now + self._timings.catalogue_seconds) | known
                 return
             self._catalogue.forget()
         text = f"the collection {gone[0]} of the corpus is missing: {RESTORE}"

@@ -101,21 +101,21 @@ class SQLiteStore(Store):
             return await Batches.of(self._scan(schema, query, values))
         try:
             rows = corpus.connection.execute(query, values)
-            some = rows.fetchmany(2)
-            if len(some) < 2:  # noqa: PLR2004 - fast path for most lookups: takes half of the time
-                return Batches([_document(schema, row) for row in some])
+            first_rows = rows.fetchmany(2)
+            if len(first_rows) < 2:  # noqa: PLR2004 - fast path for most lookups: takes half of the time
+                return Batches([_document(schema, row) for row in first_rows])
         except FAILURES as exc:
             raise translate(exc, self.path) from exc
-        batches = self._read(corpus, schema, rows, some)
+        batches = self._read(corpus, schema, rows, first_rows)
         first, goes_on = next(batches)
         if goes_on:
             return Batches(first, self._in_turn(batches))
         batches.close()
         return Batches(first)
 
-    def _read(self, corpus: "CorpusFile", schema: Schema, rows: sqlite3.Cursor, some: Iterable[_Row]) -> _Reading:
+    def _read(self, corpus: "CorpusFile", schema: Schema, rows: sqlite3.Cursor, first_rows: Iterable[_Row]) -> _Reading:
         with errors(self.path), corpus.in_use(), closing(rows):  # an open cursor would keep the file open
-            yield from _batches(schema, chain(some, rows))
+            yield from _batches(schema, chain(first_rows, rows))
 
     async def _in_turn(self, batches: _Reading) -> AsyncGenerator[list[Document]]:
         """Yield the rest of a long answer. All long answers together read one batch per turn of the event loop."""
@@ -132,8 +132,8 @@ class SQLiteStore(Store):
         corpus = self._current_with(version)
         fields = (POSITION, *SCHEMAS[version].fields)
         columns = ", ".join(f'"{field}"' for field in fields)
-        wanted = ", ".join("?" for _ in positions)
-        query = f"SELECT {columns} FROM {version} WHERE position IN ({wanted}) ORDER BY position"
+        placeholders = ", ".join("?" for _ in positions)
+        query = f"SELECT {columns} FROM {version} WHERE position IN ({placeholders}) ORDER BY position"
         with errors(self.path):
             rows = corpus.connection.execute(query, positions).fetchall()
             return [_with_messages(dict(zip(fields, row, strict=True))) for row in rows]
