@@ -1,27 +1,27 @@
-"""The errors of Mimic, in the words of the domain. No driver and no vendor's format is known here.
+"""The errors of Mimic, in terms of the domain. They depend on no database driver and on no vendor's format.
 
 ::
 
     MimicError
     ├── SettingError             a setting that does not parse
-    ├── RequestError             a request is refused or fails; every wire renders it in its vendor's shape
+    ├── RequestError             a request is refused or fails; each wire renders it in its vendor's shape
     ├── Miss                     the corpus has no answer
-    │   ├── NoCompletion         no message in the corpus ever followed
-    │   └── NoConversation       no document at this position of the corpus
+    │   ├── NoCompletion         no message of the corpus followed
+    │   └── NoConversation       the corpus has no document at this position
     ├── DumpError                the input of a seeding is bad
-    │   ├── BrokenDump           not JSON, truncated, not an array: at a byte offset
-    │   │   └── ForeignFile      a file of another kind: compressed, a table, a page of the web
-    │   ├── SkippedConversation  one conversation is broken, and the seeding is strict
-    │   └── NothingToSeed        no conversation in it
-    ├── SeedingError             the seeding itself cannot go on
-    │   ├── SeedingInProgress    another one holds the store
-    │   └── SeedingLost          another one took the store over
+    │   ├── BrokenDump           not JSON, truncated, or not an array, at a byte offset
+    │   │   └── ForeignFile      a file of another kind: compressed, a table, a web page
+    │   ├── SkippedConversation  a conversation is broken, and the seeding is strict
+    │   └── NothingToSeed        the input has no conversation
+    ├── SeedingError             the seeding itself cannot continue
+    │   ├── SeedingInProgress    another seeding holds the store
+    │   └── SeedingLost          another seeding took the store over
     └── StoreError               the store failed
-        ├── StoreUnavailable     it cannot be reached, or not in time
-        ├── StoreFull            no space left
-        ├── UnusableStore        what lies there is not a corpus, or a damaged one
-        ├── Detached             a folder of the corpus is not there, or no more
-        └── NotSeeded            nothing has been seeded, or not in this version, or not for this rung
+        ├── StoreUnavailable     the store cannot be reached, or did not answer in time
+        ├── StoreFull            the store has no space left
+        ├── UnusableStore        the file or database is not a corpus, or is damaged
+        ├── Detached             a folder of the corpus is missing
+        └── NotSeeded            nothing has been seeded, or not this version, or not for this rung
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,11 +29,11 @@ from datetime import datetime
 
 
 class MimicError(Exception):
-    """The root of every error that Mimic raises on purpose; its text is meant for the user."""
+    """The base class of all errors that Mimic raises on purpose. Their texts are meant for the user."""
 
 
 class SettingError(MimicError):
-    """A setting does not parse. The text names it."""
+    """A setting does not parse. The text names the setting."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name}: {problem}")
@@ -42,10 +42,11 @@ class SettingError(MimicError):
 
 
 class RequestError(MimicError):
-    """A request is refused, or fails. Neutral: every wire renders it in its vendor's shape.
+    """A request is refused, or fails. Each wire renders this error in its vendor's shape.
 
-    ``status`` is that of HTTP. ``kind`` names what was exceeded, or the type of an injected fault; without it the
-    vendor's type for the status is used. ``param`` is the path of the field to blame. ``headers`` go with the answer.
+    ``status`` is the HTTP status. ``kind`` names the limit that was exceeded, or the type of an injected fault; without
+    it, wires use the vendor's type for the status. ``param`` is the path of the invalid field. ``headers`` are added to
+    the answer.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class RequestError(MimicError):
 
 
 class Miss(MimicError):
-    """The corpus has no answer to a request. ``code`` is a stable word for programs."""
+    """The corpus has no answer to a request. ``code`` is a stable identifier for programs."""
 
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)
@@ -75,7 +76,7 @@ class Miss(MimicError):
 
 
 class NoCompletion(Miss):
-    """No completion found for this message. The text may say more of what was looked for.
+    """No completion found for this message. ``detail`` adds a description of the search.
 
     ``candidates`` are the messages that came nearest, best first: scores from 0 to 1, and texts.
     """
@@ -86,11 +87,11 @@ class NoCompletion(Miss):
 
 
 class NoConversation(Miss):
-    """The corpus has no document at this position, or has it no more since it was replaced."""
+    """The corpus has no document at this position. The corpus may have been replaced."""
 
     def __init__(self, document: int) -> None:
         super().__init__(
-            f"The corpus has no document {document}. It may have been replaced since", code="conversation_not_found"
+            f"The corpus has no document {document}. It may have been replaced", code="conversation_not_found"
         )
 
 
@@ -99,9 +100,9 @@ class DumpError(MimicError):
 
 
 class BrokenDump(DumpError):
-    """The input stops being a dump at a byte offset (counted from 0, after decompression).
+    """The input stops being a valid dump at a byte offset, counted from 0 after decompression.
 
-    In JSON Lines the text names the ``line`` as well, counted from 1.
+    For JSON Lines the text also names the ``line``, counted from 1.
     """
 
     def __init__(self, offset: int, expected: str, line: int | None = None) -> None:
@@ -112,7 +113,7 @@ class BrokenDump(DumpError):
 
 
 class ForeignFile(BrokenDump):
-    """The input is a file of another kind. The text names the kind, and a way to seed the file."""
+    """The input is a file of another kind. The text names the kind and a way to seed the file."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(0, kind)
@@ -120,7 +121,7 @@ class ForeignFile(BrokenDump):
 
 
 class SkippedConversation(DumpError):
-    """A conversation is broken, and the seeding was asked to be strict."""
+    """A conversation is broken, and the seeding is strict."""
 
 
 class NothingToSeed(DumpError):
@@ -128,7 +129,7 @@ class NothingToSeed(DumpError):
 
 
 class SeedingError(MimicError):
-    """A seeding cannot go on; the corpus is as it was."""
+    """A seeding cannot continue. The corpus is unchanged."""
 
 
 class SeedingInProgress(SeedingError):
@@ -140,18 +141,18 @@ class SeedingInProgress(SeedingError):
 
 
 class SeedingLost(SeedingError):
-    """Another seeding took the store over, because this one had not been heard of for too long."""
+    """Another seeding took the store over, because this one did not renew its lease in time."""
 
     def __init__(self) -> None:
         super().__init__(
-            "another seeding took over, because this one was not heard of for too long; nothing was replaced"
+            "another seeding took over, because this one did not renew its lease in time; nothing was replaced"
         )
 
 
 class StoreError(MimicError):
     """The store failed.
 
-    ``public`` is the part of the text that clients may be told: it names files without their folders, and no hosts.
+    ``public`` is a text for clients: it names files without their folders, and no hosts.
     """
 
     def __init__(self, message: str = "", *, public: str = "") -> None:
@@ -168,20 +169,20 @@ class StoreFull(StoreError):
 
 
 class UnusableStore(StoreError):
-    """What lies where the store should be is not a corpus of Mimic's, or a damaged one."""
+    """The file or database is not a Mimic corpus, or is damaged."""
 
     @classmethod
     def caused_by(cls, exc: StoreError) -> "UnusableStore":
-        """The damage that another error turned out to be."""
+        """The same text as an UnusableStore, for an error that turned out to be damage."""
         return cls(str(exc), public=exc.public)
 
 
 class Detached(StoreError):
-    """A folder that was attached to a corpus is not there, or no more."""
+    """A folder that belongs to a corpus is missing."""
 
 
 class NotSeeded(StoreError):
-    """Nothing has been seeded, or not in the version asked for."""
+    """Nothing has been seeded, or not in the requested version."""
 
     def __init__(self, version: str | None = None) -> None:
         text = "nothing has been seeded yet: run `mimic seed FILE`"

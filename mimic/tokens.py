@@ -1,6 +1,6 @@
 """Tokens as OpenAI's models count them: the encoding ``o200k_base``, without network access.
 
-Text that spells a special token, as ``<|endoftext|>``, counts as the text that it is.
+The spelling of a special token, such as ``<|endoftext|>``, is encoded as ordinary text.
 """
 
 import asyncio
@@ -16,33 +16,33 @@ from splintr import Tokenizer
 
 LAST_TOKEN: Final = 199_997
 LAST_CL100K_TOKEN: Final = 100_255
-"""The last token of each encoding that stands for text; those beyond are special."""
+"""The last text token of each encoding; higher numbers are special tokens."""
 LONGEST_PIECE: Final = 100_000
-"""Characters encoded at a time: the encoder takes 75 bytes of memory for each character of one word."""
+"""Characters to encode at a time. The encoder takes 75 bytes of memory for each character of a word."""
 LONGEST_KEPT: Final = 10_000
-"""Characters of a text whose tokens are kept in memory."""
+"""Characters of the longest text to cache."""
 BYTES_OF_ENTRY: Final = 120
-"""Bytes that a dictionary takes for an entry, roughly."""
+"""Approximate size of a dictionary entry, in bytes."""
 
-# No word of o200k_base's pattern reaches across these, so text may be encoded apart on both sides.
+# No word of o200k_base's pattern crosses these boundaries, so the text on either side can be encoded separately.
 _BOUNDARY: Final = re.compile(
-    r"(?<=[\r\n])(?=[A-Za-z0-9\u4e00-\u9fff])"  # between a line break and what begins the next line
-    r"|(?<=\S)(?= [A-Za-z0-9])"  # before a single blank
+    r"(?<=[\r\n])(?=[A-Za-z0-9\u4e00-\u9fff])"  # between a line break and the next line
+    r"|(?<=\S)(?= [A-Za-z0-9])"  # before a single space
     r"|(?<=[^\w\s])(?=[0-9])"  # between punctuation and a number
-    r"|(?<=[A-Za-z\u4e00-\u9fff])(?=[,.;:!?\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])"  # and before it
+    r"|(?<=[A-Za-z\u4e00-\u9fff])(?=[,.;:!?\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])"  # before punctuation
 )
 _ENCODING: Final = Tokenizer.from_pretrained("o200k_base")
 EncodingName: TypeAlias = Literal["o200k_base", "cl100k_base"]
 incremental_decoder = getincrementaldecoder("utf-8")
-"""Makes one character of the bytes of several tokens."""
+"""Joins the bytes of several tokens into a character."""
 
-_ENCODING.encode_ordinary("Unhurriedly")  # it makes its tables at the first word that is not a token: not in a request
+_ENCODING.encode_ordinary("Unhurriedly")  # builds the tables for words of several tokens now, not in the first request
 
 
 def encode(text: str, longest_piece: int = LONGEST_PIECE) -> list[int]:
-    """The tokens of a text, of which at most ``longest_piece`` characters are encoded at a time.
+    """The tokens of a text. Encodes at most ``longest_piece`` characters at a time.
 
-    Of one that has 50,000 characters without a blank before a word, a line break or punctuation there may be one more.
+    The result may have one token too many after 50,000 characters without a space, a line break or punctuation.
     """
     if len(text) <= longest_piece:
         return _ENCODING.encode_ordinary(text)
@@ -50,11 +50,11 @@ def encode(text: str, longest_piece: int = LONGEST_PIECE) -> list[int]:
 
 
 class EncodedTexts:
-    """Texts with their tokens, of which ``max_bytes`` in memory are kept for some time.
+    """A cache of the tokens of texts, of at most ``max_bytes``.
 
-    A client sends each message of a chat again with the next one, and tests ask the same thing again and again. New
-    entries go into a young generation. When that takes half of the bytes, it becomes the old one, and what was the old
-    one is forgotten; what is found in the old one is young again. So there is no order to be kept for each entry.
+    Clients send each message of a chat again with the next one, and tests repeat requests. New entries go into a young
+    generation. When the young generation takes half of the bytes, it replaces the old one, which is dropped. An entry
+    found in the old generation moves to the young one. No order of entries has to be kept.
     """
 
     def __init__(self, max_bytes: int = 32_000_000) -> None:
@@ -64,12 +64,12 @@ class EncodedTexts:
         self._old: dict[str, Sequence[int]] = {}
 
     def get(self, text: str) -> Sequence[int]:
-        """The tokens of a text, encoded now or kept."""
+        """The tokens of a text, from the cache or encoded now."""
         found = self._young.get(text)
         if found is None:
             found = self._old.get(text)
             if found is None:
-                found = array("I", encode(text))  # which takes a ninth of the memory of a list
+                found = array("I", encode(text))  # a ninth of the memory of a list
             if len(text) <= LONGEST_KEPT:
                 self._keep(text, found)
         return found
@@ -86,43 +86,43 @@ _encoded: Final = EncodedTexts()
 
 
 async def encode_all(texts: Sequence[str]) -> list[Sequence[int]]:
-    """The tokens of each text; in a thread where together they would keep others waiting."""
+    """The tokens of each text. Long texts are encoded in a thread, so that other requests do not wait."""
     if sum(map(len, texts)) <= LONGEST_PIECE:
         return [_encoded.get(text) for text in texts]
     return await asyncio.to_thread(lambda: [array("I", encode(text)) for text in texts])
 
 
 def count(text: str) -> int:
-    """How many tokens a text has."""
+    """The number of tokens of a text."""
     return len(encode(text))
 
 
 def text_of(tokens: Iterable[int], errors: str = "strict", encoding: EncodingName = "o200k_base") -> str:
     """The text of some tokens.
 
-    Raises ValueError or OverflowError where a number is no token, and UnicodeDecodeError where they make no text,
-    unless ``errors`` says otherwise, as for :meth:`bytes.decode`.
+    Raises ValueError or OverflowError if a number is no token. Raises UnicodeDecodeError if the bytes are not UTF-8,
+    unless ``errors`` has another value than ``strict`` (see :meth:`bytes.decode`).
     """
     return b"".join(map(_bytes_of(encoding), tokens)).decode(errors=errors)
 
 
 def bytes_of(token: int) -> bytes:
-    """What a token stands for in UTF-8, which may be a part of a character. Raises ValueError where it is no token."""
+    """The UTF-8 bytes of a token, which may be a part of a character. Raises ValueError if the number is no token."""
     return _ENCODING.decode_token_bytes(token)
 
 
 def decode(tokens: Iterable[int]) -> Iterator[str]:
-    """The text that each token adds, one by one.
+    """Yield the text that each token adds.
 
-    A character may take several tokens: it comes with the last of them, and what the others add of it is empty. Of a
-    character that is not complete at the end nothing comes. Raises ValueError where a number is no token.
+    A character of several tokens comes with the last of them; the others add an empty text. A character that is
+    incomplete at the end is dropped. Raises ValueError if a number is no token.
     """
     decoder = incremental_decoder()
     return (decoder.decode(_ENCODING.decode_token_bytes(token)) for token in tokens)
 
 
 def cut(tokens: Sequence[int], most: int) -> Sequence[int]:
-    """The first tokens, ``most`` of them or as many fewer as it takes to end with a whole character."""
+    """The first tokens, at most ``most``, so that they end with a whole character."""
     decoder = incremental_decoder()
     end = 0
     for number, token in enumerate(tokens[:most], 1):
@@ -134,7 +134,7 @@ def cut(tokens: Sequence[int], most: int) -> Sequence[int]:
 
 @cache
 def _bytes_of(encoding: EncodingName) -> Callable[[int], bytes]:
-    """The bytes of each token. An encoding takes 40 ms and 12 MB to load, so cl100k_base waits until it is needed."""
+    """A function that returns the bytes of a token. Loads cl100k_base at its first use: it takes 40 ms and 12 MB."""
     return (_ENCODING if encoding == "o200k_base" else Tokenizer.from_pretrained(encoding)).decode_token_bytes
 
 

@@ -1,1 +1,1 @@
-"""The corpus: what was said, and where it lies. Nothing here knows a chat API or HTTP."""
+"""The corpus: conversations and the stores that hold them. Nothing here depends on a chat API or HTTP."""

@@ -1,4 +1,4 @@
-"""A cache of what long answers were reduced to, for the corpus as it is now."""
+"""A cache of outcomes: the distinct answers to some messages, computed from long lists of choices."""
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from mimic.corpus.schemas import Version
 
 MAX_ENTRIES: Final = 32
 MAX_ITEMS: Final = 200_000
-"""Entries that are kept, and items in all of them together."""
+"""Limits of the cache: its entries, and the items of all entries together."""
 
 Contents: TypeAlias = Callable[[], Awaitable[Mapping[Version, Seeded]]]
 
@@ -18,9 +18,9 @@ _Key: TypeAlias = tuple[Version, tuple[Message, ...]]
 
 
 class OutcomeCache:
-    """The outcomes of some messages, least recently used ones dropped.
+    """An LRU cache of the outcomes of messages.
 
-    An entry ends with the corpus that it was made of: ``contents`` gives what is seeded now.
+    An entry is valid until its corpus is replaced. ``contents`` returns the versions that are seeded now.
     """
 
     def __init__(self, contents: Contents, *, max_entries: int = MAX_ENTRIES, max_items: int = MAX_ITEMS) -> None:
@@ -41,17 +41,17 @@ class OutcomeCache:
         if await self._seeded(version) != seeded:
             self._kept.pop(key, None)
             return None
-        if key in self._kept:  # nobody has removed it meanwhile
+        if key in self._kept:  # another task may have removed it meanwhile
             self._kept.move_to_end(key)
         return found
 
     async def get_or_compute(
         self, version: Version, messages: Sequence[Message], work: Callable[[], Awaitable[Sequence[Any]]]
     ) -> Sequence[Any]:
-        """The outcomes that ``work`` makes, cached from now on. Raises what ``work`` raises."""
+        """Compute the outcomes with ``work`` and cache them. Raises the errors of ``work``."""
         before = await self._seeded(version)
         found = await work()
-        if before and before == await self._seeded(version):  # else it may be of either corpus
+        if before and before == await self._seeded(version):  # otherwise the outcomes may be of either corpus
             self._kept[version, tuple(messages)] = before, found
             self._kept.move_to_end((version, tuple(messages)))
             while len(self._kept) > self._max_entries or self._items() > self._max_items:

@@ -1,4 +1,4 @@
-"""Messages and conversations, the plain data that everything else is about."""
+"""Messages and conversations as plain data."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -20,26 +20,26 @@ SENDERS: Final[Mapping[str, tuple[str, ...]]] = {
     CALL: ("function_call", "tool_call"),
     RESULT: ("observation", "tool", "function", "tool_response", "ipython"),
 }
-"""The roles of a chat, and under which names dumps have them, whatever their case and the white space around them.
+"""The roles of a chat, and their names in dumps. Case and surrounding white space do not matter.
 
-Any other sender is a role of its own.
+Any other sender is its own role.
 """
 
 ROLES: Final[Mapping[str, str]] = {sender: role for role, senders in SENDERS.items() for sender in senders}
-"""The role of each of these senders, as they are written here."""
+"""The role of each sender in this exact spelling."""
 _FORMER_ROLES: Final = {
     **dict.fromkeys(("human", "user"), "user"),
     **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "assistant"), "assistant"),
 }
-_LONGEST_REMEMBERED: Final = 100
-"""Characters of a sender whose role is remembered; a dump may hold anything."""
+_LONGEST_CACHED: Final = 100
+"""Characters of the longest sender in the role cache: senders in a dump can be long."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, rename={"sender": "from"}):
-    """One message: who speaks, and the text.
+    """A message: its sender and its text.
 
-    In JSON: ``{"from": "human", "value": "..."}``. ``sender`` is whatever the dump holds (``human``, ``gpt``,
-    ``system``, ``user``, ``chatgpt``, ``bing``, ``bard``, or anything else).
+    In JSON: ``{"from": "human", "value": "..."}``. ``sender`` is the name in the dump: ``human``, ``gpt``, ``system``,
+    ``user``, ``chatgpt``, ``bing``, ``bard``, or any other text.
     """
 
     sender: str
@@ -47,16 +47,16 @@ class Message(msgspec.Struct, frozen=True, gc=False, rename={"sender": "from"}):
 
 
 class Conversation(msgspec.Struct, frozen=True):
-    """One element of a dump: its messages in order. A dump may leave the id out."""
+    """An element of a dump: its messages in order. The id is optional in dumps."""
 
     id: str | None
     messages: Sequence[Message]
 
 
 class Choice(msgspec.Struct, frozen=True, gc=False):
-    """A real next message, and where it was said: the conversation's id, and the position in it from 0.
+    """A real next message, the id of its conversation, and its position in the conversation from 0.
 
-    ``document`` is the position in the corpus, from 0, of the document that holds it as an answer.
+    ``document`` is the position in the corpus, from 0, of the document that holds the message as an answer.
     """
 
     message: Message
@@ -66,7 +66,7 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
 
 
 class Coordinates(msgspec.Struct, frozen=True, order=True):
-    """Where a message stands, from 0: among all messages of the corpus; in which conversation, and where in it."""
+    """A message's position among all messages, its conversation's position, and its index there; all from 0."""
 
     message: int
     conversation: int
@@ -74,7 +74,7 @@ class Coordinates(msgspec.Struct, frozen=True, order=True):
 
 
 class LocatedMessage(msgspec.Struct, frozen=True):
-    """A message of the corpus at its place, and the one before it, where the schema version has that."""
+    """A message of the corpus with its place, and the previous message if the schema version has it."""
 
     place: Coordinates
     message: Message
@@ -86,17 +86,17 @@ def role_of(sender: str) -> str:
     role = ROLES.get(sender)
     if role is not None:
         return role
-    return _normalized(sender) if len(sender) > _LONGEST_REMEMBERED else _remembered(sender)
+    return _normalize(sender) if len(sender) > _LONGEST_CACHED else _cached_role(sender)
 
 
 def former_role_of(sender: str) -> str:
-    """The role that a sender has in the digests of a corpus that Mimic 0.1 seeded, which knew fewer names."""
+    """The role of a sender in the digests of a corpus that Mimic 0.1 seeded, which knew fewer names."""
     return _FORMER_ROLES.get(sender, sender)
 
 
-def _normalized(sender: str) -> str:
+def _normalize(sender: str) -> str:
     name = sender.strip().casefold()
     return ROLES.get(name, name)
 
 
-_remembered: Final = lru_cache(maxsize=1024)(_normalized)
+_cached_role: Final = lru_cache(maxsize=1024)(_normalize)

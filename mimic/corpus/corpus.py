@@ -1,4 +1,4 @@
-"""The corpus: what can be asked of it, in the words of the domain, whatever store it is in."""
+"""The corpus: its queries in terms of the domain, independent of the store."""
 
 import asyncio
 import time
@@ -17,13 +17,13 @@ from mimic.corpus.stores.base import Batches, Store
 from mimic.errors import Detached, NoCompletion, NotSeeded, RungNotSeeded, UnusableStore
 
 SECONDS_TO_REMEMBER: Final = 10.0
-"""How long an index that was found damaged is not opened again."""
+"""Seconds before an index that was found damaged is opened again."""
 
 
 class Corpus:
-    """Answers from a store, and a cache of what long ones were reduced to. An async context manager: opens the store.
+    """Answers from a store, with a cache of outcomes. An async context manager that opens and closes the store.
 
-    Nothing else holds the store.
+    The corpus is the only user of its store.
     """
 
     def __init__(self, store: Store, cache: OutcomeCache | None = None) -> None:
@@ -31,7 +31,7 @@ class Corpus:
         self.outcome_cache = OutcomeCache(store.seeded) if cache is None else cache
         self._indexes: dict[str, MatchIndex] = {}
         self._opening = asyncio.Lock()
-        self._damaged: tuple[str, float, UnusableStore] | None = None  # an index, until when, and how
+        self._damaged: tuple[str, float, UnusableStore] | None = None  # an index, the time to retry, and the error
 
     async def __aenter__(self) -> Self:
         await self._store.__aenter__()
@@ -45,12 +45,12 @@ class Corpus:
     async def complete(
         self, messages: Sequence[Message], version: Version, limit: int | None = None, *, by_role: bool = False
     ) -> Batches[Choice]:
-        """Every message that came next after these, in corpus order; at least one.
+        """Every next message after these messages, in corpus order; at least one and at most ``limit``.
 
-        v1 and v2 look at the last message, v3 at the last two. At most ``limit`` choices. With ``by_role`` it does not
-        matter who said them in the dump as long as the role is the same: ``human`` then also finds ``user``.
+        v1 and v2 compare the last message, v3 the last two. ``by_role`` compares roles instead of senders: ``human``
+        then also finds ``user``.
 
-        Raises NoCompletion where nothing ever came next, and NotSeeded where the corpus lacks the version.
+        Raises NoCompletion if no message followed these, and NotSeeded if the corpus lacks the version.
         """
         schema = SCHEMAS[version]
         for is_former in (False, True):
@@ -58,12 +58,12 @@ class Corpus:
             lookup = look_up(messages, by_role=by_role)
             if lookup is None:
                 break
-            # What is found by index holds one choice each; what is found by scanning, any number.
+            # A document found by index holds one choice; a document found by a scan holds any number.
             found = await self._store.find(lookup, limit if lookup.index else None)
             if found.rest is None:
                 choices: Batches[Choice] = Batches(_choices(found.first, schema, lookup)[:limit])
             else:
-                choices = await Batches.of(_limited(found, schema, lookup, limit))
+                choices = await Batches.of(_limit(found, schema, lookup, limit))
             if choices.first:
                 return choices
         raise NoCompletion
@@ -71,17 +71,18 @@ class Corpus:
     async def choices_in(
         self, positions: Collection[int], messages: Sequence[Message], version: Version, *, by_role: bool = False
     ) -> Sequence[Choice]:
-        """Those of the choices of :meth:`complete` that the documents at these positions hold, in corpus order."""
+        """The choices of :meth:`complete` in the documents at these positions, in corpus order."""
         schema = SCHEMAS[version]
         lookup = schema.lookup(messages, by_role=by_role)
         documents = await self._store.documents(version, sorted(positions))
         return _choices([found for found in documents if not lookup.index or lookup.matches(found)], schema, lookup)
 
     async def index(self, version: Version, rung: Rung = "nearest") -> MatchIndex:
-        """The index of a version's messages by what they are like, which serves a rung.
+        """The index that finds similar messages of a version, down to a rung.
 
-        Opening it takes a moment, the first time after a seeding. Raises NotSeeded where the corpus lacks the version,
-        RungNotSeeded where it was seeded without such an index, and UnusableStore where that is damaged or missing.
+        The first call after a seeding opens the index, which takes a moment. Raises NotSeeded if the corpus lacks the
+        version, RungNotSeeded if it was seeded without this index, and UnusableStore if the index is damaged or
+        missing.
         """
         seeded = await self._seeded_index(version, rung)
         while seeded.id not in self._indexes:
@@ -89,12 +90,12 @@ class Corpus:
                 await self._open(seeded)
             except (Detached, UnusableStore) as exc:
                 missing, seeded = seeded, await self._seeded_index(version, rung)
-                if seeded == missing:  # else the corpus was replaced since, and the index with it
+                if seeded == missing:  # otherwise the corpus and its index were replaced meanwhile
                     raise UnusableStore.caused_by(exc) from exc
         return self._indexes[seeded.id]
 
     async def _open(self, seeded: SeededIndex) -> None:
-        # Who waits for the index need not wait until what it was made from is removed: the lock ends before the stack.
+        # The lock ends before the stack, so that waiting tasks do not wait for the removal of temporary files.
         async with AsyncExitStack() as stack, self._opening:
             if seeded.id in self._indexes:
                 return
@@ -108,7 +109,7 @@ class Corpus:
             self._indexes[seeded.id] = index
 
     def _refuse_known_damage(self, name: str) -> None:
-        """Raises UnusableStore where an index was damaged a moment ago: to fetch one from MongoDB takes long."""
+        """Raises UnusableStore if an index was damaged a moment ago: fetching it from MongoDB takes long."""
         if self._damaged and self._damaged[0] == name and time.monotonic() < self._damaged[1]:
             raise UnusableStore.caused_by(self._damaged[2])
 
@@ -122,16 +123,18 @@ class Corpus:
         return index
 
     async def messages_at(self, version: Version, places: Sequence[Coordinates]) -> list[LocatedMessage]:
-        """The messages at these places, in their order; one that is not there, in another corpus, is left out."""
+        """The messages at these places, in the same order. Missing ones are left out: the corpus was replaced."""
         if not places:
             return []
         schema = SCHEMAS[version]
         documents = await self._store.documents(version, sorted({schema.position(place) for place in places}))
-        held = {document[POSITION]: document for document in documents}
+        by_position = {document[POSITION]: document for document in documents}
         found = [
-            schema.message_at(held[position], place) for place in places if (position := schema.position(place)) in held
+            schema.message_at(by_position[position], place)
+            for place in places
+            if (position := schema.position(place)) in by_position
         ]
-        return [said for said in found if said]
+        return [message for message in found if message]
 
     async def drawn(self, version: Version, draws: Sequence[float]) -> list[Message]:
         """Messages that something followed, at positions given as shares of the corpus (from 0 up to 1, exclusive).
@@ -148,10 +151,10 @@ class Corpus:
         return [message for document in documents for message in schema.answered(document)]
 
     async def check(self, version: Version, depth: Rung | None) -> None:
-        """Raises what keeps chats by a version from being answered, down to a rung; None: as far as it was seeded for.
+        """Raises the error that would keep chats by a version from an answer, down to the rung ``depth``.
 
-        Cheap, but for the first time after a seeding, which opens the index as the first inexact chat would. Damage
-        that a search has met since then is raised as well.
+        A ``depth`` of None is the depth that the corpus was seeded for. The check is cheap, except that the first one
+        after a seeding opens the index. Also raises damage that searches have found since then.
         """
         await self._store.check()
         seeded = await self.seeded()
@@ -163,19 +166,19 @@ class Corpus:
             (await self.index(version, rung)).check()
 
     async def contents(self) -> Mapping[Version, Seeded]:
-        """The versions that are seeded; empty before the first seeding."""
+        """The seeded versions; empty before the first seeding."""
         return await self._store.seeded()
 
     async def seeding(self) -> Seeding | None:
-        """The last seeding, by whichever process."""
+        """The last seeding, by any process."""
         return await self._store.seeding()
 
     async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
-        """The documents at these positions, in order. Raises NotSeeded where the corpus lacks the version."""
+        """The documents at these positions, in order. Raises NotSeeded if the corpus lacks the version."""
         return await self._store.documents(version, positions)
 
     async def seeded(self) -> Mapping[Version, Seeded]:
-        """The versions that are seeded; at least one. Raises NotSeeded where nothing is."""
+        """The seeded versions; at least one. Raises NotSeeded if there is none."""
         seeded = await self._store.seeded()
         if self._indexes:
             await self._close_replaced(seeded)
@@ -186,7 +189,7 @@ class Corpus:
     async def _close_replaced(self, seeded: Mapping[Version, Seeded]) -> None:
         in_use = {entry.index.id for entry in seeded.values() if entry.index}
         if replaced := [self._indexes.pop(name) for name in list(self._indexes) if name not in in_use]:
-            await asyncio.to_thread(replaced.clear)  # which frees the space of files that are gone, and takes its time
+            await asyncio.to_thread(replaced.clear)  # frees the space of deleted files, which takes a while
 
 
 def _choices(documents: Sequence[Document], schema: Schema, lookup: Lookup) -> list[Choice]:
@@ -196,10 +199,10 @@ def _choices(documents: Sequence[Document], schema: Schema, lookup: Lookup) -> l
     return choices
 
 
-async def _limited(
+async def _limit(
     found: Batches[Document], schema: Schema, lookup: Lookup, limit: int | None
 ) -> AsyncGenerator[list[Choice]]:
-    """The choices of some documents, so many at most, in batches that are not empty."""
+    """Yield the choices of documents, at most ``limit``, in batches that are not empty."""
     given = 0
     async with aclosing(found):
         async for documents in found:

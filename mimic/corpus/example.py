@@ -1,4 +1,4 @@
-"""A message of the corpus to try: short, easy to read, and with an answer."""
+"""An example message from the corpus: short, easy to read, and with an answer."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
@@ -9,18 +9,18 @@ from mimic.corpus.schemas import SCHEMAS, Document, Version
 
 AT_A_TIME: Final = 16
 MOST_SOUGHT: Final = 128
-"""Documents that are looked at: the first ones of the corpus, a few at a time, since each may have megabytes."""
+"""The first documents of the corpus are read, ``AT_A_TIME`` of them at once: each may have megabytes."""
 
 BEST_LENGTHS: Final = range(10, 61)
 LONGEST: Final = 300
-"""Characters: of a message that is easy to read, and at most."""
+"""Lengths in characters: of a message that is easy to read, and of the longest accepted one."""
 BEST: Final = (False, False, False)
 
 
 async def example_of(corpus: Corpus, version: Version) -> Message | None:
-    """A message to which a completion has an answer: one with which a user begins, if there is any that is short.
+    """A message with an answer, or None. Prefers a short message with which a user begins a conversation.
 
-    Raises NotSeeded where the corpus lacks the version.
+    Raises NotSeeded if the corpus lacks the version.
     """
     found: list[_Candidate] = []
     for start in range(0, MOST_SOUGHT, AT_A_TIME):
@@ -38,7 +38,7 @@ class _Candidate(NamedTuple):
 
 
 def _candidates(documents: Sequence[Document], version: Version) -> Iterator[_Candidate]:
-    """Messages with an answer that fit on a line, and how well they do, the best ones ranked lowest."""
+    """Yield messages that have an answer and fit on a line. The best candidates have the lowest rank."""
     schema = SCHEMAS[version]
     for document in documents:
         for index, message in enumerate(schema.answered(document), schema.index(document)):

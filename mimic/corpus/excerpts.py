@@ -1,4 +1,4 @@
-"""Excerpts: the conversation that a message of the corpus was said in, a piece at a time."""
+"""Excerpts: parts of the conversation that a message of the corpus belongs to."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -12,14 +12,14 @@ from mimic.corpus.schemas import POSITION, SCHEMAS, Document, Schema, Version, c
 from mimic.errors import NoConversation
 
 LONGEST_TEXT: Final = 20_000
-"""Characters of a message that an excerpt holds; a conversation may have megabytes."""
+"""Characters of a message that an excerpt holds. A conversation may have megabytes."""
 
 LARGEST_POSITION: Final = 2**53
-"""Where a corpus surely has ended."""
+"""A position beyond the end of any corpus."""
 
 
 class Snippet(msgspec.Struct, frozen=True, rename={"sender": "from"}):
-    """A message, whole or the beginning of it. ``characters`` is the length of the whole."""
+    """A message or its beginning. ``characters`` is the length of the whole message."""
 
     sender: str
     value: str
@@ -27,10 +27,10 @@ class Snippet(msgspec.Struct, frozen=True, rename={"sender": "from"}):
 
 
 class Excerpt(msgspec.Struct, frozen=True):
-    """Messages of a conversation, from the one at position ``first`` on, up to the one before ``next``.
+    """Messages of a conversation, from position ``first`` up to but not including ``next``.
 
-    ``next`` is None where the conversation ends, ``position`` that of the message in the document that was asked for
-    (0 in v1, where a document is a conversation).
+    ``next`` is None at the end of the conversation. ``position`` is the position of the requested document's message:
+    0 in v1, where a document is a conversation.
     """
 
     version: Version
@@ -42,33 +42,34 @@ class Excerpt(msgspec.Struct, frozen=True):
 
 
 async def excerpt(corpus: Corpus, version: Version, document: int, first: int, count: int) -> Excerpt:
-    """At most ``count`` messages of the conversation that the document at this position belongs to.
+    """At most ``count`` messages, from position ``first`` on, of the conversation that a document belongs to.
 
-    Raises NoConversation where there is no such document, and NotSeeded where the corpus lacks the version.
+    ``document`` is a position in the corpus. Raises NoConversation if there is no document at that position, and
+    NotSeeded if the corpus lacks the version.
     """
     schema = SCHEMAS[version]
-    asked = next(iter(await corpus.documents(version, [document])), None)
+    anchor = next(iter(await corpus.documents(version, [document])), None)
     found: list[Message] = []
-    while asked is not None and not schema.is_nested:
-        begin = document - schema.index(asked) + first
+    while anchor is not None and not schema.is_nested:
+        begin = document - schema.index(anchor) + first
         read = await corpus.documents(version, sorted({document, *range(begin, begin + count + 1)}))
-        found = list(_belonging(schema, asked, [one for one in read if one[POSITION] >= begin], first))
-        before, asked = asked, next((one for one in read if one[POSITION] == document), None)
-        if asked == before:  # else the corpus was replaced between the two readings
+        found = list(_messages_from(schema, anchor, [one for one in read if one[POSITION] >= begin], first))
+        before, anchor = anchor, next((one for one in read if one[POSITION] == document), None)
+        if anchor == before:  # otherwise the corpus was replaced between the two reads
             break
-    if asked is None:
+    if anchor is None:
         raise NoConversation(document)
     if schema.is_nested:
-        found = schema.messages(asked)[first : first + count + 1]
+        found = schema.messages(anchor)[first : first + count + 1]
     messages = [_snippet(message) for message in islice(found, count)]
     more = first + count if len(found) > count else None
-    return Excerpt(version, conversation_of(asked), schema.index(asked), first, more, messages)
+    return Excerpt(version, conversation_of(anchor), schema.index(anchor), first, more, messages)
 
 
-def _belonging(schema: Schema, asked: Document, documents: Sequence[Document], first: int) -> Iterator[Message]:
-    """The messages of those documents that go on, from position ``first``, in the same conversation."""
+def _messages_from(schema: Schema, anchor: Document, documents: Sequence[Document], first: int) -> Iterator[Message]:
+    """The messages of the documents that continue the same conversation, from position ``first`` on."""
     for index, document in enumerate(documents, first):
-        if (schema.index(document), conversation_of(document)) != (index, conversation_of(asked)):
+        if (schema.index(document), conversation_of(document)) != (index, conversation_of(anchor)):
             return
         yield from schema.messages(document)
 

@@ -1,30 +1,31 @@
-"""The ladder on which an answer to a chat is looked for. From the top down, the first rung with an answer wins."""
+"""The ladder: the steps (rungs) of the search for an answer. From the top down, the first rung with an answer wins."""
 
 from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
 Rung: TypeAlias = Literal["previous", "last", "normalized", "nearest"]
-"""What is looked for: ``previous``, the last two messages, byte for byte (v3 only); ``last``, the last one, likewise;
-``normalized``, one that is equal but for how it is written; ``nearest``, the most similar one."""
+"""``previous`` finds the last two messages, byte for byte (v3 only). ``last`` finds the last message, byte for byte.
+``normalized`` ignores case, white space, surrounding punctuation and the Unicode form. ``nearest`` finds the most
+similar message."""
 
 RUNGS: Final[tuple[Rung, ...]] = get_args(Rung)
 INDEXED: Final[tuple[Rung, ...]] = ("normalized", "nearest")
-"""The rungs that need an index of their own."""
+"""The rungs that need an index."""
 
 MIN_SCORE: Final = 0.2
 
 
 def reaches(depth: Rung, rung: Rung) -> bool:
-    """Whether one who goes down as far as ``depth`` comes to a rung."""
+    """True if a search down to ``depth`` includes a rung."""
     return RUNGS.index(depth) >= RUNGS.index(rung)
 
 
 class MatchPolicy(msgspec.Struct, frozen=True):
-    """How far down to go, and how alike the most similar message must at least be, from 0 to 1.
+    """The lowest rung to search, and the least similarity score of a nearest message, from 0 to 1.
 
-    Without a ``depth`` as far as the corpus was seeded for; with one, it is an error where that is not as far.
-    ``is_named`` is set where the request itself names the depth.
+    Without a ``depth``, the search goes as far as the corpus was seeded for. A ``depth`` that the corpus was not seeded
+    for is an error. ``is_named`` is set if the request itself names the depth.
     """
 
     depth: Rung | None = None
@@ -32,5 +33,5 @@ class MatchPolicy(msgspec.Struct, frozen=True):
     is_named: bool = False
 
     def reaches(self, rung: Rung) -> bool:
-        """Whether one who goes so far down comes to a rung."""
+        """True if a search under this policy includes a rung."""
         return self.depth is None or reaches(self.depth, rung)

@@ -1,8 +1,9 @@
-"""The layout of a stored corpus: the number that this Mimic writes, and those that it still answers from.
+"""The layout number of a stored corpus: the one that this Mimic writes, and the older ones that it can read.
 
-A change of what a seeding writes raises :data:`LAYOUT`. If the former layout can still be answered from, it goes into
-:data:`READABLE` with what it lacks, and stores keep the old lookup for it. Versions of a corpus may have been
-seeded by different Mimics, so each entry of the manifest has its own number; the store has that of its newest entry.
+Increase :data:`LAYOUT` with each change of the data that a seeding writes. If the former layout is still readable, add
+it to :data:`READABLE` with the differences; stores keep the old lookup for it. Different releases of Mimic may have
+seeded the versions of a corpus, so each entry of the manifest has its own number. The store has the number of its
+newest entry.
 """
 
 from typing import Final
@@ -10,17 +11,17 @@ from typing import Final
 from mimic.errors import UnusableStore
 
 LAYOUT: Final = 3
-"""The layout of what is seeded from now on."""
+"""The layout that seedings write."""
 UNNUMBERED: Final = 2
-"""The layout of an entry that has no number: Mimic 0.1 numbered stores only."""
+"""The layout of an entry without a number: Mimic 0.1 numbered stores only."""
 READABLE: Final = frozenset({2})
-"""Older layouts that are still answered from. 2: MongoDB has an index on digests, and none on `value` and `from`."""
+"""Older layouts that can be read. 2: MongoDB has an index on digests, and none on `value` and `from`."""
 
 
-def check_layout(layout: int, what: str, public: str, remedy: str) -> None:
-    """Raises UnusableStore, with the remedy for what is too old, where this Mimic cannot answer from a layout.
+def check_layout(layout: int, name: str, public: str, remedy: str) -> None:
+    """Raises UnusableStore if this Mimic cannot read a layout. ``remedy`` is for layouts that are too old.
 
-    ``public`` names what has it for clients.
+    ``name`` is the file or database in the log, ``public`` its name for clients.
     """
     if layout == LAYOUT or layout in READABLE:
         return
@@ -28,4 +29,4 @@ def check_layout(layout: int, what: str, public: str, remedy: str) -> None:
     problem = f"has layout {layout} of an earlier Mimic, {known}: {remedy}"
     if layout > LAYOUT:
         problem = f"has layout {layout} of a newer Mimic, {known}: upgrade Mimic, or use another store"
-    raise UnusableStore(f"{what} {problem}", public=f"{public} {problem}")
+    raise UnusableStore(f"{name} {problem}", public=f"{public} {problem}")

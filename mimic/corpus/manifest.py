@@ -1,4 +1,4 @@
-"""The manifest of a corpus: its contents, its source, and how the last seeding went, as plain data."""
+"""The manifest of a corpus: its contents, its source, and its last seeding, as plain data."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ Phase: TypeAlias = Literal["reading", "indexing", "publishing"]
 
 
 class ExitCode(IntEnum):
-    """How ``mimic seed`` ends."""
+    """Exit codes of ``mimic seed``."""
 
     DONE = 0
     BAD_INPUT = 1
@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """The file that was seeded: its name, its size in bytes as read (still compressed), the SHA-256 of those."""
+    """The file that was seeded: its name, its size in bytes (compressed, as stored), and the SHA-256 of these bytes."""
 
     name: str
     bytes: int
@@ -36,7 +36,7 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Size(msgspec.Struct, frozen=True):
-    """Bytes that a version takes: its documents, the same as they lie on the disk (compressed or not), its indexes."""
+    """The size of a version in bytes: its documents, the same on disk (compressed or not), and its indexes."""
 
     data_bytes: int
     disk_bytes: int
@@ -44,7 +44,7 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class SeededIndex(msgspec.Struct, frozen=True):
-    """The index of messages by what they are like, down to which rung it serves, and what it cost."""
+    """The index that finds similar messages: the lowest rung it serves, the seconds it took, and its size."""
 
     id: str
     depth: Rung
@@ -54,9 +54,9 @@ class SeededIndex(msgspec.Struct, frozen=True):
 
 
 class Seeded(msgspec.Struct, frozen=True):
-    """One version of the corpus as it lies in the store. Without an index, messages are found byte for byte only.
+    """A version of the corpus in the store. Without an index, messages are found byte for byte only.
 
-    What was seeded by an earlier Mimic has no profile, or another ``layout`` (see :mod:`mimic.corpus.layout`).
+    Entries by an earlier Mimic have no profile, or another ``layout`` (see :mod:`mimic.corpus.layout`).
     """
 
     documents: int
@@ -71,20 +71,20 @@ class Seeded(msgspec.Struct, frozen=True):
 
 
 def warnings_of(seeded: Mapping[Any, Seeded]) -> Sequence[str]:
-    """What to tell of versions that were seeded in an older layout; empty where all are up to date."""
+    """Warnings about versions that were seeded in an older layout; empty if all are up to date."""
     older: dict[int, list[str]] = {}
     for version, entry in seeded.items():
         if entry.layout != LAYOUT:
             older.setdefault(entry.layout, []).append(version)
     return [
-        f"{', '.join(versions)}: seeded by an earlier Mimic, in layout {layout} (now {LAYOUT}), and answered from as "
-        "before. Seed anew for the present indexes."
+        f"{', '.join(versions)}: seeded by an earlier Mimic in layout {layout} (now {LAYOUT}). The corpus still gives "
+        "answers. Seed again for the current indexes."
         for layout, versions in sorted(older.items())
     ]
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a seeding is. ``total_bytes`` is None when it reads from a pipe."""
+    """The progress of a seeding. ``total_bytes`` is None if the input is a pipe."""
 
     phase: Phase = "reading"
     bytes: int = 0
@@ -95,7 +95,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Skipped(msgspec.Struct, frozen=True):
-    """A conversation that was left out: its position in the dump from 0, its id if it has one, and why."""
+    """A skipped conversation: its position in the dump from 0, its id if it has one, and the reason."""
 
     position: int
     id: str | None
@@ -108,10 +108,10 @@ class Skipped(msgspec.Struct, frozen=True):
 
 
 class VersionReport(msgspec.Struct, frozen=True):
-    """What one version cost.
+    """The time and space that a version took.
 
-    ``seconds`` were spent on making and writing its documents, ``index_seconds`` on its indexes;
-    ``megabytes_per_second`` is the dump's size over both, in 10^6 bytes.
+    ``seconds`` is the time for making and writing its documents, ``index_seconds`` the time for its indexes.
+    ``megabytes_per_second`` is the dump's size divided by both, in 10^6 bytes.
     """
 
     documents: int
@@ -122,10 +122,10 @@ class VersionReport(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The outcome of a seeding that succeeded.
+    """The result of a successful seeding.
 
-    ``joined`` counts the parts that were put to those before them, ``unusable_ids`` the conversations that were kept
-    without their ids, which were neither strings nor numbers.
+    ``joined`` counts the parts of chats that were joined to earlier parts. ``unusable_ids`` counts the conversations
+    that were kept without an id, because it was neither a string nor a number.
     """
 
     source: Origin
@@ -142,7 +142,7 @@ class Report(msgspec.Struct, frozen=True):
     unusable_ids: int = 0
 
     def seeded(self, version: str, at: datetime) -> Seeded:
-        """The corpus's entry for a version that this seeding filled."""
+        """The manifest entry of a version that this seeding wrote."""
         cost = self.versions[version]
         return Seeded(
             documents=cost.documents,
@@ -158,7 +158,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Seeding(msgspec.Struct, frozen=True):
-    """The last seeding of a store: who runs or ran it, since when, how far it is, how it ended."""
+    """The last seeding of a store: its holder (the process), its start, its progress and its result."""
 
     id: str
     state: State

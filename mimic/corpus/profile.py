@@ -1,4 +1,4 @@
-"""The profile of a corpus: who speaks how often, how long, and what is said most often."""
+"""The profile of a corpus: its senders, the lengths of its messages, and the most common messages."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,13 +6,13 @@ from typing import Final
 import msgspec
 
 OTHER: Final = "other"
-"""The role of senders that have none in a chat."""
+"""The role of senders that have no role in a chat."""
 
 
 class Distribution(msgspec.Struct, frozen=True):
-    """How some numbers from 0 on are distributed: exact percentiles (by nearest rank), and a histogram.
+    """The distribution of numbers from 0 on: exact percentiles (nearest rank), and a histogram.
 
-    ``histogram[k]`` counts the numbers of k binary digits: the zeros, the ones, 2 and 3, 4 to 7, and so on.
+    ``histogram[k]`` counts the numbers with k binary digits: 0, 1, 2 to 3, 4 to 7, and so on.
     """
 
     p50: int
@@ -23,9 +23,9 @@ class Distribution(msgspec.Struct, frozen=True):
 
 
 class Common(msgspec.Struct, frozen=True):
-    """A message that came often: its text or the beginning of it, its length in characters, how often it came.
+    """A common message: its text or the beginning of it, its length in characters, and its frequency.
 
-    It came ``count`` times at least, and :attr:`RoleProfile.uncertainty` times more at most.
+    The true frequency is between ``count`` and ``count`` plus :attr:`RoleProfile.uncertainty`.
     """
 
     text: str
@@ -34,7 +34,10 @@ class Common(msgspec.Struct, frozen=True):
 
 
 class RoleProfile(msgspec.Struct, frozen=True):
-    """The messages of a role; ``other`` is who is neither user nor assistant nor system. Lengths are in characters."""
+    """The messages of a role. ``other`` is the role of all senders but user, assistant and system.
+
+    Lengths are in characters.
+    """
 
     role: str
     messages: int
@@ -44,10 +47,10 @@ class RoleProfile(msgspec.Struct, frozen=True):
 
 
 class SenderCount(msgspec.Struct, frozen=True):
-    """Who spoke, by the dump's own name, and how often.
+    """A sender, by its name in the dump, and the number of its messages.
 
-    ``role`` is the role in which chats find these messages. It is None where none does, or where an earlier Mimic
-    seeded the corpus.
+    ``role`` is the role in which chats find these messages. It is None if chats cannot find them, or if an earlier
+    Mimic seeded the corpus.
     """
 
     sender: str
@@ -56,9 +59,9 @@ class SenderCount(msgspec.Struct, frozen=True):
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """What a corpus looks like: who spoke how often, how long, and what most often.
+    """The statistics of a corpus: senders, lengths, and the most common messages of each role.
 
-    ``conversation_lengths`` are in messages. ``unlisted_messages`` are of senders beyond the first hundred.
+    ``conversation_lengths`` are in messages. ``unlisted_messages`` counts the messages of senders beyond the first 100.
     """
 
     senders: Sequence[SenderCount]
@@ -68,10 +71,10 @@ class Profile(msgspec.Struct, frozen=True):
 
     @property
     def unreachable_messages(self) -> int:
-        """The messages of senders that no chat can name."""
+        """The number of messages whose senders have no role in a chat."""
         return sum(role.messages for role in self.roles if role.role == OTHER)
 
     def without_texts(self) -> "Profile":
-        """The same for those who may not read what is in the corpus."""
+        """This profile without texts, for clients that may not read the corpus."""
         roles = [msgspec.structs.replace(role, common=()) for role in self.roles]
         return msgspec.structs.replace(self, roles=roles)

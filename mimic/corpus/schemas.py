@@ -1,6 +1,6 @@
-"""The three ways to lay a conversation out in documents, and to find answers again. Pure: no I/O.
+"""The three schemas: how a conversation becomes documents, and how answers are found in them. Pure: no I/O.
 
-A schema turns a conversation into documents, messages into a lookup, and a document that was found into choices.
+A schema turns a conversation into documents, a request's messages into a lookup, and a found document into choices.
 """
 
 from abc import ABC, abstractmethod
@@ -25,7 +25,7 @@ Version: TypeAlias = Literal["v1", "v2", "v3"]
 Document: TypeAlias = Mapping[str, Any]
 
 POSITION: Final = "position"
-"""The field of a document that a store gives which says where it stands among those of the corpus, from 0."""
+"""The field that stores add to a document: its position in the corpus, from 0."""
 MESSAGES: Final = "conversations"
 """The field of a nested document that holds the messages of its conversation."""
 _ANSWER: Final = "nextMessageValue"
@@ -34,14 +34,14 @@ _INDEX: Final = "messageIndex"
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """What a store must find: documents of ``version`` in which each of ``fields`` has the value given for it.
+    """A query for documents of ``version`` in which each of ``fields`` has the given value, in corpus order.
 
-    In corpus order. ``index`` names the indexed field that narrows the search down, and ``key`` its value: a digest, so
-    only a way to find candidates; ``fields`` decide. Without an index, ``fields`` are those of an element of the
-    document's ``conversations``, and the store scans.
+    ``index`` names the indexed field that narrows the search, and ``key`` its value. The key is a digest and only finds
+    candidates; ``fields`` decide. Without an index, ``fields`` apply to an element of the document's ``conversations``,
+    and the store scans.
 
-    ``roles`` are fields with a sender, and the role that each is to have. A store need not look at them: the digest is
-    of roles, and what was found by a scan is looked at again.
+    ``roles`` maps fields with a sender to the required role. Stores may ignore them: the digest is of roles, and the
+    results of a scan are checked again.
     """
 
     version: Version
@@ -51,18 +51,18 @@ class Lookup(msgspec.Struct, frozen=True):
     key: int = 0
 
     def matches(self, document: Document) -> bool:
-        """Whether a document that has the key, or an element of a nested one, is one of those to be found."""
+        """True if a document with the key, or an element of a nested document, meets this lookup."""
         return all(document[field] == value for field, value in self.fields.items()) and all(
             role_of(document[field]) == role for field, role in self.roles.items()
         )
 
 
 class Schema(ABC):
-    """One layout of documents.
+    """A layout of documents.
 
-    ``fields`` are those a document may have, ``indexes`` the indexed ones among them (present only in documents that
-    hold an answer), ``integers`` those that are numbers, ``answer`` those that :meth:`choices` reads, texts last. A
-    document that a store gives has a :data:`POSITION` besides. A nested document is a whole conversation.
+    ``fields`` are all fields of a document. ``indexes`` are the indexed fields, present only in documents that hold an
+    answer. ``integers`` are the fields with numbers. ``answer`` are the fields that :meth:`choices` reads, texts last.
+    Documents from a store also have a :data:`POSITION`. A nested document is a whole conversation.
     """
 
     version: ClassVar[Version]
@@ -78,13 +78,13 @@ class Schema(ABC):
 
     @abstractmethod
     def lookup(self, messages: Sequence[Message], *, by_role: bool = False, former: bool = False) -> Lookup:
-        """What answers these messages (at least one). With ``by_role``, said by anybody in the same role.
+        """The lookup for the answers to these messages (at least one). ``by_role`` accepts any sender of the same role.
 
-        With ``former``, in a corpus that Mimic 0.1 seeded, whose digests know fewer names of roles.
+        ``former`` uses the digests of a corpus that Mimic 0.1 seeded, which know fewer names of roles.
         """
 
     def former_lookup(self, messages: Sequence[Message], *, by_role: bool = False) -> Lookup | None:
-        """What may answer these messages where :meth:`lookup` finds nothing; None where it is the same."""
+        """The lookup to try if :meth:`lookup` finds nothing; None if it would be the same."""
         if self.indexes and any(former_role_of(one.sender) != role_of(one.sender) for one in messages[-2:]):
             return self.lookup(messages, by_role=by_role, former=True)
         return None
@@ -95,27 +95,27 @@ class Schema(ABC):
 
     @abstractmethod
     def messages(self, document: Document) -> list[Message]:
-        """The messages that a document stands for: of a nested one all, else one."""
+        """The messages of a document: all of a nested document, otherwise one."""
 
     @abstractmethod
     def answered(self, document: Document) -> list[Message]:
-        """Those of :meth:`messages` that something followed."""
+        """The messages of a document that another message followed."""
 
     def index(self, document: Document) -> int:
-        """The position in its conversation of the first message that a document stands for."""
+        """The position of the document's first message in its conversation."""
         return int(document.get(_INDEX, 0))
 
     @abstractmethod
     def position(self, place: Coordinates) -> int:
-        """The position of the document that holds the message at a place."""
+        """The position in the corpus of the document that holds the message at a place."""
 
     @abstractmethod
     def message_at(self, document: Document, place: Coordinates) -> LocatedMessage | None:
-        """What a document at that position holds at a place; None where it is another corpus's."""
+        """The message of a document at a place; None if the document is of another corpus and has no such place."""
 
 
 class Nested(Schema):
-    """v1: a document per conversation, as in the dump. Not indexed: the baseline the others are measured against."""
+    """v1: a document per conversation, as in the dump. Not indexed: the baseline for measuring the others."""
 
     version: ClassVar[Version] = "v1"
     is_nested = True
@@ -129,7 +129,7 @@ class Nested(Schema):
         yield {"externalId": conversation.id, "conversations": messages}
 
     def lookup(self, messages: Sequence[Message], *, by_role: bool = False, former: bool = False) -> Lookup:
-        return Lookup("v1", *_wanted(messages[-1], by_role))
+        return Lookup("v1", *_conditions(messages[-1], by_role))
 
     def choices(self, document: Document, lookup: Lookup) -> Sequence[Choice]:
         value = lookup.fields["value"]
@@ -158,7 +158,7 @@ class Nested(Schema):
 
 
 class NextMessage(Schema):
-    """v2: a document per message, with the message that came next."""
+    """v2: a document per message, with the next message."""
 
     version: ClassVar[Version] = "v2"
     fields: ClassVar[Sequence[str]] = (
@@ -191,13 +191,13 @@ class NextMessage(Schema):
             yield document
 
     def _keys(self, messages: Sequence[Message]) -> Iterator[dict[str, int]]:
-        """The indexed fields of the messages that something followed."""
+        """The indexed fields of each message that another message follows."""
         for message in messages:
             yield {"messageDigest": digest(message)}
 
     def lookup(self, messages: Sequence[Message], *, by_role: bool = False, former: bool = False) -> Lookup:
         last = messages[-1]
-        return Lookup(self.version, *_wanted(last, by_role), "messageDigest", digest(last, former=former))
+        return Lookup(self.version, *_conditions(last, by_role), "messageDigest", digest(last, former=former))
 
     def choices(self, document: Document, lookup: Lookup) -> Sequence[Choice]:
         answer = Message(document["nextMessageType"], document["nextMessageValue"])
@@ -217,7 +217,7 @@ class NextMessage(Schema):
 
 
 class PreviousAndNext(NextMessage):
-    """v3: v2 with the message that came before, so that the last two can be looked up together."""
+    """v3: v2 with the previous message, to look up the last two messages together."""
 
     version: ClassVar[Version] = "v3"
     fields: ClassVar[Sequence[str]] = (*NextMessage.fields, "prevMessageType", "prevMessageValue", "pairDigest")
@@ -233,10 +233,10 @@ class PreviousAndNext(NextMessage):
             previous = message
 
     def _keys(self, messages: Sequence[Message]) -> Iterator[dict[str, int]]:
-        """As :func:`digest` would have it, but that each text is hashed twice and not three times."""
+        """The same values as :func:`digest` returns, but each text is hashed twice, not three times."""
         previous = None
         for message in messages:
-            packed = _packed(message)
+            packed = _pack(message)
             hashed = blake2b(packed, digest_size=8)
             keys = {"messageDigest": _as_integer(hashed.digest())}
             if previous:
@@ -249,8 +249,8 @@ class PreviousAndNext(NextMessage):
         if len(messages) == 1:
             return super().lookup(messages, by_role=by_role, former=former)
         previous, last = messages[-2:]
-        fields, roles = _wanted(last, by_role)
-        fields_before, roles_before = _wanted(previous, by_role, "prevMessageType", "prevMessageValue")
+        fields, roles = _conditions(last, by_role)
+        fields_before, roles_before = _conditions(previous, by_role, "prevMessageType", "prevMessageValue")
         key = digest(previous, last, former=former)
         return Lookup(self.version, {**fields, **fields_before}, {**roles, **roles_before}, "pairDigest", key)
 
@@ -266,15 +266,15 @@ VERSIONS: tuple[Version, ...] = tuple(SCHEMAS)
 
 
 def digest(*messages: Message, former: bool = False) -> int:
-    """A signed 64-bit BLAKE2b digest (RFC 7693) of messages, roles and texts told apart by their lengths.
+    """A signed 64-bit BLAKE2b digest (RFC 7693) of messages. Lengths separate their roles and texts.
 
-    Of roles and not of senders, so that one key finds a message whoever said it in that role; with ``former``, of
-    roles as Mimic 0.1 knew them.
+    The digest is of roles, not of senders: one key finds a message by any sender of that role. ``former`` uses the
+    roles that Mimic 0.1 knew.
     """
-    return _as_integer(blake2b(b"".join([_packed(message, former) for message in messages]), digest_size=8).digest())
+    return _as_integer(blake2b(b"".join([_pack(message, former) for message in messages]), digest_size=8).digest())
 
 
-def _packed(message: Message, former: bool = False) -> bytes:
+def _pack(message: Message, former: bool = False) -> bytes:
     role = former_role_of(message.sender) if former else role_of(message.sender)
     return f"{len(role)}:{len(message.value)}:{role}{message.value}".encode()
 
@@ -283,23 +283,23 @@ def _as_integer(hashed: bytes) -> int:
     return int.from_bytes(hashed, "big", signed=True)
 
 
-def _wanted(
+def _conditions(
     message: Message, by_role: bool, sender: str = "from", text: str = "value"
 ) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """The fields that a message must have, and the roles, by the names of the fields for its sender and its text."""
+    """The fields and the roles of a lookup for a message. ``sender`` and ``text`` are the names of its two fields."""
     if by_role:
         return {text: message.value}, {sender: role_of(message.sender)}
     return {sender: message.sender, text: message.value}, {}
 
 
 def conversation_of(document: Document) -> str | None:
-    """The id of the conversation that a document is of."""
+    """The id of the conversation that a document belongs to."""
     conversation: str | None = document[_CONVERSATION]
     return conversation
 
 
 def characters_of(document: Document) -> int:
-    """The characters of text that a document was found for: of a nested one all, else the answer's."""
+    """The characters of a document's answer; of a nested document, of all its messages."""
     if MESSAGES in document:
         return sum(len(message["value"]) for message in document[MESSAGES])
     return len(document[_ANSWER])

@@ -1,4 +1,4 @@
-"""A search of the corpus: messages that are like a text, said by anybody in a role."""
+"""A search of the corpus for messages that are similar to a text."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -15,17 +15,17 @@ from mimic.corpus.similarity import likeness, trigrams
 Role: TypeAlias = Literal["user", "assistant", "system"]
 
 CANDIDATES: Final = 50
-"""Messages that the index gives for a role and that are then compared with the text."""
+"""Messages per role that the index returns for comparison with the text."""
 AT_A_TIME: Final = 10
-"""Documents that are held at a time: each may have megabytes."""
+"""Documents in memory at a time. Each may have megabytes."""
 SHOWN_CHARACTERS: Final = 300
 
 
 class SearchHit(msgspec.Struct, frozen=True, rename={"sender": "from"}):
-    """A message that was found: its text or the beginning of it, its length in characters, and how alike it is.
+    """A message that was found: its text or the beginning of it, its length in characters, and its similarity.
 
-    A ``score`` of 1 is equal but for how it is written. It was said in the conversation with that id, at that position
-    from 0, and ``document`` is the position in the corpus of the document that holds it.
+    A ``score`` of 1 means equal apart from case, punctuation and white space. ``position`` is the position in the
+    conversation, ``document`` the position of the message's document in the corpus; both count from 0.
     """
 
     sender: str
@@ -38,51 +38,50 @@ class SearchHit(msgspec.Struct, frozen=True, rename={"sender": "from"}):
 
 
 async def search(corpus: Corpus, version: Version, text: str, role: Role | None, most: int) -> list[SearchHit]:
-    """The messages that are most like a text, the most similar first, each text once; of one role, or of all.
+    """The messages most similar to a text, best first, each text once; of one role, or of all roles.
 
-    Found are messages that something followed, and that share words with the text; where none does, those that share
-    parts of words. Raises NotSeeded where the corpus lacks the version, and RungNotSeeded where it was seeded without
-    the index for that.
+    Finds messages that have an answer and share words with the text. If there are none, finds messages that share parts
+    of words. Raises NotSeeded if the corpus lacks the version, and RungNotSeeded if it was seeded without the index.
     """
-    index, wanted = await corpus.index(version), trigrams(text)
-    asked = [Message(one, text) for one in ((role,) if role else get_args(Role))]
+    index, text_trigrams = await corpus.index(version), trigrams(text)
+    queries = [Message(one, text) for one in ((role,) if role else get_args(Role))]
     hits: dict[tuple[str, str], SearchHit] = {}
-    async for place, document in _documents(corpus, version, await asyncio.to_thread(_candidates, index, asked)):
-        if hit := _hit(version, place, document, wanted):
+    async for place, document in _documents(corpus, version, await asyncio.to_thread(_candidates, index, queries)):
+        if hit := _hit(version, place, document, text_trigrams):
             hits.setdefault((hit.sender, hit.value), hit)
     return sorted(hits.values(), key=lambda hit: -hit.score)[:most]
 
 
-def _candidates(index: MatchIndex, asked: Sequence[Message]) -> list[Coordinates]:
-    """What the index finds, role by role; if that is nothing, what it finds where there are spelling mistakes."""
-    found = [place for message in asked for place in index.similar(message, CANDIDATES)]
-    return found or [place for message in asked for place in index.misspelt(message, CANDIDATES)]
+def _candidates(index: MatchIndex, queries: Sequence[Message]) -> list[Coordinates]:
+    """The places that the index finds for each message; if none, the places that it finds despite spelling mistakes."""
+    found = [place for message in queries for place in index.similar(message, CANDIDATES)]
+    return found or [place for message in queries for place in index.misspelt(message, CANDIDATES)]
 
 
 async def _documents(
     corpus: Corpus, version: Version, places: Sequence[Coordinates]
 ) -> AsyncIterator[tuple[Coordinates, Document]]:
-    """The document at each place; where there is none, in another corpus, it is left out."""
+    """Yield each place with its document. Places without one are left out: the corpus was replaced meanwhile."""
     position = SCHEMAS[version].position
     for start in range(0, len(places), AT_A_TIME):
-        some = places[start : start + AT_A_TIME]
-        found = await corpus.documents(version, sorted({position(place) for place in some}))
-        held = {document[POSITION]: document for document in found}
-        for place in some:
-            if position(place) in held:
-                yield place, held[position(place)]
+        chunk = places[start : start + AT_A_TIME]
+        found = await corpus.documents(version, sorted({position(place) for place in chunk}))
+        by_position = {document[POSITION]: document for document in found}
+        for place in chunk:
+            if position(place) in by_position:
+                yield place, by_position[position(place)]
 
 
-def _hit(version: Version, place: Coordinates, document: Document, wanted: frozenset[str]) -> SearchHit | None:
-    said = SCHEMAS[version].message_at(document, place)
-    if said is None:
+def _hit(version: Version, place: Coordinates, document: Document, text_trigrams: frozenset[str]) -> SearchHit | None:
+    located = SCHEMAS[version].message_at(document, place)
+    if located is None:
         return None
-    message = said.message
+    message = located.message
     return SearchHit(
         sender=message.sender,
         value=message.value[:SHOWN_CHARACTERS],
         characters=len(message.value),
-        score=round(likeness(wanted, trigrams(message.value)), 3),
+        score=round(likeness(text_trigrams, trigrams(message.value)), 3),
         document=document[POSITION],
         conversation=conversation_of(document),
         position=place.index,

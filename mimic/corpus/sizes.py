@@ -1,32 +1,32 @@
-"""The size of a conversation: roughly, for batches, and exactly, for the largest document that stores take."""
+"""The size of a conversation: approximate for batches, exact for the largest document that stores accept."""
 
 from typing import Final
 
 from mimic.corpus.conversation import Conversation
 
 PART_SIZE: Final = 32
-"""Characters that a message, or a conversation, takes by being one."""
+"""Characters to add for each message and each conversation."""
 
 LARGEST_DOCUMENT: Final = 16 * 1024 * 1024 - 1024
-"""Bytes of BSON that a conversation may take as one v1 document: MongoDB's 16 MiB, less room for the fields that v3
-adds to at most the same text. It holds on every store, so that all give the same answers."""
+"""Largest BSON size in bytes of a conversation as one v1 document: MongoDB's limit of 16 MiB, less 1 KiB for the fields
+that v3 adds. The limit holds on every store, so that all stores give the same answers."""
 
 
 def message_size(sender: str, text: str) -> int:
-    """Roughly the memory that a message takes, in characters; never more than the bytes that it takes in a document."""
+    """The approximate memory of a message, in characters. Never more than its bytes in a document."""
     return PART_SIZE + len(sender) + len(text)
 
 
 def conversation_size(conversation: Conversation) -> int:
-    """Roughly the memory that a conversation takes, in characters."""
+    """The approximate memory of a conversation, in characters."""
     messages = sum([message_size(message.sender, message.value) for message in conversation.messages])
     return PART_SIZE + len(conversation.id or "") + messages
 
 
 def fits(conversation: Conversation) -> bool:
-    """Whether the conversation's documents stay below MongoDB's limit in every version."""
-    rough = 1024 + 4 * conversation_size(conversation)  # a character has four bytes at most
-    return rough <= LARGEST_DOCUMENT or nested_size(conversation) <= LARGEST_DOCUMENT
+    """True if the conversation's documents stay below MongoDB's limit in every version."""
+    upper_bound = 1024 + 4 * conversation_size(conversation)  # a character has at most four bytes
+    return upper_bound <= LARGEST_DOCUMENT or nested_size(conversation) <= LARGEST_DOCUMENT
 
 
 def nested_size(conversation: Conversation) -> int:

@@ -1,6 +1,6 @@
-"""Escapes of surrogates in JSON text: which are lone, and where bytes may be cut without cutting one in two.
+"""Escapes of surrogates in JSON text: finds lone ones, and positions where bytes can be cut without splitting a pair.
 
-yajl would silently make question marks of them, and UTF-8, BSON and SQLite cannot hold them.
+yajl silently replaces lone surrogates with question marks, and UTF-8, BSON and SQLite cannot hold them.
 """
 
 import re
@@ -10,7 +10,7 @@ _ESCAPED_SURROGATE = re.compile(rb"\\u[dD]([89a-fA-F])[0-9a-fA-F]{2}")
 _HIGH = b"89abAB"
 _UNFINISHED_ESCAPE = re.compile(
     rb"\\(?:u[0-9a-fA-F]{0,3})?\Z"  # \, \u, \uXXX
-    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z"  # half of a pair, and the start of the other
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z"  # half of a pair, and the start of the second
 )
 _UNFINISHED_CHARACTER = re.compile(rb"(?:[\xc0-\xff]|[\xe0-\xff][\x80-\xbf]|[\xf0-\xff][\x80-\xbf]{2})\Z")
 _LONGEST_ESCAPE = len(rb"\ud83d\ude00")
@@ -18,7 +18,7 @@ _LONGEST_CHARACTER = 4
 
 
 def lone_surrogates(data: bytes) -> Iterator[int]:
-    """Where the escapes of lone surrogates start."""
+    """Yield the positions at which escapes of lone surrogates start."""
     if rb"\ud" not in data and rb"\uD" not in data:
         return
     low_expected_at = -1
@@ -34,7 +34,7 @@ def lone_surrogates(data: bytes) -> Iterator[int]:
 
 
 def end_of_whole_escapes(data: bytes) -> int:
-    """Where to cut so that no escape, nor pair of surrogates, nor character of UTF-8 is cut in two."""
+    """The last position at which a cut splits no escape, no surrogate pair and no UTF-8 character."""
     if unfinished := _UNFINISHED_CHARACTER.search(data, max(0, len(data) - _LONGEST_CHARACTER)):
         return unfinished.start()
     start = max(0, len(data) - _LONGEST_ESCAPE)
@@ -46,7 +46,7 @@ def end_of_whole_escapes(data: bytes) -> int:
 
 
 def _is_escaped(data: bytes, backslash: int) -> bool:
-    """Whether the backslash is itself escaped: behind an odd number of others."""
+    """True if the backslash is itself escaped: an odd number of backslashes precedes it."""
     before = backslash
     while before and data[before - 1] == ord("\\"):
         before -= 1

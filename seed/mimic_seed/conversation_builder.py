@@ -1,4 +1,4 @@
-"""Conversations from the events of a JSON parser, and what is wrong with those that are broken."""
+"""Builds conversations from the events of a JSON parser, and reports the problems of broken ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,15 +10,15 @@ from mimic.corpus.manifest import Skipped
 from mimic.corpus.sizes import LARGEST_DOCUMENT, fits, message_size
 
 FIELD, ITEM, TEXT = 1, 2, 3
-"""How deep below an element of the dump its fields lie, the items of its messages, and a message's fields."""
+"""Depths below an element of the dump: of its fields, of the items of its messages, and of a message's fields."""
 
 DEEPEST = 1_048_576
-"""Arrays and objects in one another that are followed; the parser needs a byte for each."""
+"""The deepest nesting of arrays and objects; the parser needs a byte for each level."""
 
 SHOWN_OF_ID = 100
-"""Characters of an id by which a conversation that is skipped is named."""
+"""Characters of a skipped conversation's id in reports."""
 
-UNDERSTOOD = '{"id", "conversations": [{"from", "value"}, ...]}'
+CONVERSATION_SHAPE = '{"id", "conversations": [{"from", "value"}, ...]}'
 """The shape of a conversation."""
 
 OTHER_SHAPES = frozenset(
@@ -27,28 +27,27 @@ OTHER_SHAPES = frozenset(
         *("history", "mapping", "data", "rows", "instruction", "prompt", "question", "text", "chosen", "error"),
     }
 )
-"""Fields in which other formats have what was said. Of those an element is told by; they are not read."""
+"""Fields in which other formats have their messages. They are not read, only named in reports."""
 
 _KEPT = frozenset({"from", "value"})
 _INSTEAD = {"from": ("role", "user", "assistant"), "value": ("content", "text", "markdown")}
-"""Fields of a message that are kept, and what they are called in other formats."""
+"""Fields of a message that are kept, and their names in other formats."""
 _OTHER_NAMES = frozenset(name for names in _INSTEAD.values() for name in names)
 
 _MISSING = object()
 
 
 class TooDeep(ValueError):
-    """More arrays and objects in one another than are followed."""
+    """Arrays and objects are nested too deeply."""
 
     def __init__(self) -> None:
-        super().__init__(f"expected less than {DEEPEST:,} arrays and objects in one another")
+        super().__init__(f"expected arrays and objects nested less than {DEEPEST:,} deep")
 
 
 class ConversationBuilder:
-    """Puts ijson's events together into conversations.
+    """Builds conversations from ijson's events.
 
-    Depth counts the open arrays and objects; elements of the dump open at ``depth``. Whatever is not part
-    of a conversation is passed over.
+    Depth counts the open arrays and objects; elements of the dump open at ``depth``. Other data are ignored.
     """
 
     def __init__(self, depth: int) -> None:
@@ -75,9 +74,9 @@ class ConversationBuilder:
         return self._depth == self._element_depth
 
     def lone_surrogate(self) -> None:
-        """The text about to be parsed holds half of a surrogate pair, which no UTF-8 text can.
+        """Report that the next text to parse has a lone surrogate, which UTF-8 cannot encode.
 
-        In a field that is passed over it does not matter, and an id is dropped for it.
+        In a message, it makes the conversation broken. In an id, the id is dropped. In other fields it is ignored.
         """
         depth = self._depth - self._element_depth
         if depth == FIELD and self._awaits_id:
@@ -85,8 +84,8 @@ class ConversationBuilder:
         elif self._in_messages and (depth == TEXT and self._text_field in _KEPT if self._in_message else depth == ITEM):
             self._blame("lone surrogate", f"message {len(self._messages)} holds a lone surrogate", wholly=True)
 
-    def work_through(self) -> None:
-        """Take in the events that have come."""
+    def process_events(self) -> None:
+        """Process the new events."""
         handlers = self._handlers
         for event, value in self.events:
             handlers.get(event, self._scalar)(value)
@@ -162,7 +161,7 @@ class ConversationBuilder:
         self._texts: dict[str, Any] = {}
 
     def _begin_value(self, field: str) -> None:
-        """Of a field that comes twice the last value counts, as in most parsers of JSON."""
+        """Begin the value of a field. If a field comes twice, the last value counts, as in most JSON parsers."""
         self._field = field
         self._problems.pop(field, None)
         if field == "id":
@@ -215,7 +214,7 @@ class ConversationBuilder:
         return ""
 
     def _take_id(self, value: Any) -> None:
-        """Take a string or a number. Any other id cannot be kept: the conversation goes on without."""
+        """Take a string or a number as the id. The conversation does not keep any other id."""
         self._awaits_id = False
         if value is None or (isinstance(value, str) and not self._id_has_surrogate):
             self._id = value
@@ -243,8 +242,8 @@ class ConversationBuilder:
     def _too_large(self) -> None:
         self._messages = []
         self._characters = 0
-        self._blame("larger than 16 MiB", "as one document it is larger than the 16 MiB that MongoDB takes")
+        self._blame("larger than 16 MiB", "as one document it is larger than 16 MiB, the limit of MongoDB")
 
     def _blame(self, reason: str, detail: str = "", *, wholly: bool = False) -> None:
-        """Mark the element as broken, wholly or by the value of the field at hand. What is found first counts."""
+        """Mark the element as broken: ``wholly``, or by the value of the current field. The first problem counts."""
         self._problems.setdefault(None if wholly else self._field, (reason, detail))

@@ -1,15 +1,15 @@
-"""Kinds of files that are no dump, by their first bytes: what a file is, and how to seed what is in it. Pure."""
+"""Kinds of files that are not dumps, by their first bytes, and a way to seed each kind. Pure."""
 
 import re
 from collections.abc import Sequence
 from typing import Final
 
 BEGINNING: Final = 512
-"""Bytes that are enough to tell the kind of a file."""
+"""Bytes that are enough to recognise the kind of a file."""
 
 
 def _compressed(program: str, command: str) -> str:
-    return f"the file is compressed with {program}, and only gzip is read: `{command} FILE | mimic seed -`"
+    return f"the file is compressed with {program}, but Mimic reads gzip only: `{command} FILE | mimic seed -`"
 
 
 def _table(name: str) -> str:
@@ -24,7 +24,7 @@ _ZIP: Final = (
     "the file is a zip archive, or of a format built on one: for a dump in it, `unzip -p FILE NAME | mimic seed -`"
 )
 _PICKLE: Final = (
-    "the file is a pickle of Python, which could run programs: open it only if you trust it, and write it as JSON"
+    "the file is a Python pickle, which can run any program: open it only if you trust it, and write it as JSON"
 )
 
 _MAGIC: Final[Sequence[tuple[int, bytes, str]]] = (
@@ -56,23 +56,23 @@ _MAGIC: Final[Sequence[tuple[int, bytes, str]]] = (
     (0, b"Obj\x01", _table("Avro")),
     (0, b"\x89HDF\r\n\x1a\n", _table("HDF5")),
     (0, b"\x93NUMPY", _table("NumPy")),
-    (0, b"SQLite format 3\0", "the file is a database of SQLite, and not a dump; a corpus of Mimic's goes to --store"),
-    (0, b"%PDF-", "the file is a PDF, and not a dump"),
+    (0, b"SQLite format 3\0", "the file is an SQLite database, not a dump; name a Mimic corpus with --store"),
+    (0, b"%PDF-", "the file is a PDF, not a dump"),
     (
         0,
         b"version https://git-lfs.github.com/spec/",
-        "the file is a pointer of Git LFS, and the dump is not here: `git lfs pull`, or download the file itself",
+        "the file is a Git LFS pointer, not the dump itself: run `git lfs pull`, or download the file",
     ),
 )
 _PICKLE_PROTOCOL: Final = re.compile(rb"\x80[\x02-\x09][\x00-\xff]")
 _MARKUP: Final = re.compile(rb"<(?:!doctype\s+html|html|head|body|\?xml|!--)[\s>?-]?", re.IGNORECASE)
 _CELL: Final = rb"""(?:"[^"\n]*"|[\w.-]+(?: [\w.-]+)*)"""
 _CSV: Final = re.compile(_CELL + rb"(?:[,;\t|]" + _CELL + rb"?)+\r?\n")
-"""A line of cells as tables begin with. Prose has a space behind its commas."""
+"""The first line of a table. Prose has a space after its commas."""
 
 
 def kind_of(beginning: bytes) -> str | None:
-    """The kind of a file and what to do with it, by its first bytes; None where they tell nothing."""
+    """The kind of a file and a way to seed it, by its first bytes; None if the kind is not known."""
     for position, magic, kind in _MAGIC:
         if beginning.startswith(magic, position):
             return kind
@@ -80,8 +80,8 @@ def kind_of(beginning: bytes) -> str | None:
         return _PICKLE
     if _MARKUP.match(beginning):
         return (
-            "the file is a page of the web (HTML or XML), as a failed download or a link to a page gives: "
-            "download the file itself"
+            "the file is a web page (HTML or XML), probably from a failed download or a link to a page: "
+            "download the dump itself"
         )
     if _CSV.match(beginning):
         return _table("CSV")

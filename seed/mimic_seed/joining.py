@@ -1,8 +1,8 @@
-"""Putting together again what a dump has in parts. Pure.
+"""Joining the parts of split chats. Pure.
 
-Long chats of ShareGPT were split: a part's id is that of the chat and, behind an underscore, the index of its first
-message in the chat (so FastChat's ``split_long_conversation.py`` writes them). ``xfDDcAM_4`` follows ``xfDDcAM_0`` if
-that has four messages, or five of which the last is its first.
+Long chats of ShareGPT were split by FastChat's ``split_long_conversation.py``. A part's id is the id of the chat, an
+underscore, and the index of the part's first message in the chat. ``xfDDcAM_4`` follows ``xfDDcAM_0`` if the latter has
+four messages, or if it has five and its fifth is equal to the first of ``xfDDcAM_4``.
 """
 
 import re
@@ -16,7 +16,7 @@ from mimic.corpus.sizes import conversation_size, fits
 _PART = re.compile(r"(?P<chat>.+)_(?P<start>\d{1,9})", re.DOTALL | re.ASCII)
 
 MOST_CHARACTERS = 64 * 1024 * 1024
-"""Of one chat, held until the next chat begins; what is beyond begins anew."""
+"""Characters of a chat to hold until the next chat begins. Further parts start a new conversation."""
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -26,21 +26,21 @@ class _Part(msgspec.Struct, frozen=True):
 
 
 class Joiner:
-    """Joins the parts of each chat that stand together in the dump, in whatever order.
+    """Joins the parts of each chat that are neighbours in the dump, in any order.
 
-    A conversation comes out when the next chat begins. Where messages between two parts are missing they stay apart,
-    and where they would make a conversation larger than it may be. ``joined`` counts the parts put to others.
+    A conversation is complete when the next chat begins. Two parts are not joined if messages between them are missing,
+    or if the result would be larger than a document may be. ``joined`` counts the parts joined to others.
     """
 
     def __init__(self, most_characters: int = MOST_CHARACTERS) -> None:
-        """``most_characters`` of one chat are held at a time."""
+        """``most_characters`` is the limit for the parts of one chat in memory."""
         self.joined = 0
         self._most_characters = most_characters
         self._parts: list[_Part] = []
         self._characters = 0
 
     def add(self, conversation: Conversation) -> list[Conversation]:
-        """Take the next conversation of the dump; returns what is complete."""
+        """Add the next conversation of the dump. Returns the conversations that are complete."""
         part = _part(conversation)
         if part is None:
             return [*self.finish(), conversation]
@@ -52,10 +52,10 @@ class Joiner:
         return complete
 
     def finish(self) -> list[Conversation]:
-        """What is left at the end."""
+        """Return the remaining conversations at the end of the dump or of a chat."""
         parts = sorted(self._parts, key=lambda part: part.start)
         self._parts, self._characters = [], 0
-        complete = list(_joined(parts))
+        complete = list(_join(parts))
         self.joined += len(parts) - len(complete)
         return complete
 
@@ -65,12 +65,12 @@ def _part(conversation: Conversation) -> _Part | None:
     return _Part(found["chat"], int(found["start"]), conversation) if found else None
 
 
-def _joined(parts: Sequence[_Part]) -> Iterator[Conversation]:
+def _join(parts: Sequence[_Part]) -> Iterator[Conversation]:
     if not parts:
         return
     start, whole = parts[0].start, parts[0].conversation
     for part in parts[1:]:
-        longer = _continued(start, whole, part)
+        longer = _append(start, whole, part)
         if longer and fits(longer):
             whole = longer
         else:
@@ -79,8 +79,8 @@ def _joined(parts: Sequence[_Part]) -> Iterator[Conversation]:
     yield whole
 
 
-def _continued(start: int, whole: Conversation, part: _Part) -> Conversation | None:
-    """A conversation and the part that comes next; None where it does not, or not without a gap."""
+def _append(start: int, whole: Conversation, part: _Part) -> Conversation | None:
+    """A conversation with the next part appended; None if the part does not continue it without a gap."""
     added = part.conversation.messages
     overlap = start + len(whole.messages) - part.start
     if overlap == 1 and added[:1] == whole.messages[-1:]:

@@ -1,4 +1,4 @@
-"""From a source of bytes to a published corpus: read, lay out in every version, write in batches, index, publish."""
+"""Loading a dump into a store: read it, make documents of every version, write batches, index, publish."""
 
 import sys
 import time
@@ -15,7 +15,7 @@ from mimic.corpus.schemas import SCHEMAS, Schema, Version
 from mimic.corpus.sizes import conversation_size
 from mimic.corpus.stores.base import Replacement, Store
 from mimic.errors import NothingToSeed, SkippedConversation
-from mimic_seed.conversation_builder import UNDERSTOOD
+from mimic_seed.conversation_builder import CONVERSATION_SHAPE
 from mimic_seed.index_process import Indexing
 from mimic_seed.joining import Joiner
 from mimic_seed.profiler import Profiler
@@ -23,10 +23,10 @@ from mimic_seed.reader import DumpReader
 from mimic_seed.source import Source
 
 BATCH_CHARACTERS = 256 * 1024
-"""Characters of text at which a batch is full, however few its documents."""
+"""Characters of text that fill a batch, regardless of its number of documents."""
 
 NAMED_EXAMPLES = 10
-"""Skipped conversations that the report names; the others are counted."""
+"""Skipped conversations that the report names. The others are only counted."""
 
 SECONDS_BETWEEN_RECORDS = 1.0
 
@@ -45,14 +45,14 @@ async def load(
     on_progress: OnProgress = lambda _: None,
     make_index: Callable[[Path, Rung], Indexing] = Indexing,
 ) -> Report:
-    """Replace these versions of the store's corpus by what the source, which is opened here, holds, in one pass.
+    """Replace these versions of the store's corpus by the conversations of a source, in one pass. Opens the source.
 
-    ``batch_size`` is in documents. ``depth`` is the lowest rung that is to be answered: an index is made for it, by
-    ``make_index(folder, depth)``. With ``join_splits`` the parts of a long chat become one conversation.
+    ``batch_size`` is in documents. ``depth`` is the lowest rung to serve; ``make_index(folder, depth)`` makes its
+    index. With ``join_splits`` the parts of a long chat become one conversation.
 
-    Raises BrokenDump where the source stops being a dump, NothingToSeed where it has no conversation,
-    SkippedConversation at the first broken one when ``strict``, SeedingError and StoreError; the old
-    corpus then stays.
+    Raises BrokenDump if the source is not a valid dump, and NothingToSeed if it has no conversation. If ``strict``,
+    raises SkippedConversation at the first broken conversation. Raises SeedingError and StoreError. After any error the
+    old corpus stays.
     """
     async with store.replace(versions) as replacement, source, AsyncExitStack() as stack:
         index = None
@@ -63,13 +63,13 @@ async def load(
         await loading.read()
         await loading.index()
         report = loading.report()
-        await loading.tell("publishing")
+        await loading.report_progress("publishing")
         await replacement.publish(report)
         return report
 
 
 class _Loading:
-    """One seeding on its way."""
+    """The state of a running seeding."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class _Loading:
         """Read the source to its end, and write all documents."""
         async for chunk in self._source.chunks():
             await self._take(self._reader.feed(chunk))
-            await self.tell("reading")
+            await self.report_progress("reading")
         await self._take(self._reader.close())
         if self._joiner:
             await self._add(self._joiner.finish())
@@ -113,7 +113,7 @@ class _Loading:
 
     async def index(self) -> None:
         for batches in self._batches:
-            await self.tell("indexing")
+            await self.report_progress("indexing")
             await batches.index()
         if self._index:
             await self._index.finish()
@@ -136,8 +136,8 @@ class _Loading:
             profile=self._profiler.profile(),
         )
 
-    async def tell(self, phase: Phase) -> None:
-        """Say how far it is, and note it in the store once a second."""
+    async def report_progress(self, phase: Phase) -> None:
+        """Report the progress to the callback, and record it in the store once a second."""
         progress = Progress(
             phase=phase,
             bytes=self._source.bytes_read,
@@ -182,12 +182,12 @@ class _Loading:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self._skipped.most_common())
         return (
             f"the input holds no conversation that can be seeded ({reasons}); nothing was replaced. "
-            f"Conversations are to be {UNDERSTOOD}; other shapes are not read yet"
+            f"The expected shape of a conversation: {CONVERSATION_SHAPE}; other shapes are not read yet"
         )
 
 
 class _Batches:
-    """One version's documents, gathered into batches, and the time they take."""
+    """Collects one version's documents into batches, writes them, and measures the time."""
 
     def __init__(self, schema: Schema, replacement: Replacement, batch_size: int) -> None:
         self.schema = schema
@@ -238,18 +238,18 @@ class _Batches:
 
 
 def peak_memory_bytes() -> int:
-    """Peak of resident memory in bytes: of this process, and of the largest that it has started. 0 on Windows."""
+    """Peak resident memory in bytes of this process plus its largest child process. 0 on Windows."""
     if sys.platform == "win32":
         return 0
     import resource  # noqa: PLC0415 - not on Windows
 
     own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    # getrusage(2) counts KiB, on macOS bytes.
+    # getrusage(2) returns KiB; on macOS, bytes.
     return own + children if sys.platform == "darwin" else ((_high_water_kib() or own) + children) * 1024
 
 
 def _high_water_kib() -> int | None:
-    """On Linux the peak of this program alone: getrusage has that of the program before it in the process, too."""
+    """The peak of this program on Linux. getrusage also includes the program that called exec before it."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

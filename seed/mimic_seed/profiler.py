@@ -1,4 +1,4 @@
-"""What a corpus looks like, gathered while it is read: who speaks how often, how long, and what most often."""
+"""Computes the profile of a corpus while it is read: senders, lengths, and the most common messages."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,24 +11,24 @@ from mimic.corpus.profile import OTHER, Common, Distribution, Profile, RoleProfi
 
 LISTED_SENDERS: Final = 100
 LONGEST_SENDER: Final = 100
-"""Senders that are counted by name, and characters that such a name may have: a dump may hold anything."""
+"""Limits of senders that are counted by name: their number, and the characters of a name."""
 
 LISTED_MESSAGES: Final = 20
 SHOWN_CHARACTERS: Final = 160
-"""Most common messages that a role's profile lists, and characters that are shown of each."""
+"""Most common messages in a role's profile, and the characters shown of each."""
 
 MOST_COUNTED: Final = 65_536
-"""Different messages of a role that are counted at a time."""
+"""Distinct messages of a role to count at a time."""
 
 
 class Profiler:
-    """Gathers the profile of the conversations that are added, in bounded memory.
+    """Computes the profile of conversations in bounded memory.
 
-    All different lengths are kept, but k of them take more than k**2 / 2 characters of text: there are never many.
+    All distinct lengths are kept. There are never many: k of them need more than k**2 / 2 characters of text.
     """
 
     def __init__(self, most_counted: int = MOST_COUNTED) -> None:
-        """``most_counted`` different messages of a role are counted at a time."""
+        """``most_counted`` distinct messages of a role are counted at a time."""
         self._roles = {role: _Role(most_counted) for role in (*SENDERS, OTHER)}
         self._speakers: dict[str, _Speaker] = {}
         self._unlisted = {role: _Speaker(role) for role in self._roles.values()}
@@ -43,7 +43,7 @@ class Profiler:
             speaker.role.add(message.value)
 
     def profile(self) -> Profile:
-        """The profile of what was added so far."""
+        """The profile of the conversations so far."""
         speakers = sorted(self._speakers.items(), key=lambda item: -item[1].messages)
         return Profile(
             senders=[SenderCount(sender, speaker.messages, _role_in_chats(sender)) for sender, speaker in speakers],
@@ -62,10 +62,10 @@ class Profiler:
 class _Role:
     """The messages of a role: their lengths, and the heavy hitters among them.
 
-    These are found as Misra and Gries do ("Finding repeated elements", 1982), with many counters lowered at a time:
-    when there are too many, all are lowered by their median, and those that fall to 0 go. So a count is too low by
-    what was lowered at most, and never too high. Counters go by Python's hash of 64 bits, and texts are kept
-    for those that came twice: most never do. The first few are kept as well, for a corpus where nothing came twice.
+    The algorithm is that of Misra and Gries ("Finding repeated elements", 1982), but lowers many counters at a time. If
+    there are too many counters, all are lowered by their median, and counters at 0 are removed. So a count is never too
+    high, and too low by at most the sum of these medians. The keys are Python's 64-bit hashes. Only the texts of
+    repeated messages are kept, and the first few texts, for a corpus without repetitions.
     """
 
     __slots__ = ("_counts", "_lowered", "_most_counted", "_texts", "lengths")
@@ -119,7 +119,7 @@ class _Speaker:
 
 
 def distribution(counts: Mapping[int, int]) -> Distribution:
-    """The distribution of numbers from 0 on, given how often each occurs."""
+    """The distribution of numbers from 0 on, given the count of each."""
     ordered = sorted(counts.items())
     histogram = [0] * (max(counts, default=0).bit_length() + 1)
     for number, count in ordered:
@@ -129,7 +129,7 @@ def distribution(counts: Mapping[int, int]) -> Distribution:
 
 
 def _percentile(ordered: list[tuple[int, int]], percent: int) -> int:
-    """The least number that at least so many percent of all do not exceed; 0 where there is none."""
+    """The percentile by nearest rank; 0 if there are no numbers."""
     rank = ceil(sum(count for _, count in ordered) * percent / 100)
     for number, count in ordered:
         rank -= count

@@ -1,11 +1,11 @@
-"""Conversations from the bytes of a ShareGPT dump. Pure: bytes are pushed in, conversations come out.
+"""Reads conversations from the bytes of a ShareGPT dump. Pure: bytes go in, conversations come out.
 
-The dump is one JSON array of ``{"id", "conversations": [{"from", "value"}, ...]}``, or such objects one after another
-(JSON Lines); which of the two shows in its first byte. JSON is parsed by ijson; this module puts the events together
-(keeping nothing but what a conversation has, so memory is bounded by the largest one) and finds the byte of an error.
+The dump is a JSON array of ``{"id", "conversations": [{"from", "value"}, ...]}``, or a sequence of these objects (JSON
+Lines). The first byte shows the format. ijson parses the JSON. This module builds conversations from its events, and
+finds the byte of an error. It keeps only the data of conversations, so the largest one limits the memory.
 
-What could not be part of a conversation in any store is not kept either: of a string more than 16 MiB is looked at, but
-the parser does not get it, and a number of as much or brackets in brackets without end are an error.
+Data that no store accepts do not take memory either. The rest of a string beyond 16 MiB is checked, but not parsed. A
+number that is too long and brackets that are nested too deeply are errors.
 """
 
 import re
@@ -24,22 +24,22 @@ from mimic_seed.file_kinds import BEGINNING, kind_of
 from mimic_seed.string_tracker import StringTracker, end_of_string
 
 SLOW_BACKEND = ijson.backend != "yajl2_c"
-"""Whether ijson's C backend is missing, so that reading takes about three times as long."""
+"""True if ijson's C backend is missing. Reading then takes about three times as long."""
 
 LONGEST_REPLAY = 32 * 1024 * 1024
-"""Bytes that are kept at most to find the byte of an error in."""
+"""Bytes to keep in order to find the byte of an error."""
 
 PIECE = 256 * 1024
-"""Bytes that are parsed at a time, however many come."""
+"""Bytes to parse at a time."""
 
 LONGEST_NUMBER = PIECE
-"""Bytes of a number, which is parsed only when it is whole."""
+"""Bytes of a number, which the parser keeps until its end."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-CUT_OFF = "the input ends here, in the middle of the JSON text (was it cut off?)"
+CUT_OFF = "the input ends here, in the middle of the JSON text (truncated file?)"
 
-# What yajl says, where it does not say what it expected (yajl_parser.c and yajl_lex.c, version 2.1).
+# Messages of yajl that do not say what it expected (yajl_parser.c and yajl_lex.c, version 2.1).
 EXPECTATIONS = {
     "premature EOF": CUT_OFF,
     "trailing garbage": "expected the end of the input after the array",
@@ -50,13 +50,13 @@ EXPECTATIONS = {
 
 
 NO_JSON = re.compile(r"-?(?:nan|inf(?:inity)?)|None|True|False|undefined", re.IGNORECASE)
-"""Values that programs write where JSON has none."""
+"""Values that programs write, but JSON does not have."""
 
 LONGEST_WORD = 16
-"""Bytes of a word that are looked at before and behind the byte of an error."""
+"""Bytes of a word to read before and after the byte of an error."""
 
 MOST_SOUGHT = 256
-"""Line ends of a piece that are looked for one by one."""
+"""Line ends of a piece to search one by one."""
 
 _WORD_BEFORE = re.compile(rb"[-\w]*\Z")
 _WORD_BEHIND = re.compile(rb"\w*")
@@ -72,26 +72,26 @@ class _Parser(Protocol):
 class DumpReader:
     """A push parser for dumps.
 
-    :meth:`feed` takes bytes, cut anywhere, and returns what they completed, in order: conversations, and those that
-    are skipped because they are broken. :meth:`close` says that there are no more bytes. Both raise BrokenDump.
+    :meth:`feed` takes bytes, cut at any position. It returns, in order, the conversations that they complete, and
+    records of skipped, broken ones. :meth:`close` marks the end of the bytes. Both raise BrokenDump.
     """
 
     def __init__(self) -> None:
         self._offset = 0
         self._lines: bool | None = None
         self._line_ends = 0
-        self._held = bytearray()
+        self._buffer = bytearray()
         self._last_bytes = b""
         self._failure: _Failure | None = None
-        self._found = ConversationBuilder(depth=0)
+        self._builder = ConversationBuilder(depth=0)
         self._replay = _Replay(0, primer=b"", lines=False)
         self._string = StringTracker()
         self._not_utf8: UnicodeDecodeError | None = None
 
     @property
     def unusable_ids(self) -> int:
-        """The conversations so far that were kept without their ids."""
-        return self._found.unusable_ids
+        """The number of conversations so far that were kept without their ids."""
+        return self._builder.unusable_ids
 
     def feed(self, data: bytes) -> list[Conversation | Skipped]:
         return [item for start in range(0, len(data), PIECE) for item in self._feed(data[start : start + PIECE])]
@@ -101,20 +101,23 @@ class DumpReader:
             self._failure.behind += data
             self._raise_named(self._failure)
             return []
-        self._held += data
+        self._buffer += data
         if self._waits_for_more(data):
             return []
-        data = self._take_held()
+        data = self._take_buffer()
         if self._lines is None:
             data = self._begin(data)
             if not data:
                 return []
         cut = end_of_whole_escapes(data)
-        self._held += data[cut:]
+        self._buffer += data[cut:]
         return self._read(data[:cut])
 
     def _read(self, data: bytes) -> list[Conversation | Skipped]:
-        """Parse bytes, and count their lines. An error is raised when its bytes are known, with a name if they have."""
+        """Parse bytes, and count their lines.
+
+        An error is raised once the word at its position is complete, so that the message can name it.
+        """
         begin = self._offset
         try:
             found = self._parse(data)
@@ -122,7 +125,7 @@ class DumpReader:
             position = max(exc.offset - begin, 0)
             before = self._last_bytes + data[:position]
             line = self._line_ends + data.count(b"\n", 0, position) + 1 if self._lines else None
-            self._failure = _Failure(exc, line, before[-LONGEST_WORD:], data[position:] + self._held)
+            self._failure = _Failure(exc, line, before[-LONGEST_WORD:], data[position:] + self._buffer)
             self._raise_named(self._failure)
             return self._take()
         if self._lines:
@@ -131,27 +134,30 @@ class DumpReader:
         return found
 
     def _raise_named(self, failure: "_Failure", *, is_all: bool = False) -> None:
-        """Raise an error, unless the word that it lies in may go on, and be one that has a name."""
+        """Raise an error, unless the word at its position may continue in the next bytes."""
         exc = failure.error
         expected = failure.named(is_all=is_all)
         if expected is not None:
             raise BrokenDump(exc.offset, expected, failure.line) from exc
 
     def _waits_for_more(self, data: bytes) -> bool:
-        """Whether a string goes on that yajl, which begins again with it each time, shall get twice as much of."""
+        """True if the piece ends inside a string of which too few bytes are buffered.
+
+        yajl starts again at the beginning of an unfinished string, so it gets twice as much of the string each time.
+        """
         string = self._string
-        is_short = len(self._held) < string.size <= LARGEST_DOCUMENT
+        is_short = len(self._buffer) < string.size <= LARGEST_DOCUMENT
         return string.in_string and is_short and end_of_string(data) == len(data)
 
-    def _take_held(self) -> bytes:
-        held = bytes(self._held)
-        self._held.clear()
-        return held
+    def _take_buffer(self) -> bytes:
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
 
     def close(self) -> list[Conversation | Skipped]:
         if self._failure:
             self._raise_named(self._failure, is_all=True)
-        data = self._take_held()
+        data = self._take_buffer()
         if self._lines is None:
             data = self._begin(data, is_all=True)
         if self._lines is None:
@@ -160,20 +166,20 @@ class DumpReader:
         if self._failure:
             self._raise_named(self._failure, is_all=True)
         line = self._line_ends + 1 if self._lines else None
-        if self._string.in_string:  # of which yajl says nothing between elements
+        if self._string.in_string:  # between elements, yajl does not report this
             raise BrokenDump(self._offset, CUT_OFF, line)
         try:
             self._events.close()
-            self._found.work_through()  # only the end of the input ends a number
+            self._builder.process_events()  # a number at the end is complete only now
         except _PARSING_FAILED as exc:
-            raise BrokenDump(self._offset, _expected(exc), line) from exc
+            raise BrokenDump(self._offset, _expectation_of(exc), line) from exc
         return found + self._take()
 
     def _begin(self, data: bytes, *, is_all: bool = False) -> bytes:
-        """Skip to the first byte that counts, and choose the format by it. Empty while there are too few bytes."""
+        """Skip white space, and choose the format by the next byte. Returns the rest; empty if it is too short."""
         mark = BYTE_ORDER_MARK if self._offset == 0 else b""
         if len(data) < len(mark) and mark.startswith(data) and not is_all:
-            self._held += data
+            self._buffer += data
             return b""
         text = data.removeprefix(mark).lstrip(b" \t\r\n")
         self._offset += len(data) - len(text)
@@ -182,7 +188,7 @@ class DumpReader:
             return b""
         begins = text[:1] in (b"[", b"{")
         if not is_all and len(text) < (2 if begins else BEGINNING):
-            self._held += text
+            self._buffer += text
             return b""
         if kind := kind_of(text[:BEGINNING]):
             raise ForeignFile(kind)
@@ -190,23 +196,23 @@ class DumpReader:
             expected = "expected '[' (an array of conversations) or '{' (JSON Lines)"
             raise BrokenDump(self._offset, f"{expected}, found {chr(text[0])!a}")
         self._lines = text[:1] == b"{"
-        self._found = ConversationBuilder(depth=0 if self._lines else 1)
-        self._events: _Parser = _new_parser(self._found.events, self._lines)
+        self._builder = ConversationBuilder(depth=0 if self._lines else 1)
+        self._events: _Parser = _new_parser(self._builder.events, self._lines)
         self._replay = _Replay(self._offset, primer=b"", lines=self._lines)
         return text
 
     def _parse(self, data: bytes) -> list[Conversation | Skipped]:
-        """Parse bytes that end outside of any escape sequence."""
+        """Parse bytes that do not end inside an escape sequence."""
         start = 0
         for escape in lone_surrogates(data):
             self._send(data[start:escape])
-            self._found.lone_surrogate()
+            self._builder.lone_surrogate()
             self._send(b"\\ufffd")
             start = escape + 6
-        # A conversation may end at a brace; where it does, nothing before it is needed to find an error behind it.
+        # If a conversation ends at this brace, the bytes before it are not needed to find a later error.
         brace = data.rfind(b"}", start) + 1 or start
         self._send(data[start:brace])
-        if brace > start and self._found.between_elements:
+        if brace > start and self._builder.between_elements:
             self._replay = _Replay(self._offset, primer=b"" if self._lines else b"[0", lines=bool(self._lines))
         self._send(data[brace:])
         return self._take()
@@ -214,47 +220,47 @@ class DumpReader:
     def _send(self, data: bytes) -> None:
         if self._string.in_string and self._string.size > LARGEST_DOCUMENT:
             data = self._pass_over_string(data)
-        if not data:  # which to ijson means the end
+        if not data:  # empty data mean the end to ijson
             return
         self._replay.keep(data)
         try:
             self._events.send(data)
-            self._found.work_through()
+            self._builder.process_events()
         except _PARSING_FAILED as exc:
-            raise self._replay.locate(_expected(exc)) from exc
+            raise self._replay.locate(_expectation_of(exc)) from exc
         begin = self._offset - self._string.size
         self._offset += len(data)
         self._string.follow(data)
         if self._string.number > LONGEST_NUMBER:
-            raise BrokenDump(begin + LONGEST_NUMBER, _expected(ValueError()))
+            raise BrokenDump(begin + LONGEST_NUMBER, _expectation_of(ValueError()))
 
     def _pass_over_string(self, data: bytes) -> bytes:
-        """Look at the rest of a string that is too long with what is kept of it already; returns what follows."""
+        """Check the rest of a string that is too long, without keeping it. Returns the data after the string."""
         rest = data[: end_of_string(data)]
         inside = _Replay(self._offset, primer=b'["', lines=False)
         inside.keep(rest)
         try:
             _new_parser(ijson.sendable_list(), lines=False).send(b'["' + rest)
         except _PARSING_FAILED as exc:
-            raise inside.locate(_expected(exc)) from exc
+            raise inside.locate(_expectation_of(exc)) from exc
         self._offset += len(rest)
         self._replay.pass_over(len(rest))
         try:
             rest.decode()
-        except UnicodeDecodeError as exc:  # where yajl does not look; told at the end of the string, as of any other
+        except UnicodeDecodeError as exc:  # yajl does not find this; it is raised at the end of the string, as always
             self._not_utf8 = self._not_utf8 or exc
         if self._not_utf8 and len(rest) < len(data):
-            raise BrokenDump(self._offset, _expected(self._not_utf8)) from self._not_utf8
+            raise BrokenDump(self._offset, _expectation_of(self._not_utf8)) from self._not_utf8
         return data[len(rest) :]
 
     def _take(self) -> list[Conversation | Skipped]:
-        taken = self._found.finished[:]
-        self._found.finished.clear()
+        taken = self._builder.finished[:]
+        self._builder.finished.clear()
         return taken
 
 
 class _Failure:
-    """An error whose bytes may still be coming: what lies around it, as far as it is known."""
+    """An error, with the bytes around its position. Further bytes may follow."""
 
     def __init__(self, error: BrokenDump, line: int | None, before: bytes, behind: bytes) -> None:
         self.error = error
@@ -263,10 +269,10 @@ class _Failure:
         self._before = before
 
     def named(self, *, is_all: bool) -> str | None:
-        """The message, with the name of a value that JSON has not; None while the word at the error may go on."""
+        """The message, which names a value that JSON does not have; None while the word may continue."""
         expected = self.error.expected
-        behind = _matched(_WORD_BEHIND, self.behind)
-        word = (_matched(_WORD_BEFORE, self._before) + behind).decode(errors="replace")
+        behind = _match(_WORD_BEHIND, self.behind)
+        word = (_match(_WORD_BEFORE, self._before) + behind).decode(errors="replace")
         if behind and NO_JSON.fullmatch(word):
             expected = f"expected a JSON value, found {word}, which JSON does not have: write null, true or false"
         goes_on = len(behind) == len(self.behind) < LONGEST_WORD
@@ -274,7 +280,7 @@ class _Failure:
 
 
 def _count_line_ends(data: bytes) -> int:
-    """The line ends in some bytes. Of long lines: to look for the next one takes a tenth of the time of a count."""
+    """The number of line ends. For long lines, ``find`` takes a tenth of the time of ``count``."""
     count, start = 0, data.find(b"\n")
     while start >= 0 and count < MOST_SOUGHT:
         count += 1
@@ -282,15 +288,15 @@ def _count_line_ends(data: bytes) -> int:
     return count if start < 0 else count + data.count(b"\n", start)
 
 
-def _matched(pattern: re.Pattern[bytes], data: bytes) -> bytes:
+def _match(pattern: re.Pattern[bytes], data: bytes) -> bytes:
     found = pattern.search(data)
     return found[0] if found else b""
 
 
 class _Replay:
-    """Bytes kept since a point from which they can be parsed again, to find an error.
+    """Bytes since a restart point, which are parsed again to find the byte of an error.
 
-    ``primer`` puts a new parser into the state it had at that point: inside the array, after an element.
+    ``primer`` brings a new parser into the state at the restart point: inside the array, after an element.
     """
 
     def __init__(self, offset: int, *, primer: bytes, lines: bool) -> None:
@@ -310,33 +316,33 @@ class _Replay:
             self._is_whole = False
 
     def pass_over(self, count: int) -> None:
-        """So many bytes came that are not kept, in which there is no error."""
+        """Skip ``count`` valid bytes that are not kept."""
         self._offset += count
 
     def locate(self, expected: str) -> BrokenDump:
-        """The error, at the byte at which parsing fails; it lies in the last bytes kept."""
+        """The error at the byte where parsing fails, which is in the last bytes kept."""
         if not self._is_whole:
             offset = self._offset + len(self._before)
             return BrokenDump(offset, f"somewhere in the {len(self._last):,} bytes from here: {expected}")
-        # Byte by byte would take a time that grows with the square of a string's length.
+        # Parsing byte by byte would take quadratic time for long strings.
         fatal = bisect_left(range(1, len(self._last)), x=True, key=self._fails_within)
         return BrokenDump(self._offset + len(self._before) + fatal, expected)
 
     def _fails_within(self, count: int) -> bool:
-        """Whether so many of the last bytes are enough for parsing to fail."""
+        """True if parsing fails within the first ``count`` of the last bytes."""
         found = ConversationBuilder(depth=0 if self._lines else 1)
         parser = _new_parser(found.events, self._lines)
         try:
             for data in filter(None, (self._primer, bytes(self._before), self._last[:count])):
                 parser.send(data)
-                found.work_through()
+                found.process_events()
         except _PARSING_FAILED:
             return True
         return False
 
 
-# Besides JSON errors: a string that is not UTF-8 where yajl does not look (a surrogate as three bytes), and a number
-# with more digits than Python turns into an int, which ijson 3.6 answers with a SystemError.
+# Errors other than JSON errors: a string with invalid UTF-8 that yajl does not find (a surrogate as three bytes), and a
+# number with more digits than Python converts to an int, for which ijson 3.6 raises a SystemError.
 _PARSING_FAILED = (ijson.JSONError, UnicodeDecodeError, ValueError, ArithmeticError, SystemError)
 
 
@@ -345,18 +351,18 @@ def _new_parser(events: Any, lines: bool) -> _Parser:
     return parser
 
 
-def _expected(exc: Exception) -> str:
+def _expectation_of(exc: Exception) -> str:
     if isinstance(exc, UnicodeDecodeError):
         return "expected UTF-8 in the string that ends here"
     if isinstance(exc, TooDeep):
         return str(exc)
     if not isinstance(exc, ijson.JSONError):
-        return "expected a number of a size that makes sense"
+        return "expected a number of a reasonable size"
     text = exc.args[0] if exc.args else ""
-    if isinstance(text, bytes):  # with a part of the input, where that is not UTF-8
+    if isinstance(text, bytes):  # contains a part of the input that is not UTF-8
         text = text.decode(errors="replace")
-    said = re.search(r"(?:lexical|parse) error: ([^\n]+)", text)
-    if not said:
+    message = re.search(r"(?:lexical|parse) error: ([^\n]+)", text)
+    if not message:
         return f"expected JSON ({exc})"
-    phrase = said.group(1).strip()
+    phrase = message.group(1).strip()
     return EXPECTATIONS.get(phrase, phrase)

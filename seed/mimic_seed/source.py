@@ -1,4 +1,4 @@
-"""Where a dump's bytes come from: a file or standard input, gzipped or not. The only I/O of reading a dump."""
+"""The source of a dump's bytes: a file or standard input, gzipped or not. The only I/O of reading a dump."""
 
 import asyncio
 import hashlib
@@ -21,14 +21,14 @@ GZIP_MAGIC = b"\x1f\x8b"
 STANDARD_STREAMS: Final = (0, 1, 2)
 
 CAN_WAIT: Final = sys.platform != "win32"
-"""Whether the event loop can wait for the pipes and terminals that a shell opens."""
+"""True if the event loop can wait for the pipes and terminals that a shell opens."""
 
 
 class Source:
-    """The bytes of a dump, read once, in chunks.
+    """The bytes of a dump, read once, in chunks. An async context manager.
 
-    ``-`` is standard input. Gzip is recognised by its first bytes. Use as an async context manager; :meth:`chunks`
-    gives the decompressed text, ``bytes_read`` and :meth:`origin` count and name what was read, as it was stored.
+    ``-`` is standard input. Gzip is recognised by its first bytes. :meth:`chunks` yields the decompressed text.
+    ``bytes_read`` and :meth:`origin` describe the input as stored.
     """
 
     def __init__(self, name: str | Path) -> None:
@@ -40,11 +40,11 @@ class Source:
         self._shared: int | None = None
 
     async def __aenter__(self) -> Self:
-        """Open it. Raises DumpError where there is nothing to read."""
+        """Open the input. Raises DumpError if it cannot be read."""
         try:
             if self._path:
                 _refuse(self._path)
-            # Without blocking: to open a named pipe that nobody writes to would wait, and could not be cancelled.
+            # Without blocking: opening a named pipe without a writer would wait, and could not be cancelled.
             self._file = _open_without_blocking(self._path) if self._path else _standard_input()
             status = os.fstat(self._file.fileno())
         except OSError as exc:
@@ -56,7 +56,7 @@ class Source:
         elif CAN_WAIT and (stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode) or self._file.isatty()):
             # Unlike a read in a thread, waiting for a stream can be cancelled.
             if not self._path:
-                self._shared = os.dup(self._file.fileno())  # the file itself is closed where it ends
+                self._shared = os.dup(self._file.fileno())  # the transport closes the file itself at its end
             self._pipe = asyncio.StreamReader(limit=CHUNK_BYTES)
             protocol = asyncio.StreamReaderProtocol(self._pipe)
             self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, self._file)
@@ -66,7 +66,7 @@ class Source:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._shared is not None:
-            os.set_blocking(self._shared, True)  # for who goes on with it, as the shell with a terminal
+            os.set_blocking(self._shared, True)  # for its next user, as the shell of a terminal
             os.close(self._shared)
         if self._transport:
             self._transport.close()
@@ -74,13 +74,13 @@ class Source:
             self._file.close()
 
     def origin(self) -> Origin:
-        """What has been read so far."""
+        """The name of the input, and the size and SHA-256 of the bytes read so far."""
         return Origin(self.name, self.bytes_read, self._sha256.hexdigest())
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The decompressed bytes, in chunks of bounded size.
+        """Yield the decompressed bytes, in chunks of bounded size.
 
-        Raises BrokenDump where gzip data are damaged or cut off.
+        Raises BrokenDump if gzip data are damaged or truncated.
         """
         data = await self._read()
         while len(data) < len(GZIP_MAGIC) and (more := await self._read()):  # a pipe may give one byte at first
@@ -110,13 +110,13 @@ class _Gunzip:
     """Decompression of one or more gzip members (RFC 1952), in pieces of bounded size."""
 
     def __init__(self) -> None:
-        self._inflate: Any = None  # nothing between two members
+        self._inflate: Any = None  # None between two members
         self._text_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while True:
             if self._inflate is None:
-                data = data.lstrip(b"\0")  # as gzip(1) passes over what tapes are padded with
+                data = data.lstrip(b"\0")  # the padding of tapes, which gzip(1) also skips
                 if not data:
                     return
                 self._inflate = zlib.decompressobj(wbits=31)
@@ -124,7 +124,7 @@ class _Gunzip:
                 piece = self._inflate.decompress(data, CHUNK_BYTES)
             except zlib.error as exc:
                 raise BrokenDump(
-                    self._text_bytes, f"the gzip data behind this byte of the text are damaged ({exc})"
+                    self._text_bytes, f"the gzip data after this byte of the text are damaged ({exc})"
                 ) from exc
             self._text_bytes += len(piece)
             yield piece
@@ -139,11 +139,11 @@ class _Gunzip:
     def close(self) -> None:
         """Raises BrokenDump if the last member is not complete."""
         if self._inflate is not None:
-            raise BrokenDump(self._text_bytes, "the gzip data end here, before their end mark (was the file cut off?)")
+            raise BrokenDump(self._text_bytes, "the gzip data end here, before their end mark (truncated file?)")
 
 
 def _refuse(path: Path) -> None:
-    """Refuse a folder, and a device, which is not even opened: that alone may do something. A terminal can be read."""
+    """Raises DumpError for a folder, and for a device that is no terminal: opening a device may have effects."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         raise DumpError("is a folder: name a file in it")
@@ -152,19 +152,19 @@ def _refuse(path: Path) -> None:
 
 
 def _is_harmless(path: Path, status: os.stat_result) -> bool:
-    """Whether a device is a terminal of ours, or the one that is always empty."""
+    """True if a device is the null device or a terminal of this process."""
     if os.fspath(path) in {os.devnull, "/dev/tty"}:
         return True
     return any(os.isatty(number) and os.path.samestat(status, os.fstat(number)) for number in STANDARD_STREAMS)
 
 
 def _open_without_blocking(path: Path) -> BinaryIO:
-    if sys.platform == "win32":  # where no pipe lies in a folder
+    if sys.platform == "win32":  # Windows has no named pipes in folders
         return path.open("rb")
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
 
 
 def _standard_input() -> BinaryIO:
-    if sys.stdin is None:  # as Python has it where it was closed
+    if sys.stdin is None:  # standard input was closed
         raise OSError(EBADF, os.strerror(EBADF))
     return sys.stdin.buffer

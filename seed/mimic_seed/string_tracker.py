@@ -1,14 +1,14 @@
-"""The string or number that a piece of JSON text breaks off in: a parser holds all of it until its end comes."""
+"""Tracks the unfinished string or number at the end of a piece of JSON text, which the parser keeps in memory."""
 
 _NUMBER = b"+-.0123456789Ee"
 
 
 class StringTracker:
-    """Follows JSON text that no error was found in, in pieces that no escape is cut in two by.
+    """Follows valid JSON text, in pieces that split no escape.
 
-    ``in_string`` says whether it breaks off in a string. ``size`` are the bytes of that string so far, or of a number:
-    those of a string with its escapes resolved, rather fewer than there are. ``number`` are the bytes of the number, if
-    it is one, that the last piece began with, with those in the pieces before.
+    ``in_string`` is True if the text ends inside a string. ``size`` is the size in bytes of the unfinished string or
+    number. For a string, it is a lower bound, with escapes resolved. ``number`` is the size in bytes of a number at the
+    beginning of the last piece, with its bytes in earlier pieces.
     """
 
     def __init__(self) -> None:
@@ -17,7 +17,7 @@ class StringTracker:
         self.number = 0
 
     def follow(self, data: bytes) -> None:
-        """Take in the next piece."""
+        """Process the next piece."""
         self.number = 0 if self.in_string else self.size + len(data) - len(data.lstrip(_NUMBER))
         plain = _without_escaped_quotes(data)
         if quotes := plain.count(b'"'):
@@ -32,18 +32,18 @@ class StringTracker:
 
 
 def end_of_string(data: bytes) -> int:
-    """Where in this text the string ends that it begins in the middle of, or the end of the text."""
+    """The end of the string in which this text begins, or the end of the text."""
     end = _without_escaped_quotes(data).find(b'"')
     return len(data) if end < 0 else end
 
 
 def _without_escaped_quotes(data: bytes) -> bytes:
-    """Text in which every quote begins or ends a string, and stands where it stood."""
+    """The text with escaped quotes masked: each remaining quote begins or ends a string, at the same position."""
     return data.replace(rb"\\", b"__").replace(rb"\"", b"__")
 
 
 def _least_size(text: bytes) -> int:
-    """Bytes that a part of a string has at least: of an escape of two bytes or six one is left, or more."""
+    """The least number of bytes of a part of a string. An escape of two or six bytes becomes one or more."""
     backslashes = text.count(b"\\")
     if not backslashes:
         return len(text)

@@ -1,4 +1,4 @@
-"""What a person sees of a seeding: its progress on standard error, its report on standard output."""
+"""The terminal output of a seeding: its progress on standard error, its report on standard output."""
 
 import os
 import sys
@@ -17,25 +17,25 @@ from rich.table import Table
 
 from mimic.corpus.manifest import Progress, Report
 from mimic.corpus.profile import Profile
-from mimic_seed.conversation_builder import UNDERSTOOD
+from mimic_seed.conversation_builder import CONVERSATION_SHAPE
 
 SECONDS_BETWEEN_LINES = 5.0
 NAMED_SENDERS = 10
-"""Senders that no chat can reach and that the report names."""
+"""Unreachable senders that the report names."""
 
 
 def say(text: str) -> None:
-    """Print a line on standard error. Where nobody reads any more, nothing: how it ends is told otherwise, too."""
+    """Print a line on standard error. Prints nothing if the reader is gone: the exit code also shows the result."""
     try:
         click.echo(text, err=True)
     except OSError:
-        with Path(os.devnull).open("wb") as nowhere:  # also for what is left in its buffer
+        with Path(os.devnull).open("wb") as nowhere:  # also for the rest of the buffer
             os.dup2(nowhere.fileno(), sys.stderr.fileno())
 
 
 @contextmanager
 def show_progress(*, quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal, a line now and then elsewhere, or nothing."""
+    """Show the progress: a bar on a terminal, otherwise a line every few seconds, or nothing if ``quiet``."""
     if quiet:
         yield lambda _: None
     elif sys.stderr.isatty():
@@ -46,10 +46,10 @@ def show_progress(*, quiet: bool = False) -> Iterator[Callable[[Progress], None]
 
 
 def show_report(report: Report) -> None:
-    """Print what a seeding cost and what it left out, to whoever still reads: the seeding is done, whether or not."""
-    if isinstance(sys.stdout, TextIOWrapper):  # it is None where it was closed
+    """Print the time, size and skipped conversations of a seeding. An unreadable standard output is no error."""
+    if isinstance(sys.stdout, TextIOWrapper):  # None if standard output was closed
         sys.stdout.reconfigure(errors="backslashreplace")
-        with suppress(OSError, SystemExit):  # rich ends the program where the reader is gone
+        with suppress(OSError, SystemExit):  # rich exits if the reader is gone
             _print_report(report)
 
 
@@ -63,7 +63,7 @@ def _print_report(report: Report) -> None:
     )
     console.print(_versions(report))
     if report.joined:
-        console.print(f"Joined {report.joined:,} parts of chats to those before them")
+        console.print(f"Joined {report.joined:,} parts of chats to the parts before them")
     if index := report.index:
         console.print(
             f"Index of {index.messages:,} messages down to the rung {index.depth}: {index.seconds:.1f} s, "
@@ -73,24 +73,24 @@ def _print_report(report: Report) -> None:
         console.print(f"Skipped {sum(report.skipped.values()):,} conversations:")
         for reason, count in report.skipped.items():
             console.print(f"  {count:,} {reason}", markup=False)
-        console.print("Such as:")
+        console.print("Examples:")
         for skipped in report.examples:
             console.print(f"  {skipped}", markup=False, soft_wrap=True)
-        console.print(f"Conversations are to be {UNDERSTOOD}.", markup=False, soft_wrap=True)
+        console.print(f"The expected shape of a conversation: {CONVERSATION_SHAPE}.", markup=False, soft_wrap=True)
     if report.profile and report.profile.unreachable_messages:
         _print_unreachable(console, report.profile)
     if report.unusable_ids:
-        console.print(f"Kept {report.unusable_ids:,} conversations without their ids: neither strings nor numbers")
+        console.print(f"Kept {report.unusable_ids:,} conversations without their ids, which are no strings or numbers")
 
 
 def _print_unreachable(console: Console, profile: Profile) -> None:
-    """Name the senders whom no chat can name, in quotes: a dump may hold anything."""
-    unknown = [one for one in profile.senders if one.role is None]
-    named = ", ".join(f"{one.sender!r} {one.messages:,}" for one in unknown[:NAMED_SENDERS])
-    others = profile.unreachable_messages - sum(one.messages for one in unknown[:NAMED_SENDERS])
+    """Print the senders that have no role in a chat. Names are quoted: they may contain any character."""
+    unknown = [sender for sender in profile.senders if sender.role is None]
+    names = ", ".join(f"{sender.sender!r} {sender.messages:,}" for sender in unknown[:NAMED_SENDERS])
+    others = profile.unreachable_messages - sum(sender.messages for sender in unknown[:NAMED_SENDERS])
     console.print(
-        f"No chat can reach {profile.unreachable_messages:,} messages, whose senders have no role in a chat: "
-        f"{named or 'others'}{f', others {others:,}' if named and others else ''}. "
+        f"Chats cannot find {profile.unreachable_messages:,} messages, because their senders have no role in a chat: "
+        f"{names or 'others'}{f', others {others:,}' if names and others else ''}. "
         "Chats get them as answers only; POST /conversation/completion finds them.",
         markup=False,
         soft_wrap=True,

@@ -147,7 +147,7 @@ def test_every_worker_tells_of_a_seeding_that_left_nothing(sqlite_url: str, tmp_
     settings = {"MIMIC_STORE": sqlite_url, "SEED_FILE": str(dump), "SEED_SECRET": SECRET, "MIMIC_WORKERS": "2"}
     with Server(tmp_path, **settings) as server:
         url = f"{server.url}/conversation/seed"
-        for content, error in (("<html>", "the file is a page of the web"), ("[NaN]", "byte 1: expected a JSON value")):
+        for content, error in (("<html>", "the file is a web page"), ("[NaN]", "byte 1: expected a JSON value")):
             dump.write_text(content)
             assert httpx.post(url, json={"secret": SECRET}, timeout=30).status_code == 202
             assert outcome(server.url)["error"].startswith(error)

@@ -59,7 +59,7 @@ def test_skipped_conversations_are_counted_and_named(sqlite_url: str, tmp_path: 
     assert "conversation 7 (id b0): message 0 has no `value`" in run.stdout
     assert "b9)" in run.stdout
     assert "b10)" not in run.stdout
-    assert 'Conversations are to be {"id", "conversations": [{"from", "value"}, ...]}.' in run.stdout
+    assert 'The expected shape of a conversation: {"id", "conversations": [{"from", "value"}, ...]}.' in run.stdout
     strict = mimic("seed", file, "--store", sqlite_url, "--strict")
     assert strict.returncode == 1
     assert strict.stderr.splitlines()[-1] == f"Error: {file}: conversation 7 (id b0): message 0 has no `value`"
@@ -76,9 +76,9 @@ def test_skipped_conversations_are_counted_and_named(sqlite_url: str, tmp_path: 
         ('{"id": 1}\n{"id": NaN}', "line 2, byte 17: expected a JSON value, found NaN"),
         (
             '{"messages": []}',
-            "(1 with `messages` instead of `conversations`); nothing was replaced. Conversations are to",
+            "(1 with `messages` instead of `conversations`); nothing was replaced. The expected shape",
         ),
-        ("<!doctype html>", "the file is a page of the web"),
+        ("<!doctype html>", "the file is a web page"),
         ("hello", "byte 0: expected '['"),
     ],
 )
@@ -102,14 +102,14 @@ def test_senders_that_no_chat_can_name_are_told(sqlite_url: str, tmp_path: Path)
     file.write_text(json.dumps(odd))
     run = mimic("seed", file, "--store", sqlite_url)
     assert (
-        "No chat can reach 48 messages, whose senders have no role in a chat: 'function_call' 24, 'agent 0' 2,"
+        "Chats cannot find 48 messages, because their senders have no role in a chat: 'function_call' 24, 'agent 0' 2,"
         in run.stdout
     )
     assert ", 'agent 8' 2, others 6. " in run.stdout
     file.write_text(json.dumps([*odd[:1], conversation("a", ("Human", "hi"), ("Bing", "hello"))]))
-    assert "No chat" in mimic("seed", file, "--store", sqlite_url).stdout
+    assert "Chats cannot find" in mimic("seed", file, "--store", sqlite_url).stdout
     file.write_text(json.dumps([conversation("a", ("Human", "hi"), ("Bing", "hello"))]))
-    assert "No chat" not in mimic("seed", file, "--store", sqlite_url).stdout
+    assert "Chats cannot find" not in mimic("seed", file, "--store", sqlite_url).stdout
 
 
 def test_ids_that_are_dropped_are_counted(sqlite_url: str, tmp_path: Path) -> None:

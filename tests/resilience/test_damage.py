@@ -75,11 +75,11 @@ def other_database(path: Path) -> None:
     execute("CREATE TABLE accounts (owner TEXT)", "PRAGMA application_id = 7")(path)
 
 
-DAMAGED: Final = "is damaged or not a corpus of Mimic's"
-FOREIGN: Final = "is not a corpus of Mimic's, and left alone"
+DAMAGED: Final = "is damaged or not a Mimic corpus"
+FOREIGN: Final = "is not a Mimic corpus and was not replaced"
 DAMAGES: Final[Mapping[str, tuple[Damage, str, str | None]]] = {
-    "cut off at 0": (cut(0), "is empty: seed anew", None),
-    "cut off at 50": (cut(50), "not a corpus of Mimic's", FOREIGN),
+    "cut off at 0": (cut(0), "is empty: seed again", None),
+    "cut off at 50": (cut(50), "not a Mimic corpus", FOREIGN),
     "cut off at 100": (cut(100), DAMAGED, None),
     "cut off at 8192": (cut(8192), DAMAGED, None),
     "cut off in the middle": (halve, DAMAGED, None),
@@ -98,7 +98,7 @@ DAMAGES: Final[Mapping[str, tuple[Damage, str, str | None]]] = {
         "is damaged",
         None,
     ),
-    "another's database": (other_database, "is not a corpus of Mimic's", FOREIGN),
+    "another's database": (other_database, "is not a Mimic corpus", FOREIGN),
 }
 """How to damage the file, what is said of it then, and why it is not replaced, where it is not."""
 
@@ -258,7 +258,7 @@ def test_an_answer_that_meets_damage_on_its_way_is_cut_off(path: Path) -> None:
         assert 'status="503"} 3.0' in client.get("/metrics").text  # which is what they count as
         log = [json.loads(line) for line in server.log().splitlines()]
     assert [line.get("error") for line in log if line["event"] == "store failed in an answer"] == [
-        f"{path} {DAMAGED} (database disk image is malformed): restore it, or seed anew"
+        f"{path} {DAMAGED} (database disk image is malformed): restore it, or seed again"
     ] * 3
     assert "Traceback" not in server.log()
 
@@ -368,9 +368,7 @@ def test_a_corpus_copied_without_its_index_is_not_ready(path: Path) -> None:
     with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}") as server, httpx.Client(base_url=server.url) as client:
         assert f"the folder {folder} is missing" in server.log()
         reason = not_ready(client)
-        assert (
-            f"the folder {folder.name} is missing, and a corpus is copied together with it: copy it as well" in reason
-        )
+        assert f"the folder {folder.name} is missing: copy it to the corpus that it belongs to" in reason
         chat = {"model": "m", "messages": [{"role": "user", "content": ALIKE}]}
         assert client.post("/v1/chat/completions", json=chat).json()["error"]["message"] == reason
         assert everything_asked(client) == {"old"}

@@ -233,12 +233,12 @@ def test_a_long_number_and_deep_brackets_are_refused_at_their_byte() -> None:
         refused = error(f'[{{"id": {longest}1, "conversations": []}}]', step)
         assert (refused.offset, refused.expected) == (
             8 + LONGEST_NUMBER,
-            "expected a number of a size that makes sense",
+            "expected a number of a reasonable size",
         )
     for step in (None, PIECE - 1):
         refused = error("[ " + "[" * DEEPEST, step)
         assert refused.offset == DEEPEST + 1
-        assert refused.expected == f"expected less than {DEEPEST:,} arrays and objects in one another"
+        assert refused.expected == f"expected arrays and objects nested less than {DEEPEST:,} deep"
 
 
 def test_an_error_behind_a_long_string_is_found_at_once() -> None:
@@ -281,7 +281,7 @@ HUGE: dict[str, tuple[bytes, bytes, bytes, str]] = {
         SAID,
         b"x",
         b"",
-        "byte {}: the input ends here, in the middle of the JSON text (was it cut off?)",
+        "byte {}: the input ends here, in the middle of the JSON text (truncated file?)",
     ),
 }
 

@@ -83,11 +83,11 @@ async def test_documents_that_were_acknowledged_outlive_the_server(mongod: Mongo
                     assert isinstance(replacement, MongoDBReplacement)
                     for _ in range(2):
                         await replacement.add("v2", batch)
-                        await replacement._written("v2")
+                        await replacement._finish_write("v2")
                         mongod.kill()
                         await asyncio.to_thread(mongod.start)
                     await replacement.add("v2", batch)
-                    await replacement._written("v2")
+                    await replacement._finish_write("v2")
                     [name] = [name for name in client.get_default_database().list_collection_names() if "v2" in name]
                     assert client.get_default_database()[name].count_documents({}) == 3000
                     raise StopAsyncIteration

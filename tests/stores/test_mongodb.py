@@ -386,9 +386,9 @@ async def test_a_publication_whose_answer_is_lost_is_one(
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        ({"layout": 1}, "of an earlier Mimic, .*: drop the collection mimic, and seed anew"),
+        ({"layout": 1}, "of an earlier Mimic, .*: drop the collection mimic, and seed again"),
         ({"layout": LAYOUT + 1}, "of a newer Mimic, .*: upgrade Mimic"),
-        ({"versions": {"v2": 7}}, "damaged .*: drop the collection mimic, and seed anew"),
+        ({"versions": {"v2": 7}}, "damaged .*: drop the collection mimic, and seed again"),
     ],
 )
 async def test_an_unusable_catalogue_is_told_with_its_remedy(

@@ -117,7 +117,7 @@ def test_rights_in_a_guarded_server(guarded: Mongod) -> None:
         assert "check the user 'root' of the database 'admin' and the password" in text.lower().replace("mongodb", "")
         assert "add ?authSource" not in text
     for text in refusals(f"mongodb://{host}").values():
-        assert text.startswith("MongoDB wants a user and password. Name them in MIMIC_STORE")
+        assert text.startswith("MongoDB requires a user and password. Name them in MIMIC_STORE")
     found = refusals(f"mongodb://reader:{ENCODED}@{host}?authSource=admin")
     assert set(found) == {"seed"}
     assert "give the user 'reader' the role `readWrite` on the database 'mimic'" in found["seed"].replace(
@@ -147,7 +147,7 @@ def test_encrypted_connections(encrypted: tuple[Mongod, Path], guarded: Mongod) 
     url = f"localhost:{mongod.port}/mimic?{QUICK}"
     assert not refusals(f"mongodb://{url}&tls=true&tlsCAFile={certificate}")
     for wrong, told in (
-        (f"mongodb://{url}", "The connection was closed at once. The server may want TLS: then add ?tls=true"),
+        (f"mongodb://{url}", "The connection was closed at once. The server may require TLS: then add ?tls=true"),
         (f"mongodb://{url}&tls=true", "the server's TLS certificate is not trusted. Name its authority in ?tlsCAFile="),
         (
             f"mongodb://127.0.0.1:{mongod.port}/mimic?{QUICK}&tls=true&tlsCAFile={certificate}",
@@ -155,7 +155,7 @@ def test_encrypted_connections(encrypted: tuple[Mongod, Path], guarded: Mongod) 
         ),
         (
             f"mongodb://root:{ENCODED}@127.0.0.1:{guarded.port}/mimic?authSource=admin&tls=true&{QUICK}",
-            "the TLS connection failed. The server may not speak TLS",
+            "the TLS connection failed. The server may not support TLS",
         ),
     ):
         found = refusals(wrong)
@@ -199,7 +199,9 @@ def test_another_program_that_listens(tmp_path: Path) -> None:
     """An HTTP server, as where the port is mistaken."""
     with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db") as server:
         for text in refusals(f"mongodb://127.0.0.1:{server.port}/mimic?{QUICK}").values():
-            assert "it is not MongoDB that listens there" in text or "the connection was closed at once" in text, text
+            assert (
+                "the server at that host and port is not MongoDB" in text or "the connection was closed at once" in text
+            ), text
 
 
 def test_servers_that_are_too_old() -> None:
@@ -236,7 +238,7 @@ def test_a_replica_set_asked_amiss(replica_set: ReplicaSet) -> None:
         assert "no usable member of the replica set that replicaSet names" in text, text
     found = refusals(f"{secondary.url}/mimic?directConnection=true&{QUICK}")
     assert (
-        "This member of the replica set is not the primary. With directConnection=true only this one is asked"
+        "This member of the replica set is not the primary. Remove directConnection=true, which uses this member only"
         in found["seed"]
     ), found
 
@@ -244,8 +246,8 @@ def test_a_replica_set_asked_amiss(replica_set: ReplicaSet) -> None:
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("mongodb://u:s3cr3t@127.0.0.1", "it names no database, as in mongodb://"),
-        ("mongodb://u:s3cr3t@127.0.0.1/?authSource=admin", "it names no database, as in mongodb://"),
+        ("mongodb://u:s3cr3t@127.0.0.1", "it names no database; expected mongodb://"),
+        ("mongodb://u:s3cr3t@127.0.0.1/?authSource=admin", "it names no database; expected mongodb://"),
         ("mongodb://u:s3cr3t@127.0.0.1/my db", 'Bad database name "my db"'),
         ("mongodb://127.0.0.1/mimic.v2", "the name of its database has a dot"),
         (f"mongodb://127.0.0.1/{'x' * 64}", "longer than 63 bytes"),

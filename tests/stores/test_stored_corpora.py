@@ -21,7 +21,7 @@ from tests.support.servers import Server, seed_command
 from tests.support.stored import STORED, restore
 from tests.support.stores import open_quickly
 
-BEFORE = "seeded by an earlier Mimic, in layout 2"
+BEFORE = "seeded by an earlier Mimic in layout 2"
 
 
 @pytest.mark.anyio
@@ -100,7 +100,7 @@ async def test_an_index_that_was_dropped_is_told(mongodb_url: str, tmp_path: Pat
     async with open_quickly(mongodb_url) as store:
         await fill(store, SMALL, tmp_path, ["v2"], depth="last")
         await asyncio.to_thread(drop_indexes, mongodb_url)
-        with pytest.raises(UnusableStore, match="an index of the corpus is missing: seed anew"):
+        with pytest.raises(UnusableStore, match="an index of the corpus is missing: seed again"):
             await lookup_hi(store)
 
 

@@ -1,4 +1,4 @@
-"""Stores: where the documents of a corpus live. :func:`open_store` picks one by URL."""
+"""Stores keep the documents of a corpus. :func:`open_store` selects one by URL."""
 
 import re
 from pathlib import Path
@@ -14,21 +14,21 @@ _EXPECTED: Final = (
     "or mongodb://host:port/database"
 )
 _PATH: Final = re.compile(
-    r"(?:[A-Za-z]:(?=[/\\]))?"  # a drive of Windows; any other colon in the first part is a misspelt URL
-    r"(?=.*[./\\])"  # a bare word is more likely meant otherwise: `mongodb`
+    r"(?:[A-Za-z]:(?=[/\\]))?"  # a Windows drive; any other colon in the first part is a misspelt URL
+    r"(?=.*[./\\])"  # a bare word, as `mongodb`, is probably not meant as a path
     r"[^:/\\]*(?:[/\\].*)?(?<![/\\])",
     re.DOTALL,
 )
 
 
 def open_store(url: str, driver: Driver = "pymongo") -> Store:
-    """The store that a URL names, to be entered as an async context manager.
+    """The store that a URL names. Enter it as an async context manager.
 
-    ``sqlite:///relative.db``, ``sqlite:////absolute.db``, the path of an SQLite file, or a MongoDB URL with a database
-    in it. Each backend is imported where it is asked for. Raises SettingError.
+    URLs: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, the path of an SQLite file, or a MongoDB URL with a
+    database. Imports only the backend of the URL. Raises SettingError.
     """
     if url.startswith(("mongodb://", "mongodb+srv://")):
-        from mimic.corpus.stores.mongodb.store import MongoDBStore  # noqa: PLC0415 - each where it is asked for
+        from mimic.corpus.stores.mongodb.store import MongoDBStore  # noqa: PLC0415 - only the backend in use
 
         return MongoDBStore(url, driver)
     from mimic.corpus.stores.sqlite.store import SQLiteStore  # noqa: PLC0415
@@ -45,5 +45,5 @@ def _file_of(url: str) -> Path:
         try:
             return Path(url).expanduser()
         except RuntimeError as exc:
-            raise SettingError("MIMIC_STORE", f"{url!r} begins with a home folder that is not known") from exc
+            raise SettingError("MIMIC_STORE", f"the home folder at the beginning of {url!r} is unknown") from exc
     raise SettingError("MIMIC_STORE", _EXPECTED)

@@ -1,4 +1,4 @@
-"""The contract of a store: where documents live, and how a corpus is replaced. One file per backend implements it."""
+"""The contract of a store: reading documents, and replacing a corpus. One package per backend implements it."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from mimic.errors import MimicError, StoreError
 
 BATCH_DOCUMENTS = 128
 BATCH_CHARACTERS = 64 * 1024
-"""Documents that a store hands over at a time at most, and characters of text at which that is enough."""
+"""Limits of a batch: its documents, and the characters of text after which no document is added."""
 
 T = TypeVar("T")
 
@@ -28,10 +28,10 @@ Driver: TypeAlias = Literal["pymongo", "motor"]
 
 
 class Batches(msgspec.Struct, Generic[T]):
-    """What was found, in order and in batches of bounded size. Iterated asynchronously, it gives one after the other.
+    """Results in order, in batches of bounded size. Asynchronous iteration yields the batches.
 
-    ``first`` is there at once, and empty only where nothing was found. ``rest`` are those that follow, none of them
-    empty; None where it is known that there are none. Who does not iterate to the end closes it.
+    ``first`` is the first batch, empty only if there are no results. ``rest`` yields further batches, none of them
+    empty; it is None if there are none. A caller that does not iterate to the end must close it.
     """
 
     first: Sequence[T]
@@ -39,8 +39,8 @@ class Batches(msgspec.Struct, Generic[T]):
 
     @classmethod
     async def of(cls, batches: AsyncGenerator[Sequence[T]]) -> Self:
-        """Batches of which the first one has to be waited for."""
-        return cls(await anext(batches, []), batches)  # no tuple: CPython loses that
+        """Wait for the first of some batches."""
+        return cls(await anext(batches, []), batches)  # not a tuple: CPython loses it
 
     async def __aiter__(self) -> AsyncIterator[Sequence[T]]:
         if self.first:
@@ -50,7 +50,7 @@ class Batches(msgspec.Struct, Generic[T]):
                 yield batch
 
     async def aclose(self) -> None:
-        """Read no further."""
+        """Stop reading."""
         if self.rest:
             await self.rest.aclose()
 
@@ -58,8 +58,8 @@ class Batches(msgspec.Struct, Generic[T]):
 class Store(ABC):
     """A store of documents, as an async context manager.
 
-    Opening does not need the store to be there or to be seeded. Every method raises StoreUnavailable where the store
-    cannot be reached in a few seconds, and UnusableStore where what it finds is not a corpus.
+    Opening succeeds even if the store does not exist, cannot be reached or is not seeded. Every method raises
+    StoreUnavailable if the store cannot be reached within a few seconds, and UnusableStore if it holds no corpus.
     """
 
     async def __aenter__(self) -> Self:
@@ -72,54 +72,54 @@ class Store(ABC):
 
     @abstractmethod
     async def seeded(self) -> Mapping[Version, Seeded]:
-        """What the corpus holds now, per version; empty before the first seeding."""
+        """The manifest entries of the seeded versions; empty before the first seeding."""
 
     async def check(self) -> None:
-        """Raises what keeps the corpus from being read, also where :meth:`seeded` does not notice.
+        """Check that the corpus can be read, more thoroughly than :meth:`seeded`.
 
-        UnusableStore where a version or an attached folder is missing. It is cheap: it is asked all the time.
+        Raises UnusableStore if a version or an attached folder is missing. The check is cheap: it runs often.
         """
         await self.seeded()
 
     @abstractmethod
     async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
-        """The documents that ``lookup`` asks for, with the fields that its schema's choices need, in corpus order.
+        """At most ``limit`` documents that meet ``lookup``, with the fields of ``Schema.answer``, in corpus order.
 
-        They are all from the same corpus, even if it is replaced meanwhile: who then takes longer than the store keeps
-        the old one gets StoreUnavailable. A corpus published a second before the call or earlier is seen by it. At most
-        ``limit`` documents. Between two batches others are served.
+        All are from the same corpus, even if it is replaced meanwhile. A reader that then takes longer than the store
+        keeps the old corpus gets StoreUnavailable. The call sees every corpus published at least a second before it.
+        The event loop serves other requests between two batches.
 
-        Raises NotSeeded where the version has not been seeded.
+        Raises NotSeeded if the version has not been seeded.
         """
 
     @abstractmethod
     async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
-        """The documents at these positions in the corpus, some hundreds at most, in order, with all their fields.
+        """The documents at these positions (at most some hundreds), in order, with all their fields.
 
-        Where there is none at a position, it is left out. Raises NotSeeded where the version has not been seeded.
+        Positions without a document are left out. Raises NotSeeded if the version has not been seeded.
         """
 
     @abstractmethod
     def attached(self, name: str) -> AbstractAsyncContextManager[Path]:
-        """The folder that a seeding attached to its corpus under this name, on this machine, as long as it is used.
+        """A local copy of the folder that a seeding attached to its corpus under this name. Exists within the context.
 
-        Raises Detached where it is not there, or no more.
+        Raises Detached if the folder is missing.
         """
 
     @abstractmethod
     async def seeding(self) -> Seeding | None:
-        """The last seeding, by whichever process; one whose process has died is ``interrupted``."""
+        """The last seeding, by any process. It is ``interrupted`` if its process has died."""
 
     @abstractmethod
     async def _claim(self, seeding: Seeding) -> "Replacement":
-        """Become the only seeder of this store. Raises SeedingInProgress while another one is alive."""
+        """Become the only seeder of this store. Raises SeedingInProgress while another seeder is alive."""
 
     @asynccontextmanager
     async def replace(self, versions: Sequence[Version]) -> AsyncGenerator["Replacement"]:
         """Replace these versions of the corpus: add documents, index, publish.
 
-        Readers see the old corpus until :meth:`Replacement.publish` and the new one afterwards. Leaving the context
-        without publishing leaves the old corpus, and nothing else. How it went is recorded as the last seeding.
+        Readers see the old corpus until :meth:`Replacement.publish`, and the new one afterwards. If the context ends
+        without publishing, only the old corpus remains. The result is recorded as the last seeding.
 
         Raises SeedingInProgress while another seeding of this store is running.
         """
@@ -129,19 +129,19 @@ class Store(ABC):
             await replacement.prepare(versions)
             yield replacement
         except BaseException as exc:
-            with suppress(StoreError):  # what went wrong first is what counts
+            with suppress(StoreError):  # the first error counts
                 await finish_uncancelled(replacement.close(_outcome(replacement, exc)))
             raise
         await finish_uncancelled(replacement.close(msgspec.structs.replace(replacement.seeding, state="done")))
 
 
 def holder_name(pid: int) -> str:
-    """How a process of this machine is named as the holder of a store."""
+    """The name of a process of this machine as the holder of a store."""
     return f"process {pid} on {socket.gethostname()}"
 
 
 async def finish_uncancelled(coroutine: Coroutine[Any, Any, None]) -> bool:
-    """Await what must not be left half done. Returns whether somebody tried to cancel it meanwhile."""
+    """Await a coroutine that must not be cancelled. Returns True if the caller was cancelled meanwhile."""
     task = asyncio.ensure_future(coroutine)
     cancelled = False
     while not task.done():
@@ -154,7 +154,7 @@ async def finish_uncancelled(coroutine: Coroutine[Any, Any, None]) -> bool:
 
 
 def _outcome(replacement: "Replacement", exc: BaseException) -> Seeding:
-    """How the seeding stands after an exception. What was published is published, whatever came next."""
+    """The state of the seeding after an exception. A published corpus stays published."""
     if replacement.published:
         return msgspec.structs.replace(replacement.seeding, state="done")
     if isinstance(exc, asyncio.CancelledError):
@@ -164,7 +164,7 @@ def _outcome(replacement: "Replacement", exc: BaseException) -> Seeding:
 
 
 class Replacement(ABC):
-    """A corpus in the making, visible to nobody. Made by :meth:`Store.replace`."""
+    """A new corpus that readers cannot see yet. Made by :meth:`Store.replace`."""
 
     def __init__(self, seeding: Seeding) -> None:
         self.seeding = seeding
@@ -172,48 +172,48 @@ class Replacement(ABC):
 
     @abstractmethod
     async def prepare(self, versions: Sequence[Version]) -> None:
-        """Remove what dead seeders left, and make room for these versions."""
+        """Remove the remains of dead seeders, and prepare for documents of these versions."""
 
     @abstractmethod
     async def add(self, version: Version, documents: Sequence[dict[str, Any]]) -> None:
-        """Append documents to a version. They may be on their way when this returns.
+        """Append documents to a version. The write may still be running when this returns.
 
-        Raises StoreFull where they do not fit.
+        Raises StoreFull if there is no space for them.
         """
 
     @abstractmethod
     async def index(self, version: Version) -> Size:
-        """Build a version's indexes after its last document; returns what the version takes."""
+        """Build a version's indexes after its last document. Returns the version's size."""
 
     @abstractmethod
     async def workspace(self) -> Path:
-        """A new, empty folder on this machine, for files that belong to the corpus and are no documents."""
+        """Make an empty folder on this machine, for files of the corpus that are not documents."""
 
     @abstractmethod
     async def attach(self) -> str:
-        """Attach what is in the workspace to the new corpus; returns the name for :meth:`Store.attached`."""
+        """Attach the contents of the workspace to the new corpus. Returns the name for :meth:`Store.attached`."""
 
     async def progress(self, progress: Progress) -> None:
-        """Tell whoever asks for the last seeding how far it is. Raises SeedingLost if another one took over."""
+        """Record the progress for :meth:`Store.seeding`. Raises SeedingLost if another seeding took over."""
         self.seeding = msgspec.structs.replace(self.seeding, progress=progress)
         await self._record()
 
     async def publish(self, report: Report) -> None:
-        """Let readers see the new corpus, all versions at once, and remove the old one.
+        """Make the new corpus visible to readers, all versions at once, and remove the old one.
 
-        From the moment it is published nothing stops it: who is cancelled then, finishes. Raises SeedingLost if another
-        seeding took over.
+        Once the corpus is published, a cancelled caller still finishes. Raises SeedingLost if another seeding took
+        over.
         """
         self.seeding = msgspec.structs.replace(self.seeding, report=report)
         await self._publish({version: report.seeded(version, datetime.now(UTC)) for version in report.versions})
 
     @abstractmethod
     async def close(self, seeding: Seeding) -> None:
-        """Remove what was not published, record how it ended, and let other seeders in."""
+        """Remove everything unpublished, record the result, and release the store for other seeders."""
 
     @abstractmethod
     async def _publish(self, seeded: Mapping[str, Seeded]) -> None:
-        """Let readers see it; set ``published`` at once when they do."""
+        """Make the corpus visible, and set ``published`` at the same moment."""
 
     @abstractmethod
     async def _record(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Locks on open files. The system releases a lock when its file is closed, or its holder dies."""
+"""Locks on open files. The system releases a lock when its file is closed or its process dies."""
 
 import os
 import sys
@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Final
 
 LOCK_FILE: Final = ".lock"
-"""Name of the file that stands for its folder where folders cannot be opened."""
+"""The file to lock instead of its folder, on systems that cannot open folders."""
 
 
 def lock(file: int, *, shared: bool = False) -> None:
-    """Lock an open file without waiting. Raises BlockingIOError where another process holds it.
+    """Lock an open file without waiting. Raises BlockingIOError if another process holds it.
 
-    A shared lock excludes only the other kind. Windows has no shared ones here: two processes that ask for one at the
-    same moment may exclude each other.
+    A shared lock excludes only exclusive locks. On Windows, shared locks are not supported: two processes that take one
+    at the same moment may exclude each other.
     """
     if sys.platform == "win32":
         import msvcrt  # noqa: PLC0415 - on Windows only
 
-        # What it guards is the right to seed and folders in use. Nobody reads the byte that is locked.
+        # The lock guards the right to seed, or a folder in use. No process reads the locked byte.
         try:
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         except PermissionError as exc:
@@ -30,7 +30,7 @@ def lock(file: int, *, shared: bool = False) -> None:
 
 
 def open_folder(folder: Path) -> int:
-    """Open a folder in order to lock it. Raises FileNotFoundError and other kinds of OSError."""
+    """Open a folder to lock it. Raises FileNotFoundError and other kinds of OSError."""
     if sys.platform == "win32":
         return os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT)
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -1,4 +1,4 @@
-"""Folders that are made for a while and removed again, and what the system refuses there."""
+"""Temporary folders, and the translation of the system's errors."""
 
 import asyncio
 import os
@@ -24,42 +24,42 @@ SECONDS_BETWEEN: Final = 0.02
 
 @contextmanager
 def folder_of_workers() -> Iterator[Path]:
-    """A new folder for what worker processes share, removed afterwards; as :func:`temporary_folder`.
+    """Make a new folder for files that worker processes share, and remove it afterwards (see :func:`temporary_folder`).
 
-    Raises OSError where it cannot be made.
+    Raises OSError if it cannot be made.
     """
     _remove_abandoned()
-    folder, locked = _made(WORKERS)
+    folder, lock_file = _make_locked(WORKERS)
     try:
         yield folder
     finally:
-        os.close(locked)
+        os.close(lock_file)
         remove_folder(folder)
 
 
 @asynccontextmanager
 async def temporary_folder() -> AsyncGenerator[Path]:
-    """A new folder, removed afterwards. One whose process was killed is removed by the next process that makes one.
+    """Make a new folder, and remove it afterwards. Also removes folders that killed processes left.
 
-    Raises StoreFull and StoreUnavailable where it cannot be made, and for what the system refuses in it.
+    Raises StoreFull and StoreUnavailable for errors of the system, also for those in the body of the context.
     """
     _remove_abandoned()
     try:
-        folder, locked = _made(INDEX)
+        folder, lock_file = _make_locked(INDEX)
         try:
             yield folder
         finally:
-            os.close(locked)
+            os.close(lock_file)
             await finish_uncancelled(asyncio.to_thread(remove_folder, folder))
     except OSError as exc:
         raise refusal(exc, exc.filename or "a temporary folder") from exc
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder and what is in it; it may be gone already.
+    """Remove a folder and its contents, if it exists.
 
-    A thread of tantivy's looks once at an index that was opened, some milliseconds later, and leaves a lock file there:
-    in a folder that was just emptied, too. Raises OSError where that does not end.
+    Some milliseconds after an index was opened, a thread of tantivy writes a lock file into its folder, even if the
+    folder was just emptied. So removal is repeated. Raises OSError if all attempts fail.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -73,39 +73,39 @@ def remove_folder(folder: Path) -> None:
             time.sleep(SECONDS_BETWEEN)
 
 
-def refusal(exc: OSError, what: Path | str) -> StoreError:
-    """What the system refuses, as an error of ours."""
+def refusal(exc: OSError, file: Path | str) -> StoreError:
+    """An error of the system as a StoreError. ``file`` is a path, or a description."""
     kind, problem = (StoreFull, "no space left for") if exc.errno in NO_SPACE else (StoreUnavailable, "cannot use")
-    public = f"{problem} {what.name}: {exc.strerror}" if isinstance(what, Path) and exc.strerror else ""
-    return kind(f"{problem} {what}: {exc.strerror or exc}", public=public)
+    public = f"{problem} {file.name}: {exc.strerror}" if isinstance(file, Path) and exc.strerror else ""
+    return kind(f"{problem} {file}: {exc.strerror or exc}", public=public)
 
 
-def _made(prefix: str) -> tuple[Path, int]:
-    """A new folder, and the open file that holds a lock on it, which the system releases when its process dies."""
-    while True:  # until nobody took it for abandoned before it was locked
+def _make_locked(prefix: str) -> tuple[Path, int]:
+    """Make a folder and lock it. Returns it with the open lock file. The lock ends with the process."""
+    while True:  # another process may remove the folder as abandoned before it is locked
         folder = Path(mkdtemp(prefix=prefix))
-        if (locked := _locked(folder)) is not None:
-            return folder, locked
+        if (lock_file := _lock_folder(folder)) is not None:
+            return folder, lock_file
 
 
 def _remove_abandoned() -> None:
     """Remove the folders of processes that were killed."""
     with suppress(OSError):
-        there = Path(gettempdir())
-        for folder in (*there.glob(f"{INDEX}*"), *there.glob(f"{WORKERS}*")):
-            with suppress(OSError):  # it is another user's
-                if (locked := _locked(folder)) is not None:
-                    os.close(locked)
+        parent = Path(gettempdir())
+        for folder in (*parent.glob(f"{INDEX}*"), *parent.glob(f"{WORKERS}*")):
+            with suppress(OSError):  # folders of other users
+                if (lock_file := _lock_folder(folder)) is not None:
+                    os.close(lock_file)
                     remove_folder(folder)
 
 
-def _locked(folder: Path) -> int | None:
-    """Lock a folder, until what is returned is closed. None where it is locked, or gone."""
+def _lock_folder(folder: Path) -> int | None:
+    """Lock a folder, and return the lock file: closing it ends the lock. None if the folder is locked or gone."""
     with suppress(FileNotFoundError):
-        opened = open_folder(folder)
+        lock_file = open_folder(folder)
         with suppress(BlockingIOError):
-            lock(opened)
+            lock(lock_file)
             if folder.exists():
-                return opened
-        os.close(opened)
+                return lock_file
+        os.close(lock_file)
     return None

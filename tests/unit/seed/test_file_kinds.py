@@ -47,14 +47,14 @@ def _tarred() -> bytes:
         (b"\xff\xff\xff\xff\x10\0\0\0", "an Arrow file", "convert it to JSON Lines"),
         (b"id,conversations\n1,hello\n", "a CSV file", "convert it to JSON Lines"),
         (b'"id";"text"\r\n"1";"hello"\r\n', "a CSV file", "convert it to JSON Lines"),
-        *((pickle.dumps([1], protocol), "a pickle of Python", "write it as JSON") for protocol in (2, 3, 4, 5)),
+        *((pickle.dumps([1], protocol), "a Python pickle", "write it as JSON") for protocol in (2, 3, 4, 5)),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 673000000\n",
-            "a pointer of Git LFS",
+            "a Git LFS pointer",
             "`git lfs pull`",
         ),
-        (b"\n<!DOCTYPE html>\n<html><title>404</title>", "a page of the web", "download the file itself"),
-        (b'<?xml version="1.0"?><Error>', "a page of the web", "download the file itself"),
+        (b"\n<!DOCTYPE html>\n<html><title>404</title>", "a web page", "download the dump itself"),
+        (b'<?xml version="1.0"?><Error>', "a web page", "download the dump itself"),
         *(
             (DUMP.decode().encode(encoding), "UTF-16 or UTF-32 and not UTF-8", "`iconv -f UTF-16 -t UTF-8 FILE")
             for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
@@ -77,7 +77,7 @@ def test_a_database_is_named(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "own.db") as connection:
         connection.execute("CREATE TABLE t (a)")
     connection.close()
-    assert "a database of SQLite" in str(error((tmp_path / "own.db").read_bytes()))
+    assert "an SQLite database" in str(error((tmp_path / "own.db").read_bytes()))
 
 
 @pytest.mark.parametrize("kind", [bz2.compress, lzma.compress, lambda data: data.decode().encode("utf-16")])

@@ -75,7 +75,7 @@ async def test_damaged_gzip_data_are_refused(tmp_path: Path) -> None:
         file.write_bytes(stored)
         with pytest.raises(BrokenDump, match=r"byte \d+: the gzip data"):
             await read(Source(file))
-    with pytest.raises(BrokenDump, match=r"byte \d+: the gzip data behind this byte .* are damaged .*check"):
+    with pytest.raises(BrokenDump, match=r"byte \d+: the gzip data after this byte .* are damaged .*check"):
         await read(Source(file))
 
 

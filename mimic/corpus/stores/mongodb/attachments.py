@@ -1,4 +1,4 @@
-"""Folders kept in MongoDB: a collection for each, of documents that hold its files in pieces, in order."""
+"""Folders in MongoDB: each is a collection whose documents hold pieces of its files, in order."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ PIECE_BYTES: Final = 4 * 1024 * 1024
 
 
 async def store(collection: AsyncCollection[Fields], folder: Path) -> None:
-    """Write the files of a folder, which has no folders in it, to an empty collection. Empty files are left out.
+    """Write the files of a folder to an empty collection. The folder has no subfolders; empty files are left out.
 
     Raises PyMongoError.
     """
@@ -29,9 +29,9 @@ def _pieces(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 async def fetch(collection: AsyncCollection[Fields], folder: Path) -> None:
-    """Write the files that a collection holds to an empty folder.
+    """Write the files of a collection to an empty folder.
 
-    Raises Detached where it holds none, and PyMongoError.
+    Raises Detached if the collection is empty, and PyMongoError.
     """
     found = False
     cursor = collection.find(sort=[("_id", 1)]).batch_size(4)
@@ -43,5 +43,5 @@ async def fetch(collection: AsyncCollection[Fields], folder: Path) -> None:
     finally:
         await cursor.close()
     if not found:
-        text = f"the collection {collection.name} is gone, or empty: restore it, or seed anew"
+        text = f"the collection {collection.name} is missing or empty: restore it, or seed again"
         raise Detached(text, public=text)

@@ -1,4 +1,4 @@
-"""Connecting, through either driver."""
+"""Connections to MongoDB, through either driver."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from pymongo.write_concern import WriteConcern
 
 from mimic.corpus.layout import LAYOUT
 from mimic.corpus.stores.base import Driver
-from mimic.corpus.stores.mongodb.failures import translated
+from mimic.corpus.stores.mongodb.failures import translate
 from mimic.corpus.stores.mongodb.url import read_address
 from mimic.errors import SettingError
 
@@ -22,7 +22,7 @@ Fields: TypeAlias = dict[str, Any]
 Client: TypeAlias = AsyncMongoClient[Fields]
 Database: TypeAlias = AsyncDatabase[Fields]
 Moment: TypeAlias = tuple[int, int]
-"""By the clock that the members of a replica set share: seconds, and a number within them."""
+"""A time of the clock that the members of a replica set share: seconds, and a counter within the second."""
 
 SERVING: Final[Mapping[str, int | str]] = {
     "serverSelectionTimeoutMS": 1_500,
@@ -36,14 +36,15 @@ SEEDING: Final[Mapping[str, int | str]] = {
     "connectTimeoutMS": 5_000,
     "socketTimeoutMS": 600_000,
 }
-"""Options, unless the URL has its own; times in milliseconds. Building an index says nothing for minutes."""
+"""Default options; options in the URL override them. Times are in milliseconds. Building an index takes minutes without
+an answer."""
 
 DURABLE: Final = WriteConcern(w="majority", j=True)
-"""What was written so survives that a server is killed, or another one becomes the primary, whatever the URL says."""
+"""Writes survive a killed server and the election of another primary. Overrides the URL's write concern."""
 
 
 class Location(NamedTuple):
-    """A collection of the corpus: its name, the moment from which on all of it is there, and its layout."""
+    """A collection of the corpus: its name, the moment when it was complete, and its layout."""
 
     name: str
     written: Moment | None
@@ -51,7 +52,7 @@ class Location(NamedTuple):
 
 
 class Since(ReadConcern):
-    """Read what is there at a moment or later, even from a member of the set that lags: it then waits until it has."""
+    """Read data of a moment or later. A member of the replica set that lags waits until it has them."""
 
     def __init__(self, moment: Moment, level: str = "local") -> None:
         super().__init__(level)
@@ -62,15 +63,15 @@ class Since(ReadConcern):
         return {**super().document, "afterClusterTime": self._moment}
 
 
-def located(database: Database, location: Location) -> AsyncCollection[Fields]:
-    """A collection, to be read whole whichever member of a replica set is asked."""
+def collection_at(database: Database, location: Location) -> AsyncCollection[Fields]:
+    """A collection whose reads see all of its documents, on any member of a replica set."""
     if location.written is None:
         return database[location.name]
     return database.get_collection(location.name, read_concern=Since(location.written))
 
 
-async def missing(database: Database, locations: Sequence[Location]) -> list[str]:
-    """The collections among these that are not there, in the eyes of the member that is asked."""
+async def missing_collections(database: Database, locations: Sequence[Location]) -> list[str]:
+    """The names of the collections that do not exist, on the member that answers."""
     if not locations:
         return []
     names = [location.name for location in locations]
@@ -83,14 +84,14 @@ async def missing(database: Database, locations: Sequence[Location]) -> list[str
     }
     if written:
         command["readConcern"] = Since(written).document
-    # As for everything else; the driver's own method would always ask the primary.
+    # A command, because the driver's own method ignores the read preference and asks the primary.
     found: Fields = await database.command(command, read_preference=database.read_preference)
-    there = {collection["name"] for collection in found["cursor"]["firstBatch"]}
-    return sorted(set(names) - there)
+    existing = {collection["name"] for collection in found["cursor"]["firstBatch"]}
+    return sorted(set(names) - existing)
 
 
 class DatabaseConnection:
-    """A client and the database that a URL names. It connects when it is first used; :meth:`close` closes it."""
+    """A client, and the database that a URL names. Connects at the first use; :meth:`close` closes it."""
 
     def __init__(self, url: str, driver: Driver, defaults: Mapping[str, int | str]) -> None:
         """Options of the URL take precedence over the defaults. Raises SettingError and StoreUnavailable."""
@@ -99,21 +100,21 @@ class DatabaseConnection:
         with self.errors():
             try:
                 self.client = _client_class(driver)(url, appname="mimic", tz_aware=True, **options)
-            except (OSError, ValueError) as exc:  # a file of certificates, for instance
+            except (OSError, ValueError) as exc:  # for instance, a certificate file that cannot be read
                 problem = f"not a usable MongoDB URL: {self._address.without_secrets(str(exc))}"
                 raise SettingError("MIMIC_STORE", problem) from exc
         self.database: Database = self.client[self._address.database]
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """The drivers' errors as ours."""
+        """Translate errors of the drivers to StoreErrors."""
         try:
             yield
         except PyMongoError as exc:
-            raise translated(exc, self._address) from exc
+            raise translate(exc, self._address) from exc
 
     async def close(self) -> None:
-        """Close the client; PyMongo's answers with a coroutine, Motor's does not."""
+        """Close the client. PyMongo's method returns a coroutine, Motor's does not."""
         closing: Any = self.client.close()
         if closing is not None:
             await closing
@@ -122,6 +123,6 @@ class DatabaseConnection:
 def _client_class(driver: Driver) -> type[Client]:
     if driver == "pymongo":
         return AsyncMongoClient
-    from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - only where it is chosen
+    from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - an optional package
 
-    return cast("type[Client]", AsyncIOMotorClient)  # the methods used here are the same
+    return cast("type[Client]", AsyncIOMotorClient)  # the methods in use are the same

@@ -1,4 +1,4 @@
-"""What goes wrong with a MongoDB, as errors of ours: the likely cause, what to do, and the driver's own reason."""
+"""Errors of MongoDB as StoreErrors: the likely cause, a remedy, and the driver's message."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -25,27 +25,27 @@ _OUT_OF_DISK_SPACE: Final = 14031
 
 
 class Cause(NamedTuple):
-    """What is likely the matter, in words that may be told outside, and what to do about it."""
+    """The likely cause of an error, in a text without secrets for clients, and its remedy."""
 
-    what: str
+    problem: str
     remedy: str
 
 
-def translated(exc: PyMongoError, address: Address) -> StoreError:
-    """An error of the driver's as one of ours."""
+def translate(exc: PyMongoError, address: Address) -> StoreError:
+    """An error of the driver as a StoreError."""
     reason = address.without_secrets(_reason(exc))
     if isinstance(exc, OperationFailure):
         if exc.code == _BAD_VALUE and "hint provided" in str(exc):
-            return UnusableStore("an index of the corpus is missing: seed anew, or restore the collections with theirs")
+            return UnusableStore("an index of the corpus is missing: seed again, or restore collections with indexes")
         if exc.code == _OUT_OF_DISK_SPACE:
             return StoreFull(f"MongoDB has no space left ({reason})")
         cause = _of_command(exc, address)
     else:
         cause = _of_connection(exc, reason, address)
-    what = cause.what
-    if isinstance(exc, ConnectionFailure) and not isinstance(exc, NotPrimaryError) and what != _UNREACHABLE:
-        what = f"{_UNREACHABLE}: {what}"
-    return StoreUnavailable(f"{_sentence(what)}. {_sentence(cause.remedy)} ({reason})", public=cause.what)
+    problem = cause.problem
+    if isinstance(exc, ConnectionFailure) and not isinstance(exc, NotPrimaryError) and problem != _UNREACHABLE:
+        problem = f"{_UNREACHABLE}: {problem}"
+    return StoreUnavailable(f"{_sentence(problem)}. {_sentence(cause.remedy)} ({reason})", public=cause.problem)
 
 
 def _sentence(text: str) -> str:
@@ -53,7 +53,7 @@ def _sentence(text: str) -> str:
 
 
 def _reason(exc: PyMongoError) -> str:
-    """The driver's own words, in one line: without the state of the topology, and without what was asked or written."""
+    """The driver's message in one line, without the state of the topology and without the command's data."""
     if isinstance(exc, OperationFailure) and exc.details:
         text = str(exc.details.get("errmsg", exc))
         text = re.sub(r"(execute command \{ \w+).*", r"\1 ... }", text, flags=re.DOTALL)
@@ -61,39 +61,39 @@ def _reason(exc: PyMongoError) -> str:
         text = str(exc)
     text = re.split(r", Timeout: |\n|, full error: ", text, maxsplit=1)[0]
     text = re.sub(r" \(configured timeouts: [^)]*\)", "", text)
-    text = ",".join(dict.fromkeys(text.split(",")))  # each member of a replica set says the same
+    text = ",".join(dict.fromkeys(text.split(",")))  # the members of a replica set repeat the same text
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} ..."
 
 
 def _of_command(exc: OperationFailure, address: Address) -> Cause:
-    """Why a server refused a command."""
+    """The cause of a server's refusal of a command."""
     if exc.code in _REFUSALS:
         return _REFUSALS[exc.code](address)
     if exc.code == _UNKNOWN_FIELD:
-        return Cause("MongoDB does not know what it was asked for", f"Mimic needs MongoDB {OLDEST_SERVER}.0 or later")
-    return Cause("MongoDB failed", "its log may say more")
+        return Cause("MongoDB does not know the command", f"Mimic needs MongoDB {OLDEST_SERVER}.0 or later")
+    return Cause("MongoDB failed", "see its log for details")
 
 
 def _wrong_user(address: Address) -> Cause:
-    """Codes 18 and 8000: nobody of that name and password in the database where users are looked up."""
-    what = "MongoDB refused the user and password"
+    """Codes 18 and 8000: the authentication database has no user with this name and password."""
+    problem = "MongoDB refused the user and password"
     encoded = "special characters of a password are percent-encoded in a URL"
     if address.auth_source or address.is_srv or address.options.get("authmechanism"):
         source = f" of the database {address.auth_source!r}" if address.auth_source else ""
-        return Cause(what, f"check the user {address.user!r}{source} and the password in MIMIC_STORE ({encoded})")
+        return Cause(problem, f"check the user {address.user!r}{source} and the password in MIMIC_STORE ({encoded})")
     return Cause(
-        what,
+        problem,
         f"the URL has no authSource, so the user {address.user!r} was looked up in the database {address.database!r}. "
-        f"If the user was created in `admin`, as the first one of a server is, add ?authSource=admin to MIMIC_STORE; "
+        f"If the user was created in `admin`, as a server's first user is, add ?authSource=admin to MIMIC_STORE; "
         f"otherwise check user and password ({encoded})",
     )
 
 
 def _not_allowed(address: Address) -> Cause:
-    """Code 13: no user at all, or one without the rights."""
+    """Code 13: the URL has no user, or the user lacks the rights."""
     if address.user is None:
         example = f"mongodb://user:password@host:port/{address.database}?authSource=admin"
-        return Cause("MongoDB wants a user and password", f"name them in MIMIC_STORE, as in {example}")
+        return Cause("MongoDB requires a user and password", f"name them in MIMIC_STORE, as in {example}")
     return Cause(
         "the user may not do this in MongoDB",
         f"give the user {address.user!r} the role `readWrite` on the database {address.database!r} to seed; `read` is "
@@ -109,7 +109,7 @@ _REFUSALS: Final[Mapping[int | None, Callable[[Address], Cause]]] = {
 
 
 def _of_connection(exc: PyMongoError, reason: str, address: Address) -> Cause:
-    """Why no server could be asked. Of several members the first one decides whose reason is known."""
+    """The cause of a failed connection. Of several members, the first one with a known reason decides."""
     if isinstance(exc, NotPrimaryError):
         return _not_primary(address)
     for pattern, cause in _PATTERNS:
@@ -118,24 +118,24 @@ def _of_connection(exc: PyMongoError, reason: str, address: Address) -> Cause:
     if isinstance(exc, ServerSelectionTimeoutError) and "timed out" not in reason:
         return Cause(_UNREACHABLE, "check host, port and options in MIMIC_STORE")
     if isinstance(exc, ConnectionFailure):
-        return Cause(_UNREACHABLE, "it may be overloaded, or a firewall is between")
-    return Cause("MongoDB failed", "its log may say more")
+        return Cause(_UNREACHABLE, "it may be overloaded, or a firewall may block the connection")
+    return Cause("MongoDB failed", "see its log for details")
 
 
 def _not_primary(address: Address) -> Cause:
     remedy = "name the members of the replica set, or its replicaSet, so that the primary is found"
     if address.options.get("directconnection"):
-        remedy = "with directConnection=true only this one is asked: leave that out, or name the primary"
+        remedy = "remove directConnection=true, which uses this member only, or name the primary"
     return Cause("this member of the replica set is not the primary", remedy)
 
 
 def _unknown_host(reason: str, address: Address) -> Cause:
-    """A name that is not in the URL comes from the configuration of the replica set."""
-    told = re.findall(r"([\w.-]+):\d+: \[Errno|\('([^']+)', \d+\)", reason)
-    if foreign := [name for pair in told if (name := "".join(pair)).lower() not in address.hosts]:
+    """The cause of an unknown host name. Names that are not in the URL come from the replica set's configuration."""
+    named = re.findall(r"([\w.-]+):\d+: \[Errno|\('([^']+)', \d+\)", reason)
+    if foreign := [name for pair in named if (name := "".join(pair)).lower() not in address.hosts]:
         return Cause(
             "the members of the replica set have names that are not known here",
-            f"make {', '.join(foreign)} known to this machine, as in /etc/hosts, or ask one member alone with "
+            f"make {', '.join(foreign)} known to this machine, as in /etc/hosts, or connect to one member only with "
             "?directConnection=true",
         )
     return Cause("the name of the host is not known", "check the host in MIMIC_STORE, and the name server")
@@ -145,18 +145,18 @@ def _closed(_: str, address: Address) -> Cause:
     if address.options.get("tls"):
         return Cause(
             "the TLS connection failed",
-            "the server may not speak TLS: then leave tls out of MIMIC_STORE; or it wants a certificate of yours: then "
-            "name it in tlsCertificateKeyFile",
+            "the server may not support TLS: then remove tls from MIMIC_STORE; or it requires a client certificate: "
+            "then name it in tlsCertificateKeyFile",
         )
     return Cause(
         "the connection was closed at once",
-        "the server may want TLS: then add ?tls=true (and tlsCAFile=...) to MIMIC_STORE; or it is no MongoDB, or was "
-        "stopped",
+        "the server may require TLS: then add ?tls=true (and tlsCAFile=...) to MIMIC_STORE; or it is not MongoDB, or "
+        "was stopped",
     )
 
 
-def _always(what: str, remedy: str) -> Callable[[str, Address], Cause]:
-    return lambda *_: Cause(what, remedy)
+def _always(problem: str, remedy: str) -> Callable[[str, Address], Cause]:
+    return lambda *_: Cause(problem, remedy)
 
 
 _PATTERNS: Final[tuple[tuple[str, Callable[[str, Address], Cause]], ...]] = (
@@ -168,7 +168,7 @@ _PATTERNS: Final[tuple[tuple[str, Callable[[str, Address], Cause]], ...]] = (
         "DNS (query|response|operation)|nameserver|resolution lifetime|SRV",
         _always(
             "the SRV record of the mongodb+srv:// URL was not found",
-            "check the host in MIMIC_STORE, and the name server; a host without such a record goes into mongodb://",
+            "check the host in MIMIC_STORE, and the name server; for a host without an SRV record use mongodb://",
         ),
     ),
     (
@@ -179,7 +179,7 @@ _PATTERNS: Final[tuple[tuple[str, Callable[[str, Address], Cause]], ...]] = (
         "replica set named|replica set name",
         _always(
             "no usable member of the replica set that replicaSet names was found",
-            "check the name in MIMIC_STORE, and that its members are up; a server that is in none has no replicaSet",
+            "check the name in MIMIC_STORE, and that its members are up; for a single server remove replicaSet",
         ),
     ),
     ("internal hostnames", _unknown_host),
@@ -188,7 +188,7 @@ _PATTERNS: Final[tuple[tuple[str, Callable[[str, Address], Cause]], ...]] = (
         "CERTIFICATE_VERIFY_FAILED|certificate verify|hostname mismatch|doesn't match|not valid for",
         _always(
             "the server's TLS certificate is not trusted",
-            "name its authority in ?tlsCAFile=/path/ca.pem, and the server as the certificate does",
+            "name its authority in ?tlsCAFile=/path/ca.pem, and use the host name of the certificate",
         ),
     ),
     ("certificate required|bad certificate|unknown ca", _closed),
@@ -199,14 +199,14 @@ _PATTERNS: Final[tuple[tuple[str, Callable[[str, Address], Cause]], ...]] = (
     ),
     (
         "Message length|unknown opcode|got response id",
-        _always("it is not MongoDB that listens there", "check host and port in MIMIC_STORE"),
+        _always("the server at that host and port is not MongoDB", "check host and port in MIMIC_STORE"),
     ),
     ("connection closed|connection is already closed|reset by peer|Broken pipe|forcibly closed", _closed),
     (
         "No primary|no replica set members|not primary|No servers match",
         _always(
             "the replica set has no primary at the moment",
-            "wait for an election, and see that more than half of its members are up",
+            "wait for an election, and check that more than half of its members are up",
         ),
     ),
     (
@@ -214,4 +214,4 @@ _PATTERNS: Final[tuple[tuple[str, Callable[[str, Address], Cause]], ...]] = (
         _always("the host cannot be reached over the network", "check the host in MIMIC_STORE, and the network"),
     ),
 )
-"""Words of the driver's and of the system's, the more special ones first, and what they mean."""
+"""Patterns in messages of the driver and the system, the more specific ones first, and their causes."""

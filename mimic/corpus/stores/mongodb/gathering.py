@@ -1,4 +1,4 @@
-"""Lookups that wait at the same moment, asked of MongoDB in one query: most of what a query costs, it costs once."""
+"""Concurrent lookups in one MongoDB query, because most of a query's cost does not depend on the number of lookups."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -9,26 +9,26 @@ from pymongo.errors import ConnectionFailure
 
 from mimic.corpus.schemas import POSITION, Lookup, characters_of
 from mimic.corpus.stores.base import BATCH_CHARACTERS
-from mimic.corpus.stores.mongodb.client import Database, Fields, Location, located
+from mimic.corpus.stores.mongodb.client import Database, Fields, Location, collection_at
 from mimic.corpus.stores.mongodb.lookups import BY_VALUE, Key, Value, gathered_query
 
 MOST_GATHERED: Final = 64
 """Lookups in a query."""
-MOST_ASKED_CHARACTERS: Final = 256 * 1024
-"""Characters of keys in a query; one that is longer is asked for alone, since a query has its limit of 16 MiB."""
+MOST_KEY_CHARACTERS: Final = 256 * 1024
+"""Characters of keys in a query. A longer key gets its own query: MongoDB limits queries to 16 MiB."""
 MOST_IN_FLIGHT: Final = 2
-"""Queries of a kind at a time; lookups that come meanwhile are gathered."""
+"""Running queries of a kind. Lookups that come meanwhile are gathered."""
 MOST_DOCUMENTS: Final = 256
-"""Documents that a query gives at most: what is not complete then is asked for again, and the long ones apart."""
+"""Documents that a query returns. Incomplete lookups are queried again, long answers separately."""
 MOST_CHARACTERS: Final = 16 * BATCH_CHARACTERS
-"""Characters of answers at which that is enough."""
+"""Characters of answers after which a query reads no further documents."""
 
 Kind: TypeAlias = tuple[Location, str]
-"""Lookups that one query can answer: those by one index of one collection."""
+"""Lookups that one query can answer: a collection and one of its indexes."""
 
 
-class Wanted(NamedTuple):
-    """A lookup that waits, and what it waits for."""
+class WaitingLookup(NamedTuple):
+    """A waiting lookup, its key, and the future for its documents."""
 
     lookup: Lookup
     key: Value
@@ -36,24 +36,24 @@ class Wanted(NamedTuple):
 
 
 class Gathering:
-    """Finds documents by index, in the database of a store. Used in one event loop; :meth:`close` ends it."""
+    """Finds documents by index in a store's database, for tasks of one event loop. :meth:`close` ends it."""
 
     def __init__(self, database: Database, most_gathered: int = MOST_GATHERED) -> None:
-        """``most_gathered`` is how many lookups a query has at most."""
+        """``most_gathered`` is the largest number of lookups in a query."""
         self._database = database
         self._most_gathered = most_gathered
-        self._waiting: defaultdict[Kind, list[Wanted]] = defaultdict(list)
+        self._waiting: defaultdict[Kind, list[WaitingLookup]] = defaultdict(list)
         self._in_flight: Counter[Kind] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def find(self, collection: Location, lookup: Lookup, key: Key) -> list[Fields] | None:
-        """The documents that a lookup by index asks for, in corpus order; None where there are too many for this.
+        """The documents of a lookup by index, in corpus order; None if there are too many for a shared query.
 
         Raises PyMongoError.
         """
         kind = collection, key.field
         future: asyncio.Future[list[Fields] | None] = asyncio.get_running_loop().create_future()
-        self._waiting[kind].append(Wanted(lookup, key.value, future))
+        self._waiting[kind].append(WaitingLookup(lookup, key.value, future))
         if self._in_flight[kind] < MOST_IN_FLIGHT:
             self._in_flight[kind] += 1
             task = asyncio.create_task(self._ask(kind))
@@ -62,76 +62,76 @@ class Gathering:
         return await future
 
     async def close(self) -> None:
-        """Leave what is being asked; who still waits for it is cancelled."""
+        """Cancel running queries and waiting lookups."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for waiting in self._waiting.values():  # a task that is cancelled before it has begun does nothing
-            for wanted in waiting:
-                wanted.found.cancel()
+        for waiting in self._waiting.values():  # a task that is cancelled before its start runs no code
+            for one in waiting:
+                one.found.cancel()
 
     async def _ask(self, kind: Kind) -> None:
-        """Ask as long as anybody waits, each time for all who do."""
-        asked: Sequence[Wanted] = ()
+        """Query for all waiting lookups, and repeat while lookups wait."""
+        batch: Sequence[WaitingLookup] = ()
         waiting = self._waiting[kind]
         try:
             while waiting:
-                count = self._fitting(waiting)
-                asked = waiting[:count]
+                count = self._count_fitting(waiting)
+                batch = waiting[:count]
                 del waiting[:count]
-                waiting[:0] = await self._answered(kind, asked)
+                waiting[:0] = await self._query(kind, batch)
         finally:
-            for wanted in (*asked, *waiting):  # none of them, but when this was cancelled
-                wanted.found.cancel()
+            for one in (*batch, *waiting):  # only after a cancellation are there any
+                one.found.cancel()
             self._in_flight[kind] -= 1
             if not self._in_flight[kind]:
                 del self._in_flight[kind], self._waiting[kind]
 
-    def _fitting(self, waiting: Sequence[Wanted]) -> int:
-        """How many of those who wait fit into a query; at least one."""
+    def _count_fitting(self, waiting: Sequence[WaitingLookup]) -> int:
+        """The number of waiting lookups that fit into a query; at least one."""
         characters = 0
-        for count, wanted in enumerate(waiting[: self._most_gathered]):
-            characters += len(wanted.key) if isinstance(wanted.key, str) else 0
-            if count and characters > MOST_ASKED_CHARACTERS:
+        for count, one in enumerate(waiting[: self._most_gathered]):
+            characters += len(one.key) if isinstance(one.key, str) else 0
+            if count and characters > MOST_KEY_CHARACTERS:
                 return count
         return min(len(waiting), self._most_gathered)
 
-    async def _answered(self, kind: Kind, asked: Sequence[Wanted]) -> Sequence[Wanted]:
-        """Ask once; returns those whose documents lie beyond what fitted."""
+    async def _query(self, kind: Kind, batch: Sequence[WaitingLookup]) -> Sequence[WaitingLookup]:
+        """Query once. Returns the lookups whose documents are beyond the query's limits."""
         try:
-            documents, is_cut = await self._documents(*kind, asked)
-        except Exception as exc:  # noqa: BLE001 - as in handle
-            # Who came meanwhile would wait as long again for a server that is away.
+            documents, is_cut = await self._documents(*kind, batch)
+        except Exception as exc:  # noqa: BLE001 - every lookup gets the error
+            # Lookups that came meanwhile fail, too: they would wait for the same unreachable server again.
             late = self._waiting[kind] if isinstance(exc, ConnectionFailure) else []
-            for wanted in (*asked, *late):
-                if not wanted.found.done():
-                    wanted.found.set_exception(exc)
+            for one in (*batch, *late):
+                if not one.found.done():
+                    one.found.set_exception(exc)
             late.clear()
             return ()
         found: defaultdict[Value, list[Fields]] = defaultdict(list)
         for document in documents:
             found[document[kind[1]]].append(document)
-        keys = {wanted.key for wanted in asked}
+        keys = {one.key for one in batch}
         last = documents[-1][kind[1]] if is_cut else None
         known = complete_keys(documents, kind[1], keys) if is_cut else keys
-        for lookup, key, future in asked:
-            if future.done():  # nobody waits any more
+        for lookup, key, future in batch:
+            if future.done():  # the caller was cancelled
                 continue
             if key == last:
                 future.set_result(None)
             elif key in known:
                 fitting = [document for document in found[key] if lookup.matches(document)]
                 future.set_result(sorted(fitting, key=_position))
-        return [wanted for wanted in asked if not wanted.found.done()]
+        return [one for one in batch if not one.found.done()]
 
     async def _documents(
-        self, collection: Location, field: str, asked: Sequence[Wanted]
+        self, collection: Location, field: str, batch: Sequence[WaitingLookup]
     ) -> tuple[Sequence[Fields], bool]:
-        """Documents with these keys in the order of the index, and whether they were cut off."""
-        query = gathered_query([one.lookup for one in asked], field, list({one.key for one in asked}))
+        """Documents with these keys in the order of the index, and a flag: True if they were cut off."""
+        query = gathered_query([one.lookup for one in batch], field, list({one.key for one in batch}))
         documents: list[Fields] = []
         characters = 0
-        cursor = located(self._database, collection).find(**query)
+        cursor = collection_at(self._database, collection).find(**query)
         try:
             async for document in cursor.batch_size(MOST_DOCUMENTS).limit(MOST_DOCUMENTS):
                 document[POSITION] = document.pop("_id")
@@ -150,11 +150,11 @@ def _position(document: Fields) -> int:
 
 
 def complete_keys(documents: Sequence[Fields], field: str, keys: Collection[Value]) -> Collection[Value]:
-    """The keys, among those asked for, of which nothing is missing in documents that were cut off.
+    """The requested keys of which no document is missing, given documents that were cut off.
 
-    Digests come in their own order. Texts come in that of their hashes, and those of one hash in the order of sender
-    and position, of different texts too, should they have the same hash. So wherever that order goes back, a hash is
-    complete, and behind the last such place nothing is known to be.
+    Digests come in their own order. Texts come in the order of their hashes, and texts of one hash in the order of
+    sender and position, even different texts. So a hash is complete where this order starts again. After the last such
+    place, no hash is known to be complete.
     """
     if field != BY_VALUE:
         return [key for key in keys if key < documents[-1][field]]

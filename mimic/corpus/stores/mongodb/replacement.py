@@ -1,4 +1,4 @@
-"""Making a new corpus: collections of its own, and the lease on the right to publish them."""
+"""Replacing a corpus: new collections, and the lease on the right to publish them."""
 
 import asyncio
 import time
@@ -17,19 +17,19 @@ from mimic.corpus.stores.mongodb.attachments import store
 from mimic.corpus.stores.mongodb.catalogue import Catalogue, CatalogueEntry
 from mimic.corpus.stores.mongodb.client import DURABLE, DatabaseConnection, Fields, Moment
 from mimic.corpus.stores.mongodb.failures import OLDEST_SERVER
-from mimic.corpus.stores.mongodb.lookups import index_models, stored
+from mimic.corpus.stores.mongodb.lookups import index_models, to_stored
 from mimic.corpus.stores.mongodb.timings import DEFAULT_TIMINGS, Timings
 from mimic.corpus.stores.tempdirs import temporary_folder
 from mimic.errors import SeedingLost, StoreError, StoreUnavailable
 
 LONGEST_READ_SECONDS: Final = 60.0
-"""How long a replaced collection is kept at most, beyond its grace, for those who are reading it."""
+"""Longest time that a replaced collection is kept for its readers, after the grace period."""
 
-_OURS: Final = {"name": {"$regex": "^(v[123]|index)_[0-9a-f]{16}$"}}
+_MIMIC_COLLECTIONS: Final = {"name": {"$regex": "^(v[123]|index)_[0-9a-f]{16}$"}}
 
 
 class MongoDBReplacement(Replacement):
-    """New collections for the versions asked for. One batch a version is on its way at a time."""
+    """New collections for some versions. Each version writes one batch at a time, in the background."""
 
     def __init__(
         self,
@@ -53,13 +53,13 @@ class MongoDBReplacement(Replacement):
         self._heart: asyncio.Task[None] | None = None
 
     async def claim(self) -> None:
-        """Take the lease, and keep it. Raises SeedingInProgress where another one has it."""
+        """Take the lease, and keep renewing it. Raises SeedingInProgress if another seeder has it."""
         await self._check_server()
         await self._catalogue.take_lease(self.seeding)
         self._heart = asyncio.create_task(self._beat())
 
     async def _check_server(self) -> None:
-        """Raises StoreUnavailable where the server is too old for collections of ours."""
+        """Raises StoreUnavailable if the server is too old for clustered collections."""
         with self._connection.errors():
             version = str((await self._database.command("buildInfo"))["version"])
         if int(version.partition(".")[0]) < OLDEST_SERVER:
@@ -69,7 +69,7 @@ class MongoDBReplacement(Replacement):
     async def prepare(self, versions: Sequence[Version]) -> None:
         in_use = await self._in_use()
         with self._connection.errors():
-            for name in await self._database.list_collection_names(filter=_OURS):
+            for name in await self._database.list_collection_names(filter=_MIMIC_COLLECTIONS):
                 if name not in in_use:
                     await self._database.drop_collection(name)
             for version in versions:
@@ -83,21 +83,21 @@ class MongoDBReplacement(Replacement):
         self._check_lease()
         first = self._positions[version]
         self._positions[version] += len(documents)
-        numbered = [stored(position, document) for position, document in enumerate(documents, first)]
-        await self._written(version)
+        numbered = [to_stored(position, document) for position, document in enumerate(documents, first)]
+        await self._finish_write(version)
         self._writing[version] = asyncio.create_task(self._write(version, numbered))
         await asyncio.sleep(0)
 
     async def index(self, version: Version) -> Size:
-        await self._written(version)
+        await self._finish_write(version)
         collection = self._collections[version]
         models = index_models(SCHEMAS[version])
-        # By default a member that is away or lags holds it up as long as it does; a single server knows no such thing.
+        # By default the build waits for every member, even if it is down or lags. A single server has no quorum.
         quorum: Fields = {"commitQuorum": "majority"} if await self._moment() else {}
         with self._connection.errors():
             if models:
                 await collection.create_indexes(models, **quorum)
-            with suppress(OperationFailure):  # without the right to, sizes are those of the last checkpoint
+            with suppress(OperationFailure):  # without this right, sizes are those of the last checkpoint
                 await self._connection.client.admin.command("fsync")
             statistics = await self._database.command("collStats", collection.name)
         return Size(
@@ -125,8 +125,8 @@ class MongoDBReplacement(Replacement):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
-            # First the record: from then on nothing of this seeding can be published any more.
-            with suppress(SeedingLost):  # then the record is of the one that took over
+            # First the record: from then on this seeding cannot be published.
+            with suppress(SeedingLost):  # then the record belongs to the seeding that took over
                 await self._catalogue.record(seeding)
             if not (self.published or await self._is_published()):
                 await self._drop([self._name("index"), *(one.name for one in self._collections.values())])
@@ -135,11 +135,11 @@ class MongoDBReplacement(Replacement):
             await self._connection.close()
 
     async def _in_use(self) -> set[str]:
-        """The collections that are the corpus now."""
+        """The names of the collections that are the corpus now."""
         return {name for entry in (await self._catalogue.entries()).values() for name in entry.collections()}
 
     async def _is_published(self) -> bool:
-        """By the catalogue's account, whatever this seeder believes."""
+        """True if the catalogue in the database names collections of this seeding."""
         self._catalogue.forget()
         in_use = await self._in_use()
         return any(collection.name in in_use for collection in self._collections.values())
@@ -148,9 +148,9 @@ class MongoDBReplacement(Replacement):
         self._check_lease()
         self._catalogue.forget()
         before = await self._in_use()
-        in_a_hurry = await finish_uncancelled(self._switch(seeded))
+        is_cancelled = await finish_uncancelled(self._switch(seeded))
         replaced = sorted(before - await self._in_use())
-        if replaced and not in_a_hurry:
+        if replaced and not is_cancelled:
             with suppress(asyncio.CancelledError):
                 await self._until_unread(replaced)
         await finish_uncancelled(self._drop(replaced))
@@ -161,20 +161,20 @@ class MongoDBReplacement(Replacement):
         try:
             await self._catalogue.publish(self.seeding, entries)
         except StoreError:
-            await self._catalogue.renew_lease(self.seeding)  # behind it, if it got through
-            if not await self._is_published():  # for the answer may have been lost, not the update
+            await self._catalogue.renew_lease(self.seeding)  # if the update arrived, this one comes after it
+            if not await self._is_published():  # only the answer to the update may have been lost
                 raise
         self.published = True
         self._on_publish()
 
     async def _moment(self) -> Moment | None:
-        """Now, by the clock of the replica set."""
+        """The current time of the replica set's clock; None for a single server."""
         with self._connection.errors():
             time = (await self._database.command("ping")).get("operationTime")
         return (time.time, time.inc) if time else None
 
     async def _until_unread(self, replaced: Sequence[str]) -> None:
-        """Wait until nobody reads these collections any more, or for a minute."""
+        """Wait until these collections have no readers, or for a minute."""
         await asyncio.sleep(self._timings.grace_seconds)
         until = time.monotonic() + LONGEST_READ_SECONDS
         while await self._are_read(replaced) and time.monotonic() < until:
@@ -186,7 +186,7 @@ class MongoDBReplacement(Replacement):
                 await self._database.drop_collection(name)
 
     async def _are_read(self, names: Sequence[str]) -> bool:
-        """Whether there are cursors on these collections, as far as this user may see them."""
+        """True if there are cursors on these collections that this user may see."""
         match = {"ns": {"$in": [f"{self._database.name}.{name}" for name in names]}}
         pipeline = [{"$currentOp": {"idleCursors": True}}, {"$match": match}, {"$limit": 1}]
         try:
@@ -206,12 +206,12 @@ class MongoDBReplacement(Replacement):
         with self._connection.errors():
             await self._collections[version].insert_many(documents)
 
-    async def _written(self, version: Version) -> None:
+    async def _finish_write(self, version: Version) -> None:
         if writing := self._writing.pop(version, None):
             await writing
 
     async def _beat(self) -> None:
-        """Keep the lease, also while the server is busy with an index or away for a moment."""
+        """Renew the lease regularly, also while the server builds an index or is unreachable for a moment."""
         while not self._lost:
             await asyncio.sleep(self._timings.heartbeat_seconds)
             try:
@@ -219,7 +219,7 @@ class MongoDBReplacement(Replacement):
             except SeedingLost:
                 self._lost = True
             except StoreError:
-                pass  # the next beat may get through
+                pass  # the next renewal may succeed
 
     def _check_lease(self) -> None:
         if self._lost:

@@ -1,4 +1,4 @@
-"""Reading: the collections that are the corpus now."""
+"""Reading a corpus from its current MongoDB collections."""
 
 import asyncio
 import time
@@ -23,8 +23,8 @@ from mimic.corpus.stores.mongodb.client import (
     DatabaseConnection,
     Fields,
     Location,
-    located,
-    missing,
+    collection_at,
+    missing_collections,
 )
 from mimic.corpus.stores.mongodb.gathering import Gathering
 from mimic.corpus.stores.mongodb.lookups import find_query, key_of, roles_to_check
@@ -37,20 +37,20 @@ from mimic.errors import Detached, NotSeeded, StoreUnavailable, UnusableStore
 MOST_TURNS: Final = 2
 """Batches of long answers that are fetched at a time."""
 
-_READING_WAS_KILLED: Final = {26, 43, 175, 237}  # NamespaceNotFound, CursorNotFound, QueryPlanKilled, CursorKilled
+_KILLED_READ: Final = {26, 43, 175, 237}  # NamespaceNotFound, CursorNotFound, QueryPlanKilled, CursorKilled
 
 
 class MongoDBStore(Store):
     """A corpus in the database that a MongoDB URL names. MongoDB 6.0 or later."""
 
     def __init__(self, url: str, driver: Driver = "pymongo", timings: Timings = DEFAULT_TIMINGS) -> None:
-        """Raises SettingError where the URL is not one of a MongoDB database."""
+        """Raises SettingError if the URL does not name a MongoDB database."""
         read_address(url)
         self._url = url
         self._driver: Driver = driver
         self._timings = timings
         self._turns = asyncio.Semaphore(MOST_TURNS)
-        self._there: dict[Location, float] = {}  # until when collections are believed to be there
+        self._known: dict[Location, float] = {}  # existing collections, and the time of their next check
 
     async def __aenter__(self) -> Self:
         self._connection = DatabaseConnection(self._url, self._driver, SERVING)
@@ -72,44 +72,44 @@ class MongoDBStore(Store):
         await self._check_collections(VERSIONS, with_indexes=True)
 
     async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
-        collection, asked = await self._collection(lookup.version), None
+        collection, previous = await self._collection(lookup.version), None
         found: Batches[Document] = Batches(())
         with self._connection.errors():
-            while not found.first and collection != asked:
+            while not found.first and collection != previous:
                 killed = None
                 try:
-                    found = await self._found(collection, lookup, limit)
+                    found = await self._find(collection, lookup, limit)
                 except OperationFailure as exc:
-                    if exc.code not in _READING_WAS_KILLED:
+                    if exc.code not in _KILLED_READ:
                         raise
                     killed = exc
-                if not found.first:  # it may be that this collection is the corpus no more
+                if not found.first:  # another collection may be the corpus now
                     self._catalogue.forget()
-                    collection, asked = await self._collection(lookup.version), collection
+                    collection, previous = await self._collection(lookup.version), collection
             if not found.first:
                 await self._check_collections([lookup.version])
             if killed:
-                raise StoreUnavailable("what was asked for could not be read to its end") from killed
+                raise StoreUnavailable("an answer could not be read to its end") from killed
         return found
 
     async def _check_collections(self, versions: Sequence[Version], *, with_indexes: bool = False) -> None:
-        """Raises UnusableStore where a collection of the corpus is gone: to MongoDB, it is merely empty."""
-        for _ in range(2):  # the second time where what the catalogue was believed to say is no more
+        """Raises UnusableStore if a collection of the corpus is missing: MongoDB treats it as empty."""
+        for _ in range(2):  # the second time with a new catalogue, if the cached one was outdated
             entries = await self._catalogue.entries()
             now = time.monotonic()
-            known = {location: until for location, until in self._there.items() if until > now}
-            asked = [entries[one] for one in versions if one in entries]
-            wanted = [location for entry in asked for location in entry.locations(with_index=with_indexes)]
+            known = {location: until for location, until in self._known.items() if until > now}
+            present = [entries[one] for one in versions if one in entries]
+            locations = [location for entry in present for location in entry.locations(with_index=with_indexes)]
             with self._connection.errors():
-                gone = await missing(self._database, [one for one in wanted if one not in known])
+                gone = await missing_collections(self._database, [one for one in locations if one not in known])
             if not gone:
-                self._there = dict.fromkeys(wanted, now + self._timings.catalogue_seconds) | known
+                self._known = dict.fromkeys(locations, now + self._timings.catalogue_seconds) | known
                 return
             self._catalogue.forget()
         text = f"the collection {gone[0]} of the corpus is missing: {RESTORE}"
         raise UnusableStore(text, public=text)
 
-    async def _found(self, collection: Location, lookup: Lookup, limit: int | None) -> Batches[Document]:
+    async def _find(self, collection: Location, lookup: Lookup, limit: int | None) -> Batches[Document]:
         if key := key_of(lookup, collection.layout):
             documents = await self._gathering.find(collection, lookup, key)
             if documents is not None:
@@ -118,7 +118,7 @@ class MongoDBStore(Store):
         return await Batches.of(self._batches(collection, lookup, limit))
 
     async def _in_turn(self, batches: AsyncGenerator[list[Document]]) -> AsyncGenerator[list[Document]]:
-        """A long answer. Of all that are being read, a few batches at a time: else whoever asks for less waits long."""
+        """Yield a long answer. All long answers together fetch few batches at a time, so short lookups do not wait."""
         async with aclosing(batches):
             while True:
                 async with self._turns:
@@ -128,14 +128,16 @@ class MongoDBStore(Store):
                 yield batch
 
     async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
-        for _ in range(2):  # the second time where what the catalogue was believed to say is no more
+        for _ in range(2):  # the second time with a new catalogue, if the cached one was outdated
             collection = await self._collection(version)
             with self._connection.errors():
                 pipeline = documents_pipeline(collection.name, positions)
-                cursor: Any = located(self._database, collection).aggregate(pipeline, batchSize=len(positions) + 1)
-                if self._driver == "pymongo":  # Motor's is the cursor itself
+                cursor: Any = collection_at(self._database, collection).aggregate(
+                    pipeline, batchSize=len(positions) + 1
+                )
+                if self._driver == "pymongo":  # Motor returns the cursor itself
                     cursor = await cursor
-                found = [_numbered(document) for document in await cursor.to_list(None)]
+                found = [_with_position(document) for document in await cursor.to_list(None)]
             if found or not positions:
                 return found
             self._catalogue.forget()
@@ -149,8 +151,8 @@ class MongoDBStore(Store):
         async with temporary_folder() as folder:
             try:
                 with self._connection.errors():
-                    await fetch(located(self._database, Location(name, written)), folder)
-            except Detached:  # it may be that this index is the corpus's no more
+                    await fetch(collection_at(self._database, Location(name, written)), folder)
+            except Detached:  # the corpus and its index may have been replaced
                 self._catalogue.forget()
                 raise
             yield folder
@@ -167,11 +169,11 @@ class MongoDBStore(Store):
             await connection.close()
             raise
         if cancelled and (task := asyncio.current_task()):
-            task.cancel()  # only now, where who holds the replacement gives the lease back
+            task.cancel()  # only now, when the caller has the replacement and releases its lease
         return replacement
 
     async def _collection(self, version: Version) -> Location:
-        """The collection that is this version of the corpus."""
+        """The current collection of a version of the corpus."""
         entries = await self._catalogue.entries()
         if not entries:
             raise NotSeeded
@@ -181,7 +183,7 @@ class MongoDBStore(Store):
 
     async def _batches(self, collection: Location, lookup: Lookup, limit: int | None) -> AsyncGenerator[list[Document]]:
         key = key_of(lookup, collection.layout)
-        cursor = located(self._database, collection).find(**find_query(lookup, key))
+        cursor = collection_at(self._database, collection).find(**find_query(lookup, key))
         roles = roles_to_check(lookup, key)
         found_any = False
         with self._connection.errors():
@@ -196,8 +198,8 @@ class MongoDBStore(Store):
                     yield batch
                     found_any = True
             except OperationFailure as exc:
-                if exc.code in _READING_WAS_KILLED and found_any:
-                    raise StoreUnavailable("the corpus was replaced while an answer was being read") from exc
+                if exc.code in _KILLED_READ and found_any:
+                    raise StoreUnavailable("the corpus was replaced while an answer was read") from exc
                 raise
             finally:
                 with CancelScope(shield=True):
@@ -207,13 +209,13 @@ class MongoDBStore(Store):
 async def _in_batches(
     cursor: AsyncIterable[Fields], roles: Mapping[str, str], limit: int | None
 ) -> AsyncGenerator[list[Document]]:
-    """Documents whose senders have these roles, so many at most, in batches of bounded size."""
+    """Yield documents whose senders have these roles, at most ``limit``, in batches of bounded size."""
     batch: list[Document] = []
     characters = count = 0
     async for document in cursor:
         if roles and any(role_of(document[field]) != role for field, role in roles.items()):
             continue
-        batch.append(_numbered(document))
+        batch.append(_with_position(document))
         count += 1
         characters += characters_of(document)
         if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
@@ -225,17 +227,17 @@ async def _in_batches(
         yield batch
 
 
-def _numbered(document: Fields) -> Fields:
-    """A document as every store gives it: its ``_id`` is its position."""
+def _with_position(document: Fields) -> Fields:
+    """Rename ``_id`` to the field for the position that every store returns."""
     document[POSITION] = document.pop("_id")
     return document
 
 
 def documents_pipeline(name: str, positions: Sequence[int]) -> list[Fields]:
-    """What gives the documents at some positions, in order.
+    """An aggregation pipeline for the documents at some positions, in order.
 
-    A union of one range for each run of neighbours: for ``$in`` on the ``_id`` of a clustered collection the server
-    (6.0) reads all of it.
+    The pipeline is a union of ranges, one for each run of neighbours: for ``$in`` on the ``_id`` of a clustered
+    collection, MongoDB 6.0 reads the whole collection.
     """
     runs: list[list[int]] = []
     for position in sorted(positions):

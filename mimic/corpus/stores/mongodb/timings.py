@@ -11,16 +11,16 @@ GRACE_SECONDS: Final = 3.0
 
 
 class Timings(msgspec.Struct, frozen=True):
-    """Times of a store, in seconds. All stores of a database are to have the same lease."""
+    """Timings of a store, in seconds. All stores of a database must have the same lease."""
 
     catalogue_seconds: float = CATALOGUE_SECONDS
-    """How long readers believe what they know of the corpus (1)."""
+    """Time that readers cache the catalogue (1)."""
     lease_seconds: float = LEASE_SECONDS
-    """How long a seeder that is not heard of keeps others out (10)."""
+    """Time after the last heartbeat during which a seeder excludes others (10)."""
     heartbeat_seconds: float = HEARTBEAT_SECONDS
-    """The time between two renewals of a lease (2): several fit into a lease, so that one may fail."""
+    """Time between two renewals of a lease (2). Several renewals fit into a lease, so that one may fail."""
     grace_seconds: float = GRACE_SECONDS
-    """How long a replaced collection is kept at least (3): longer than readers believe that it is the corpus."""
+    """Least time that a replaced collection is kept (3). Longer than readers cache the catalogue."""
 
 
 DEFAULT_TIMINGS: Final = Timings()

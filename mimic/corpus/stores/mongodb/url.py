@@ -1,4 +1,4 @@
-"""The URL of a MongoDB database: what it says, what is wrong with it, and which parts of it are secrets."""
+"""The URL of a MongoDB database: its parts, its errors, and its secrets."""
 
 import re
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _SECRET_OPTIONS: Final = ("tlscertificatekeyfilepassword", "proxypassword")
 
 
 class Address(NamedTuple):
-    """What a URL says. ``auth_source`` is None where it does not; ``options`` are named in lower case."""
+    """The parts of a URL. ``auth_source`` is None if the URL has none. Names of ``options`` are in lower case."""
 
     hosts: frozenset[str]
     is_srv: bool
@@ -30,14 +30,14 @@ class Address(NamedTuple):
     secrets: frozenset[str]
 
     def without_secrets(self, text: str) -> str:
-        """A text of the driver's or the server's, in which no password of the URL is left."""
+        """A text of the driver or the server, without the passwords of the URL."""
         for secret in sorted(self.secrets, key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
 
 
 def read_address(url: str) -> Address:
-    """What a URL says. Looks nothing up. Raises SettingError, without any part of a password, where it is none."""
+    """Parse a URL, without network access. Raises SettingError, without any part of a password, if it is not valid."""
     try:
         parsed = _parsed(url)
     except _WRONG as exc:
@@ -56,16 +56,16 @@ def read_address(url: str) -> Address:
 
 
 def _parsed(url: str) -> dict[str, Any]:
-    """As the driver reads it, and what the driver lets pass. Raises errors of the driver, and ValueError."""
+    """The driver's result, after further checks. Raises errors of the driver, and ValueError."""
     scheme, _, rest = url.partition("://")
-    # Parsing mongodb+srv would look its host up.
+    # Parsing a mongodb+srv URL would look up its host.
     parsed: dict[str, Any] = parse_uri(f"mongodb://{rest}")
     authority = re.split(r"[/?]", _without_user(rest), maxsplit=1)[0]
     if scheme == _SRV and re.search(r"[,:]", authority):
         raise ValueError("mongodb+srv:// takes one host name, without a port")
     database = parsed["database"]
     if not database:
-        raise ValueError(f"it names no database, as in {_EXAMPLE}")
+        raise ValueError(f"it names no database; expected {_EXAMPLE}")
     if parsed["collection"]:
         raise ValueError("the name of its database has a dot, which MongoDB does not allow")
     if len(database.encode()) > _LONGEST_NAME or re.search(r'[*<>|?"\\/ $\0]', database):
@@ -77,7 +77,7 @@ def _parsed(url: str) -> dict[str, Any]:
 
 
 def _diagnosis(url: str, exc: Exception) -> str:
-    """What is wrong, in the driver's words only where no password can be among them."""
+    """The problem of a URL. Contains the driver's message only if it cannot contain a password."""
     scheme, _, rest = url.partition("://")
     bare = _without_user(rest)
     if bare == rest:
@@ -90,5 +90,5 @@ def _diagnosis(url: str, exc: Exception) -> str:
 
 
 def _without_user(rest: str) -> str:
-    """A URL behind its scheme and its user: all up to the last @ may belong to a password."""
+    """A URL without its scheme and its user. All text up to the last @ may belong to a password."""
     return rest.rpartition("@")[2]

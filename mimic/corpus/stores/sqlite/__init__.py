@@ -1,7 +1,8 @@
 """SQLite: the embedded store, one file.
 
-The file never changes once it is there. A seeding builds a new one beside it, without a journal, and renames it over
-the old one; readers notice that the name leads to another file, and open that. So reading takes no locks, a seeding
-cannot disturb it, and one that dies leaves a file that nobody looks at. Two small files stand beside the corpus:
-``.lock``, locked by the running seeder and so by nobody once that has died, and ``.seeding``, the last seeding.
+The file never changes. A seeding builds a new file beside it, without a journal, and renames the new file over the old
+one. Readers notice that the name refers to another file, and open that. So reading takes no locks, and a seeding does
+not disturb readers. A seeding that dies leaves a file that no reader opens. Two small files lie beside the corpus: the
+running seeder holds a lock on ``.lock``, and ``.seeding`` records the last seeding. The system releases the lock of a
+seeder that dies.
 """

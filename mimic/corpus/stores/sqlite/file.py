@@ -1,4 +1,4 @@
-"""The file: its marks, its catalogue, and what goes wrong with it."""
+"""The SQLite file: its identification, its catalogue, and its errors."""
 
 import sqlite3
 import stat
@@ -16,10 +16,9 @@ from mimic.corpus.stores.tempdirs import refusal
 from mimic.errors import Detached, StoreError, StoreFull, StoreUnavailable, UnusableStore
 
 APPLICATION_ID: Final = int.from_bytes(b"Mimc")
-REMEDY: Final = "restore it, or seed anew"
+REMEDY: Final = "restore it, or seed again"
 FAILURES: Final = (sqlite3.Error, OSError, msgspec.DecodeError, UnicodeDecodeError)
-"""What reading a file may raise; the last one where SQLite tells of a damage in words of the file itself."""
-
+"""Errors of reading a file. UnicodeDecodeError: SQLite's message about damage may contain bytes of the file."""
 
 _KINDS: Final = (
     (stat.S_ISDIR, "a folder"),
@@ -31,9 +30,9 @@ _KINDS: Final = (
 
 
 def refuse_other_kinds(path: Path) -> None:
-    """Raises UnusableStore where something lies that is no regular file: to open a device or a pipe may change it.
+    """Raises UnusableStore if the path is not a regular file: opening a device or a pipe may change it.
 
-    Raises OSError where nothing can be known of it; that nothing is there is all right.
+    A missing file is accepted. Raises OSError if the file cannot be inspected.
     """
     try:
         mode = path.stat().st_mode
@@ -46,9 +45,9 @@ def refuse_other_kinds(path: Path) -> None:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection that takes the file as it is, for good: without locks, and usable in any thread.
+    """A read-only connection that takes no locks, expects that the file never changes, and works in any thread.
 
-    Raises OSError where there is no file that can be read, of which SQLite says only that it cannot open it.
+    Raises OSError if the file is missing or not readable: SQLite's own error does not say why.
     """
     refuse_other_kinds(path)
     with path.open("rb"):
@@ -58,47 +57,47 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def read_catalogue(path: Path, connection: sqlite3.Connection) -> dict[Version, Seeded]:
-    """What the file says it holds. Raises UnusableStore where it is not ours, or of a layout that cannot be read."""
+    """The catalogue of the file. Raises UnusableStore if the file is not a corpus, or its layout is not readable."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (layout,) = connection.execute("PRAGMA user_version").fetchone()
     if not path.stat().st_size:
-        raise unusable(path, "is empty", remedy="seed anew")
+        raise unusable_file(path, "is empty", remedy="seed again")
     if application != APPLICATION_ID:
-        raise unusable(path, "is not a corpus of Mimic's", remedy="name another file in MIMIC_STORE")
-    check_layout(layout, str(path), path.name, "remove it and seed anew")
+        raise unusable_file(path, "is not a Mimic corpus", remedy="name another file in MIMIC_STORE")
+    check_layout(layout, str(path), path.name, "remove it and seed again")
     rows = connection.execute("SELECT version, seeded FROM corpus ORDER BY version")
     try:
         return {version: msgspec.json.decode(seeded, type=Seeded) for version, seeded in rows}
     except (msgspec.DecodeError, TypeError) as exc:
-        raise unusable(path, "is damaged", f"its catalogue says {exc}") from exc
+        raise unusable_file(path, "is damaged", f"its catalogue says {exc}") from exc
 
 
 def file_identity(path: Path) -> tuple[int, ...]:
-    """What is another after the file was replaced or written."""
+    """A value that changes when the file is replaced or written."""
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """A file that goes with the corpus."""
+    """A file beside the corpus, with the same name and a suffix."""
     return path.with_name(path.name + suffix)
 
 
 @contextmanager
 def errors(path: Path | str) -> Iterator[None]:
-    """SQLite's and the system's errors as ours, which name what could not be used."""
+    """Translate errors of SQLite and of the system to StoreErrors that name ``path``."""
     try:
         yield
     except FAILURES as exc:
-        raise translated(exc, path) from exc
+        raise translate(exc, path) from exc
 
 
-def translated(exc: Exception, path: Path | str) -> StoreError:
-    """One of the :data:`FAILURES` as an error of ours."""
+def translate(exc: Exception, path: Path | str) -> StoreError:
+    """An exception of the types in :data:`FAILURES` as a StoreError."""
     if isinstance(exc, OSError):
         return refusal(exc, path)
     if not isinstance(exc, sqlite3.Error):
-        return unusable(path, "is damaged", exc)
+        return unusable_file(path, "is damaged", exc)
     extended = getattr(exc, "sqlite_errorcode", 0)
     code = extended & 0xFF
     if code == sqlite3.SQLITE_FULL:
@@ -106,24 +105,23 @@ def translated(exc: Exception, path: Path | str) -> StoreError:
     if extended == sqlite3.SQLITE_IOERR_WRITE:
         return StoreFull(f"cannot write {path}: {exc} (no space left?)")
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
-        return unusable(path, "is damaged or not a corpus of Mimic's", exc)
+        return unusable_file(path, "is damaged or not a Mimic corpus", exc)
     return StoreUnavailable(f"cannot use {path}: {exc}", public=f"cannot use {_public(path)}")
 
 
-def unusable(path: Path | str, problem: str, cause: object = "", *, remedy: str = REMEDY) -> UnusableStore:
-    """A file or folder of the corpus that cannot be used: why, in whose words, and what to do."""
-    said = f" ({cause})" if cause else ""
-    return UnusableStore(f"{path} {problem}{said}: {remedy}", public=f"{_public(path)} {problem}: {remedy}")
+def unusable_file(path: Path | str, problem: str, cause: object = "", *, remedy: str = REMEDY) -> UnusableStore:
+    """The error for an unusable file or folder of the corpus, with its cause and a remedy."""
+    reason = f" ({cause})" if cause else ""
+    return UnusableStore(f"{path} {problem}{reason}: {remedy}", public=f"{_public(path)} {problem}: {remedy}")
 
 
-def detached(folder: Path) -> Detached:
-    """The error of a folder that is not beside the corpus."""
-    remedy = "a corpus is copied together with it: copy it as well, or seed anew"
-    return Detached(
-        f"the folder {folder} is missing, and {remedy}", public=f"the folder {folder.name} is missing, and {remedy}"
-    )
+def missing_folder(folder: Path) -> Detached:
+    """The error for a missing folder beside the corpus."""
+    remedy = "copy it to the corpus that it belongs to, or seed again"
+    problem = f"is missing: {remedy}"
+    return Detached(f"the folder {folder} {problem}", public=f"the folder {folder.name} {problem}")
 
 
 def _public(path: Path | str) -> str:
-    """A file without its folders, which are nobody's business outside."""
+    """The name of a file without its folders, which clients must not see."""
     return path.name if isinstance(path, Path) else "the corpus"

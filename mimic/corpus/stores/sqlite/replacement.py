@@ -1,4 +1,4 @@
-"""Making a new corpus: a new file beside the old one, without a journal, renamed over it when it is complete."""
+"""Replacing a corpus: a new file beside the old one, without a journal, renamed over it when it is complete."""
 
 import asyncio
 import os
@@ -33,15 +33,15 @@ from mimic.errors import StoreError, UnusableStore
 PAGE_BYTES: Final = 8192
 ATTEMPTS: Final = 5
 SECONDS_BETWEEN: Final = 0.02
-"""Attempts to take a lock: one who only asks whether it is held holds it, for a moment."""
+"""Attempts to take a lock, and the time between them. A process that tests the lock holds it for a moment."""
 INDEX_NAME: Final = re.compile(r"index-[0-9a-f]{16}")
-"""What folders of ours are called behind the name of the file: what is called something else is somebody else's."""
+"""The end of the names of index folders, after the name of the file. Folders with other names are not Mimic's."""
 
 _CATALOGUE = "CREATE TABLE corpus (version TEXT PRIMARY KEY, seeded TEXT NOT NULL)"
 
 
 class SQLiteReplacement(Replacement):
-    """A new file beside the corpus. Its writes block the event loop: it belongs in a process of its own."""
+    """A new file beside the corpus. Its writes block the event loop: run it in a separate process."""
 
     def __init__(self, path: Path, lock: "Lock", seeding: Seeding, on_publish: Callable[[], None]) -> None:
         super().__init__(seeding)
@@ -121,8 +121,8 @@ class SQLiteReplacement(Replacement):
     async def close(self, seeding: Seeding) -> None:
         leaves_nothing = False
         try:
-            with errors(self._new), ExitStack() as stack:  # each of these also where another one fails
-                leaves_nothing = not self._path.exists()  # where nothing was seeded, a failure leaves no trace
+            with errors(self._new), ExitStack() as stack:  # every callback runs, even if another one fails
+                leaves_nothing = not self._path.exists()  # a failed first seeding leaves no files
                 if leaves_nothing:
                     stack.callback(beside(self._path, ".seeding").unlink, missing_ok=True)
                 else:
@@ -146,7 +146,7 @@ class SQLiteReplacement(Replacement):
             self._new.replace(self._path)
             self.published = True
             self._on_publish()
-            with suppress(OSError):  # as for folders on some file systems: it is published all the same
+            with suppress(OSError):  # some file systems cannot sync folders; the corpus is published nevertheless
                 _sync(self._path.parent)
             self._remove_unused_folders()
 
@@ -162,21 +162,22 @@ class SQLiteReplacement(Replacement):
             self._protect(draft)
             draft.replace(record)
         finally:
-            draft.unlink(missing_ok=True)  # where there was no space for it
+            draft.unlink(missing_ok=True)  # it remains if there was no space
 
     def _attached_name(self) -> str:
         return f"index-{self.seeding.id}"
 
     def _protect(self, path: Path) -> None:
-        """Let those read it who could read the file that is replaced, and nobody else, as far as we may.
+        """Give a file or folder the owner, group and permissions of the file that is replaced, as far as possible.
 
-        Where neither its owner nor its group can be kept, its permissions would mean something else, and are not.
+        If neither the owner nor the group can be set, the permissions are not set either: they would then apply to
+        other users.
         """
-        if self._status is None or sys.platform == "win32":  # which has no permissions of this kind
+        if self._status is None or sys.platform == "win32":  # Windows has no permissions of this kind
             return
         before = stat.S_IMODE(path.stat().st_mode)
         mode = stat.S_IMODE(self._status.st_mode) & 0o666
-        with suppress(OSError):  # first, since afterwards it may be somebody else's
+        with suppress(OSError):  # before the owner, because afterwards this user may not be allowed to
             path.chmod(mode | (mode & 0o444) >> 2 | stat.S_IRWXU if path.is_dir() else mode)
         for owner in (self._status.st_uid, -1):
             with suppress(OSError):
@@ -186,9 +187,9 @@ class SQLiteReplacement(Replacement):
             path.chmod(before)
 
     def _remove_unused_folders(self) -> None:
-        """Of those attached to this file, the ones that no version of the corpus names. Who reads one has it open.
+        """Remove the index folders of this file that no version of the corpus uses. Readers have their files open.
 
-        What cannot be removed stays until the next seeding.
+        Folders that cannot be removed stay until the next seeding.
         """
         in_use = attached_names(self._path)
         if in_use is None:
@@ -232,7 +233,7 @@ class SQLiteReplacement(Replacement):
 class Lock:
     """The right to seed: a lock on a file beside the corpus, which the system releases when its holder dies.
 
-    Its holder may remove the file. A lock counts only on the file that the name leads to, so that two seeders never
+    The holder may remove the file. A lock counts only while the name refers to the locked file. So two seeders never
     hold locks on two files of the same name.
     """
 
@@ -241,7 +242,10 @@ class Lock:
         self._file: int | None = None
 
     async def take(self) -> bool:
-        """Whether nobody else has it. Raises StoreUnavailable, also where the file system has no locks."""
+        """Take the lock. Returns False if another process has it.
+
+        Raises StoreUnavailable, also if the file system has no locks.
+        """
         with errors(self._path):
             for _ in range(ATTEMPTS):
                 if self._take():
@@ -269,13 +273,16 @@ class Lock:
             return True
 
     def _is_named(self, file: int) -> bool:
-        """Whether the name leads to this open file: its former holder may have removed it."""
+        """True if the name refers to this open file: the former holder may have removed it."""
         with suppress(FileNotFoundError):
             return os.path.samestat(os.fstat(file), self._path.stat())
         return False
 
     def is_held(self) -> bool:
-        """By anybody. Asks for a shared lock, so that two who ask do not see each other. Raises StoreUnavailable."""
+        """True if any process holds the lock. Raises StoreUnavailable.
+
+        The test takes a shared lock for a moment, so that two tests do not see each other.
+        """
         for _ in range(ATTEMPTS):
             try:
                 file = os.open(self._path, os.O_RDONLY)
@@ -291,17 +298,17 @@ class Lock:
         return False
 
     def release(self, *, remove: bool = False) -> None:
-        """Let others have it. To remove its file is the last thing that its holder does beside the corpus."""
+        """Release the lock, and ``remove`` its file. This is the holder's last change to the folder of the corpus."""
         if self._file is not None:
             if remove:
-                with suppress(OSError):  # on Windows, where an open file cannot be removed
+                with suppress(OSError):  # Windows cannot remove an open file
                     self._path.unlink(missing_ok=True)
             os.close(self._file)
             self._file = None
 
 
 def kept_versions(path: Path, replaced: Sequence[Version]) -> list[Version]:
-    """The versions of the corpus at ``path`` that are not to be replaced. It may be damaged if all are."""
+    """The versions of the corpus at ``path`` that a seeding keeps. If it replaces all, the corpus may be damaged."""
     if set(replaced) == set(VERSIONS) or not path.exists():
         return []
     with errors(path), closing(connect(path)) as connection:
@@ -309,20 +316,20 @@ def kept_versions(path: Path, replaced: Sequence[Version]) -> list[Version]:
 
 
 def attached_names(path: Path) -> set[str] | None:
-    """The folders that belong to the corpus at ``path``; None where it does not say: damaged, foreign, or not there."""
+    """The index folders of the corpus at ``path``; None if it is damaged, foreign or missing."""
     with suppress(StoreError), errors(path), closing(connect(path)) as connection:
         return {seeded.index.id for seeded in read_catalogue(path, connection).values() if seeded.index}
     return None
 
 
 def refuse_foreign_file(path: Path) -> None:
-    """Never replace what Mimic did not make. A damaged corpus may be replaced."""
+    """Raises UnusableStore if Mimic did not make the file. A damaged corpus may be replaced."""
     with errors(path), suppress(FileNotFoundError):
         refuse_other_kinds(path)
         with path.open("rb") as file:
             header = file.read(100)  # https://www.sqlite.org/fileformat.html#the_database_header
         if header and not (header.startswith(b"SQLite format 3\0") and header[68:72] == APPLICATION_ID.to_bytes(4)):
-            raise UnusableStore(f"{path} is not a corpus of Mimic's, and left alone: remove it, or name another store")
+            raise UnusableStore(f"{path} is not a Mimic corpus and was not replaced: remove it or name another store")
     for suffix in (".new", ".seeding", ".lock"):
         with errors(beside(path, suffix)):
             refuse_other_kinds(beside(path, suffix))
@@ -347,7 +354,7 @@ def _column(value: Any) -> Any:
 
 
 def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)  # there only writers may sync
+    file = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)  # on Windows only writers can sync
     try:
         os.fsync(file)
     finally:

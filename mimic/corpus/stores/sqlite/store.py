@@ -1,4 +1,4 @@
-"""Reading: the file that is the corpus now."""
+"""Reading a corpus from its current SQLite file."""
 
 import asyncio
 import math
@@ -22,25 +22,25 @@ from mimic.corpus.stores.sqlite.file import (
     FAILURES,
     beside,
     connect,
-    detached,
     errors,
     file_identity,
+    missing_folder,
     read_catalogue,
     refuse_other_kinds,
-    translated,
+    translate,
 )
 from mimic.corpus.stores.sqlite.replacement import Lock, SQLiteReplacement, refuse_foreign_file
 from mimic.corpus.stores.tempdirs import temporary_folder
 from mimic.errors import NotSeeded, SeedingInProgress, StoreUnavailable, UnusableStore
 
 SECONDS_TO_BELIEVE: Final = 0.1
-"""How long a file is taken for the corpus before it is looked at again: that takes as long as finding in it."""
+"""Seconds between two checks for a new file: a check takes as long as a lookup."""
 MOST_SCANS: Final = 16
 SECONDS_TO_WAIT_FOR_A_SCAN: Final = 10
-"""Scans at a time, each of which has the file open; more of them wait, so long."""
+"""Limits of scans: scans at a time, each with the file open, and the seconds that further scans wait."""
 
 _closer: Final = ThreadPoolExecutor(1, thread_name_prefix="mimic-close")
-"""Closes files that were replaced: whoever is the last to close one frees its space, a tenth of a second for 500 MB."""
+"""Closes replaced files: the last close of a file frees its space, which takes 0.1 s for 500 MB."""
 
 _Row: TypeAlias = tuple[Any, ...]
 _Reading: TypeAlias = Generator[tuple[list[Document], bool]]
@@ -49,8 +49,8 @@ _Reading: TypeAlias = Generator[tuple[list[Document], bool]]
 class SQLiteStore(Store):
     """A corpus in one SQLite file.
 
-    Looking up by index happens right on the event loop, a batch at a time: it takes some ten microseconds, less than
-    handing it to a thread and back. Scanning (v1) goes to a thread.
+    Lookups by index run on the event loop, a batch at a time: they take some 10 µs, less than a switch to a thread.
+    Scans (v1) run in a thread.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,20 +78,20 @@ class SQLiteStore(Store):
                     self._check_whole(corpus)
             except UnusableStore:
                 self._forget()
-                if self._look() is corpus:  # else it was replaced meanwhile
+                if self._look() is corpus:  # otherwise it was replaced meanwhile
                     raise
             else:
                 return
 
     def _check_whole(self, corpus: "CorpusFile") -> None:
-        """Raises UnusableStore where a table of the corpus is gone, or a folder that goes with the file."""
+        """Raises UnusableStore if a table of the corpus or one of its index folders is missing."""
         with errors(self.path):
             for version in corpus.seeded:
                 corpus.connection.execute(f"SELECT position FROM {version} LIMIT 1").fetchone()
         for name in {entry.index.id for entry in corpus.seeded.values() if entry.index}:
             folder = beside(self._target(), f".{name}")
             if not folder.exists():
-                raise UnusableStore.caused_by(detached(folder))
+                raise UnusableStore.caused_by(missing_folder(folder))
 
     async def find(self, lookup: Lookup, limit: int | None = None) -> Batches[Document]:
         corpus = self._current_with(lookup.version)
@@ -101,24 +101,24 @@ class SQLiteStore(Store):
             return await Batches.of(self._scan(schema, query, values))
         try:
             rows = corpus.connection.execute(query, values)
-            some = rows.fetchmany(2)
-            if len(some) < 2:  # noqa: PLR2004 - as most lookups; this way takes half of the time
-                return Batches([_document(schema, row) for row in some])
+            first_rows = rows.fetchmany(2)
+            if len(first_rows) < 2:  # noqa: PLR2004 - fast path for most lookups: takes half of the time
+                return Batches([_document(schema, row) for row in first_rows])
         except FAILURES as exc:
-            raise translated(exc, self.path) from exc
-        batches = self._read(corpus, schema, rows, some)
+            raise translate(exc, self.path) from exc
+        batches = self._read(corpus, schema, rows, first_rows)
         first, goes_on = next(batches)
         if goes_on:
             return Batches(first, self._in_turn(batches))
         batches.close()
         return Batches(first)
 
-    def _read(self, corpus: "CorpusFile", schema: Schema, rows: sqlite3.Cursor, some: Iterable[_Row]) -> _Reading:
+    def _read(self, corpus: "CorpusFile", schema: Schema, rows: sqlite3.Cursor, first_rows: Iterable[_Row]) -> _Reading:
         with errors(self.path), corpus.in_use(), closing(rows):  # an open cursor would keep the file open
-            yield from _batches(schema, chain(some, rows))
+            yield from _batches(schema, chain(first_rows, rows))
 
     async def _in_turn(self, batches: _Reading) -> AsyncGenerator[list[Document]]:
-        """The rest of a long answer. Of all that are being read, one batch each time around the event loop."""
+        """Yield the rest of a long answer. All long answers together read one batch per turn of the event loop."""
         goes_on = True
         with closing(batches):
             while goes_on:
@@ -132,8 +132,8 @@ class SQLiteStore(Store):
         corpus = self._current_with(version)
         fields = (POSITION, *SCHEMAS[version].fields)
         columns = ", ".join(f'"{field}"' for field in fields)
-        wanted = ", ".join("?" for _ in positions)
-        query = f"SELECT {columns} FROM {version} WHERE position IN ({wanted}) ORDER BY position"
+        placeholders = ", ".join("?" for _ in positions)
+        query = f"SELECT {columns} FROM {version} WHERE position IN ({placeholders}) ORDER BY position"
         with errors(self.path):
             rows = corpus.connection.execute(query, positions).fetchall()
             return [_with_messages(dict(zip(fields, row, strict=True))) for row in rows]
@@ -141,28 +141,28 @@ class SQLiteStore(Store):
     @asynccontextmanager
     async def attached(self, name: str) -> AsyncGenerator[Path]:
         folder = beside(self._target(), f".{name}")
-        # Through links, since who opens the files makes others beside them, and the folder may be read-only.
+        # Links, because the reader makes other files beside them, and the folder may be read-only.
         async with temporary_folder() as links:
             try:
                 files = list(folder.iterdir())
             except FileNotFoundError:
-                raise detached(folder) from None
+                raise missing_folder(folder) from None
             except OSError as exc:
-                raise translated(exc, folder) from exc
+                raise translate(exc, folder) from exc
             for file in files:
-                if file.suffix != ".lock":  # it is opened for writing
+                if file.suffix != ".lock":  # the reader opens its own lock file for writing
                     (links / file.name).symlink_to(file)
             yield links
 
     async def _scan(
         self, schema: Schema, query: str, values: Sequence[str | int]
     ) -> AsyncGenerator[Sequence[Document]]:
-        """In a thread, so on a connection of its own: one that is scanning makes others wait."""
+        """Scan in a thread, on a separate connection: a scan would make other lookups on its connection wait."""
         async with self._scan_slot():
             corpus = CorpusFile.open(self.path)
             with errors(self.path), corpus.in_use():
                 corpus.retire()
-                batches = _scanned(corpus.connection, schema, query, values)
+                batches = _scan_rows(corpus.connection, schema, query, values)
                 goes_on = True
                 try:
                     while goes_on:
@@ -170,8 +170,8 @@ class SQLiteStore(Store):
                         if documents:
                             yield [_with_messages(found) for found in documents]
                 finally:
-                    corpus.connection.interrupt()  # the thread, where the caller went away
-                    with suppress(ValueError):  # it is still in there, and leaves by itself
+                    corpus.connection.interrupt()  # stops the thread if the caller was cancelled
+                    with suppress(ValueError):  # the thread is still running, and ends by itself
                         batches.close()
 
     @asynccontextmanager
@@ -180,18 +180,18 @@ class SQLiteStore(Store):
             async with asyncio.timeout(SECONDS_TO_WAIT_FOR_A_SCAN):
                 await self._scans.acquire()
         except TimeoutError:
-            raise StoreUnavailable(f"{MOST_SCANS} scans are under way, and their readers are slow") from None
+            raise StoreUnavailable(f"{MOST_SCANS} scans are running, and their readers are slow") from None
         try:
             yield
         finally:
             self._scans.release()
 
     async def seeding(self) -> Seeding | None:
-        self._forget()  # who is told that it is done asks next
+        self._forget()  # a caller that learns that the seeding is done reads the new corpus next
         seeding = self._read_record()
         if seeding is None or seeding.state != "running" or Lock(self._target()).is_held():
             return seeding
-        seeding = self._read_record()  # it may have ended just before its lock was looked at
+        seeding = self._read_record()  # the seeding may have ended just before the test of its lock
         if seeding is None or seeding.state != "running":
             return seeding
         return msgspec.structs.replace(seeding, state="interrupted", error="the seeding process died")
@@ -205,11 +205,11 @@ class SQLiteStore(Store):
             return None
         except OSError as exc:
             raise StoreUnavailable(f"cannot read {exc.filename}: {exc.strerror}") from exc
-        except msgspec.DecodeError:  # half written when the power failed, or a newer Mimic's: the corpus may be sound
+        except msgspec.DecodeError:  # incomplete after a power failure, or by a newer Mimic: the corpus may be valid
             return None
 
     def _target(self) -> Path:
-        """The file itself, where the name is a link: that is what is replaced, and what is locked."""
+        """The file that a link refers to, or the file itself. A seeding replaces and locks this file."""
         try:
             return self.path.resolve()
         except (OSError, RuntimeError) as exc:
@@ -227,7 +227,7 @@ class SQLiteStore(Store):
         return SQLiteReplacement(path, lock, seeding, on_publish=self._forget)
 
     def _current_with(self, version: Version) -> "CorpusFile":
-        """The corpus that the name leads to, or led to a moment ago. Raises NotSeeded where it lacks the version."""
+        """The corpus of this moment, or of 0.1 s ago. Raises NotSeeded if it lacks the version."""
         corpus = self._corpus
         if corpus is None or time.monotonic() - self._looked >= SECONDS_TO_BELIEVE:
             corpus = self._look()
@@ -238,12 +238,12 @@ class SQLiteStore(Store):
         return corpus
 
     def _forget(self) -> None:
-        """Look which file it is the next time, whenever that is."""
+        """Check for a new file at the next lookup."""
         self._looked = -math.inf
 
     def _look(self) -> "CorpusFile | None":
-        """The corpus that the name leads to now."""
-        self._forget()  # in case that it cannot be seen
+        """The corpus in the file that has the name now; None if there is no file."""
+        self._forget()  # in case of an error
         now = time.monotonic()
         try:
             identity = file_identity(self.path)
@@ -266,7 +266,7 @@ class SQLiteStore(Store):
 
 
 class CorpusFile:
-    """One file that is, or was, the corpus. Closed when it is retired and its last reader is through."""
+    """An open file that is or was the corpus. Closed when it is retired and its last reader has finished."""
 
     def __init__(self, identity: tuple[int, ...], path: Path, connection: sqlite3.Connection) -> None:
         self.identity = identity
@@ -279,7 +279,7 @@ class CorpusFile:
     @classmethod
     def open(cls, path: Path) -> "CorpusFile":
         with errors(path):
-            while True:  # until the name led to the same file before and after
+            while True:  # until the name refers to the same file before and after opening
                 identity = file_identity(path)
                 connection = connect(path)
                 if identity == file_identity(path):
@@ -320,15 +320,15 @@ class CorpusFile:
 
 
 def find_query(lookup: Lookup, limit: int | None = None) -> tuple[str, list[str | int]]:
-    """The SQL that answers a lookup, and its parameters."""
+    """The SQL of a lookup, and its parameters."""
     values: list[str | int]
     if lookup.index is not None:
         fields = lookup.fields
         query = _query_by_index(lookup.version, lookup.index, tuple(fields))
         values = [lookup.key, *fields.values()]
     else:
-        # The text is as msgspec encodes it, always in the same way, so each message of a conversation is a part of it.
-        # By its text alone without the first brace: the sender comes before it.
+        # msgspec always encodes a message in the same way, so its encoding is a substring of the conversation's.
+        # Without a sender, the first brace is removed: the sender precedes the text.
         encoded = msgspec.json.encode(lookup.fields).decode()
         values = [encoded if "from" in lookup.fields else encoded.removeprefix("{")]
         query = _query(lookup.version, f"instr({MESSAGES}, ?)")
@@ -341,31 +341,31 @@ def _query(version: Version, condition: str) -> str:
     return f"SELECT {', '.join(SCHEMAS[version].answer)} FROM {version} WHERE {condition} ORDER BY position"
 
 
-@cache  # of which there are some ten
+@cache  # about ten entries
 def _query_by_index(version: Version, index: str, fields: tuple[str, ...]) -> str:
     return _query(version, " AND ".join([f"{index} = ?", *[f'"{field}" = ?' for field in fields]]))
 
 
 def _with_messages(found: Document) -> Document:
-    """A document of v1, whose messages lie there as JSON; any other as it is."""
+    """Decode the messages of a v1 document, which are stored as JSON. Other documents are unchanged."""
     if MESSAGES not in found:
         return found
     return {**found, MESSAGES: msgspec.json.decode(found[MESSAGES])}
 
 
-def _scanned(connection: sqlite3.Connection, schema: Schema, query: str, values: Sequence[str | int]) -> _Reading:
+def _scan_rows(connection: sqlite3.Connection, schema: Schema, query: str, values: Sequence[str | int]) -> _Reading:
     with closing(connection.execute(query, values)) as rows:
         yield from _batches(schema, rows)
 
 
 def _document(schema: Schema, row: _Row) -> Document:
-    if not isinstance(row[-1], str):  # SQLite takes a value for what the file says that it is
-        raise msgspec.ValidationError(f"what should be text is {type(row[-1]).__name__}")
+    if not isinstance(row[-1], str):  # in a damaged file, SQLite may return a value of any type
+        raise msgspec.ValidationError(f"expected text, found {type(row[-1]).__name__}")
     return dict(zip(schema.answer, row, strict=True))
 
 
 def _batches(schema: Schema, rows: Iterable[_Row]) -> _Reading:
-    """A query's rows in batches of bounded size, and with each whether there may be more; at least one batch."""
+    """Yield a query's rows in batches of bounded size, each with a flag: True if there may be more. At least one."""
     batch: list[Document] = []
     characters = 0
     for row in rows:
