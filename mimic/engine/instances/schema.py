@@ -77,6 +77,10 @@ class JsonSchema:
             found = canonical.find_unsatisfiable(self.root, offline=True)  # type: ignore[arg-type]
         except (ValueError, jsonschema_rs.ReferencingError):
             return None
+        except BaseException as exc:
+            if type(exc).__module__ == "pyo3_runtime":  # a panic of Rust code is no Exception
+                return None
+            raise
         if "" not in found:
             return None  # only an alternative or an optional property is impossible, which may not matter
         deepest = max([place for place in found if _at(self.root, place) is not False] or [""], key=len)
