@@ -1,9 +1,9 @@
-"""Open many slow streams at once; show the pace that was delivered against the one asked for, and the server's memory.
+"""Open many slow streams at once; compare the pace delivered with the pace asked for, and show the server's memory.
 
     mimic seed --sample && mimic serve &
     python -m benchmarks.pace [--url http://127.0.0.1:8000] [--streams 10000] [--ttft 2000/500] [--itl 1000/300]
 
-Streams begin one after the other over ``--ramp`` seconds. Linux only, and the limit of open files must allow for it.
+Streams begin one after the other over ``--ramp`` seconds. Linux only; the limit of open files must be high enough.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ async def _run(
 
 
 async def _stream(host: str, port: int, request: bytes) -> list[float]:
-    """When the request was sent, and when each token came."""
+    """The times of the request and of each token."""
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(request)
     moments = [time.perf_counter()]

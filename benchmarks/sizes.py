@@ -3,7 +3,7 @@
     make bench-sizes STORE=mongodb
     python -m benchmarks.sizes --store mongodb --sizes 10MB,100MB,673MB
 
-What is asked of v2 and v3 should not depend on the size. Ends with exit code 1 where an answer was wrong.
+The times of v2 and v3 should not depend on the size. Ends with exit code 1 if an answer was wrong.
 """
 
 import sys
@@ -26,7 +26,7 @@ from benchmarks.run import DATA, RESULTS, known_versions, made, measure, say
 @click.option("--data", default=DATA, type=click.Path(path_type=Path), help="The folder of dumps and of stores.")
 @click.option("--results", default=RESULTS, type=click.Path(path_type=Path), help="The folder to write to.")
 def main(store: str, sizes: str, versions: Sequence[str], duration: int, users: int, data: Path, results: Path) -> None:
-    """Compare sizes, and write what was found."""
+    """Compare sizes, and write the results."""
     found = []
     for size in sizes.split(","):
         say(f"--- {size} ---")

@@ -36,7 +36,7 @@ def main(dump: Path, rounds: int) -> None:
 
 
 def seconds(encode: Callable[[str], list[int]], texts: list[str]) -> float:
-    """How long it takes to encode all texts."""
+    """The time of encoding all texts, in seconds."""
     started = time.perf_counter()
     for text in texts:
         encode(text)

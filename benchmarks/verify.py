@@ -43,7 +43,7 @@ def main(dump: Path, store: str, driver: Driver, versions: str, sample: int | No
 async def verify(
     talks: list[list[LocatedMessage]], url: str, driver: Driver, version: Version, sample: int | None
 ) -> int:
-    """How many answers of a version are wrong."""
+    """The number of wrong answers of a version."""
     width = 2 if version == "v3" else 1
     expected: defaultdict[tuple[LocatedMessage, ...], list[LocatedMessage]] = defaultdict(list)
     for talk in talks:
