@@ -1,5 +1,4 @@
-"""The distance of the server from its limit: Mimic against a bare ASGI callable under the same server, in turn, in one
-run.
+"""The distance of the server from its limit: Mimic against a bare ASGI callable under the same server, in one run.
 
     mimic seed dump.json --store sqlite:///mimic.db
     python -m benchmarks.hot dump.json --store sqlite:///mimic.db [--store mongodb://127.0.0.1:27017/mimic]

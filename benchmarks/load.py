@@ -41,8 +41,7 @@ def taken_apart(answer: bytes) -> tuple[int, bytes]:
 
 
 class Outcome(msgspec.Struct):
-    """The result of some load: its seconds, each answer's latency in seconds, and the number of answers without status
-    200.
+    """The result of some load: its seconds, the latency of each answer in seconds, and the answers without status 200.
 
     At a given rate, a latency counts from the time when the request was due, not from the time when it was sent.
     """

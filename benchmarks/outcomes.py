@@ -77,10 +77,10 @@ class Sizes(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """Some seconds of a soak: its load and its cost. ``seconds`` counts from the start of the soak to the end of the
-    sample.
+    """Some seconds of a soak: its load and its cost.
 
-    ``memory_bytes`` and ``handles`` are of each server process, by its number.
+    ``seconds`` counts from the start of the soak to the end of the sample. ``memory_bytes`` and
+    ``handles`` are of each server process, by its number.
     """
 
     seconds: float

@@ -87,7 +87,7 @@ def read_and_encode(dump: str) -> None:
 
 def messages(dump: str) -> Iterator[Document]:
     """The documents of v3."""
-    with open(dump, "rb") as file:  # as in a tutorial
+    with open(dump, "rb") as file:  # noqa: PTH123 - as in a tutorial
         for conversation in ijson.items(file, "item"):
             said = conversation["conversations"]
             for before, message, after in zip([None, *said], said, [*said[1:], None], strict=False):

@@ -36,8 +36,9 @@ CONNECTIONS: Final = 16
 MOST_QUESTIONS: Final = 5000
 SHARE_OF_PEAK: Final = 0.5
 MOST_GROWTH: Final = 0.10
-"""Limit of the growth of a worker's memory: the median of the last quarter against that of the second. In the first
-quarter the worker fills its caches.
+"""Limit of the growth of a worker's memory: the median of the last quarter against that of the second.
+
+In the first quarter the worker fills its caches.
 """
 FREE_GROWTH_BYTES: Final = 8_000_000
 """Growth that does not count: memory that an allocator may keep or not."""
