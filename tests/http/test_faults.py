@@ -421,7 +421,7 @@ def test_faults_limits_and_the_journal_are_documented(server: Server) -> None:
 
 
 def test_who_goes_away_in_a_stall_gives_its_place_to_others(corpus: str, tmp_path: Path) -> None:
-    """Streamed, whole, or before the headers; and who is refused needs no place."""
+    """A client that leaves frees its place, in a stream, a whole answer, or before the headers."""
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_MOST_IN_FLIGHT="1", MIMIC_CLIENT_TIMEOUT="8") as server:
         url = f"{server.url}/v1/chat/completions"
         for body in (ASKED, STREAMED):

@@ -151,7 +151,7 @@ def test_settings_set_the_pace_and_headers_win(corpus: str, tmp_path: Path) -> N
 
 
 def test_load_stretches_and_a_limit_makes_requests_queue(corpus: str, tmp_path: Path) -> None:
-    """With a factor of 1 the fourth at once takes four times as long; of two at a time, four take two turns."""
+    """With a factor of 1, the fourth concurrent request takes four times as long; two at a time, four take two."""
 
     def at_once(server: Server, number: int) -> list[float]:
         """The seconds until each of several concurrent answers was there."""

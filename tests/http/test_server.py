@@ -216,7 +216,7 @@ def test_an_empty_store_is_not_ready(store_url: str, tmp_path: Path) -> None:
 
 
 def test_metrics_count_what_was_answered(server: Server) -> None:
-    """Requests by route and status, latency by route and version, choices, misses; the path of a 404 is not a label."""
+    """Metrics have requests by route and status, latency by route and version, choices, and misses."""
     expected = {
         'mimic_requests_total{method="POST",route="/conversation/completion",status="200"}': 3,
         'mimic_requests_total{method="POST",route="/conversation/completion",status="404"}': 1,

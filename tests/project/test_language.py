@@ -112,12 +112,12 @@ def test_a_vague_docstring_is_found(source: str) -> None:
 
 @pytest.mark.parametrize("docstring", ["Whatever it is.", "Return what is there.", "Whose it is.", "- What", "1"])
 def test_other_docstrings_are_not_vague(docstring: str) -> None:
-    """Only the first word counts, and only a whole word; a list of items does not begin with a word."""
+    """Only the first word counts, as a whole word."""
     assert [*vague_docstrings(f'"""{docstring}"""')] == ([Text(1, "- What")] if docstring == "- What" else [])
 
 
 def test_docstrings_have_the_line_where_they_begin() -> None:
-    """Strings that are used are none."""
+    """Strings that are values are no docstrings."""
     source = '"""One."""\nA = "not"\n"""Two."""\ndef f():\n    """Three."""\n    return "not"\n'
     assert list(docstrings(source)) == [Text(1, "One."), Text(3, "Two."), Text(5, "Three.")]
 
@@ -157,7 +157,7 @@ def test_blocks_of_every_kind() -> None:
     ],
 )
 def test_a_badly_broken_line_is_found(text: str, lines: list[int]) -> None:
-    """In paragraphs, items, quotations, admonitions and definitions."""
+    """Paragraphs, items, quotations, admonitions and definitions are read."""
     assert [line for line, _ in badly_broken_lines(text)] == lines
 
 
@@ -196,7 +196,7 @@ def test_a_well_broken_line_passes(text: str) -> None:
     ],
 )
 def test_a_long_sentence_is_found(text: str) -> None:
-    """In paragraphs, items, cells, quotations and headings, with its number of words."""
+    """Paragraphs, items, cells, quotations and headings are read, and the words counted."""
     [(line, found)] = long_sentences(text)
     assert line == 1
     assert "31 words" in found
@@ -225,7 +225,7 @@ def test_a_short_sentence_passes(text: str) -> None:
     [("Moods of a server", 1), ("It is seeded\nanew", 1), ("Besides, it is", 1), ("`mood` and moody", 0), ("so", 0)],
 )
 def test_a_word_of_the_dialect_is_found(text: str, number: int) -> None:
-    """In docstrings, comments and Markdown, but not in code."""
+    """Docstrings, comments and Markdown are read, without their code."""
     comment = "# " + text.replace("\n", "\n# ")
     for source in (f'"""{text}"""', f"a = 1  {comment}", f'def f():\n    """A function.\n\n    {text}\n    """'):
         assert len(list(dialect(source, markdown=False))) == number

@@ -1,4 +1,4 @@
-"""The chain of engines: the first that has an answer gives it, and what is at its end."""
+"""The chain of engines: the first one with an answer gives it, and the last one handles misses."""
 
 import pytest
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Parrot(Engine):
-    """An engine that knows one word, and counts how often it is asked."""
+    """An engine that knows one word, and counts its calls."""
 
     def __init__(self, word: str) -> None:
         self._word = word
@@ -34,7 +34,7 @@ def request(*texts: str | None, n: int = 1, limits: Limits | None = None) -> Com
 
 
 async def test_the_first_engine_that_has_an_answer_gives_it() -> None:
-    """For each prompt by itself, and equal prompts are asked once."""
+    """Each prompt gets the first answer, and equal prompts are asked once."""
     first, second = Parrot("hi"), Parrot("ho")
     engine = Chain([first, second, TextEngine("else")])
     done = await engine.complete(request("hi", "ho", "hi", "hum", "ho"))
@@ -46,13 +46,13 @@ async def test_the_first_engine_that_has_an_answer_gives_it() -> None:
 
 
 async def test_the_first_miss_is_told() -> None:
-    """It is the one that says most of what was looked for."""
+    """The first engine's error has most details of the search."""
     with pytest.raises(NoCompletion, match="hi only"):
         await Chain([Parrot("hi"), Parrot("ho")]).complete(request("hum"))
 
 
 async def test_echo_and_text_are_cut_like_any_answer() -> None:
-    """As many as were asked for; where there is no text, nothing is said again."""
+    """The number of answers is that of the request; an empty text is not echoed."""
     echoed = await EchoEngine().complete(request("one two three", n=2, limits=Limits((" three",), 9)))
     assert [answer.text for answer in echoed.answers] == ["one two"] * 2
     assert [answer.text for answer in (await EchoEngine().complete(request(None))).answers] == [""]
@@ -61,7 +61,7 @@ async def test_echo_and_text_are_cut_like_any_answer() -> None:
 
 
 async def test_on_miss_says_what_is_behind_an_engine() -> None:
-    """An error is nothing behind it."""
+    """``error`` adds no engine to the chain."""
     parrot = Parrot("hi")
     assert chain(parrot, "404") is parrot
     assert [(await chain(parrot, on_miss).complete(request("ho"))).answers[0].text for on_miss in ("echo", "?")] == [
