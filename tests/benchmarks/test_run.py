@@ -50,7 +50,7 @@ def fingerprints(dump: Dump, messages: Sequence[Message], version: Version) -> l
     return [fingerprint(*choice) for choice in reference(dump, pairs, version)]
 
 
-def test_what_is_expected_is_what_the_dump_says(dump: Path) -> None:
+def test_expected_answers_are_those_of_the_dump(dump: Path) -> None:
     """The expectations are those of the reference that stores are held to, for each version."""
     elements = json.loads(dump.read_text())
     asked = questions.draw(dump)

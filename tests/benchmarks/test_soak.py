@@ -68,7 +68,7 @@ def test_a_short_soak_runs_from_end_to_end(tmp_path: Path) -> None:
         ([sample(n, 100, pids=("1",)) for n in range(20)], "not the same worker processes"),
     ],
 )
-def test_what_it_objects_to(samples: list[Sample], problem: str) -> None:
+def test_problems_are_found(samples: list[Sample], problem: str) -> None:
     """The soak reports growth after the caches are full, wrong answers, and dead processes."""
     found = soak.problems_of(samples, 2)
     assert [one.startswith(problem) for one in found] == [True] * bool(problem)

@@ -126,7 +126,7 @@ def test_faults_in_a_whole_answer(server: MimicServer, client: OpenAI, fault: st
     assert all(request.client_left == fault.startswith("stall") for request in requests)
 
 
-def test_faults_that_are_none_to_a_client(server: MimicServer, client: OpenAI) -> None:
+def test_faults_that_a_client_accepts(server: MimicServer, client: OpenAI) -> None:
     """The SDK accepts an empty answer, and waits for slow headers and a short stall."""
     for stream in (False, True):
         assert "".join(ask(client, "empty", stream=stream)) == ""
@@ -145,7 +145,7 @@ def test_retry_after_is_honoured(server: MimicServer, client: OpenAI) -> None:
     assert (second.at - first.at).total_seconds() >= 1
 
 
-def test_an_error_in_a_stream_tells_what_it_is(client: OpenAI) -> None:
+def test_an_error_in_a_stream_has_its_details(client: OpenAI) -> None:
     """The SDK's error has the type, the code and the text."""
     _, error = raised(client, "error; after=1; type=overloaded_error; code=overloaded", stream=True)
     assert isinstance(error, openai.APIError)
@@ -154,7 +154,7 @@ def test_an_error_in_a_stream_tells_what_it_is(client: OpenAI) -> None:
     assert not isinstance(error, openai.APIStatusError)
 
 
-def test_a_client_gets_through_a_server_in_a_bad_mood() -> None:
+def test_retries_get_through_random_faults() -> None:
     """With enough retries every request gets an answer, and the journal has one success for each."""
     settings = {
         "MIMIC_FAULTS": "20% status=429; retry-after=0, 20% status=500, 10% disconnect",

@@ -164,7 +164,7 @@ def test_n_answers_are_different_and_real(client: OpenAI, o200k: tiktoken.Encodi
     assert [choice.message.content for choice in final.choices] == texts
 
 
-def test_more_answers_than_there_are_are_still_real(client: OpenAI) -> None:
+def test_more_answers_than_the_corpus_has_repeat(client: OpenAI) -> None:
     """Answers repeat if ``n`` is larger than their number."""
     completion = client.chat.completions.create(model="mimic-v3", messages=[user("Flip a coin")], n=5)
     assert len(completion.choices) == 5
@@ -250,7 +250,7 @@ def test_the_message_before_is_looked_at_first(client: OpenAI) -> None:
         assert raw.headers["x-mimic-match"] == match
 
 
-def test_headers_say_where_the_answer_came_from(client: OpenAI) -> None:
+def test_headers_have_the_source_of_the_answer(client: OpenAI) -> None:
     """Headers are OpenAI's and name the source, on streams and for each of several answers too."""
     ids = set()
     for seed_ in range(3):
@@ -348,7 +348,7 @@ def test_tools_and_their_messages_are_accepted(client: OpenAI) -> None:
     assert only(client.chat.completions.create(model="mimic-v3", messages=messages)) == "18 degrees"
 
 
-def test_what_is_not_acted_on_is_accepted(client: OpenAI) -> None:
+def test_unsupported_parameters_are_accepted(client: OpenAI) -> None:
     """Parameters without a meaning here change nothing."""
     completion = client.chat.completions.create(
         model="mimic-v3",
@@ -409,7 +409,7 @@ def test_models(client: OpenAI) -> None:
         assert (caught.value.param, caught.value.type) == ("model", "permission_error")
 
 
-def test_an_api_that_is_not_there_is_told_with_what_to_use(client: OpenAI) -> None:
+def test_a_missing_api_names_its_replacement(client: OpenAI) -> None:
     """The exception's text names the API to use instead."""
     with pytest.raises(NotFoundError, match="Use chat completions") as caught:
         client.responses.create(model="gpt-4o-mini", input="hi")
@@ -436,7 +436,7 @@ def test_embeddings(client: OpenAI, lenient: OpenAI) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_was_never_said_is_a_404(client: OpenAI, stream: bool) -> None:
+def test_an_unknown_message_is_a_404(client: OpenAI, stream: bool) -> None:
     """An unknown message is a 404 with its own code before a stream begins; the error has the id of its request."""
     with pytest.raises(NotFoundError) as caught:
         client.chat.completions.create(model="mimic-v3", messages=[user("never said")], stream=stream)

@@ -419,7 +419,7 @@ def test_framing(server: Server, headers: bytes, body: bytes, statuses: list[int
 
 @pytest.mark.parametrize("framing", [b"content-length: %s" % LENGTH, b"transfer-encoding: chunked"])
 @pytest.mark.parametrize("at_once", [True, False])
-def test_who_asks_for_another_protocol_is_answered_in_this_one(server: Server, framing: bytes, at_once: bool) -> None:
+def test_an_upgrade_is_ignored(server: Server, framing: bytes, at_once: bool) -> None:
     """The server ignores an upgrade, as in Java's first requests; it reads the body and nothing after it."""
     wait = b"x-mimic-ttft-ms: 2000" if at_once else b"x: y"  # so that all of it comes before the answer
     body = BODIES[CHAT] if b"length" in framing else b"%s\r\n%s\r\n0\r\n\r\n" % (SIZE, BODIES[CHAT])
@@ -461,7 +461,7 @@ def test_other_protocols_are_not_offered(server: Server, protocol: bytes) -> Non
 
 
 @pytest.mark.parametrize("host", [b"", b"a b", b"[", b"\xe4", b"a:b:c", b"mimic\r\nhost: other"])
-def test_a_host_that_is_none_is_a_bad_request_at_most(server: Server, host: bytes) -> None:
+def test_an_invalid_host_is_at_most_a_bad_request(server: Server, host: bytes) -> None:
     """An invalid host is at most a bad request, on known and unknown routes."""
     for path in (b"/health", b"/nowhere"):
         answer = talk(server, b"GET %s HTTP/1.1\r\nhost: %s\r\nconnection: close\r\n\r\n" % (path, host))

@@ -87,7 +87,7 @@ def test_a_long_conversation_is_read_in_pages(client: httpx.Client, version: str
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_huge_message_is_cut_and_its_length_told(client: httpx.Client, version: str) -> None:
+def test_a_huge_message_is_cut_with_its_length(client: httpx.Client, version: str) -> None:
     """A page stays small: a huge message is cut, with its full length."""
     places = enumerate(element for element, _ in documents()) if version != "v1" else enumerate(DUMP)
     document = next(place for place, element in places if element is BIG)
@@ -115,7 +115,9 @@ def test_an_answer_names_the_document_it_came_from(client: httpx.Client, version
         ("v3/conversations/0?count=101", 400, "count", "integer_above_max_value"),
     ],
 )
-def test_what_is_not_there_is_told(client: httpx.Client, path: str, status: int, param: str | None, code: str) -> None:
+def test_unknown_documents_are_errors(
+    client: httpx.Client, path: str, status: int, param: str | None, code: str
+) -> None:
     """Unknown documents get errors in the one shape."""
     answer = client.get(f"/corpus/{path}")
     error = answer.json()["error"]
@@ -138,7 +140,7 @@ def test_the_corpus_shows_its_profile(client: httpx.Client) -> None:
     assert len(json.dumps(versions)) < 50_000
 
 
-def test_who_has_no_key_sees_no_text_of_the_corpus(server: Server, client: httpx.Client) -> None:
+def test_without_a_key_no_text_of_the_corpus_is_visible(server: Server, client: httpx.Client) -> None:
     """A client without a key sees the counts of the corpus, but no text of it."""
     with_key, without = client.get("/corpus").json(), httpx.get(f"{server.url}/corpus").json()
     for version in VERSIONS:
@@ -149,7 +151,7 @@ def test_who_has_no_key_sees_no_text_of_the_corpus(server: Server, client: httpx
     assert with_key == without
 
 
-def test_a_search_finds_what_is_like_a_text(client: httpx.Client) -> None:
+def test_a_search_finds_similar_texts(client: httpx.Client) -> None:
     """A search lists similar texts, the most similar first, each once, with its sources; of all roles or of one."""
     found = client.get("/corpus/search", params={"q": "hello, how much"}).json()
     assert found["version"] == "v3"
@@ -166,7 +168,7 @@ def test_a_search_finds_what_is_like_a_text(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_is_found_leads_to_its_conversation(client: httpx.Client, version: str) -> None:
+def test_a_result_leads_to_its_conversation(client: httpx.Client, version: str) -> None:
     """A result names its document in each version."""
     results = client.get(f"/corpus/search?q=message%2017&limit=3&version={version}").json()["results"]
     assert len(results) == 3
@@ -177,14 +179,14 @@ def test_what_is_found_leads_to_its_conversation(client: httpx.Client, version: 
     assert (message["from"], message["value"]) == ("gpt", "message 17")
 
 
-def test_a_misspelt_text_finds_something_as_well(client: httpx.Client) -> None:
+def test_a_misspelled_text_has_results(client: httpx.Client) -> None:
     """A search finds texts with typing errors, as chats do."""
     [first, *_] = client.get("/corpus/search", params={"q": "contineu"}).json()["results"]
     assert (first["value"], first["score"] < 1) == ("continue", True)
 
 
 @pytest.mark.parametrize("text", ["\u00a0", "?!", "qqqqqqqqq", "\0", "(", "zq:*", "x" * 2000])
-def test_what_cannot_be_found_finds_nothing(client: httpx.Client, text: str) -> None:
+def test_unknown_texts_have_no_results(client: httpx.Client, text: str) -> None:
     """Any query is plain text, not a query language."""
     answer = client.get("/corpus/search", params={"q": text})
     assert answer.status_code == 200
@@ -202,7 +204,7 @@ def test_what_cannot_be_found_finds_nothing(client: httpx.Client, text: str) -> 
         (f"q={'x' * 2001}", "q", "string_above_max_length"),
     ],
 )
-def test_bad_searches_are_told_what_is_wrong(client: httpx.Client, query: str, param: str, code: str) -> None:
+def test_bad_searches_name_the_error(client: httpx.Client, query: str, param: str, code: str) -> None:
     """Bad searches get errors in the one shape."""
     answer = client.get(f"/corpus/search?{query}")
     assert answer.status_code == 400

@@ -117,7 +117,7 @@ def test_the_last_of_a_pipeline_is_seen_with_all_before_it(serve: SharedServers)
         assert statuses(rest(connection)) == [200, 200, 413]
 
 
-def test_what_comes_behind_the_last_answer_does_not_take_it_away(serve: SharedServers) -> None:
+def test_requests_after_the_last_answer_do_not_destroy_it(serve: SharedServers) -> None:
     """Requests after the last answer are discarded without a reset."""
     request = b"GET /health HTTP/1.1\r\nhost: mimic\r\n"
     with connect(serve()) as connection:
@@ -171,7 +171,7 @@ def test_a_client_without_an_end_is_cut_off(serve: SharedServers) -> None:
     assert sent >= MOST_IGNORED
 
 
-def test_nothing_is_kept_of_what_is_thrown_away(serve: SharedServers) -> None:
+def test_discarded_bytes_take_no_memory(serve: SharedServers) -> None:
     """Twenty clients with 20 MB each take no memory."""
     server = serve()
     before = most = resident_bytes(server.process.pid)
@@ -201,7 +201,7 @@ def ending(serve: SharedServers, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def test_a_server_that_ends_does_not_wait_for_what_it_throws_away(ending: Server) -> None:
+def test_a_shutdown_does_not_wait_for_discarded_bytes(ending: Server) -> None:
     """Clients that send on delay the end of the server no longer than others do."""
     stop = threading.Event()
 

@@ -228,7 +228,7 @@ async def test_a_request_to_an_endpoint_does_not_reach_the_framework() -> None:
         ([(b"x-mimic-fault", b"status=418")], b"not json", 418, b"on purpose"),
     ],
 )
-async def test_what_is_wrong_is_told_without_the_framework(
+async def test_errors_come_without_the_framework(
     headers: list[tuple[bytes, bytes]], body: bytes, status: int, said: bytes
 ) -> None:
     """Errors come in the endpoint's own wire format; a fault needs no valid body."""

@@ -91,7 +91,7 @@ def test_faults_are_written_as_headers_have_them(text: str, fault: Fault, writte
         ("error;", "expected after, type, code with 'error', not ''"),
     ],
 )
-def test_what_is_no_fault_is_told(text: str, problem: str) -> None:
+def test_an_invalid_fault_is_an_error(text: str, problem: str) -> None:
     """The error of an invalid fault has the expected form."""
     with pytest.raises(ValueError, match=f"^{problem}"):
         parse_fault(text)
@@ -420,7 +420,7 @@ def test_faults_limits_and_the_journal_are_documented(server: Server) -> None:
     assert set(paths["/mimic/requests"]) == {"get", "delete"}
 
 
-def test_who_goes_away_in_a_stall_gives_its_place_to_others(corpus: str, tmp_path: Path) -> None:
+def test_a_client_that_leaves_in_a_stall_frees_its_place(corpus: str, tmp_path: Path) -> None:
     """A client that leaves frees its place, in a stream, a whole answer, or before the headers."""
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_MOST_IN_FLIGHT="1", MIMIC_CLIENT_TIMEOUT="8") as server:
         url = f"{server.url}/v1/chat/completions"

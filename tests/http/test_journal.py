@@ -129,7 +129,7 @@ def test_a_request_is_there_from_when_it_comes(server: MimicServer) -> None:
     assert (entry.status, entry.client_left) == (499, False)
 
 
-def test_what_is_under_way_at_a_reset_is_forgotten(server: MimicServer) -> None:
+def test_requests_under_way_at_a_reset_are_forgotten(server: MimicServer) -> None:
     """A request under way at a reset does not enter the next test's journal, nor replace another entry."""
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(ask, server, x_mimic_ttft_ms="500")
@@ -160,7 +160,7 @@ def test_the_journal_keeps_only_so_many() -> None:
         assert httpx.get(f"{server.url}/mimic/requests").json()["total"] == 12
 
 
-def test_without_the_setting_there_is_none() -> None:
+def test_without_the_setting_there_is_no_journal() -> None:
     """The answer names the setting; a reset succeeds."""
     with ForkedMimicServer(DUMP, settings={"MIMIC_JOURNAL": "0"}) as server:
         answer = httpx.get(f"{server.url}/mimic/requests")
@@ -185,7 +185,7 @@ def test_keys_guard_the_journal() -> None:
 
 
 def test_several_processes_have_one_journal() -> None:
-    """Each request is listed once, right after its answer, by whichever process it was answered."""
+    """Each request is listed once, right after its answer, for any process that answers."""
     with ForkedMimicServer(DUMP, settings={"MIMIC_WORKERS": "2"}) as server, ThreadPoolExecutor(8) as pool:
 
         def ask_and_look(_: int) -> bool:

@@ -131,7 +131,7 @@ def test_the_conversation_route_is_exact_unless_it_is_asked_not_to_be(server: Se
     assert "previous, last, normalized, nearest" in bad["message"]
 
 
-def test_a_rung_that_was_not_seeded_is_a_503_for_who_names_it(tmp_path: Path) -> None:
+def test_a_named_rung_that_was_not_seeded_is_a_503(tmp_path: Path) -> None:
     """A request for that rung is a 503 with the command to run; others get a 404 with the reason."""
     run(tmp_path, "--match", "last")
     with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db") as server:
@@ -151,7 +151,7 @@ def run(folder: Path, *options: str, **environment: str) -> str:
     return done.stdout
 
 
-def test_the_command_line_says_what_the_index_costs(tmp_path: Path) -> None:
+def test_the_command_line_shows_the_cost_of_the_index(tmp_path: Path) -> None:
     """The report has the messages, seconds and bytes of the index; an option or a setting leaves it out."""
     assert "Index of 5 messages down to the rung nearest" in run(tmp_path)
     assert len(list(tmp_path.glob("corpus.db.index-*"))) == 1

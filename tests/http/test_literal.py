@@ -64,7 +64,7 @@ def test_a_text_is_answered_as_it_is(client: httpx.Client, version: str) -> None
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("rung", RUNGS)
-def test_a_text_that_was_never_said_is_found_or_not(client: httpx.Client, version: str, rung: str) -> None:
+def test_an_unknown_text_is_matched_or_a_404(client: httpx.Client, version: str, rung: str) -> None:
     """An unknown text is normalized, matched by similarity, or a 404."""
     for text in TEXTS:
         for asked in (f"  {text.upper()}!", f"{text} {text}", f"{text} nobody", f"{text}{text[::-1]}", f'"{text}"'):

@@ -117,7 +117,7 @@ def test_a_client_may_name_its_request(logging: Server, route: str) -> None:
             assert (answer.status_code, answer.json()["error"]["param"]) == (400, "x-client-request-id")
 
 
-def test_only_what_fails_is_logged_by_default(mongod: Mongod, tmp_path: Path) -> None:
+def test_only_failures_are_logged_by_default(mongod: Mongod, tmp_path: Path) -> None:
     """A 5xx is logged with the id of the answer, also on the fast path; an injected fault is not."""
     url = f"{mongod.url}/mimic"
     seed(url, SMALL, tmp_path)
@@ -169,7 +169,7 @@ fail()
 """
 
 
-def test_whatever_happens_is_one_line_of_json() -> None:
+def test_every_event_is_one_line_of_json() -> None:
     """A warning, other libraries, a failed thread, a failed task and a failed program are each one line of JSON."""
     done = subprocess.run((sys.executable, "-c", STRAY), capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -171,7 +171,7 @@ def test_counts_are_those_of_the_clients_even_if_workers_die(server: Server) -> 
     assert len(processes(server)) == WORKERS
 
 
-def test_what_is_in_flight_is_seen_from_every_process(server: Server) -> None:
+def test_requests_in_flight_are_seen_from_every_process(server: Server) -> None:
     """Streams under way in any process count, without those of a killed process and of clients that left."""
     body = {"model": "mimic-v3", "messages": [{"role": "user", "content": "count"}], "stream": True}
     slowly = {"x-mimic-itl-ms": "60000"}
@@ -201,7 +201,7 @@ def test_what_is_in_flight_is_seen_from_every_process(server: Server) -> None:
     wait_until(lambda: in_flight() == 0)
 
 
-def test_processes_are_told_apart(server: Server) -> None:
+def test_each_process_has_its_metrics(server: Server) -> None:
     """Processor time, memory and open files of each worker equal those of the system."""
     found = samples(server)
     pids = processes(server)
@@ -215,7 +215,7 @@ def test_processes_are_told_apart(server: Server) -> None:
         assert abs(value(found, "process_start_time_seconds", pid=str(pid)) - time.time()) < 120
 
 
-def test_the_number_of_a_dead_worker_may_be_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_a_dead_worker_may_be_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process of another user with the number of a dead worker keeps none of its requests in flight."""
     (tmp_path / "gauge_livesum_4711.db").write_bytes(b"")
 
@@ -228,7 +228,7 @@ def test_the_number_of_a_dead_worker_may_be_somebody_elses(tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_seeded_is_told(server: Server, folder: Path) -> None:
+def test_metrics_show_the_corpus(server: Server, folder: Path) -> None:
     """Each version has its time, the last seeding its outcome, and Mimic its version; a new seeding changes all."""
     url = f"sqlite:///{folder}/corpus.db"
     seed(url, [*SMALL, COUNT], folder)
@@ -273,7 +273,7 @@ def test_a_store_that_is_away_does_not_hide_the_rest(mongod: Mongod, tmp_path: P
         wait_until(lambda: value(samples(server), "mimic_store_up") == 1)
 
 
-def test_another_application_s_metrics_are_none_of_ours(tmp_path: Path) -> None:
+def test_metrics_of_another_application_stay_apart(tmp_path: Path) -> None:
     """The folder of another application in the environment is neither read nor written."""
     seed(f"sqlite:///{tmp_path}/corpus.db", SMALL, tmp_path)
     folder = tmp_path / "theirs"

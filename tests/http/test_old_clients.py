@@ -84,7 +84,7 @@ def test_an_old_client_asks_for_heads(serve: SharedServers) -> None:
     assert answer == b""
 
 
-def test_an_old_client_is_not_told_to_continue(serve: SharedServers) -> None:
+def test_an_old_client_gets_no_100_continue(serve: SharedServers) -> None:
     """An HTTP/1.0 client would take 100 Continue for the answer (RFC 9110, 10.1.1)."""
     headers = ["content-type: application/json", "expect: 100-continue"]
     lines, answer = ask(serve(DUMP), "1.0", "POST", CHAT, chat(stream=False), *headers)

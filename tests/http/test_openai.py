@@ -148,7 +148,7 @@ def test_complete_and_streamed_are_the_same_answer(v1: httpx.Client) -> None:
         assert all("usage" not in chunk for chunk in chunks)
 
 
-def test_parameters_do_what_they_mean(v1: httpx.Client) -> None:
+def test_parameters_have_their_effect(v1: httpx.Client) -> None:
     """n, stop, both token limits and seed work; null means the default."""
     body = {
         **WHY,
@@ -198,7 +198,7 @@ def test_content_in_parts_and_everything_else_of_a_chat_is_accepted(v1: httpx.Cl
     assert named == 3 + 3 + 3 + 1 + sum(map(tokens.count, texts))
 
 
-def test_headers_say_where_an_answer_was_said(v1: httpx.Client) -> None:
+def test_headers_have_the_source_of_an_answer(v1: httpx.Client) -> None:
     """The source has the conversation's id, escaped and cut, or empty without one, and the position."""
     for text, source in (("你好", "p%C3%A4ge%2F1%0D%0Ax-evil%3A%201" + "x" * 83 + "#1"), ("nameless", "#1")):
         body = {"model": "mimic-v1", "messages": [{"role": "user", "content": text}]}
@@ -402,7 +402,7 @@ def test_allowed_words_are_named(v1: httpx.Client, route: str, body: dict[str, A
     assert f" Expected one of {allowed}" in error["message"]
 
 
-def test_a_route_that_is_not_there_is_told_with_what_helps(v1: httpx.Client) -> None:
+def test_an_unknown_route_gets_a_suggestion(v1: httpx.Client) -> None:
     """The error suggests another route, for any method, without reading the body or repeating a long path."""
     for path, told in (
         ("/v1/chat/completions", "The base URL holds /v1 twice. Did you mean /v1/chat/completions?"),
@@ -434,7 +434,7 @@ def test_other_errors(v1: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(("on_miss", "answer"), [("echo", "never said"), ("I am a mock.", "I am a mock.")])
-def test_what_was_never_said_may_be_answered(corpus: str, tmp_path: Path, on_miss: str, answer: str) -> None:
+def test_an_unknown_message_may_be_answered(corpus: str, tmp_path: Path, on_miss: str, answer: str) -> None:
     """A miss may echo the message or return a fixed text, with limits and usage; matches stay as they are."""
     with (
         Server(tmp_path, MIMIC_STORE=corpus, MIMIC_ON_MISS=on_miss) as server,
@@ -550,7 +550,7 @@ def test_embeddings(v1: httpx.Client) -> None:
     assert given == {"prompt_tokens": 4, "total_tokens": 4}
 
 
-def test_embeddings_are_told_apart_and_never_zero() -> None:
+def test_embeddings_differ_and_are_never_zero() -> None:
     """Vectors depend on the order of words, and are never zero if coordinates cancel out."""
     assert embed("a b", 1536) != embed("b a", 1536) != embed("B A", 1536)
     for one, other, least in (("cat dog", "dog cat", 0.8), ("The Sky", "the sky", 0.9), ("天空很蓝", "蓝天空", 0.5)):

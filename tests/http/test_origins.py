@@ -119,7 +119,7 @@ def test_any_origin_may_ask(serve: SharedServers) -> None:
 
 
 @pytest.mark.parametrize("text", ["http://a.example/", "a.example", "http://a.example/path", "http://*.example", ",a"])
-def test_what_is_no_origin_is_refused(text: str) -> None:
+def test_an_invalid_origin_is_refused(text: str) -> None:
     """A setting that is no origin is refused, since it would never match."""
     with pytest.raises(SettingError, match=r"^MIMIC_CORS_ORIGINS: expected origins"):
         Settings.from_environment({"MIMIC_CORS_ORIGINS": text})
@@ -161,7 +161,7 @@ def test_what_is_no_origin_is_refused(text: str) -> None:
         ("", False),
     ],
 )
-def test_names_of_the_public_web_are_told_from_others(host: str, is_foreign: bool) -> None:
+def test_names_of_the_public_web_are_recognized(host: str, is_foreign: bool) -> None:
     """Names of the public web are those that anyone can point at this machine."""
     assert is_public(host.encode()) is is_foreign
 
@@ -201,7 +201,7 @@ def test_hosts_of_the_settings_lead_to_loopback(serve: SharedServers) -> None:
 
 
 @pytest.mark.parametrize("text", ["*", "https://a.example", "a.example:80", "a b.example", "*.*.example", "a..b", "*."])
-def test_what_is_no_host_is_refused(text: str) -> None:
+def test_an_invalid_host_is_refused(text: str) -> None:
     """A setting that is no host is refused, since it would match nothing or everything."""
     with pytest.raises(SettingError, match=r"^MIMIC_HOSTS: expected names without"):
         Settings.from_environment({"MIMIC_HOSTS": text})
@@ -219,7 +219,7 @@ def test_what_is_no_host_is_refused(text: str) -> None:
         ({"MIMIC_HOST": "0.0.0.0", "MIMIC_API_KEYS": KEY, "SEED_SECRET": "x" * 16}, []),
     ],
 )
-def test_open_doors_are_warned_of(tmp_path: Path, settings: dict[str, str], warnings: list[str]) -> None:
+def test_open_servers_are_warned_of(tmp_path: Path, settings: dict[str, str], warnings: list[str]) -> None:
     """The log warns if other machines can reach an open server."""
     with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/none.db", **settings) as server:
         lines = [json.loads(line) for line in server.log().splitlines()]

@@ -98,7 +98,7 @@ def test_a_stream_comes_token_by_token(server: Server) -> None:
     assert text.endswith("data: [DONE]\n\n")
 
 
-def test_a_whole_answer_takes_what_its_stream_would_have(server: Server) -> None:
+def test_a_whole_answer_takes_the_time_of_its_stream(server: Server) -> None:
     """A whole answer takes the time of its stream, a cut one less, and an error none; several answers share it."""
     pace: dict[str, Any] = {"x_mimic_ttft_ms": "100", "x_mimic_itl_ms": "50"}
     response, seconds = ask(server.url, **pace)
@@ -184,7 +184,7 @@ def test_load_stretches_and_a_limit_makes_requests_queue(corpus: str, tmp_path: 
         slow.join()
 
 
-def test_who_goes_away_gives_its_place_to_others(corpus: str, tmp_path: Path) -> None:
+def test_a_client_that_leaves_frees_its_place(corpus: str, tmp_path: Path) -> None:
     """A client that leaves frees its place, before a whole answer, before the first token, or within a stream."""
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_MOST_IN_FLIGHT="1") as server:
         for body, pace in (

@@ -213,7 +213,7 @@ def test_limits_hold_across_worker_processes() -> None:
         assert len(server.requests()) == 40
 
 
-def test_the_sdk_waits_as_long_as_it_is_told() -> None:
+def test_the_sdk_waits_as_long_as_the_error_says() -> None:
     """The SDK waits and gets its answer; without retries it raises its rate limit error."""
     with ForkedMimicServer(DUMP, settings={"MIMIC_RPM": "60"}) as server:
         with OpenAI(base_url=server.base_url, api_key="sk", max_retries=0) as client:

@@ -112,7 +112,7 @@ def test_the_default_version_is_a_setting(serve: SharedServers, tmp_path: Path) 
         (b'{"x": ' + b"[" * 100_000, "", 400, "nested too deeply", None, "invalid_json"),
     ],
 )  # fmt: skip
-def test_bad_requests_are_told_what_is_wrong(
+def test_bad_requests_name_the_error(
     small: Server, body: bytes, query: str, status: int, message: str, param: str | None, code: str
 ) -> None:
     """Errors have one shape: the message, the type, the path of the field, a code."""
@@ -151,7 +151,7 @@ def test_errors_of_routing_have_the_same_shape(small: Server, method: str, path:
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/ready", "/corpus", "/v1/models", "/schema/", "/nowhere"])
-def test_who_asks_for_the_head_gets_it(small: Server, path: str) -> None:
+def test_head_is_answered(small: Server, path: str) -> None:
     """HEAD, as monitors use it, has GET's headers and no body; the connection stays usable."""
     with httpx.Client(base_url=small.url) as client:
         head, got = client.head(path), client.get(path)
@@ -215,7 +215,7 @@ def test_an_empty_store_is_not_ready(store_url: str, tmp_path: Path) -> None:
         assert client.post("/conversation/completion", json=SKY).status_code == 200
 
 
-def test_metrics_count_what_was_answered(server: Server) -> None:
+def test_metrics_count_answers(server: Server) -> None:
     """Metrics have requests by route and status, latency by route and version, choices, and misses."""
     expected = {
         'mimic_requests_total{method="POST",route="/conversation/completion",status="200"}': 3,
@@ -402,7 +402,7 @@ def test_a_store_that_is_away_is_a_503(mongod: Mongod, tmp_path: Path) -> None:
         wait_until(lambda: client.post("/conversation/completion", json=SKY).status_code == 200)
 
 
-def test_a_store_that_was_never_there_does_not_keep_the_server_from_starting(tmp_path: Path) -> None:
+def test_a_server_starts_without_its_store(tmp_path: Path) -> None:
     """The server starts and answers 503; the password is neither in the answer nor in the log."""
     url = f"mongodb://user:pa55word@127.0.0.1:{free_port()}/mimic"
     with Server(tmp_path, MIMIC_STORE=url) as server:
@@ -418,7 +418,7 @@ async def _broken(*_: object, **__: object) -> Batches[Choice]:
 
 
 @pytest.mark.anyio
-async def test_a_bug_is_a_500_that_tells_nothing(
+async def test_a_bug_is_a_500_without_details(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A bug is a constant text; the log has the traceback under the id of the answer."""

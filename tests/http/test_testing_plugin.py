@@ -118,7 +118,7 @@ def test_nothing_of_the_developer_counts(project: Path) -> None:
     assert list((project / "metrics").iterdir()) == []
 
 
-def test_clients_are_told_to_call_the_fixture(project: Path) -> None:
+def test_clients_get_an_error_before_the_fixture_is_called(project: Path) -> None:
     """A client that is used or made before the fixture is called gets an error; nothing is sent to the real API."""
     code = """
         import openai, urllib.error, urllib.request

@@ -74,7 +74,7 @@ def test_a_server_can_be_started_again_and_within_an_event_loop() -> None:
         ("/nowhere/dump.json", "/nowhere/dump.json: cannot be read: No such file or directory"),
     ],
 )
-def test_a_broken_corpus_is_told_as_by_the_seeding(corpus: Seedable, message: str) -> None:
+def test_a_broken_corpus_has_the_error_of_the_seeding(corpus: Seedable, message: str) -> None:
     """The error has the words of the seeding, and for a list the first broken conversation."""
     with pytest.raises(NotStarted) as raised, MimicServer(corpus):
         pass

@@ -248,7 +248,7 @@ def test_a_span_of_a_stream_ends_when_the_stream_does(server: Server, receiver: 
     assert span.attributes["http.response.status_code"] == 200
 
 
-def test_errors_are_told_apart(server: Server, receiver: Receiver) -> None:
+def test_errors_are_distinguished(server: Server, receiver: Receiver) -> None:
     """A 4xx is no failed span; an injected fault is an attribute; unknown routes are no names."""
     missed = httpx.post(f"{server.url}{EXACT}", json={"messages": [{"from": "human", "value": "never said"}]})
     span = receiver.request(missed)
@@ -300,7 +300,7 @@ def test_every_request_of_every_worker_is_sent_before_it_ends(receiver: Receiver
     assert len({span.trace for span in spans}) == len(ids)
 
 
-def test_nobody_who_listens_is_no_reason_not_to_answer(tmp_path: Path) -> None:
+def test_a_missing_collector_stops_no_answers(tmp_path: Path) -> None:
     """The log reports a missing collector in JSON; the server answers and ends in time."""
     url = f"sqlite:///{tmp_path}/corpus.db"
     seed(url, SMALL, tmp_path)
@@ -338,13 +338,13 @@ main()
 """
 
 
-def test_where_it_is_off_nothing_of_it_is_loaded() -> None:
+def test_without_tracing_nothing_of_it_is_loaded() -> None:
     """No module of OpenTelemetry is loaded, except for names that PyMongo looks for."""
     done = subprocess.run((sys.executable, "-c", IMPORTED), capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
-def test_where_it_is_not_installed_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error has the command to install it; without tracing nothing is needed."""
     command = (sys.executable, "-c", HIDDEN, "serve", "--store", f"sqlite:///{tmp_path}/x.db")
     environment = {"PATH": os.environ["PATH"], "MIMIC_TRACES": "on"}

@@ -191,7 +191,7 @@ NO_HANDSHAKES: Final = {
 
 
 @pytest.mark.parametrize("sent", NO_HANDSHAKES.values(), ids=NO_HANDSHAKES)
-def test_what_is_no_handshake_is_answered_in_http(server: EchoServer, sent: bytes) -> None:
+def test_other_requests_are_answered_in_http(server: EchoServer, sent: bytes) -> None:
     """A request that is no handshake is answered in HTTP on the path of the WebSocket route, too."""
     with server.connect() as connection:
         connection.sendall(sent)
@@ -219,7 +219,7 @@ def test_a_handshake_with_a_fault_is_refused(server: EchoServer, sent: bytes, st
     assert (b"application/json" in head) == (len(sent) > 10_000)
 
 
-def test_a_message_behind_the_handshake_counts(server: EchoServer) -> None:
+def test_a_message_after_the_handshake_counts(server: EchoServer) -> None:
     """A message sent together with the handshake is received."""
     with server.connect() as connection:
         connection.sendall(START + b"\r\n\x81\x82\0\0\0\0hi")

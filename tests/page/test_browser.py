@@ -101,7 +101,7 @@ def test_a_message_is_tried_with_one_click(page: Browser) -> None:
     assert page.focused() == page.find("#text")
 
 
-def test_what_is_set_is_asked_for(page: Browser) -> None:
+def test_controls_are_in_the_request(page: Browser) -> None:
     """Each control is in the request; a limit of tokens ends the answer."""
     page.choose("#model", "mimic-v2")
     page.choose("#match", "last")
@@ -172,7 +172,7 @@ def test_a_stream_is_seen_while_it_comes_and_can_be_stopped(browser: Browser) ->
         assert browser.logged() == []
 
 
-def test_a_stream_that_breaks_off_is_told(browser: Browser) -> None:
+def test_a_broken_stream_is_an_error(browser: Browser) -> None:
     """The received text stays visible, and the message returns to the composer."""
     with ForkedMimicServer(DUMP, settings={"MIMIC_ITL_MS": "100"}) as server:
         browser.open(server.url)
@@ -187,7 +187,7 @@ def test_a_stream_that_breaks_off_is_told(browser: Browser) -> None:
         assert browser.logged() == []
 
 
-def test_a_source_that_is_no_more_is_told(browser: Browser, sqlite_url: str, tmp_path: Path) -> None:
+def test_a_replaced_source_is_an_error(browser: Browser, sqlite_url: str, tmp_path: Path) -> None:
     """The page reports a source replaced by a new corpus."""
     seed(sqlite_url, SMALL, tmp_path)
     with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
@@ -199,7 +199,7 @@ def test_a_source_that_is_no_more_is_told(browser: Browser, sqlite_url: str, tmp
         assert browser.all("#said li") == []
 
 
-def test_an_error_is_told_in_the_server_s_words(page: Browser) -> None:
+def test_an_error_has_the_server_s_words(page: Browser) -> None:
     """The message returns to the composer, and the chat continues without it."""
     page.choose("#match", "last")
     answer = page.ask("nobody ever said this at all")
@@ -328,7 +328,7 @@ def test_the_newest_search_is_the_one_that_is_shown(page: Browser) -> None:
     assert (page.text_of("#results"), page.text_of("#search-outcome")) == before
 
 
-def test_what_is_most_similar_is_answered(page: Browser) -> None:
+def test_the_most_similar_message_is_answered(page: Browser) -> None:
     """The answer has its rung and its score."""
     answer = page.ask("please tell me a story!")
     assert page.text_of(".rung") == "nearest"
@@ -349,7 +349,7 @@ def test_without_an_index_the_search_says_so(browser: Browser, sqlite_url: str, 
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_everybody_can_use_it(page: Browser, url: str, width: int) -> None:
+def test_the_page_is_accessible(page: Browser, url: str, width: int) -> None:
     """On a phone, a tablet and a desktop, light and dark, axe-core finds nothing, and the page fits the screen."""
 
     def faults() -> list[str]:
@@ -443,7 +443,7 @@ def test_versions_that_are_not_seeded_cannot_be_chosen(browser: Browser, tmp_pat
         assert "hello" in browser.ask("hi").text
 
 
-def test_a_store_that_is_away_is_told(browser: Browser, tmp_path: Path) -> None:
+def test_an_unreachable_store_is_an_error(browser: Browser, tmp_path: Path) -> None:
     """The page shows the server's message until the store is back."""
     with Server(tmp_path, MIMIC_STORE=f"mongodb://127.0.0.1:{free_port()}/mimic") as server:
         browser.open(server.url)

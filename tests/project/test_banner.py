@@ -50,7 +50,7 @@ def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[tuple[in
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_it_tells_what_is_served_and_a_request_that_works(tmp_path: Path, workers: str) -> None:
+def test_it_shows_the_corpus_and_a_working_request(tmp_path: Path, workers: str) -> None:
     """The banner is printed once for any number of workers, its command works as it is, and the log stays JSON."""
     if not shutil.which("curl"):
         pytest.skip("there is no curl")
@@ -66,7 +66,7 @@ def test_it_tells_what_is_served_and_a_request_that_works(tmp_path: Path, worker
     assert json.loads(answer) == {"choices": [{"from": "ASSISTANT", "value": "the answer"}]}
 
 
-def test_it_tells_how_to_seed(tmp_path: Path) -> None:
+def test_it_shows_how_to_seed(tmp_path: Path) -> None:
     """The banner of an empty store, or one without the default version, has the command; also in an ASCII output."""
     with serving(tmp_path, MIMIC_STORE="./own store.db") as (_, out):
         said = out.read_text()

@@ -35,7 +35,7 @@ def dump(tmp_path: Path) -> Path:
     return file
 
 
-def test_seed_reports_what_it_did(store_url: str, dump: Path) -> None:
+def test_seed_prints_a_report(store_url: str, dump: Path) -> None:
     """Progress goes to standard error; a table of documents, times, sizes and memory goes to standard output."""
     run = mimic("seed", dump, "--store", store_url)
     assert run.returncode == 0
@@ -95,7 +95,7 @@ def test_bad_input_is_exit_code_1(sqlite_url: str, tmp_path: Path, content: str,
     assert (tmp_path / "corpus.db").read_bytes() == before
 
 
-def test_senders_that_no_chat_can_name_are_told(sqlite_url: str, tmp_path: Path) -> None:
+def test_senders_that_no_chat_can_name_are_listed(sqlite_url: str, tmp_path: Path) -> None:
     """Such senders are listed with their messages; without any, nothing is printed."""
     file = tmp_path / "dump.json"
     odd = [conversation(str(n), ("USER", "hi"), (f"agent {n % 12}", "a"), ("function_call", "b")) for n in range(24)]
@@ -138,7 +138,7 @@ def test_a_store_may_be_a_path(tmp_path: Path, dump: Path, store: str) -> None:
 
 
 @pytest.mark.parametrize("option", ["-V", "--version"])
-def test_the_version_is_told(option: str) -> None:
+def test_the_version_is_printed(option: str) -> None:
     """The long option and the short one print the version."""
     assert mimic(option).stdout == f"mimic, version {__version__}\n"
 
@@ -214,7 +214,7 @@ def test_if_empty_seeds_once(store_url: str, dump: Path) -> None:
     assert "Seeded already (v1, v2, v3)" in run.stderr
 
 
-def test_a_missing_fast_parser_is_said_loudly(sqlite_url: str, dump: Path) -> None:
+def test_a_missing_fast_parser_is_a_warning(sqlite_url: str, dump: Path) -> None:
     """The slow backend of ijson works, with a warning for the user."""
     run = mimic("seed", dump, "--store", sqlite_url, IJSON_BACKEND="python")
     assert run.returncode == 0
@@ -243,7 +243,7 @@ def test_settings_come_from_the_environment_and_from_a_file(tmp_path: Path, dump
 
 
 @pytest.mark.parametrize("place", ["environment", ".env"])
-def test_a_misspelt_setting_is_told(tmp_path: Path, dump: Path, place: str) -> None:
+def test_a_misspelled_setting_is_an_error(tmp_path: Path, dump: Path, place: str) -> None:
     """A misspelled setting is an error: it could leave a server open."""
     (tmp_path / ".env").write_text("MIMIC_API_KEY=sk-one\n" if place == ".env" else "")
     misspelt = {"MIMIC_API_KEY": "sk-one"} if place == "environment" else {}
@@ -279,7 +279,7 @@ def test_a_settings_file_that_is_no_text_is_named(tmp_path: Path, dump: Path) ->
     assert "Traceback" not in done.stderr
 
 
-def test_a_port_that_is_taken_is_told(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_taken_port_is_an_error(sqlite_url: str, tmp_path: Path) -> None:
     """The second server on a port ends with an error."""
     with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
         run = mimic("serve", "--port", str(server.port), "--store", sqlite_url)
@@ -312,7 +312,7 @@ def test_the_address_is_shown_that_a_client_can_ask(sqlite_url: str, host: str, 
 
 
 @pytest.mark.parametrize("how", [">&-", "| true", "2>&1 | true", "| cat"])
-def test_a_seeding_is_done_though_nobody_reads_what_it_says(sqlite_url: str, tmp_path: Path, how: str) -> None:
+def test_a_seeding_succeeds_without_a_reader_of_its_output(sqlite_url: str, tmp_path: Path, how: str) -> None:
     """The seeding succeeds with a closed standard output, a closed pipe, or an ASCII output."""
     dump = tmp_path / "dump.json"
     dump.write_text(json.dumps([*SMALL, {"id": "каза", "conversations": [{"from": "human"}]}]))

@@ -32,7 +32,7 @@ def test_a_command_says_the_same(arguments: Sequence[str], environment: Mapping[
     assert "MIMIC_PORTS" not in run_mimic(["seed", "-", "--store", "sqlite:////nowhere/c.db"], {}).stderr
 
 
-def test_a_process_is_told_of_as_by_the_standard_library(tmp_path: Path) -> None:
+def test_a_process_is_reported_as_by_the_standard_library(tmp_path: Path) -> None:
     """The process has the methods of ``subprocess.Popen``: running, exit code, and timeout of a wait."""
     with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db") as server:
         assert Path(f"/proc/{server.process.pid}/cwd").readlink() == tmp_path

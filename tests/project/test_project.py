@@ -201,7 +201,7 @@ def test_the_readme_lists_every_setting() -> None:
         assert re.search(rf"\| `{name}` \|.*\| {re.escape(shown)} \|", readme), name
 
 
-def test_compose_file_is_what_it_should_be() -> None:
+def test_the_compose_file_is_right() -> None:
     """MongoDB is a replica set of one with a volume and a health check; Mimic waits for it, on loopback."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     database, mimic, seed = (compose["services"][name] for name in ("mongodb", "mimic", "seed"))
@@ -230,7 +230,7 @@ def test_compose_file_is_what_it_should_be() -> None:
     assert mimic["ports"][0].startswith("127.0.0.1:")
 
 
-def test_the_dockerfile_runs_as_nobody_special() -> None:
+def test_the_dockerfile_runs_without_root() -> None:
     """The image runs without root, from the lock file, and copies existing files."""
     dockerfile = (ROOT / "Dockerfile").read_text()
     users = re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE)

@@ -83,7 +83,7 @@ def grouped(expression: str) -> set[str]:
     }
 
 
-def test_what_they_ask_for_is_there(corpus: str, tmp_path: Path) -> None:
+def test_their_metrics_are_served(corpus: str, tmp_path: Path) -> None:
     """Each metric and label of dashboard, alerts and their tests is served."""
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_WORKERS="2") as server:
         load(server.url)

@@ -92,7 +92,7 @@ def ask_everything(client: httpx.Client) -> Iterator[httpx.Response]:
 
 
 @pytest.mark.parametrize("driver", ["pymongo", pytest.param("motor", marks=pytest.mark.soak)])
-def test_no_secret_is_told_anywhere(mongod: Mongod, tmp_path: Path, driver: str) -> None:
+def test_no_secret_leaks(mongod: Mongod, tmp_path: Path, driver: str) -> None:
     """Answers, log, arguments and database have no secret after all requests and failures."""
     dump = tmp_path / "dump.json"
     answers: list[httpx.Response] = []
@@ -169,7 +169,7 @@ def test_secrets_are_compared_as_bytes(given: bytes, secret: str, same: bool) ->
     assert is_same(given, secret) is same
 
 
-def test_who_guesses_waits_and_who_knows_does_not(sqlite_url: str, tmp_path: Path) -> None:
+def test_guesses_wait_and_right_keys_do_not(sqlite_url: str, tmp_path: Path) -> None:
     """Wrong keys and secrets count together across workers and are delayed; right ones and missing ones are not."""
     seed(sqlite_url, SMALL, tmp_path)
     settings = {"MIMIC_STORE": sqlite_url, "MIMIC_API_KEYS": KEY, "SEED_SECRET": SECRET, "MIMIC_WORKERS": "2"}
@@ -195,7 +195,7 @@ def test_who_guesses_waits_and_who_knows_does_not(sqlite_url: str, tmp_path: Pat
         assert min(ask("/v1/models", "wrong").elapsed.total_seconds() for _ in range(3)) < SECONDS_OF_DELAY
 
 
-def test_whoever_guesses_from_many_addresses_takes_little() -> None:
+def test_guesses_from_many_addresses_take_little_memory() -> None:
     """The number of buckets is bounded; an IPv6 network has one, and each IPv4 address has its own."""
     hosts = [f"10.{a}.{b}.{c}" for a in range(256) for b in range(256) for c in (1, 2)]
     buckets = {_bucket_of(host) for host in hosts}
@@ -206,7 +206,7 @@ def test_whoever_guesses_from_many_addresses_takes_little() -> None:
 
 
 @pytest.mark.anyio
-async def test_all_that_are_wrong_wait() -> None:
+async def test_all_wrong_keys_wait() -> None:
     """Every wrong key waits, however many come at a time: an immediate answer would be a sign."""
     with Ledger(IN_MEMORY) as ledger:
         wrong = BruteForceGuard(ledger)

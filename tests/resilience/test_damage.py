@@ -160,7 +160,7 @@ def everything_asked(client: httpx.Client) -> set[str]:
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_file_is_told_and_can_be_replaced(path: Path, name: str) -> None:
+def test_a_damaged_file_is_an_error_and_can_be_replaced(path: Path, name: str) -> None:
     """The server starts, reports the reason, and answers after a seeding; a foreign file stays."""
     damage, told, why_not_replaced = DAMAGES[name]
     damage(path)
@@ -263,7 +263,7 @@ def test_an_answer_that_meets_damage_on_its_way_is_cut_off(path: Path) -> None:
     assert "Traceback" not in server.log()
 
 
-def test_a_conversation_that_is_no_json_is_told(path: Path) -> None:
+def test_a_conversation_that_is_no_json_is_an_error(path: Path) -> None:
     """A v1 document, which holds JSON, is damaged."""
     execute("UPDATE v1 SET conversations = '[' WHERE position = 7")(path)
     with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}") as server:
@@ -272,7 +272,7 @@ def test_a_conversation_that_is_no_json_is_told(path: Path) -> None:
     assert "Traceback" not in server.log()
 
 
-def test_a_record_of_nonsense_is_none(path: Path) -> None:
+def test_a_damaged_record_is_ignored(path: Path) -> None:
     """A damaged record of the last seeding stops nothing: seeding works, over HTTP as well."""
     path.with_name("corpus.db.seeding").write_bytes(b"\0\0")
     dump = path.with_name("dump.json")
@@ -321,7 +321,7 @@ INDEX_DAMAGES: Final[Mapping[str, Damage]] = {
 }
 
 
-def test_a_damaged_index_is_told_and_the_rest_answers(path: Path) -> None:
+def test_a_damaged_index_is_an_error_and_the_rest_answers(path: Path) -> None:
     """Exact matches are answered, and similar ones are an error of the store, until the next seeding."""
     with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}") as server, httpx.Client(base_url=server.url) as client:
         for name, damage in INDEX_DAMAGES.items():
@@ -341,7 +341,7 @@ def test_a_damaged_index_is_told_and_the_rest_answers(path: Path) -> None:
     assert "Traceback" not in server.log()
 
 
-def test_an_index_damaged_under_a_server_is_told(path: Path) -> None:
+def test_an_index_damaged_under_a_server_is_an_error(path: Path) -> None:
     """An open index is damaged in place. A removed file stays readable for processes that have it open."""
     with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}") as server, httpx.Client(base_url=server.url) as client:
         for damage in (Path.unlink, overwrite):
@@ -417,7 +417,7 @@ def bound() -> Sequence[str]:
     return (setpriv, "--bounding-set=-dac_override,-dac_read_search")
 
 
-def test_what_may_not_be_read_is_told(path: Path, bound: Sequence[str]) -> None:
+def test_an_unreadable_file_is_an_error(path: Path, bound: Sequence[str]) -> None:
     """An unreadable file fails for all requests, an unreadable index folder for those that need it."""
     [folder] = path.parent.glob("corpus.db.index-*")
     path.chmod(0)
@@ -435,7 +435,7 @@ def test_what_may_not_be_read_is_told(path: Path, bound: Sequence[str]) -> None:
     assert "Traceback" not in server.log()
 
 
-def test_what_may_not_be_written_is_served_and_not_replaced(path: Path, bound: Sequence[str]) -> None:
+def test_a_read_only_file_is_served_and_not_replaced(path: Path, bound: Sequence[str]) -> None:
     """A read-only file is served, and replaced if its folder is writable."""
     folder = path.parent
     [index] = folder.glob("corpus.db.index-*")

@@ -114,7 +114,7 @@ def test_an_index_process_that_is_killed_leaves_nothing(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_what_a_killed_seeder_left_goes_with_the_next_failure(folder: Path) -> None:
+def test_files_of_a_killed_seeder_go_with_the_next_failure(folder: Path) -> None:
     """The next seeding removes the files of a killed one, even if it fails."""
     seeding = Seeding(f"sqlite:///{folder}/corpus.db", json.loads(LARGE))
     seeding.feed(0.5)
@@ -205,7 +205,7 @@ def test_a_dump_that_is_no_file_is_refused(folder: Path, kinds: dict[str, Path])
 
 
 @pytest.mark.parametrize("suffix", [".lock", ".seeding", ".new"])
-def test_what_stands_in_the_place_of_a_file_beside_it_is_left_alone(folder: Path, suffix: str) -> None:
+def test_a_pipe_in_the_place_of_a_temporary_file_is_left_alone(folder: Path, suffix: str) -> None:
     """A pipe of another program at the place of a temporary file is neither opened nor removed."""
     dump = folder.parent / "dump.json"
     dump.write_text(json.dumps(SMALL))

@@ -175,7 +175,7 @@ def test_an_index_that_may_not_grow_leaves_the_old_corpus(
     assert corpus_of(mongodb_url) == NEW
 
 
-def test_no_space_for_temporary_files_is_told(disk: Path, mongodb_url: str, large: Path, tmp_path: Path) -> None:
+def test_no_space_for_temporary_files_is_an_error(disk: Path, mongodb_url: str, large: Path, tmp_path: Path) -> None:
     """Seeder and server report it; the server answers without temporary files, and all once there is space again."""
     folder = str(disk)
     seed(mongodb_url, OLD, tmp_path)
@@ -201,7 +201,7 @@ def test_no_space_for_temporary_files_is_told(disk: Path, mongodb_url: str, larg
     assert list(disk.iterdir()) == []
 
 
-def test_no_space_to_sort_an_index_is_told(sqlite_url: str, disk: Path, tmp_path: Path) -> None:
+def test_no_space_to_sort_an_index_is_an_error(sqlite_url: str, disk: Path, tmp_path: Path) -> None:
     """SQLite sorts large indexes in unnamed files, in a folder that may be on another disk than the corpus."""
     many = [conversation(str(n), *(("human", f"{n} {part}") for part in range(1000))) for n in range(250)]
     (tmp_path / "many.json").write_text(json.dumps(many))

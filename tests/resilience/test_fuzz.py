@@ -329,7 +329,7 @@ def outcome_of(expected: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", HUGE)
-def test_what_is_too_long_is_skipped_or_passed_over(name: str) -> None:
+def test_long_elements_are_skipped_or_ignored(name: str) -> None:
     """The neighbours of a skipped element are read, and errors in its discarded part are found."""
     head, piece, tail, expected = HUGE[name]
     size = {"escapes": 55 * MB, "empty messages": 14 * MB}.get(name, 20 * MB)

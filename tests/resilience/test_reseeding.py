@@ -166,7 +166,7 @@ async def seed_again(url: str, folder: Path, server: Server, times: int) -> tupl
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("times", [2, pytest.param(TIMES_ALONE, marks=pytest.mark.soak)])
-def test_seeding_anew_disturbs_nobody(store_url: str, tmp_path: Path, times: int) -> None:
+def test_seeding_again_disturbs_no_client(store_url: str, tmp_path: Path, times: int) -> None:
     """32 clients over connections that stay open get whole answers of one corpus or the other, and no error.
 
     Their pauses are printed, with tight limits only if no other tests run.

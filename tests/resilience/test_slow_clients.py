@@ -157,7 +157,7 @@ def test_a_byte_a_second_is_too_slow(server: Server, sent: bytes) -> None:
     assert server.log().partition("Traceback")[2] == ""
 
 
-def test_who_was_told_to_be_too_slow_is_not_said_to_have_left(tmp_path: Path) -> None:
+def test_a_slow_client_is_not_logged_as_gone(tmp_path: Path) -> None:
     """The 408 is counted, and its id leads to a line in the log, for complete and incomplete heads."""
     settings = {"MIMIC_CLIENT_TIMEOUT": "1", "MIMIC_ACCESS_LOG": "on", "MIMIC_JOURNAL": "10"}
     with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db", **settings) as server:
@@ -198,7 +198,7 @@ def test_a_body_that_comes_at_a_fair_rate_has_its_time(server: Server) -> None:
     all_at_once([fair, unfair])
 
 
-def test_who_was_too_slow_and_sends_on_sees_the_408(server: Server) -> None:
+def test_a_slow_client_that_sends_on_sees_the_408(server: Server) -> None:
     """A client that pauses within its body, and then sends megabytes of it, gets no reset."""
     body = bytes(SIZE)
     with connect(server) as connection:
@@ -208,7 +208,7 @@ def test_who_was_too_slow_and_sends_on_sees_the_408(server: Server) -> None:
         assert error_in(rest(connection))[0] == 408
 
 
-def test_what_was_never_asked_has_no_answer(server: Server) -> None:
+def test_idle_connections_have_no_answer(server: Server) -> None:
     """Idle connections, also with blank lines before or after a request, are closed without an answer."""
 
     def idle(sent: bytes, expected: bytes) -> None:
@@ -250,7 +250,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_who_never_reads_is_cut_off(server: Server, name: str) -> None:
+def test_a_client_that_never_reads_is_cut_off(server: Server, name: str) -> None:
     """Forty clients ask for megabytes and read nothing: memory stays, others are served, and the end is missing."""
     path, body = ANSWERS[name]
     whole = len(httpx.post(f"{server.url}{path}", content=body, headers={"content-type": "application/json"}).content)
@@ -270,7 +270,7 @@ def test_who_never_reads_is_cut_off(server: Server, name: str) -> None:
     assert server.log().partition("Traceback")[2] == ""
 
 
-def test_who_reads_slowly_is_not_cut_off(server: Server) -> None:
+def test_a_client_that_reads_slowly_is_not_cut_off(server: Server) -> None:
     """A client that reads a part now and then gets the whole answer, at any pace."""
     path, body = ANSWERS["choices"]
 

@@ -125,9 +125,7 @@ def test_workers_do_not_outlive_the_process_that_has_started_them(url: str, tmp_
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.soak)])
-def test_a_server_that_is_told_to_end_answers_what_it_was_asked(
-    url: str, tmp_path: Path, number: signal.Signals, workers: str
-) -> None:
+def test_a_shutdown_answers_open_requests(url: str, tmp_path: Path, number: signal.Signals, workers: str) -> None:
     """On open connections all requests, streams included, are answered up to the last one; the server ends with 0.
 
     New connections that were not accepted yet may be cut; then the port is closed.

@@ -263,7 +263,7 @@ async def test_versions_are_replaced_one_by_one(store: Store, tmp_path: Path) ->
     assert sorted(await store.seeded()) == ["v1", "v2", "v3"]
 
 
-async def test_seeded_tells_what_and_from_where(store: Store, tmp_path: Path) -> None:
+async def test_seeded_has_the_counts_and_the_source(store: Store, tmp_path: Path) -> None:
     """The record has counts, sizes, and the file's name, size and SHA-256."""
     report = await fill(store, SMALL, tmp_path)
     seeded = await store.seeded()

@@ -26,7 +26,7 @@ asyncio.run(main())
 """
 
 
-async def test_what_a_killed_process_left_is_removed_and_nothing_else(
+async def test_files_of_a_killed_process_are_removed_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Folders of live processes, other names, and files stay."""
@@ -49,7 +49,7 @@ async def test_what_a_killed_process_left_is_removed_and_nothing_else(
     assert set(tmp_path.iterdir()) == set(others)
 
 
-async def test_a_place_where_there_can_be_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unusable_place_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error is the store's, with the path."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with pytest.raises(StoreUnavailable, match=f"cannot use {tmp_path}/missing/mimic-index-.*: No such file"):

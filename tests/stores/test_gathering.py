@@ -91,7 +91,7 @@ async def test_many_lookups_are_few_queries(mongodb: MongoDBStore, database: Asy
             assert await ask(mongodb, messages, "v2") == answer
 
 
-async def test_one_that_is_found_thousands_of_times_holds_nobody_up(
+async def test_a_frequent_message_delays_no_other(
     mongodb: MongoDBStore, database: AsyncDatabase[dict[str, Any]]
 ) -> None:
     """A message with thousands of answers gets a cursor of its own; lookups cut from its query are asked again."""
@@ -139,7 +139,7 @@ async def test_by_role_and_by_sender_do_not_mix(mongodb: MongoDBStore) -> None:
     assert [document["nextMessageValue"] for document in by_role.first] == ["time 0", "time 1", "by role"]
 
 
-async def test_who_goes_away_takes_nothing_with_him(mongodb: MongoDBStore) -> None:
+async def test_a_caller_that_leaves_fails_no_other(mongodb: MongoDBStore) -> None:
     """Other lookups succeed if any caller leaves, the first one included."""
     tasks = [asyncio.create_task(ask(mongodb, [("human", f"ask {n}")], "v2")) for n in range(30)]
     await asyncio.sleep(0)
@@ -154,7 +154,7 @@ async def test_who_goes_away_takes_nothing_with_him(mongodb: MongoDBStore) -> No
     assert await ask(mongodb, [("human", "ask 0")], "v2") == [("gpt", "answer 0")]
 
 
-async def test_an_error_is_everybodys(mongod: Mongod) -> None:
+async def test_an_error_reaches_every_caller(mongod: Mongod) -> None:
     """All waiting callers get the error of a lost server."""
     async with AsyncMongoClient[dict[str, Any]](f"{mongod.url}/gone", serverSelectionTimeoutMS=300) as client:
         gathering = Gathering(client.get_default_database())
@@ -168,7 +168,7 @@ async def test_an_error_is_everybodys(mongod: Mongod) -> None:
         await gathering.close()
 
 
-async def test_who_comes_late_waits_no_longer_for_a_server_that_is_away(mongod: Mongod) -> None:
+async def test_a_late_caller_shares_the_timeout(mongod: Mongod) -> None:
     """A late caller gets the error of the pending query: a query of its own would add another timeout."""
     async with AsyncMongoClient[dict[str, Any]](f"{mongod.url}/gone", serverSelectionTimeoutMS=1000) as client:
         gathering = Gathering(client.get_default_database(), most_gathered=1)
@@ -182,7 +182,7 @@ async def test_who_comes_late_waits_no_longer_for_a_server_that_is_away(mongod: 
         await gathering.close()
 
 
-async def test_closing_ends_those_who_wait(mongodb: MongoDBStore) -> None:
+async def test_closing_cancels_waiting_callers(mongodb: MongoDBStore) -> None:
     """Lookups in a query, and those in line for one, are cancelled."""
     found = Gathering(mongodb._database, most_gathered=1)
     lookups = [SCHEMAS["v2"].lookup([Message("human", f"ask {n}")]) for n in range(9)]

@@ -91,7 +91,7 @@ async def test_lookups_examine_only_what_they_return(
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
-async def test_a_query_of_ones_own_by_what_was_said_uses_an_index(
+async def test_a_users_query_by_text_uses_an_index(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, version: Version
 ) -> None:
     """A user's own query uses an index for any order of fields, also for messages without a next one."""
@@ -307,7 +307,7 @@ async def test_a_seeder_that_lives_keeps_its_lease(mongodb_url: str, tmp_path: P
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_a_server_that_is_not_there_is_told_in_seconds(driver: Driver) -> None:
+async def test_an_unreachable_server_is_an_error_in_seconds(driver: Driver) -> None:
     """Readers and seeders get the error in seconds, without the password."""
     url = f"mongodb://user:pa55word@127.0.0.1:{free_port()}/mimic"
     async with open_quickly(url, driver) as store:
@@ -344,7 +344,7 @@ async def test_a_server_that_goes_away_and_comes_back(mongod: Mongod, tmp_path: 
             pytest.fail("it did not come back")
 
 
-async def test_a_server_that_hangs_is_told_in_seconds(
+async def test_a_hanging_server_is_an_error_in_seconds(
     mongod: Mongod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The socket's timeout ends the wait for a silent server."""
@@ -362,7 +362,7 @@ async def test_a_server_that_hangs_is_told_in_seconds(
             os.kill(mongod.process.pid, signal.SIGCONT)
 
 
-async def test_a_publication_whose_answer_is_lost_is_one(
+async def test_a_publication_whose_answer_is_lost_is_valid(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the answer to the update is lost, the catalogue decides: the seeding is done, the old corpus removed."""
@@ -391,7 +391,7 @@ async def test_a_publication_whose_answer_is_lost_is_one(
         ({"versions": {"v2": 7}}, "damaged .*: drop the collection mimic, and seed anew"),
     ],
 )
-async def test_an_unusable_catalogue_is_told_with_its_remedy(
+async def test_an_unusable_catalogue_is_an_error_with_a_remedy(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, damage: dict[str, Any], told: str
 ) -> None:
     """Readers and seeders get the error, no seeder holds the store, and the remedy works."""

@@ -228,7 +228,7 @@ def test_members_that_are_known_by_other_names() -> None:
             assert "directConnection=true" in text
 
 
-def test_a_replica_set_asked_amiss(replica_set: ReplicaSet) -> None:
+def test_a_wrong_url_of_a_replica_set(replica_set: ReplicaSet) -> None:
     """The name of another set, and a single secondary asked to seed, are errors."""
     primary = replica_set.primary()
     secondary = next(one for one in replica_set.members if one is not primary)
@@ -267,7 +267,7 @@ def test_a_replica_set_asked_amiss(replica_set: ReplicaSet) -> None:
         ),
     ],
 )
-def test_a_url_that_is_none(url: str, told: str) -> None:
+def test_an_invalid_url(url: str, told: str) -> None:
     """The error says what is wrong, without any part of the password."""
     found = refusals(url)
     assert set(found) == {"read", "seed"}
@@ -276,7 +276,7 @@ def test_a_url_that_is_none(url: str, told: str) -> None:
         assert told in text
 
 
-def test_it_is_told_wherever_somebody_looks(guarded: Mongod, tmp_path: Path) -> None:
+def test_every_interface_reports_it(guarded: Mongod, tmp_path: Path) -> None:
     """`mimic seed` reports it with its exit code, a server at its start, and `/ready` without internal names."""
     url = f"mongodb://root:{ENCODED}@127.0.0.1:{guarded.port}/mimic"
     dump = tmp_path / "dump.json"

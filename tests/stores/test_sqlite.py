@@ -55,7 +55,7 @@ async def test_it_is_one_file_and_its_index(path: Path) -> None:
 
 @pytest.mark.parametrize("number", [1, 1000])
 @pytest.mark.parametrize("value", [None, b"x"])
-async def test_a_text_that_is_none_is_a_damage(path: Path, number: int, value: bytes | None) -> None:
+async def test_an_invalid_text_is_a_damage(path: Path, number: int, value: bytes | None) -> None:
     """A record with an invalid text is a damage, in a short answer and a long one."""
     dump = [conversation(str(n), ("human", "go"), ("gpt", "on")) for n in range(number)]
     url = f"sqlite:///{path}"
@@ -78,7 +78,7 @@ def beside(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path.parent)): file.read_bytes() for file in found}
 
 
-async def test_what_lies_beside_somebody_else_s_file_stays(path: Path) -> None:
+async def test_files_beside_a_foreign_file_stay(path: Path) -> None:
     """Files of others survive a wrong file name, even if named like ours."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE theirs (a)")
@@ -117,7 +117,7 @@ async def test_a_seeding_that_fails_leaves_a_corpus_of_another_layout_whole(
     assert len([file for file in path.parent.iterdir() if file.is_dir()]) == 1
 
 
-async def test_what_is_merely_called_like_an_index_stays(path: Path) -> None:
+async def test_files_named_like_an_index_stay(path: Path) -> None:
     """Copies and notes of users stay; for an index that was moved and linked, the link is removed."""
     url = f"sqlite:///{path}"
     async with open_store(url) as store:
@@ -140,7 +140,7 @@ async def test_what_is_merely_called_like_an_index_stays(path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
-async def test_who_may_read_it_stays_as_it_was(path: Path, mode: int) -> None:
+async def test_permissions_stay(path: Path, mode: int) -> None:
     """A seeding keeps the file's permissions, whatever the seeder's umask."""
     url = f"sqlite:///{path}"
     async with open_store(url) as store:
@@ -164,7 +164,7 @@ async def test_who_may_read_it_stays_as_it_was(path: Path, mode: int) -> None:
     assert {stat.S_IMODE(file.stat().st_mode) for file in index.iterdir()} == {mode}
 
 
-async def test_without_locks_nobody_seeds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_locks_a_seeding_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system without locks, such as some network ones, is an error of the store's, and no file stays open."""
     async with open_store(f"sqlite:///{path}") as store:
         await fill(store, SMALL, path.parent)
@@ -204,7 +204,7 @@ async def test_a_lock_counts_only_on_the_file_that_is_there(path: Path, monkeypa
     assert list(path.parent.iterdir()) == []
 
 
-def test_of_many_who_take_and_remove_a_lock_one_has_it_at_a_time(path: Path) -> None:
+def test_one_of_many_has_the_lock_at_a_time(path: Path) -> None:
     """Threads with their own open files, as processes have them, hold the lock one at a time."""
     holders, most, taken = [0], [0], [0]
 
@@ -380,7 +380,7 @@ async def test_a_place_that_cannot_be_written_is_named() -> None:
                 pass
 
 
-async def test_no_space_is_told_from_other_failures(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_space_is_distinguished_from_other_failures(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite's own code for a full disk becomes ours."""
     async with open_store(f"sqlite:///{path}") as store:
         with pytest.raises(StoreFull, match="no space left"):

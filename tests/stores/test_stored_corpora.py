@@ -46,7 +46,7 @@ async def test_it_is_answered_from(store_url: str) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("versions", [["v3"], ["v2"]])
-async def test_a_version_that_is_not_seeded_anew_stays_in_its_layout(
+async def test_a_version_keeps_its_layout_until_it_is_seeded(
     store_url: str, tmp_path: Path, versions: list[str]
 ) -> None:
     """Both layouts lie in one store, each with its own lookups; a whole seeding ends the warnings."""
@@ -95,7 +95,7 @@ def test_a_server_warns(store_url: str, tmp_path: Path, capfd: pytest.CaptureFix
 
 
 @pytest.mark.anyio
-async def test_an_index_that_was_dropped_is_told(mongodb_url: str, tmp_path: Path) -> None:
+async def test_a_dropped_index_is_an_error(mongodb_url: str, tmp_path: Path) -> None:
     """A dropped index, as in a backup without indexes, is neither a miss nor a reason for a full scan."""
     async with open_quickly(mongodb_url) as store:
         await fill(store, SMALL, tmp_path, ["v2"], depth="last")
@@ -124,7 +124,7 @@ def drop_indexes(url: str) -> None:
         (LAYOUT + 1, "x has layout .* of a newer Mimic, this Mimic reads layouts 2 to .*: upgrade Mimic"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_what_to_do(layout: int, told: str) -> None:
+def test_an_unknown_layout_is_refused_with_a_remedy(layout: int, told: str) -> None:
     """The remedy for an old layout is a seeding, for a newer one an upgrade."""
     for readable in (UNNUMBERED, LAYOUT):
         check_layout(readable, "x", "x", "seed anew")

@@ -47,7 +47,7 @@ def test_every_setting_has_a_variable() -> None:
         ("SEED_BATCH_SIZE", "0"),
     ],
 )
-def test_what_does_not_parse_is_named(name: str, value: str) -> None:
+def test_an_invalid_value_is_named(name: str, value: str) -> None:
     """The error has the variable, the expected form and the value."""
     with pytest.raises(SettingError, match=f"^{name}: expected .*, not '{value}'$"):
         Settings.from_environment({name: value})

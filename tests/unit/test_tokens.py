@@ -113,7 +113,7 @@ def test_every_token_adds_its_text_and_half_characters_wait() -> None:
 
 
 @given(TEXT, st.integers(0, 30))
-def test_what_is_cut_is_whole_characters(text: str, most: int) -> None:
+def test_cut_texts_have_whole_characters(text: str, most: int) -> None:
     """A cut has at most the given tokens, at most four fewer, and is the beginning of the text."""
     encoded = tokens.encode(text)
     kept = tokens.cut(encoded, most)

@@ -66,7 +66,7 @@ def test_documents_have_no_fields_but_the_schemas(version: str) -> None:
     assert {field for document in schema.documents(TALK) for field in document} == set(schema.fields)
 
 
-def test_digests_tell_role_and_text_apart() -> None:
+def test_digests_distinguish_role_and_text() -> None:
     """A move between role, text and neighbour changes the digest; another sender of the same role does not."""
     messages = [Message("a", "bc"), Message("ab", "c"), Message("", "abc"), Message("a", "1:2:b"), Message("a:1", ":")]
     assert len({digest(message) for message in messages}) == len(messages)

@@ -40,7 +40,7 @@ def test_texts_that_differ_in_how_they_are_written_are_equal(text: str, expected
 
 
 @given(TEXTS)
-def test_what_is_normalized_stays(text: str) -> None:
+def test_normalization_is_idempotent(text: str) -> None:
     """A second normalization changes nothing, and upper case equals lower case if it can be reversed."""
     once = normalized(text)
     assert once is not None
@@ -57,7 +57,7 @@ def test_marks_without_end_are_not_normalized(marks: str) -> None:
     assert likeness(trigrams("a" + marks * 9000), trigrams("None")) == 0
 
 
-def test_what_is_known_of_characters_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_characters_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache of characters is bounded, and results without it are right."""
     monkeypatch.setattr(similarity, "_MARKS", marks := similarity._Marks(100))
     assert normalized("".join(map(chr, range(0x4E00, 0x4E00 + 2000)))) is not None
@@ -65,7 +65,7 @@ def test_what_is_known_of_characters_is_bounded(monkeypatch: pytest.MonkeyPatch)
     assert normalized("\u0301\u0316" * 1000) is None
 
 
-def test_what_is_too_long_is_not_normalized() -> None:
+def test_long_texts_are_not_normalized() -> None:
     """A long normalization would delay other requests."""
     assert normalized("x" * similarity.LONGEST_NORMALIZED) is not None
     assert normalized("x" * (similarity.LONGEST_NORMALIZED + 1)) is None

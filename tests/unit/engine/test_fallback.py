@@ -45,7 +45,7 @@ async def test_the_first_engine_that_has_an_answer_gives_it() -> None:
     assert done.usage.prompt_tokens == 5
 
 
-async def test_the_first_miss_is_told() -> None:
+async def test_the_first_miss_is_raised() -> None:
     """The first engine's error has most details of the search."""
     with pytest.raises(NoCompletion, match="hi only"):
         await Chain([Parrot("hi"), Parrot("ho")]).complete(request("hum"))
@@ -60,7 +60,7 @@ async def test_echo_and_text_are_cut_like_any_answer() -> None:
     assert [(answer.text, answer.finish_reason) for answer in said.answers] == [("so", "length")]
 
 
-async def test_on_miss_says_what_is_behind_an_engine() -> None:
+async def test_on_miss_chooses_the_last_engine() -> None:
     """``error`` adds no engine to the chain."""
     parrot = Parrot("hi")
     assert chain(parrot, "404") is parrot

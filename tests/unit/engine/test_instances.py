@@ -103,7 +103,7 @@ def test_a_schema_that_contains_itself_comes_to_an_end() -> None:
         ({"enum": ["x" * 300_000]}, "the schema has 300,"),
     ],
 )
-def test_a_schema_that_is_none_is_refused(schema: Any, problem: str) -> None:
+def test_an_invalid_schema_is_refused(schema: Any, problem: str) -> None:
     """The error has the place in the schema. Nothing is ever fetched."""
     with pytest.raises(SchemaProblem) as refused:
         JsonSchema(schema)

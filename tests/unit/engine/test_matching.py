@@ -71,7 +71,7 @@ async def seed(store: Store, folder: Path, dump: Dump = DUMP, depth: Rung = "nea
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_what_is_written_in_another_way_is_found(store: Store, tmp_path: Path, version: Version) -> None:
+async def test_another_spelling_is_found(store: Store, tmp_path: Path, version: Version) -> None:
     """The rung `normalized` has the score 1 in every version; an exact text is on the rung above."""
     await fill(store, DUMP, tmp_path)
     for text in (LIST.lower(), f"  {LIST.upper()}!!", LIST.replace(" ", "\n"), f"“{LIST}”"):
@@ -84,7 +84,7 @@ async def test_what_is_written_in_another_way_is_found(store: Store, tmp_path: P
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_what_is_similar_is_found(store: Store, tmp_path: Path, version: Version) -> None:
+async def test_a_similar_message_is_found(store: Store, tmp_path: Path, version: Version) -> None:
     """Misspelled, reordered and halved texts, Chinese too, are on the rung `nearest`, with a score below 1."""
     await fill(store, DUMP, tmp_path)
     for text, answer in (
@@ -106,7 +106,7 @@ async def test_a_short_word_with_a_mistake_is_found_by_its_parts(store: Store, t
     assert (match.rung, answers(match)) == ("nearest", ["Hi"])
 
 
-async def test_among_equally_good_ones_what_came_before_decides(store: Store, tmp_path: Path) -> None:
+async def test_among_equal_matches_the_previous_message_decides(store: Store, tmp_path: Path) -> None:
     """A similar previous message is enough; without one the most frequent spelling answers, from all of the corpus."""
     await fill(store, DUMP, tmp_path)
     for asked in ("Continue.", "contnue"):
@@ -145,7 +145,7 @@ async def test_the_one_message_before_among_thousands_is_found(store: Store, tmp
         assert (match.rung, answers(match)) == ("nearest", [f"answer {n}"])
 
 
-async def test_a_message_of_another_role_is_none(store: Store, tmp_path: Path) -> None:
+async def test_a_message_of_another_role_is_no_match(store: Store, tmp_path: Path) -> None:
     """Another role, or a message without a next one, is no match; unknown roles match when normalized only."""
     await fill(store, DUMP, tmp_path)
     assert (await find(store, ("human", "What is love?"), policy=MatchPolicy(min_score=0))).asked[-1].value == FRANCE
@@ -157,14 +157,14 @@ async def test_a_message_of_another_role_is_none(store: Store, tmp_path: Path) -
         await find(store, ("tool", "it is 25 degrees outside"))
 
 
-async def test_what_applications_put_in_is_passed_over(store: Store, tmp_path: Path) -> None:
+async def test_messages_of_applications_are_ignored(store: Store, tmp_path: Path) -> None:
     """A system message and the last message of a tool are ignored."""
     await fill(store, DUMP, tmp_path)
     match = await find(store, ("system", "You are helpful."), ("human", LIST.lower()), ("tool", "{}"))
     assert answers(match) == ["Walk along it, and turn each pointer around."]
 
 
-async def test_what_is_like_nothing_has_no_answer(store: Store, tmp_path: Path) -> None:
+async def test_a_message_without_similar_ones_has_no_answer(store: Store, tmp_path: Path) -> None:
     """The error has the best score and the required one."""
     await fill(store, DUMP, tmp_path)
     for text in ("xyzzy", "", "?!", "👍", "\0", "x" * 200_000, "AND OR (", 'user:"x" -y', "[* TO *]", '{"$gt": ""}'):
@@ -176,7 +176,7 @@ async def test_what_is_like_nothing_has_no_answer(store: Store, tmp_path: Path) 
         await find(store, ("human", "How do I revrese a linkd list in Pyhton?"), policy=MatchPolicy(min_score=0.99))
 
 
-async def test_it_goes_down_as_far_as_it_is_told(store: Store, tmp_path: Path) -> None:
+async def test_it_stops_at_the_lowest_rung(store: Store, tmp_path: Path) -> None:
     """The search stops at the lowest rung, and the error names it."""
     await fill(store, DUMP, tmp_path)
     chats = {
@@ -194,7 +194,7 @@ async def test_it_goes_down_as_far_as_it_is_told(store: Store, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("seeded", ["last", "normalized"])
-async def test_a_rung_that_was_not_seeded_is_told(store: Store, tmp_path: Path, seeded: Rung) -> None:
+async def test_a_rung_that_was_not_seeded_is_an_error(store: Store, tmp_path: Path, seeded: Rung) -> None:
     """A request for that rung gets an error of its own, if needed; others get a miss with the reason."""
     await seed(store, tmp_path, depth=seeded)
     assert (await find(store, ("human", LIST), policy=MatchPolicy("nearest"))).rung == "last"
@@ -237,7 +237,7 @@ async def test_an_open_corpus_sees_the_new_index(store: Store, tmp_path: Path) -
         assert len(corpus._indexes) == 1
 
 
-async def test_an_index_that_is_no_more_is_closed(store: Store, tmp_path: Path) -> None:
+async def test_a_replaced_index_is_closed(store: Store, tmp_path: Path) -> None:
     """The space of a replaced index is freed, also if the new corpus has none."""
     corpus = Corpus(store)
     await fill(store, DUMP, tmp_path)
@@ -265,7 +265,7 @@ async def test_an_index_that_was_just_replaced_is_not_damaged(mongodb_url: str, 
         assert await reader.seeded() != before
 
 
-async def test_a_corpus_replaced_in_between_is_asked_anew(
+async def test_a_corpus_replaced_in_between_is_asked_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the corpus changes between search and reading, the answer is in the corpus."""
@@ -311,7 +311,7 @@ async def test_both_stores_answer_the_same(tmp_path: Path, sqlite_url: str, mong
                 assert matches[0] == matches[1]
 
 
-async def test_an_index_that_is_damaged_or_missing_is_told(sqlite_url: str, tmp_path: Path) -> None:
+async def test_a_damaged_or_missing_index_is_an_error(sqlite_url: str, tmp_path: Path) -> None:
     """Exact matches still answer. A copied file without its folder lacks the index, too."""
     async with open_store(sqlite_url) as store:
         await fill(store, DUMP, tmp_path)
@@ -359,13 +359,13 @@ async def test_the_index_is_searched_in_threads_of_its_own(
     assert threads == ["mimic-search"] * 3
 
 
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     """/dev/full, in place of the disk, gives the store's error for a full disk."""
     with pytest.raises(StoreFull, match="no space left for the index"), match_index._writing():
         Path("/dev/full").write_bytes(b"x" * 10_000)
 
 
-def test_an_index_is_searched_by_what_is_rare(tmp_path: Path) -> None:
+def test_an_index_is_searched_by_rare_terms(tmp_path: Path) -> None:
     """Of a long message only the rarest terms are searched."""
     with IndexWriter(tmp_path) as writer:
         for n in range(50):

@@ -96,7 +96,7 @@ async def test_the_last_two_messages_win_over_the_last_alone(store: Store, tmp_p
         assert (found.rung, texts(found)) == ("last", ["after hey"])
 
 
-async def test_what_applications_put_in_does_not_stop_a_match(store: Store, tmp_path: Path) -> None:
+async def test_messages_of_applications_do_not_stop_a_match(store: Store, tmp_path: Path) -> None:
     """System messages, a tool's, and an assistant's without text stop no match; but the corpus may have them."""
     await fill(store, DUMP, tmp_path)
     assistant = ("system", "You are a helpful assistant.")
@@ -114,7 +114,7 @@ async def test_what_applications_put_in_does_not_stop_a_match(store: Store, tmp_
         await ask(store, ("system", "be wordy"))
 
 
-async def test_what_was_never_said_has_no_answer(store: Store, tmp_path: Path) -> None:
+async def test_an_unknown_message_has_no_answer(store: Store, tmp_path: Path) -> None:
     """Unknown messages, messages in another role, and messages that were always the last have no answer."""
     with pytest.raises(NotSeeded):
         await ask(store, ("human", "hi"))
@@ -161,7 +161,7 @@ async def test_the_same_request_is_drawn_the_same(store: Store, tmp_path: Path) 
     assert texts(many)[:1] == texts(await ask(store, ("human", "continue")))
 
 
-async def test_what_is_too_much_to_keep_is_read_again(store: Store, tmp_path: Path) -> None:
+async def test_long_continuations_are_read_again(store: Store, tmp_path: Path) -> None:
     """With almost no memory for texts the answers are the same."""
     answers = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n % 40}")) for n in range(300)]
     await fill(store, answers, tmp_path)
@@ -174,7 +174,7 @@ async def test_what_is_too_much_to_keep_is_read_again(store: Store, tmp_path: Pa
     assert [one.source.position for one in kept.answers if one.source] == [1] * 50
 
 
-async def test_a_corpus_replaced_in_between_is_asked_anew(
+async def test_a_corpus_replaced_in_between_is_asked_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the corpus changes between match and reading, the whole answer is of the new one, or there is none."""
@@ -202,7 +202,7 @@ async def test_a_corpus_replaced_in_between_is_asked_anew(
         assert len(set(texts(found))) == 5
 
 
-async def test_what_takes_long_is_worked_out_once(store: Store, tmp_path: Path) -> None:
+async def test_long_computations_are_cached(store: Store, tmp_path: Path) -> None:
     """Long results are cached per corpus, up to a number of messages."""
     common = ("continue", "go on", "hi")
 
@@ -227,9 +227,7 @@ async def test_what_takes_long_is_worked_out_once(store: Store, tmp_path: Path) 
     assert len(small.outcome_cache) == 0
 
 
-async def test_what_is_scanned_for_is_scanned_once(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_scans_are_cached(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For v1 the whole corpus is read, which takes seconds for a large one."""
     await fill(store, SMALL, tmp_path)
     asked, find = [], store.find
@@ -264,7 +262,7 @@ async def test_continuations_of_a_match_are_looked_up_once(
     assert len(asked) == 1
 
 
-async def test_what_was_replaced_while_it_was_worked_out_is_not_remembered(store: Store, tmp_path: Path) -> None:
+async def test_results_of_a_replaced_corpus_are_not_cached(store: Store, tmp_path: Path) -> None:
     """Such a result may be of the old corpus or of the new one."""
     answers = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n}")) for n in range(150)]
     await fill(store, answers, tmp_path)

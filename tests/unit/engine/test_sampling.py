@@ -95,7 +95,7 @@ def test_a_draw_is_the_same_everywhere() -> None:
     assert key_of([Message("human", "hi")], None) == PINNED_KEY
 
 
-def test_what_fixes_a_draw() -> None:
+def test_a_draw_depends_on_the_request() -> None:
     """The seed, the texts and the roles fix a draw, but not the names of senders."""
     chat = [Message("human", "hi"), Message("gpt", "hello")]
     key = key_of(chat, None)

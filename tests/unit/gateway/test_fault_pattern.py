@@ -34,20 +34,20 @@ def is_parsed(header: str) -> bool:
 
 @settings(max_examples=500)
 @given(headers())
-def test_the_pattern_is_for_exactly_what_is_parsed(header: str) -> None:
+def test_the_pattern_matches_exactly_valid_headers(header: str) -> None:
     """Any combination matches the pattern exactly if it parses."""
     assert bool(re.fullmatch(PATTERN, header)) == is_parsed(header)
 
 
 @settings(max_examples=50)
 @given(st.from_regex(PATTERN, fullmatch=True))
-def test_what_is_made_from_the_pattern_is_parsed(header: str) -> None:
+def test_headers_made_from_the_pattern_parse(header: str) -> None:
     """Requests generated from the document, as by testing tools, parse."""
     assert is_parsed(header.removesuffix("\n"))
 
 
 @pytest.mark.parametrize("header", ["stall; after=1; after=2", "status=429; code=a; type=b; code=c", "empty; after=1"])
-def test_nothing_is_said_twice(header: str) -> None:
+def test_names_are_unique(header: str) -> None:
     """Repeated names, and names of another kind, neither match nor parse."""
     assert not re.fullmatch(PATTERN, header)
     assert not is_parsed(header)

@@ -218,7 +218,7 @@ async def test_the_ledger_is_asked_three_times_at_most(
     assert setup.ledger.transactions == transactions
 
 
-async def test_a_ledger_that_is_away_refuses_only_what_needs_it() -> None:
+async def test_an_unavailable_ledger_fails_only_limits() -> None:
     """With an unavailable ledger a limit is a 503, and a journal lacks the entry."""
     limited = Setup(limits=LimitOptions(rpm=9))
     limited.ledger.fails = True
@@ -240,7 +240,7 @@ async def test_a_ledger_that_is_away_refuses_only_what_needs_it() -> None:
         (ZeroDivisionError("a bug"), 500, None, ["closed"]),
     ],
 )
-async def test_what_an_engine_raises_becomes_an_error_of_the_wire(
+async def test_an_engine_error_becomes_an_error_of_the_wire(
     answer: Any, status: int, code: str | None, seen: list[str]
 ) -> None:
     """The observer gets results and misses; paths and bugs do not leak; the place is free again."""
@@ -254,7 +254,7 @@ async def test_what_an_engine_raises_becomes_an_error_of_the_wire(
     assert [line for line in setup.watcher.seen if line != "closed"] == 3 * seen[:-1]
 
 
-async def test_what_an_error_knows_is_noted() -> None:
+async def test_details_of_an_error_are_recorded() -> None:
     """A refused request has its model and version, as far as it was read."""
     setup = Setup()
     nothing = b'{"model": "mimic-v1", "messages": [{"role": "user", "content": null}]}'
@@ -283,7 +283,7 @@ async def test_a_place_is_free_again_whatever_happened() -> None:
     assert await asyncio.wait_for(setup.places.take(), 5) == 1
 
 
-async def test_who_waits_for_a_place_holds_none() -> None:
+async def test_a_waiting_request_holds_no_place() -> None:
     """A request cancelled in the queue takes no place from the next one."""
     setup = Setup()
     assert await setup.places.take() == 1
@@ -297,7 +297,7 @@ async def test_who_waits_for_a_place_holds_none() -> None:
     assert (await asyncio.wait_for(setup.ask(), 5)).status == 200
 
 
-async def test_who_leaves_while_waiting_for_a_place_is_not_answered() -> None:
+async def test_a_client_that_leaves_the_queue_is_not_answered() -> None:
     """The engine is not called, nothing is charged, and the next request in line is served."""
     setup = Setup(limits=LimitOptions(tpm=100))
     with setup.ledger:

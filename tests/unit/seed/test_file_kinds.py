@@ -87,7 +87,7 @@ def test_a_file_that_was_cut_off_is_named_as_well(kind: Callable[[bytes], bytes]
 
 
 @pytest.mark.parametrize("data", [b"Hello, world\n", b"\xff", b"P", b"version 2", b"2024-01-01 start", b"# a, b\n"])
-def test_what_tells_nothing_is_refused_at_its_byte(data: bytes) -> None:
+def test_unknown_content_is_refused_at_its_byte(data: bytes) -> None:
     """Unknown content is refused at its byte, without a guess."""
     for step in (None, 1):
         caught = error(data, step)

@@ -79,7 +79,7 @@ async def test_messages_without_text_count_as_well(tmp_path: Path, monkeypatch: 
     assert packs[-3:] == [packs[-3], 1, 0]
 
 
-async def test_a_process_that_dies_is_told(tmp_path: Path) -> None:
+async def test_a_dead_process_is_an_error(tmp_path: Path) -> None:
     """The seeding fails in the middle and at the end, and the old corpus stays."""
     async with Indexing(tmp_path, "nearest", pack_characters=1) as made:
         await made.add(TALKS[0])
@@ -90,7 +90,7 @@ async def test_a_process_that_dies_is_told(tmp_path: Path) -> None:
                 await made.add(talk)
 
 
-async def test_no_space_left_in_the_process_leaves_the_old_corpus(store_url: str, tmp_path: Path) -> None:
+async def test_no_space_in_the_process_keeps_the_old_corpus(store_url: str, tmp_path: Path) -> None:
     """A limit on the size of files gives the same error as in this process."""
     limit = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))"
     start = f"os.execv(sys.executable, [sys.executable, *{index_process.COMMAND}, *sys.argv[1:]])"
@@ -104,7 +104,7 @@ async def test_no_space_left_in_the_process_leaves_the_old_corpus(store_url: str
         assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
 
 
-def test_the_process_ends_with_who_started_it(tmp_path: Path) -> None:
+def test_the_process_ends_with_its_parent(tmp_path: Path) -> None:
     """Without a complete input it leaves no index."""
     command = [sys.executable, *index_process.COMMAND, str(tmp_path), "nearest"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -60,7 +60,7 @@ async def test_a_batch_is_bounded_in_bytes_too(tmp_path: Path) -> None:
     assert max(seen) <= 5
 
 
-async def test_progress_is_told_from_start_to_end(store: Store, tmp_path: Path) -> None:
+async def test_progress_is_reported_from_start_to_end(store: Store, tmp_path: Path) -> None:
     """Progress has the phases in order: reading to the last byte, an index for each version, publishing."""
     file = tmp_path / "dump.json"
     file.write_text(json.dumps(list(SMALL) * 2000))

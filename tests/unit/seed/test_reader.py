@@ -28,13 +28,13 @@ def test_ijson_has_its_fast_backend() -> None:
     [f"[{ONE}]", f" \n[{ONE}\n]\n ", ONE, f"{ONE}\n", f"\ufeff[{ONE}]", f"\ufeff{ONE}\n", f"\n\n{ONE}\n\n"],
     ids=["array", "spaces", "line", "lines", "array with BOM", "line with BOM", "empty lines"],
 )
-def test_arrays_and_lines_are_told_apart_by_their_first_byte(text: str) -> None:
+def test_the_first_byte_distinguishes_arrays_and_lines(text: str) -> None:
     """An array and JSON Lines hold the same, with any white space and any split."""
     for step in (None, 1, 2, 3, 7):
         assert read(text, step) == [READ]
 
 
-def test_what_the_real_dump_holds_is_legal() -> None:
+def test_the_content_of_the_real_dump_is_legal() -> None:
     """Numeric ids, no id, no message, one message, empty messages, the same role twice, unknown roles, other keys."""
     text = """[
       {"id": 4071, "conversations": [{"from": "gpt", "value": "starts"}, {"from": "gpt", "value": ""}]},
@@ -122,7 +122,7 @@ def test_a_conversation_is_kept_without_an_id_that_cannot_be_used(name: str) -> 
         r'"x": {"y": ["\ud83d"]}, "z\udc00": 1',
     ],
 )
-def test_what_is_passed_over_may_be_broken(extra: str) -> None:
+def test_ignored_fields_may_be_broken(extra: str) -> None:
     """Half a surrogate pair in an ignored field changes nothing, at any place."""
     for text in (f'{{"id": "b", {extra}, "conversations": []}}', f'{{"id": "b", "conversations": [], {extra}}}'):
         for step in (None, 1, 5):
@@ -263,7 +263,7 @@ def test_an_error_of_json_lines_names_the_line(text: str, line: int, expected: s
         (b"\xfe\xff\x00[", 0),
     ],
 )
-def test_what_is_not_utf8_is_refused(data: bytes, offset: int) -> None:
+def test_invalid_utf8_is_refused(data: bytes, offset: int) -> None:
     """The error has the first invalid byte."""
     for step in (None, 1, 5):
         caught = error(data, step)
@@ -281,7 +281,7 @@ def test_an_error_is_found_far_into_a_large_dump() -> None:
         assert caught.expected == "after key and value, inside map, I expect ',' or '}'"
 
 
-def test_an_error_behind_more_than_is_kept_is_told_roughly() -> None:
+def test_an_error_after_discarded_bytes_is_located_roughly() -> None:
     """In a conversation over 32 MiB earlier bytes are gone, and the error says so."""
     value = '{"from": "human", "value": "' + "x" * 1000 + '"}, '
     text = f'[{ONE}, {{"id": "huge", "conversations": [{value * 34_000}nonsense'

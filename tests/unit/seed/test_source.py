@@ -80,7 +80,7 @@ async def test_damaged_gzip_data_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
+async def test_an_unreadable_source_is_named(tmp_path: Path) -> None:
     """A missing file, and a folder, are errors with the name."""
     for path in (tmp_path / "missing.json", tmp_path):
         with pytest.raises(DumpError, match=r"cannot be read: |is a folder"):

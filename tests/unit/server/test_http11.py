@@ -152,7 +152,7 @@ class Flow:
         """Read on."""
 
 
-def test_a_name_that_changes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each change is reported by its class and its name."""
 
     def on_body(self: object, body: bytes, size: int) -> None:
@@ -255,7 +255,7 @@ def test_websockets_are_imported_for_a_route_only(paths: frozenset[str], is_impo
     assert ended.returncode == 0, ended.stderr
 
 
-def test_upgrades_are_told_apart() -> None:
+def test_upgrades_are_distinguished() -> None:
     """A handshake is a GET for a WebSocket alone, without a body."""
     asks = (b"upgrade", b"WebSocket")
     assert is_websocket_handshake(b"GET", [(b"host", b"mimic"), asks])

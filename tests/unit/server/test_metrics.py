@@ -25,7 +25,7 @@ def counted(counts: "metrics._Own | metrics._Shared", registry: CollectorRegistr
     return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
 
 
-def test_plain_numbers_are_told_as_series_of_the_library_are() -> None:
+def test_plain_numbers_have_the_format_of_the_library() -> None:
     """Names, labels, buckets and values are equal."""
     own, shared = CollectorRegistry(), CollectorRegistry()
     found = counted(metrics._Own(own), own)

@@ -55,7 +55,7 @@ def test_allowed_words_are_found_in_the_type(path: str, allowed: list[str]) -> N
     "body",
     [b'{"leaves": [{"kind": "b"}]}', b'{"leaves": "", "named": {"x": {"kind": "b"}}}', b'{"leaves": [{"kind": ""}]}'],
 )
-def test_a_violation_names_what_is_allowed(body: bytes) -> None:
+def test_a_violation_names_the_allowed_words(body: bytes) -> None:
     """The allowed words are listed for any message of the decoder."""
     with pytest.raises(msgspec.ValidationError) as raised:
         msgspec.json.decode(body, type=Tree)
