@@ -76,7 +76,7 @@ class Tally:
 @click.command()
 @click.argument("dump", type=click.Path(exists=True, path_type=Path))
 @click.option("--url", default="http://127.0.0.1:8000/v1", show_default=True)
-@click.option("--sample", type=int, help="Ask so many messages, drawn at random with a fixed seed.")
+@click.option("--sample", type=int, help="Number of messages to ask, drawn with a fixed seed.")
 @click.option("--with-chat", is_flag=True, help="Ask each message with the conversation before it, not alone.")
 def main(dump: Path, url: str, sample: int | None, with_chat: bool) -> None:
     """Ask, and compare with a plain reading of the file."""

@@ -31,7 +31,7 @@ Asked = tuple[LocatedMessage, ...]
 @click.argument("dump", type=click.Path(exists=True, path_type=Path))
 @click.option("--url", default="http://127.0.0.1:8000/v1", show_default=True)
 @click.option("--alone", is_flag=True, help="Ask each message alone, not with the conversation before it.")
-@click.option("--sample", type=int, help="Ask so many messages, drawn at random with a fixed seed.")
+@click.option("--sample", type=int, help="Number of messages to ask, drawn with a fixed seed.")
 def main(dump: Path, url: str, alone: bool, sample: int | None) -> None:
     """Ask, and compare with a plain reading of the file."""
     talks = [

@@ -36,8 +36,8 @@ CONNECTIONS: Final = 8
 
 @click.command()
 @click.option("--store", default="sqlite", show_default=True)
-@click.option("--crowd", default=64, show_default=True, help="Requests for all the answers at once.")
-@click.option("--rate", default=100.0, show_default=True, help="Other requests a second.")
+@click.option("--crowd", default=64, show_default=True, help="Concurrent requests for all the answers.")
+@click.option("--rate", default=100.0, show_default=True, help="Other requests per second.")
 @click.option("--seconds", default=10.0, show_default=True)
 def main(store: str, crowd: int, rate: float, seconds: float) -> None:
     """Show memory and latencies without the crowd and with it."""

@@ -88,8 +88,8 @@ def size_in_bytes(text: str) -> int:
 
 @click.command()
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--size", type=size_in_bytes, default="673MB", show_default=True, help="Of the dump, such as 673MB.")
-@click.option("--seed", default=1, show_default=True, help="Another number makes another dump.")
+@click.option("--size", type=size_in_bytes, default="673MB", show_default=True, help="Size of the dump, such as 673MB.")
+@click.option("--seed", default=1, show_default=True, help="Seed: another number makes another dump.")
 def main(out: Path, size: int, seed: int) -> None:
     """Write a dump like that of ShareGPT to the file OUT, which appears when it is complete."""
     make_dump(out, size, seed)

@@ -64,10 +64,12 @@ class Contestant(msgspec.Struct):
 @click.option("--versions", default="v2,v3", show_default=True)
 @click.option("--routes", default="completion,chat,stream", show_default=True)
 @click.option("--connections", default=32, show_default=True)
-@click.option("--seconds", default=2.0, show_default=True, help="Of one round.")
+@click.option("--seconds", default=2.0, show_default=True, help="Seconds of one round.")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--prompts", default=10_000, show_default=True)
-@click.option("--workers", default=0, help="Compare so many processes with one, instead of one with the bare callable.")
+@click.option(
+    "--workers", default=0, help="Compare this number of processes with one, instead of one with the bare callable."
+)
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write the figures to a file.")
 def main(
     dump: Path,

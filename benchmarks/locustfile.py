@@ -72,8 +72,8 @@ RUN: Final = Run()
 
 
 def _add_options(parser: ArgumentParser, **_others: Any) -> None:
-    parser.add_argument("--questions", required=True, help="What to ask: a file of benchmarks.questions.")
-    parser.add_argument("--outcome", default="", help="A file to write the figures to, as JSON.")
+    parser.add_argument("--questions", required=True, help="File of benchmarks.questions.")
+    parser.add_argument("--outcome", default="", help="File for the figures, as JSON.")
 
 
 def _begin(environment: Environment, **_others: Any) -> None:

@@ -30,7 +30,7 @@ TOKEN = b'"delta":{"content":'
 @click.option("--ramp", default=20.0, show_default=True)
 @click.option("--message", default="Why is the sky blue?", show_default=True)
 @click.option("--tokens", default=20, show_default=True)
-@click.option("--pid", type=int, help="The server's process, whose memory is shown.")
+@click.option("--pid", type=int, help="Process of the server, to show its memory.")
 def main(url: str, streams: int, ttft: str, itl: str, ramp: float, message: str, tokens: int, pid: int | None) -> None:
     """Open the streams and compare."""
     body = {"model": "mimic-v3", "messages": [{"role": "user", "content": message}], "stream": True}

@@ -24,8 +24,8 @@ ROUTES: Final = {
 ANCESTOR: Final = {"v1": (29, 22), "v2": (4_676, 50), "v3": (4_292, 100)}
 """Requests per second, and seconds of seeding, of the system that Mimic descends from."""
 NOT_COMPARABLE: Final = (
-    "The last column is of the system that Mimic descends from, on another machine, with another load and other data: "
-    "it tells what was aimed at, and cannot be compared."
+    "The last column is of the system that Mimic descends from, on another machine, with another load and other data.\n"
+    "It was the target, and cannot be compared."
 )
 
 
@@ -111,7 +111,7 @@ def _conditions(result: Result) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     return (
         f"{result.store}, {result.conversations:,} conversations, {result.messages:,} messages; {result.users} users "
-        f"for {result.seconds} s each, without a pause; {shares}. {result.at[:10]}, {machine.processor}, "
+        f"for {result.seconds:g} s each, without a pause; {shares}.\n{result.at[:10]}, {machine.processor}, "
         f"{machine.cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, {machine.system}; Python {machine.python}, "
         f"{versions}."
     )
@@ -185,9 +185,9 @@ def summary(soak: Soak) -> str:
     first, last = (sum(soak.samples[index].memory_bytes.values()) / 1e6 for index in (0, -1))
     return (
         f"{soak.store}, {soak.dump}, {soak.workers} workers: {minutes:.0f} minutes at {soak.rate:,.0f} of "
-        f"{soak.peak:,.0f} requests/s, {soak.seedings} seedings meanwhile. {answers:,} answers, {wrong:,} wrong; the "
+        f"{soak.peak:,.0f} requests/s, {soak.seedings} seedings meanwhile.\n{answers:,} answers, {wrong:,} wrong; the "
         f"highest p99 of an interval {_milliseconds(slowest)} ms; memory of the workers {first:,.0f} MB at first, "
-        f"{last:,.0f} MB at last. {soak.at}."
+        f"{last:,.0f} MB at last.\n{soak.at}."
     )
 
 

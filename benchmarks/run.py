@@ -51,11 +51,11 @@ def known_versions(text: str) -> Sequence[str]:
 
 @click.command()
 @click.option("--store", default="sqlite", show_default=True, help="sqlite, mongodb (one is started) or mongodb://...")
-@click.option("--size", "sizes", default="100MB", show_default=True, help="Of the dump that is made.")
-@click.option("--dump", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file to take instead.")
+@click.option("--size", "sizes", default="100MB", show_default=True, help="Size of the generated dump.")
+@click.option("--dump", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A dump to use instead.")
 @click.option("--versions", type=known_versions, default="v1,v2,v3", show_default=True)
 @click.option("--duration", default=20, show_default=True, help="Seconds of load, for each version and route.")
-@click.option("--users", default=16, show_default=True, help="Who ask at the same time.")
+@click.option("--users", default=16, show_default=True, help="Concurrent users.")
 @click.option("--data", default=DATA, type=click.Path(path_type=Path), help="The folder of dumps and of stores.")
 @click.option("--results", default=RESULTS, type=click.Path(path_type=Path), help="The folder to write to.")
 def main(

@@ -19,10 +19,10 @@ from benchmarks.run import DATA, RESULTS, known_versions, made, measure, say
 
 @click.command()
 @click.option("--store", default="sqlite", show_default=True, help="sqlite, mongodb (one is started) or mongodb://...")
-@click.option("--sizes", default="10MB,100MB,673MB", show_default=True, help="Of the dumps that are made.")
+@click.option("--sizes", default="10MB,100MB,673MB", show_default=True, help="Sizes of the generated dumps.")
 @click.option("--versions", type=known_versions, default="v1,v2,v3", show_default=True)
 @click.option("--duration", default=10, show_default=True, help="Seconds of load, for each version and route.")
-@click.option("--users", default=16, show_default=True, help="Who ask at the same time.")
+@click.option("--users", default=16, show_default=True, help="Concurrent users.")
 @click.option("--data", default=DATA, type=click.Path(path_type=Path), help="The folder of dumps and of stores.")
 @click.option("--results", default=RESULTS, type=click.Path(path_type=Path), help="The folder to write to.")
 def main(store: str, sizes: str, versions: Sequence[str], duration: int, users: int, data: Path, results: Path) -> None:

@@ -50,11 +50,11 @@ LEAST_SAMPLES: Final = 3
 
 @click.command()
 @click.option("--store", default="sqlite", show_default=True, help="sqlite, mongodb (one is started) or mongodb://...")
-@click.option("--minutes", default=60.0, show_default=True, help="Of load.")
-@click.option("--size", default="10MB", show_default=True, help="Of the dump that is made.")
+@click.option("--minutes", default=60.0, show_default=True, help="Minutes of load.")
+@click.option("--size", default="10MB", show_default=True, help="Size of the generated dump.")
 @click.option("--workers", default=2, show_default=True)
 @click.option("--reseed", default=180.0, show_default=True, help="Seconds from one seeding to the next.")
-@click.option("--interval", default=5.0, show_default=True, help="Seconds from one look to the next.")
+@click.option("--interval", default=5.0, show_default=True, help="Seconds from one sample to the next.")
 @click.option("--data", default=run.DATA, type=click.Path(path_type=Path), help="The folder of dumps and of stores.")
 @click.option("--results", default=run.RESULTS, type=click.Path(path_type=Path), help="The folder to write to.")
 def main(

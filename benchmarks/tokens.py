@@ -20,7 +20,7 @@ from mimic import tokens
 
 @click.command()
 @click.argument("dump", type=click.Path(exists=True, path_type=Path))
-@click.option("--rounds", default=7, show_default=True, help="How often each is timed, in turn.")
+@click.option("--rounds", default=7, show_default=True, help="Timed rounds of each, in turn.")
 def main(dump: Path, rounds: int) -> None:
     """Compare, and show the median ratio of their times."""
     texts = [message["value"] for element in json.loads(dump.read_bytes()) for message in element["conversations"]]

@@ -65,7 +65,7 @@ def test_a_text_is_answered_as_it_is(client: httpx.Client, version: str) -> None
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("rung", RUNGS)
 def test_an_unknown_text_is_matched_or_a_404(client: httpx.Client, version: str, rung: str) -> None:
-    """An unknown text is normalized, matched by similarity, or a 404."""
+    """An unknown text is matched when normalized, by similarity, or is a 404."""
     for text in TEXTS:
         for asked in (f"  {text.upper()}!", f"{text} {text}", f"{text} nobody", f"{text}{text[::-1]}", f'"{text}"'):
             answer = said(client, asked, version, rung)

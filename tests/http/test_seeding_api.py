@@ -142,7 +142,7 @@ def test_a_broken_file_is_reported(sqlite_url: str, tmp_path: Path, dump: Path) 
     assert [file.name for file in tmp_path.glob("corpus.db*")] == []
 
 
-def test_every_worker_reports_a_seeding_without_a_record(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
+def test_every_worker_reports_a_seeding_that_left_no_files(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
     """Every worker reports the failure until the next seeding, and its success then."""
     settings = {"MIMIC_STORE": sqlite_url, "SEED_FILE": str(dump), "SEED_SECRET": SECRET, "MIMIC_WORKERS": "2"}
     with Server(tmp_path, **settings) as server:

@@ -135,7 +135,7 @@ def test_tools_that_replace_http_clients(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_server_runs_as_readily_as_the_tests() -> None:
-    """A server runs at normal priority, although the seeding before it runs at the lowest."""
+    """A server runs at normal priority, although the seeding before it runs at a lower one."""
     before = children(os.getpid())
     with MimicServer(SMALL):
         [server] = children(os.getpid()) - before
