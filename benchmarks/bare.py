@@ -29,7 +29,7 @@ async def constant(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class _Finding:
-    """One ``find`` for each request, in the collection of v2, without metrics and checks."""
+    """A ``find`` for each request, in the collection of v2, without metrics and checks."""
 
     _collection: Any = None
 

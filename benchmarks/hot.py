@@ -6,8 +6,8 @@
 Seeds nothing: each store must hold the dump. The server has one processor core, the load generator has the others. Each
 prompt is another message of the dump, asked once before the measurement. The servers take turns, one round each. The
 table has the median of the rounds and, for ratios, the range. Latencies at half load are measured at half of that rate.
-With ``--workers``, several processes without a core of their own are compared with a single process like that; the load
-generator then shares the same cores.
+With ``--workers``, several processes without a core of their own are compared with a single one. The load generator
+then shares the same cores.
 """
 
 import asyncio

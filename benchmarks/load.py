@@ -1,6 +1,6 @@
 """A load generator for HTTP/1.1: requests prepared as bytes, over connections that stay open.
 
-It does as little as possible for a request, so that one core of it keeps one core of a server busy: it finds the end of
+It does as little as possible for a request, so that one core of it keeps one core of a server busy. It finds the end of
 an answer, and checks for status 200.
 """
 

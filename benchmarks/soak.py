@@ -3,8 +3,8 @@
     python -m benchmarks.soak --minutes 60 --store mongodb
 
 Every answer is compared with the dump. Memory and open files of every worker process are sampled every few seconds.
-Writes figures and a picture to ``benchmarks/results``. Ends with exit code 1 if an answer was wrong, a request failed,
-a worker died, a seeding failed, or memory or open files grew beyond the limits below.
+Writes figures and a picture to ``benchmarks/results``. Ends with exit code 1 if an answer was wrong, or if
+a request, a worker or a seeding failed. Growth of memory or open files beyond the limits below is a failure, too.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """The words of made-up text.
 
 Frequent words and lines of code are those of the sample corpus, with their frequencies. Rare words are made up and
-never run out, so that the number of different words grows with the text as in a real dump (Heaps' law).
+never run out. The number of different words grows with the text as in a real dump (Heaps' law).
 """
 
 import json

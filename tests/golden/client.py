@@ -34,7 +34,7 @@ class _Cut(Exception):
 
 
 class _Connection:
-    """One connection to the server on a port of loopback."""
+    """A connection to the server on a port of loopback."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), SECONDS)
@@ -48,7 +48,7 @@ class _Connection:
             self.socket.sendall(piece)
 
     def read(self, *, has_body: bool) -> Answer:
-        """One answer."""
+        """Read an answer."""
         try:
             head = self._until(b"\r\n\r\n").decode("latin-1")
         except _Cut:

@@ -137,7 +137,7 @@ def test_only_failures_are_logged_by_default(mongod: Mongod, tmp_path: Path) -> 
 
 
 def test_a_seeding_that_fails_says_so_on_one_line(corpus: str, tmp_path: Path) -> None:
-    """One line has the output of the failed process; all lines are JSON, those of the supervisor included."""
+    """A single line has the output of the failed process; all lines are JSON, those of the supervisor included."""
     (tmp_path / "bad.json").write_text('[{"conversations": [}]')
     settings = {"SEED_SECRET": "hunter2", "SEED_FILE": str(tmp_path / "bad.json"), "MIMIC_MISSPELT": "on"}
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_WORKERS="2", **settings) as server:

@@ -89,7 +89,7 @@ def server(tmp_path: Path) -> Iterator[EchoServer]:
 
 
 def answered(connection: socket.socket) -> bytes:
-    """An answer, with its body if it has one."""
+    """An answer and its body, if any."""
     received = b""
     while not (head := HEAD.match(received)) or len(received) < head.end() + int(head[1] or 0):
         piece = connection.recv(100_000)

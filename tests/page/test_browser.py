@@ -35,7 +35,7 @@ DUMP = [
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One browser for all tests."""
+    """A browser for all tests."""
     with chromium(tmp_path_factory.mktemp("chromium")) as browser:
         yield browser
 

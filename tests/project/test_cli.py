@@ -96,7 +96,7 @@ def test_bad_input_is_exit_code_1(sqlite_url: str, tmp_path: Path, content: str,
 
 
 def test_senders_that_no_chat_can_name_are_listed(sqlite_url: str, tmp_path: Path) -> None:
-    """Such senders are listed with their messages; without any, nothing is printed."""
+    """Senders without a role are listed with their messages; without any, nothing is printed."""
     file = tmp_path / "dump.json"
     odd = [conversation(str(n), ("USER", "hi"), (f"agent {n % 12}", "a"), ("function_call", "b")) for n in range(24)]
     file.write_text(json.dumps(odd))

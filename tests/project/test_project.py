@@ -160,7 +160,7 @@ def test_every_test_has_its_folder() -> None:
 
 
 def test_the_sample_corpus_has_the_traits_of_the_real_dump() -> None:
-    """It has at least 80 conversations and 500 messages, with all traits of the real dump."""
+    """The corpus has at least 80 conversations and 500 messages, with all traits of the real dump."""
     sample = json.loads((ROOT / "seed" / "mimic_seed" / "sample.json").read_text())
     reader = DumpReader()
     read = reader.feed((ROOT / "seed" / "mimic_seed" / "sample.json").read_bytes()) + reader.close()

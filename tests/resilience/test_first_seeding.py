@@ -146,7 +146,7 @@ def test_a_later_failure_leaves_the_corpus_as_it_was(folder: Path, content: str)
 
 @pytest.fixture
 def kinds(folder: Path) -> Iterator[dict[str, Path]]:
-    """One of each kind of file that is not regular, in a scratch folder."""
+    """A file of each kind that is not regular, in a scratch folder."""
     kinds = {name: folder / name for name in ("folder", "pipe", "socket", "link", "device", "block")}
     kinds["folder"].mkdir()
     os.mkfifo(kinds["pipe"])

@@ -365,7 +365,7 @@ def test_damaged_gzip_data_are_refused_as_by_the_standard_library(
 ) -> None:
     """Damaged gzip data fail however they are split: cut off, overwritten, with garbage at the end.
 
-    The standard library ignores two checks of the header in RFC 1952, which zlib makes: reserved flags must be 0, and
+    The standard library ignores two checks of the header in RFC 1952, which zlib makes. Reserved flags must be 0, and
     the checksum of the header must be right if there is one.
     """
     stored = gzip.compress(data)

@@ -137,8 +137,9 @@ QUESTIONS: Final[Mapping[str, Question]] = {
 class Answer(NamedTuple):
     """The result of a question, with the times of question and answer by the monotonic clock.
 
-    ``outcome`` is the name of the corpus with this right answer (of several, all), another status than 200, the name of
-    an exception, or ``wrong: `` and the texts. ``is_last`` says that the server closes the connection.
+    ``outcome`` is the name of the corpus with this right answer; of several corpora, all names. Otherwise it is the
+    status, the name of an exception, or ``wrong: `` and the texts. ``is_last`` says that the server closes the
+    connection.
     """
 
     question: str

@@ -40,7 +40,7 @@ def reference(dump: Dump, messages: Pairs, version: Version) -> list[tuple[str, 
 
 
 def conversation(name: str, *messages: tuple[str, str]) -> dict[str, Any]:
-    """One element of a dump."""
+    """An element of a dump."""
     return {"id": name, "conversations": [{"from": sender, "value": value} for sender, value in messages]}
 
 

@@ -4,6 +4,7 @@
 """
 
 import ast
+import inspect
 import io
 import re
 import statistics
@@ -156,13 +157,14 @@ def blocks(source: str) -> Iterator[Block]:  # noqa: C901, PLR0912 - one pass ov
 
 
 def _without_comments(source: str) -> str:
-    """Blank out front matter and HTML comments; lines keep their numbers."""
+    """Blank out front matter, HTML comments and HTML tags of several lines; lines keep their numbers."""
 
     def blank(found: re.Match[str]) -> str:
         return "\n" * found[0].count("\n")
 
     source = re.sub(r"\A---\n.*?\n---$", blank, source, flags=re.DOTALL | re.MULTILINE)
-    return re.sub(r"<!--.*?-->", blank, source, flags=re.DOTALL)
+    source = re.sub(r"<!--.*?-->", blank, source, flags=re.DOTALL)
+    return re.sub(r"<(?:img|source|picture|video|a|p|div)\s[^<>]*\n[^<>]*>", blank, source)
 
 
 def _cells(row: str) -> Iterator[str]:
@@ -244,7 +246,8 @@ def long_sentences(source: str) -> Iterator[Text]:
     for block in blocks(source):
         for sentence in _sentences_of(block):
             if len(words(sentence)) > LONGEST_SENTENCE:
-                yield Text(block.lines[0].line, f"{len(words(sentence))} words: {sentence}")
+                lines = [line.line for line in block.lines if sentence[:20] in spoken(line.text)]
+                yield Text(min(lines, default=block.lines[0].line), f"{len(words(sentence))} words: {sentence}")
 
 
 def badly_broken_lines(source: str) -> Iterator[Text]:
@@ -258,7 +261,7 @@ def badly_broken_lines(source: str) -> Iterator[Text]:
             if len(parts) > 1:
                 yield Text(line.line, f"two sentences: {parts[0]} | {parts[1]}")
             is_last = place == len(block.lines) - 1
-            if not is_last and parts and not _END.search(parts[-1][-4:]):
+            if not is_last and set(words(" ".join(parts))) - {"Image"} and not _END.search(parts[-1][-4:]):
                 yield Text(line.line, f"sentence goes on in the next line: {parts[-1]}")
 
 
@@ -305,9 +308,9 @@ def report(root: Path) -> str:
     found = {folder: _docstrings_below(root, folder) for folder in CODE}
     found = {"docstrings": [text for texts in found.values() for text in texts], **found}
     for name, texts in found.items():
-        prose[name] = [s for text in texts for s in sentences(spoken(" ".join(text.split())))]
+        prose[name] = [s for text in texts for paragraph in _paragraphs(text) for s in sentences(spoken(paragraph))]
     rows = [f"{'':12}{'words':>8}{'sentences':>11}{'median':>8}{'p95':>6}{'pointing words':>16}"]
-    rows += [f"{name:12}{_figures(told)}" for name, told in prose.items()]
+    rows += [f"{name:12}{_figures(found_sentences)}" for name, found_sentences in prose.items()]
     rows += ["", f"{'':12}{'docstrings':>12}   begin with"]
     rows += [f"{name:12}{_first_words(texts)}" for name, texts in found.items()]
     return "\n".join(rows)
@@ -322,12 +325,18 @@ def _docstrings_below(root: Path, folder: str) -> list[str]:
     ]
 
 
-def _figures(told: list[str]) -> str:
-    lengths = sorted(len(words(sentence)) for sentence in told) or [0]
-    plain = [word for sentence in told for word in re.findall(r"[a-z]+", sentence.lower())]
+def _paragraphs(docstring: str) -> list[str]:
+    """The paragraphs of a docstring, without indented examples."""
+    paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(docstring))
+    return [" ".join(paragraph.split()) for paragraph in paragraphs if not paragraph.startswith(" ")]
+
+
+def _figures(found: list[str]) -> str:
+    lengths = sorted(len(words(sentence)) for sentence in found) or [0]
+    plain = [word for sentence in found for word in re.findall(r"[a-z]+", sentence.lower())]
     pointing = sum(word in POINTING_WORDS for word in plain) / max(len(plain), 1)
     p95 = lengths[int(0.95 * (len(lengths) - 1))]
-    return f"{sum(lengths):8,}{len(told):11,}{statistics.median(lengths):8.0f}{p95:6}{pointing:16.1%}"
+    return f"{sum(lengths):8,}{len(found):11,}{statistics.median(lengths):8.0f}{p95:6}{pointing:16.1%}"
 
 
 def _first_words(texts: Iterable[str]) -> str:

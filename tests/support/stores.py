@@ -21,7 +21,7 @@ def open_quickly(url: str, driver: Driver = "pymongo", timings: Timings = NO_GRA
 
 
 def store_named(name: str, request: pytest.FixtureRequest, timings: Timings = NO_GRACE) -> Store:
-    """One of STORES by its name, empty at the beginning of a test."""
+    """A store of STORES by its name, empty at the beginning of a test."""
     backend, _, through = name.partition("-")
     driver: Driver = "motor" if through == "motor" else "pymongo"
     return open_quickly(request.getfixturevalue(f"{backend}_url"), driver, timings)

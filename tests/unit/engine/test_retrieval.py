@@ -263,7 +263,7 @@ async def test_continuations_of_a_match_are_looked_up_once(
 
 
 async def test_results_of_a_replaced_corpus_are_not_cached(store: Store, tmp_path: Path) -> None:
-    """Such a result may be of the old corpus or of the new one."""
+    """The result may be of the old corpus or of the new one, so it is not cached."""
     answers = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n}")) for n in range(150)]
     await fill(store, answers, tmp_path)
     outcome_cache = Corpus(store).outcome_cache
@@ -338,7 +338,7 @@ async def test_a_cut_answer_has_the_tokens_that_were_made() -> None:
 async def test_huge_answers_are_encoded_in_a_thread(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One or several huge answers are encoded in a thread, whole, with all their tokens."""
+    """Huge answers, single or several, are encoded in a thread, whole, with all their tokens."""
     threads: list[bool] = []
     encode = tokens.encode
 

@@ -94,7 +94,7 @@ def test_counts_are_bounds_when_there_are_too_many(texts: list[str]) -> None:
 
 
 def test_a_message_that_is_common_is_found_among_very_many() -> None:
-    """It is found among 200,000 different ones, with memory for 65,536."""
+    """The message is found among 200,000 different ones, with memory for 65,536."""
     different = [f"message {number}" for number in range(200_000)]
     often = [text for number, text in enumerate(different) if number % 1000 == 0 for text in (text, "continue")]
     [made] = profile_of([said(*different), said(*often)]).roles

@@ -83,7 +83,7 @@ def test_the_content_of_the_real_dump_is_legal() -> None:
     ],
 )
 def test_a_broken_conversation_is_skipped_and_named(element: str, reason: str, named: str) -> None:
-    """It is counted by reason and named by position and id, and its neighbours are read."""
+    """A broken conversation is counted by reason and named by position and id, and its neighbours are read."""
     text = f"[{ONE}, {element}, {ONE}]"
     for step in (None, 1, 5):
         assert read(text, step) == [READ, Skipped(1, "b", reason, named if named != reason else ""), READ]
@@ -298,7 +298,7 @@ def test_deep_nesting_costs_nothing() -> None:
 
 
 def test_a_conversation_over_16_mib_is_skipped() -> None:
-    """It would not fit into one MongoDB document; its neighbours are read."""
+    """A larger conversation would not fit into a MongoDB document; its neighbours are read."""
     texts = ", ".join(f'{{"from": "human", "value": "{"x" * 1_000_000}"}}' for _ in range(17))
     text = f'[{ONE}, {{"id": "big", "conversations": [{texts}]}}, {ONE}]'
     first, skipped, last = read(text, 65_536)

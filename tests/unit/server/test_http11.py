@@ -336,7 +336,7 @@ def test_a_body_extends_the_deadline() -> None:
 
 
 def test_limits_are_the_last_values_that_are_accepted() -> None:
-    """One more than the limit is refused."""
+    """The limit is accepted, and one more is refused."""
     assert [limits.is_head_too_large(limits.LARGEST_HEAD + more) for more in (0, 1)] == [False, True]
     assert [limits.is_url_too_large(b"x" * (limits.LARGEST_HEAD + more)) for more in (0, 1)] == [False, True]
     assert [limits.has_too_many_headers([0] * (limits.MOST_HEADERS + more)) for more in (0, 1)] == [False, True]
