@@ -1,1 +1,1 @@
-"""Measurements of Mimic, to be repeated by whoever doubts them."""
+"""Measurements of Mimic that anyone can repeat."""

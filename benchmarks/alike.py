@@ -1,12 +1,12 @@
-"""Ask a dump's human messages as they are and altered, through OpenAI's own client; show which rung answers, and how.
+"""Ask a dump's human messages as they are and altered, through OpenAI's own client; show the rungs that answer.
 
     mimic seed dump.json && mimic serve &
     python -m benchmarks.alike dump.json [--url http://127.0.0.1:8000/v1] [--sample 500] [--with-chat]
 
-An answer comes from its own place where the message asked was altered from the one right before it; since texts repeat,
-it is also of the same text where the message right before it is equal to the original when normalized. One request at a
-time over one connection, for one token. Needs the packages of the extra ``dev``. Exit code 1 if an answer is not what
-the dump has where it is said to come from; of every 50th message the whole answer is compared.
+An answer comes from its own place if the message asked was altered from the one right before it. Texts repeat: an
+answer is also of the same text if the message right before it equals the original when normalized. Requests run one at
+a time over one connection, each for one token. Needs the packages of the extra ``dev``. Exit code 1 if an answer
+differs from the dump at its source; of every 50th message the whole answer is compared.
 """
 
 import json
@@ -32,7 +32,7 @@ from mimic.corpus.similarity import normalized
 
 LocatedMessage: TypeAlias = tuple[str, str]
 Talks: TypeAlias = Mapping[str, Sequence[Sequence[LocatedMessage]]]
-"""Conversations by their ids as headers show them, which several may share."""
+"""Conversations by their ids as headers show them; several may share an id."""
 
 NONE: Final = "none"
 LONGEST_NAME: Final = 100
@@ -42,7 +42,7 @@ WHOLE_EVERY: Final = 50
 
 
 class Question(NamedTuple):
-    """A message of the dump that something followed: in which conversation, and its position there."""
+    """A message of the dump with a message after it: its conversation, and its position there."""
 
     name: str
     talk: Sequence[LocatedMessage]
@@ -55,7 +55,7 @@ class Question(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What came back: by which rung, from where, the text, and after how many milliseconds."""
+    """An answer: its rung, its source, its text, and the milliseconds it took."""
 
     rung: str
     source: str
@@ -65,7 +65,7 @@ class Given(NamedTuple):
 
 @dataclass
 class Tally:
-    """What became of an alteration: milliseconds by rung, and how many answers were right, or impossible."""
+    """The results of an alteration: milliseconds by rung, and the numbers of right and impossible answers."""
 
     milliseconds: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     own_place: int = 0
@@ -76,7 +76,7 @@ class Tally:
 @click.command()
 @click.argument("dump", type=click.Path(exists=True, path_type=Path))
 @click.option("--url", default="http://127.0.0.1:8000/v1", show_default=True)
-@click.option("--sample", type=int, help="Ask so many messages, drawn at random with a fixed seed.")
+@click.option("--sample", type=int, help="Number of messages to ask, drawn with a fixed seed.")
 @click.option("--with-chat", is_flag=True, help="Ask each message with the conversation before it, not alone.")
 def main(dump: Path, url: str, sample: int | None, with_chat: bool) -> None:
     """Ask, and compare with a plain reading of the file."""
@@ -103,7 +103,7 @@ def read_talks(dump: Path) -> Talks:
 
 
 def questions_of(talks: Talks) -> Iterator[Question]:
-    """Each of the user's messages that something followed."""
+    """Each of the user's messages that has a message after it."""
     for name, namesakes in talks.items():
         for talk in namesakes:
             yield from (
@@ -122,7 +122,7 @@ def lower_case(text: str, _: random.Random) -> str:
 
 
 def typing_errors(text: str, draw: random.Random) -> str:
-    """In every 15 characters, and in what is left, one dropped, doubled, or swapped with the next."""
+    """The text with typing errors: in every 15 characters one is dropped, doubled, or swapped with the next."""
     characters = list(text)
     for start in range(0, len(text), CHARACTERS_PER_ERROR):
         at = draw.randrange(start, min(start + CHARACTERS_PER_ERROR, len(text)))
@@ -135,7 +135,7 @@ def typing_errors(text: str, draw: random.Random) -> str:
 
 
 def other_order(text: str, draw: random.Random) -> str:
-    """The words shuffled; without blanks, what is between punctuation; where that is one piece, its halves swapped."""
+    """The words shuffled; without blanks, the parts between punctuation; a single part has its halves swapped."""
     words = text.split()
     if len(words) > 1:
         draw.shuffle(words)
@@ -182,7 +182,7 @@ def check(client: OpenAI, talks: Talks, questions: Sequence[Question], alteratio
 
 
 def ask(client: OpenAI, chat: Sequence[LocatedMessage], most_tokens: int | None = None) -> Given:
-    """The most frequent answer to a chat, or the beginning of it."""
+    """The most frequent answer to a chat, or its beginning."""
     messages: list[ChatCompletionMessageParam] = [{"role": role, "content": text} for role, text in chat]  # type: ignore[misc]
     started = time.perf_counter()
     try:
@@ -207,7 +207,7 @@ def text_of(completion: ChatCompletion) -> str:
 
 
 def said_at(talks: Talks, source: str) -> Iterator[tuple[str, str]]:
-    """What the dump has at a source, and right before it; nothing where there is no such place."""
+    """The message of the dump at a source, and the one right before it; nothing if there is no such place."""
     name, _, position = source.rpartition("#")
     for talk in talks.get(name, ()):
         if 0 < int(position) < len(talk):
@@ -215,12 +215,12 @@ def said_at(talks: Talks, source: str) -> Iterator[tuple[str, str]]:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two texts are equal, or become so when normalized."""
+    """Return True if two texts are equal, or become equal when normalized."""
     return one == other or (normalized(one) or one) == (normalized(other) or other)
 
 
 def counts_of(tallies: Mapping[str, Tally]) -> list[list[str]]:
-    """Rows of a table: how many were asked, answered by each rung, right, and impossible."""
+    """Rows of a table: the numbers of questions asked, answered by each rung, right, and impossible."""
     rows = []
     for name, tally in tallies.items():
         by_rung = [len(tally.milliseconds[rung]) for rung in (*RUNGS, NONE)]
@@ -230,7 +230,7 @@ def counts_of(tallies: Mapping[str, Tally]) -> list[list[str]]:
 
 
 def latencies_of(tallies: Mapping[str, Tally]) -> list[list[str]]:
-    """Rows of a table: how long an answer took on each rung."""
+    """Rows of a table: the time of an answer on each rung."""
     return [[name, *(spread(tally.milliseconds[rung]) for rung in (*RUNGS, NONE))] for name, tally in tallies.items()]
 
 
@@ -242,7 +242,7 @@ def spread(milliseconds: Sequence[float]) -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, numbers to the right."""
+    """A table in Markdown, with numbers aligned to the right."""
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines = []

@@ -3,9 +3,8 @@
     mimic seed dump.json && mimic serve &
     python -m benchmarks.ask dump.json [--url http://127.0.0.1:8000/v1] [--alone] [--sample 300]
 
-An answer must be a message that really came next, and its usage what OpenAI's tokenizer counts (tiktoken, which
-downloads its vocabulary unless TIKTOKEN_CACHE_DIR has it). Needs the packages of the extra ``dev``. Exit code 1 if
-anything is wrong.
+An answer must be a message that really came next, with the usage that OpenAI's tokenizer counts. tiktoken downloads its
+vocabulary unless TIKTOKEN_CACHE_DIR has it. Needs the packages of the extra ``dev``. Exit code 1 if anything is wrong.
 """
 
 import json
@@ -32,7 +31,7 @@ Asked = tuple[LocatedMessage, ...]
 @click.argument("dump", type=click.Path(exists=True, path_type=Path))
 @click.option("--url", default="http://127.0.0.1:8000/v1", show_default=True)
 @click.option("--alone", is_flag=True, help="Ask each message alone, not with the conversation before it.")
-@click.option("--sample", type=int, help="Ask so many messages, drawn at random with a fixed seed.")
+@click.option("--sample", type=int, help="Number of messages to ask, drawn with a fixed seed.")
 def main(dump: Path, url: str, alone: bool, sample: int | None) -> None:
     """Ask, and compare with a plain reading of the file."""
     talks = [
@@ -55,7 +54,7 @@ def asked_of(talk: list[LocatedMessage], alone: bool) -> Iterator[Asked]:
 
 
 def next_messages(talks: list[list[LocatedMessage]]) -> dict[Asked, set[str]]:
-    """What came after each message, and after each two."""
+    """The messages that came after each message, and after each two."""
     following: defaultdict[Asked, set[str]] = defaultdict(set)
     for talk in talks:
         for end in range(1, len(talk)):
@@ -65,7 +64,7 @@ def next_messages(talks: list[list[LocatedMessage]]) -> dict[Asked, set[str]]:
 
 
 def check(chats: list[Asked], following: dict[Asked, set[str]], client: OpenAI) -> Counter[str]:
-    """Counts of what was asked, answered, and wrong."""
+    """Counts of questions asked, answered, and answered wrongly."""
     encode = tiktoken.get_encoding("o200k_base").encode_ordinary
     found: Counter[str] = Counter({"asked": 0, "answered": 0, "by the last two messages": 0})
     found |= Counter({"wrong answers": 0, "wrong streams": 0, "wrong usage": 0, "wrong misses": 0})
@@ -92,7 +91,7 @@ def check(chats: list[Asked], following: dict[Asked, set[str]], client: OpenAI) 
 
 
 def complete(client: OpenAI, chat: Asked) -> tuple[str, CompletionUsage, str]:
-    """The answer, its usage, and the rung on which it was found."""
+    """The answer, its usage, and the rung that found it."""
     response = client.chat.completions.with_raw_response.create(model="mimic-v3", messages=_messages(chat))
     completion = response.parse()
     text = completion.choices[0].message.content
@@ -102,7 +101,7 @@ def complete(client: OpenAI, chat: Asked) -> tuple[str, CompletionUsage, str]:
 
 
 def stream(client: OpenAI, chat: Asked) -> tuple[str, int, CompletionUsage]:
-    """The answer, in how many chunks it came, and its usage."""
+    """The answer, its number of chunks, and its usage."""
     parts: list[str] = []
     usage = None
     for chunk in client.chat.completions.create(

@@ -1,4 +1,4 @@
-"""What the server is compared with: the least that answers, and the plainest that looks an answer up in MongoDB."""
+"""Servers to compare with: the least that answers, and the plainest lookup of an answer in MongoDB."""
 
 import os
 from typing import Any, Final
@@ -22,14 +22,14 @@ class Asked(msgspec.Struct):
 
 
 async def constant(scope: Scope, receive: Receive, send: Send) -> None:
-    """The bare ASGI callable: the same answer to whatever is asked."""
+    """A bare ASGI callable that gives the same answer to every request."""
     if scope["type"] == ScopeType.HTTP:
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         await send({"type": "http.response.body", "body": CONSTANT, "more_body": False})
 
 
 class _Finding:
-    """One ``find`` for each request, in the collection of v2, with nothing around it: no metrics, no checks."""
+    """A ``find`` for each request, in the collection of v2, without metrics and checks."""
 
     _collection: Any = None
 

@@ -1,11 +1,11 @@
-"""What a request costs inside the server: calls of Python functions, which are exact, and processor time.
+"""The cost of a request inside the server: calls of Python functions, which are exact, and processor time.
 
     mimic seed dump.json --store sqlite:///mimic.db
     python -m benchmarks.calls dump.json --store sqlite:///mimic.db
 
-The application is called in this process, without a network: one request after another, each prompt asked once before.
-Uvicorn and the parsing of HTTP are not in it. Processor time is the least of the rounds: on a machine with other things
-to do calls say more, and times of two versions are to be taken in turn.
+The application is called in this process, without a network: one request after another, after a first round that does
+not count. Uvicorn and the parsing of HTTP are left out. Processor time is the least of the rounds. On a busy machine
+calls are more reliable than times; measure two versions in turn.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ async def _step(events: "asyncio.Queue[dict[str, Any]]", told: "asyncio.Queue[di
 
 
 async def _ask(app: Any, requests: Sequence[bytes]) -> float:
-    """Ask all of it; returns how many seconds of processor time it took."""
+    """Send all requests; return the processor time in seconds."""
     parsed = list(map(_parsed, requests))
     began = time.process_time()
     for scope, body in parsed:
@@ -81,7 +81,7 @@ async def _ask(app: Any, requests: Sequence[bytes]) -> float:
 
 
 async def _count(app: Any, requests: Sequence[bytes]) -> int:
-    """How many functions of Python are called for all of it, without those of this module."""
+    """The number of calls of Python functions for all requests, without those of this module."""
     parsed, calls = list(map(_parsed, requests)), 0
 
     def count(frame: FrameType, event: str, _: object) -> None:
@@ -109,7 +109,7 @@ async def _call(app: Any, scope: dict[str, Any], body: bytes) -> None:
 
 
 def _parsed(request: bytes) -> Request:
-    """A request as a server hands it to an application."""
+    """A request in the form that a server hands to an application."""
     head, _, body = request.partition(HEAD_END)
     line, *lines = head.split(b"\r\n")
     path, _, query = line.split()[1].partition(b"?")

@@ -1,8 +1,9 @@
-"""Ask for 10,000 answers, 64 times at once, and show what that does to the server's memory and to other requests.
+"""Ask for 10,000 answers, 64 times at once, and show the effect on the server's memory and on other requests.
 
     python -m benchmarks.crowd [--store sqlite|mongodb|mongodb://host/empty-database]
 
-The corpus is made for it: 10,000 times "continue", each with an answer of 1,300 characters, and other messages.
+The corpus is made for the purpose: 10,000 times "continue", each with an answer of 1,300 characters, and other
+messages.
 """
 
 import asyncio
@@ -30,13 +31,13 @@ ANSWERS: Final = 10_000
 OTHERS: Final = 2_000
 CHARACTERS: Final = 1_300
 CONNECTIONS: Final = 8
-"""Over which the other requests come."""
+"""Connections of the other requests."""
 
 
 @click.command()
 @click.option("--store", default="sqlite", show_default=True)
-@click.option("--crowd", default=64, show_default=True, help="Requests for all the answers at once.")
-@click.option("--rate", default=100.0, show_default=True, help="Other requests a second.")
+@click.option("--crowd", default=64, show_default=True, help="Concurrent requests for all the answers.")
+@click.option("--rate", default=100.0, show_default=True, help="Other requests per second.")
 @click.option("--seconds", default=10.0, show_default=True)
 def main(store: str, crowd: int, rate: float, seconds: float) -> None:
     """Show memory and latencies without the crowd and with it."""
@@ -79,7 +80,7 @@ def _asked(text: str) -> dict[str, object]:
 
 
 def _crowd(port: int, size: int, seconds: float) -> int:
-    """So many who ask again and again; how many answers came. Raises ValueError where one lacks a choice."""
+    """Ask again and again from many clients; return the number of answers. Raises ValueError if one lacks a choice."""
     return uvloop.run(_ask_together(port, size, time.monotonic() + seconds))
 
 
@@ -110,7 +111,7 @@ async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 
 class _Memory:
-    """How much memory a process has, looked at again and again."""
+    """The memory of a process, sampled again and again."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid

@@ -2,10 +2,10 @@
 
     python -m benchmarks.dataset dump.json --size 673MB --seed 1
 
-It is a pretty-printed JSON array with the traits of the real one: how many messages a conversation has and how long
-they are, chats that were split into parts, repeated prompts, "continue", code, other scripts, empty messages. The texts
-mean nothing (:mod:`benchmarks.prose`). A smaller dump of a seed is the beginning of a larger one. Memory does not grow
-with the size (25 MB); 673 MB take from half a minute to one.
+It is a pretty-printed JSON array with the traits of the real one: numbers and lengths of messages, chats split into
+parts, repeated prompts, "continue", code, other scripts, empty messages. The texts mean nothing
+(:mod:`benchmarks.prose`). A smaller dump of a seed is the beginning of a larger one. Memory (25 MB) does not grow with
+the size; 673 MB take from 30 s to 60 s.
 """
 
 import re
@@ -24,12 +24,12 @@ import click
 from benchmarks.prose import SHORTEST_WITH_CODE, Writer
 
 LocatedMessage: TypeAlias = tuple[str, str]
-"""Who speaks, and the text."""
+"""A sender and a text."""
 
 Quantiles: TypeAlias = Sequence[tuple[float, int]]
-"""Shares from 0 to 1, and the number below which that share lies."""
+"""Shares from 0 to 1, each with the number below which it lies."""
 
-# Measured in a sample of the dump; in between it is taken to be linear.
+# Measured in a sample of the dump; linear in between.
 SHARES: Final = (0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1)
 TURNS: Final = (1, 2, 2, 2, 2, 4, 5, 6, 8, 9, 11, 15, 19, 26, 29, 38, 124)
 """Messages in a conversation."""
@@ -39,31 +39,31 @@ CHARACTERS: Final = {
     ("human", True): (1, 2, 3, 5, 15, 26, 39, 52, 67, 89, 126, 224, 450, 646, 702, 1096, 1421),
     ("gpt", True): (1, 20, 39, 57, 96, 199, 308, 399, 470, 585, 742, 959, 1152, 1423, 1920, 1984, 2295),
 }
-"""Characters in a message, by who speaks, and whether the conversation has MANY_TURNS."""
+"""Characters in a message, by sender, and by whether the conversation has MANY_TURNS."""
 MANY_TURNS: Final = 20
 
 SPLIT_CHATS: Final = 0.25
 FURTHER_PARTS: Final = 0.68
-"""Share of the split chats that have one more part, and of those, and so on: 44% of all ids are not part 0."""
+"""Share of the split chats with one more part; of these again, and so on: 44% of all ids are not part 0."""
 OVERLAP: Final = 0.77
 """Share of the further parts that begin with the last message of the part before."""
 
 SYSTEM_CHATS: Final = 0.005
 WITHOUT_MESSAGES: Final = 0.0002
-"""Share of the conversations."""
+"""Share of the conversations without messages."""
 SAME_ROLE: Final = 0.0003
-"""Share of the messages that the other one says."""
+"""Share of the messages from the same sender as the message before."""
 EMPTY: Final = 0.0015
-"""Share of the human messages that have no text."""
+"""Share of the human messages without text."""
 CONTINUE: Final = 0.024
 REPEATED: Final = 0.1
 """Share of the human messages that are common prompts, drawn by Zipf's law."""
 COMMON_PROMPTS: Final = 50_000
-"""How many of them there are."""
+"""Number of common prompts."""
 CODE: Final = {"human": 0.004, "gpt": 0.25}
 MARKS: Final = 0.042
 FOREIGN: Final = 0.026
-"""Shares of the messages that have code, typesetting beyond ASCII, another language."""
+"""Shares of the messages with code, with typesetting beyond ASCII, and in another language."""
 
 CONTINUES: Final = (
     *("continue",) * 20,
@@ -79,7 +79,7 @@ SECONDS_BETWEEN_LINES: Final = 2.0
 
 
 def size_in_bytes(text: str) -> int:
-    """A size as people write it: 673MB, 1.5GB, 500kB, 1000."""
+    """Parse a size such as 673MB, 1.5GB, 500kB or 1000."""
     parts = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMG]?)B?", text)
     if not parts:
         raise click.BadParameter(f"{text!r} is no size, such as 673MB")
@@ -88,8 +88,8 @@ def size_in_bytes(text: str) -> int:
 
 @click.command()
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--size", type=size_in_bytes, default="673MB", show_default=True, help="Of the dump, such as 673MB.")
-@click.option("--seed", default=1, show_default=True, help="Another number makes another dump.")
+@click.option("--size", type=size_in_bytes, default="673MB", show_default=True, help="Size of the dump, such as 673MB.")
+@click.option("--seed", default=1, show_default=True, help="Seed: another number makes another dump.")
 def main(out: Path, size: int, seed: int) -> None:
     """Write a dump like that of ShareGPT to the file OUT, which appears when it is complete."""
     make_dump(out, size, seed)
@@ -104,7 +104,7 @@ def make_dump(out: Path, size: int, seed: int) -> None:
 
 
 def write_dump(file: IO[bytes], size: int, seed: int) -> None:
-    """Write conversations until there are so many bytes, and tell on standard error how far it is."""
+    """Write conversations up to a number of bytes, and report the progress on standard error."""
     started = shown = time.monotonic()
     written = file.write(b"[")
     for name, talk in conversations(seed):
@@ -129,7 +129,7 @@ def pretty(name: str, talk: Sequence[LocatedMessage]) -> str:
 
 
 def conversations(seed: int) -> Iterator[tuple[str, Sequence[LocatedMessage]]]:
-    """Conversations without end: their ids and messages. The parts of a chat stand together."""
+    """Endless conversations: their ids and messages. The parts of a chat follow each other."""
     random = Random(seed)  # noqa: S311 - not a secret
     while True:
         name = "".join(random.choices(ascii_letters + digits, k=7))
@@ -152,7 +152,7 @@ def _chat(random: Random, seed: int) -> Iterator[tuple[int, Sequence[LocatedMess
 
 
 class _Speaker:
-    """Says what is said in one chat."""
+    """The author of all messages of one chat."""
 
     def __init__(self, random: Random, seed: int) -> None:
         self._random = random
@@ -160,13 +160,13 @@ class _Speaker:
         self._writer = Writer(random)
 
     def beginning(self) -> list[LocatedMessage]:
-        """What stands before the first question: a message of the system, or mostly nothing."""
+        """The message before the first question: one of the system, or mostly nothing."""
         if self._random.random() < SYSTEM_CHATS:
             return [("system", self._writer.prose(self._random.randrange(40, 600)))]
         return []
 
     def talk(self, before: Sequence[LocatedMessage]) -> list[LocatedMessage]:
-        """Questions and answers, as many messages with what is before as drawn, or one more or fewer to end so."""
+        """Questions and answers, in the number drawn including the beginning, or one more or less."""
         if not before and self._random.random() < WITHOUT_MESSAGES:
             return []
         turns = round(drawn(TURNS, self._random.random()))
@@ -181,7 +181,7 @@ class _Speaker:
         return sender, self._text(sender, many=many) if text is None else text
 
     def _prompt(self) -> str | None:
-        """A message of the user that others say, too; None where it is one of its own."""
+        """A common prompt as the user's message; None for a message of its own."""
         draw = self._random.random()
         if draw < EMPTY:
             return ""

@@ -1,13 +1,13 @@
-"""How close the server is to its limit: Mimic against a bare ASGI callable under the same server, in turn, in one run.
+"""The distance of the server from its limit: Mimic against a bare ASGI callable under the same server, in one run.
 
     mimic seed dump.json --store sqlite:///mimic.db
     python -m benchmarks.hot dump.json --store sqlite:///mimic.db [--store mongodb://127.0.0.1:27017/mimic]
 
-Seeds nothing: each store must hold the dump. The server has one processor core, the load generator the other ones. Each
-prompt is another message of the dump, and each was asked once before anything is measured; a round of each server
-follows upon a round of all others, and what is shown is the median of the rounds and, of the ratios, the range. The
-latencies at half load are those at half of that rate. With ``--workers`` as many processes without a core of their own
-are compared with one such process: the load generator then takes its part of the same cores.
+Seeds nothing: each store must hold the dump. The server has one processor core, the load generator has the others. Each
+prompt is another message of the dump, asked once before the measurement. The servers take turns, one round each. The
+table has the median of the rounds and, for ratios, the range. Latencies at half load are measured at half of that rate.
+With ``--workers``, several processes without a core of their own are compared with a single one. The load generator
+then shares the same cores.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ Pair = tuple[Message, Message]
 
 
 class Contestant(msgspec.Struct):
-    """A server, what is asked of it, and what came of it in each round."""
+    """A server, its requests, and its results in each round."""
 
     name: str
     port: int
@@ -64,10 +64,12 @@ class Contestant(msgspec.Struct):
 @click.option("--versions", default="v2,v3", show_default=True)
 @click.option("--routes", default="completion,chat,stream", show_default=True)
 @click.option("--connections", default=32, show_default=True)
-@click.option("--seconds", default=2.0, show_default=True, help="Of one round.")
+@click.option("--seconds", default=2.0, show_default=True, help="Seconds of one round.")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--prompts", default=10_000, show_default=True)
-@click.option("--workers", default=0, help="Compare so many processes with one, instead of one with the bare callable.")
+@click.option(
+    "--workers", default=0, help="Compare this number of processes with one, instead of one with the bare callable."
+)
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write the figures to a file.")
 def main(
     dump: Path,
@@ -81,7 +83,7 @@ def main(
     workers: int,
     as_json: Path | None,
 ) -> None:
-    """Show the answers a second, as they are and in relation to the bare callable."""
+    """Show answers per second, and their ratio to the bare callable."""
     pairs = asyncio.run(drawn(dump, prompts))
     with ExitStack() as stack:
         plain = bodies("completion", "v2", pairs)
@@ -110,7 +112,7 @@ def main(
 
 
 async def drawn(dump: Path, most: int) -> list[Pair]:
-    """Messages of users that something followed, each with the one before it, drawn with a fixed seed; each once."""
+    """Messages of users with a message after them, each with the one before it; drawn with a fixed seed, each once."""
     reader, chance = DumpReader(), random.Random(1)  # noqa: S311 - to be repeated
     seen: set[str] = set()
     kept: list[Pair] = []
@@ -137,7 +139,7 @@ def _pairs(conversation: Conversation) -> Iterator[Pair]:
 
 
 def bodies(route: str, version: str, pairs: Sequence[Pair]) -> list[bytes]:
-    """The requests for some prompts: the last message, or the last two where the version looks at them."""
+    """The requests for some prompts: the last message, or the last two if the version looks at them."""
     asked = [pair[-2:] if version == "v3" else pair[-1:] for pair in pairs]
     if route == "completion":
         return [post(f"/conversation/completion?version={version}", {"messages": messages}) for messages in asked]
@@ -150,7 +152,7 @@ def bodies(route: str, version: str, pairs: Sequence[Pair]) -> list[bytes]:
 
 
 def bare(name: str, environment: Mapping[str, str]) -> AbstractContextManager[int]:
-    """One of the servers that Mimic is compared with; its port."""
+    """The port of one of the servers to compare with."""
     port = free_port()
     options = (
         "--loop",
@@ -167,7 +169,7 @@ def bare(name: str, environment: Mapping[str, str]) -> AbstractContextManager[in
 
 
 def mimic(store: str, workers: int = 0) -> AbstractContextManager[int]:
-    """Mimic, as its users start it; its port. Without a number of workers one process with a core of its own."""
+    """The port of Mimic as its users start it. Without a number of workers it is one process with a core of its own."""
     port = free_port()
     command = (sys.executable, "-m", "mimic", "serve", "--store", store, "--port", str(port))
     return serving((*command, "--workers", str(workers or 1)), port, {}, pinned=not workers)
@@ -187,7 +189,7 @@ def serving(command: Sequence[str], port: int, environment: Mapping[str, str], *
 
 
 def server_core() -> int:
-    """The core that servers run on."""
+    """The core for servers."""
     return min(os.sched_getaffinity(os.getppid()))
 
 
@@ -208,7 +210,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 def compete(
     contestants: Sequence[Contestant], connections: int, seconds: float, rounds: int, prompts: int, *, asleep: bool
 ) -> None:
-    """Rounds of load for each in turn, after as many requests as there are prompts; at last one at half of the rate."""
+    """Rounds of load for each in turn, after as many requests as there are prompts; then one at half of the rate."""
 
     def pressed(contestant: Contestant, seconds: float, rate: float = 0.0) -> Outcome:
         outcome = press(contestant.port, contestant.requests, connections, seconds, rate, asleep=asleep)
@@ -230,7 +232,7 @@ def compete(
 
 
 def figures(contestants: Sequence[Contestant]) -> list[dict[str, Any]]:
-    """For each contestant the median of its rounds, and its ratios to the others that it is compared with."""
+    """The median of the rounds of each contestant, and its ratios to the contestants that it is compared with."""
     found = []
     for contestant in contestants:
         ratios = [mine.rate / bare.rate for mine, bare in zip(contestant.rounds, contestants[0].rounds, strict=True)]

@@ -3,10 +3,9 @@
     mimic seed dump.json --store mongodb://127.0.0.1:27017/keys --match last
     python -m benchmarks.keys mongodb://127.0.0.1:27017/keys [--asked 2000] [--rounds 5]
 
-The candidates are built on a copy of the collection, which has the digest as well and is dropped in the end, so the
-corpus stays as it was. Lookups are those of the store: one at a time, and 32 gathered in a query; candidates take
-turns in each round, and the median of the rounds counts. What is asked was said in the corpus, and is drawn with a
-fixed seed.
+The candidates are built on a copy of the collection with the digest, which is dropped at the end; the corpus stays
+unchanged. Lookups are those of the store: one at a time, and 32 gathered in a query. The candidates take turns in each
+round, and the median of the rounds counts. The messages asked are in the corpus, drawn with a fixed seed.
 """
 
 import random
@@ -34,7 +33,7 @@ ANSWER: Final = dict.fromkeys(("externalId", "messageIndex", "nextMessageType", 
 
 
 class Candidate(NamedTuple):
-    """An index, and the queries that it is to answer."""
+    """An index, and the queries that it answers."""
 
     keys: Keys
     options: Fields
@@ -62,7 +61,7 @@ def _by_value(*keys: tuple[str, int | str]) -> Candidate:
         {},
         lambda message: {"value": message.value, "from": _of_role(message)},
         lambda messages: {"value": {"$in": list({message.value for message in messages})}},
-        [],  # a hashed index has an order that no query can ask for
+        [],  # a hashed index has no order that a query could use
     )
 
 
@@ -74,7 +73,7 @@ CANDIDATES: Final[Mapping[str, Candidate]] = {
     "value, from": _by_value(("value", 1), ("from", 1)),
 }
 NESTED: Final = Candidate([("conversations.value", 1)], {}, lambda _: {}, lambda _: {}, [])
-"""For v1, of which only the size is told: MongoDB refuses a hashed index on what lies in arrays."""
+"""Indexes for v1, of which only the size is shown: MongoDB refuses a hashed index on values in arrays."""
 
 
 @click.command()
@@ -83,7 +82,7 @@ NESTED: Final = Candidate([("conversations.value", 1)], {}, lambda _: {}, lambda
 @click.option("--asked", default=2000, show_default=True, help="Lookups in a round.")
 @click.option("--rounds", default=5, show_default=True)
 def main(url: str, version: str, asked: int, rounds: int) -> None:
-    """Print what the candidates take, and then what lookups by them take."""
+    """Print the sizes of the candidates, then the times of lookups."""
     with pymongo.MongoClient[Fields](url) as client, ExitStack() as stack:
         database = client.get_default_database()
         names = {name[:2]: name for name in database.list_collection_names()}
@@ -136,7 +135,7 @@ def _copied(collection: Collection[Fields]) -> Iterator[Collection[Fields]]:
 
 
 def _drawn(collection: Collection[Fields], asked: int, count: int) -> list[Message]:
-    """Messages of the corpus that something followed, spread over all of it."""
+    """Messages of the corpus with a message after them, spread over all of it."""
     drawn = random.Random(1)  # noqa: S311 - not a secret
     found: list[Message] = []
     while len(found) < asked:

@@ -1,7 +1,7 @@
-"""A load generator for HTTP/1.1: requests that are ready as bytes, over connections that stay open.
+"""A load generator for HTTP/1.1: requests prepared as bytes, over connections that stay open.
 
-It does as little as it can for a request, so that one core of it keeps one core of a server busy: it finds the end of
-an answer, and whether its status is 200.
+It does as little as possible for a request, so that one core of it keeps one core of a server busy. It finds the end of
+an answer, and checks for status 200.
 """
 
 import asyncio
@@ -41,9 +41,9 @@ def taken_apart(answer: bytes) -> tuple[int, bytes]:
 
 
 class Outcome(msgspec.Struct):
-    """What came of some load: how long it took in seconds, each answer's latency in seconds, and how many were not 200.
+    """The result of some load: its seconds, the latency of each answer in seconds, and the answers without status 200.
 
-    Where requests came at a rate, a latency counts from when the request was due, not from when it could be sent.
+    At a given rate, a latency counts from the time when the request was due, not from the time when it was sent.
     """
 
     seconds: float
@@ -56,13 +56,13 @@ class Outcome(msgspec.Struct):
         return len(self.latencies) / self.seconds
 
     def percentile(self, percent: float) -> float:
-        """The latency in seconds that so many percent of the answers did not exceed."""
+        """The latency in seconds that the given percentage of answers did not exceed."""
         ordered = sorted(self.latencies)
         return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
 
 
 def is_ok(_: bytes, answer: bytes) -> bool:
-    """Whether the status of an answer to a request is 200."""
+    """Return True if the status of an answer to a request is 200."""
     return answer.startswith(OK)
 
 
@@ -76,10 +76,10 @@ def press(
     asleep: bool = False,
     is_right: Callable[[bytes, bytes], bool] = is_ok,
 ) -> Outcome:
-    """Send requests to this machine, over each connection one after another or, with a ``rate``, so many a second.
+    """Send requests to this machine, over each connection one after another or, with a ``rate``, so many per second.
 
-    It keeps a core busy while it waits, unless it is to be ``asleep``. What is wrong, ``is_right`` says of a request
-    and its answer. Raises ConnectionError where the server hangs up.
+    It keeps a core busy while it waits, unless it is ``asleep``. ``is_right`` checks a request and its answer. Raises
+    ConnectionError if the server closes a connection.
     """
     return uvloop.run(_press(port, requests, connections, seconds, rate, asleep, is_right))
 
@@ -106,7 +106,7 @@ async def _press(
             connection.ask(time.perf_counter())
     async with asyncio.timeout(seconds + SECONDS_TO_ANSWER):
         while not (asleep or load.done.is_set()):
-            await asyncio.sleep(0)  # never asleep: to wake it up would cost a server time, and a fast one less of it
+            await asyncio.sleep(0)  # never asleep: a wake-up would cost a server time, and a fast one less of it
         await load.done.wait()
     took = time.perf_counter() - started
     for transport, _ in opened:
@@ -117,7 +117,7 @@ async def _press(
 
 
 class _Load:
-    """What the connections share."""
+    """State that the connections share."""
 
     def __init__(self, requests: Iterator[bytes], is_right: Callable[[bytes, bytes], bool], pause: float) -> None:
         self.requests = requests
@@ -133,7 +133,7 @@ class _Load:
         self.done = asyncio.Event()
 
     async def at_rate(self, connections: list["_Connection"], rate: float) -> None:
-        """Ask at even intervals; what finds no free connection waits for one."""
+        """Ask at even intervals; a request that finds no free connection waits for one."""
         self.idle.extend(connections)
         due = time.perf_counter()
         waiting: deque[float] = deque()
@@ -167,7 +167,7 @@ class _Connection(asyncio.Protocol):
         self._began = 0.0
         self._request = b""
         self._received = bytearray()
-        self._end = 0  # of the answer in what was received; -1 where the last chunk ends it, 0 while nobody knows
+        self._end = 0  # of the answer in the received bytes; -1 if the last chunk ends it, 0 while the end is not known
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]

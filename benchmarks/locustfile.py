@@ -1,11 +1,11 @@
-"""Users who ask Mimic, and look at every answer: one that is not what the dump says is a failure.
+"""Users that ask Mimic and check every answer: an answer that differs from the dump is a failure.
 
     python -m benchmarks.questions dump.json questions.json
     locust -f benchmarks/locustfile.py --questions questions.json --host http://127.0.0.1:8000 CompletionV3
 
-Without the name of a class, users of all classes come. What they ask is described at
-:data:`benchmarks.questions.MIXTURE`; the server must be seeded with that dump and with ``--match last``, for else it
-finds something similar to what nobody said.
+Without the name of a class, users of all classes come. :data:`benchmarks.questions.MIXTURE` describes their questions.
+Seed the server with that dump and with ``--match last``; a lower rung would find messages similar to those that the
+dump has not.
 """
 
 import threading
@@ -30,11 +30,11 @@ JSON: Final = {"content-type": "application/json"}
 SECONDS_BETWEEN_LINES: Final = 2
 PROBLEMS_SHOWN: Final = 3
 WARM_UP: Final = 0.1
-"""Share of the time in which answers are looked at, but do not count."""
+"""Share of the time in which answers are checked but not counted."""
 
 
 class Run:
-    """What is asked, in turn by all users, and what came of it."""
+    """The questions, asked in turn by all users, and the results."""
 
     def __init__(self) -> None:
         self.questions: Iterator[Question] = iter(())
@@ -44,7 +44,7 @@ class Run:
         self.began = self.ended = 0.0
 
     def begin(self, questions: Sequence[Question], seconds: float) -> None:
-        """Start the clock, of a run of so many seconds."""
+        """Start the clock of a run with the given seconds."""
         self.questions = cycle(questions)
         self.latencies, self.answers, self.wrong = [], 0, 0
         self.began = self.ended = time.perf_counter() + WARM_UP * seconds
@@ -72,8 +72,8 @@ RUN: Final = Run()
 
 
 def _add_options(parser: ArgumentParser, **_others: Any) -> None:
-    parser.add_argument("--questions", required=True, help="What to ask: a file of benchmarks.questions.")
-    parser.add_argument("--outcome", default="", help="A file to write the figures to, as JSON.")
+    parser.add_argument("--questions", required=True, help="File of benchmarks.questions.")
+    parser.add_argument("--outcome", default="", help="File for the figures, as JSON.")
 
 
 def _begin(environment: Environment, **_others: Any) -> None:
@@ -93,7 +93,7 @@ def _end(environment: Environment, **_others: Any) -> None:
 
 
 def _tell() -> None:
-    """Say now and then how it goes."""
+    """Log the progress from time to time."""
     while True:
         time.sleep(SECONDS_BETWEEN_LINES)
         now = RUN.outcome()
@@ -116,7 +116,7 @@ class Asking(FastHttpUser):
 
     @task
     def ask(self) -> None:
-        """Ask, and look at the answer."""
+        """Ask, and check the answer."""
         question = next(RUN.questions)
         data, name = self.body(question), type(self).__name__
         with self.client.post(self.path(question), data=data, headers=JSON, name=name, catch_response=True) as response:
@@ -127,15 +127,15 @@ class Asking(FastHttpUser):
                 response.success()
 
     def path(self, question: Question) -> str:
-        """Where to ask."""
+        """The path of the request."""
         raise NotImplementedError
 
     def body(self, question: Question) -> str:
-        """What to ask."""
+        """The body of the request."""
         raise NotImplementedError
 
     def problem(self, question: Question, status: int, body: bytes) -> str | None:
-        """What is wrong with the answer."""
+        """The error in an answer; None if it is right."""
         raise NotImplementedError
 
 
@@ -159,18 +159,18 @@ class CompletionV1(Asking):
         return [question.last]
 
     def expected(self, question: Question) -> Sequence[str]:
-        """What it must answer."""
+        """The answer that the version must give."""
         return question.after_last
 
 
 class CompletionV2(CompletionV1):
-    """The same by index."""
+    """Asks ``/conversation/completion`` with the last message, by index."""
 
     version: ClassVar[str] = "v2"
 
 
 class CompletionV3(CompletionV1):
-    """The same with the last two messages."""
+    """Asks ``/conversation/completion`` with the last two messages."""
 
     version: ClassVar[str] = "v3"
 
@@ -198,7 +198,7 @@ class Chat(Asking):
 
 
 class StreamedChat(Chat):
-    """The same as a stream, which it reads to its end."""
+    """Asks ``/v1/chat/completions`` for a stream, and reads it to its end."""
 
     stream: ClassVar[bool] = True
 

@@ -1,4 +1,4 @@
-"""What benchmarks find, as plain data; and the machine that they ran on."""
+"""Results of benchmarks as plain data, and the machine that they ran on."""
 
 import os
 import platform
@@ -12,9 +12,9 @@ PACKAGES = ("mimic-chat", "litestar", "uvicorn", "msgspec", "locust")
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came of some load: answers, how many of them were wrong, and how many came in a second.
+    """The result of some load: answers, the number of wrong ones, and answers per second.
 
-    50, 95 and 99 percent of them took no more than so many milliseconds.
+    50, 95 and 99 percent of the answers took no more than the given milliseconds.
     """
 
     answers: int
@@ -26,7 +26,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Seeding(msgspec.Struct, frozen=True):
-    """What it cost to seed one version alone: ``seconds`` for all of it, ``megabytes_per_second`` of the dump."""
+    """The cost of seeding one version alone: ``seconds`` for all of it, ``megabytes_per_second`` of the dump."""
 
     documents: int
     seconds: float
@@ -38,7 +38,7 @@ class Seeding(msgspec.Struct, frozen=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """Where it ran, and on what."""
+    """The machine and the software of a run."""
 
     processor: str
     cores: int
@@ -49,7 +49,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """A benchmark of one store with one dump: by version what seeding cost, by route what came of the load."""
+    """A benchmark of one store with one dump: the cost of seeding by version, the result of the load by route."""
 
     store: str
     dump: str
@@ -77,9 +77,10 @@ class Sizes(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """Some seconds of a soak, which ended so many ``seconds`` after its begin: what was asked, and what it cost.
+    """Some seconds of a soak: its load and its cost.
 
-    ``memory_bytes`` and ``handles`` are of each server process, by its number.
+    ``seconds`` counts from the start of the soak to the end of the sample. ``memory_bytes`` and
+    ``handles`` are of each server process, by its number.
     """
 
     seconds: float
@@ -94,9 +95,9 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Soak(msgspec.Struct, frozen=True):
-    """A server under half of the load that it can bear, for long, while it is seeded anew again and again.
+    """A server under half of its highest load, for a long time, while its corpus is seeded again and again.
 
-    ``problems`` say what went wrong; where there is none, nothing did.
+    ``problems`` lists every failure.
     """
 
     store: str
@@ -112,7 +113,7 @@ class Soak(msgspec.Struct, frozen=True):
 
 
 def this_machine(engine: Mapping[str, str]) -> Machine:
-    """The machine that runs this, with the name and version of the store's engine."""
+    """The machine of this process, with the name and version of the store's engine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Machine(
         processor=_processor(),

@@ -1,9 +1,9 @@
-"""Open many slow streams at once; show the pace that was delivered against the one asked for, and the server's memory.
+"""Open many slow streams at once; compare the pace delivered with the pace asked for, and show the server's memory.
 
     mimic seed --sample && mimic serve &
     python -m benchmarks.pace [--url http://127.0.0.1:8000] [--streams 10000] [--ttft 2000/500] [--itl 1000/300]
 
-Streams begin one after the other over ``--ramp`` seconds. Linux only, and the limit of open files must allow for it.
+Streams begin one after the other over ``--ramp`` seconds. Linux only; the limit of open files must be high enough.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ TOKEN = b'"delta":{"content":'
 @click.option("--ramp", default=20.0, show_default=True)
 @click.option("--message", default="Why is the sky blue?", show_default=True)
 @click.option("--tokens", default=20, show_default=True)
-@click.option("--pid", type=int, help="The server's process, whose memory is shown.")
+@click.option("--pid", type=int, help="Process of the server, to show its memory.")
 def main(url: str, streams: int, ttft: str, itl: str, ramp: float, message: str, tokens: int, pid: int | None) -> None:
     """Open the streams and compare."""
     body = {"model": "mimic-v3", "messages": [{"role": "user", "content": message}], "stream": True}
@@ -64,7 +64,7 @@ async def _run(
 
 
 async def _stream(host: str, port: int, request: bytes) -> list[float]:
-    """When the request was sent, and when each token came."""
+    """The times of the request and of each token."""
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(request)
     moments = [time.perf_counter()]

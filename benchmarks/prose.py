@@ -1,7 +1,7 @@
-"""Text by the megabyte that means nothing, with the numbers of real text.
+"""Meaningless text by the megabyte, with the statistics of real text.
 
-These are how often words come and how many different ones there are, how long sentences are, how much of it is code,
-and how many characters a token has.
+These are the frequencies and the number of different words, the lengths of sentences, the share of code, and the
+characters in a token.
 """
 
 import re
@@ -17,7 +17,7 @@ RARE_EXPONENT: Final = 0.75
 """The rank of a rare word exceeds r with the probability (1 + r / RARE_FROM) ** -RARE_EXPONENT (Zipf-Mandelbrot)."""
 
 TOPIC_WORDS: Final = 12
-"""Rare words of a topic, which come again and again."""
+"""Rare words of a topic, which repeat within it."""
 ON_TOPIC: Final = 0.5
 """Share of the rare words that are of the topic."""
 
@@ -26,7 +26,7 @@ LONGEST_SENTENCE: Final = 21
 
 FENCE: Final = "```"
 SHORTEST_WITH_CODE: Final = 60
-"""Characters."""
+"""Characters of the shortest text with code."""
 KNOWN_LINES: Final = 0.7
 """Share of the lines of code that are of the vocabulary; others have names of their own."""
 LINES: Final = ("{} = {}", "    {}({})", "    return {}.{}", "def {}({}):", "if {} == {}:")
@@ -43,7 +43,7 @@ class Writer:
         self._topic = [self._rare_word() for _ in range(TOPIC_WORDS)]
 
     def prose(self, length: int) -> str:
-        """Sentences, and new lines now and then; up to four characters more or fewer."""
+        """Sentences, with some line breaks; up to four characters more or fewer."""
         number = length // 5 + LONGEST_SENTENCE
         drawn = array("H", self._random.randbytes(2 * number))
         known = self._vocabulary.words
@@ -67,7 +67,7 @@ class Writer:
         return f"{self.prose(rest // 2)}\n{block}\n{self.prose(rest - rest // 2)}".strip()
 
     def with_marks(self, length: int) -> str:
-        """Prose with a few characters beyond ASCII, as typesetting has them."""
+        """Prose with a few characters beyond ASCII, as in typesetting."""
         words = self.prose(length).split(" ")
         for _ in range(self._random.randrange(1, 8)):
             words[self._random.randrange(len(words))] += self._random.choice(MARKS)
@@ -97,6 +97,6 @@ class Writer:
 
 
 def _cut(text: str, length: int) -> str:
-    """The beginning of a text, to the end of the word that is nearest to the length."""
+    """The beginning of a text, up to the end of the word nearest to the length."""
     end = text.find(" ", max(0, length - 3))
     return text[: end if 0 <= end < length + 4 else length].strip()

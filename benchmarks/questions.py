@@ -1,8 +1,8 @@
-"""What benchmarks ask, and what must come back: drawn from a dump, by a plain reading of it.
+"""Questions of benchmarks and their expected answers, drawn from a dump by a plain reading of it.
 
     python -m benchmarks.questions dump.json questions.json
 
-Answers are kept as fingerprints, so that thousands of them fit into a load generator that has something else to do.
+Answers are kept as fingerprints, so that thousands of them fit into a load generator.
 """
 
 import re
@@ -24,12 +24,11 @@ Kind: TypeAlias = Literal["hit", "continue", "miss"]
 Key: TypeAlias = tuple[str, ...]
 
 MIXTURE: Final = {"hit": 0.88, "continue": 0.02, "miss": 0.10}
-"""Shares of the questions: a user's message that is in the dump, each once; "continue" and the like; one that nobody
-said."""
+"""Shares of the questions: user messages of the dump, each once; "continue" and the like; messages not in the dump."""
 MOST: Final = 20_000
-"""Questions."""
+"""The most questions."""
 CONTINUE_LIMIT: Final = 10
-"""Choices that are asked for where "continue" is asked: the answers to it grow with the dump, to megabytes."""
+"""Choices asked for with "continue": all answers to it would grow with the dump, to megabytes."""
 
 CONTINUE: Final = re.compile(r"(please )?(continue|go on|keep going)\b.{0,30}", re.IGNORECASE)
 DONE: Final = "[DONE]"
@@ -37,10 +36,10 @@ DATA: Final = "data: "
 
 
 class Question(msgspec.Struct, frozen=True):
-    """The last message and the one before, and the fingerprints of what must be answered.
+    """The last message and the one before, and the fingerprints of the expected answers.
 
-    ``after_last`` are those of the choices of v1 and v2, ``after_both`` of v3, in order; ``texts`` those of the texts,
-    sorted, one of which answers a chat. None at all is a 404.
+    ``after_last`` are those of the choices of v1 and v2, ``after_both`` of v3, in order. ``texts`` are those of the
+    texts, sorted; a chat is answered with one of them. Without any, the answer is a 404.
     """
 
     kind: Kind
@@ -57,7 +56,7 @@ class Question(msgspec.Struct, frozen=True):
 
     @property
     def limit(self) -> int | None:
-        """How many choices are asked for; None for all."""
+        """The number of choices to ask for; None for all."""
         return CONTINUE_LIMIT if self.kind == "continue" else None
 
 
@@ -74,7 +73,7 @@ class LocatedMessage(msgspec.Struct):
 
 
 class ChatChoice(msgspec.Struct):
-    """The first choice of a chat completion, as far as it matters here."""
+    """The first choice of a chat completion, as far as it is checked."""
 
     message: LocatedMessage = msgspec.field(default_factory=LocatedMessage)
     delta: LocatedMessage = msgspec.field(default_factory=LocatedMessage)
@@ -92,7 +91,7 @@ def fingerprint(*parts: str) -> str:
 
 
 def draw(dump: Path, most: int = MOST) -> list[Question]:
-    """So many questions, or fewer where the dump is small, in random order; the same from the same dump."""
+    """Questions in random order, fewer if the dump is small; the same from the same dump."""
     random = Random(1)  # noqa: S311 - not a secret
     found = _sample(dump, most, random)
     total = min(most, int(len(found["hit"]) / MIXTURE["hit"]))
@@ -112,7 +111,7 @@ def _talks(dump: Path) -> Iterator[list[Message]]:
 
 
 def _sample(dump: Path, most: int, random: Random) -> Mapping[Kind, Sequence[tuple[Message | None, Message]]]:
-    """Messages of users with those before them, each text once, as many as there can be questions of a kind."""
+    """Messages of users with those before them, each text once, up to the most questions of a kind."""
     kept: dict[Kind, list[tuple[Message | None, Message]]] = {"hit": [], "continue": []}
     seen = dict.fromkeys(kept, 0)
     for talk in _talks(dump):
@@ -138,7 +137,7 @@ def _sample(dump: Path, most: int, random: Random) -> Mapping[Kind, Sequence[tup
 
 
 def _answered(dump: Path, asked: Sequence[Question]) -> list[Question]:
-    """The questions with what the dump says that comes next: in another pass, since it is not known before."""
+    """The questions with the next messages of the dump: a second pass, since the questions are not known before."""
     exact: dict[Key, list[str]] = {_exact(messages): [] for one in asked for messages in ([one.last], one.both)}
     by_role: dict[Key, set[str]] = {_by_role(messages): set() for one in asked for messages in ([one.last], one.both)}
     texts = {one.last.value for one in asked}
@@ -171,17 +170,17 @@ def _by_role(messages: Sequence[Message]) -> Key:
 
 
 def problem_with_choices(expected: Sequence[str], status: int, body: bytes) -> str | None:
-    """What is wrong with the answer of ``/conversation/completion``; None if nothing is."""
+    """The error in an answer of ``/conversation/completion``; None if it is right."""
     return _problem(bool(expected), status, lambda: _choices(body) == list(expected))
 
 
 def problem_with_chat(expected: Sequence[str], status: int, body: bytes) -> str | None:
-    """What is wrong with a chat completion; None if nothing is."""
+    """The error in a chat completion; None if it is right."""
     return _problem(bool(expected), status, lambda: fingerprint(_content(body)) in expected)
 
 
 def problem_with_stream(expected: Sequence[str], status: int, body: bytes) -> str | None:
-    """What is wrong with a chat completion that came as a stream, all of it; None if nothing is."""
+    """The error in a complete stream of a chat completion; None if it is right."""
     return _problem(bool(expected), status, lambda: fingerprint(_streamed(body)) in expected)
 
 
@@ -228,7 +227,7 @@ def write(questions: Sequence[Question], file: Path) -> None:
 @click.argument("dump", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 def main(dump: Path, out: Path) -> None:
-    """Draw questions from DUMP, and write them with what must be answered to OUT."""
+    """Draw questions from DUMP, and write them with the expected answers to OUT."""
     write(draw(dump), out)
 
 

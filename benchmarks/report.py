@@ -1,4 +1,4 @@
-"""Tables in Markdown and pictures of what benchmarks have found."""
+"""Tables in Markdown and pictures of benchmark results."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ ROUTES: Final = {
     "stream": "the same, streamed",
 }
 ANCESTOR: Final = {"v1": (29, 22), "v2": (4_676, 50), "v3": (4_292, 100)}
-"""Requests a second, and seconds of seeding, of the system that Mimic descends from."""
+"""Requests per second, and seconds of seeding, of the system that Mimic descends from."""
 NOT_COMPARABLE: Final = (
     "The last column is of the system that Mimic descends from, on another machine, with another load and other data.\n"
     "It was the target, and cannot be compared."
@@ -35,19 +35,19 @@ NOT_COMPARABLE: Final = (
 
 
 def write_result(result: Result, folder: Path) -> str:
-    """Write figures, table and picture of a benchmark to a folder; returns the table."""
+    """Write figures, table and picture of a benchmark to a folder; return the table."""
     return _write(result, f"{result.store}-{result.dump}", table(result), picture(result), folder)
 
 
 def write_sizes(sizes: Sizes, folder: Path) -> str:
-    """The same of benchmarks with dumps of several sizes."""
+    """Write figures, table and picture of benchmarks with dumps of several sizes; return the table."""
     return _write(sizes, f"{sizes.results[0].store}-sizes", table_of_sizes(sizes), picture_of_sizes(sizes), folder)
 
 
 def write_soak(soak: Soak, folder: Path) -> str:
-    """Write figures and picture of a soak to a folder; returns a summary."""
+    """Write figures and picture of a soak to a folder; return a summary."""
     text = "\n".join([summary(soak), *(f"- {problem}" for problem in soak.problems or ["nothing went wrong"])])
-    # In one line: over an hour it is some hundred samples of a dozen figures, which nobody reads one below the other.
+    # In one line: an hour has some hundred samples of a dozen figures.
     return _write(soak, f"soak-{soak.store}", f"{text}\n", picture_of_soak(soak), folder, indent=-1)
 
 
@@ -72,7 +72,7 @@ def with_results(page: str, folder: Path) -> str:
 
 
 def table(result: Result) -> str:
-    """What was found, in Markdown."""
+    """The results in Markdown."""
     loads = [
         [ROUTES[route], _rate(load.rate), *_latencies(load), f"{load.wrong:,}", _rate(ANCESTOR.get(route, (None,))[0])]
         for route, load in result.loads.items()
@@ -101,7 +101,7 @@ def table(result: Result) -> str:
 
 
 def table_of_sizes(sizes: Sizes) -> str:
-    """What was found by size, in Markdown."""
+    """The results by size, in Markdown."""
     versions = _versions(sizes.results[0])
     rows = [
         [
@@ -152,7 +152,7 @@ def _milliseconds(value: float) -> str:
 
 
 def picture(result: Result) -> Figure:
-    """Requests a second and latencies of the three versions, side by side."""
+    """Requests per second and latencies of the three versions, side by side."""
     versions = _versions(result)
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     rates, latencies = figure.subplots(1, 2)
@@ -172,7 +172,7 @@ def picture(result: Result) -> Figure:
 
 
 def picture_of_sizes(sizes: Sizes) -> Figure:
-    """How requests a second, latencies and seeding depend on the size of the dump."""
+    """Requests per second, latencies and seeding against the size of the dump."""
     versions = _versions(sizes.results[0])
     figure = Figure(figsize=(13, 4.2), layout="constrained")
     panels: Mapping[str, Callable[[Result, str], float]] = {
@@ -209,7 +209,7 @@ def summary(soak: Soak) -> str:
 
 
 def picture_of_soak(soak: Soak) -> Figure:
-    """Memory, handles, requests a second and p99 over time; the times of seedings are grey."""
+    """Memory, handles, requests per second and p99 over time; the times of seedings are grey."""
     figure = Figure(figsize=(13, 6.5), layout="constrained")
     minutes = [sample.seconds / 60 for sample in soak.samples]
     pids = sorted({pid for sample in soak.samples for pid in sample.memory_bytes})

@@ -1,11 +1,11 @@
-"""Compare the three versions: seed each from the same dump, serve it, and let locust ask it.
+"""Compare the three versions: seed each from the same dump, serve it, and ask it with locust.
 
     make bench STORE=mongodb SIZE=673MB
     python -m benchmarks.run --store mongodb --size 673MB --duration 20 --users 16
 
 Each version is seeded alone, in a store of its own. Writes a table, a picture and all figures to
-``benchmarks/results``, and the table to ``docs/measurements/versions.md`` where that has a place for it. Ends with exit
-code 1 where an answer was not what the dump says.
+``benchmarks/results``, and the table to ``docs/measurements/versions.md``. Ends with exit code 1 if an answer differed
+from the dump.
 """
 
 import sqlite3
@@ -36,9 +36,9 @@ USERS: Final = {
     "v2": {"v2": "CompletionV2"},
     "v3": {"v3": "CompletionV3", "chat": "Chat", "stream": "StreamedChat"},
 }
-"""By version what is asked of it, and by which class of users."""
+"""The routes to ask and the classes of users, by version."""
 LAST_ANSWER_SECONDS: Final = 120
-"""How long what is on its way at the end may still take: a scan of a large corpus, many at a time."""
+"""Seconds that a request under way at the end may still take: a scan of a large corpus, many at a time."""
 
 
 def known_versions(text: str) -> Sequence[str]:
@@ -51,11 +51,11 @@ def known_versions(text: str) -> Sequence[str]:
 
 @click.command()
 @click.option("--store", default="sqlite", show_default=True, help="sqlite, mongodb (one is started) or mongodb://...")
-@click.option("--size", "sizes", default="100MB", show_default=True, help="Of the dump that is made.")
-@click.option("--dump", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file to take instead.")
+@click.option("--size", "sizes", default="100MB", show_default=True, help="Size of the generated dump.")
+@click.option("--dump", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A dump to use instead.")
 @click.option("--versions", type=known_versions, default="v1,v2,v3", show_default=True)
 @click.option("--duration", default=20, show_default=True, help="Seconds of load, for each version and route.")
-@click.option("--users", default=16, show_default=True, help="Who ask at the same time.")
+@click.option("--users", default=16, show_default=True, help="Concurrent users.")
 @click.option("--data", default=DATA, type=click.Path(path_type=Path), help="The folder of dumps and of stores.")
 @click.option("--results", default=RESULTS, type=click.Path(path_type=Path), help="The folder to write to.")
 def main(
@@ -68,7 +68,7 @@ def main(
     data: Path,
     results: Path,
 ) -> None:
-    """Compare the versions, and write what was found."""
+    """Compare the versions, and write the results."""
     dump = dump or made(sizes, data)
     result = measure(store, dump, versions, duration, users, data)
     click.echo(write_result(result, results))
@@ -76,7 +76,7 @@ def main(
 
 
 def made(size: str, data: Path = DATA) -> Path:
-    """A dump of a size in the folder ``data``, which is made unless it is there."""
+    """A dump of a size in the folder ``data``, made unless it is there."""
     data.mkdir(exist_ok=True)
     dump, size_bytes = data / f"{size}.json", size_in_bytes(size)
     if not dump.exists():
@@ -86,7 +86,7 @@ def made(size: str, data: Path = DATA) -> Path:
 
 
 def measure(store: str, dump: Path, versions: Sequence[str], seconds: int, users: int, data: Path = DATA) -> Result:
-    """Seed, serve and ask each version in turn. Stores that are files are in the folder ``data`` meanwhile."""
+    """Seed, serve and ask each version in turn. Stores in files are kept in the folder ``data`` meanwhile."""
     seedings: dict[str, Seeding] = {}
     loads: dict[str, Outcome] = {}
     at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -121,7 +121,7 @@ def measure(store: str, dump: Path, versions: Sequence[str], seconds: int, users
 
 
 def _ask(url: str, users_class: str, folder: Path, seconds: int, users: int) -> Outcome:
-    """Let users of a class ask. An answer that is wrong counts, and so does a request without any."""
+    """Ask with users of a class. Wrong and missing answers are counted."""
     outcome = folder / "outcome.json"
     outcome.unlink(missing_ok=True)
     arguments = [users_class, "--host", url, "--questions", str(folder / "questions.json"), "--outcome", str(outcome)]
@@ -137,7 +137,7 @@ def _ask(url: str, users_class: str, folder: Path, seconds: int, users: int) -> 
 
 @contextmanager
 def stores(store: str, folder: Path) -> Iterator[dict[str, str]]:
-    """For each version the URL of an empty store, which is removed at the end."""
+    """The URL of an empty store for each version, removed at the end."""
     if store == "sqlite":
         yield {version: f"sqlite:///{folder.absolute()}/{version}.db" for version in USERS}
     elif store == "mongodb":
@@ -156,7 +156,7 @@ def stores(store: str, folder: Path) -> Iterator[dict[str, str]]:
 
 
 def engine(url: str) -> dict[str, str]:
-    """What a store lives in, and its version."""
+    """The engine of a store, and its version."""
     if url.startswith("sqlite:"):
         return {"sqlite": sqlite3.sqlite_version}
     with pymongo.MongoClient[dict[str, object]](url) as client:
@@ -164,7 +164,7 @@ def engine(url: str) -> dict[str, str]:
 
 
 def _database(url: str, version: str) -> str:
-    """A database for a version on the server of a URL. A scan may take long there."""
+    """A database for a version on the server of a URL, with a timeout long enough for scans."""
     parts = urlsplit(url)
     name = f"{parts.path.strip('/') or 'mimic'}_bench_{version}"
     query = parts.query if "sockettimeoutms=" in parts.query.lower() else f"{parts.query}&socketTimeoutMS=120000"
@@ -172,7 +172,7 @@ def _database(url: str, version: str) -> str:
 
 
 def say(text: str) -> None:
-    """Tell what is going on."""
+    """Report the progress."""
     click.echo(text, err=True)
 
 

@@ -1,11 +1,11 @@
-"""Seed v3 into MongoDB as plainly as it can be done, and by Mimic, in turn; print medians and ratios.
+"""Seed v3 into MongoDB in the plainest way, and by Mimic, in turn; print medians and ratios.
 
     python -m benchmarks.seeding dump.json --mongodb mongodb://127.0.0.1:27017/bench [--rounds 5]
 
-The plain seeder is what a tutorial would have: ijson's ``items``, ``insert_many`` of 1,000 documents, four plain
-indexes that are there from the start. The floor is to read the dump and to encode the same documents as BSON, without a
-server. Every run is a process of its own, start included, into a database that has just been dropped: give it one that
-nothing is lost with. Exit code 1 if a seeding failed or did not leave as many documents as the others.
+The plain seeder is that of a tutorial: ijson's ``items``, ``insert_many`` of 1,000 documents, four plain indexes
+created at the start. The floor reads the dump and encodes the same documents as BSON, without a server. Every run is a
+process of its own, start included, into a database that has just been dropped: use a database without data of yours.
+Exit code 1 if a seeding failed or left another number of documents than the others.
 """
 
 import subprocess
@@ -59,7 +59,7 @@ def main(dump: str, store: str, rounds: int) -> None:
 
 
 def show(seconds: Mapping[str, list[float]]) -> None:
-    """Medians, and how many times as fast as the plain seeder that is, as a Markdown table."""
+    """A Markdown table of medians, and of the speed against the plain seeder."""
     plain = median(seconds["plain"])
     click.echo("| seeder | s (median) | from | to | times as fast as plain |\n|---|---|---|---|---|")
     for name, all_of_them in seconds.items():
@@ -80,14 +80,14 @@ def seed_plainly(dump: str, store: str) -> None:
 
 
 def read_and_encode(dump: str) -> None:
-    """What cannot be left out."""
+    """Read the dump and encode the documents: the work that no seeder can leave out."""
     for document in messages(dump):
         bson.encode(document)
 
 
 def messages(dump: str) -> Iterator[Document]:
     """The documents of v3."""
-    with open(dump, "rb") as file:  # noqa: PTH123 - as a tutorial has it
+    with open(dump, "rb") as file:  # noqa: PTH123 - as in a tutorial
         for conversation in ijson.items(file, "item"):
             said = conversation["conversations"]
             for before, message, after in zip([None, *said], said, [*said[1:], None], strict=False):
@@ -103,13 +103,13 @@ def messages(dump: str) -> Iterator[Document]:
 
 
 def seed_with_mimic(dump: str, store: str, match: str) -> None:
-    """As a user does."""
+    """Seed with the command that users run."""
     command = ("-m", "mimic", "seed", dump, "--store", store, "--versions", "v3", "--match", match, "--quiet")
     subprocess.run([sys.executable, *command], check=True)  # noqa: S603 - our own program
 
 
 def in_a_process(target: Callable[..., None], *arguments: str) -> None:
-    """Run a function in a new interpreter; ends the program where it fails."""
+    """Run a function in a new interpreter; end the program if it fails."""
     process = get_context("spawn").Process(target=target, args=arguments)
     process.start()
     process.join()
@@ -124,7 +124,7 @@ def drop(store: str) -> None:
 
 
 def documents(store: str) -> int:
-    """How many documents there are of v3."""
+    """The number of documents of v3."""
     with MongoClient[Document](store) as client:
         database = client.get_default_database()
         names = [name for name in database.list_collection_names() if name.startswith("v3")]

@@ -26,7 +26,7 @@ OURS: Final = ("MIMIC_", "SEED_")
 
 
 def seed(dump: Path, store: str, version: str, folder: Path) -> None:
-    """Seed one version, without the index for messages that are only alike; its progress is shown."""
+    """Seed one version, without the index for similar messages, and show its progress."""
     arguments = ("seed", str(dump.absolute()), "--store", store, "--versions", version, "--match", "last")
     command = (*MIMIC, *arguments)
     ended = subprocess.run(command, cwd=folder, env=_environment(), stdout=subprocess.DEVNULL, check=False)  # noqa: S603
@@ -43,7 +43,7 @@ class Server:
         self._secret = secret
 
     def seeding(self, version: str) -> tuple[Seeding, int, int]:
-        """What the last seeding cost; and how many conversations and messages it read."""
+        """The cost of the last seeding, and its numbers of conversations and messages."""
         report = self._get("/conversation/seed")["report"]
         cost = report["versions"][version]
         size, megabytes = cost["size"], report["source"]["bytes"] / 1e6
@@ -57,7 +57,7 @@ class Server:
         return seeding, report["conversations"], report["messages"]
 
     def is_ready(self) -> bool:
-        """Whether it can answer."""
+        """Return True if the server can answer."""
         try:
             self._get("/ready")
         except (OSError, HTTPException, ValueError):
@@ -65,7 +65,7 @@ class Server:
         return True
 
     def metrics(self) -> dict[str, dict[str, float]]:
-        """The metrics of each process, by its number: those that have one."""
+        """The metrics of each process that has any, by its number."""
         found: dict[str, dict[str, float]] = {}
         for family in text_string_to_metric_families(self._body("/metrics").decode()):
             for sample in family.samples:
@@ -116,13 +116,13 @@ def _wait_for(server: Server, process: ServerProcess) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """The environment without settings of Mimic's: what is measured are its defaults."""
+    """The environment without settings of Mimic's: defaults are measured."""
     return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
 
 
 @contextmanager
 def mongodb(folder: Path) -> Iterator[str]:
-    """The URL of a MongoDB of our own, which the dependencies for development bring, with its data in a folder."""
+    """The URL of a MongoDB of the development dependencies, with its data in a folder."""
     with _as_click(), TemporaryDirectory(dir=folder, prefix="mongod-") as data:
         mongod = MongodProcess(Path(data))
         mongod.start()
@@ -134,7 +134,7 @@ def mongodb(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _as_click() -> Iterator[None]:
-    """Errors of starting as errors of a command."""
+    """Turn errors at the start into errors of a command."""
     try:
         yield
     except NotStarted as exc:
@@ -142,7 +142,7 @@ def _as_click() -> Iterator[None]:
 
 
 def locust(arguments: Sequence[str]) -> int:
-    """Run locust without its web page and its own tables; returns its exit code, 1 where answers were wrong."""
+    """Run locust without its web page and its own tables; return its exit code, 1 if answers were wrong."""
     file = Path(__file__).with_name("locustfile.py")
     options = ("--headless", "--only-summary", "--skip-log-setup")
     command = (sys.executable, "-m", "locust", "-f", str(file), *options, *arguments)

@@ -3,7 +3,7 @@
     make bench-sizes STORE=mongodb
     python -m benchmarks.sizes --store mongodb --sizes 10MB,100MB,673MB
 
-What is asked of v2 and v3 should not depend on the size. Ends with exit code 1 where an answer was wrong.
+The times of v2 and v3 should not depend on the size. Ends with exit code 1 if an answer was wrong.
 """
 
 import sys
@@ -19,14 +19,14 @@ from benchmarks.run import DATA, known_versions, made, measure, say
 
 @click.command()
 @click.option("--store", default="sqlite", show_default=True, help="sqlite, mongodb (one is started) or mongodb://...")
-@click.option("--sizes", default="10MB,100MB,673MB", show_default=True, help="Of the dumps that are made.")
+@click.option("--sizes", default="10MB,100MB,673MB", show_default=True, help="Sizes of the generated dumps.")
 @click.option("--versions", type=known_versions, default="v1,v2,v3", show_default=True)
 @click.option("--duration", default=10, show_default=True, help="Seconds of load, for each version and route.")
-@click.option("--users", default=16, show_default=True, help="Who ask at the same time.")
+@click.option("--users", default=16, show_default=True, help="Concurrent users.")
 @click.option("--data", default=DATA, type=click.Path(path_type=Path), help="The folder of dumps and of stores.")
 @click.option("--results", default=RESULTS, type=click.Path(path_type=Path), help="The folder to write to.")
 def main(store: str, sizes: str, versions: Sequence[str], duration: int, users: int, data: Path, results: Path) -> None:
-    """Compare sizes, and write what was found."""
+    """Compare sizes, and write the results."""
     found = []
     for size in sizes.split(","):
         say(f"--- {size} ---")

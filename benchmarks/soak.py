@@ -1,10 +1,10 @@
-"""Does it last? A server under half of the load that it can bear, for an hour, seeded anew every few minutes.
+"""A soak test: a server under half of its highest load for an hour, seeded again every few minutes.
 
     python -m benchmarks.soak --minutes 60 --store mongodb
 
-Every answer is compared with what the dump says. Memory and open files of every worker process are looked at every few
-seconds. Writes figures and a picture to ``benchmarks/results``, and ends with exit code 1 where an answer was wrong, a
-request failed, a worker died, a seeding failed, or memory or open files grew by more than the bounds below.
+Every answer is compared with the dump. Memory and open files of every worker process are sampled every few seconds.
+Writes figures and a picture to ``benchmarks/results``. Ends with exit code 1 if an answer was wrong, or if
+a request, a worker or a seeding failed. Growth of memory or open files beyond the limits below is a failure, too.
 """
 
 import sys
@@ -36,29 +36,31 @@ CONNECTIONS: Final = 16
 MOST_QUESTIONS: Final = 5000
 SHARE_OF_PEAK: Final = 0.5
 MOST_GROWTH: Final = 0.10
-"""By which the memory of a worker may grow: its median in the last quarter, against the second one. In the first it
-fills its caches."""
+"""Limit of the growth of a worker's memory: the median of the last quarter against that of the second.
+
+In the first quarter the worker fills its caches.
+"""
 FREE_GROWTH_BYTES: Final = 8_000_000
-"""Growth that is none: what an allocator keeps or not."""
+"""Growth that does not count: memory that an allocator may keep or not."""
 MOST_MORE_HANDLES: Final = 8
-"""Open files by which a worker may have more, likewise: those of a seeding, or of a driver, that are being replaced."""
+"""Limit of the growth of a worker's open files: those of a seeding, or of a driver, during a replacement."""
 LEAST_SAMPLES: Final = 3
-"""Of a quarter: fewer tell nothing of growth, since a worker that changes from one corpus to the next has both open."""
+"""Fewest samples of a quarter: a worker that changes from one corpus to the next has both open for a moment."""
 
 
 @click.command()
 @click.option("--store", default="sqlite", show_default=True, help="sqlite, mongodb (one is started) or mongodb://...")
-@click.option("--minutes", default=60.0, show_default=True, help="Of load.")
-@click.option("--size", default="10MB", show_default=True, help="Of the dump that is made.")
+@click.option("--minutes", default=60.0, show_default=True, help="Minutes of load.")
+@click.option("--size", default="10MB", show_default=True, help="Size of the generated dump.")
 @click.option("--workers", default=2, show_default=True)
 @click.option("--reseed", default=180.0, show_default=True, help="Seconds from one seeding to the next.")
-@click.option("--interval", default=5.0, show_default=True, help="Seconds from one look to the next.")
+@click.option("--interval", default=5.0, show_default=True, help="Seconds from one sample to the next.")
 @click.option("--data", default=run.DATA, type=click.Path(path_type=Path), help="The folder of dumps and of stores.")
 @click.option("--results", default=RESULTS, type=click.Path(path_type=Path), help="The folder to write to.")
 def main(
     store: str, minutes: float, size: str, workers: int, reseed: float, interval: float, data: Path, results: Path
 ) -> None:
-    """Load a server for long, and write what came of it."""
+    """Load a server for a long time, and write the results."""
     dump = run.made(size, data)
     with TemporaryDirectory(dir=data, prefix="soak-") as name, run.stores(store, Path(name)) as urls:
         url, folder = urls[VERSION], Path(name)
@@ -88,7 +90,7 @@ def main(
 
 
 class Asked:
-    """Questions as requests, to three routes in turn, and what must come back."""
+    """Questions as requests, to three routes in turn, and their expected answers."""
 
     def __init__(self, asked: Sequence[Question]) -> None:
         self._expected = {request: (kind, one) for one in asked for kind, request in _requests(one)}
@@ -123,7 +125,7 @@ def _requests(question: Question) -> Iterator[tuple[str, bytes]]:
 
 
 class Seedings:
-    """The same dump, seeded again and again, in a thread. A context manager."""
+    """A context manager that seeds the same dump again and again, in a thread."""
 
     def __init__(self, dump: Path, url: str, folder: Path, seconds: float) -> None:
         self._arguments = dump, url, VERSION, folder
@@ -153,7 +155,7 @@ class Seedings:
 
 
 def _peak(server: Server, asked: Asked, seconds: float) -> float:
-    """Answers a second, of clients that never wait, when each question was asked at least once or some time is over."""
+    """Answers per second of clients that never wait, until each question was asked once or a time limit is over."""
     run.say("measuring the peak")
     _press(server, asked, seconds)
     return _press(server, asked, seconds).rate
@@ -175,7 +177,7 @@ def _samples(
         except (OSError, TimeoutError) as exc:
             asked.problems.append(f"after {now:.0f} s: {exc!r}")
         processes: dict[str, dict[str, float]] = {}
-        with suppress(OSError, ValueError):  # what cannot be looked at is not as it should be: see problems_of
+        with suppress(OSError, ValueError):  # a figure that cannot be read counts as a problem: see problems_of
             processes = server.metrics()
         sample = Sample(
             seconds=time.monotonic() - began,
@@ -199,7 +201,7 @@ def _told(sample: Sample) -> str:
 
 
 def problems_of(samples: Sequence[Sample], workers: int) -> list[str]:
-    """What is not as it should be: wrong answers, processes that are other ones, and what grew."""
+    """The failures of a soak: wrong answers, replaced processes, and growth."""
     found = []
     if wrong := sum(sample.wrong for sample in samples):
         found.append(f"{wrong} wrong answers")

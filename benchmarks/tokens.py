@@ -20,7 +20,7 @@ from mimic import tokens
 
 @click.command()
 @click.argument("dump", type=click.Path(exists=True, path_type=Path))
-@click.option("--rounds", default=7, show_default=True, help="How often each is timed, in turn.")
+@click.option("--rounds", default=7, show_default=True, help="Timed rounds of each, in turn.")
 def main(dump: Path, rounds: int) -> None:
     """Compare, and show the median ratio of their times."""
     texts = [message["value"] for element in json.loads(dump.read_bytes()) for message in element["conversations"]]
@@ -36,7 +36,7 @@ def main(dump: Path, rounds: int) -> None:
 
 
 def seconds(encode: Callable[[str], list[int]], texts: list[str]) -> float:
-    """How long it takes to encode all texts."""
+    """The time of encoding all texts, in seconds."""
     started = time.perf_counter()
     for text in texts:
         encode(text)

@@ -29,7 +29,7 @@ LocatedMessage = tuple[str, str]
 @click.option("--store", required=True)
 @click.option("--driver", type=click.Choice(["pymongo", "motor"]), default="pymongo")
 @click.option("--versions", default=",".join(VERSIONS))
-@click.option("--sample", type=int, help="Ask for so many messages, drawn at random with a fixed seed.")
+@click.option("--sample", type=int, help="Number of messages to ask for, drawn with a fixed seed.")
 def main(dump: Path, store: str, driver: Driver, versions: str, sample: int | None) -> None:
     """Compare a store's answers with a plain reading of the file."""
     talks = [[(m["from"], m["value"]) for m in element["conversations"]] for element in json.loads(dump.read_bytes())]
@@ -43,7 +43,7 @@ def main(dump: Path, store: str, driver: Driver, versions: str, sample: int | No
 async def verify(
     talks: list[list[LocatedMessage]], url: str, driver: Driver, version: Version, sample: int | None
 ) -> int:
-    """How many answers of a version are wrong."""
+    """The number of wrong answers of a version."""
     width = 2 if version == "v3" else 1
     expected: defaultdict[tuple[LocatedMessage, ...], list[LocatedMessage]] = defaultdict(list)
     for talk in talks:

@@ -1,7 +1,7 @@
-"""The words that made-up text consists of.
+"""The words of made-up text.
 
-Frequent words and lines of code are those of the sample corpus, as often as they are there. Rare ones are made up and
-never run out, so that the number of different words grows with the text as in a real dump (Heaps' law).
+Frequent words and lines of code are those of the sample corpus, with their frequencies. Rare words are made up and
+never run out. The number of different words grows with the text as in a real dump (Heaps' law).
 """
 
 import json
@@ -15,7 +15,7 @@ from itertools import accumulate, pairwise
 from typing import Final, NamedTuple, TypeAlias
 
 Table: TypeAlias = Sequence[str]
-"""Words, each as many times as it is frequent, to be drawn by a number of 16 bits."""
+"""Words, each repeated by its frequency, to be drawn by a number of 16 bits."""
 
 ENTRIES: Final = 1 << 16
 RARE_ENTRIES: Final = 8200
@@ -23,7 +23,7 @@ RARE_ENTRIES: Final = 8200
 
 LONG: Final = 7
 LONG_WEIGHT: Final = 2.2
-"""How often a word of so many letters comes for each time in the sample: answers of a model have longer words."""
+"""Frequency of a word by its number of letters, against the sample: answers of a model have longer words."""
 
 LANGUAGES: Final = {
     "japanese": re.compile("[\u3040-\u30ff]"),
@@ -34,7 +34,7 @@ LANGUAGES: Final = {
     "russian": re.compile("[\u0400-\u04ff]"),
     "european": re.compile("[\u00c0-\u024f]"),
 }
-"""By a character that they have; where a text has several, it is the first of these."""
+"""Languages by one of their characters; a text with several has the first of these."""
 WITHOUT_BLANKS: Final = ("japanese", "chinese")
 
 SUFFIXES: Final = ("s", "ing", "ed", "er", "ly", "ness", "able", "ation", "ment", "ful")
@@ -60,11 +60,11 @@ SYLLABLES: Final = (
 
 
 class Vocabulary(NamedTuple):
-    """What text is made of.
+    """The elements of text.
 
-    ``words`` stand within a sentence, where an empty one is to be replaced by a rare one; ``beginnings`` and ``ends``
-    stand at its two ends. Rare words are built from ``stems``. ``code`` has lines, and ``languages`` words of others
-    than English, or pairs of characters where there are no blanks.
+    ``words`` stand within a sentence, where an empty one is replaced by a rare one; ``beginnings`` and ``ends`` stand
+    at its two ends. Rare words are built from ``stems``. ``code`` has lines. ``languages`` has words of languages other
+    than English, or pairs of characters of languages without blanks.
     """
 
     words: Table
@@ -92,7 +92,7 @@ def vocabulary() -> Vocabulary:
 
 
 def _words(texts: Iterable[str]) -> tuple[Counter[str], Counter[str], Counter[str]]:
-    """How often words of English stand within a sentence, at its beginning and at its end, line breaks included."""
+    """The frequencies of English words within, at the beginning and at the end of a sentence, line breaks included."""
     within, beginnings, ends = Counter[str](), Counter[str](), Counter[str]()
     for text in filter(str.isascii, texts):
         plain = re.sub(r"```.*?(```|$)|[*`_#|()]", "", text, flags=re.DOTALL)
@@ -107,7 +107,7 @@ def _ends(word: str) -> bool:
 
 
 def _table(counts: Counter[str], entries: int) -> list[str]:
-    """Words as often as they are counted, long ones more often."""
+    """Words repeated by their counts, long ones more often."""
     words = list(counts)
     upto = list(accumulate(counts[word] * (LONG_WEIGHT if len(word) >= LONG else 1) for word in words))
     return [words[bisect(upto, (entry + 0.5) / entries * upto[-1])] for entry in range(entries)]
@@ -121,7 +121,7 @@ def _code(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _pieces(texts: Iterable[str], language: str) -> Iterator[str]:
-    """Words of the texts in a language, or two characters at a time where it has no blanks between words."""
+    """Words of the texts in a language, or pairs of characters if it has no blanks between words."""
     piece = r".{1,2}" if language in WITHOUT_BLANKS else r"\S+\n*"
     for text in texts:
         if language == next((name for name, pattern in LANGUAGES.items() if pattern.search(text)), None):

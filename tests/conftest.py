@@ -1,4 +1,4 @@
-"""Fixtures that many tests use: real stores, SQLite files and a real mongod that is found or started once."""
+"""Shared fixtures: real stores, SQLite files and a real mongod, found or started once."""
 
 import os
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from tests.support.mongod import Mongod, ReplicaSet, skip_without_mongod
 from tests.support.servers import SharedServers
 from tests.support.stores import STORES, empty_store
 
-# Each client that is made reads the certificates of all authorities, which takes 20 ms of processor time, and no test
-# speaks TLS: there are none to read in this folder.
+# Each new client reads the certificates of all authorities, which takes 20 ms of processor time. No test speaks TLS:
+# this folder has none to read.
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
 
-# Shared machines are slow at times, and what is generated is what is tested.
+# Shared machines are slow at times, and generated examples are the subject, not their speed.
 settings.register_profile("mimic", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mimic")
 
@@ -31,13 +31,13 @@ LONG_FILES = [
     *("test_mongodb.py", "test_fuzz.py", "test_seeding_api.py", "test_run.py", "test_reseeding.py", "test_secrets.py"),
     *("test_slow_clients.py", "test_cli.py", "test_clock.py", "test_prometheus.py", "test_golden.py", "test_loader.py"),
 ]
-"""The files that take longest, the longest first."""
+"""The slowest test files, the slowest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that no process is left alone with one of them at the end."""
+    """Begin with the slowest files, so that no process is left alone with one of them at the end."""
     order = {name: number for number, name in enumerate(LONG_FILES)}
-    items.sort(key=lambda item: order.get(item.path.name, len(order)))  # which leaves the others as they are
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))  # a stable sort of the others
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 def replica_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet]:
-    """Three mongod that a test may kill and stop; the next one heals them."""
+    """Three mongod that a test may kill and stop; the fixture restores them for the next test."""
     skip_without_mongod()
     replica_set = ReplicaSet(tmp_path_factory.mktemp("replica-set"))
     replica_set.start()
@@ -103,11 +103,11 @@ def store_url(request: pytest.FixtureRequest) -> str:
 
 
 store = pytest.fixture(params=[*STORES[:2], pytest.param(STORES[2], marks=pytest.mark.soak)])(empty_store)
-"""An empty store, on each backend; tests/stores try both drivers of MongoDB always, other tests in the long run."""
+"""An empty store, on each backend; tests/stores use both drivers of MongoDB always, other tests in the long run."""
 
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServers]:
-    """Servers by corpus and settings, for tests that only ask."""
+    """Servers by corpus and settings, for tests that change nothing."""
     with ExitStack() as stack:
         yield SharedServers(tmp_path_factory.mktemp("shared"), stack)

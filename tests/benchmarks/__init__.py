@@ -1,1 +1,1 @@
-"""Benchmarks: what they measure and expect is right, and small ones run from end to end."""
+"""Benchmarks: their questions and expectations are right, and small ones run from end to end."""

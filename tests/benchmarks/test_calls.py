@@ -1,4 +1,4 @@
-"""The benchmark of calls runs, and a request takes no more of them than it did."""
+"""The benchmark of calls runs, and limits the calls of a request."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ MOST_CALLS: Final = {"completion v2": 52, "chat v2": 105, "stream v2": 125, "com
 
 
 def test_a_request_takes_few_calls(tmp_path: Path) -> None:
-    """Whoever makes it take more finds out, and decides: processor time of an answer is calls, for the most part."""
+    """A request stays below a limit of calls, which are most of its processor time."""
     store = f"sqlite:///{tmp_path}/corpus.db"
     seeding = ("mimic", "seed", str(SAMPLE), "--store", store, "--match", "last")
     subprocess.run([sys.executable, "-m", *seeding], check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""The dump that benchmarks are run on: the same from the same seed, and like the real one."""
+"""The generated dump of benchmarks: the same from the same seed, and like the real one."""
 
 import json
 import re
@@ -20,7 +20,7 @@ SIZE = 10_000_000
 
 
 def dump(size: int, seed: int = 1) -> bytes:
-    """A dump of about so many bytes."""
+    """A dump of about the given size."""
     file = BytesIO()
     dataset.write_dump(file, size, seed)
     return file.getvalue()
@@ -28,7 +28,7 @@ def dump(size: int, seed: int = 1) -> bytes:
 
 @pytest.fixture(scope="module")
 def written() -> bytes:
-    """A dump that is large enough to count in."""
+    """A dump that is large enough for statistics."""
     return dump(SIZE)
 
 
@@ -39,12 +39,12 @@ def talks(written: bytes) -> Sequence[Sequence[dict[str, str]]]:
 
 
 def said_by(talks: Sequence[Sequence[dict[str, str]]], sender: str) -> list[str]:
-    """What someone said."""
+    """The texts of one sender."""
     return [message["value"] for talk in talks for message in talk if message["from"] == sender]
 
 
 def test_a_dump_is_the_same_from_the_same_seed(written: bytes) -> None:
-    """Byte for byte, and a smaller one is the beginning of it; another seed makes another one."""
+    """The same seed gives the same bytes, and a smaller dump is the beginning of a larger one; another seed differs."""
     again, other = dump(200_000), dump(200_000, seed=2)
     assert again == dump(200_000)
     assert written.startswith(again.removesuffix(b"\n]\n"))
@@ -52,12 +52,12 @@ def test_a_dump_is_the_same_from_the_same_seed(written: bytes) -> None:
 
 
 def test_a_dump_has_the_size_that_was_asked_for(written: bytes) -> None:
-    """Within a percent."""
+    """The size of the dump is within one percent."""
     assert len(written) == pytest.approx(SIZE, rel=0.01)
 
 
 def test_the_command_writes_a_file_that_can_be_seeded(tmp_path: Path) -> None:
-    """Without a complaint, even of one who looks closely."""
+    """The seeder reads the file without a complaint, in strict mode too."""
     file = tmp_path / "dump.json"
     made = CliRunner().invoke(dataset.main, [str(file), "--size", "0.5MB", "--seed", "3"])
     assert made.exit_code == 0, made.output
@@ -69,7 +69,7 @@ def test_the_command_writes_a_file_that_can_be_seeded(tmp_path: Path) -> None:
 
 
 def test_sizes_are_given_as_people_write_them() -> None:
-    """With or without a unit; anything else is wrong usage."""
+    """A size has a unit or none; anything else is a usage error."""
     written = {"673MB": 673_000_000, "1.5GB": 1_500_000_000, "20kB": 20_000, "3 M": 3_000_000, "7": 7}
     assert {text: dataset.size_in_bytes(text) for text in written} == written
     refused = CliRunner().invoke(dataset.main, ["dump.json", "--size", "much"])
@@ -78,7 +78,10 @@ def test_sizes_are_given_as_people_write_them() -> None:
 
 
 def test_conversations_are_as_long_as_in_the_real_dump(talks: Sequence[Sequence[dict[str, str]]]) -> None:
-    """Most are short, some have dozens of messages; many are later parts of a chat, and begin with an answer."""
+    """Most conversations are short, and some have dozens of messages.
+
+    Many are later parts of a chat that begin with an answer.
+    """
     lengths = sorted(map(len, talks))
     assert 7 < mean(lengths) < 9
     assert median(lengths) == pytest.approx(6, abs=1)
@@ -89,7 +92,7 @@ def test_conversations_are_as_long_as_in_the_real_dump(talks: Sequence[Sequence[
 
 
 def test_messages_are_as_long_as_in_the_real_dump(talks: Sequence[Sequence[dict[str, str]]]) -> None:
-    """Short questions with a long tail, long answers; a few messages are empty."""
+    """Questions are short with a long tail, answers are long, and a few messages are empty."""
     asked, answered = (sorted(map(len, said_by(talks, sender))) for sender in ("human", "gpt"))
     assert 50 < median(asked) < 110
     assert 200 < mean(asked) < 400
@@ -100,7 +103,7 @@ def test_messages_are_as_long_as_in_the_real_dump(talks: Sequence[Sequence[dict[
 
 
 def test_prompts_come_again_by_zipfs_law(talks: Sequence[Sequence[dict[str, str]]]) -> None:
-    """A few are frequent, "continue" most of all, and most come once."""
+    """A few prompts are frequent, "continue" most of all, and most occur once."""
     asked = said_by(talks, "human")
     counts = Counter(asked)
     assert 0.01 < sum("continue" in text.lower() and len(text) < 60 for text in asked) / len(asked) < 0.05
@@ -112,7 +115,7 @@ def test_prompts_come_again_by_zipfs_law(talks: Sequence[Sequence[dict[str, str]
 
 
 def test_texts_are_mixed_as_in_the_real_dump(talks: Sequence[Sequence[dict[str, str]]]) -> None:
-    """Code and other scripts are in some; neighbours seldom have the same role."""
+    """Some texts have code or other scripts; neighbours rarely have the same role."""
     messages = [message["value"] for talk in talks for message in talk]
     assert 0.08 < sum("```" in text for text in messages) / len(messages) < 0.18
     assert 0.04 < sum(not text.isascii() for text in messages) / len(messages) < 0.1
@@ -123,7 +126,10 @@ def test_texts_are_mixed_as_in_the_real_dump(talks: Sequence[Sequence[dict[str, 
 
 
 def test_ids_say_which_part_of_which_chat_it_is(written: bytes) -> None:
-    """The number of its first message; parts of a chat stand together, and a good third of all are not the first."""
+    """Ids end in the number of the first message.
+
+    Parts of a chat are neighbours, and over a third of all parts are not the first.
+    """
     elements: Sequence[dict[str, Any]] = json.loads(written)
     assert len({element["id"] for element in elements}) == len(elements)
     assert all(re.fullmatch(r"\w{7}_\d+", element["id"]) for element in elements)

@@ -1,4 +1,4 @@
-"""Benchmarks: what they ask and expect is what the dump says, and a small one runs from end to end."""
+"""Benchmarks: questions and expectations agree with the dump, and a small run works from end to end."""
 
 import json
 from collections import Counter
@@ -40,18 +40,18 @@ def bench(*arguments: object) -> Result:
 
 
 def folders(folder: Path) -> Sequence[str]:
-    """The options that keep what a benchmark makes below a folder."""
+    """Options that keep the files of a benchmark below a folder."""
     return "--data", str(folder / "data"), "--results", str(folder)
 
 
 def fingerprints(dump: Dump, messages: Sequence[Message], version: Version) -> list[str]:
-    """What a completion must answer."""
+    """The fingerprints of an expected completion."""
     pairs = [(message.sender, message.value) for message in messages]
     return [fingerprint(*choice) for choice in reference(dump, pairs, version)]
 
 
-def test_what_is_expected_is_what_the_dump_says(dump: Path) -> None:
-    """The same as the reference that stores are held to, for each version."""
+def test_expected_answers_are_those_of_the_dump(dump: Path) -> None:
+    """The expectations are those of the reference that stores are held to, for each version."""
     elements = json.loads(dump.read_text())
     asked = questions.draw(dump)
     assert len(asked) > 100
@@ -65,7 +65,7 @@ def test_what_is_expected_is_what_the_dump_says(dump: Path) -> None:
 
 
 def test_questions_are_mixed_as_stated(dump: Path) -> None:
-    """Each message of a user once, "continue" with the message before it, and what nobody said; always the same."""
+    """Questions are each user message once, "continue" with the message before it, and unknown messages."""
     asked = questions.draw(dump)
     assert asked == questions.draw(dump)
     kinds = Counter[str](one.kind for one in asked)
@@ -78,7 +78,7 @@ def test_questions_are_mixed_as_stated(dump: Path) -> None:
 
 
 def test_a_chat_is_answered_by_the_last_two_messages_or_else_by_the_last(tmp_path: Path) -> None:
-    """Whoever said them in that role; a completion wants the very sender."""
+    """A chat matches the sender by role; a completion matches the exact sender."""
     talks = [
         conversation("a_0", ("gpt", "one"), ("human", "and?"), ("gpt", "two")),
         conversation("b_0", ("chatgpt", "one"), ("user", "and?"), ("bard", "three")),
@@ -98,7 +98,7 @@ def stream(*texts: str, end: str = "data: [DONE]\n\n") -> bytes:
 
 
 def test_answers_are_looked_at_closely() -> None:
-    """Another text, another order, one too few, a stream that breaks off, an answer where there is none: all wrong."""
+    """Another text, another order, a missing choice, a broken stream and an answer in place of a 404 are all wrong."""
     a, b = (Message("gpt", "a"), Message("gpt", "b"))
     expected = [fingerprint(one.sender, one.value) for one in (a, b)]
     bodies = [
@@ -121,7 +121,7 @@ def test_answers_are_looked_at_closely() -> None:
 
 
 def test_a_small_benchmark_runs_from_end_to_end(dump: Path, tmp_path: Path) -> None:
-    """Every version and route is asked, no answer is wrong, and what was found is written in three ways."""
+    """Every version and route is asked, no answer is wrong, and the results are written in three formats."""
     ended = bench("--dump", dump, "--duration", 3, "--users", 4, *folders(tmp_path))
     assert ended.exit_code == 0, ended.output
     found = json.loads((tmp_path / "sqlite-small.json").read_text())
@@ -140,7 +140,7 @@ def test_a_small_benchmark_runs_from_end_to_end(dump: Path, tmp_path: Path) -> N
 
 
 def test_a_wrong_answer_makes_it_fail(dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With exit code 1, though one expectation only was tampered with; the figures say how often."""
+    """A single wrong expectation ends the benchmark with exit code 1, and the figures count it."""
 
     def tampered(dump: Path) -> list[Question]:
         [first, *others] = draw(dump)
@@ -155,7 +155,7 @@ def test_a_wrong_answer_makes_it_fail(dump: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_sizes_are_compared_on_a_mongodb(mongodb_url: str, tmp_path: Path) -> None:
-    """In databases of its own, which are gone afterwards."""
+    """Databases are created for the benchmark, and dropped afterwards."""
     options = ["--store", mongodb_url, "--sizes", "50kB,100kB", "--versions", "v2", "--duration", "2", "--users", "2"]
     ended = CliRunner().invoke(sizes.main, [*options, *folders(tmp_path)], catch_exceptions=False)
     assert ended.exit_code == 0, ended.output

@@ -1,4 +1,4 @@
-"""The comparison of seeders runs, and they all do the same work."""
+"""The comparison of seeders runs, and all seeders do the same work."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ SAMPLE = Path(__file__).parents[2] / "seed" / "mimic_seed" / "sample.json"
 
 
 def test_it_compares_seeders_that_leave_as_many_documents(mongodb_url: str) -> None:
-    """One line for each, with ratios to the plain one."""
+    """The table has one line for each seeder, with its ratio to the plain one."""
     run = CliRunner().invoke(seeding.main, [str(SAMPLE), "--mongodb", mongodb_url, "--rounds", "1"])
     assert run.exit_code == 0, run.output
     table = [line.split("|") for line in run.stdout.splitlines() if line.startswith("|")]
@@ -21,7 +21,7 @@ def test_it_compares_seeders_that_leave_as_many_documents(mongodb_url: str) -> N
 
 
 def test_its_documents_are_those_of_v3() -> None:
-    """But for what is there for lookup only."""
+    """The documents equal those of v3, except for the fields for lookup."""
     documents = list(seeding.messages(str(SAMPLE)))
     assert len(documents) > 500
     assert documents[1]["prevMessageValue"] == documents[0]["value"]

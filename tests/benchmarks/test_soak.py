@@ -1,4 +1,4 @@
-"""The soak: a short one runs from end to end, and what it would object to."""
+"""The soak: a short one runs from end to end, and its checks find problems."""
 
 import json
 from importlib.util import find_spec
@@ -23,7 +23,7 @@ MB = 1_000_000
 def sample(
     seconds: float, memory: int, handles: int = 20, wrong: int = 0, pids: tuple[str, ...] = ("1", "2")
 ) -> Sample:
-    """An interval in which the first process has that memory, in MB, and those open files."""
+    """An interval with the given memory in MB and open files of the first process."""
     return Sample(
         seconds=seconds,
         answers=100,
@@ -38,7 +38,7 @@ def sample(
 
 
 def test_a_short_soak_runs_from_end_to_end(tmp_path: Path) -> None:
-    """Under load while it is seeded anew: no answer is wrong, and figures and picture are written."""
+    """A server under load is seeded again: no answer is wrong, and figures and picture are written."""
     arguments = ["--minutes", "0.08", "--size", "1MB", "--interval", "1", "--reseed", "1"]
     arguments += ["--data", str(tmp_path / "data"), "--results", str(tmp_path)]
     ended = CliRunner().invoke(soak.main, arguments, catch_exceptions=False)
@@ -68,14 +68,14 @@ def test_a_short_soak_runs_from_end_to_end(tmp_path: Path) -> None:
         ([sample(n, 100, pids=("1",)) for n in range(20)], "not the same worker processes"),
     ],
 )
-def test_what_it_objects_to(samples: list[Sample], problem: str) -> None:
-    """Growth after the caches are full, wrong answers, and processes that died."""
+def test_problems_are_found(samples: list[Sample], problem: str) -> None:
+    """The soak reports growth after the caches are full, wrong answers, and dead processes."""
     found = soak.problems_of(samples, 2)
     assert [one.startswith(problem) for one in found] == [True] * bool(problem)
 
 
 def test_answers_are_compared_with_the_dump(tmp_path: Path) -> None:
-    """Of each route; in chunks or in one piece."""
+    """Answers of each route are compared, in chunks and in one piece."""
     file = tmp_path / "dump.json"
     file.write_text(json.dumps([{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}]))
     asked = soak.Asked(questions.draw(file, 1))

@@ -1,1 +1,1 @@
-"""Real clients pointed at a real server."""
+"""Real clients that talk to a real server."""

@@ -1,4 +1,4 @@
-"""What the clients are asked to say, and what was really said next."""
+"""The questions of the clients, and the true next messages of the corpus."""
 
 from collections.abc import Sequence
 
@@ -45,12 +45,12 @@ CORPUS: Dump = [
     conversation("pirate_0", ("system", "Talk like a pirate"), ("human", "hi"), ("gpt", "Ahoy!")),
 ]
 HI = {HELLO, "Hey there.", "Good morning!", "Ahoy!"}
-"""What really came after a "hi"."""
+"""The messages that came after a "hi"."""
 KEY = "unused"
 
 
 def user(content: str) -> ChatCompletionUserMessageParam:
-    """Something said by the user."""
+    """A message of the user."""
     return {"role": "user", "content": content}
 
 
@@ -68,7 +68,7 @@ def came_from(source: str) -> str:
 
 
 def pieces(chunks: Sequence[ChatCompletionChunk], index: int = 0) -> list[str]:
-    """The contents that were streamed for one choice, one a token; asserts the frame around them."""
+    """The contents streamed for one choice, one per token; asserts the frame around them."""
     choices = [choice for chunk in chunks for choice in chunk.choices if choice.index == index]
     first, *between, last = choices
     assert (first.delta.role, first.delta.content, first.finish_reason) == ("assistant", "", None)
@@ -79,6 +79,6 @@ def pieces(chunks: Sequence[ChatCompletionChunk], index: int = 0) -> list[str]:
 
 
 def prompt_tokens(messages: Sequence[ChatCompletionMessageParam], o200k: tiktoken.Encoding) -> int:
-    """As OpenAI counts: 3 a message, its role, its content; 3 for the answer to come."""
+    """The tokens of a prompt as OpenAI counts them: 3 per message, its role, its content; 3 for the answer to come."""
     texts = [(str(message["role"]), str(message.get("content"))) for message in messages]
     return 3 + sum(3 + len(o200k.encode(role)) + len(o200k.encode(content)) for role, content in texts)

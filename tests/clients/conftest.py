@@ -1,4 +1,4 @@
-"""A server for the clients, and a count of tokens to hold it to."""
+"""A server for the clients, and an independent count of tokens."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -12,7 +12,7 @@ from tests.support.servers import SharedServers
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Clients of others may leave a socket to the garbage collector, which finds it in whatever test comes then."""
+    """Ignore sockets that a client leaves to the garbage collector, which may find them during another test."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
@@ -26,7 +26,7 @@ def clients_store(serve: SharedServers) -> str:
 
 @pytest.fixture(scope="session")
 def base_url(serve: SharedServers) -> str:
-    """What a client is pointed at."""
+    """The base URL for clients."""
     return f"{serve(CORPUS).url}/v1"
 
 
@@ -38,7 +38,7 @@ def o200k() -> tiktoken.Encoding:
 
 @pytest.fixture(scope="session")
 def cl100k() -> tiktoken.Encoding:
-    """The tokenizer of OpenAI's embeddings, which is loaded for all of this process."""
+    """The tokenizer of OpenAI's embeddings, loaded for the whole process."""
     return _encoding("cl100k_base")
 
 

@@ -1,4 +1,4 @@
-"""Agents and extractors: they call tools until they are done, and get objects that validate."""
+"""Agents and extractors: they call tools until they are done, and get valid objects."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -40,7 +40,7 @@ async def pydantic_model(base_url: str) -> AsyncIterator[OpenAIChatModel]:
 
 
 def test_langchain_agent(base_url: str) -> None:
-    """It calls the tool with what the user named, and ends with what the tool said; without need it calls none."""
+    """The agent calls the tool with the user's value, and ends with its result; without need it calls none."""
     asked = []
 
     @tool
@@ -63,7 +63,7 @@ def test_langchain_agent(base_url: str) -> None:
 
 @pytest.mark.parametrize("method", ["function_calling", "json_schema"])
 def test_langchain_structured_output(base_url: str, method: str) -> None:
-    """What is extracted is what was said."""
+    """The extracted object has the values of the message."""
     model = langchain_model(base_url).with_structured_output(Person, method=method, include_raw=False)  # type: ignore[arg-type]
     text = "hi" if method == "json_schema" else "John Doe is 42 years old"
     found = model.invoke(text)
@@ -73,7 +73,7 @@ def test_langchain_structured_output(base_url: str, method: str) -> None:
 
 @pytest.mark.anyio
 async def test_pydantic_ai_agent(pydantic_model: OpenAIChatModel) -> None:
-    """A tool first, then the output, which is a tool as well: both are valid, and the run ends."""
+    """The agent calls a tool, then the output, which is a tool as well: both are valid, and the run ends."""
     agent = Agent(pydantic_model, output_type=Person)
     asked = []
 
@@ -89,12 +89,12 @@ async def test_pydantic_ai_agent(pydantic_model: OpenAIChatModel) -> None:
 
 @pytest.mark.anyio
 async def test_pydantic_ai_text(pydantic_model: OpenAIChatModel) -> None:
-    """Without tools and outputs it is a chat."""
+    """A run without tools and outputs is a chat."""
     assert (await Agent(pydantic_model).run("hi")).output == HELLO
 
 
 def test_openai_parses_the_arguments_of_a_tool(base_url: str) -> None:
-    """A tool made of a pydantic model is strict, and its arguments are an instance of it."""
+    """A tool made of a pydantic model is strict, and its arguments are an instance of the model."""
     with OpenAI(base_url=base_url, api_key=KEY, max_retries=0) as client:
         answer = client.chat.completions.parse(
             model="m",

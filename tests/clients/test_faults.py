@@ -1,4 +1,4 @@
-"""How OpenAI's SDK for Python takes each of the faults, and how often it tries, which the server's journal tells."""
+"""Faults through OpenAI's SDK for Python: its errors, and its number of tries by the server's journal."""
 
 from collections.abc import Iterator, Sequence
 
@@ -29,7 +29,7 @@ BEFORE: dict[str, tuple[type[Exception], int]] = {
     "disconnect": (openai.APIConnectionError, 2),
     "slow-headers; seconds=4": (openai.APITimeoutError, 2),
 }
-"""What the SDK raises, and how often it has tried by then: with one retry, whether the answer is a stream or not."""
+"""The SDK's error and number of tries with one retry, for whole and streamed answers."""
 
 IN_A_STREAM: dict[str, tuple[type[Exception], int]] = {
     "disconnect; after=2": (openai.APIConnectionError, 1),
@@ -74,7 +74,7 @@ def ask(client: OpenAI, fault: str, *, stream: bool = False) -> Iterator[str]:
 
 
 def raised(client: OpenAI, fault: str, *, stream: bool) -> tuple[str, Exception]:
-    """What came of an answer, and what was raised then."""
+    """The pieces of an answer, and the error after them."""
     pieces: list[str] = []
     with pytest.raises((openai.OpenAIError, ValueError)) as info:
         pieces.extend(ask(client, fault, stream=stream))
@@ -82,7 +82,7 @@ def raised(client: OpenAI, fault: str, *, stream: bool) -> tuple[str, Exception]
 
 
 def tried(server: MimicServer, fault: str) -> Sequence[Entry]:
-    """The tries that befell a fault, which are all."""
+    """The tries of the journal, each of which must have a fault."""
     requests = server.requests()
     assert {request.fault for request in requests} == {fault}
     return requests
@@ -91,7 +91,7 @@ def tried(server: MimicServer, fault: str) -> Sequence[Entry]:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("fault", BEFORE)
 def test_faults_before_an_answer(server: MimicServer, client: OpenAI, fault: str, stream: bool) -> None:
-    """Tried again after 408, 409, 429, 5xx and no answer at all, unless ``x-should-retry`` says otherwise."""
+    """The SDK tries again after 408, 409, 429, 5xx and no answer at all, unless ``x-should-retry`` says otherwise."""
     kind, tries = BEFORE[fault]
     text, error = raised(client, fault, stream=stream)
     assert text == ""
@@ -102,12 +102,12 @@ def test_faults_before_an_answer(server: MimicServer, client: OpenAI, fault: str
 
 @pytest.mark.parametrize("fault", IN_A_STREAM)
 def test_faults_in_a_stream(server: MimicServer, client: OpenAI, fault: str) -> None:
-    """What came before is there; nothing is tried again."""
+    """The SDK yields all pieces before the fault, and does not try again."""
     kind, tries = IN_A_STREAM[fault]
     pieces = []
     with pytest.raises(kind) as info:
         for piece in ask(client, fault, stream=True):
-            pieces.append(piece)  # noqa: PERF402 - what comes before the error counts
+            pieces.append(piece)  # noqa: PERF402 - the pieces before the error count
     assert "".join(pieces) == "red\n"
     if kind is not ValueError:
         assert type(info.value) is kind
@@ -116,7 +116,7 @@ def test_faults_in_a_stream(server: MimicServer, client: OpenAI, fault: str) -> 
 
 @pytest.mark.parametrize("fault", IN_A_WHOLE_ANSWER)
 def test_faults_in_a_whole_answer(server: MimicServer, client: OpenAI, fault: str) -> None:
-    """A cut or stalled answer is tried again, one that is not JSON is not."""
+    """The SDK tries again after a cut or stalled answer, but not after one that is not JSON."""
     kind, tries = IN_A_WHOLE_ANSWER[fault]
     _, error = raised(client, fault, stream=False)
     assert isinstance(error, kind)
@@ -126,8 +126,8 @@ def test_faults_in_a_whole_answer(server: MimicServer, client: OpenAI, fault: st
     assert all(request.client_left == fault.startswith("stall") for request in requests)
 
 
-def test_faults_that_are_none_to_a_client(server: MimicServer, client: OpenAI) -> None:
-    """An answer that is empty, and one that it waits for: headers that are slow, and a stall that is short."""
+def test_faults_that_a_client_accepts(server: MimicServer, client: OpenAI) -> None:
+    """The SDK accepts an empty answer, and waits for slow headers and a short stall."""
     for stream in (False, True):
         assert "".join(ask(client, "empty", stream=stream)) == ""
         for fault in ("slow-headers; seconds=0.4", "stall; after=1; seconds=0.4", "none"):
@@ -136,7 +136,7 @@ def test_faults_that_are_none_to_a_client(server: MimicServer, client: OpenAI) -
 
 
 def test_retry_after_is_honoured(server: MimicServer, client: OpenAI) -> None:
-    """A second, where the SDK by itself would wait half of one at most."""
+    """The SDK waits the second of Retry-After instead of its own half second."""
     _, error = raised(client, "status=429; retry-after=1", stream=False)
     assert isinstance(error, openai.RateLimitError)
     assert error.response.headers["retry-after"] == "1"
@@ -145,8 +145,8 @@ def test_retry_after_is_honoured(server: MimicServer, client: OpenAI) -> None:
     assert (second.at - first.at).total_seconds() >= 1
 
 
-def test_an_error_in_a_stream_tells_what_it_is(client: OpenAI) -> None:
-    """Its type, its code and its text."""
+def test_an_error_in_a_stream_has_its_details(client: OpenAI) -> None:
+    """The SDK's error has the type, the code and the text."""
     _, error = raised(client, "error; after=1; type=overloaded_error; code=overloaded", stream=True)
     assert isinstance(error, openai.APIError)
     assert (error.type, error.code, error.param) == ("overloaded_error", "overloaded", None)
@@ -154,8 +154,8 @@ def test_an_error_in_a_stream_tells_what_it_is(client: OpenAI) -> None:
     assert not isinstance(error, openai.APIStatusError)
 
 
-def test_a_client_gets_through_a_server_in_a_bad_mood() -> None:
-    """With retries enough every answer comes at last, and the journal has one success for each."""
+def test_retries_get_through_random_faults() -> None:
+    """With enough retries every request gets an answer, and the journal has one success for each."""
     settings = {
         "MIMIC_FAULTS": "20% status=429; retry-after=0, 20% status=500, 10% disconnect",
         "MIMIC_FAULT_SEED": "1",

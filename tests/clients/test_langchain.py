@@ -1,4 +1,4 @@
-"""LangChain's models of OpenAI's."""
+"""LangChain's models for OpenAI's API."""
 
 from math import hypot
 from typing import Any
@@ -21,7 +21,7 @@ def chain(base_url: str, **options: Any) -> ChatOpenAI:
 
 
 def test_langchain(base_url: str, o200k: tiktoken.Encoding) -> None:
-    """``invoke``, ``stream`` with usage metadata, ``batch``; a chat with a system message and history."""
+    """``invoke``, ``stream`` with usage and ``batch`` work; so does a chat with a system message and history."""
     model = chain(base_url, temperature=0, stream_usage=True)
     answer = model.invoke("hi")
     assert answer.content == HELLO
@@ -44,7 +44,7 @@ def test_langchain(base_url: str, o200k: tiktoken.Encoding) -> None:
 
 @pytest.mark.anyio
 async def test_langchain_asynchronously(base_url: str) -> None:
-    """``ainvoke``, ``astream``, ``abatch``."""
+    """``ainvoke``, ``astream`` and ``abatch`` work."""
     model = chain(base_url, temperature=0)
     assert (await model.ainvoke("hi")).content == HELLO
     assert "".join([str(chunk.content) async for chunk in model.astream("Tell me about the sea")]) == SEA
@@ -52,7 +52,7 @@ async def test_langchain_asynchronously(base_url: str) -> None:
 
 
 def test_langchain_embeddings(base_url: str, cl100k: tiktoken.Encoding) -> None:
-    """Texts are sent as they are, or by default as tokens, for which LangChain loads the vocabulary of a GPT-4."""
+    """Texts arrive as they are, or by default as tokens, for which LangChain loads the vocabulary of a GPT-4."""
     by_text, by_tokens = (
         OpenAIEmbeddings(
             model="mimic-embedding", base_url=base_url, api_key=SecretStr(KEY), check_embedding_ctx_length=by_tokens

@@ -1,4 +1,4 @@
-"""LiteLLM, which speaks to OpenAI's API among many others."""
+"""LiteLLM as a client of OpenAI's API."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -13,16 +13,16 @@ from tests.clients.chats import HELLO, KEY, SEA, prompt_tokens, user
 
 @pytest.fixture(scope="module")
 def litellm() -> Iterator[Any]:
-    """LiteLLM, loaded late: that takes seconds. It is to read neither a price list from the network nor ``.env``."""
+    """LiteLLM, loaded late since that takes seconds; it reads neither a price list from the network nor ``.env``."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         patch.setenv("LITELLM_MODE", "PRODUCTION")
-        patch.setenv("TIKTOKEN_CACHE_DIR", "")  # which it sets, and which is put back here
+        patch.setenv("TIKTOKEN_CACHE_DIR", "")  # LiteLLM sets it, and the patch restores it
         yield import_module("litellm")
 
 
 def test_litellm(base_url: str, litellm: Any, o200k: tiktoken.Encoding) -> None:
-    """``completion``, complete and streamed with usage."""
+    """``completion`` works, complete and streamed with usage."""
     arguments: dict[str, Any] = {"model": "openai/mimic-v3", "api_base": base_url, "api_key": KEY, "num_retries": 0}
     answer = litellm.completion(messages=[user("hi")], temperature=0, **arguments)
     assert answer.choices[0].message.content == HELLO
@@ -40,7 +40,7 @@ def test_litellm(base_url: str, litellm: Any, o200k: tiktoken.Encoding) -> None:
 
 @pytest.mark.anyio
 async def test_litellm_asynchronously(base_url: str, litellm: Any) -> None:
-    """``acompletion``, complete and streamed."""
+    """``acompletion`` works, complete and streamed."""
     arguments: dict[str, Any] = {"model": "openai/mimic-v3", "api_base": base_url, "api_key": KEY, "num_retries": 0}
     asked = [user("Tell me about the sea")]
     assert (await litellm.acompletion(messages=asked, **arguments)).choices[0].message.content == SEA
@@ -57,7 +57,7 @@ PERSON = {
 
 @pytest.mark.filterwarnings("ignore:Accessing the 'model_computed_fields':DeprecationWarning")  # LiteLLM's own
 def test_litellm_tools(base_url: str, litellm: Any) -> None:
-    """Whole and streamed, the calls are the same."""
+    """Whole and streamed answers have the same calls."""
     asked: dict[str, Any] = {
         "model": "openai/m",
         "api_base": base_url,

@@ -14,21 +14,21 @@ from tests.clients.chats import RED, SEA, prompt_tokens, user
 
 @pytest.fixture
 def llm_home(base_url: str, tmp_path: Path) -> Path:
-    """Where the ``llm`` command finds a model of ours."""
+    """A home in which the ``llm`` command finds a model of Mimic's."""
     model = {"model_id": "mimic", "model_name": "mimic-v3", "api_base": base_url}
     (tmp_path / "extra-openai-models.yaml").write_text(json.dumps([model]))  # JSON is YAML
     return tmp_path
 
 
 def run_llm(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The ``llm`` command, in a home of its own, without a key."""
+    """Run the ``llm`` command in a home of its own, without a key."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LLM_USER_PATH": str(home)}
     command = (sys.executable, "-P", "-m", "llm", *arguments)
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_the_llm_command(llm_home: Path, o200k: tiktoken.Encoding) -> None:
-    """Streamed and not, with the tokens it counted; the chat goes on; what was never said is an error."""
+    """The command works streamed and not, counts tokens, continues a chat, and shows errors."""
     for options in ([], ["--no-stream"]):
         asked = run_llm(llm_home, "--model", "mimic", "--usage", *options, "Tell me about the sea")
         assert (asked.stdout, asked.returncode) == (f"{SEA}\n", 0), asked.stderr
@@ -42,7 +42,7 @@ def test_the_llm_command(llm_home: Path, o200k: tiktoken.Encoding) -> None:
 
 
 def test_the_llm_command_without_any_setting_up(base_url: str, tmp_path: Path) -> None:
-    """``llm openai endpoint`` takes the URL, and lists what is there."""
+    """``llm openai endpoint`` takes the URL, and lists the models."""
     asked = run_llm(tmp_path, "openai", "endpoint", base_url, "--model", "mimic-v3", "Name three colours")
     assert asked.stdout == f"{RED}\n"
     assert "mimic-v3" in run_llm(tmp_path, "openai", "endpoint", base_url, "--models").stdout.split()

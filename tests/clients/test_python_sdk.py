@@ -28,27 +28,27 @@ from tests.support.servers import Server
 
 @pytest.fixture(scope="module")
 def client(base_url: str) -> Iterator[OpenAI]:
-    """The official client, with its own types as the judge of every answer; it does not try again."""
+    """The official client, whose strict types check every answer; it does not try again."""
     with OpenAI(base_url=base_url, api_key=KEY, max_retries=0, _strict_response_validation=True) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def lenient(base_url: str) -> Iterator[OpenAI]:
-    """The official client as it comes, for the two answers of OpenAI's that its own types do not allow."""
+    """The official client by default, for the two answers of OpenAI's that its own types do not allow."""
     with OpenAI(base_url=base_url, api_key=KEY, max_retries=0) as client:
         yield client
 
 
 @pytest.fixture
 async def async_client(base_url: str) -> AsyncIterator[AsyncOpenAI]:
-    """The same, asynchronous."""
+    """The strict client, asynchronous."""
     async with AsyncOpenAI(base_url=base_url, api_key=KEY, max_retries=0, _strict_response_validation=True) as client:
         yield client
 
 
 def test_a_completion_is_a_true_next_message(client: OpenAI) -> None:
-    """In the shape that the SDK's own types ask for; the model's name is echoed."""
+    """A completion fits the SDK's own types, and echoes the model's name."""
     for model in ("mimic-v1", "mimic-v2", "mimic-v3", "gpt-4o-mini", "org/any-name"):
         completion = client.chat.completions.create(model=model, messages=[user("hi")])
         assert only(completion) in HI
@@ -59,7 +59,7 @@ def test_a_completion_is_a_true_next_message(client: OpenAI) -> None:
 
 
 def test_a_client_needs_nothing_but_its_environment(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An application that is not changed: OPENAI_BASE_URL and any OPENAI_API_KEY."""
+    """An unchanged application works with OPENAI_BASE_URL and any OPENAI_API_KEY."""
     monkeypatch.setenv("OPENAI_BASE_URL", base_url)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with OpenAI() as client:
@@ -68,7 +68,7 @@ def test_a_client_needs_nothing_but_its_environment(base_url: str, monkeypatch: 
 
 
 def test_usage_is_exact(client: OpenAI, o200k: tiktoken.Encoding) -> None:
-    """Equal to a count by OpenAI's tokenizer, of prompt and completion; the details are there."""
+    """Usage of prompt and completion equals a count by OpenAI's tokenizer, and has the details."""
     chat: list[ChatCompletionMessageParam] = [
         user("Tell me about the sea"),
         {"role": "assistant", "content": "naïve 🌊"},
@@ -89,7 +89,7 @@ def test_usage_is_exact(client: OpenAI, o200k: tiktoken.Encoding) -> None:
 
 
 def test_a_stream_is_the_answer_token_by_token(client: OpenAI, o200k: tiktoken.Encoding) -> None:
-    """A chunk a token, which joined are the complete answer; one id; valid text also where a token is half a letter."""
+    """A stream has a chunk per token, one id, and valid text even if a token is half a letter."""
     for question in ("hi", "Tell me about the sea", "Name three colours"):
         complete = client.chat.completions.create(model="mimic-v3", messages=[user(question)])
         with client.chat.completions.create(model="mimic-v3", messages=[user(question)], stream=True) as stream:
@@ -106,7 +106,7 @@ def test_a_stream_is_the_answer_token_by_token(client: OpenAI, o200k: tiktoken.E
 
 
 def test_a_stream_can_be_read_line_by_line(base_url: str, client: OpenAI) -> None:
-    """Also by those who end a line where Unicode does, as httpx's ``iter_lines``."""
+    """A client that splits lines as Unicode does, such as httpx's ``iter_lines``, reads the stream."""
     asked = {"model": "mimic-v3", "messages": [user("Name some lines")], "stream": True}
     with httpx.stream("POST", f"{base_url}/chat/completions", json=asked) as response:
         *events, done = [line.removeprefix("data: ") for line in response.iter_lines() if line]
@@ -117,7 +117,7 @@ def test_a_stream_can_be_read_line_by_line(base_url: str, client: OpenAI) -> Non
 
 
 def test_a_stream_ends_with_the_usage_when_asked(client: OpenAI) -> None:
-    """One chunk more, without choices, with the usage of the complete answer; the others have ``usage: null``."""
+    """The usage of the complete answer comes in one more chunk without choices; the others have ``usage: null``."""
     asked = [user("Tell me about the sea")]
     complete = client.chat.completions.create(model="mimic-v3", messages=asked)
     with client.chat.completions.create(
@@ -131,7 +131,7 @@ def test_a_stream_ends_with_the_usage_when_asked(client: OpenAI) -> None:
 
 
 def test_the_stream_helper_puts_the_answer_together(client: OpenAI) -> None:
-    """Events on the way, and at the end the completion that would have come in one piece."""
+    """The helper yields events, and at the end the completion that a whole answer would be."""
     asked = [user("Tell me about the sea")]
     complete = client.chat.completions.create(model="mimic-v3", messages=asked)
     with client.chat.completions.stream(
@@ -145,7 +145,7 @@ def test_the_stream_helper_puts_the_answer_together(client: OpenAI) -> None:
 
 
 def test_n_answers_are_different_and_real(client: OpenAI, o200k: tiktoken.Encoding) -> None:
-    """As long as there are enough, with usage over all; streamed, the same ones in the same order."""
+    """Answers differ as long as there are enough, and usage covers all; streamed, they come in the same order."""
     complete = client.chat.completions.create(model="mimic-v3", messages=[user("hi")], n=4)
     texts = [choice.message.content for choice in complete.choices]
     assert [choice.index for choice in complete.choices] == [0, 1, 2, 3]
@@ -164,15 +164,15 @@ def test_n_answers_are_different_and_real(client: OpenAI, o200k: tiktoken.Encodi
     assert [choice.message.content for choice in final.choices] == texts
 
 
-def test_more_answers_than_there_are_are_still_real(client: OpenAI) -> None:
-    """Then some come again."""
+def test_more_answers_than_the_corpus_has_repeat(client: OpenAI) -> None:
+    """Answers repeat if ``n`` is larger than their number."""
     completion = client.chat.completions.create(model="mimic-v3", messages=[user("Flip a coin")], n=5)
     assert len(completion.choices) == 5
     assert {choice.message.content for choice in completion.choices} == {"heads", "tails"}
 
 
 def test_max_tokens_cuts_at_a_token(client: OpenAI, o200k: tiktoken.Encoding) -> None:
-    """Under its old and its new name, at every length, complete and streamed; the cut text is a whole prefix."""
+    """Both names of the limit cut at every length, complete and streamed; the cut text is a whole prefix."""
     encoded = o200k.encode(SEA)
     asked = [user("Tell me about the sea")]
     for most in range(1, len(encoded) + 2):
@@ -201,7 +201,7 @@ def test_max_tokens_cuts_at_a_token(client: OpenAI, o200k: tiktoken.Encoding) ->
     ],
 )
 def test_stop_ends_the_answer_before_it(client: OpenAI, stop: str | list[str], answer: str) -> None:
-    """At the first of them, in the middle of a token too; complete and streamed."""
+    """An answer ends before the first stop text, also in the middle of a token; complete and streamed."""
     asked = [user("Name three colours")]
     completion = client.chat.completions.create(model="mimic-v3", messages=asked, stop=stop)
     assert only(completion) == answer
@@ -211,7 +211,7 @@ def test_stop_ends_the_answer_before_it(client: OpenAI, stop: str | list[str], a
 
 
 def test_temperature_0_takes_the_most_frequent(client: OpenAI) -> None:
-    """Of equally frequent ones the first of the corpus, whatever the seed."""
+    """The first of several equally frequent answers of the corpus comes, for any seed."""
     for question, answer in (("hi", HELLO), ("Flip a coin", "tails")):
         for seed_ in (None, 1, 2, 3):
             completion = client.chat.completions.create(
@@ -221,7 +221,7 @@ def test_temperature_0_takes_the_most_frequent(client: OpenAI) -> None:
 
 
 def test_a_seed_fixes_the_answer(client: OpenAI) -> None:
-    """The same seed gives the same answer, as does the same request without one; seeds differ."""
+    """The same seed gives the same answer, and so does the same request without a seed; seeds differ."""
 
     def ask(seed_: int | None) -> str:
         return only(client.chat.completions.create(model="mimic-v3", messages=[user("hi")], seed=seed_))
@@ -233,7 +233,7 @@ def test_a_seed_fixes_the_answer(client: OpenAI) -> None:
 
 
 def test_the_message_before_is_looked_at_first(client: OpenAI) -> None:
-    """A pair of the corpus has its own answer; where a client's history was never said, the last message decides."""
+    """A pair of the corpus has its own answer; if a client's history is unknown, the last message decides."""
     histories: Mapping[str, tuple[set[str], str]] = {
         SEA: ({"Its waves are made by the wind."}, "previous"),
         "They are old mountains.": ({"Sheep live there."}, "previous"),
@@ -250,8 +250,8 @@ def test_the_message_before_is_looked_at_first(client: OpenAI) -> None:
         assert raw.headers["x-mimic-match"] == match
 
 
-def test_headers_say_where_the_answer_came_from(client: OpenAI) -> None:
-    """And are those of OpenAI; on streams as well, and for each of several answers."""
+def test_headers_have_the_source_of_the_answer(client: OpenAI) -> None:
+    """Headers are OpenAI's and name the source, on streams and for each of several answers too."""
     ids = set()
     for seed_ in range(3):
         raw = client.chat.completions.with_raw_response.create(model="mimic-v3", messages=[user("hi")], seed=seed_)
@@ -277,7 +277,7 @@ def test_headers_say_where_the_answer_came_from(client: OpenAI) -> None:
 
 @pytest.mark.parametrize("role", ["system", "developer"])
 def test_instructions_in_front_do_not_stop_a_match(client: OpenAI, role: str) -> None:
-    """A system or developer message that was never said, before the first message and before a whole chat."""
+    """An unknown system or developer message stops no match, before the first message and before a whole chat."""
     instructions: Any = {"role": role, "content": "You are a helpful assistant."}
     assert only(client.chat.completions.create(model="mimic-v3", messages=[instructions, user("hi")])) in HI
     chat: list[ChatCompletionMessageParam] = [
@@ -291,7 +291,7 @@ def test_instructions_in_front_do_not_stop_a_match(client: OpenAI, role: str) ->
 
 
 def test_a_system_message_of_the_corpus_is_matched(client: OpenAI) -> None:
-    """Where the dump has it before the question, it narrows the answers down."""
+    """A system message before the question in the dump narrows the answers down."""
     messages: list[ChatCompletionMessageParam] = [{"role": "system", "content": "Talk like a pirate"}, user("hi")]
     assert only(client.chat.completions.create(model="mimic-v3", messages=messages)) == "Ahoy!"
 
@@ -315,7 +315,7 @@ def test_content_may_be_a_list_of_parts(client: OpenAI) -> None:
 
 
 def test_tools_and_their_messages_are_accepted(client: OpenAI) -> None:
-    """Definitions, a choice, an assistant's calls without content, a tool's result; complete and streamed."""
+    """Definitions, a choice, calls without content and a tool's result are accepted, complete and streamed."""
     tool: Any = {
         "type": "function",
         "function": {
@@ -339,7 +339,7 @@ def test_tools_and_their_messages_are_accepted(client: OpenAI) -> None:
     assert completion.choices[0].message.tool_calls is None
     with client.chat.completions.stream(model="mimic-v3", messages=messages, tools=[tool]) as stream:
         assert stream.get_final_completion().choices[0].message.content == "You are welcome."
-    # As an agent asks: the result of the tool is the last message, and is answered with its text.
+    # As an agent asks: the last message is the result of the tool, and its text is answered.
     messages = [
         user("thanks"),
         {"role": "assistant", "content": None, "tool_calls": [call]},
@@ -348,8 +348,8 @@ def test_tools_and_their_messages_are_accepted(client: OpenAI) -> None:
     assert only(client.chat.completions.create(model="mimic-v3", messages=messages)) == "18 degrees"
 
 
-def test_what_is_not_acted_on_is_accepted(client: OpenAI) -> None:
-    """Parameters that have no meaning here change nothing."""
+def test_unsupported_parameters_are_accepted(client: OpenAI) -> None:
+    """Parameters without a meaning here change nothing."""
     completion = client.chat.completions.create(
         model="mimic-v3",
         messages=[{"role": "user", "content": "Name three colours", "name": "somebody"}],
@@ -368,7 +368,7 @@ def test_what_is_not_acted_on_is_accepted(client: OpenAI) -> None:
 
 
 def test_legacy_completions(client: OpenAI, o200k: tiktoken.Encoding) -> None:
-    """A prompt is something said by the user; several prompts, ``n``, limits."""
+    """A prompt is a message of the user; several prompts, ``n`` and limits work."""
     completion = client.completions.create(model="mimic-v3", prompt="Name three colours")
     assert (completion.object, completion.choices[0].text) == ("text_completion", RED)
     assert completion.choices[0].finish_reason == "stop"
@@ -383,7 +383,7 @@ def test_legacy_completions(client: OpenAI, o200k: tiktoken.Encoding) -> None:
 
 
 def test_legacy_completions_streamed(lenient: OpenAI, o200k: tiktoken.Encoding) -> None:
-    """Token by token, then the end, then the usage. OpenAI's ``finish_reason: null`` is not in the SDK's types."""
+    """Tokens come first, then the end, then the usage. OpenAI's ``finish_reason: null`` is not in the SDK's types."""
     with lenient.completions.create(
         model="mimic-v3", prompt="Tell me about the sea", stream=True, stream_options={"include_usage": True}
     ) as stream:
@@ -397,7 +397,7 @@ def test_legacy_completions_streamed(lenient: OpenAI, o200k: tiktoken.Encoding) 
 
 
 def test_models(client: OpenAI) -> None:
-    """They are listed and each can be retrieved, as any other name can that chats accept; none can be deleted."""
+    """Models are listed; any name that chats accept can be retrieved, and none can be deleted."""
     models = list(client.models.list())
     assert {"mimic-v1", "mimic-v2", "mimic-v3"} <= {model.id for model in models}
     for model in models:
@@ -409,17 +409,17 @@ def test_models(client: OpenAI) -> None:
         assert (caught.value.param, caught.value.type) == ("model", "permission_error")
 
 
-def test_an_api_that_is_not_there_is_told_with_what_to_use(client: OpenAI) -> None:
-    """The person reads it in the exception."""
+def test_a_missing_api_names_its_replacement(client: OpenAI) -> None:
+    """The exception's text names the API to use instead."""
     with pytest.raises(NotFoundError, match="Use chat completions") as caught:
         client.responses.create(model="gpt-4o-mini", input="hi")
     assert caught.value.code == "unknown_url"
 
 
 def test_embeddings(client: OpenAI, lenient: OpenAI) -> None:
-    """Unit vectors fixed by the text, of as many numbers as asked for; as floats, and the same as base64, the default.
+    """Embeddings are unit vectors fixed by the text, with the given dimensions; floats and base64 (default) are equal.
 
-    The base64 is what the SDK decodes, and what its types do not allow.
+    The SDK decodes the base64, which its types do not allow.
     """
     texts = ["hi", "Tell me about the sea", "hi"]
     answer = client.embeddings.create(model="text-embedding-3-small", input=texts, encoding_format="float")
@@ -436,8 +436,8 @@ def test_embeddings(client: OpenAI, lenient: OpenAI) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_was_never_said_is_a_404(client: OpenAI, stream: bool) -> None:
-    """With a code of its own, before a stream begins; the error knows the id of its request."""
+def test_an_unknown_message_is_a_404(client: OpenAI, stream: bool) -> None:
+    """An unknown message is a 404 with its own code before a stream begins; the error has the id of its request."""
     with pytest.raises(NotFoundError) as caught:
         client.chat.completions.create(model="mimic-v3", messages=[user("never said")], stream=stream)
     assert (caught.value.code, caught.value.type) == ("completion_not_found", "invalid_request_error")
@@ -461,7 +461,7 @@ def test_what_was_never_said_is_a_404(client: OpenAI, stream: bool) -> None:
     ],
 )
 def test_a_bad_field_is_named(client: OpenAI, param: str, fields: Mapping[str, Any]) -> None:
-    """A 400 whose ``param`` is the field, with a code and a message; headers are OpenAI's on errors too."""
+    """A bad field is a 400 with the field as ``param``, a code, a message, and OpenAI's headers."""
     arguments: dict[str, Any] = {"model": "mimic-v3", "messages": [user("hi")], **fields}
     with pytest.raises(BadRequestError) as caught:
         client.chat.completions.create(**arguments)
@@ -475,7 +475,7 @@ def test_a_bad_field_is_named(client: OpenAI, param: str, fields: Mapping[str, A
 
 
 def test_keys(clients_store: str, tmp_path: Path) -> None:
-    """With MIMIC_API_KEYS each of them is let in, a wrong one and none get OpenAI's 401s, which do not tell it on."""
+    """Each key of MIMIC_API_KEYS is accepted; a wrong one and none get OpenAI's 401s, which do not repeat it."""
     with (
         Server(tmp_path, MIMIC_STORE=clients_store, MIMIC_API_KEYS="sk-right-1, sk-right-2") as server,
         OpenAI(base_url=f"{server.url}/v1", api_key="sk-wrong-key-1234567890", max_retries=0) as client,
@@ -515,7 +515,7 @@ def test_strict_models(clients_store: str, tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_the_asynchronous_client(async_client: AsyncOpenAI) -> None:
-    """Complete, streamed, helped, and an error."""
+    """Complete answers, streams, the helper and an error work."""
     asked = [user("Tell me about the sea")]
     assert only(await async_client.chat.completions.create(model="mimic-v3", messages=asked)) == SEA
     async with await async_client.chat.completions.create(

@@ -1,1 +1,1 @@
-"""A golden record: requests, and what the server answered to each of them when they were recorded."""
+"""A golden record: requests, and the server's answers at the time of recording."""

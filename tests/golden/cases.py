@@ -23,8 +23,8 @@ SHOWN_CHARACTERS: Final = 300
 class Case:
     """A request: its body whole, in pieces or in chunks.
 
-    ``raw`` are bytes sent as they are instead, and answered until the server ends the connection. ``beside`` is a
-    request that is sent a moment before on another connection. Without ``keeps_body`` the body is not recorded.
+    ``raw`` are bytes to send instead; the answer is then everything until the server ends the connection. ``beside`` is
+    a request sent a moment before on another connection. Without ``keeps_body`` the body is not recorded.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Case:
     keeps_body: bool = True
 
     def __str__(self) -> str:
-        """The request as it may be shown in a message."""
+        """The request as a message may show it."""
         if self.raw is not None:
             return repr(self.raw[:SHOWN_CHARACTERS])
         lines = [f"{self.method} {self.path[:SHOWN_CHARACTERS]} ({self.framing})"]
@@ -50,7 +50,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Group:
-    """Requests that are sent one after the other to a server with these settings.
+    """Requests sent one after the other to a server with these settings.
 
     ``key`` is an API key that the server accepts. ``unsteady`` are headers whose values depend on the time.
     """
@@ -64,7 +64,7 @@ class Group:
 
 
 def post(name: str, path: str, body: Any, *headers: tuple[str, str], **others: Any) -> Case:
-    """A request with a body, which is sent as JSON unless it is bytes."""
+    """A request with a body, sent as JSON unless it is bytes."""
     data = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
     return Case(name, "POST", path, (JSON, *headers), data, **others)
 
@@ -75,7 +75,7 @@ def get(name: str, path: str, *headers: tuple[str, str], **others: Any) -> Case:
 
 
 def bearer(key: str) -> tuple[str, str]:
-    """The header that brings an API key."""
+    """The header with an API key."""
     return ("authorization", f"Bearer {key}")
 
 
@@ -112,7 +112,7 @@ PLAIN: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     "prompt": (PROMPT, SKY_PROMPT),
     "embedding": (EMBEDDINGS, embedding("blue sky")),
 }
-"""A request that is answered, for each route that takes a body."""
+"""A request with an answer, for each route that takes a body."""
 STREAM: Final[Mapping[str, dict[str, Any]]] = {
     "whole": {},
     "stream": {"stream": True},
@@ -291,7 +291,7 @@ TEXTS: Final[Mapping[str, tuple[str, ...]]] = {
     "mistyped": ("Why ist the sky so blu",),
     "other": ("Quantum zebra xylophone",),
 }
-"""A text, or several, for each way in which it may be found."""
+"""Texts for each way to find one."""
 
 ROUTES: Final[Mapping[str, str]] = {
     "native": NATIVE,
@@ -352,7 +352,7 @@ def _framings(route: str) -> Iterator[Case]:
 
 
 def native() -> Iterator[Case]:
-    """Requests for what really came next."""
+    """Requests for true next messages."""
     for version in ("", "?version=v1", "?version=v2", "?version=v3"):
         for name, texts in TEXTS.items():
             yield post(f"native {name} {version or 'default'}", f"{NATIVE}{version}", said(*texts))
@@ -380,7 +380,7 @@ def native() -> Iterator[Case]:
 
 
 def chats() -> Iterator[Case]:
-    """Chats that are answered, and those that are not."""
+    """Chats with an answer, and chats without."""
     for stream in ("whole", "stream"):
         fields = STREAM[stream]
         for name, more in DRAWS.items():
@@ -443,7 +443,7 @@ def _special_chats() -> Iterator[Case]:
 
 
 def bad_chats() -> Iterator[Case]:
-    """Chats with something wrong in the body or around it."""
+    """Chats with an error in the body or around it."""
     yield from _bad_bodies("chat", CHAT, BAD_CHAT)
     yield from _framings("chat")
     client_id = ("x-client-request-id", CLIENT_IDS["too-long"])
@@ -495,7 +495,7 @@ def embeddings() -> Iterator[Case]:
 
 
 def faults() -> Iterator[Case]:
-    """Faults and paces that a header asks for."""
+    """Faults and paces asked for by a header."""
     for route, path, body in (("chat", CHAT, SKY_CHAT), ("prompt", PROMPT, SKY_PROMPT)):
         for stream in ("whole", "stream"):
             for name, value in FAULTS.items():
@@ -523,7 +523,7 @@ def faults() -> Iterator[Case]:
 
 
 def others() -> Iterator[Case]:
-    """The routes that only read, methods that a route does not have, and routes that do not exist."""
+    """The routes that only read, wrong methods, and unknown routes."""
     for name, path in ROUTES.items():
         for method in ("GET", "HEAD", "OPTIONS", "PUT"):
             yield Case(f"{name} {method}", method, path, keeps_body=name not in LONG_BODIES)
@@ -577,7 +577,7 @@ def _request(method: str, path: str, *headers: str, body: bytes = b"", version: 
 
 
 def connections() -> Iterator[Case]:
-    """Bytes as they are: several requests at once, other versions of HTTP, and what is none."""
+    """Raw bytes: several requests at once, other versions of HTTP, and bytes that are no HTTP."""
     body = json.dumps(SKY_CHAT).encode()
     last = "connection: close"
     yield Case("raw close", raw=_request("GET", "/health", last))
@@ -636,7 +636,7 @@ def keys_of_routes() -> Iterator[Case]:
 
 
 def keys_and_more() -> Iterator[Case]:
-    """Odd keys, and keys together with something else that is wrong."""
+    """Odd keys, and keys together with another error."""
     for state, headers in ODD_KEYS.items():
         yield post(f"chat key {state}", CHAT, SKY_CHAT, *headers)
     yield post("native key second", NATIVE, SKY_NATIVE, *ODD_KEYS["second"])
@@ -658,7 +658,7 @@ def keys_and_more() -> Iterator[Case]:
 
 
 def requests_per_minute() -> Iterator[Case]:
-    """Three requests in a minute, and what comes after them."""
+    """Three requests per minute, and further requests."""
     yield post("rpm chat 1", CHAT, SKY_CHAT)
     yield post("rpm chat bad body", CHAT, b"{")
     yield post("rpm chat stream 3", CHAT, SKY_CHAT | STREAM["stream"])
@@ -673,7 +673,7 @@ def requests_per_minute() -> Iterator[Case]:
 
 
 def requests_of_all_routes() -> Iterator[Case]:
-    """Three requests in a minute, of three routes."""
+    """Three requests per minute, of three routes."""
     yield post("rpm embedding 1", EMBEDDINGS, embedding("x"))
     yield post("rpm prompt 2", PROMPT, SKY_PROMPT)
     yield post("rpm chat fault 3", CHAT, SKY_CHAT, ("x-mimic-fault", "status=500"))
@@ -681,7 +681,7 @@ def requests_of_all_routes() -> Iterator[Case]:
 
 
 def requests_that_fail() -> Iterator[Case]:
-    """Three requests in a minute that all fail, and count."""
+    """Three requests per minute that all fail, and count."""
     yield post("rpm chat disconnect 1", CHAT, SKY_CHAT, ("x-mimic-fault", "disconnect"))
     yield post("rpm chat bad fault 2", CHAT, SKY_CHAT, ("x-mimic-fault", "x"))
     yield post("rpm chat miss 3", CHAT, chat(*TEXTS["other"]))
@@ -689,7 +689,7 @@ def requests_that_fail() -> Iterator[Case]:
 
 
 def tokens_per_minute() -> Iterator[Case]:
-    """Sixty tokens in a minute: requests that use them up, and requests larger than that."""
+    """Sixty tokens per minute: requests that use them up, and requests larger than that."""
     long = chat(" ".join(["word"] * 100))
     yield post("tpm chat too large", CHAT, chat("continue", n=20, seed=5))
     yield post("tpm chat miss", CHAT, long)
@@ -704,7 +704,7 @@ def tokens_per_minute() -> Iterator[Case]:
 
 
 def tokens_of_embeddings() -> Iterator[Case]:
-    """Sixty tokens in a minute, used up by an embedding."""
+    """Sixty tokens per minute, used up by an embedding."""
     yield post("tpm embedding", EMBEDDINGS, embedding("word " * 50))
     yield post("tpm embedding refused after embedding", EMBEDDINGS, embedding("word " * 50))
     yield post("tpm prompt", PROMPT, prompt("Hello!"))
@@ -730,7 +730,7 @@ def everything() -> Iterator[Case]:
 
 
 def faults_at_a_rate() -> Iterator[Case]:
-    """Faults by the settings, with a seed; those by a header do not count."""
+    """Faults of the settings, with a seed; those of a header do not count."""
     yield from _all_kinds("rate", 6)
     yield post("rate none", CHAT, SKY_CHAT, ("x-mimic-fault", "none"))
     yield post("rate own", CHAT, SKY_CHAT, ("x-mimic-fault", "status=418"))
@@ -741,7 +741,7 @@ def faults_at_a_rate() -> Iterator[Case]:
 
 
 def misses() -> Iterator[Case]:
-    """Requests that nothing answers, where a setting says what to answer instead."""
+    """Requests without an answer, on servers with a setting for one."""
     other = TEXTS["other"][0]
     for stream, fields in STREAM.items():
         yield post(f"miss chat {stream}", CHAT, chat(other) | fields)
@@ -756,7 +756,7 @@ def misses() -> Iterator[Case]:
 
 
 def strict_models() -> Iterator[Case]:
-    """Names of models where only Mimic's own are allowed, on a server with another default version."""
+    """Names of models if only Mimic's own are allowed, on a server with another default version."""
     yield post("strict miss", CHAT, chat(*TEXTS["other"]) | {"model": "mimic-v2"})
     yield post("strict miss stream", CHAT, chat(*TEXTS["other"]) | {"model": "mimic-v2", "stream": True})
     yield post("strict miss cut", PROMPT, prompt(TEXTS["other"][0], max_tokens=1))
@@ -773,7 +773,7 @@ def strict_models() -> Iterator[Case]:
 
 
 def cross_origin() -> Iterator[Case]:
-    """Requests from pages of the web, and the questions that browsers ask before them."""
+    """Requests from pages of the web, and their preflights."""
     ask = ("access-control-request-method", "POST")
     more = ("access-control-request-headers", "authorization, content-type")
     for origin in ("https://chat.example", "https://evil.example", "null"):
@@ -790,7 +790,7 @@ def cross_origin() -> Iterator[Case]:
 
 
 def in_flight() -> Iterator[Case]:
-    """Requests that wait for their turn, where one at a time is answered, at a pace."""
+    """Requests that queue if one at a time is answered, at a pace."""
     yield from _all_kinds("paced", 1)
     slow = post("first", CHAT, SKY_CHAT, ("x-mimic-ttft-ms", "150"))
     for stream in ("whole", "stream"):
@@ -807,7 +807,7 @@ def in_flight() -> Iterator[Case]:
 
 
 def without_index() -> Iterator[Case]:
-    """A corpus that was seeded without the index for messages that are only alike, and a server without a journal."""
+    """A corpus seeded without the index for similar messages, and a server without a journal."""
     yield get("no journal", JOURNAL)
     yield Case("no journal DELETE", "DELETE", JOURNAL)
     for name, texts in TEXTS.items():
@@ -870,7 +870,7 @@ def nothing_seeded() -> Iterator[Case]:
         if route not in PLAIN and route not in LONG_BODIES:
             yield get(f"nothing {route}", path)
     yield from seeding()
-    # The last request, since nobody knows when what it starts is through.
+    # The last request, since the end of the seeding that it starts is not known.
     yield post("seeding POST starts", SEED, {"secret": SECRET})
 
 

@@ -1,4 +1,4 @@
-"""A client that sends exactly the bytes of a case, and tells exactly what came back."""
+"""A client that sends exactly the bytes of a case, and returns the exact answer."""
 
 import socket
 import time
@@ -13,13 +13,13 @@ PIECE_BYTES: Final = 7
 PIECES: Final = 3
 SECONDS_BETWEEN_PIECES: Final = 0.01
 SECONDS_BESIDE: Final = 0.05
-"""The head start of a request that another one is sent beside."""
+"""The head start, in seconds, of the other request."""
 PROBE: Final = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: a status of None where nothing did. ``is_open`` is None where the connection was not probed."""
+    """An answer; its status is None if none came. ``is_open`` is None if the connection was not probed."""
 
     status: int | None
     headers: Sequence[tuple[str, str]]
@@ -30,11 +30,11 @@ class Answer:
 
 
 class _Cut(Exception):
-    """The connection ended."""
+    """The end of the connection."""
 
 
 class _Connection:
-    """One connection to the server on a port of loopback."""
+    """A connection to the server on a port of loopback."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), SECONDS)
@@ -48,7 +48,7 @@ class _Connection:
             self.socket.sendall(piece)
 
     def read(self, *, has_body: bool) -> Answer:
-        """One answer."""
+        """Read an answer."""
         try:
             head = self._until(b"\r\n\r\n").decode("latin-1")
         except _Cut:
@@ -66,7 +66,7 @@ class _Connection:
         return Answer(status, headers, b"".join(parts), is_whole)
 
     def is_open(self) -> bool:
-        """Whether another request on this connection is answered."""
+        """Return True if another request on this connection is answered."""
         try:
             self.socket.sendall(PROBE)
         except OSError:
@@ -136,7 +136,7 @@ def ask(port: int, case: Case) -> Answer:
 
 
 def _ask_beside(port: int, case: Case, beside: Case) -> Answer:
-    """Send the other request first, and tell whether its answer was there before the one of the case."""
+    """Send the other request first, and return whether its answer came before the one of the case."""
     first, second = _Connection(port), _Connection(port)
     with first.socket, second.socket:
         first.send(_pieces(beside))

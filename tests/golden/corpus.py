@@ -1,4 +1,4 @@
-"""The conversations that the recorded requests ask about."""
+"""The conversations of the recorded requests."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

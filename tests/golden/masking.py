@@ -1,4 +1,4 @@
-"""Answers as they are recorded: readable JSON, without what is different each time."""
+"""Answers in their recorded form: readable JSON, without values that differ each time."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from tests.golden.client import Answer
 
 ANY: Final = "*"
 LONGEST_BODY: Final = 6000
-"""Characters of a body from which on its digest is recorded, with its beginning and its end."""
+"""Characters of the longest body recorded whole; of a longer one the digest, the beginning and the end are recorded."""
 SHOWN_OF_LONG: Final = 400
 
 _UNSTEADY_HEADERS: Final = re.compile(
@@ -30,11 +30,11 @@ _FIELDS: Final = re.compile(
     r'"([a-z_]*(?:_ms|_at|bytes|seconds|per_second|sha256)|at|since|holder|id)":("[^"]*"|[\d.e-]+)'
 )
 _OF_STATUS: Final = ("/corpus", "/mimic/requests", "/conversation/seed")
-"""Paths of answers that tell of times, sizes and processes; those below them do not."""
+"""Paths of answers with times, sizes and processes; paths below them have none."""
 
 
 def recorded(case: Case, answer: Answer, unsteady: Sequence[str]) -> Mapping[str, Any]:
-    """An answer as JSON: all headers, the body as a text or as the events of a stream, and how the connection ended."""
+    """An answer as JSON: all headers, the body as a text or as events of a stream, and the end of the connection."""
     body, has_same_length = masked_body(case, answer.body.decode(errors="backslashreplace"))
     if case.raw is not None:
         return {"received": _masked_lines(body)}
@@ -65,20 +65,20 @@ def masked_body(case: Case, text: str) -> tuple[str, bool]:
 
 
 def entry_of_journal(entry: Mapping[str, Any]) -> str:
-    """An entry of the journal on one line: ids and times masked, and without what is not known."""
+    """An entry of the journal on one line: ids and times masked, unknown values left out."""
     unsteady = {"id", "at", "first_byte_ms", "last_byte_ms"}
     known = {name: ANY if name in unsteady else value for name, value in entry.items() if value is not None}
     return json.dumps(known, sort_keys=True, ensure_ascii=False)
 
 
 def counters(text: str) -> Mapping[str, float]:
-    """The counters in a text of Prometheus' format, and how many times were taken."""
+    """The counters in a text of Prometheus' format, and the numbers of observed times."""
     found = re.findall(r"^(mimic_\w+(?:_total|_seconds_count)(?:\{.*\})?) (\S+)$", text, re.MULTILINE)
     return {name: float(value) for name, value in found}
 
 
 def increase(before: Mapping[str, float], after: Mapping[str, float]) -> Mapping[str, int]:
-    """How much each counter grew."""
+    """The increase of each counter."""
     grown = {name: round(value - before.get(name, 0)) for name, value in after.items()}
     return {name: grown[name] for name in sorted(grown) if grown[name]}
 

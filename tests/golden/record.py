@@ -1,4 +1,4 @@
-"""``python -m tests.golden.record``: plays all requests and records the answers anew."""
+"""``python -m tests.golden.record``: play all requests and record the answers again."""
 
 import json
 import os
@@ -25,11 +25,11 @@ RECORD: Final = FOLDER / "record.json"
 OPENAPI: Final = FOLDER / "openapi.json"
 SECONDS_TO_START: Final = 30
 SECONDS_TO_END: Final = 5
-"""How long requests may take to end in the journal whose client is gone."""
+"""Seconds until a request without a client must have ended in the journal."""
 
 
 class Servers:
-    """Servers by their settings, each started when it is first asked for. A context manager, which stops them."""
+    """A context manager with servers by their settings, each started at its first use and stopped at the end."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -42,7 +42,7 @@ class Servers:
         self._stack.close()
 
     def port(self, group: Group) -> int:
-        """The port of the server that a group is for."""
+        """The port of the server for a group."""
         key = json.dumps([group.is_seeded, dict(group.settings)])
         if key not in self._ports:
             self._ports[key] = self._stack.enter_context(_seeded(group) if group.is_seeded else _empty(group))
@@ -57,7 +57,7 @@ def _seeded(group: Group) -> Iterator[int]:
 
 @contextmanager
 def _empty(group: Group) -> Iterator[int]:
-    """``python -m mimic serve`` of an empty store, beside a corpus.json, and with the journal of a MimicServer."""
+    """A ``python -m mimic serve`` of an empty store, beside a corpus.json, with the journal of a MimicServer."""
     port = free_port()
     with _folder() as folder, (folder / "log").open("wb") as log:
         (folder / "corpus.json").write_text(json.dumps(CORPUS))
@@ -91,7 +91,7 @@ def _empty(group: Group) -> Iterator[int]:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A folder for a server, which may still be written to while it is removed."""
+    """A folder for a server, which may still write to it during its removal."""
     with TemporaryDirectory(prefix="golden-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
@@ -114,7 +114,7 @@ def _read(port: int, path: str, key: str = "", method: str = "GET") -> str:
 
 
 def play(port: int, group: Group) -> dict[str, Any]:
-    """Send all requests of a group, and return everything that is recorded of it."""
+    """Send all requests of a group, and return everything to record of it."""
     _read(port, "/mimic/requests", group.key, "DELETE")
     before = counters(_read(port, "/metrics"))
     cases = {case.name: recorded(case, ask(port, case), group.unsteady) for case in group.cases}
@@ -124,7 +124,7 @@ def play(port: int, group: Group) -> dict[str, Any]:
 
 
 def _journal(port: int, group: Group) -> list[str]:
-    """The entries of the journal, as soon as all of them have ended."""
+    """The entries of the journal, once all of them have ended."""
     until = time.monotonic() + SECONDS_TO_END
     while True:
         entries = json.loads(_read(port, "/mimic/requests", group.key)).get("requests", [])

@@ -1,1 +1,1 @@
-"""Real servers, asked over HTTP."""
+"""Real servers over HTTP."""

@@ -1,6 +1,6 @@
-"""Bodies and requests that nobody should send, on every route that takes one, against a real server.
+"""Hostile bodies and requests, on every route that takes one, against a real server.
 
-Whatever comes, the answer is no server error, has the one shape where it is an error, and the next request is answered.
+No answer is a server error, every error has the one shape, and the next request is answered.
 """
 
 import gzip
@@ -39,16 +39,16 @@ PLAIN: Final[dict[str, dict[str, Any]]] = {
     "/v1/embeddings": {"model": "mimic-embedding", "input": "hi", "dimensions": 2},
     "/conversation/seed": {"secret": "wrong"},
 }
-"""Every route with a body, and one that it takes."""
+"""Every route with a body, and a valid one."""
 BODIES: Final = {path: json.dumps(body).encode() for path, body in PLAIN.items()}
 EVIL: Final = ["a\r\nx-evil: 1", "\x00", "\x0b\x1f\x7f", "💥", "\x85\u2028", "p\xe4ge", '"; x-evil="', "%0d%0ax-evil:1"]
-"""Names that would be something else in a header."""
+"""Names that would change a header."""
 JSON: Final = "application/json"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose corpus has evil names."""
+    """A server whose corpus has hostile names."""
     folder = tmp_path_factory.mktemp("bodies")
     url = f"sqlite:///{folder}/corpus.db"
     named = [conversation(name, ("human", f"said {n}"), (name, f"answer {n}")) for n, name in enumerate(EVIL)]
@@ -59,7 +59,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def post(server: Server, path: str, body: bytes, **headers: str) -> tuple[HTTPResponse, bytes]:
-    """What a body is answered with, on a connection of its own."""
+    """The answer to a body, on a connection of its own."""
     with closing(HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
         connection.request("POST", path, body, {"content-type": JSON, **headers})
         response = connection.getresponse()
@@ -67,7 +67,7 @@ def post(server: Server, path: str, body: bytes, **headers: str) -> tuple[HTTPRe
 
 
 def error_of(response: HTTPResponse, body: bytes) -> Any:
-    """The error that an answer tells, in the one shape; None where it is none."""
+    """The error of an answer, in the one shape; None if it is none."""
     assert response.status < 500, body
     assert response.headers["x-request-id"].startswith("req_")
     if response.status < 400:
@@ -80,7 +80,7 @@ def error_of(response: HTTPResponse, body: bytes) -> Any:
 
 
 def is_well(server: Server) -> None:
-    """The next request is answered, and nothing was a bug."""
+    """Assert that the next request is answered, and that the log has no bug."""
     response, body = post(server, EXACT, BODIES[EXACT])
     assert json.loads(body)["choices"][0] == {"from": "gpt", "value": "hello"}
     assert response.status == 200
@@ -88,7 +88,7 @@ def is_well(server: Server) -> None:
 
 
 def talk(server: Server, sent: bytes) -> bytes:
-    """All that comes back for some bytes, until the server closes the connection or nothing more comes for a second."""
+    """Everything received for some bytes, until the server closes the connection or a second passes without more."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=1) as connection:
         received = b""
         try:
@@ -101,7 +101,7 @@ def talk(server: Server, sent: bytes) -> bytes:
 
 
 def status_in(answer: bytes) -> int:
-    """The status of a raw answer; where it is an error, it has the one shape."""
+    """The status of a raw answer; asserts that an error has the one shape."""
     lines, _, body = answer.partition(b"\r\n\r\n")
     status = int(lines.split()[1])
     assert status < 500
@@ -136,22 +136,22 @@ BOMBS: Final[dict[str, tuple[Callable[[dict[str, Any]], bytes], int]]] = {
     "null": (lambda _: b"null", 0),
     "NUL": (lambda _: b"\0", 400),
 }
-"""What makes a body of a plain one, and the status of its answer; 0 where it may be taken or refused."""
+"""Functions that alter a plain body, and the status of the answer; 0 for either accepted or refused."""
 
 
 def with_field(plain: dict[str, Any], value: bytes) -> bytes:
-    """A body with one field more, which nobody knows."""
+    """A body with one more, unknown field."""
     return json.dumps(plain).encode()[:-1] + b', "unknown": ' + value + b"}"
 
 
 def keys(count: int) -> bytes:
-    """An object with so many different keys."""
+    """An object with the given number of different keys."""
     return b"{%s}" % b",".join([b'"k%d":%d' % (n, n) for n in range(count)])
 
 
 @pytest.mark.parametrize("path", PLAIN)
 def test_bombs_do_no_harm(server: Server, path: str) -> None:
-    """Whatever is in a body: memory stays within a few times its size, and the worker answers right afterwards."""
+    """Hostile bodies keep memory within a few times their size, and the worker answers right afterwards."""
     post(server, path, b" " * 9_999_999)
     before = resident_bytes(server.process.pid)
     for name, (made, status) in BOMBS.items():
@@ -184,7 +184,7 @@ def test_bombs_do_no_harm(server: Server, path: str) -> None:
     ids=lambda value: value if isinstance(value, str) else str(value)[:60],
 )  # fmt: skip
 def test_valid_bodies_of_any_size_are_answered(server: Server, path: str, body: Any) -> None:
-    """A hundred thousand messages, or one of ten megabytes."""
+    """A body with a hundred thousand messages, or with one of ten megabytes, gets an answer."""
     response, answer = post(server, path, json.dumps(body).encode())
     error_of(response, answer)
     assert response.status in {200, 400, 401, 404}
@@ -201,12 +201,12 @@ CODED: Final[dict[str, Callable[[bytes], bytes]]] = {
     "zstd": zstd.compress,
     "identity, gzip , zstd": lambda plain: zstd.compress(gzip.compress(plain)),
 }
-"""What makes a body of a plain one by the Content-Encoding that says so."""
+"""Functions that code a plain body by its Content-Encoding."""
 
 
 @pytest.mark.parametrize("path", PLAIN)
 def test_compressed_bodies_are_read(server: Server, path: str) -> None:
-    """They are answered as the plain one is, over the fast path and the framework, whatever way they are compressed."""
+    """Compressed bodies get the answers of the plain one, over the fast path and the framework."""
     plain = BODIES[path]
     right = post(server, path, plain)[0].status
     for kind in (JSON, f"{JSON}; charset=utf-8")[: 1 if path == "/conversation/seed" else 2]:
@@ -228,7 +228,7 @@ def test_compressed_bodies_are_read(server: Server, path: str) -> None:
 
 @pytest.mark.parametrize("path", PLAIN)
 def test_unknown_codings_are_refused(server: Server, path: str) -> None:
-    """With a 415 that says which are understood, wherever in the list they are."""
+    """An unknown coding is a 415 with the known ones, at any place of the list."""
     plain = BODIES[path]
     for coding in ("br", "gzip, br", "br,gzip", "\xe4", "gzip, " * 6):
         response, answer = post(server, path, gzip.compress(plain), **{"content-encoding": coding})
@@ -240,7 +240,7 @@ def test_unknown_codings_are_refused(server: Server, path: str) -> None:
 
 
 def test_codings_in_several_headers_are_one_list(server: Server) -> None:
-    """In the order of the headers (RFC 9110, 5.3)."""
+    """Codings of several headers are a list in the order of the headers (RFC 9110, 5.3)."""
     for path, right in ((CHAT, 200), ("/conversation/seed", 401)):
         body = zstd.compress(gzip.compress(BODIES[path]))
         with closing(HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
@@ -266,7 +266,7 @@ def test_bombs_of_compressed_data_do_no_harm(server: Server) -> None:
 
 @pytest.mark.parametrize("path", PLAIN)
 def test_the_type_of_a_body_makes_no_difference(server: Server, path: str) -> None:
-    """JSON is taken under any name, as curl sends it; what is no JSON is refused under any."""
+    """JSON is accepted under any content type, as curl sends it; anything else is refused under any."""
     right = post(server, path, BODIES[path])[0].status
     form = "application/x-www-form-urlencoded"
     for kind in ("text/plain", form, "multipart/form-data", f"{JSON}; charset=latin-1", "\xe4", "/", ""):
@@ -291,7 +291,7 @@ FIELDS: Final = [
 
 @st.composite
 def altered(draw: st.DrawFn) -> tuple[str, bytes]:
-    """A route, and a body for it: any bytes, any JSON, or one that was right before something was done to it."""
+    """A route and a body for it: any bytes, any JSON, or a valid one with a change."""
     path = draw(st.sampled_from(sorted(PLAIN)))
     plain = PLAIN[path]
     kind = draw(st.integers(0, 3))
@@ -315,7 +315,7 @@ def altered(draw: st.DrawFn) -> tuple[str, bytes]:
 @example((CHAT, json.dumps({**PLAIN[CHAT], "stop": ["", "\0"]}).encode()))
 @example((EXACT, rb'{"messages": [{"from": "\ud800", "value": "\udfff"}]}'))
 def test_any_body_is_answered(server: Server, asked: tuple[str, bytes]) -> None:
-    """Taken, or refused in the one shape."""
+    """Any body is accepted, or refused in the one shape."""
     path, body = asked
     response, answer = post(server, path, body)
     error_of(response, answer)
@@ -334,12 +334,12 @@ RAW: Final = START + b"content-type: application/json\r\ncontent-length: %d\r\n\
     st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 5), st.binary(max_size=5)), min_size=1, max_size=3),
 )
 def test_any_bytes_are_answered(server: Server, path: str, edits: list[tuple[int, int, bytes]]) -> None:
-    """A request with some of its bytes replaced: an answer, or where it is not whole a closed connection."""
+    """A request with some bytes replaced gets an answer; an incomplete one may get a closed connection."""
     request = bytearray(RAW % (path.encode(), len(BODIES[path]), BODIES[path]))
     for place, removed, added in edits:
         start = place % len(request)
         request[start : start + removed] = added
-    if answer := talk(server, bytes(request) + b"\0" * 1000):  # to end what is not complete
+    if answer := talk(server, bytes(request) + b"\0" * 1000):  # to end a request that is not complete
         status_in(answer)
     is_well(server)
 
@@ -351,7 +351,7 @@ def test_any_bytes_are_answered(server: Server, path: str, edits: list[tuple[int
     st.sampled_from(["authorization", "cookie", "accept", "host", *(f"x-mimic-{name}" for name in MIMIC_HEADERS)]),
 )
 def test_any_query_and_any_header_are_answered(server: Server, path: str, text: str, header: str) -> None:
-    """Whatever bytes they are made of."""
+    """Any bytes in a query or a header get an answer."""
     method = b"POST" if path == EXACT else b"GET"
     query = "".join(text.split()).encode("latin-1")
     lines = [
@@ -409,7 +409,7 @@ TRAILER: Final = b"x-mimic-fault: status=500"
     ids=map(str, range(31)),
 )  # fmt: skip
 def test_framing(server: Server, headers: bytes, body: bytes, statuses: list[int]) -> None:
-    """Where a body ends is never in doubt: lengths that differ, are given twice or are no numbers are refused."""
+    """Lengths that differ, are given twice or are no numbers are refused: the end of a body is never in doubt."""
     answer = talk(server, START % CHAT.encode() + headers + b"\r\n\r\n" + body)
     found = [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
     assert found == [b"%d" % status for status in statuses]
@@ -419,8 +419,8 @@ def test_framing(server: Server, headers: bytes, body: bytes, statuses: list[int
 
 @pytest.mark.parametrize("framing", [b"content-length: %s" % LENGTH, b"transfer-encoding: chunked"])
 @pytest.mark.parametrize("at_once", [True, False])
-def test_who_asks_for_another_protocol_is_answered_in_this_one(server: Server, framing: bytes, at_once: bool) -> None:
-    """As Java's client does with every first request. Its body counts, and what comes behind it does not."""
+def test_an_upgrade_is_ignored(server: Server, framing: bytes, at_once: bool) -> None:
+    """The server ignores an upgrade, as in Java's first requests; it reads the body and nothing after it."""
     wait = b"x-mimic-ttft-ms: 2000" if at_once else b"x: y"  # so that all of it comes before the answer
     body = BODIES[CHAT] if b"length" in framing else b"%s\r\n%s\r\n0\r\n\r\n" % (SIZE, BODIES[CHAT])
     request = START % CHAT.encode() + b"\r\n".join([H2C, wait, framing, b"", body])
@@ -437,12 +437,12 @@ def test_who_asks_for_another_protocol_is_answered_in_this_one(server: Server, f
     head, _, content = answer.partition(b"\r\n\r\n")
     assert status_in(answer) == 200
     assert b"connection: close" in head.lower()
-    assert json.loads(content)["choices"]  # and no second answer behind it
+    assert json.loads(content)["choices"]  # and no second answer follows
     is_well(server)
 
 
 def test_any_number_may_ask_for_another_protocol_at_once(server: Server) -> None:
-    """One behind the other, in the order in which they came."""
+    """Pipelined requests that offer another protocol are answered in their order."""
     request = b"GET /health HTTP/1.1\r\nhost: mimic\r\nconnection: upgrade\r\nupgrade: a\r\n\r\n"
     answer = talk(server, request * 1500 + b"GET /nowhere HTTP/1.1\r\nhost: mimic\r\nconnection: close\r\n\r\n")
     found = [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
@@ -452,7 +452,7 @@ def test_any_number_may_ask_for_another_protocol_at_once(server: Server) -> None
 
 @pytest.mark.parametrize("protocol", [WEBSOCKET, H2C])
 def test_other_protocols_are_not_offered(server: Server, protocol: bytes) -> None:
-    """A request that asks for one is answered in HTTP/1.1, where it has no body, and the log says nothing of it."""
+    """A request without a body that offers another protocol is answered in HTTP/1.1, and the log has no warning."""
     answer = talk(server, b"GET /health HTTP/1.1\r\nhost: mimic\r\n%s\r\n\r\n" % protocol)
     assert status_in(answer) == 200
     assert "upgrade request" not in server.log()
@@ -461,8 +461,8 @@ def test_other_protocols_are_not_offered(server: Server, protocol: bytes) -> Non
 
 
 @pytest.mark.parametrize("host", [b"", b"a b", b"[", b"\xe4", b"a:b:c", b"mimic\r\nhost: other"])
-def test_a_host_that_is_none_is_a_bad_request_at_most(server: Server, host: bytes) -> None:
-    """Of known routes and of others."""
+def test_an_invalid_host_is_at_most_a_bad_request(server: Server, host: bytes) -> None:
+    """An invalid host is at most a bad request, on known and unknown routes."""
     for path in (b"/health", b"/nowhere"):
         answer = talk(server, b"GET %s HTTP/1.1\r\nhost: %s\r\nconnection: close\r\n\r\n" % (path, host))
         assert status_in(answer) in {200, 400, 404}
@@ -470,7 +470,7 @@ def test_a_host_that_is_none_is_a_bad_request_at_most(server: Server, host: byte
 
 
 def test_a_body_shorter_than_its_length_is_waited_for(server: Server) -> None:
-    """As long as clients are."""
+    """The server waits for the rest of a body until the client's timeout."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(RAW % (CHAT.encode(), len(BODIES[CHAT]) + 1, BODIES[CHAT]))
         assert status_in(connection.recv(10_000)) == 408
@@ -478,7 +478,7 @@ def test_a_body_shorter_than_its_length_is_waited_for(server: Server) -> None:
 
 
 def test_a_client_that_leaves_in_its_body_is_no_bug(server: Server) -> None:
-    """Nor one that leaves in its head. What came of the body is not answered, not even if it is whole by chance."""
+    """A client that leaves within its body or head causes no bug, and gets no answer."""
 
     def left() -> float:
         counted = re.compile(r'mimic_requests_total{.*status="499"} (.*)')
@@ -500,7 +500,7 @@ def test_a_client_that_leaves_in_its_body_is_no_bug(server: Server) -> None:
 
 @pytest.mark.parametrize("name", EVIL)
 def test_names_make_no_headers(server: Server, name: str) -> None:
-    """Ids, senders, models and what else is echoed: in the headers of the answer they are text, or are not there."""
+    """Ids, senders, models and other echoed values are text in the headers of an answer, or absent."""
     number = EVIL.index(name)
     said = {"model": name, "user": name, "messages": [{"role": "user", "content": f"said {number}", "name": name}]}
     whole = {"messages": [{"from": name, "value": "who"}]}
@@ -525,7 +525,7 @@ def test_names_make_no_headers(server: Server, name: str) -> None:
     "header", [*(f"x-mimic-{name}" for name in MIMIC_HEADERS), "openai-organization", "x-request-id"]
 )
 def test_headers_are_not_repeated_as_they_are(server: Server, header: str) -> None:
-    """What asks for something and is not understood is told in the body, and what else comes is not repeated."""
+    """Header values that are not understood are quoted in the body only; other headers are not repeated."""
     for value in ("\xe4\xff", "\t", "status=429; code=\xe4", "a" * 5000, "status=429; retry-after=1e400"):
         response, answer = post(server, CHAT, BODIES[CHAT], **{header: value})
         error_of(response, answer)

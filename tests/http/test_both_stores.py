@@ -1,4 +1,4 @@
-"""A server of MongoDB answers as one of SQLite does: the same status, headers and body for the same request."""
+"""Servers of MongoDB and SQLite give the same status, headers and body for the same request."""
 
 import json
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ Request = tuple[str, str, dict[str, Any], Any]
 
 
 def requests() -> Iterator[Request]:
-    """Some hundred, by each route and version, of what is there and what is not."""
+    """Some hundred requests, for each route and version, for known and unknown things."""
     said = [[(one["from"], one["value"]) for one in element["conversations"]] for element in STORED]
     asked = [talk[max(0, end - 2) : end] for talk in said for end in range(1, len(talk) + 1, 6)]
     asked += [[one] for one in ODD]
@@ -56,7 +56,7 @@ def requests() -> Iterator[Request]:
 
 
 def answer(client: httpx.Client, request: Request) -> tuple[int, dict[str, str | None], str]:
-    """Status, headers and body, less what is another one each time."""
+    """Status, headers and body, without values that differ each time."""
     method, path, query, body = request
     response = client.request(method, path, params=query, json=body)
     found: Any = json.loads(response.text, object_hook=lambda fields: {**fields, "created": 0})
@@ -66,7 +66,7 @@ def answer(client: httpx.Client, request: Request) -> tuple[int, dict[str, str |
 
 
 def test_the_same_requests_get_the_same_answers(serve: SharedServers, mongodb_url: str, tmp_path: Path) -> None:
-    """Both stores are of one dump; nothing that a client sees tells which one it asks."""
+    """Servers of both stores, seeded with one dump, give equal answers."""
     seed(mongodb_url, DUMP, tmp_path)
     sqlite = serve(DUMP)
     with (

@@ -1,4 +1,4 @@
-"""The conversation that an answer came from, asked over HTTP."""
+"""The conversation of an answer, over HTTP."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -35,13 +35,13 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
-    """Asks with a key."""
+    """A client with a key."""
     with httpx.Client(base_url=server.url, headers={"authorization": "Bearer sk-test"}) as client:
         yield client
 
 
 def documents() -> Iterator[tuple[dict[str, Any], int]]:
-    """Each message's conversation, and its position in it: the documents of v2 and v3, in order."""
+    """The conversation and the position of each message: the documents of v2 and v3, in order."""
     for element in DUMP:
         for position, _ in enumerate(element["conversations"]):
             yield element, position
@@ -49,7 +49,7 @@ def documents() -> Iterator[tuple[dict[str, Any], int]]:
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
 def test_every_document_leads_to_its_conversation(client: httpx.Client, version: str) -> None:
-    """Whole, in order, where it fits; from its first message on."""
+    """Each document leads to its conversation, whole and in order if it fits, from its first message on."""
     for document, (element, position) in enumerate(documents()):
         if len(element["conversations"]) > 100 or element["id"] == "big":
             continue
@@ -61,7 +61,7 @@ def test_every_document_leads_to_its_conversation(client: httpx.Client, version:
 
 
 def test_in_v1_a_document_is_a_conversation(client: httpx.Client) -> None:
-    """Those without messages as well."""
+    """In v1 a document is a conversation, also one without messages."""
     for document, element in enumerate(DUMP[:-4]):
         found = client.get(f"/corpus/v1/conversations/{document}").json()
         assert [{"from": m["from"], "value": m["value"]} for m in found["messages"]] == element["conversations"]
@@ -70,7 +70,7 @@ def test_in_v1_a_document_is_a_conversation(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_long_conversation_is_read_in_pages(client: httpx.Client, version: str) -> None:
-    """From any message on; the pages together are the conversation."""
+    """Pages begin at any message, and together they are the conversation."""
     places = enumerate(element for element, _ in documents()) if version != "v1" else enumerate(DUMP)
     document = next(place for place, element in places if element is LONG)
     read: list[str] = []
@@ -87,8 +87,8 @@ def test_a_long_conversation_is_read_in_pages(client: httpx.Client, version: str
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_huge_message_is_cut_and_its_length_told(client: httpx.Client, version: str) -> None:
-    """So that a page stays a page."""
+def test_a_huge_message_is_cut_with_its_length(client: httpx.Client, version: str) -> None:
+    """A page stays small: a huge message is cut, with its full length."""
     places = enumerate(element for element, _ in documents()) if version != "v1" else enumerate(DUMP)
     document = next(place for place, element in places if element is BIG)
     [_, answer] = client.get(f"/corpus/{version}/conversations/{document}").json()["messages"]
@@ -115,20 +115,22 @@ def test_an_answer_names_the_document_it_came_from(client: httpx.Client, version
         ("v3/conversations/0?count=101", 400, "count", "integer_above_max_value"),
     ],
 )
-def test_what_is_not_there_is_told(client: httpx.Client, path: str, status: int, param: str | None, code: str) -> None:
-    """In the shape of all errors."""
+def test_unknown_documents_are_errors(
+    client: httpx.Client, path: str, status: int, param: str | None, code: str
+) -> None:
+    """Unknown documents get errors in the one shape."""
     answer = client.get(f"/corpus/{path}")
     error = answer.json()["error"]
     assert (answer.status_code, error["param"], error["code"]) == (status, param, code)
 
 
 def test_conversations_are_for_those_with_a_key(server: Server) -> None:
-    """As the answers are."""
+    """Conversations need a key, as answers do."""
     assert httpx.get(f"{server.url}/corpus/v3/conversations/0").status_code == 401
 
 
 def test_the_corpus_shows_its_profile(client: httpx.Client) -> None:
-    """In each version, as the seeding made it."""
+    """Each version has the profile that the seeding made."""
     versions = client.get("/corpus").json()["versions"]
     for version in VERSIONS:
         profile = versions[version]["profile"]
@@ -138,8 +140,8 @@ def test_the_corpus_shows_its_profile(client: httpx.Client) -> None:
     assert len(json.dumps(versions)) < 50_000
 
 
-def test_who_has_no_key_sees_no_text_of_the_corpus(server: Server, client: httpx.Client) -> None:
-    """What is seeded is told to everybody, but not what is in it."""
+def test_without_a_key_no_text_of_the_corpus_is_visible(server: Server, client: httpx.Client) -> None:
+    """A client without a key sees the counts of the corpus, but no text of it."""
     with_key, without = client.get("/corpus").json(), httpx.get(f"{server.url}/corpus").json()
     for version in VERSIONS:
         roles = without["versions"][version]["profile"]["roles"]
@@ -149,8 +151,8 @@ def test_who_has_no_key_sees_no_text_of_the_corpus(server: Server, client: httpx
     assert with_key == without
 
 
-def test_a_search_finds_what_is_like_a_text(client: httpx.Client) -> None:
-    """The most similar first, each text once, and where it was said; of all roles or of one."""
+def test_a_search_finds_similar_texts(client: httpx.Client) -> None:
+    """A search lists similar texts, the most similar first, each once, with its sources; of all roles or of one."""
     found = client.get("/corpus/search", params={"q": "hello, how much"}).json()
     assert found["version"] == "v3"
     first, *others = found["results"]
@@ -166,8 +168,8 @@ def test_a_search_finds_what_is_like_a_text(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_is_found_leads_to_its_conversation(client: httpx.Client, version: str) -> None:
-    """By its document, in each version."""
+def test_a_result_leads_to_its_conversation(client: httpx.Client, version: str) -> None:
+    """A result names its document in each version."""
     results = client.get(f"/corpus/search?q=message%2017&limit=3&version={version}").json()["results"]
     assert len(results) == 3
     [exact] = [result for result in results if result["value"] == "message 17"]
@@ -177,15 +179,15 @@ def test_what_is_found_leads_to_its_conversation(client: httpx.Client, version: 
     assert (message["from"], message["value"]) == ("gpt", "message 17")
 
 
-def test_a_misspelt_text_finds_something_as_well(client: httpx.Client) -> None:
-    """As chats do."""
+def test_a_misspelled_text_has_results(client: httpx.Client) -> None:
+    """A search finds texts with typing errors, as chats do."""
     [first, *_] = client.get("/corpus/search", params={"q": "contineu"}).json()["results"]
     assert (first["value"], first["score"] < 1) == ("continue", True)
 
 
 @pytest.mark.parametrize("text", ["\u00a0", "?!", "qqqqqqqqq", "\0", "(", "zq:*", "x" * 2000])
-def test_what_cannot_be_found_finds_nothing(client: httpx.Client, text: str) -> None:
-    """Whatever is asked for, it is a text and no language."""
+def test_unknown_texts_have_no_results(client: httpx.Client, text: str) -> None:
+    """Any query is plain text, not a query language."""
     answer = client.get("/corpus/search", params={"q": text})
     assert answer.status_code == 200
     assert answer.json()["results"] == []
@@ -202,20 +204,20 @@ def test_what_cannot_be_found_finds_nothing(client: httpx.Client, text: str) -> 
         (f"q={'x' * 2001}", "q", "string_above_max_length"),
     ],
 )
-def test_bad_searches_are_told_what_is_wrong(client: httpx.Client, query: str, param: str, code: str) -> None:
-    """In the shape of all errors."""
+def test_bad_searches_name_the_error(client: httpx.Client, query: str, param: str, code: str) -> None:
+    """Bad searches get errors in the one shape."""
     answer = client.get(f"/corpus/search?{query}")
     assert answer.status_code == 400
     assert (answer.json()["error"]["param"], answer.json()["error"]["code"]) == (param, code)
 
 
 def test_searches_are_for_those_with_a_key(server: Server) -> None:
-    """As the answers are."""
+    """Searches need a key, as answers do."""
     assert httpx.get(f"{server.url}/corpus/search?q=hi").status_code == 401
 
 
 def test_without_an_index_there_is_no_search(store_url: str, tmp_path: Path) -> None:
-    """The answer says how to seed for it."""
+    """The answer names the command that seeds an index."""
     seed(store_url, SMALL, tmp_path, depth="last")
     with Server(tmp_path, MIMIC_STORE=store_url) as server:
         answer = httpx.get(f"{server.url}/corpus/search?q=hi")
@@ -225,7 +227,7 @@ def test_without_an_index_there_is_no_search(store_url: str, tmp_path: Path) -> 
 
 @pytest.mark.anyio
 async def test_a_conversation_is_of_one_corpus(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the corpus is replaced while it is read: it is then read anew, or there is none."""
+    """If the corpus is replaced during a read, the conversation is read again, or there is none."""
     talks = {name: [(("human", "gpt")[n % 2], f"{name} {n}") for n in range(6)] for name in ("old", "new")}
     dumps = {
         "old": [conversation("old", *talks["old"])],

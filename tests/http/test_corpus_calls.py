@@ -78,7 +78,7 @@ def client(server: Server) -> Iterator[OpenAI]:
 
 def ask(client: OpenAI, *messages: Any, model: str = "mimic-v3", **options: Any) -> Any:
     """The answer to a chat, with the headers; a text is a message of the user's."""
-    chat = [{"role": "user", "content": one} if isinstance(one, str) else one for one in messages]
+    chat: Any = [{"role": "user", "content": one} if isinstance(one, str) else one for one in messages]
     given = {"tools": [WEATHER, OTHER], **options}
     return client.chat.completions.with_raw_response.create(model=model, messages=chat, **given)
 

@@ -1,6 +1,6 @@
-"""Answers that are given before a body is read, to clients that send all of it before they read anything.
+"""Early answers: the server answers before it has read a body, and the client sends all of it before it reads.
 
-They see the answer, whatever its status: the server goes on to read, and throws away what comes.
+The client sees the answer, whatever its status: the server continues to read, and discards the rest.
 """
 
 import json
@@ -48,7 +48,7 @@ def connect(server: Server) -> socket.socket:
 
 
 def send(connection: socket.socket, size: int, *, chunked: bool = False) -> None:
-    """Send a body, in chunks or as it is. Raises ConnectionError where the server does not read it."""
+    """Send a body, in chunks or as it is. Raises ConnectionError if the server does not read it."""
     for start in range(0, size, len(PIECE)):
         piece = PIECE[: size - start]
         connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
@@ -57,12 +57,12 @@ def send(connection: socket.socket, size: int, *, chunked: bool = False) -> None
 
 
 def rest(connection: socket.socket) -> bytes:
-    """All that comes until the server ends the connection, which is no reset."""
+    """Everything until the server ends the connection, without a reset."""
     return b"".join(iter(lambda: connection.recv(1_000_000), b""))
 
 
 def head(status: int, *headers: str, version: str = "1.1") -> bytes:
-    """The head of a request that is answered with this status."""
+    """The head of a request with an answer of this status."""
     method, path, header = REFUSED[status]
     host = [] if header.startswith("host:") else ["host: mimic"]
     return "\r\n".join([f"{method} {path} HTTP/{version}", *host, header, *headers, "", ""]).encode()
@@ -76,7 +76,7 @@ def statuses(answers: bytes) -> list[int]:
 @pytest.mark.parametrize("status", REFUSED)
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_an_early_answer_reaches_a_client_that_sends_on(serve: SharedServers, status: int, workers: str) -> None:
-    """Over every framing that ends with the connection: a length, chunks, an offer of another protocol, HTTP/1.0."""
+    """The answer arrives with every framing that ends the connection: a length, chunks, an upgrade, HTTP/1.0."""
     server = serve(MIMIC_WORKERS=workers, MIMIC_API_KEYS="sk-one" if status == 401 else "")
     length, chunks = f"content-length: {SIZE}", "transfer-encoding: chunked"
     for version, headers, chunked in (
@@ -96,7 +96,7 @@ def test_an_early_answer_reaches_a_client_that_sends_on(serve: SharedServers, st
 
 
 def test_urllib_sees_why_its_request_was_refused(serve: SharedServers) -> None:
-    """It closes every connection, and reads nothing before all is sent."""
+    """urllib, which closes every connection and reads nothing before all is sent, sees the refusal."""
     for status in (404, 413, 429):
         _, path, header = REFUSED[status]
         name, value = header.split(": ")
@@ -109,7 +109,7 @@ def test_urllib_sees_why_its_request_was_refused(serve: SharedServers) -> None:
 
 
 def test_the_last_of_a_pipeline_is_seen_with_all_before_it(serve: SharedServers) -> None:
-    """Two answers of connections that stay, and one that ends it while its body comes."""
+    """Two answers keep the connection, and a third ends it while its body comes: the client sees all."""
     request = b"GET /health HTTP/1.1\r\nhost: mimic\r\n\r\n"
     with connect(serve()) as connection:
         connection.sendall(request * 2 + head(413, LAST, f"content-length: {SIZE}"))
@@ -117,8 +117,8 @@ def test_the_last_of_a_pipeline_is_seen_with_all_before_it(serve: SharedServers)
         assert statuses(rest(connection)) == [200, 200, 413]
 
 
-def test_what_comes_behind_the_last_answer_does_not_take_it_away(serve: SharedServers) -> None:
-    """Requests that a client sent too many are thrown away without a reset."""
+def test_requests_after_the_last_answer_do_not_destroy_it(serve: SharedServers) -> None:
+    """Requests after the last answer are discarded without a reset."""
     request = b"GET /health HTTP/1.1\r\nhost: mimic\r\n"
     with connect(serve()) as connection:
         connection.sendall(request + b"\r\n" + request + b"connection: close\r\n\r\n" + (request + b"\r\n") * 100_000)
@@ -126,7 +126,7 @@ def test_what_comes_behind_the_last_answer_does_not_take_it_away(serve: SharedSe
 
 
 def test_a_broken_body_does_not_take_the_answers_before_it(serve: SharedServers) -> None:
-    """Of a pipeline, those before it are answered."""
+    """In a pipeline the answers before a broken body arrive."""
     slow = b"POST %s HTTP/1.1\r\nhost: mimic\r\nx-mimic-fault: slow-headers; seconds=0.5\r\n" % CHAT.encode()
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
     first = slow + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
@@ -136,7 +136,7 @@ def test_a_broken_body_does_not_take_the_answers_before_it(serve: SharedServers)
 
 
 def test_a_kept_connection_is_used_again(serve: SharedServers) -> None:
-    """The body is passed over, of whatever size, and the next request is answered."""
+    """The server skips a body of any size, and answers the next request."""
     with closing(HTTPConnection("127.0.0.1", serve().port, timeout=60)) as connection:
         for _ in range(2):
             connection.request("POST", "/nowhere", bytes(SIZE))
@@ -147,7 +147,7 @@ def test_a_kept_connection_is_used_again(serve: SharedServers) -> None:
 
 @pytest.mark.parametrize("sends", [True, False])
 def test_an_answer_in_place_of_100_continue_ends_the_connection(serve: SharedServers, *, sends: bool) -> None:
-    """Whether the body comes nevertheless is not known, so what comes then is not taken for a request."""
+    """The body may or may not follow, so the server takes nothing after its answer for a request."""
     with connect(serve()) as connection:
         connection.sendall(head(413, "expect: 100-continue", f"content-length: {SIZE}"))
         if sends:
@@ -160,7 +160,7 @@ def test_an_answer_in_place_of_100_continue_ends_the_connection(serve: SharedSer
 
 
 def test_a_client_without_an_end_is_cut_off(serve: SharedServers) -> None:
-    """When it has sent 100 MB."""
+    """A client that sends 100 MB after its answer is cut off."""
     sent = 0
     with connect(serve()) as connection:
         connection.sendall(head(404, LAST, "transfer-encoding: chunked"))
@@ -171,7 +171,7 @@ def test_a_client_without_an_end_is_cut_off(serve: SharedServers) -> None:
     assert sent >= MOST_IGNORED
 
 
-def test_nothing_is_kept_of_what_is_thrown_away(serve: SharedServers) -> None:
+def test_discarded_bytes_take_no_memory(serve: SharedServers) -> None:
     """Twenty clients with 20 MB each take no memory."""
     server = serve()
     before = most = resident_bytes(server.process.pid)
@@ -201,8 +201,8 @@ def ending(serve: SharedServers, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def test_a_server_that_ends_does_not_wait_for_what_it_throws_away(ending: Server) -> None:
-    """Clients that send on and on, of connections that end and of one that stays, hold it up no longer than others."""
+def test_a_shutdown_does_not_wait_for_discarded_bytes(ending: Server) -> None:
+    """Clients that send on delay the end of the server no longer than others do."""
     stop = threading.Event()
 
     def trickle(connection: socket.socket) -> None:
@@ -221,7 +221,7 @@ def test_a_server_that_ends_does_not_wait_for_what_it_throws_away(ending: Server
             threads.append(threading.Thread(target=trickle, args=(connection,)))
             threads[-1].start()
         ending.process.send_signal(signal.SIGTERM)
-        code = ending.process.wait(timeout=20)  # each of them may send for 30 seconds otherwise
+        code = ending.process.wait(timeout=20)  # each of them could otherwise send for 30 s
         stop.set()
         for thread in threads:
             thread.join()
@@ -230,12 +230,12 @@ def test_a_server_that_ends_does_not_wait_for_what_it_throws_away(ending: Server
 
 
 def open_files(server: Server) -> int:
-    """The number of files that a server has open, connections among them."""
+    """The number of files that a server has open, connections included."""
     return sum(1 for _ in Path(f"/proc/{server.process.pid}/fd").iterdir())
 
 
 def test_connections_that_ended_are_closed(serve: SharedServers) -> None:
-    """As soon as their clients close them; none is left open."""
+    """Connections close as soon as their clients close them."""
     server = serve()
     before = open_files(server)
     for _ in range(50):
@@ -247,7 +247,7 @@ def test_connections_that_ended_are_closed(serve: SharedServers) -> None:
 
 @pytest.mark.parametrize("options", [["--http1.0"], ["-H", "connection: close", "-H", "expect:"]])
 def test_curl_sees_why_its_request_was_refused(serve: SharedServers, options: list[str], tmp_path: Path) -> None:
-    """With HTTP/1.0, and where it does not ask before it sends."""
+    """The tool curl sees the refusal with HTTP/1.0, and without Expect: 100-continue."""
     (tmp_path / "body").write_bytes(bytes(SIZE))
     command = ["curl", "-sS", "-o", os.devnull, "-w", "%{http_code}", *options, "--data-binary", f"@{tmp_path}/body"]
     done = subprocess.run([*command, f"{serve().url}/nowhere"], capture_output=True, text=True, check=False, timeout=60)

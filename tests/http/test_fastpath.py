@@ -1,4 +1,4 @@
-"""What is answered before the framework: the same answers as the framework's, and everything else left to it."""
+"""The fast path: the same answers as the framework's, and all other requests left to the framework."""
 
 import gc
 import json
@@ -86,7 +86,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def seen(response: httpx.Response) -> tuple[int, dict[str, str], str]:
-    """An answer, but for what is another one each time."""
+    """An answer, without values that differ each time."""
     own = ("date", "x-request-id", "openai-processing-ms", "transfer-encoding", "content-length")
     headers = {name: value for name, value in response.headers.items() if name not in own}
     text = re.sub(r"(chatcmpl|req)[-_][0-9a-f]{24}", "", re.sub(r'"created":\d+', "", response.text))
@@ -98,14 +98,14 @@ def seen(response: httpx.Response) -> tuple[int, dict[str, str], str]:
 def test_it_answers_as_the_framework_does(server: Server, path: str, body: object) -> None:
     """Another content type leaves a request to the framework, which serves it by the same function."""
     with httpx.Client(base_url=server.url, timeout=30) as client:
-        # Where nothing else says which one is drawn, the request does.
+        # Without a seed the request decides which one is drawn.
         plain = client.post(path, json=body)
         other = client.post(path, json=body, headers={"content-type": "application/json; charset=utf-8"})
     assert seen(plain) == seen(other)
 
 
 def test_both_are_counted_alike(server: Server) -> None:
-    """By route, version and status."""
+    """Both paths are counted by route, version and status."""
 
     def figures(client: httpx.Client) -> dict[str, float]:
         lines = [line for line in client.get("/metrics").text.splitlines() if not line.startswith("#")]
@@ -136,7 +136,7 @@ class Number:
 
 
 class NumberWire(Wire[Number, Any]):
-    """A format of bodies that are one number, which is answered as it is."""
+    """A format of bodies that are one number, and of answers with that number."""
 
     async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> Number:
         return Number(decode(msgspec.json.Decoder(int), body))
@@ -149,14 +149,14 @@ class NumberWire(Wire[Number, Any]):
 
 
 class Result:
-    """A result that every request gets."""
+    """The same result for every request."""
 
     is_large = False
     usage = None
 
 
 class Asked:
-    """An endpoint and the application behind it, and which of them was asked what."""
+    """An endpoint and the application below it, and the requests that each got."""
 
     def __init__(self) -> None:
         self.endpoint: list[int] = []
@@ -197,12 +197,12 @@ class Asked:
         async def send(event: Any) -> None:
             self.sent.append(event)
 
-        await self.app({**scope, **changes}, receive, send)  # type: ignore[arg-type] # it has what is looked at
+        await self.app({**scope, **changes}, receive, send)  # type: ignore[arg-type] # it has the parts that are read
 
 
 @pytest.mark.anyio
 async def test_a_request_to_an_endpoint_does_not_reach_the_framework() -> None:
-    """In one piece or in many, whatever its other headers say; the answer says how long it is."""
+    """The endpoint answers in one piece or in many, for any other headers, with a content length."""
     asked = Asked()
     json_type = (b"content-type", b"application/json")
     await asked.ask(b"1")
@@ -228,10 +228,10 @@ async def test_a_request_to_an_endpoint_does_not_reach_the_framework() -> None:
         ([(b"x-mimic-fault", b"status=418")], b"not json", 418, b"an injected fault"),
     ],
 )
-async def test_what_is_wrong_is_told_without_the_framework(
+async def test_errors_come_without_the_framework(
     headers: list[tuple[bytes, bytes]], body: bytes, status: int, said: bytes
 ) -> None:
-    """By the endpoint's own wire; a fault needs no valid body."""
+    """Errors come in the endpoint's own wire format; a fault needs no valid body."""
     asked = Asked()
     await asked.ask(body, headers=[(b"content-type", b"application/json"), *headers])
     assert (asked.endpoint, asked.framework) == ([], [])
@@ -251,7 +251,7 @@ async def test_what_is_wrong_is_told_without_the_framework(
     ],
 )
 async def test_everything_else_is_the_frameworks(changes: dict[str, Any]) -> None:
-    """As if nobody had looked at it."""
+    """All other requests reach the framework unchanged."""
     asked = Asked()
     await asked.ask(b"1", **changes)
     assert (asked.endpoint, asked.framework) == ([], [b"1"])
@@ -259,7 +259,7 @@ async def test_everything_else_is_the_frameworks(changes: dict[str, Any]) -> Non
 
 @pytest.mark.anyio
 async def test_the_lifespan_is_the_applications() -> None:
-    """And whatever else is no request."""
+    """Scopes other than requests reach the application."""
     asked = Asked()
     await asked.app({"type": "lifespan", "state": {}}, None, None)  # type: ignore[arg-type]
     assert asked.framework == [b""]
@@ -267,7 +267,7 @@ async def test_the_lifespan_is_the_applications() -> None:
 
 @pytest.mark.anyio
 async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
-    """Which would hold everybody up when it comes for what thousands have left."""
+    """A request leaves no garbage cycles, whose collection would stop all requests for a moment."""
     asked = Asked()
     await asked.ask(b"1")
     gc.collect()

@@ -1,6 +1,6 @@
-"""Faults on purpose: as they are asked for, byte by byte; tests/clients says how real clients take them.
+"""Fault injection: the exact bytes of each fault; tests/clients covers the behaviour of real clients.
 
-Timings are only ever held to a least.
+Timings have lower bounds only.
 """
 
 import json
@@ -62,7 +62,7 @@ RATES = "20% status=429; retry-after=1, 10% status=500, 0.05 empty"
     ],
 )
 def test_faults_are_written_as_headers_have_them(text: str, fault: Fault, written: str | None) -> None:
-    """And written out again with their defaults, which reads as the same."""
+    """Faults parse from headers, and their full form with defaults parses as the same fault."""
     assert parse_fault(text) == fault
     assert str(fault) == (written or text)
     assert parse_fault(str(fault)) == fault
@@ -91,14 +91,14 @@ def test_faults_are_written_as_headers_have_them(text: str, fault: Fault, writte
         ("error;", "expected after, type, code with 'error', not ''"),
     ],
 )
-def test_what_is_no_fault_is_told(text: str, problem: str) -> None:
-    """With what was expected."""
+def test_an_invalid_fault_is_an_error(text: str, problem: str) -> None:
+    """The error of an invalid fault has the expected form."""
     with pytest.raises(ValueError, match=f"^{problem}"):
         parse_fault(text)
 
 
 def test_faults_at_a_rate() -> None:
-    """Rates as shares or in percent; each fault takes up its part of the line from 0 to 1."""
+    """Rates are shares or percent; each fault takes up its part of the line from 0 to 1."""
     chances = parse_chances("0.05 status=429; retry-after=1, 25% disconnect; after=5")
     assert [chance.rate for chance in chances] == [0.05, 0.25]
     first, second = [chance.fault for chance in chances]
@@ -111,7 +111,7 @@ def test_faults_at_a_rate() -> None:
         None,
         None,
     ]
-    assert len(parse_chances(", ".join(["10% empty"] * 10))) == 10  # which as floats are a little more than 1
+    assert len(parse_chances(", ".join(["10% empty"] * 10))) == 10  # as floats, a little more than 1
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_faults_at_a_rate() -> None:
     ],
 )
 def test_a_setting_that_does_not_parse_is_named(text: str, problem: str) -> None:
-    """With what was expected."""
+    """The error of an invalid setting has the expected form."""
     with pytest.raises(SettingError, match=f"^MIMIC_FAULTS: {problem}"):
         Settings.from_environment({"MIMIC_FAULTS": text})
 
@@ -142,13 +142,13 @@ def test_a_setting_that_does_not_parse_is_named(text: str, problem: str) -> None
     ],
 )
 def test_numbers_that_do_not_parse_are_named(name: str, value: str) -> None:
-    """With their range."""
+    """The error of a bad number has its range."""
     with pytest.raises(SettingError, match=f"^{name}: expected a whole number from 0 to .*, not '{value}'$"):
         Settings.from_environment({name: value})
 
 
 def test_points_are_as_if_by_chance_and_always_the_same() -> None:
-    """Spread evenly over the line; other seeds, other points."""
+    """Points are spread evenly over the line and repeat with their seed; other seeds have other points."""
     points = [point_of(1, number) for number in range(20_000)]
     assert points == [point_of(1, number) for number in range(20_000)]
     assert all(0 <= point < 1 for point in points)
@@ -169,7 +169,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def server(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server; nothing that it does on purpose is an error in its log."""
+    """A server whose log has no error for its injected faults."""
     with Server(tmp_path_factory.mktemp("server"), MIMIC_STORE=corpus) as server:
         yield server
     said = [json.loads(line) for line in server.log().splitlines()]
@@ -182,7 +182,7 @@ def ask(server: Server, fault: str, body: dict[str, Any] = ASKED, path: str = "c
 
 
 def received(server: Server, fault: str, body: dict[str, Any]) -> str:
-    """Every byte that comes before the connection ends, which the server has to do: it is asked to keep it."""
+    """Every byte until the end of the connection; the request asks to keep it, so the server has to end it."""
     content = json.dumps(body).encode()
     head = (
         "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
@@ -202,7 +202,7 @@ def frames(text: str) -> list[str]:
 
 
 def pieces(events: Sequence[str]) -> list[str]:
-    """The tokens in a stream's events, without the end and what says no token."""
+    """The tokens in a stream's events, without the end and events without a token."""
     deltas = [choice["delta"] for event in events for choice in json.loads(event)["choices"]]
     return [delta["content"] for delta in deltas if delta.get("content")]
 
@@ -225,7 +225,7 @@ def pieces(events: Sequence[str]) -> list[str]:
 def test_a_status_has_openais_shape_type_and_code(
     server: Server, fault: str, kind: str, code: str | None, headers: dict[str, str]
 ) -> None:
-    """On both routes, whether streamed or not, and whatever is asked: nothing of the request is looked at."""
+    """The error has OpenAI's shape, on both routes, streamed or not; nothing else of the request is read."""
     for path, body in (("chat/completions", ASKED), ("chat/completions", STREAMED), ("completions", {"bad": 1})):
         response = ask(server, fault, body, path)
         assert response.status_code == int(fault[7:10])
@@ -239,7 +239,7 @@ def test_a_status_has_openais_shape_type_and_code(
 
 
 def test_a_header_that_does_not_parse_is_named(server: Server) -> None:
-    """In a 400 with what was expected; ``none`` is no fault."""
+    """A bad header is a 400 with the expected form; ``none`` is no fault."""
     for path in ("chat/completions", "completions"):
         response = ask(server, "hangup", path=path)
         assert response.status_code == 400
@@ -252,7 +252,7 @@ def test_a_header_that_does_not_parse_is_named(server: Server) -> None:
 
 
 def test_a_connection_is_cut_before_anything_is_sent(server: Server) -> None:
-    """Not a byte comes; nor of a large body that is not read yet."""
+    """Not a byte comes, nor for a large body that is not read yet."""
     large = {**ASKED, "user": "x" * 2_000_000}
     assert received(server, "disconnect", ASKED) == received(server, "disconnect; after=0", STREAMED) == ""
     with pytest.raises(httpx.RemoteProtocolError):
@@ -261,7 +261,7 @@ def test_a_connection_is_cut_before_anything_is_sent(server: Server) -> None:
 
 @pytest.mark.parametrize(("after", "arrive"), [(1, 1), (3, 3), (7, 7), (8, 7), (1000, 7)])
 def test_a_stream_is_cut_after_so_many_tokens(server: Server, after: int, arrive: int) -> None:
-    """In the middle of the response: what ends a chunked body is missing. At the latest it is before the last token."""
+    """The end of the chunked body is missing. The cut comes before the last token at the latest."""
     text = received(server, f"disconnect; after={after}", STREAMED)
     head, _, body = text.partition("\r\n\r\n")
     assert head.startswith("HTTP/1.1 200 OK")
@@ -273,14 +273,14 @@ def test_a_stream_is_cut_after_so_many_tokens(server: Server, after: int, arrive
 
 
 def test_a_whole_answer_is_cut_in_the_middle(server: Server) -> None:
-    """Fewer bytes than were announced."""
+    """Fewer bytes arrive than announced."""
     head, _, body = received(server, "disconnect; after=5", ASKED).partition("\r\n\r\n")
     [length] = [line.split(": ")[1] for line in head.split("\r\n") if line.startswith("content-length")]
     assert 0 < len(body.encode()) < int(length)
 
 
 def test_an_error_ends_a_stream(server: Server) -> None:
-    """As a frame in OpenAI's shape behind so many tokens; nothing follows. A whole answer is that error, with a 500."""
+    """After the tokens a frame in OpenAI's shape is the last one; a whole answer is that error, with a 500."""
     streamed = ask(server, "error; after=3; code=overloaded", STREAMED)
     *before, last = frames(streamed.text)
     assert streamed.status_code == 200
@@ -293,7 +293,7 @@ def test_an_error_ends_a_stream(server: Server) -> None:
 
 
 def test_a_malformed_frame_is_not_json(server: Server) -> None:
-    """The stream goes on behind it, to its end; a whole answer breaks off, and is as long as it says."""
+    """The stream continues after the frame to its end; a whole answer is no valid JSON, with a right length."""
     events = frames(ask(server, "malformed; after=3", STREAMED).text)
     broken = [event for event in events if not event.endswith(("}", "[DONE]"))]
     assert len(broken) == 1
@@ -311,7 +311,7 @@ def test_a_malformed_frame_is_not_json(server: Server) -> None:
 
 
 def test_a_stall_holds_up_a_stream_and_then_it_goes_on(server: Server) -> None:
-    """After so many tokens; at a pace, all that follow are as much later."""
+    """The stall comes after the given tokens; at a pace all later tokens are delayed by it."""
     headers = {"x-mimic-fault": "stall; after=3; seconds=1"}
     for pace in ({}, {"x-mimic-ttft-ms": "100", "x-mimic-itl-ms": "20"}):
         began, arrived, text = time.monotonic(), [], ""
@@ -322,13 +322,13 @@ def test_a_stall_holds_up_a_stream_and_then_it_goes_on(server: Server) -> None:
                 text += part
         assert pieces(frames(text)[:-1]) == PIECES
         assert arrived[4] >= 1 + (0.16 if pace else 0) - EARLY
-        assert arrived[4] - arrived[3] >= 0.5  # whoever reads may be late with the one before
+        assert arrived[4] - arrived[3] >= 0.5  # a reader may be late with the one before
         if pace:
             assert arrived[8] >= 1 + 0.1 + 0.14 - EARLY
 
 
 def test_a_stall_holds_up_a_whole_answer(server: Server) -> None:
-    """In its middle, after the headers."""
+    """The stall comes in the middle of the answer, after the headers."""
     began = time.monotonic()
     headers = {"x-mimic-fault": "stall; seconds=0.5"}
     with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=ASKED, headers=headers) as response:
@@ -339,7 +339,7 @@ def test_a_stall_holds_up_a_whole_answer(server: Server) -> None:
 
 
 def test_headers_are_slow(server: Server) -> None:
-    """And an answer, whole or streamed, is sound behind them, at its pace; an error comes at once."""
+    """Slow headers are followed by a valid answer, whole or streamed, at its pace; an error comes at once."""
     for body, pace, least in ((ASKED, {}, 0.5), (STREAMED, {}, 0.5), (ASKED, {"x-mimic-ttft-ms": "300"}, 0.8)):
         began = time.monotonic()
         headers = {"x-mimic-fault": "slow-headers; seconds=0.5", **pace}
@@ -355,7 +355,7 @@ def test_headers_are_slow(server: Server) -> None:
 
 
 def test_an_answer_is_empty(server: Server) -> None:
-    """No content and no tokens of it, an end as any other, and a true source."""
+    """The answer has no content and no tokens of it, a normal end, and a true source."""
     whole = ask(server, "empty", {**ASKED, "n": 2}).json()
     assert [choice["message"]["content"] for choice in whole["choices"]] == ["", ""]
     assert [choice["finish_reason"] for choice in whole["choices"]] == ["stop", "stop"]
@@ -373,7 +373,7 @@ def test_an_answer_is_empty(server: Server) -> None:
 
 @pytest.mark.parametrize("question", ["short", "nothing"])
 def test_the_shortest_answers_are_not_spared(server: Server, question: str) -> None:
-    """One token, or none: the fault comes before the end is told."""
+    """With one token or none, the fault comes before the end."""
     body = {"model": "m", "messages": [{"role": "user", "content": question}], "stream": True}
     for fault in ("error; after=5", "error"):
         *before, last = frames(ask(server, fault, body).text)
@@ -383,7 +383,7 @@ def test_the_shortest_answers_are_not_spared(server: Server, question: str) -> N
 
 
 def test_several_answers_and_the_older_route(server: Server) -> None:
-    """Tokens are counted in each of the answers that are streamed side by side."""
+    """Tokens are counted in each of the answers streamed side by side."""
     text = ask(server, "error; after=2", {**STREAMED, "n": 3}).text
     assert pieces(frames(text)[:-1]) == ["one", "one", "one", " two", " two", " two"]
     prompt = {"model": "m", "prompt": "count", "stream": True}
@@ -393,7 +393,7 @@ def test_several_answers_and_the_older_route(server: Server) -> None:
 
 
 def test_faults_are_counted_by_kind(server: Server) -> None:
-    """In the metrics; one that a request did not come to is not."""
+    """Metrics count faults by kind, without those that a request did not reach."""
     ask(server, "status=500")
     with pytest.raises(httpx.RemoteProtocolError):
         ask(server, "disconnect")
@@ -408,7 +408,7 @@ def test_faults_are_counted_by_kind(server: Server) -> None:
 
 
 def test_faults_limits_and_the_journal_are_documented(server: Server) -> None:
-    """In the OpenAPI document: the header of requests, those of answers, the 429, the journal and its reset."""
+    """The OpenAPI document has the header of requests, those of answers, the 429, the journal and its reset."""
     paths = httpx.get(f"{server.url}/schema/openapi.json").json()["paths"]
     for route in ("/v1/chat/completions", "/v1/completions"):
         operation = paths[route]["post"]
@@ -420,8 +420,8 @@ def test_faults_limits_and_the_journal_are_documented(server: Server) -> None:
     assert set(paths["/mimic/requests"]) == {"get", "delete"}
 
 
-def test_who_goes_away_in_a_stall_gives_its_place_to_others(corpus: str, tmp_path: Path) -> None:
-    """Streamed, whole, or before the headers; and who is refused needs no place."""
+def test_a_client_that_leaves_in_a_stall_frees_its_place(corpus: str, tmp_path: Path) -> None:
+    """A client that leaves frees its place, in a stream, a whole answer, or before the headers."""
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_MOST_IN_FLIGHT="1", MIMIC_CLIENT_TIMEOUT="8") as server:
         url = f"{server.url}/v1/chat/completions"
         for body in (ASKED, STREAMED):
@@ -433,12 +433,12 @@ def test_who_goes_away_in_a_stall_gives_its_place_to_others(corpus: str, tmp_pat
             with pytest.raises(httpx.RemoteProtocolError):
                 ask(server, fault, STREAMED)
             assert ask(server, "none").status_code == 200
-        for fault in ("disconnect; after=2", "stall; after=2; seconds=3000"):  # with another request behind it
+        for fault in ("disconnect; after=2", "stall; after=2; seconds=3000"):  # with another request after it
             sent = json.dumps(STREAMED).encode()
             with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
                 connection.sendall(b"".join(HEAD % (asked, len(sent)) + sent for asked in (fault.encode(), b"none")))
                 said = b""
-                while b" two" not in said:  # all that comes: to write to who is gone tells a server, too
+                while b" two" not in said:  # all that comes: a failed write would show the end as well
                     said += (more := connection.recv(10_000))
                     assert more, said
                 assert said.startswith(b"HTTP/1.1 200")
@@ -452,7 +452,7 @@ def test_who_goes_away_in_a_stall_gives_its_place_to_others(corpus: str, tmp_pat
 
 
 def test_a_key_is_asked_for_first(corpus: str, tmp_path: Path) -> None:
-    """Where keys are: a fault is not for everybody."""
+    """With API keys, a fault needs a key."""
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_API_KEYS="sk-one") as server:
         for fault in ("status=500", "disconnect", "hangup"):
             assert ask(server, fault).status_code == 401
@@ -461,14 +461,14 @@ def test_a_key_is_asked_for_first(corpus: str, tmp_path: Path) -> None:
 
 
 def faults_of(server: MimicServer, number: int) -> list[str | None]:
-    """What befalls so many requests, one after the other."""
+    """The faults of several requests, one after the other."""
     url = f"{server.base_url}/chat/completions"
     with httpx.Client() as client:
         return [client.post(url, json=ASKED).headers.get("x-mimic-fault") for _ in range(number)]
 
 
 def test_rates_are_kept_and_a_seed_repeats_them() -> None:
-    """The same faults in the same order: of one process or two, again after a reset. Without it, others."""
+    """The same faults come in the same order from one process or two, and after a reset; without a seed they differ."""
     settings = {"MIMIC_FAULTS": RATES, "MIMIC_FAULT_SEED": "7"}
     number = 300
     with ForkedMimicServer(DUMP, settings=settings) as one:

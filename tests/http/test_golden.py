@@ -1,4 +1,4 @@
-"""The golden record: what users see of the server is what it was when the record was made."""
+"""The golden record: answers, journal and metrics are those of the recording."""
 
 import difflib
 import json
@@ -11,7 +11,7 @@ from tests.golden.cases import GROUPS, Group
 from tests.golden.record import OPENAPI, Servers, load, openapi, play
 
 MOST_SHOWN: Final = 10
-"""Cases of a group whose differences are shown."""
+"""The most cases of a group whose differences are shown."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def record() -> Mapping[str, Any]:
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
 def test_answers_are_as_recorded(group: Group, servers: Servers, record: Mapping[str, Any]) -> None:
-    """Every request gets the answer that was recorded, and leaves the same in the journal and in the metrics."""
+    """Every request gets the recorded answer, and leaves the recorded entries in the journal and the metrics."""
     expected, got = record[group.name], play(servers.port(group), group)
     problems = [
         f"--- {case.name}\n{case}\n{difference}"
@@ -46,12 +46,12 @@ def test_answers_are_as_recorded(group: Group, servers: Servers, record: Mapping
 
 
 def test_groups_are_as_recorded(record: Mapping[str, Any]) -> None:
-    """No group is in the record that is not played, and the other way round."""
+    """The record has exactly the groups that are played."""
     assert list(record) == [group.name for group in GROUPS]
 
 
 def test_description_of_the_api_is_as_recorded(servers: Servers) -> None:
-    """The OpenAPI document is the same, but for the order of keys and the version of Mimic."""
+    """The OpenAPI document is the recorded one, except for the order of keys and the version of Mimic."""
     difference = _difference_of_lines(OPENAPI.read_text(), openapi(servers.port(GROUPS[0])))
     if difference:
         pytest.fail(f"The OpenAPI document differs (- recorded, + got)\n\n{difference}", pytrace=False)
@@ -67,5 +67,5 @@ def _difference_of_lines(expected: str, got: str) -> str:
 
 
 def _readable(value: object) -> str:
-    """JSON on many lines, also where it stands in a text."""
+    """JSON on many lines, also inside a text."""
     return json.dumps(value, indent=1, ensure_ascii=False).replace(',\\"', ',\n\\"')

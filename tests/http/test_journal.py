@@ -1,4 +1,4 @@
-"""The journal of requests: what is in it and what is not, of one process or several, and what a crash leaves."""
+"""The journal of requests: its content, with one process and with several, and after a crash."""
 
 import os
 import signal
@@ -25,13 +25,13 @@ ASKED: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "
 
 @pytest.fixture(scope="module")
 def shared() -> MimicServer:
-    """Started by the first test that uses it."""
+    """A server shared by the tests of this file."""
     return ForkedMimicServer(DUMP)
 
 
 @pytest.fixture
 def server(shared: MimicServer, request: pytest.FixtureRequest) -> MimicServer:
-    """A server that nobody has asked yet."""
+    """A server without requests so far."""
     if not shared.is_running():
         shared.start()
         request.session.addfinalizer(shared.stop)
@@ -46,7 +46,7 @@ def ask(server: MimicServer, path: str = "/v1/chat/completions", body: Any = ASK
 
 
 def test_a_request_is_on_record(server: MimicServer) -> None:
-    """All that is known of it, and nothing that was said or is secret."""
+    """An entry has all that is known of a request, but no messages and no secrets."""
     before = datetime.now(UTC)
     answer = ask(server, authorization="Bearer sk-secret", x_mimic_ttft_ms="200")
     [entry] = server.requests()
@@ -65,7 +65,7 @@ def test_a_request_is_on_record(server: MimicServer) -> None:
 
 
 def test_every_kind_of_request_is_on_record(server: MimicServer) -> None:
-    """Streams, errors, unknown routes, faults; in the order in which they came. What watches the server is not."""
+    """Streams, errors, unknown routes and faults are listed in their order; requests of monitoring are not."""
     ask(server, body={**ASKED, "stream": True})
     ask(server, body={"model": "m"})
     ask(server, "/chat/completions")
@@ -94,7 +94,7 @@ def test_every_kind_of_request_is_on_record(server: MimicServer) -> None:
 
 
 def test_the_newest_and_those_of_a_route(server: MimicServer) -> None:
-    """And how many there were in all; what is asked of the journal wrongly is told."""
+    """The list has the newest entries, or those of a route, and the total; bad queries of the journal get errors."""
     for number in range(5):
         ask(server, body={**ASKED, "model": f"m{number}"})
         ask(server, "/v1/embeddings", {"model": "e", "input": "count"})
@@ -110,7 +110,7 @@ def test_the_newest_and_those_of_a_route(server: MimicServer) -> None:
 
 
 def test_a_request_is_there_from_when_it_comes(server: MimicServer) -> None:
-    """Without what is not known yet; when its client goes away, that is."""
+    """An entry appears when its request begins, without unknown values, and ends when its client leaves."""
     with httpx.stream(
         "POST", f"{server.base_url}/chat/completions", json=ASKED, headers={"x-mimic-fault": "stall; seconds=600"}
     ) as response:
@@ -129,8 +129,8 @@ def test_a_request_is_there_from_when_it_comes(server: MimicServer) -> None:
     assert (entry.status, entry.client_left) == (499, False)
 
 
-def test_what_is_under_way_at_a_reset_is_forgotten(server: MimicServer) -> None:
-    """Its end does not come into the journal of the next test, nor in place of another request's."""
+def test_requests_under_way_at_a_reset_are_forgotten(server: MimicServer) -> None:
+    """A request under way at a reset does not enter the next test's journal, nor replace another entry."""
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(ask, server, x_mimic_ttft_ms="500")
         while not server.requests(patience=0):
@@ -143,7 +143,7 @@ def test_what_is_under_way_at_a_reset_is_forgotten(server: MimicServer) -> None:
 
 
 def test_values_of_others_are_cut(server: MimicServer) -> None:
-    """The names of models and paths may be as long as they like."""
+    """Long names of models and paths are cut."""
     ask(server, f"/v1/{'x' * 5000}", {**ASKED, "model": "m" * 5000})
     ask(server, body={**ASKED, "model": "m" * 5000})
     for entry in server.requests():
@@ -152,7 +152,7 @@ def test_values_of_others_are_cut(server: MimicServer) -> None:
 
 
 def test_the_journal_keeps_only_so_many() -> None:
-    """The newest; ``total`` tells how many there were."""
+    """The newest entries are kept; ``total`` counts all."""
     with ForkedMimicServer(DUMP, settings={"MIMIC_JOURNAL": "5"}) as server:
         for number in range(12):
             ask(server, body={**ASKED, "model": f"m{number}"})
@@ -160,8 +160,8 @@ def test_the_journal_keeps_only_so_many() -> None:
         assert httpx.get(f"{server.url}/mimic/requests").json()["total"] == 12
 
 
-def test_without_the_setting_there_is_none() -> None:
-    """The answer says how to switch it on; a reset is all right."""
+def test_without_the_setting_there_is_no_journal() -> None:
+    """The answer names the setting; a reset succeeds."""
     with ForkedMimicServer(DUMP, settings={"MIMIC_JOURNAL": "0"}) as server:
         answer = httpx.get(f"{server.url}/mimic/requests")
         assert answer.status_code == 403
@@ -173,7 +173,7 @@ def test_without_the_setting_there_is_none() -> None:
 
 
 def test_keys_guard_the_journal() -> None:
-    """Where there are keys: to read it, and to reset it."""
+    """With API keys, reading and resetting the journal need a key."""
     with ForkedMimicServer(DUMP, settings={"MIMIC_API_KEYS": "sk-one"}) as server:
         url = f"{server.url}/mimic/requests"
         ask(server)
@@ -185,7 +185,7 @@ def test_keys_guard_the_journal() -> None:
 
 
 def test_several_processes_have_one_journal() -> None:
-    """Whoever answered, and whoever is asked: each request once, at once after its answer."""
+    """Each request is listed once, right after its answer, for any process that answers."""
     with ForkedMimicServer(DUMP, settings={"MIMIC_WORKERS": "2"}) as server, ThreadPoolExecutor(8) as pool:
 
         def ask_and_look(_: int) -> bool:
@@ -199,7 +199,7 @@ def test_several_processes_have_one_journal() -> None:
 
 
 def test_a_process_that_is_killed_leaves_no_lock(tmp_path: Path) -> None:
-    """The others go on, with the same journal; so does the one that takes its place."""
+    """The other processes continue with the same journal, and so does the replacement of the killed one."""
     url = f"sqlite:///{tmp_path}/corpus.db"
     seed(url, DUMP, tmp_path)
     with Server(tmp_path, MIMIC_STORE=url, MIMIC_WORKERS="2", MIMIC_JOURNAL="10000", MIMIC_RPM="100000") as server:
@@ -226,7 +226,7 @@ def test_a_process_that_is_killed_leaves_no_lock(tmp_path: Path) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """The server processes of a supervisor: those of its children that have the server's code."""
+    """The server processes of a supervisor: its children that run the server's code."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         fields = status.read_text().rpartition(")")[2].split()
@@ -236,7 +236,7 @@ def children(pid: int) -> list[int]:
 
 
 def test_a_ledger_that_is_held_is_not_waited_for_long(tmp_path: Path) -> None:
-    """It says that it cannot be used, and can be used as soon as it is let go."""
+    """A locked ledger raises an error soon, and works again once it is unlocked."""
     file = str(tmp_path / "ledger.db")
     with Ledger(file) as ledger:
         holder = sqlite3.connect(file, isolation_level=None)

@@ -1,4 +1,4 @@
-"""The ladder over HTTP: how far down a request goes, and what an answer says of how it was found."""
+"""The ladder over HTTP: the lowest rung of a request, and the headers about the match."""
 
 import json
 import subprocess
@@ -22,13 +22,13 @@ DUMP = [
 
 @pytest.fixture
 def corpus(serve: SharedServers) -> str:
-    """A corpus to ask."""
+    """A corpus for requests."""
     return serve.store(DUMP)
 
 
 @pytest.fixture
 def server(serve: SharedServers) -> Server:
-    """A server that goes down as far as it can."""
+    """A server with all rungs."""
     return serve(DUMP)
 
 
@@ -40,21 +40,21 @@ def ask(server: Server, text: str, **headers: str) -> httpx.Response:
 
 
 def found(response: httpx.Response) -> tuple[str, str, str]:
-    """What an answer says of how it was found."""
+    """The headers of an answer about its match."""
     assert response.status_code == 200, response.text
     headers = response.headers
     return headers["x-mimic-match"], headers["x-mimic-score"], headers["x-mimic-source"]
 
 
 def error(response: httpx.Response, status: int) -> dict[str, Any]:
-    """The error that an answer is."""
+    """The error of an answer."""
     assert response.status_code == status, response.text
     body: dict[str, dict[str, Any]] = response.json()
     return body["error"]
 
 
 def test_senders_written_otherwise_are_found(serve: SharedServers) -> None:
-    """A chat finds them on every rung; the corpus tells which senders no chat can name."""
+    """A chat finds all spellings of senders on every rung; the corpus lists senders that no chat can name."""
     dump = [
         conversation(
             "a", ("USER", "Tell me a joke"), ("ASSISTANT", "Knock knock."), ("USER ", "go on"), ("Model", "Boo.")
@@ -75,7 +75,7 @@ def test_senders_written_otherwise_are_found(serve: SharedServers) -> None:
 
 
 def test_every_answer_says_how_it_was_found(server: Server) -> None:
-    """Rung, score and source: of a chat and of prompts, whole and streamed."""
+    """Chats and prompts, whole and streamed, have the rung, the score and the source."""
     assert found(ask(server, "Tell me a joke")) == ("last", "1.000", "a_0#1")
     assert found(ask(server, "TELL ME A JOKE!")) == ("normalized", "1.000", "a_0#1")
     rung, score, source = found(ask(server, "Please tell me some joke"))
@@ -90,7 +90,7 @@ def test_every_answer_says_how_it_was_found(server: Server) -> None:
 
 
 def test_a_request_says_how_far_down_it_goes(server: Server) -> None:
-    """By a header, of which a bad one is named."""
+    """A header sets the lowest rung; a bad one is named."""
     assert found(ask(server, "tell me a joke", x_mimic_match="normalized"))[0] == "normalized"
     for text, depth in (("tell me a joke", "last"), ("some joke please", "normalized"), ("continue", "previous")):
         refused = error(ask(server, text, x_mimic_match=depth), 404)
@@ -102,7 +102,7 @@ def test_a_request_says_how_far_down_it_goes(server: Server) -> None:
 
 
 def test_settings_say_how_far_down_it_goes(corpus: str, tmp_path: Path) -> None:
-    """And how alike the nearest must be; a header goes further."""
+    """Settings set the lowest rung and the lowest score; a header takes precedence."""
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_MATCH="last", MIMIC_LEAST_SCORE="0.9") as server:
         assert error(ask(server, "tell me a joke"), 404)["code"] == "completion_not_found"
         assert found(ask(server, "tell me a joke", x_mimic_match="nearest"))[0] == "normalized"
@@ -111,7 +111,7 @@ def test_settings_say_how_far_down_it_goes(corpus: str, tmp_path: Path) -> None:
 
 
 def test_the_conversation_route_is_exact_unless_it_is_asked_not_to_be(server: Server) -> None:
-    """With ``match`` it answers as /v1 does, by role, with all that came next."""
+    """With ``match`` the route answers as /v1 does, by role, with all next messages."""
 
     def choices(text: str, query: str, sender: str = "human") -> httpx.Response:
         body = {"messages": [{"from": sender, "value": text}]}
@@ -131,8 +131,8 @@ def test_the_conversation_route_is_exact_unless_it_is_asked_not_to_be(server: Se
     assert "previous, last, normalized, nearest" in bad["message"]
 
 
-def test_a_rung_that_was_not_seeded_is_a_503_for_who_names_it(tmp_path: Path) -> None:
-    """With the command that helps; for others a 404 that says why it was not looked for further."""
+def test_a_named_rung_that_was_not_seeded_is_a_503(tmp_path: Path) -> None:
+    """A request for that rung is a 503 with the command to run; others get a 404 with the reason."""
     run(tmp_path, "--match", "last")
     with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db") as server:
         assert found(ask(server, "continue"))[0] == "last"
@@ -144,15 +144,15 @@ def test_a_rung_that_was_not_seeded_is_a_503_for_who_names_it(tmp_path: Path) ->
 
 
 def run(folder: Path, *options: str, **environment: str) -> str:
-    """Seed the dump by the command line; returns its report."""
+    """Seed the dump by the command line; return its report."""
     (folder / "dump.json").write_text(json.dumps(DUMP))
     command = [sys.executable, "-m", "mimic", "seed", "dump.json", "--store", "sqlite:///corpus.db", *options]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
     return done.stdout
 
 
-def test_the_command_line_says_what_the_index_costs(tmp_path: Path) -> None:
-    """Its messages, seconds and bytes; none where it is left out, by option or by setting."""
+def test_the_command_line_shows_the_cost_of_the_index(tmp_path: Path) -> None:
+    """The report has the messages, seconds and bytes of the index; an option or a setting leaves it out."""
     assert "Index of 5 messages down to the rung nearest" in run(tmp_path)
     assert len(list(tmp_path.glob("corpus.db.index-*"))) == 1
     assert "Index of 5 messages down to the rung normalized" in run(tmp_path, "--match", "normalized")
@@ -162,7 +162,7 @@ def test_the_command_line_says_what_the_index_costs(tmp_path: Path) -> None:
 
 
 def test_parts_of_a_chat_are_joined_when_it_is_asked_for(tmp_path: Path) -> None:
-    """By option or by setting: the last message of a part then has its true next one, in the same conversation."""
+    """With an option or a setting, the last message of a part has its true next one, in the same conversation."""
     assert "Joined" not in run(tmp_path)
     for options, environment in ((["--join-splits"], {}), ([], {"SEED_JOIN_SPLITS": "on"})):
         assert "Joined 1 parts" in run(tmp_path, *options, **environment)

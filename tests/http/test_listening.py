@@ -1,4 +1,4 @@
-"""Addresses that a host means: the same ones for one worker process and for several."""
+"""Addresses of a host: the same for one worker process and for several."""
 
 import errno
 import json
@@ -25,13 +25,13 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="IPv6 is switched off her
 
 @contextmanager
 def opened(host: str, port: int = 0) -> Iterator[Sequence[socket.socket]]:
-    """Sockets for a host, closed at the end."""
+    """Open sockets for a host, closed at the end."""
     with ExitStack() as stack:
         yield [stack.enter_context(one) for one in open_sockets(host, port)]
 
 
 def test_a_host_means_its_addresses() -> None:
-    """Any address means those of both families, and so does this machine by name."""
+    """The unspecified address and localhost mean the addresses of both families."""
     for host in ("::", "0::0"):
         assert [address[0] for _, address in addresses_of(host)] == ["::", "0.0.0.0"]
     for host in ("localhost", "LocalHost", "localhost."):
@@ -42,7 +42,10 @@ def test_a_host_means_its_addresses() -> None:
 
 
 def test_a_name_means_all_it_leads_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once each; it is loopback where all of them are, and a server is open to others by the first that is not."""
+    """Each address of a name is used once.
+
+    The name is loopback only if all addresses are; the first other address opens the server to other machines.
+    """
     found: list[Any] = []
 
     def resolve(host: str, port: int, **_: Any) -> list[Any]:
@@ -62,7 +65,7 @@ def test_a_name_means_all_it_leads_to(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_ipv6
 @pytest.mark.parametrize("host", ["::", "localhost"])
 def test_any_port_is_the_same_on_all_addresses(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is taken on one of them is not used."""
+    """Port 0 takes a port that is free on all addresses."""
     with opened(host) as sockets:
         assert len(sockets) == 2
         assert len({address_of(one)[1] for one in sockets}) == 1
@@ -84,7 +87,7 @@ def test_any_port_is_the_same_on_all_addresses(host: str, monkeypatch: pytest.Mo
 @needs_ipv6
 @pytest.mark.parametrize("busy", LOOPBACK)
 def test_a_port_in_use_is_named(busy: str) -> None:
-    """With the address of the host on which it is, and nothing is left open."""
+    """The error names the port and the host's address, and no socket stays open."""
     family = socket.AF_INET6 if ":" in busy else socket.AF_INET
     with socket.create_server((busy, 0), family=family) as other:
         port = other.getsockname()[1]
@@ -97,7 +100,7 @@ def test_a_port_in_use_is_named(busy: str) -> None:
 
 @pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
 def test_a_machine_without_ipv6_listens_on_ipv4(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a host means both; an address of IPv6 alone is told to be missing."""
+    """A host of both families works without IPv6; an IPv6 address alone is an error."""
     bind = listening._bind
 
     def bind_old(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
@@ -118,7 +121,7 @@ def test_a_machine_without_ipv6_listens_on_ipv4(number: int, monkeypatch: pytest
     ("host", "workers", "is_open"), [("::", "1", True), ("::", "2", True), ("localhost", "2", False)]
 )
 def test_both_families_are_served(serve: SharedServers, tmp_path: Path, host: str, is_open: bool, workers: str) -> None:
-    """By any number of workers; the log warns and the host guard is off where others reach the server."""
+    """Any number of workers serves both; the log warns and the host guard is off if other machines reach the server."""
     settings = {"MIMIC_STORE": serve.store(), "MIMIC_HOST": host, "MIMIC_WORKERS": workers}
     with Server(tmp_path, **settings) as server:
         for address in ("127.0.0.1", "[::1]"):

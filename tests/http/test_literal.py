@@ -1,4 +1,4 @@
-"""Texts that look like queries are texts: answered as they are, or not found, on every rung and on both stores."""
+"""Texts that look like queries are plain texts, on every rung and on both stores."""
 
 import random
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ TEXTS: Final = [
     *('"unclosed', "(open", "/.*/", "~", "^", "wild*card", "a\0b", "\0", "${jndi:ldap://x}", "{{7*7}}", "../.."),
 ]  # fmt: skip
 NAMES: Final = ["$where", "a.b", "$", ".", "'", '"', "a\0b", "_id", "messages.0"]
-"""Senders that would be something else in a query of MongoDB."""
+"""Senders that would be query operators in MongoDB."""
 WORD: Final = "x" * 1_000_000
 EXACT: Final = "/conversation/completion"
 
 
 @pytest.fixture(scope="module", params=["sqlite", "mongodb"])
 def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of a server where each of these was said, on each backend."""
+    """A client of a server whose corpus has these texts, on each backend."""
     folder = tmp_path_factory.mktemp("literal")
     url = f"sqlite:///{folder}/corpus.db"
     if request.param == "mongodb":
@@ -50,7 +50,7 @@ def said(client: httpx.Client, text: str, version: str, rung: str | None = None)
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_text_is_answered_as_it_is(client: httpx.Client, version: str) -> None:
-    """By both routes, and by the search, which finds it where there are words in it."""
+    """Both routes answer the text, and the search finds it if it has words."""
     for text in TEXTS:
         body = {"messages": [{"from": "human", "value": text}]}
         answer = client.post(EXACT, params={"version": version}, json=body)
@@ -64,8 +64,8 @@ def test_a_text_is_answered_as_it_is(client: httpx.Client, version: str) -> None
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("rung", RUNGS)
-def test_a_text_that_was_never_said_is_found_or_not(client: httpx.Client, version: str, rung: str) -> None:
-    """On every rung: what is equal when normalized, what is most alike, or a 404."""
+def test_an_unknown_text_is_matched_or_a_404(client: httpx.Client, version: str, rung: str) -> None:
+    """An unknown text is matched when normalized, by similarity, or is a 404."""
     for text in TEXTS:
         for asked in (f"  {text.upper()}!", f"{text} {text}", f"{text} nobody", f"{text}{text[::-1]}", f'"{text}"'):
             answer = said(client, asked, version, rung)
@@ -77,7 +77,7 @@ def test_a_text_that_was_never_said_is_found_or_not(client: httpx.Client, versio
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_sender_is_a_name(client: httpx.Client, version: str) -> None:
-    """Whatever it would be as a field of a document."""
+    """A sender is a plain name, whatever it would be as a field of a document."""
     for name in NAMES:
         body = {"messages": [{"from": name, "value": "who"}]}
         answer = client.post(EXACT, params={"version": version}, json=body)
@@ -91,7 +91,7 @@ def test_a_sender_is_a_name(client: httpx.Client, version: str) -> None:
 
 @pytest.mark.parametrize("value", [{"$gt": ""}, {"$regex": ".*"}, ["hi"], None, True, 1])
 def test_a_text_is_no_object(client: httpx.Client, value: object) -> None:
-    """Operators of MongoDB in the place of a text or of a name are a 400."""
+    """Operators of MongoDB in place of a text or a name are a 400."""
     for message in ({"from": "human", "value": value}, {"from": value, "value": "$where"}):
         answer = client.post(EXACT, json={"messages": [message]})
         assert answer.status_code == 400
@@ -100,7 +100,7 @@ def test_a_text_is_no_object(client: httpx.Client, value: object) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_word_of_a_million_letters_is_a_word(client: httpx.Client, version: str) -> None:
-    """Said as it was, in capitals, or with something added."""
+    """A word of a million letters is found as it is, in capitals, or with an addition."""
     for text in (WORD, WORD.upper(), WORD + "y", f"{WORD} y", "y" * 1_000_000, "語" * 300_000, "$" * 1_000_000):
         for rung in RUNGS[1:]:
             answer = said(client, text, version, rung)
@@ -119,7 +119,7 @@ SIGNS: Final = st.sampled_from(
 @settings(max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(SIGNS, min_size=1, max_size=15).map("".join))
 def test_any_signs_are_a_text(client: httpx.Client, text: str) -> None:
-    """Never an error, neither of a chat nor of a search."""
+    """Any characters are a valid text for chats and searches."""
     assert said(client, text, "v3").status_code in {200, 404}
     assert client.post(EXACT, json={"messages": [{"from": text, "value": text}]}).status_code in {200, 404}
     assert client.get("/corpus/search", params={"q": text}).status_code == 200

@@ -1,4 +1,4 @@
-"""The log: one line of JSON for whatever is told, readable lines on a terminal, and what it says of requests."""
+"""The log: one line of JSON for each event, readable lines on a terminal, and a line for each request."""
 
 import json
 import os
@@ -43,14 +43,14 @@ def logging(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 def lines(server: Server, event: str | None = None) -> list[dict[str, Any]]:
-    """What a server has logged, of one kind where that is given; each line must be an object."""
+    """The lines of a server's log, or those of one event; each line must be an object."""
     found: list[dict[str, Any]] = [json.loads(line) for line in server.log().splitlines()]
     assert all({"event", "level", "timestamp"} <= set(line) for line in found)
     return [line for line in found if event in (None, line["event"])]
 
 
 def line_of(server: Server, answer: httpx.Response) -> dict[str, Any]:
-    """The one line about a request."""
+    """The only line about a request."""
     [line] = [line for line in lines(server, "request") if line["request_id"] == answer.headers["x-request-id"]]
     return line
 
@@ -67,7 +67,7 @@ def line_of(server: Server, answer: httpx.Response) -> dict[str, Any]:
     ],
 )
 def test_each_request_is_a_line(logging: Server, method: str, path: str, route: str, status: int) -> None:
-    """Under the id of the answer: method, route, status, time; the path as it was asked, where the route is another."""
+    """A line has the id of the answer, method, route, status and time, and the path if it differs from the route."""
     headers = {"authorization": "Bearer sk-right"}
     answer = httpx.request(method, f"{logging.url}{path}", json=CHAT if method == "POST" else None, headers=headers)
     assert answer.status_code == status
@@ -82,11 +82,11 @@ def test_each_request_is_a_line(logging: Server, method: str, path: str, route: 
 
 
 def test_a_line_of_a_stream_comes_at_its_end(logging: Server) -> None:
-    """Also where the client goes away, which it tells."""
+    """The line of a stream comes at its end, and says if the client left."""
     headers = {"authorization": "Bearer sk-right", "x-mimic-itl-ms": "30000"}
     asked = {"model": "mimic-v3", "messages": [{"role": "user", "content": "count"}], "stream": True}
     with httpx.stream("POST", f"{logging.url}/v1/chat/completions", json=asked, headers=headers) as s:
-        pieces = s.iter_raw(10)  # which hangs up when nobody has it any more
+        pieces = s.iter_raw(10)  # closed when the generator is collected
         next(pieces)
         assert not [line for line in lines(logging, "request") if line["request_id"] == s.headers["x-request-id"]]
     name = s.headers["x-request-id"]
@@ -96,7 +96,7 @@ def test_a_line_of_a_stream_comes_at_its_end(logging: Server) -> None:
 
 @pytest.mark.parametrize("route", ["/v1/chat/completions", "/conversation/completion"])
 def test_a_client_may_name_its_request(logging: Server, route: str) -> None:
-    """The name is in the line, next to our id; one that OpenAI would refuse is refused, and never in the log."""
+    """A client's own name of a request is logged beside our id; a name that OpenAI refuses is a 400 and not logged."""
     body = CHAT if route.startswith("/v1") else HI
     key = {"authorization": "Bearer sk-right"}
 
@@ -117,8 +117,8 @@ def test_a_client_may_name_its_request(logging: Server, route: str) -> None:
             assert (answer.status_code, answer.json()["error"]["param"]) == (400, "x-client-request-id")
 
 
-def test_only_what_fails_is_logged_by_default(mongod: Mongod, tmp_path: Path) -> None:
-    """A 5xx with the id of the answer, also one on the fast path; a fault on purpose is none."""
+def test_only_failures_are_logged_by_default(mongod: Mongod, tmp_path: Path) -> None:
+    """A 5xx is logged with the id of the answer, also on the fast path; an injected fault is not."""
     url = f"{mongod.url}/mimic"
     seed(url, SMALL, tmp_path)
     with Server(tmp_path, MIMIC_STORE=url) as server, httpx.Client(base_url=server.url, timeout=20) as client:
@@ -137,7 +137,7 @@ def test_only_what_fails_is_logged_by_default(mongod: Mongod, tmp_path: Path) ->
 
 
 def test_a_seeding_that_fails_says_so_on_one_line(corpus: str, tmp_path: Path) -> None:
-    """What its process has said is in that line; and every other line is JSON, those of the supervisor included."""
+    """A single line has the output of the failed process; all lines are JSON, those of the supervisor included."""
     (tmp_path / "bad.json").write_text('[{"conversations": [}]')
     settings = {"SEED_SECRET": "hunter2", "SEED_FILE": str(tmp_path / "bad.json"), "MIMIC_MISSPELT": "on"}
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_WORKERS="2", **settings) as server:
@@ -169,8 +169,8 @@ fail()
 """
 
 
-def test_whatever_happens_is_one_line_of_json() -> None:
-    """A warning, other libraries, a thread that fails, a task that nobody waits for, and the end of the program."""
+def test_every_event_is_one_line_of_json() -> None:
+    """A warning, other libraries, a failed thread, a failed task and a failed program are each one line of JSON."""
     done = subprocess.run((sys.executable, "-c", STRAY), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     found = [json.loads(line) for line in done.stderr.splitlines()]
@@ -180,7 +180,7 @@ def test_whatever_happens_is_one_line_of_json() -> None:
 
 
 def test_a_worker_that_cannot_start_ends_the_server() -> None:
-    """With the reason, on one line, instead of trying again for ever."""
+    """The server ends with the reason on one line, instead of trying again for ever."""
     code = (
         "import mimic.app, os, uvicorn\nfrom mimic.server.observability.logs import configure_logs\nconfigure_logs()\n"
         "os.environ['MIMIC_STORE'] = 'nonsense'\n"
@@ -194,7 +194,7 @@ def test_a_worker_that_cannot_start_ends_the_server() -> None:
 
 
 def test_on_a_terminal_lines_are_for_people(corpus: str, tmp_path: Path) -> None:
-    """Not JSON; and what a client sends cannot move the cursor."""
+    """A terminal gets readable lines, and text from clients cannot move the cursor."""
     master, slave = pty.openpty()
     port = Server(tmp_path).port
     environment = {"PATH": os.environ["PATH"], "MIMIC_STORE": corpus, "MIMIC_PORT": str(port), "NO_COLOR": "1"}

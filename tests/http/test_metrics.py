@@ -1,4 +1,4 @@
-"""``/metrics``: exact with several processes, also where one dies; what it tells of store, corpus and processes."""
+"""``/metrics``: exact with several processes and after a kill; metrics of the store, the corpus and processes."""
 
 import json
 import os
@@ -40,7 +40,7 @@ Samples: TypeAlias = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a corpus that may be seeded anew."""
+    """A folder with a corpus that a test may seed again."""
     folder = tmp_path_factory.mktemp("metrics")
     seed(f"sqlite:///{folder}/corpus.db", [*SMALL, COUNT], folder)
     return folder
@@ -55,10 +55,10 @@ def server(folder: Path) -> Iterator[Server]:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds of what a server tells, of which processes may be killed."""
+    """Wait until a condition holds on a server whose processes may be killed."""
 
     def holds() -> bool:
-        with suppress(OSError, HTTPException):  # of a connection that a process which was killed had accepted
+        with suppress(OSError, HTTPException):  # of a connection that a killed process had accepted
             return bool(condition())
         return False
 
@@ -82,7 +82,7 @@ def value(found: Samples, name: str, **labels: str) -> float:
 
 
 def processes(server: Server) -> set[int]:
-    """The worker processes that a scrape knows of."""
+    """The worker processes of a scrape."""
     return {int(dict(labels)["pid"]) for name, labels in samples(server) if name == "process_resident_memory_bytes"}
 
 
@@ -92,7 +92,7 @@ def said(text: str) -> dict[str, Any]:
 
 
 def send(url: str, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
-    """A request over a connection of its own, so that any process may be the one that is asked."""
+    """Send a request over a connection of its own, so that any process may get it."""
     with closing(HTTPConnection(urlsplit(url).netloc, timeout=30)) as connection:
         given = {"content-type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
         connection.request(method, path, json.dumps(body) if body else None, given)
@@ -101,7 +101,7 @@ def send(url: str, method: str, path: str, body: Any = None, **headers: str) -> 
 
 
 def ask(url: str, number: int) -> tuple[str, str, int, str]:
-    """One of several kinds of requests, over a connection of its own: method, route, status and version."""
+    """Send one of several kinds of requests over a connection of its own; return method, route, status and version."""
     kind = number % 6
     chat = {"model": "mimic-v3", "messages": [{"role": "user", "content": "hi"}], "stream": kind == 1}
     if kind < 2:
@@ -115,13 +115,13 @@ def ask(url: str, number: int) -> tuple[str, str, int, str]:
 
 
 def load(url: str, first: int, many: int) -> Counter[tuple[str, str, int, str]]:
-    """What clients count that ask at the same time."""
+    """The counts of concurrent clients."""
     with ThreadPoolExecutor(THREADS) as pool:
         return Counter(pool.map(lambda number: ask(url, number), range(first, first + many)))
 
 
 def check(server: Server, before: Samples, counted: Counter[tuple[str, str, int, str]]) -> None:
-    """What is told is what clients have counted, and histograms agree with themselves and with the counts."""
+    """Assert that the metrics equal the clients' counts, and that histograms agree with the counts."""
     found = {key: number - before.get(key, 0) for key, number in samples(server).items()}
     for method, route, status in {key[:3] for key in counted}:
         expected = sum(many for key, many in counted.items() if key[:3] == (method, route, status))
@@ -149,13 +149,13 @@ def check(server: Server, before: Samples, counted: Counter[tuple[str, str, int,
 
 
 def is_replaced(server: Server, killed: int, before: set[int]) -> bool:
-    """Whether a scrape knows no more of a process that was killed, and of one that was not there before."""
+    """Return True if a scrape has a new process in place of a killed one."""
     now = processes(server)
     return killed not in now and bool(now - before)
 
 
 def test_counts_are_those_of_the_clients_even_if_workers_die(server: Server) -> None:
-    """Exactly, whichever process is asked; what one that was killed has counted is neither lost nor doubled."""
+    """Counts are exact from every process; a killed process loses none and none is doubled."""
     begun = samples(server)
     counted = load(server.url, 0, 300)
     check(server, begun, counted)
@@ -171,8 +171,8 @@ def test_counts_are_those_of_the_clients_even_if_workers_die(server: Server) -> 
     assert len(processes(server)) == WORKERS
 
 
-def test_what_is_in_flight_is_seen_from_every_process(server: Server) -> None:
-    """Streams that are under way, wherever; not those of a process that was killed, nor of clients that went away."""
+def test_requests_in_flight_are_seen_from_every_process(server: Server) -> None:
+    """Streams under way in any process count, without those of a killed process and of clients that left."""
     body = {"model": "mimic-v3", "messages": [{"role": "user", "content": "count"}], "stream": True}
     slowly = {"x-mimic-itl-ms": "60000"}
 
@@ -185,7 +185,7 @@ def test_what_is_in_flight_is_seen_from_every_process(server: Server) -> None:
     parts = [stream.__enter__().iter_raw(10) for stream in streams]
     for part in parts:
         next(part)
-    time.sleep(4)  # unasked, since who is asked looks at what it has in flight itself
+    time.sleep(4)  # without requests, since an asked process checks its own streams
     assert in_flight() == 6
     for stream, client in zip(streams[:2], clients[:2], strict=True):
         stream.__exit__(None, None, None)
@@ -201,8 +201,8 @@ def test_what_is_in_flight_is_seen_from_every_process(server: Server) -> None:
     wait_until(lambda: in_flight() == 0)
 
 
-def test_processes_are_told_apart(server: Server) -> None:
-    """Processor time, memory and open files of each worker: those of the system."""
+def test_each_process_has_its_metrics(server: Server) -> None:
+    """Processor time, memory and open files of each worker equal those of the system."""
     found = samples(server)
     pids = processes(server)
     assert len(pids) == WORKERS
@@ -215,8 +215,8 @@ def test_processes_are_told_apart(server: Server) -> None:
         assert abs(value(found, "process_start_time_seconds", pid=str(pid)) - time.time()) < 120
 
 
-def test_the_number_of_a_dead_worker_may_be_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a process that we may not even send a signal to: what it had in flight is forgotten."""
+def test_the_number_of_a_dead_worker_may_be_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of another user with the number of a dead worker keeps none of its requests in flight."""
     (tmp_path / "gauge_livesum_4711.db").write_bytes(b"")
 
     def kill(pid: int, number: int) -> None:
@@ -228,8 +228,8 @@ def test_the_number_of_a_dead_worker_may_be_somebody_elses(tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_seeded_is_told(server: Server, folder: Path) -> None:
-    """Per version, with when; how the last seeding ended; which Mimic it is. All changes with a new seeding."""
+def test_metrics_show_the_corpus(server: Server, folder: Path) -> None:
+    """Each version has its time, the last seeding its outcome, and Mimic its version; a new seeding changes all."""
     url = f"sqlite:///{folder}/corpus.db"
     seed(url, [*SMALL, COUNT], folder)
     wait_until(lambda: value(samples(server), "mimic_seeding_state", state="done") == 1)
@@ -256,7 +256,7 @@ def test_what_is_seeded_is_told(server: Server, folder: Path) -> None:
 
 
 def test_a_store_that_is_away_does_not_hide_the_rest(mongod: Mongod, tmp_path: Path) -> None:
-    """It is told to be away, soon enough for whoever scrapes; the counts are there, and so is the store later."""
+    """The metrics report an unreachable store in time for a scraper, keep all counts, and report its return."""
     url = f"{mongod.url}/mimic"
     seed(url, SMALL, tmp_path)
     with Server(tmp_path, MIMIC_STORE=url) as server:
@@ -273,8 +273,8 @@ def test_a_store_that_is_away_does_not_hide_the_rest(mongod: Mongod, tmp_path: P
         wait_until(lambda: value(samples(server), "mimic_store_up") == 1)
 
 
-def test_another_application_s_metrics_are_none_of_ours(tmp_path: Path) -> None:
-    """Whose folder is in the environment that Mimic was started in: it is neither read nor written."""
+def test_metrics_of_another_application_stay_apart(tmp_path: Path) -> None:
+    """The folder of another application in the environment is neither read nor written."""
     seed(f"sqlite:///{tmp_path}/corpus.db", SMALL, tmp_path)
     folder = tmp_path / "theirs"
     url = f"sqlite:///{tmp_path}/corpus.db"

@@ -1,4 +1,4 @@
-"""HTTP/1.0: no chunks, no 100 Continue; the end of an answer without a length is the end of the connection."""
+"""HTTP/1.0: no chunks and no 100 Continue; an answer without a length ends with the connection."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ DOORS: Final = {"fast path": "application/json", "framework": "application/json;
 
 
 def ask(server: Server, version: str, method: str, path: str, body: Any, *headers: str) -> tuple[list[str], bytes]:
-    """Lower-case lines of the head and the bytes of the body that come until the server closes the connection."""
+    """The lower-case lines of the head, and the bytes of the body until the server closes the connection."""
     content = json.dumps(body).encode() if body else b""
     lines = [f"{method} {path} HTTP/{version}", "host: mimic", f"content-length: {len(content)}", *headers, "", ""]
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
@@ -30,7 +30,7 @@ def ask(server: Server, version: str, method: str, path: str, body: Any, *header
 
 
 def body_of(lines: list[str], answer: bytes) -> bytes:
-    """The body of an answer in HTTP/1.1, whose chunks are put together."""
+    """The body of an answer in HTTP/1.1, with its chunks joined."""
     if "transfer-encoding: chunked" not in lines:
         return answer
     pieces = []
@@ -42,7 +42,7 @@ def body_of(lines: list[str], answer: bytes) -> bytes:
 
 
 def chat(*, stream: bool) -> dict[str, Any]:
-    """A chat with an answer of one's own."""
+    """A chat with an answer that no other chat has."""
     return {"model": "m", "messages": [{"role": "user", "content": "count"}], "stream": stream, "seed": 1}
 
 
@@ -61,7 +61,7 @@ ASKED: Final[dict[str, tuple[str, str, Any, list[str]]]] = {
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("name", ASKED)
 def test_an_old_client_gets_the_same_without_chunks(serve: SharedServers, name: str, door: str) -> None:
-    """Bytes of the same number, and of a stream the same events, as in HTTP/1.1."""
+    """Bodies have the same length, and streams the same events, as in HTTP/1.1."""
     server = serve(DUMP)
     method, path, body, headers = ASKED[name]
     headers = [*headers, f"content-type: {DOORS[door]}"]
@@ -78,14 +78,14 @@ def test_an_old_client_gets_the_same_without_chunks(serve: SharedServers, name: 
 
 
 def test_an_old_client_asks_for_heads(serve: SharedServers) -> None:
-    """Also of what has no length: the body is left out."""
+    """HEAD omits the body of any route, also one without a length."""
     lines, answer = ask(serve(DUMP), "1.0", "HEAD", "/health", None)
     assert lines[0] == "http/1.1 200 ok"
     assert answer == b""
 
 
-def test_an_old_client_is_not_told_to_continue(serve: SharedServers) -> None:
-    """It would take that for the answer (RFC 9110, 10.1.1)."""
+def test_an_old_client_gets_no_100_continue(serve: SharedServers) -> None:
+    """An HTTP/1.0 client would take 100 Continue for the answer (RFC 9110, 10.1.1)."""
     headers = ["content-type: application/json", "expect: 100-continue"]
     lines, answer = ask(serve(DUMP), "1.0", "POST", CHAT, chat(stream=False), *headers)
     assert lines[0] == "http/1.1 200 ok"

@@ -1,4 +1,4 @@
-"""OpenAI's routes over HTTP, byte by byte; tests/clients asks with real clients."""
+"""OpenAI's routes over HTTP, byte by byte; tests/clients uses real clients."""
 
 import asyncio
 import base64
@@ -39,13 +39,13 @@ WHY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Why?"}]
 
 @pytest.fixture
 def corpus(serve: SharedServers) -> str:
-    """A corpus to ask."""
+    """A corpus for requests."""
     return serve.store(DUMP)
 
 
 @pytest.fixture
 def server(serve: SharedServers) -> Server:
-    """A server of it."""
+    """A server of the corpus."""
     return serve(DUMP)
 
 
@@ -57,7 +57,7 @@ def v1(server: Server) -> Iterator[httpx.Client]:
 
 
 def events(response: httpx.Response) -> list[Any]:
-    """What a stream says, without its end, which must be there."""
+    """The events of a stream, without its end, which must be there."""
     assert response.headers["content-type"].startswith("text/event-stream")
     frames = response.text.split("\n\n")
     assert frames[-2:] == ["data: [DONE]", ""]
@@ -66,7 +66,7 @@ def events(response: httpx.Response) -> list[Any]:
 
 
 def error_of(response: httpx.Response, status: int) -> dict[str, Any]:
-    """The error of an answer in OpenAI's shape, with the headers that every answer below /v1 has."""
+    """The error of an answer in OpenAI's shape; asserts the headers of every answer below /v1."""
     assert response.status_code == status, response.text
     assert {"x-request-id", "openai-version", "openai-processing-ms"} <= set(response.headers)
     body: dict[str, Any] = response.json()
@@ -77,7 +77,7 @@ def error_of(response: httpx.Response, status: int) -> dict[str, Any]:
 
 
 def test_a_completion_has_every_field_of_openais(v1: httpx.Client) -> None:
-    """Those that its document wants, too; the model is echoed; usage adds up, and the headers say where it is from."""
+    """A completion has every required field, echoes the model, adds up its usage, and names its source in headers."""
     response = v1.post("/chat/completions", json={**WHY, "temperature": 0})
     body = response.json()
     assert re.fullmatch("chatcmpl-[0-9a-f]{24}", body.pop("id"))
@@ -115,7 +115,7 @@ def test_a_completion_has_every_field_of_openais(v1: httpx.Client) -> None:
 
 
 def test_a_stream_has_a_chunk_for_each_token(v1: httpx.Client) -> None:
-    """The role, the tokens, of which each adds whole characters or nothing, the end, the usage, the same id on all."""
+    """Chunks have the role, the tokens (whole characters or nothing), the end and the usage, with one id."""
     body = {**WHY, "stream": True, "stream_options": {"include_usage": True}, "n": 2, "temperature": 0}
     response = v1.post("/chat/completions", json=body)
     chunks = events(response)
@@ -139,7 +139,7 @@ def test_a_stream_has_a_chunk_for_each_token(v1: httpx.Client) -> None:
 
 
 def test_complete_and_streamed_are_the_same_answer(v1: httpx.Client) -> None:
-    """Whatever is drawn, since the draw is fixed by what was said; without usage unless it is asked for."""
+    """The request fixes the draw, so both are equal; usage is streamed only if asked for."""
     for given in range(5):
         body = {**WHY, "messages": [{"role": "system", "content": f"{given}"}, *WHY["messages"]]}
         whole = v1.post("/chat/completions", json=body).json()["choices"][0]["message"]["content"]
@@ -148,8 +148,8 @@ def test_complete_and_streamed_are_the_same_answer(v1: httpx.Client) -> None:
         assert all("usage" not in chunk for chunk in chunks)
 
 
-def test_parameters_do_what_they_mean(v1: httpx.Client) -> None:
-    """n, stop, max_tokens and the newer name of it, seed, null for a default."""
+def test_parameters_have_their_effect(v1: httpx.Client) -> None:
+    """n, stop, both token limits and seed work; null means the default."""
     body = {
         **WHY,
         "n": 3,
@@ -172,7 +172,7 @@ def test_parameters_do_what_they_mean(v1: httpx.Client) -> None:
 
 
 def test_content_in_parts_and_everything_else_of_a_chat_is_accepted(v1: httpx.Client) -> None:
-    """Text parts are joined, others left out; tools, their calls and answers; fields that nothing is made of."""
+    """Text parts are joined, others left out; tools, their calls and results, and unknown fields are accepted."""
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     sound = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
     call = {"id": "call_1", "type": "function", "function": {"name": "sky", "arguments": "{}"}}
@@ -198,8 +198,8 @@ def test_content_in_parts_and_everything_else_of_a_chat_is_accepted(v1: httpx.Cl
     assert named == 3 + 3 + 3 + 1 + sum(map(tokens.count, texts))
 
 
-def test_headers_say_where_an_answer_was_said(v1: httpx.Client) -> None:
-    """The conversation's id, escaped and not too long, or nothing where it has none; and the position in it."""
+def test_headers_have_the_source_of_an_answer(v1: httpx.Client) -> None:
+    """The source has the conversation's id, escaped and cut, or empty without one, and the position."""
     for text, source in (("你好", "p%C3%A4ge%2F1%0D%0Ax-evil%3A%201" + "x" * 83 + "#1"), ("nameless", "#1")):
         body = {"model": "mimic-v1", "messages": [{"role": "user", "content": text}]}
         response = v1.post("/chat/completions", json=body)
@@ -215,7 +215,7 @@ def test_headers_say_where_an_answer_was_said(v1: httpx.Client) -> None:
 
 
 def test_prompts_of_the_older_api(v1: httpx.Client) -> None:
-    """One or several, as texts or as tokens; n answers to each in turn; echoed; streamed; limits."""
+    """Prompts are one or several texts or tokens; n answers each in turn; echo, streams and limits work."""
     body = {"model": "gpt-3.5-turbo-instruct", "prompt": "Why?", "temperature": 0, "echo": True}
     answered = v1.post("/completions", json=body).json()
     assert re.fullmatch("cmpl-[0-9a-f]{24}", answered["id"])
@@ -245,7 +245,7 @@ def test_prompts_of_the_older_api(v1: httpx.Client) -> None:
 
 
 def test_models(v1: httpx.Client, server: Server) -> None:
-    """One for each version, and one for embeddings; of any other name is one, as to chats."""
+    """The list has a model for each version, and one for embeddings; any other name can be retrieved."""
     listed = v1.get("/models").json()
     assert listed["object"] == "list"
     assert [model["id"] for model in listed["data"]] == ["mimic-v1", "mimic-v2", "mimic-v3", "mimic-embedding"]
@@ -260,7 +260,7 @@ def test_models(v1: httpx.Client, server: Server) -> None:
 
 
 def test_a_model_cannot_be_deleted(v1: httpx.Client) -> None:
-    """That is the owner's, as with OpenAI; the route is one of the methods of its path."""
+    """Deleting a model is a 403, as for other owners' models at OpenAI; DELETE is among the path's methods."""
     for name in ("mimic-v1", *NAMES):
         error = error_of(v1.delete(f"/models/{quote(name, safe='')}"), 403)
         assert (error["type"], error["param"]) == ("permission_error", "model")
@@ -270,7 +270,7 @@ def test_a_model_cannot_be_deleted(v1: httpx.Client) -> None:
 
 
 def test_a_models_name_chooses_the_version(v1: httpx.Client) -> None:
-    """v3 looks at the last two messages, v2 at the last."""
+    """v3 uses the last two messages, v2 the last."""
     messages = [{"role": "assistant", "content": "It scatters."}, {"role": "user", "content": "ok"}]
     matches = {
         model: v1.post("/chat/completions", json={"model": model, "messages": messages}).headers["x-mimic-match"]
@@ -322,7 +322,7 @@ MESSAGE = {"role": "user", "content": "Why?"}
     ],
 )  # fmt: skip
 def test_bad_requests_name_the_field(v1: httpx.Client, changed: dict[str, Any], param: str, code: str) -> None:
-    """With OpenAI's code, also where a stream was asked for."""
+    """Errors have OpenAI's code and the field, for streams too."""
     for stream in ({}, {"stream": True} if "stream" not in str(changed) else {}):
         error = error_of(v1.post("/chat/completions", json={**WHY, **stream, **changed}), 400)
         assert (error["param"], error["code"], error["type"]) == (param, code, "invalid_request_error")
@@ -361,13 +361,13 @@ def test_bad_requests_name_the_field(v1: httpx.Client, changed: dict[str, Any], 
 def test_bad_requests_of_the_other_routes(
     v1: httpx.Client, route: str, body: dict[str, Any], param: str, code: str
 ) -> None:
-    """The same shape and codes everywhere."""
+    """Other routes have the same shape and codes."""
     error = error_of(v1.post(route, json=body), 400)
     assert (error["param"], error["code"]) == (param, code)
 
 
 def test_an_integer_may_be_written_with_a_point(v1: httpx.Client) -> None:
-    """As JSON Schema has it, and some languages write it; what else there is stays as it was."""
+    """A number such as 2.0 is an integer, as in JSON Schema; other values stay as they are."""
     why = tokens.encode("Why?")
     fields = {"model": "m", "temperature": 1.0, "logit_bias": {"1": 1}}
     plain = json.dumps({**fields, "prompt": [why], "n": 2, "seed": 7})
@@ -379,7 +379,7 @@ def test_an_integer_may_be_written_with_a_point(v1: httpx.Client) -> None:
 
 
 def test_a_prompt_may_be_null_or_end_within_a_character(v1: httpx.Client) -> None:
-    """Null is no text, as in OpenAI's document; what was cut into tokens elsewhere is looked up as what is left."""
+    """A null prompt is an empty text, as at OpenAI; tokens that end within a character are matched without it."""
     prompts: tuple[Any, ...] = (None, "", [[]])
     for prompt in prompts:
         answer = v1.post("/completions", json={"model": "m", "prompt": prompt}).json()
@@ -397,13 +397,13 @@ def test_a_prompt_may_be_null_or_end_within_a_character(v1: httpx.Client) -> Non
     ],
 )
 def test_allowed_words_are_named(v1: httpx.Client, route: str, body: dict[str, Any], allowed: str) -> None:
-    """Whoever misspells one need not look it up."""
+    """The error of a misspelled word lists the allowed ones."""
     error = error_of(v1.post(route, json={"model": "m", **body}), 400)
     assert f" Expected one of {allowed}" in error["message"]
 
 
-def test_a_route_that_is_not_there_is_told_with_what_helps(v1: httpx.Client) -> None:
-    """Whatever the method, with a body that nobody reads, and no more of the path than is needed."""
+def test_an_unknown_route_gets_a_suggestion(v1: httpx.Client) -> None:
+    """The error suggests another route, for any method, without reading the body or repeating a long path."""
     for path, told in (
         ("/v1/chat/completions", "The base URL holds /v1 twice. Did you mean /v1/chat/completions?"),
         ("/responses", "set_default_openai_api('chat_completions')"),
@@ -417,7 +417,7 @@ def test_a_route_that_is_not_there_is_told_with_what_helps(v1: httpx.Client) -> 
 
 
 def test_other_errors(v1: httpx.Client) -> None:
-    """What has no answer, what is no JSON, no route and no method of it."""
+    """No match, invalid JSON, unknown routes and wrong methods have OpenAI's errors."""
     never = {"model": "m", "messages": [{"role": "user", "content": "never said"}], "stream": True}
     assert error_of(v1.post("/chat/completions", json=never), 404)["code"] == "completion_not_found"
     assert "nothing follows 'never said' of the role 'user'" in v1.post("/chat/completions", json=never).text
@@ -434,8 +434,8 @@ def test_other_errors(v1: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(("on_miss", "answer"), [("echo", "never said"), ("I am a mock.", "I am a mock.")])
-def test_what_was_never_said_may_be_answered(corpus: str, tmp_path: Path, on_miss: str, answer: str) -> None:
-    """With the message itself, or with a text; limits hold, usage is counted; what was said is answered as ever."""
+def test_an_unknown_message_may_be_answered(corpus: str, tmp_path: Path, on_miss: str, answer: str) -> None:
+    """A miss may echo the message or return a fixed text, with limits and usage; matches stay as they are."""
     with (
         Server(tmp_path, MIMIC_STORE=corpus, MIMIC_ON_MISS=on_miss) as server,
         httpx.Client(base_url=f"{server.url}/v1") as v1,
@@ -460,7 +460,7 @@ def test_what_was_never_said_may_be_answered(corpus: str, tmp_path: Path, on_mis
 
 
 def test_keys(corpus: str, tmp_path: Path) -> None:
-    """Where they are asked for, every route that answers from the corpus wants one; wrong ones are not repeated."""
+    """With API keys, every route that answers from the corpus needs one; wrong keys are not repeated."""
     routes = [
         ("POST", "/v1/chat/completions"),
         ("POST", "/v1/completions"),
@@ -498,7 +498,7 @@ def test_keys(corpus: str, tmp_path: Path) -> None:
 
 
 def test_strict_models(corpus: str, tmp_path: Path) -> None:
-    """Only Mimic's own names are accepted, each where it belongs."""
+    """Each of Mimic's own names is accepted on its routes only."""
     with (
         Server(tmp_path, MIMIC_STORE=corpus, MIMIC_STRICT_MODELS="on") as server,
         httpx.Client(base_url=f"{server.url}/v1") as v1,
@@ -523,7 +523,7 @@ def test_strict_models(corpus: str, tmp_path: Path) -> None:
 
 
 def test_embeddings(v1: httpx.Client) -> None:
-    """Of unit length, the same each time, as numbers or as base64; alike where words are shared."""
+    """Vectors have length 1, are deterministic, as numbers or base64, and are similar if texts share words."""
     body = {"model": "text-embedding-3-small", "input": ["the sky is blue", "the sky is grey", "buy milk"]}
     answer = v1.post("/embeddings", json=body).json()
     assert answer["usage"] == {"prompt_tokens": 10, "total_tokens": 10}
@@ -550,8 +550,8 @@ def test_embeddings(v1: httpx.Client) -> None:
     assert given == {"prompt_tokens": 4, "total_tokens": 4}
 
 
-def test_embeddings_are_told_apart_and_never_zero() -> None:
-    """Also by the order of words, and where coordinates cancel out."""
+def test_embeddings_differ_and_are_never_zero() -> None:
+    """Vectors depend on the order of words, and are never zero if coordinates cancel out."""
     assert embed("a b", 1536) != embed("b a", 1536) != embed("B A", 1536)
     for one, other, least in (("cat dog", "dog cat", 0.8), ("The Sky", "the sky", 0.9), ("天空很蓝", "蓝天空", 0.5)):
         assert sum(a * b for a, b in zip(embed(one, 1536), embed(other, 1536), strict=True)) > least
@@ -560,7 +560,7 @@ def test_embeddings_are_told_apart_and_never_zero() -> None:
 
 
 def test_a_client_that_goes_away_costs_nothing_more(v1: httpx.Client, server: Server) -> None:
-    """A hundred streams that nobody reads to their end leave no memory behind, and no word in the log."""
+    """A hundred abandoned streams leave no memory and no line in the log."""
     body = {"model": "m", "messages": [{"role": "user", "content": "continue"}], "stream": True, "n": 20}
     for _ in range(10):
         with v1.stream("POST", "/chat/completions", json=body) as response:
@@ -576,7 +576,7 @@ def test_a_client_that_goes_away_costs_nothing_more(v1: httpx.Client, server: Se
 
 
 def test_many_embeddings(v1: httpx.Client) -> None:
-    """As many as are accepted, as numbers and as base64, which say the same."""
+    """The largest batch works, and numbers equal base64."""
     body = {"model": "m", "input": [f"text {n}" for n in range(2048)], "dimensions": 16}
     floats, encoded = (
         v1.post("/embeddings", json={**body, "encoding_format": form}).json()["data"] for form in ("float", "base64")
@@ -587,7 +587,7 @@ def test_many_embeddings(v1: httpx.Client) -> None:
 
 
 def test_a_huge_prompt_is_counted(v1: httpx.Client) -> None:
-    """Nine megabytes, one word or many: a 404 or an answer, with its tokens."""
+    """Nine megabytes in one word or many are a 404 or an answer, with their tokens."""
     long = [{"role": "user", "content": "words and " * 400_000}, {"role": "user", "content": "Why?"}]
     usage = v1.post("/chat/completions", json={"model": "m", "messages": long}).json()["usage"]
     assert usage["prompt_tokens"] == 3 + 2 * (3 + 1) + 800_001 + tokens.count("Why?")
@@ -596,7 +596,7 @@ def test_a_huge_prompt_is_counted(v1: httpx.Client) -> None:
 
 
 def test_metrics_count_chats(v1: httpx.Client, server: Server) -> None:
-    """By route and version, as the older route's."""
+    """Metrics count chats by route and version, as for the older route."""
     v1.post("/chat/completions", json=WHY)
     v1.post("/chat/completions", json={**WHY, "model": "mimic-v2", "n": 2})
     v1.post("/chat/completions", json={"model": "m", "messages": [{"role": "user", "content": "never said"}]})
@@ -609,7 +609,7 @@ def test_metrics_count_chats(v1: httpx.Client, server: Server) -> None:
 
 @pytest.mark.anyio
 async def test_others_are_served_while_a_long_stream_is_written() -> None:
-    """However fast its client reads: a turn of the event loop for every few kilobytes."""
+    """The event loop serves others after every few kilobytes, however fast a stream's client reads."""
     turns = 0
 
     async def count() -> None:

@@ -1,4 +1,4 @@
-"""Pages of the web and the server: which may ask it, what the documentation may do, and what the log warns of."""
+"""Pages of the web and the server: allowed origins, the policy of the documentation, and warnings in the log."""
 
 import json
 import threading
@@ -52,18 +52,18 @@ def client_of(serve: SharedServers, **settings: str) -> Iterator[httpx.Client]:
 
 
 def allowed(answer: httpx.Response) -> dict[str, str]:
-    """What an answer tells a browser about other origins."""
+    """The headers of an answer about other origins."""
     return {name: value for name, value in answer.headers.items() if name.startswith(("access-control-", "vary"))}
 
 
 def preflight(client: httpx.Client, origin: str, path: str = CHAT, **headers: str) -> httpx.Response:
-    """What a browser asks before it lets a page ask."""
+    """The preflight of a browser for a page's request."""
     asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,x-mimic-match"}
     return client.options(path, headers={"origin": origin, **asked, **headers})
 
 
 def test_no_other_origin_may_ask_by_default(serve: SharedServers) -> None:
-    """Nothing is said of origins, not even where a browser asks whether it may."""
+    """Answers have no headers for origins, not even to a preflight."""
     with client_of(serve) as client:
         for method, path, body, headers in ASKED:
             assert allowed(client.request(method, path, json=body, headers={"origin": APP, **headers})) == {}
@@ -71,7 +71,7 @@ def test_no_other_origin_may_ask_by_default(serve: SharedServers) -> None:
 
 
 def test_origins_of_the_settings_may_ask(serve: SharedServers) -> None:
-    """Whatever the answer is and whoever gives it; those of others are told apart by caches, and by browsers."""
+    """Every answer allows a listed origin; caches and browsers can distinguish other origins."""
     with client_of(serve, MIMIC_API_KEYS=KEY, MIMIC_CORS_ORIGINS=f"http://other.example, {APP}") as client:
         statuses = set()
         for method, path, body, headers in ASKED:
@@ -95,7 +95,7 @@ def test_origins_of_the_settings_may_ask(serve: SharedServers) -> None:
 
 @pytest.mark.parametrize("network", ["private", "local"])
 def test_a_listed_page_of_the_web_may_ask_this_machine(serve: SharedServers, network: str) -> None:
-    """A browser asks that besides (Private Network Access); of others, and where it does not ask, nothing is said."""
+    """A browser also asks for private network access; the answer allows it for listed origins only."""
     asks, told = f"access-control-request-{network}-network", f"access-control-allow-{network}-network"
     with client_of(serve, MIMIC_API_KEYS=KEY, MIMIC_CORS_ORIGINS=f"http://other.example, {APP}") as client:
         assert preflight(client, APP, **{asks: "true"}).headers[told] == "true"
@@ -109,7 +109,7 @@ def test_a_listed_page_of_the_web_may_ask_this_machine(serve: SharedServers, net
 
 
 def test_any_origin_may_ask(serve: SharedServers) -> None:
-    """Where the setting says so; the key is asked for all the same."""
+    """With ``*`` any origin may send requests, and keys are still required."""
     with client_of(serve, MIMIC_API_KEYS=KEY, MIMIC_CORS_ORIGINS="*") as client:
         for origin in (APP, "null", "https://evil.example"):
             assert preflight(client, origin).headers["access-control-allow-origin"] == "*"
@@ -119,8 +119,8 @@ def test_any_origin_may_ask(serve: SharedServers) -> None:
 
 
 @pytest.mark.parametrize("text", ["http://a.example/", "a.example", "http://a.example/path", "http://*.example", ",a"])
-def test_what_is_no_origin_is_refused(text: str) -> None:
-    """Rather than never matched."""
+def test_an_invalid_origin_is_refused(text: str) -> None:
+    """A setting that is no origin is refused, since it would never match."""
     with pytest.raises(SettingError, match=r"^MIMIC_CORS_ORIGINS: expected origins"):
         Settings.from_environment({"MIMIC_CORS_ORIGINS": text})
 
@@ -161,19 +161,19 @@ def test_what_is_no_origin_is_refused(text: str) -> None:
         ("", False),
     ],
 )
-def test_names_of_the_public_web_are_told_from_others(host: str, is_foreign: bool) -> None:
-    """Of which nobody on the web can have one lead to this machine."""
+def test_names_of_the_public_web_are_recognized(host: str, is_foreign: bool) -> None:
+    """Names of the public web are those that anyone can point at this machine."""
     assert is_public(host.encode()) is is_foreign
 
 
 def test_loopback_is_known() -> None:
-    """By address and by name."""
+    """Loopback is known by address and by name."""
     assert [host for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost") if not is_loopback(host)] == []
     assert [host for host in ("0.0.0.0", "::", "192.168.1.7", "example.com", "") if is_loopback(host)] == []
 
 
 def test_a_name_of_the_web_does_not_lead_to_loopback(serve: SharedServers) -> None:
-    """Unless keys are asked for, any origin may ask, or the server listens elsewhere."""
+    """The host guard is off with keys, with any origin, or on other addresses."""
     host = {"host": "evil.example:8000"}
     asked = [("GET", "/", None), ("GET", "/corpus", None), ("POST", CHAT, BODY), ("GET", "/metrics", None)]
     with client_of(serve) as client:
@@ -188,7 +188,7 @@ def test_a_name_of_the_web_does_not_lead_to_loopback(serve: SharedServers) -> No
 
 
 def test_hosts_of_the_settings_lead_to_loopback(serve: SharedServers) -> None:
-    """Those of a tunnel or proxy, with any port; of a wildcard those below it. The others are told of the setting."""
+    """Hosts of a tunnel pass with any port, and subdomains of a wildcard; the refusal of others names the setting."""
     with client_of(serve, MIMIC_HOSTS="Mimic.Example, *.ngrok.app, .loca.lt") as client:
         for host in ("mimic.example", "MIMIC.example.:8443", "a1.ngrok.app", "a.b.ngrok.app:443", "x.loca.lt"):
             assert client.post(CHAT, json=BODY, headers={"host": host}).status_code == 200, host
@@ -201,8 +201,8 @@ def test_hosts_of_the_settings_lead_to_loopback(serve: SharedServers) -> None:
 
 
 @pytest.mark.parametrize("text", ["*", "https://a.example", "a.example:80", "a b.example", "*.*.example", "a..b", "*."])
-def test_what_is_no_host_is_refused(text: str) -> None:
-    """Rather than never matched, or matched by everything."""
+def test_an_invalid_host_is_refused(text: str) -> None:
+    """A setting that is no host is refused, since it would match nothing or everything."""
     with pytest.raises(SettingError, match=r"^MIMIC_HOSTS: expected names without"):
         Settings.from_environment({"MIMIC_HOSTS": text})
 
@@ -219,8 +219,8 @@ def test_what_is_no_host_is_refused(text: str) -> None:
         ({"MIMIC_HOST": "0.0.0.0", "MIMIC_API_KEYS": KEY, "SEED_SECRET": "x" * 16}, []),
     ],
 )
-def test_open_doors_are_warned_of(tmp_path: Path, settings: dict[str, str], warnings: list[str]) -> None:
-    """In the log, where others than this machine can come in."""
+def test_open_servers_are_warned_of(tmp_path: Path, settings: dict[str, str], warnings: list[str]) -> None:
+    """The log warns if other machines can reach an open server."""
     with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/none.db", **settings) as server:
         lines = [json.loads(line) for line in server.log().splitlines()]
     told = [line["event"] for line in lines if line["level"] == "warning" and "answered yet" not in line["event"]]
@@ -229,7 +229,7 @@ def test_open_doors_are_warned_of(tmp_path: Path, settings: dict[str, str], warn
 
 
 def test_the_documentation_may_run_its_own_scripts_only(serve: SharedServers) -> None:
-    """The one in the page by its digest; nobody may frame it."""
+    """The inline script runs by its digest, and no page may frame the documentation."""
     with client_of(serve) as client:
         page = client.get("/schema")
         policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
@@ -248,7 +248,7 @@ def test_the_documentation_may_run_its_own_scripts_only(serve: SharedServers) ->
 
 
 class Page(BaseHTTPRequestHandler):
-    """An application of somebody's, on an origin of its own."""
+    """A web application on an origin of its own."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -257,12 +257,12 @@ class Page(BaseHTTPRequestHandler):
         self.wfile.write(b"<!doctype html><title>app</title>")
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[str]:
-    """The origin of a page that is not ours."""
+    """The origin of a foreign page."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Page)  # a browser connects once more than it asks
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -274,7 +274,7 @@ def app() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """To which evil.example is this machine, as to one that believes in that name's server."""
+    """A browser for which evil.example is this machine, as with a hostile name server."""
     rules = "--host-resolver-rules=MAP evil.example 127.0.0.1"
     with chromium(tmp_path_factory.mktemp("chromium"), rules) as browser:
         yield browser
@@ -290,13 +290,13 @@ fetch(url, body ? {method: "POST", headers, body} : {})
 
 
 def fetch(browser: Browser, url: str, body: Any = None, key: str = KEY) -> list[Any]:
-    """What a page gets that asks: status, headers and text; or an error."""
+    """The result of a page's request: status, headers and text; or an error."""
     text = body and json.dumps(body)
     return list(browser.driver.execute_async_script(FETCH, url, text, key))
 
 
 def test_a_page_of_an_allowed_origin_asks_in_a_real_browser(browser: Browser, app: str, serve: SharedServers) -> None:
-    """With a key; it reads answers, streams, errors and their headers."""
+    """An allowed page sends a key, and reads answers, streams, errors and their headers."""
     server = serve(MIMIC_API_KEYS=KEY, MIMIC_CORS_ORIGINS=app)
     browser.driver.get(app)
     url = f"{server.url}{CHAT}"
@@ -316,7 +316,7 @@ def test_a_page_of_an_allowed_origin_asks_in_a_real_browser(browser: Browser, ap
 def test_a_page_of_another_origin_gets_nothing_in_a_real_browser(
     browser: Browser, app: str, serve: SharedServers
 ) -> None:
-    """Neither by asking, nor by a name of its own that leads to this machine; a person there is told why."""
+    """Neither a request nor a name that points at this machine works; its error explains why."""
     server = serve()
     browser.driver.get(app)
     assert fetch(browser, f"{server.url}{CHAT}", BODY) == ["TypeError: Failed to fetch"]
@@ -329,7 +329,7 @@ def test_a_page_of_another_origin_gets_nothing_in_a_real_browser(
 
 
 def test_the_documentation_works_under_its_policy_in_a_real_browser(browser: Browser, serve: SharedServers) -> None:
-    """Every route is shown, one is tried out, and nothing was refused to the page."""
+    """Every route is shown, one is tried out, and the policy refuses nothing."""
     server = serve()
     browser.logged()
     browser.driver.get(f"{server.url}/schema")

@@ -1,4 +1,4 @@
-"""The pace of a model: as it is asked for, and as a server delivers it. Timings are only ever held to a least."""
+"""The pace of a model: its parsing, and its delivery by a server. Timings have lower bounds only."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ ASKED = {"model": "m", "messages": [{"role": "user", "content": "count"}]}
 
 @pytest.mark.parametrize(("mean", "spread"), [(300, 100), (20, 5), (8000, 3000), (10, 20), (5, 0)])
 def test_delays_have_their_mean_and_their_spread(mean: float, spread: float) -> None:
-    """In seconds, to within five standard errors; none is negative."""
+    """Delays in seconds have their mean and spread within five standard errors, and none is negative."""
     random = Random(1)
     drawn = [Delay(mean, spread).draw(random) for _ in range(20_000)]
     assert min(drawn) >= 0
@@ -34,7 +34,7 @@ def test_delays_have_their_mean_and_their_spread(mean: float, spread: float) -> 
 
 
 def test_moments_are_the_first_delay_and_then_one_after_the_other() -> None:
-    """Stretched, all of them come so many times later."""
+    """A factor multiplies all delays."""
     pace = Pace(Delay(100), Delay(10))
     assert list(islice(pace.moments(Random(1)), 4)) == pytest.approx([0.1, 0.11, 0.12, 0.13])
     assert list(islice(pace.moments(Random(1), 3), 3)) == pytest.approx([0.3, 0.33, 0.36])
@@ -44,7 +44,7 @@ def test_moments_are_the_first_delay_and_then_one_after_the_other() -> None:
 
 
 def test_delays_are_written_with_a_spread_or_without() -> None:
-    """In milliseconds, up to ten minutes; anything else says what is expected."""
+    """Delays are in milliseconds, up to ten minutes; the error of anything else has the expected form."""
     assert parse_delay("300") == Delay(300)
     assert parse_delay("12.5/2.5") == Delay(12.5, 2.5)
     assert parse_delay("0") == Delay()
@@ -71,7 +71,7 @@ def server(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 
 def ask(url: str, body: dict[str, Any] = ASKED, **headers: str) -> tuple[httpx.Response, float]:
-    """An answer, and how many seconds it took."""
+    """An answer, and its time in seconds."""
     started = time.monotonic()
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     response = httpx.post(f"{url}/v1/chat/completions", json=body, headers=given, timeout=60)
@@ -79,7 +79,7 @@ def ask(url: str, body: dict[str, Any] = ASKED, **headers: str) -> tuple[httpx.R
 
 
 def test_a_stream_comes_token_by_token(server: Server) -> None:
-    """The headers with the first token, each when it is due, and the end with the last."""
+    """The headers come with the first token, each token when it is due, and the end with the last."""
     body = {**ASKED, "stream": True, "stream_options": {"include_usage": True}}
     headers = {"x-mimic-ttft-ms": "200", "x-mimic-itl-ms": "50"}
     started = time.monotonic()
@@ -98,8 +98,8 @@ def test_a_stream_comes_token_by_token(server: Server) -> None:
     assert text.endswith("data: [DONE]\n\n")
 
 
-def test_a_whole_answer_takes_what_its_stream_would_have(server: Server) -> None:
-    """Also of several answers, which are streamed side by side; cut, it takes less; an error takes nothing."""
+def test_a_whole_answer_takes_the_time_of_its_stream(server: Server) -> None:
+    """A whole answer takes the time of its stream, a cut one less, and an error none; several answers share it."""
     pace: dict[str, Any] = {"x_mimic_ttft_ms": "100", "x_mimic_itl_ms": "50"}
     response, seconds = ask(server.url, **pace)
     assert response.json()["choices"][0]["message"]["content"] == ANSWER
@@ -120,7 +120,7 @@ def test_a_whole_answer_takes_what_its_stream_would_have(server: Server) -> None
     [("x-mimic-pace", "hurried"), ("x-mimic-ttft-ms", "soon"), ("x-mimic-itl-ms", "-5"), ("x-mimic-itl-ms", "")],
 )
 def test_a_header_that_does_not_parse_is_named(server: Server, header: str, value: str) -> None:
-    """With what was expected."""
+    """The error of a bad header has the expected form."""
     response = httpx.post(f"{server.url}/v1/chat/completions", json=ASKED, headers={header: value})
     assert response.status_code == 400
     error = response.json()["error"]
@@ -129,7 +129,7 @@ def test_a_header_that_does_not_parse_is_named(server: Server, header: str, valu
 
 
 def test_a_slash_at_the_end_is_the_same_route(server: Server) -> None:
-    """As everywhere: paced, too. A delay of 0 is one."""
+    """A path with a final slash has the same pace. A delay of 0 is valid."""
     started = time.monotonic()
     for path, pace in (("/v1/chat/completions/", {"x-mimic-ttft-ms": "200"}), ("/v1/chat/completions/", {})):
         response = httpx.post(f"{server.url}{path}", json=ASKED, headers=pace)
@@ -140,7 +140,7 @@ def test_a_slash_at_the_end_is_the_same_route(server: Server) -> None:
 
 
 def test_settings_set_the_pace_and_headers_win(corpus: str, tmp_path: Path) -> None:
-    """A preset, parts of it replaced; a request may be as quick as it likes."""
+    """A preset can be changed in parts; a request may set any pace."""
     settings = {"MIMIC_PACE": "slow-reasoning", "MIMIC_TTFT_MS": "300/0", "MIMIC_ITL_MS": "1"}
     with Server(tmp_path, MIMIC_STORE=corpus, **settings) as server:
         assert ask(server.url)[1] >= 0.3 - EARLY
@@ -151,10 +151,10 @@ def test_settings_set_the_pace_and_headers_win(corpus: str, tmp_path: Path) -> N
 
 
 def test_load_stretches_and_a_limit_makes_requests_queue(corpus: str, tmp_path: Path) -> None:
-    """With a factor of 1 the fourth at once takes four times as long; of two at a time, four take two turns."""
+    """With a factor of 1, the fourth concurrent request takes four times as long; two at a time, four take two."""
 
     def at_once(server: Server, number: int) -> list[float]:
-        """Of each answer, in how many seconds it was there, since all of them were asked for."""
+        """The seconds until each of several concurrent answers was there."""
         seconds: list[float] = []
         started = time.monotonic()
 
@@ -177,15 +177,15 @@ def test_load_stretches_and_a_limit_makes_requests_queue(corpus: str, tmp_path: 
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_MOST_IN_FLIGHT="2") as server:
         ask(server.url)
         assert at_once(server, 4)[2] >= 2 * (0.5 - EARLY)
-        # Others are not kept waiting.
+        # Others do not wait.
         slow = threading.Thread(target=at_once, args=(server, 6))
         slow.start()
         assert httpx.get(f"{server.url}/health", timeout=5).status_code == 200
         slow.join()
 
 
-def test_who_goes_away_gives_its_place_to_others(corpus: str, tmp_path: Path) -> None:
-    """Waiting for a whole answer, or for the first token of a stream, or in the middle of one."""
+def test_a_client_that_leaves_frees_its_place(corpus: str, tmp_path: Path) -> None:
+    """A client that leaves frees its place, before a whole answer, before the first token, or within a stream."""
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_MOST_IN_FLIGHT="1") as server:
         for body, pace in (
             (ASKED, {"x-mimic-ttft-ms": "60000"}),

@@ -1,4 +1,4 @@
-"""Requests and tokens per minute: the arithmetic, and as a server and OpenAI's SDK have it."""
+"""Requests and tokens per minute: the arithmetic, a server's limits, and OpenAI's SDK."""
 
 import re
 import time
@@ -22,7 +22,7 @@ from tests.support.servers import ForkedMimicServer
 DUMP: Dump = [conversation("a", ("human", "count"), ("gpt", "one two three four five six seven eight"))]
 ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "count"}]}
 TOKENS = 16
-"""Of what is asked and answered."""
+"""Tokens of the prompt and the answer."""
 
 
 @pytest.mark.parametrize(
@@ -30,14 +30,14 @@ TOKENS = 16
     [(0, "0s"), (0.0001, "1ms"), (0.12, "120ms"), (0.9991, "1s"), (1, "1s"), (8.64, "8.64s"), (60, "1m0s")],
 )
 def test_times_are_written_as_openais(seconds: float, text: str) -> None:
-    """Rounded up to milliseconds."""
+    """Times are rounded up to milliseconds."""
     assert format_seconds(seconds) == text
     assert format_seconds(360) == "6m0s"
     assert format_seconds(72.5) == "1m12.5s"
 
 
 def test_an_allowance() -> None:
-    """What is in a bucket, when there is enough, and how it is refused."""
+    """An allowance has the amount in a bucket, the time until there is enough, and the refusal."""
     bucket = TokenBucket("requests", 10)
     assert bucket.seconds_of(1) == 6
     assert [bucket.remaining(missing) for missing in (0, 0.1, 6, 59, 60)] == [10, 9, 9, 0, 0]
@@ -64,7 +64,7 @@ def count(ledger: Ledger, name: str) -> int:
 
 
 def test_a_bucket_empties_and_fills(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evenly: as much as flows in may be taken out, and of what is too much nothing is taken."""
+    """A bucket fills evenly: the amount that flows in can be taken; a request for more takes nothing."""
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     with Ledger() as buckets:
@@ -82,7 +82,7 @@ def test_a_bucket_empties_and_fills(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_buckets_that_are_full_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many keys there are, only those of the last minute are kept."""
+    """Only the buckets of the last minute are kept, for any number of keys."""
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     file = str(tmp_path / "ledger.db")
@@ -95,7 +95,7 @@ def test_buckets_that_are_full_are_forgotten(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_ledger_is_one(tmp_path: Path) -> None:
-    """Also for who copies it, and for two who have opened the same file."""
+    """A copied ledger, and two that have opened the same file, count together."""
     file = str(tmp_path / "ledger.db")
     with Ledger(file) as one, Ledger(file) as other:
         assert deepcopy(one) is one
@@ -113,7 +113,10 @@ def ask(server: MimicServer, key: str | None = None, body: dict[str, Any] = ASKE
 
 
 def test_requests_per_minute() -> None:
-    """Each key has its own, and who has none share one; the headers tell how it stands, the error when to come back."""
+    """Each key has its own limit, and clients without one share one.
+
+    Headers have the state of the limit, and the error has the time to wait.
+    """
     with ForkedMimicServer(DUMP, settings={"MIMIC_RPM": "3"}) as server:
         for remaining in (2, 1, 0):
             answer = ask(server, "sk-one")
@@ -148,7 +151,7 @@ def test_requests_per_minute() -> None:
 
 
 def test_tokens_per_minute() -> None:
-    """Those that ``usage`` tells, of what is asked and what is answered; a request that is too large is hopeless."""
+    """Tokens of ``usage`` count, of prompts and answers; a request above the limit can never succeed."""
     with ForkedMimicServer(DUMP, settings={"MIMIC_TPM": "40"}) as server:
         first = ask(server)
         assert first.json()["usage"]["total_tokens"] == TOKENS
@@ -162,7 +165,7 @@ def test_tokens_per_minute() -> None:
         assert "on tokens per min (TPM): Limit 40, " in error["message"]
         assert 1 <= int(refused.headers["retry-after"]) <= ceil(60 * TOKENS / 40)
         assert "x-mimic-source" not in refused.headers
-        # What is smaller still has room, and what needs none knows how it stands.
+        # A smaller request still fits, and one that needs none gets the state.
         assert ask(server, body={**ASKED, "max_tokens": 1, "messages": []}).status_code == 400
         assert int(refused.headers["x-ratelimit-remaining-tokens"]) >= 40 - 2 * TOKENS
         large = ask(server, "sk", {**ASKED, "n": 5})
@@ -178,7 +181,7 @@ def test_tokens_per_minute() -> None:
 
 
 def test_a_fault_counts_as_a_request_and_a_limit_comes_first() -> None:
-    """As at OpenAI's door: who is over the limit gets no further."""
+    """A client over the limit gets a 429 before any fault, as at OpenAI."""
     with ForkedMimicServer(DUMP, settings={"MIMIC_RPM": "1"}) as server:
         url, fault = f"{server.base_url}/chat/completions", {"x-mimic-fault": "status=500"}
         faulty = httpx.post(url, json=ASKED, headers=fault)
@@ -188,7 +191,7 @@ def test_a_fault_counts_as_a_request_and_a_limit_comes_first() -> None:
 
 
 def test_wrong_keys_have_no_buckets() -> None:
-    """They are told that they are wrong, however often, and take nothing from others."""
+    """Wrong keys get their 401 at any rate, and use up no limit."""
     with ForkedMimicServer(DUMP, settings={"MIMIC_RPM": "1", "MIMIC_API_KEYS": "sk-one"}) as server:
         assert [ask(server, "sk-two").status_code for _ in range(3)] == [401, 401, 401]
         assert [ask(server).status_code for _ in range(3)] == [401, 401, 401]
@@ -197,7 +200,7 @@ def test_wrong_keys_have_no_buckets() -> None:
 
 
 def test_limits_hold_across_worker_processes() -> None:
-    """Ten requests are ten, whoever answers them, and however many come at once."""
+    """Ten requests are ten, across processes and at the same time."""
     settings = {"MIMIC_RPM": "10", "MIMIC_TPM": str(10_000), "MIMIC_WORKERS": "2"}
     with ForkedMimicServer(DUMP, settings=settings) as server, ThreadPoolExecutor(8) as pool:
         for _ in range(3):
@@ -210,8 +213,8 @@ def test_limits_hold_across_worker_processes() -> None:
         assert len(server.requests()) == 40
 
 
-def test_the_sdk_waits_as_long_as_it_is_told() -> None:
-    """And then gets its answer; without retries it raises what OpenAI's limits raise."""
+def test_the_sdk_waits_as_long_as_the_error_says() -> None:
+    """The SDK waits and gets its answer; without retries it raises its rate limit error."""
     with ForkedMimicServer(DUMP, settings={"MIMIC_RPM": "60"}) as server:
         with OpenAI(base_url=server.base_url, api_key="sk", max_retries=0) as client:
             with pytest.raises(RateLimitError) as raised:

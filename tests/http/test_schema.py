@@ -1,6 +1,6 @@
-"""The OpenAPI document against a real server: Schemathesis asks what it allows and what it does not.
+"""The OpenAPI document against a real server: Schemathesis sends valid and invalid requests.
 
-Every answer must be one that the document tells of.
+Every answer must be in the document.
 """
 
 import re
@@ -30,7 +30,7 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with everything switched on that has routes of its own."""
+    """A server with all optional routes switched on."""
     folder = tmp_path_factory.mktemp("schema")
     url = f"sqlite:///{folder}/corpus.db"
     haiku = conversation("haiku", ("human", "Write a haiku about the sea"), ("gpt", "Waves."), ("human", "Thanks"))
@@ -43,12 +43,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def cases(server: Server, folder: Path, most: int) -> int:
-    """How many cases Schemathesis has tried, at most so many for each operation and phase; fails where one is wrong."""
+    """Run Schemathesis with a limit of cases per operation and phase; return the number of cases.
+
+    Fails if one is wrong.
+    """
     (folder / "schemathesis.toml").write_text(CONFIGURATION)
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml"]
     command += ["run", f"{server.url}/schema/openapi.json", "--no-color", "--checks", "all", "--continue-on-failure"]
     command += ["--max-examples", str(most), "--generation-deterministic"]
-    # Faults on purpose are not what is tried here.
+    # Injected faults are not the subject.
     command += ["--header", f"Authorization: Bearer {KEY}", "--header", "x-mimic-fault: none"]
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -60,12 +63,12 @@ def cases(server: Server, folder: Path, most: int) -> int:
 
 @pytest.mark.timeout(300)
 def test_every_answer_is_as_documented(server: Server, tmp_path: Path) -> None:
-    """Hundreds of cases, the same ones each time."""
+    """Hundreds of cases, the same each time, have documented answers."""
     assert cases(server, tmp_path, 10) > 500
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_every_one_of_thousands_of_answers_is_as_documented(server: Server, tmp_path: Path) -> None:
-    """The same with many more."""
+    """Thousands of cases have documented answers."""
     assert cases(server, tmp_path, 300) > 5000

@@ -1,4 +1,4 @@
-"""Seeding over HTTP: guarded by a secret, in a process of its own, and told to whoever asks."""
+"""Seeding over HTTP: guarded by a secret, in a process of its own, with a public status."""
 
 import asyncio
 import json
@@ -51,12 +51,12 @@ def dump(tmp_path: Path) -> Path:
 
 
 def authorization(secret: str, scheme: str = "Bearer ") -> dict[bytes, bytes]:
-    """The header of those who ask how it goes."""
+    """The header with the secret."""
     return {b"authorization": f"{scheme}{secret}".encode()}
 
 
 def outcome(url: str) -> dict[str, Any]:
-    """The last seeding, when it is over."""
+    """The last seeding, once it is over."""
     for _ in range(600):
         answer = httpx.get(f"{url}/conversation/seed", headers=authorization(SECRET)).json()
         if answer["state"] not in {"running", "never"}:
@@ -66,7 +66,7 @@ def outcome(url: str) -> dict[str, Any]:
 
 
 def test_without_a_secret_it_is_switched_off(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
-    """403, whatever is sent, and nothing is seeded."""
+    """Without a secret every request is a 403, and nothing is seeded."""
     for unset in ({}, {"SEED_SECRET": ""}):
         with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), **unset) as server:
             url = f"{server.url}/conversation/seed"
@@ -82,7 +82,7 @@ def test_without_a_secret_it_is_switched_off(sqlite_url: str, tmp_path: Path, du
 
 
 def test_a_wrong_secret_starts_nothing(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
-    """401 for wrong, missing, almost right; the secret is looked at before the file is."""
+    """A wrong, missing or nearly right secret is a 401; the secret is checked before the file."""
     for file in (dump, tmp_path / "missing.json"):
         with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(file), SEED_SECRET=SECRET) as server:
             url = f"{server.url}/conversation/seed"
@@ -98,8 +98,8 @@ def test_a_wrong_secret_starts_nothing(sqlite_url: str, tmp_path: Path, dump: Pa
         assert SECRET not in server.log()
 
 
-def test_it_seeds_and_tells(store_url: str, tmp_path: Path, dump: Path) -> None:
-    """202 with where to look; then the report; then the corpus answers, in each of several workers."""
+def test_it_seeds_and_reports(store_url: str, tmp_path: Path, dump: Path) -> None:
+    """A 202 has the URL of the status; then come the report and, in each worker, answers from the new corpus."""
     settings = {"MIMIC_STORE": store_url, "SEED_FILE": str(dump), "SEED_SECRET": SECRET, "MIMIC_WORKERS": "2"}
     with Server(tmp_path, **settings) as server:
         started = httpx.post(f"{server.url}/conversation/seed", json={"secret": SECRET}, timeout=30)
@@ -120,7 +120,7 @@ def test_it_seeds_and_tells(store_url: str, tmp_path: Path, dump: Path) -> None:
 
 
 def test_a_missing_file_is_a_conflict_that_names_the_setting(sqlite_url: str, tmp_path: Path) -> None:
-    """409."""
+    """A missing file is a 409 that names SEED_FILE."""
     missing = str(tmp_path / "missing.json")
     with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=missing, SEED_SECRET=SECRET) as server:
         answer = httpx.post(f"{server.url}/conversation/seed", json={"secret": SECRET})
@@ -130,7 +130,7 @@ def test_a_missing_file_is_a_conflict_that_names_the_setting(sqlite_url: str, tm
 
 
 def test_a_broken_file_is_reported(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
-    """It has started all right; how it failed is told by the status, with the byte."""
+    """The seeding starts, and the status has the failure with its byte."""
     dump.write_text(json.dumps(SMALL)[:-1])
     with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), SEED_SECRET=SECRET) as server:
         answer = httpx.post(f"{server.url}/conversation/seed", json={"secret": SECRET}, timeout=30)
@@ -142,8 +142,8 @@ def test_a_broken_file_is_reported(sqlite_url: str, tmp_path: Path, dump: Path) 
     assert [file.name for file in tmp_path.glob("corpus.db*")] == []
 
 
-def test_every_worker_tells_of_a_seeding_that_left_nothing(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
-    """Whichever worker is asked, until the next one; a good one is then told."""
+def test_every_worker_reports_a_seeding_that_left_no_files(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
+    """Every worker reports the failure until the next seeding, and its success then."""
     settings = {"MIMIC_STORE": sqlite_url, "SEED_FILE": str(dump), "SEED_SECRET": SECRET, "MIMIC_WORKERS": "2"}
     with Server(tmp_path, **settings) as server:
         url = f"{server.url}/conversation/seed"
@@ -161,7 +161,7 @@ def test_every_worker_tells_of_a_seeding_that_left_nothing(sqlite_url: str, tmp_
 
 
 def test_a_seeding_that_is_stopped_leaves_nothing(sqlite_url: str, tmp_path: Path, large: Path) -> None:
-    """By a signal to its process; it is told as interrupted."""
+    """A signal ends the process, and the status is ``interrupted``."""
     with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(large), SEED_SECRET=SECRET) as server:
         url = f"{server.url}/conversation/seed"
         assert httpx.post(url, json={"secret": SECRET}, timeout=30).status_code == 202
@@ -173,7 +173,7 @@ def test_a_seeding_that_is_stopped_leaves_nothing(sqlite_url: str, tmp_path: Pat
 
 
 def test_only_one_at_a_time_and_the_server_answers_meanwhile(store_url: str, tmp_path: Path, large: Path) -> None:
-    """The second is a 409; progress is told; other requests are quick; SIGTERM interrupts and says so."""
+    """A second seeding is a 409; the status has the progress; requests stay fast; SIGTERM interrupts the seeding."""
     seed(store_url, SMALL, tmp_path)
     settings = {"MIMIC_STORE": store_url, "SEED_FILE": str(large), "SEED_SECRET": SECRET}
     with Server(tmp_path, **settings) as server:
@@ -207,7 +207,7 @@ def test_only_one_at_a_time_and_the_server_answers_meanwhile(store_url: str, tmp
 def test_a_server_that_ends_takes_its_seeding_with_it(
     store_url: str, tmp_path: Path, large: Path, number: signal.Signals, *, everybody: bool
 ) -> None:
-    """Told alone, or with all others as by Ctrl-C: the old corpus stays, the record says so, and no process is left."""
+    """SIGTERM to the server, or Ctrl-C to all: the old corpus stays, the record says so, and no process is left."""
     seed(store_url, SMALL, tmp_path)
     settings = {"MIMIC_STORE": store_url, "SEED_FILE": str(large), "SEED_SECRET": SECRET, "MIMIC_WORKERS": "2"}
     with Server(tmp_path, **settings) as server:
@@ -231,7 +231,7 @@ def test_a_server_that_ends_takes_its_seeding_with_it(
 
 
 def test_a_seeding_process_that_is_killed_is_reported(sqlite_url: str, tmp_path: Path, dump: Path, large: Path) -> None:
-    """SIGKILL leaves no word of its own; the lock that nobody holds tells. The next one succeeds."""
+    """A seeding ended by SIGKILL is detected by its free lock. The next one succeeds."""
     dump.unlink()
     dump.hardlink_to(large)
     with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), SEED_SECRET=SECRET) as server:
@@ -249,7 +249,7 @@ def test_a_seeding_process_that_is_killed_is_reported(sqlite_url: str, tmp_path:
 
 
 def test_the_secret_and_the_store_are_not_among_the_arguments(sqlite_url: str, tmp_path: Path, large: Path) -> None:
-    """Other users of the machine see the arguments of every process."""
+    """Arguments of processes, which other users can see, have neither secret nor store."""
     with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(large), SEED_SECRET=SECRET) as server:
         httpx.post(f"{server.url}/conversation/seed", json={"secret": SECRET}, timeout=30)
         listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
@@ -259,7 +259,7 @@ def test_the_secret_and_the_store_are_not_among_the_arguments(sqlite_url: str, t
 
 
 def test_a_file_that_breaks_off_at_once_is_reported(sqlite_url: str, tmp_path: Path) -> None:
-    """It is there, and holds the first two bytes of gzip data."""
+    """A file with the first two bytes of gzip data only is reported as broken."""
     dump = tmp_path / "dump.json"
     dump.write_bytes(b"\x1f\x8b")
     with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), SEED_SECRET=SECRET) as server:
@@ -269,7 +269,7 @@ def test_a_file_that_breaks_off_at_once_is_reported(sqlite_url: str, tmp_path: P
 
 
 def test_what_lies_in_the_current_folder_is_not_run(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
-    """A seed.py of the user's is not taken for Mimic's package."""
+    """A seed.py in the current folder is not run in place of Mimic's package."""
     (tmp_path / "seed.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
     with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), SEED_SECRET=SECRET) as server:
         assert httpx.post(f"{server.url}/conversation/seed", json={"secret": SECRET}, timeout=30).status_code == 202
@@ -281,7 +281,7 @@ def test_what_lies_in_the_current_folder_is_not_run(sqlite_url: str, tmp_path: P
 async def test_a_record_of_a_process_with_the_same_number_is_not_taken_for_ours(
     sqlite_url: str, tmp_path: Path
 ) -> None:
-    """Numbers of processes come again, at once where a container was started anew."""
+    """Numbers of processes repeat, as after the restart of a container: such a record is not ours."""
     ended = await asyncio.create_subprocess_exec(sys.executable, "-c", f"exit({ExitCode.STORE_UNREACHABLE})")
     await ended.wait()
     async with open_store(sqlite_url) as store:
@@ -298,7 +298,7 @@ async def test_a_record_of_a_process_with_the_same_number_is_not_taken_for_ours(
 
 
 def test_of_many_at_once_one_starts(sqlite_url: str, tmp_path: Path, large: Path) -> None:
-    """The others are told who holds the store; when the server ends, so does the one."""
+    """Others get the holder of the store; the end of the server ends the running seeding."""
     with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(large), SEED_SECRET=SECRET) as server:
         url = f"{server.url}/conversation/seed"
         with ThreadPoolExecutor(4) as threads:

@@ -1,4 +1,4 @@
-"""A real server, asked over HTTP: completions, errors, status, and what happens under load and at the end."""
+"""A real server over HTTP: completions, errors, status, load and shutdown."""
 
 import json
 import random
@@ -58,7 +58,7 @@ def body_of(*messages: tuple[str, str]) -> dict[str, Any]:
 
 
 def test_completions_are_those_of_the_reference(server: Server) -> None:
-    """For each version and the default, v3; the route of design."""
+    """Each version, and the default v3, answers as the reference does."""
     messages = (("gpt", "hello"), ("human", "continue"))
     with httpx.Client(base_url=server.url) as client:
         for version in (*VERSIONS, None):
@@ -72,7 +72,7 @@ def test_completions_are_those_of_the_reference(server: Server) -> None:
 
 
 def test_the_default_version_is_a_setting(serve: SharedServers, tmp_path: Path) -> None:
-    """With v2 as the default, the message before the last one plays no part."""
+    """With v2 as the default, the message before the last one has no effect."""
     asked = body_of(("human", "nobody ever said"), ("human", "continue"))
     with Server(tmp_path, MIMIC_STORE=serve.store(), MIMIC_VERSION="v2") as server:
         assert len(httpx.post(f"{server.url}/conversation/completion", json=asked).json()["choices"]) == 3
@@ -112,10 +112,10 @@ def test_the_default_version_is_a_setting(serve: SharedServers, tmp_path: Path) 
         (b'{"x": ' + b"[" * 100_000, "", 400, "nested too deeply", None, "invalid_json"),
     ],
 )  # fmt: skip
-def test_bad_requests_are_told_what_is_wrong(
+def test_bad_requests_name_the_error(
     small: Server, body: bytes, query: str, status: int, message: str, param: str | None, code: str
 ) -> None:
-    """One shape: the message, the type, the path of the field, a code."""
+    """Errors have one shape: the message, the type, the path of the field, a code."""
     headers = {"content-type": "application/json"}
     answer = httpx.post(f"{small.url}/conversation/completion{query}", content=body, headers=headers)
     assert answer.status_code == status
@@ -140,7 +140,7 @@ def test_bad_requests_are_told_what_is_wrong(
     ],
 )
 def test_errors_of_routing_have_the_same_shape(small: Server, method: str, path: str, status: int, code: str) -> None:
-    """Unknown routes and wrong methods; these say which are allowed."""
+    """Unknown routes and wrong methods have the one shape; the latter list the allowed methods."""
     answer = httpx.request(method, f"{small.url}{path}")
     assert answer.status_code == status
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
@@ -151,8 +151,8 @@ def test_errors_of_routing_have_the_same_shape(small: Server, method: str, path:
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/ready", "/corpus", "/v1/models", "/schema/", "/nowhere"])
-def test_who_asks_for_the_head_gets_it(small: Server, path: str) -> None:
-    """As GET's, and no body: so do those look that watch a server. The connection is of use for the next request."""
+def test_head_is_answered(small: Server, path: str) -> None:
+    """HEAD, as monitors use it, has GET's headers and no body; the connection stays usable."""
     with httpx.Client(base_url=small.url) as client:
         head, got = client.head(path), client.get(path)
     assert (head.status_code, head.content) == (got.status_code, b"")
@@ -166,7 +166,7 @@ def test_who_asks_for_the_head_gets_it(small: Server, path: str) -> None:
 
 
 def test_a_body_over_the_limit_is_refused(small: Server) -> None:
-    """10 MB are accepted, a byte more is a 413, whether the length is announced or not."""
+    """A body of 10 MB is accepted; a byte more is a 413, with or without an announced length."""
     envelope = json.dumps(body_of(("human", "")))
     fits = body_of(("human", "x" * (10_000_000 - len(envelope))))
     with httpx.Client(base_url=small.url, timeout=30) as client:
@@ -181,7 +181,7 @@ def test_a_body_over_the_limit_is_refused(small: Server) -> None:
 
 
 def test_every_answer_has_an_id(small: Server) -> None:
-    """Also errors; no two are the same."""
+    """Every answer and error has an id of its own."""
     answers = [httpx.get(f"{small.url}{path}") for path in ("/health", "/nowhere", "/conversation/completion")]
     ids = [answer.headers["x-request-id"] for answer in answers]
     assert len(set(ids)) == len(ids)
@@ -189,7 +189,7 @@ def test_every_answer_has_an_id(small: Server) -> None:
 
 
 def test_status_routes(server: Server) -> None:
-    """Alive, ready, and what is seeded from where."""
+    """Status routes report liveness, readiness, and the seeded corpus with its source."""
     with httpx.Client(base_url=server.url) as client:
         assert client.get("/health").json() == {"status": "ok"}
         assert client.get("/ready").json() == {"status": "ready", "versions": ["v1", "v2", "v3"]}
@@ -200,7 +200,7 @@ def test_status_routes(server: Server) -> None:
 
 
 def test_an_empty_store_is_not_ready(store_url: str, tmp_path: Path) -> None:
-    """It lives, says why it cannot answer, and how to change that; no restart is needed when something is seeded."""
+    """An empty server is alive and says how to seed; it answers after a seeding without a restart."""
     with Server(tmp_path, MIMIC_STORE=store_url) as server, httpx.Client(base_url=server.url) as client:
         assert "nothing has been seeded yet" in server.log()
         assert client.get("/health").status_code == 200
@@ -215,8 +215,8 @@ def test_an_empty_store_is_not_ready(store_url: str, tmp_path: Path) -> None:
         assert client.post("/conversation/completion", json=SKY).status_code == 200
 
 
-def test_metrics_count_what_was_answered(server: Server) -> None:
-    """Requests by route and status, latency by route and version, choices, misses; the path of a 404 is not a label."""
+def test_metrics_count_answers(server: Server) -> None:
+    """Metrics have requests by route and status, latency by route and version, choices, and misses."""
     expected = {
         'mimic_requests_total{method="POST",route="/conversation/completion",status="200"}': 3,
         'mimic_requests_total{method="POST",route="/conversation/completion",status="404"}': 1,
@@ -237,13 +237,13 @@ def test_metrics_count_what_was_answered(server: Server) -> None:
 
 
 def counted(text: str, name: str) -> float:
-    """The value of a sample of the metrics, 0 where it is not there yet."""
+    """The value of a sample of the metrics, 0 if it is not there yet."""
     found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else 0
 
 
 def test_the_documentation_is_served_with_examples_that_work(small: Server) -> None:
-    """OpenAPI 3.1, and a page that loads nothing from elsewhere."""
+    """The document is OpenAPI 3.1, its page loads nothing from elsewhere, and its examples work."""
     with httpx.Client(base_url=small.url) as client:
         document = client.get("/schema/openapi.json").json()
         assert document["openapi"].startswith("3.1")
@@ -276,7 +276,7 @@ def long(
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_huge_answer_is_streamed_whole(long: Server, version: str) -> None:
-    """20,000 choices, 20 MB, in order; a limit gives the first of them."""
+    """20,000 choices of 20 MB come in order; a limit gives the first of them."""
     url = f"{long.url}/conversation/completion?version={version}"
     answer = httpx.post(url, json=body_of(("human", "continue")), timeout=60)
     assert answer.headers["transfer-encoding"] == "chunked"
@@ -287,7 +287,7 @@ def test_a_huge_answer_is_streamed_whole(long: Server, version: str) -> None:
 
 
 def test_huge_answers_keep_neither_memory_nor_others(long: Server) -> None:
-    """Ten clients that read slowly: memory grows by little of the 200 MB asked for, and others are answered."""
+    """Memory grows by little of the 200 MB of ten slow readers, and others are answered."""
     url = f"{long.url}/conversation/completion?version=v2"
     httpx.post(url, json=body_of(("human", "continue")), timeout=60)
     before = resident_bytes(long.process.pid)
@@ -303,12 +303,12 @@ def test_huge_answers_keep_neither_memory_nor_others(long: Server) -> None:
         for stream in streams:
             stream.__exit__(None, None, None)
     assert most - before < 60_000_000
-    # They went away in the middle; the server is none the worse.
+    # They left in the middle, and the server still works.
     assert httpx.post(url, json=body_of(("human", "hi")), timeout=5).status_code == 200
 
 
 def test_a_client_that_reads_fast_does_not_keep_others_waiting(long: Server) -> None:
-    """While 20 MB go out on each of four connections, others are answered between two batches, not after the last."""
+    """Others are answered between two batches of 20 MB on each of four connections."""
     url = f"{long.url}/conversation/completion?version=v2"
     finished: list[float] = []
 
@@ -329,7 +329,7 @@ def test_a_client_that_reads_fast_does_not_keep_others_waiting(long: Server) -> 
 
 
 def test_sigterm_finishes_the_requests_in_flight(serve: SharedServers, tmp_path: Path) -> None:
-    """An answer that is on its way when the signal comes arrives whole, and the server ends well."""
+    """An answer under way at the signal arrives whole, and the server ends with 0."""
     with Server(tmp_path, MIMIC_STORE=serve.store(LONG)) as server:
         url = f"{server.url}/conversation/completion?version=v2"
         with httpx.stream("POST", url, json=body_of(("human", "continue")), timeout=30) as response:
@@ -344,7 +344,7 @@ def test_sigterm_finishes_the_requests_in_flight(serve: SharedServers, tmp_path:
 
 
 def test_several_workers_serve_one_corpus_and_notice_a_new_one(store_url: str, tmp_path: Path) -> None:
-    """Re-seeded under load: answers are of the old or the new corpus, later all are new; metrics count all workers."""
+    """During a seeding under load, answers are of the old or the new corpus, then new; metrics count all workers."""
     asked = body_of(("human", "hi"))
     old, new = ([conversation("a", ("human", "hi"), ("gpt", answer))] for answer in ("old", "new"))
     seed(store_url, old, tmp_path)
@@ -354,7 +354,7 @@ def test_several_workers_serve_one_corpus_and_notice_a_new_one(store_url: str, t
 
         def load() -> None:
             while not stop.is_set():
-                # A connection each, so that both workers are asked.
+                # A connection each, so that both workers get requests.
                 response = httpx.post(f"{server.url}/conversation/completion", json=asked, timeout=30)
                 assert response.status_code == 200, response.text
                 answers.append(response.json()["choices"][0]["value"])
@@ -381,7 +381,7 @@ def test_several_workers_serve_one_corpus_and_notice_a_new_one(store_url: str, t
 
 
 def test_a_store_that_is_away_is_a_503(mongod: Mongod, tmp_path: Path) -> None:
-    """In seconds, with Retry-After, also for readiness; nothing about the database in the answer; back by itself."""
+    """An unreachable store is a 503 in seconds, with Retry-After, also for readiness; no details leak; it recovers."""
     url = f"{mongod.url}/mimic"
     seed(url, SMALL, tmp_path)
     with Server(tmp_path, MIMIC_STORE=url) as server, httpx.Client(base_url=server.url, timeout=20) as client:
@@ -402,8 +402,8 @@ def test_a_store_that_is_away_is_a_503(mongod: Mongod, tmp_path: Path) -> None:
         wait_until(lambda: client.post("/conversation/completion", json=SKY).status_code == 200)
 
 
-def test_a_store_that_was_never_there_does_not_keep_the_server_from_starting(tmp_path: Path) -> None:
-    """It says so when it is asked; the password is neither in the answer nor in the log."""
+def test_a_server_starts_without_its_store(tmp_path: Path) -> None:
+    """The server starts and answers 503; the password is neither in the answer nor in the log."""
     url = f"mongodb://user:pa55word@127.0.0.1:{free_port()}/mimic"
     with Server(tmp_path, MIMIC_STORE=url) as server:
         answer = httpx.get(f"{server.url}/ready", timeout=10)
@@ -418,10 +418,10 @@ async def _broken(*_: object, **__: object) -> Batches[Choice]:
 
 
 @pytest.mark.anyio
-async def test_a_bug_is_a_500_that_tells_nothing(
+async def test_a_bug_is_a_500_without_details(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A constant text; the log has the traceback under the id that the answer bears."""
+    """A bug is a constant text; the log has the traceback under the id of the answer."""
     monkeypatch.setattr(Corpus, "complete", _broken)
     app: Any = create_app(Settings(store=sqlite_url, seed_secret="hunter2"))
     configure_logs()
@@ -439,7 +439,7 @@ async def test_a_bug_is_a_500_that_tells_nothing(
 
 
 def test_logs_are_json_lines(small: Server) -> None:
-    """Each with an event, a level and a time."""
+    """Each line has an event, a level and a time."""
     lines = [json.loads(line) for line in small.log().splitlines()]
     assert lines
     assert all({"event", "level", "timestamp"} <= set(line) for line in lines)

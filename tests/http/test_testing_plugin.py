@@ -1,4 +1,4 @@
-"""The pytest plugin, in a pytest of its own, as its users have it."""
+"""The pytest plugin, in a pytest of its own, as users run it."""
 
 import os
 import re
@@ -34,30 +34,30 @@ def answer(question="hi", **options):
     with OpenAI(**options) as client:
         return ask(client, question).choices[0].message.content
 """
-"""What tests need that ask; to load it takes half a second."""
+"""Imports for tests with a client; they take half a second."""
 
 
 def command(*options: str) -> list[str]:
-    """A pytest with warnings as errors, and without the plugins of others that take a second to load."""
+    """A pytest with warnings as errors, and without other plugins that take a second to load."""
     without = [f"-pno:{name}" for name in ("cacheprovider", "faker", "langsmith_plugin", "locust", "schemathesis")]
     return [sys.executable, "-W", "error", "-m", "pytest", "-W", "error", *without, *options]
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Path]:
-    """Someone else's project, and its folder of temporary files, in which Mimic leaves nothing."""
+    """A user's project, and its folder of temporary files, in which Mimic leaves nothing."""
     (tmp_path / "tmp").mkdir()
     yield tmp_path
     assert list((tmp_path / "tmp").glob("mimic-*")) == []
 
 
 def environment(project: Path, **variables: str) -> dict[str, str]:
-    """What the project's pytest is given."""
+    """The environment of the project's pytest."""
     return {"PATH": os.environ["PATH"], "TMPDIR": str(project / "tmp"), **variables}
 
 
 def run(project: Path, code: str, *options: str, **variables: str) -> str:
-    """Run these tests with the plugin; returns what pytest printed. They must pass."""
+    """Run these tests with the plugin; return the output of pytest. They must pass."""
     client = CLIENT if "answer(" in code or "ask(" in code else ""
     (project / "test_app.py").write_text(START + client + dedent(code))
     done = subprocess.run(
@@ -74,13 +74,13 @@ def run(project: Path, code: str, *options: str, **variables: str) -> str:
 
 
 def listens(url: str) -> bool:
-    """Whether anybody does."""
+    """Return True if a server listens on the port."""
     with socket.socket() as caller:
         return caller.connect_ex(("127.0.0.1", httpx.URL(url).port)) == 0
 
 
 def test_the_readme_example_runs_as_it_is_printed(project: Path) -> None:
-    """With warnings as errors."""
+    """The example of the README works with warnings as errors."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     [example] = [block for block in blocks if "mimic_server" in block and "def test_" in block]
     assert len(example.splitlines()) <= 14
@@ -89,7 +89,7 @@ def test_the_readme_example_runs_as_it_is_printed(project: Path) -> None:
 
 
 def test_nothing_of_the_developer_counts(project: Path) -> None:
-    """Neither settings and a proxy in the environment nor a file .env; a real key is not sent."""
+    """Settings, a proxy and a .env file of the developer have no effect, and a real key is not sent."""
     (project / ".env").write_text("MIMIC_PORT=nonsense\n")
     code = """
         def test_it(mimic_server):
@@ -118,8 +118,8 @@ def test_nothing_of_the_developer_counts(project: Path) -> None:
     assert list((project / "metrics").iterdir()) == []
 
 
-def test_clients_are_told_to_call_the_fixture(project: Path) -> None:
-    """Before it is called, and to a client that was made before; nothing is sent to where the variables led."""
+def test_clients_get_an_error_before_the_fixture_is_called(project: Path) -> None:
+    """A client that is used or made before the fixture is called gets an error; nothing is sent to the real API."""
     code = """
         import openai, urllib.error, urllib.request
 
@@ -158,7 +158,7 @@ def test_clients_are_told_to_call_the_fixture(project: Path) -> None:
 
 
 def test_frozen_clocks(project: Path) -> None:
-    """Loaded while frozen, Mimic works then and later; a wait ends while the clock stands still."""
+    """Mimic works if loaded with a frozen clock, then and later; a wait ends although the clock stands still."""
     code = """
         import contextlib, datetime, freezegun, time_machine
 
@@ -193,7 +193,7 @@ def test_frozen_clocks(project: Path) -> None:
 
 
 def test_servers_are_shared_by_corpus_and_settings(project: Path) -> None:
-    """By the tests of a session, and within a test; not with a dump that was written anew."""
+    """Tests of a session share a server by corpus and settings, unless a dump was written again."""
     code = """
         import json, pathlib
         urls = set()
@@ -235,7 +235,7 @@ def test_servers_are_shared_by_corpus_and_settings(project: Path) -> None:
 
 
 def test_only_so_many_servers_are_kept(project: Path) -> None:
-    """Those used last; within a test, all that it has started."""
+    """The servers used last are kept, and within a test all that it has started."""
     code = """
         import httpx, mimic.pytest_plugin
 
@@ -256,7 +256,7 @@ def test_only_so_many_servers_are_kept(project: Path) -> None:
 
 
 def test_settings_and_keys(project: Path) -> None:
-    """They reach the server; the first key is the one that clients use."""
+    """Settings and keys reach the server; clients use the first key."""
     code = """
         import openai
 
@@ -279,7 +279,7 @@ def test_settings_and_keys(project: Path) -> None:
 
 
 def test_each_test_has_a_journal_of_its_own(project: Path) -> None:
-    """Of the same server: what other tests have asked is not in it, nor have they used up its limits."""
+    """A shared server has an empty journal and unused limits for each test."""
     code = """
         import openai
         SETTINGS = {"MIMIC_RPM": "1"}
@@ -300,7 +300,7 @@ def test_each_test_has_a_journal_of_its_own(project: Path) -> None:
 
 
 def test_async_tests(project: Path) -> None:
-    """A server is started within an event loop, too."""
+    """A server starts within an event loop, too."""
     code = """
         @pytest.fixture
         def anyio_backend():
@@ -316,7 +316,7 @@ def test_async_tests(project: Path) -> None:
 
 
 def test_with_xdist(project: Path) -> None:
-    """Each of its processes has servers of its own."""
+    """Each process of xdist has servers of its own."""
     code = """
         import httpx
 
@@ -330,7 +330,7 @@ def test_with_xdist(project: Path) -> None:
 
 
 def test_the_plugin_costs_nothing_that_is_not_used(project: Path) -> None:
-    """A pytest without Mimic's fixture loads the plugin alone; one with it no server, no framework and no driver."""
+    """Without Mimic's fixture pytest loads the plugin alone; with it no server, no framework and no driver."""
     code = """
         LARGE = {"litestar", "uvicorn", "pymongo", "bson", "splintr", "click"}
 
@@ -346,7 +346,7 @@ def test_the_plugin_costs_nothing_that_is_not_used(project: Path) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_of_an_interrupted_session(project: Path, how: signal.Signals) -> None:
-    """Ctrl-C, or a pytest that is terminated or killed: no process and no file."""
+    """After Ctrl-C, SIGTERM or SIGKILL to pytest no process and no file is left."""
     workers = 2 if how == signal.SIGKILL else 1
     code = f"""
         import pathlib, signal, time

@@ -1,4 +1,4 @@
-"""``mimic.testing`` in the tests of others: a server of their own."""
+"""``mimic.testing`` in a user's tests: a server of their own."""
 
 import asyncio
 import json
@@ -19,13 +19,13 @@ from tests.support.servers import children
 
 
 def listens(url: str) -> bool:
-    """Whether anybody does."""
+    """Return True if a server listens on the port."""
     with socket.socket() as caller:
         return caller.connect_ex(("127.0.0.1", httpx.URL(url).port)) == 0
 
 
 def completion(server: MimicServer, text: str) -> list[str]:
-    """What the server answers to a message."""
+    """The server's answer to a message."""
     body = {"messages": [{"from": "human", "value": text}]}
     choices = httpx.post(f"{server.url}/conversation/completion", json=body).json()["choices"]
     return [choice["value"] for choice in choices]
@@ -33,7 +33,7 @@ def completion(server: MimicServer, text: str) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["list", "path", "text", "sample"])
 def test_a_server_from_a_list_a_dump_or_nothing(tmp_path: Path, kind: str) -> None:
-    """It answers from that corpus; nobody listens when it is stopped."""
+    """A server answers from a list, a dump or an empty corpus; its port is closed after the stop."""
     dump = tmp_path / "dump.json"
     dump.write_text(json.dumps([*SMALL, {"conversations": "skipped"}]))
     corpora: dict[str, Seedable] = {"list": SMALL, "path": dump, "text": str(dump), "sample": None}
@@ -47,7 +47,7 @@ def test_a_server_from_a_list_a_dump_or_nothing(tmp_path: Path, kind: str) -> No
 
 
 def test_a_server_can_be_started_again_and_within_an_event_loop() -> None:
-    """And stopped twice."""
+    """A server can be started and stopped twice, and within an event loop."""
     server = MimicServer(SMALL)
 
     async def start() -> None:
@@ -74,8 +74,8 @@ def test_a_server_can_be_started_again_and_within_an_event_loop() -> None:
         ("/nowhere/dump.json", "/nowhere/dump.json: cannot be read: No such file or directory"),
     ],
 )
-def test_a_broken_corpus_is_told_as_by_the_seeding(corpus: Seedable, message: str) -> None:
-    """In its words; in a list also the first broken conversation."""
+def test_a_broken_corpus_has_the_error_of_the_seeding(corpus: Seedable, message: str) -> None:
+    """The error has the words of the seeding, and for a list the first broken conversation."""
     with pytest.raises(NotStarted) as raised, MimicServer(corpus):
         pass
     assert str(raised.value) == message
@@ -95,14 +95,14 @@ def test_a_broken_corpus_is_told_as_by_the_seeding(corpus: Seedable, message: st
     ],
 )
 def test_a_wrong_setting_is_named(name: str, value: str, message: str) -> None:
-    """Before anything is started."""
+    """A wrong setting is an error before anything is started."""
     with pytest.raises(SettingError) as raised:
         MimicServer(SMALL, settings={name: value})
     assert str(raised.value).startswith(message)
 
 
 def test_a_port_that_was_taken_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another one is tried, up to a limit."""
+    """Another port is tried, up to a limit."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = iter([taken.getsockname()[1], testing.free_port()])
         monkeypatch.setattr(testing, "free_port", lambda: next(ports))
@@ -114,7 +114,7 @@ def test_a_port_that_was_taken_meanwhile(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_server_that_is_not_ready_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says so, with what the server has said; nothing is left behind."""
+    """The error has the server's output; no process and no file is left."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(NotStarted, match="not ready after 0 seconds"), MimicServer(SMALL, seconds_to_start=0):
         pass
@@ -122,7 +122,7 @@ def test_a_server_that_is_not_ready_in_time(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_tools_that_replace_http_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What records or mocks the requests of a test, of http.client too, does not get those of a server's own."""
+    """Tools that record or mock the requests of a test, http.client's too, see none of a server's own."""
 
     def intercepted(*_: object, **__: object) -> None:
         raise AssertionError("a client was used")
@@ -135,7 +135,7 @@ def test_tools_that_replace_http_clients(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_server_runs_as_readily_as_the_tests() -> None:
-    """Though it has seeded before, which by itself steps back behind everybody."""
+    """A server runs at normal priority, although the seeding before it runs at a lower one."""
     before = children(os.getpid())
     with MimicServer(SMALL):
         [server] = children(os.getpid()) - before

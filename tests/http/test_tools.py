@@ -58,7 +58,7 @@ def url(serve: SharedServers) -> str:
 
 @pytest.fixture(scope="module")
 def client(url: str) -> Iterator[OpenAI]:
-    """The SDK, which is strict about the shape of every answer, and does not try again."""
+    """The SDK, with strict types for every answer and without retries."""
     with OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0, _strict_response_validation=True) as client:
         yield client
 
@@ -70,7 +70,7 @@ def ask(client: OpenAI, text: str, **options: Any) -> Any:
 
 
 def calls(choice: Any) -> list[tuple[str, Any]]:
-    """The tools that an answer calls, with their arguments."""
+    """The tool calls of an answer, with their arguments."""
     assert choice.finish_reason == ("tool_calls" if choice.message.tool_calls else "stop")
     return [
         (call.function.name, json.loads(call.function.arguments))
@@ -132,7 +132,7 @@ PARIS = ("get_weather", {"location": "Paris"})
     ],
 )
 def test_whether_a_tool_is_called(client: OpenAI, said: str, options: Any, called: Any) -> None:
-    """By the request's choice, and by what the message is about; always the same. A text otherwise, if there is one."""
+    """The request's choice and the message decide on a call, always the same; without one a text is the answer."""
     options = {"tools": TOOLS, **options}
     if called is None:
         with pytest.raises(openai.NotFoundError):
@@ -145,7 +145,7 @@ def test_whether_a_tool_is_called(client: OpenAI, said: str, options: Any, calle
 
 
 def test_a_loop_of_an_agent_ends(client: OpenAI) -> None:
-    """The result of a tool is answered with a text that carries it, also with tools, and after several results."""
+    """The result of a tool gets a text that carries it, also with tools, and after several results."""
     messages: list[Any] = [{"role": "user", "content": "What is the weather in Paris and Rome?"}]
     first = client.chat.completions.create(model="m", messages=messages, tools=[WEATHER]).choices[0].message
     assert first.tool_calls
@@ -163,7 +163,7 @@ def test_a_loop_of_an_agent_ends(client: OpenAI) -> None:
 
 
 def test_a_stream_of_calls(client: OpenAI, url: str) -> None:
-    """The id, the type and the name come first, then the arguments a token a chunk; the SDK joins them to the same."""
+    """The id, the type and the name come first, then the arguments, a token per chunk; the SDK joins them."""
     asked: Any = {"model": "m", "messages": [{"role": "user", "content": "Weather in Paris and Rome?"}], "tools": TOOLS}
     whole = client.chat.completions.create(**asked)
     with client.chat.completions.stream(**asked, stream_options={"include_usage": True}) as stream:
@@ -185,7 +185,7 @@ def test_a_stream_of_calls(client: OpenAI, url: str) -> None:
 
 
 def test_old_functions(client: OpenAI) -> None:
-    """``functions`` and ``function_call``, as before tools, whole and streamed."""
+    """``functions`` and ``function_call``, the older form of tools, work whole and streamed."""
     function = WEATHER["function"]
     choice = ask(client, "weather in Paris", functions=[function])
     assert choice.finish_reason == "function_call"
@@ -205,14 +205,14 @@ def test_old_functions(client: OpenAI) -> None:
 
 
 def test_max_tokens_cut_a_call(client: OpenAI) -> None:
-    """As with a model, what is left is no JSON, and the reason is ``length``."""
+    """A cut call has invalid JSON and the reason ``length``, as with a model."""
     choice = ask(client, "What is the weather in Paris?", tools=[WEATHER], max_completion_tokens=3)
     assert choice.finish_reason == "length"
     assert choice.message.tool_calls[0].function.arguments == '{"location":"'
 
 
 def test_usage_counts_tools_and_schemas(client: OpenAI) -> None:
-    """Definitions, calls and results are a part of the prompt."""
+    """Definitions, calls and results are part of the prompt's tokens."""
 
     def prompt_tokens(**options: Any) -> int:
         options.setdefault("messages", [{"role": "user", "content": "How do I sort a list?"}])
@@ -240,7 +240,7 @@ class Step(BaseModel):
 
 
 class Guide(BaseModel):
-    """What the answer is to be."""
+    """The expected form of an answer."""
 
     title: str
     steps: list[Step]
@@ -248,7 +248,7 @@ class Guide(BaseModel):
 
 
 def test_structured_answers(client: OpenAI) -> None:
-    """``.parse`` gives an object whose texts are those of the answer that was matched; streamed it is the same."""
+    """``.parse`` gives an object with texts of the matched answer, whole and streamed."""
     asked: Any = {"model": "m", "messages": [{"role": "user", "content": "How do I sort a list?"}]}
     answer = client.chat.completions.parse(**asked, response_format=Guide)
     guide = answer.choices[0].message.parsed
@@ -275,14 +275,14 @@ def test_structured_answers(client: OpenAI) -> None:
     ],
 )
 def test_json_objects(client: OpenAI, said: str, made: dict[str, Any]) -> None:
-    """JSON that the corpus has is used as it is; otherwise the shape that the message asks for is made."""
+    """JSON of the corpus is used as it is; otherwise the object has the shape that the message asks for."""
     value = json.loads(ask(client, said, response_format={"type": "json_object"}).message.content)
     assert set(value) == set(made)
     assert value == made or all(isinstance(value[name], kind) for name, kind in made.items())
 
 
-def test_a_schema_in_a_message_that_is_none_is_passed_over(client: OpenAI) -> None:
-    """Whatever a user writes is no error of the server."""
+def test_an_invalid_schema_in_a_message_is_ignored(client: OpenAI) -> None:
+    """An invalid schema in a user's message is no error of the server."""
     for shown in ('{"properties": {"a": {"type": "strin"}}}', '{"a": ' + "[" * 900 + "]" * 900 + "}", '{"$ref": "x"}'):
         choice = ask(
             client,
@@ -373,7 +373,7 @@ STRICT = {**ADD["function"], "strict": True}
     ],
 )
 def test_bad_requests(client: OpenAI, options: Any, param: str, code: str | None, text: str) -> None:
-    """OpenAI's status, ``param`` and ``code``, and what is wrong."""
+    """Errors have OpenAI's status, ``param`` and ``code``, and the reason."""
     with pytest.raises(BadRequestError) as refused:
         ask(client, "How do I sort a list?", **options)
     assert (refused.value.param, refused.value.code) == (param, code)

@@ -1,4 +1,4 @@
-"""Traces, as a receiver of OpenTelemetry's protocol gets them from a real server."""
+"""Traces of a real server, as a receiver of OpenTelemetry's protocol gets them."""
 
 import gzip
 import os
@@ -36,7 +36,7 @@ ASKED: dict[str, Any] = {"model": "mimic-v3", "messages": [{"role": "user", "con
 
 
 class Received(msgspec.Struct, frozen=True):
-    """A span, with what says which process it is of."""
+    """A span, with the attributes of its process."""
 
     name: str
     kind: int
@@ -51,7 +51,7 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class Receiver:
-    """What collectors are: it listens for spans over HTTP."""
+    """A collector: it receives spans over HTTP."""
 
     def __init__(self) -> None:
         self.spans: list[Received] = []
@@ -69,7 +69,7 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -89,7 +89,7 @@ class Receiver:
         return self.wait(lambda span: span.attributes.get("mimic.request_id") == answer.headers["x-request-id"])
 
     def wait(self, wanted: Callable[[Received], bool]) -> Received:
-        """The one span that is wanted, as soon as it is here."""
+        """The only matching span, once it has arrived."""
         until = time.monotonic() + 20
         while not (found := [span for span in list(self.spans) if wanted(span)]):
             assert time.monotonic() < until, [span.name for span in self.spans]
@@ -98,7 +98,7 @@ class Receiver:
         return one
 
     def below(self, span: Received) -> list[Received]:
-        """Its children, which end before it does, and so come before it."""
+        """The children of a span, which end before it and arrive before it."""
         return [one for one in self.spans if one.parent == span.id and one.trace == span.trace]
 
 
@@ -134,7 +134,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def traced(receiver: Receiver, **settings: str) -> dict[str, str]:
-    """The environment of a server that is traced."""
+    """The environment of a traced server."""
     standard = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "50"}
     return {"MIMIC_TRACES": "on", **standard, **settings}
 
@@ -150,7 +150,7 @@ def server(
         url = f"{request.getfixturevalue('mongodb_server')}/mimic_traced_{os.getpid()}"
     seed(url, [*SMALL, COUNT], folder)
     with Server(folder, MIMIC_STORE=url, **traced(receiver)) as server:
-        server.store = url  # type: ignore[attr-defined] # of which the spans tell
+        server.store = url  # type: ignore[attr-defined] # the spans name it
         yield server
 
 
@@ -158,7 +158,7 @@ def server(
 def test_a_completion_is_a_span_with_the_call_of_the_store_in_it(
     server: Server, receiver: Receiver, framework: bool
 ) -> None:
-    """On the fast path as on the other; named and described by the semantic conventions."""
+    """The span follows the semantic conventions in name and attributes, on both paths."""
     body = {"messages": [{"from": "human", "value": "continue"}]}
     query = "?version=v2&limit=2" if framework else "?version=v2"
     answer = httpx.post(f"{server.url}{EXACT}{query}", json=body, headers={"user-agent": "test/1"})
@@ -198,7 +198,7 @@ def test_a_completion_is_a_span_with_the_call_of_the_store_in_it(
 
 @pytest.mark.parametrize("framework", [False, True])
 def test_a_chat_has_a_span_for_the_matching(server: Server, receiver: Receiver, framework: bool) -> None:
-    """And in it those of the store; how it was matched stands in the span of the request."""
+    """The span of the matching has those of the store as children; the span of the request has the rung."""
     asked = {**ASKED, "messages": [{"role": "user", "content": "COUNT!"}]}
     headers = {"x-mimic-match": "nearest"} if framework else {}
     named = {**headers, "x-client-request-id": "mine"}
@@ -217,7 +217,7 @@ def test_a_chat_has_a_span_for_the_matching(server: Server, receiver: Receiver, 
 
 
 def test_a_trace_that_comes_in_goes_on(server: Server, receiver: Receiver) -> None:
-    """By W3C's header; what it does not want sampled is not; what is no trace begins a new one."""
+    """W3C's header continues a trace, and may switch off sampling; an invalid header begins a new trace."""
     trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
     body = {"messages": [{"from": "human", "value": "hi"}]}
 
@@ -236,7 +236,7 @@ def test_a_trace_that_comes_in_goes_on(server: Server, receiver: Receiver) -> No
 
 
 def test_a_span_of_a_stream_ends_when_the_stream_does(server: Server, receiver: Receiver) -> None:
-    """With its last token, or when the client goes away."""
+    """The span of a stream ends with its last token, or when the client leaves."""
     pace = {"x-mimic-itl-ms": "200"}
     asked = {"model": "mimic-v3", "messages": [{"role": "user", "content": "count"}], "stream": True}
     whole = httpx.post(f"{server.url}{CHAT}", json=asked, headers=pace, timeout=30)
@@ -248,8 +248,8 @@ def test_a_span_of_a_stream_ends_when_the_stream_does(server: Server, receiver: 
     assert span.attributes["http.response.status_code"] == 200
 
 
-def test_errors_are_told_apart(server: Server, receiver: Receiver) -> None:
-    """A 4xx is the client's, so no span has failed; a fault on purpose is told; unknown routes are no names."""
+def test_errors_are_distinguished(server: Server, receiver: Receiver) -> None:
+    """A 4xx is no failed span; an injected fault is an attribute; unknown routes are no names."""
     missed = httpx.post(f"{server.url}{EXACT}", json={"messages": [{"from": "human", "value": "never said"}]})
     span = receiver.request(missed)
     assert (span.attributes["http.response.status_code"], span.failed, span.events) == (404, False, 0)
@@ -265,7 +265,7 @@ def test_errors_are_told_apart(server: Server, receiver: Receiver) -> None:
 
 
 def test_a_store_that_is_away_is_seen(mongod: Mongod, receiver: Receiver, tmp_path: Path) -> None:
-    """The call has failed, and so has the request; neither tells of hosts."""
+    """The spans of the call and of the request have failed, without names of hosts."""
     url = f"{mongod.url}/mimic"
     seed(url, SMALL, tmp_path)
     with Server(tmp_path, MIMIC_STORE=url, **traced(receiver)) as server:
@@ -281,13 +281,13 @@ def test_a_store_that_is_away_is_seen(mongod: Mongod, receiver: Receiver, tmp_pa
 
 
 def test_every_request_of_every_worker_is_sent_before_it_ends(receiver: Receiver, tmp_path: Path) -> None:
-    """Two processes, an exporter that would wait for an hour, and not one span is lost or sent twice."""
+    """Two processes with an exporter that waits for an hour send every span once."""
     url = f"sqlite:///{tmp_path}/corpus.db"
     seed(url, SMALL, tmp_path)
     own = {"OTEL_SERVICE_NAME": "my-mimic", "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test"}
     settings = traced(receiver, OTEL_BSP_SCHEDULE_DELAY="3600000", OTEL_EXPORTER_OTLP_COMPRESSION="gzip", **own)
     with Server(tmp_path, MIMIC_STORE=url, MIMIC_WORKERS="2", **settings) as server:
-        # Else one of them may answer everything.
+        # Otherwise one of them may answer everything.
         wait_until(lambda: server.log().count("Application startup complete") == 2)
         ids = []
         for _ in range(120):
@@ -300,8 +300,8 @@ def test_every_request_of_every_worker_is_sent_before_it_ends(receiver: Receiver
     assert len({span.trace for span in spans}) == len(ids)
 
 
-def test_nobody_who_listens_is_no_reason_not_to_answer(tmp_path: Path) -> None:
-    """The log tells, in JSON; the server answers as ever, and ends in time."""
+def test_a_missing_collector_stops_no_answers(tmp_path: Path) -> None:
+    """The log reports a missing collector in JSON; the server answers and ends in time."""
     url = f"sqlite:///{tmp_path}/corpus.db"
     seed(url, SMALL, tmp_path)
     settings = {
@@ -338,14 +338,14 @@ main()
 """
 
 
-def test_where_it_is_off_nothing_of_it_is_loaded() -> None:
-    """Not a module of what it needs; PyMongo looks for some names of its own."""
+def test_without_tracing_nothing_of_it_is_loaded() -> None:
+    """No module of OpenTelemetry is loaded, except for names that PyMongo looks for."""
     done = subprocess.run((sys.executable, "-c", IMPORTED), capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
-def test_where_it_is_not_installed_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With how to install it; off needs nothing."""
+def test_a_missing_package_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error has the command to install it; without tracing nothing is needed."""
     command = (sys.executable, "-c", HIDDEN, "serve", "--store", f"sqlite:///{tmp_path}/x.db")
     environment = {"PATH": os.environ["PATH"], "MIMIC_TRACES": "on"}
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""WebSockets behind Mimic's layers: the host guard, the keys, metrics, the log and the journal see them."""
+"""WebSockets inside Mimic's layers: the host guard, the keys, metrics, the log and the journal cover them."""
 
 import json
 import subprocess
@@ -35,22 +35,22 @@ class Watched:
         return [entry for entry in entries if entry["path"] == PATH]
 
     def metrics(self) -> str:
-        """What was counted."""
+        """The metrics text."""
         return httpx.get(f"{self._http}/metrics").text
 
     def lines(self) -> list[dict[str, Any]]:
-        """What the log says of requests to the route."""
+        """The lines of the log about requests to the route."""
         lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("route") == PATH]
 
     def log(self) -> str:
-        """All of the log."""
+        """The whole log."""
         return self._log.read_text()
 
 
 @contextmanager
 def watched(folder: Path, *keys: str) -> Iterator[Watched]:
-    """A server that accepts these keys; without any, everybody's request."""
+    """A server that accepts these keys; without any, every request."""
     port, log = free_port(), folder / "log"
     command = (sys.executable, "-W", "error", "-m", "tests.support.watched_websocket_server", str(port), *keys)
     with log.open("wb") as file, subprocess.Popen(command, stderr=file, stdout=file) as process:
@@ -66,7 +66,7 @@ def watched(folder: Path, *keys: str) -> Iterator[Watched]:
 
 
 def test_a_websocket_is_counted_and_in_the_journal(tmp_path: Path) -> None:
-    """It has an id, is in the journal while it is open, and counts when it ends; the log does not tell its query."""
+    """A WebSocket has an id, is in the journal while it is open, and counts at its end; the log has no query."""
     with watched(tmp_path) as server:
         with connect(f"{server.url}?key=sk-in-a-query") as websocket:
             websocket.send("hi")
@@ -87,7 +87,7 @@ def test_a_websocket_is_counted_and_in_the_journal(tmp_path: Path) -> None:
 
 
 def test_a_name_of_the_public_web_opens_no_websocket(tmp_path: Path) -> None:
-    """A page whose name leads to this machine gets a 403, as with any other request."""
+    """A page with a name that leads to this machine gets a 403, as for any other request."""
     with watched(tmp_path) as server:
         with pytest.raises(InvalidStatus) as refused:
             connect(server.url, additional_headers={"Host": "evil.example"}).__enter__()
@@ -102,7 +102,7 @@ def test_a_name_of_the_public_web_opens_no_websocket(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("authorization", [None, "Bearer sk-wrong", f"Basic {KEY}"])
 def test_a_websocket_needs_a_key(tmp_path: Path, authorization: str | None) -> None:
-    """Where keys are asked for; the refusal is an error like all others."""
+    """With keys, a WebSocket without one gets an error in the one shape."""
     wrong = {"Authorization": authorization} if authorization else {}
     with watched(tmp_path, KEY) as server:
         with pytest.raises(InvalidStatus) as refused:

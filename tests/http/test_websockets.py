@@ -54,15 +54,15 @@ class EchoServer:
             time.sleep(0.02)
 
     def log(self) -> str:
-        """What the server has said."""
+        """The server's output."""
         return self._log.read_text()
 
     def connect(self) -> socket.socket:
-        """A connection without anything on it."""
+        """A connection without any data."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
     def opened(self) -> int:
-        """How many WebSockets are open."""
+        """The number of open WebSockets."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.request("GET", "/")
         count = int(connection.getresponse().read().split()[-1])
@@ -70,7 +70,7 @@ class EchoServer:
         return count
 
     def wait_until_open(self, count: int) -> None:
-        """Wait until so many WebSockets are open."""
+        """Wait until the given number of WebSockets is open."""
         until = time.monotonic() + 20
         while self.opened() != count:
             assert time.monotonic() < until
@@ -79,7 +79,7 @@ class EchoServer:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[EchoServer]:
-    """A server of one test. It ends at SIGTERM within five seconds, and nothing in it was a bug."""
+    """A server of one test. It ends within five seconds of SIGTERM, without a bug in its log."""
     server = EchoServer(tmp_path)
     server.wait()
     yield server
@@ -89,7 +89,7 @@ def server(tmp_path: Path) -> Iterator[EchoServer]:
 
 
 def answered(connection: socket.socket) -> bytes:
-    """An answer, with its body if it has one."""
+    """An answer and its body, if any."""
     received = b""
     while not (head := HEAD.match(received)) or len(received) < head.end() + int(head[1] or 0):
         piece = connection.recv(100_000)
@@ -99,12 +99,12 @@ def answered(connection: socket.socket) -> bytes:
 
 
 def rest(connection: socket.socket) -> bytes:
-    """All that comes until the connection is closed."""
+    """Everything until the connection is closed."""
     return b"".join(iter(lambda: connection.recv(100_000), b""))
 
 
 def test_text_and_bytes_are_echoed(server: EchoServer) -> None:
-    """Of any size, one after the other, on several connections at once."""
+    """Messages of any size are echoed, one after the other, on several connections at once."""
     large = random.Random(1).randbytes(300_000)
     messages: list[str | bytes] = ["hi", "", "ä" * 100_000, b"", b"\0\xff", large, "done"]
     with connect(server.url) as first, connect(f"{server.url}?with=query") as second:
@@ -118,7 +118,7 @@ def test_text_and_bytes_are_echoed(server: EchoServer) -> None:
 
 
 def test_either_side_closes(server: EchoServer) -> None:
-    """The other side is told the code and the reason."""
+    """The other side gets the code and the reason."""
     with connect(server.url) as websocket:
         websocket.close(3000, "enough")
         assert websocket.close_code == 3000
@@ -132,7 +132,7 @@ def test_either_side_closes(server: EchoServer) -> None:
 
 
 def test_an_open_websocket_is_not_a_slow_client(server: EchoServer) -> None:
-    """It may be silent for longer than clients may keep HTTP waiting."""
+    """A WebSocket may be silent for longer than an HTTP client."""
     with connect(server.url) as websocket:
         time.sleep(3)
         websocket.send("still here")
@@ -140,7 +140,7 @@ def test_an_open_websocket_is_not_a_slow_client(server: EchoServer) -> None:
 
 
 def test_a_client_that_vanishes_is_noticed(server: EchoServer) -> None:
-    """By a reset, by the end of its stream, or by pings that are not answered; others are served."""
+    """The server notices a reset, the end of the stream, or unanswered pings; others are served."""
     with connect(server.url) as other:
         lost, ended, silent = server.connect(), server.connect(), server.connect()
         for connection in (lost, ended, silent):
@@ -157,7 +157,7 @@ def test_a_client_that_vanishes_is_noticed(server: EchoServer) -> None:
 
 
 def test_a_client_that_does_not_read_is_cut_off(server: EchoServer) -> None:
-    """Also from what was written before the connection was closed: the server keeps no part of it for good."""
+    """The server cuts off such a client and frees all memory of it, also for data written before the close."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(30)
@@ -171,7 +171,7 @@ def test_a_client_that_does_not_read_is_cut_off(server: EchoServer) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/echo", "/echo%20here/", "/echo%20here%00"])
 def test_other_paths_are_answered_in_http(server: EchoServer, path: str) -> None:
-    """As if nobody had asked for a WebSocket."""
+    """A WebSocket handshake for another path is ignored."""
     with pytest.raises(InvalidStatus) as refused, connect(f"ws://127.0.0.1:{server.port}{path}"):
         pass
     assert refused.value.response.status_code == 200
@@ -191,8 +191,8 @@ NO_HANDSHAKES: Final = {
 
 
 @pytest.mark.parametrize("sent", NO_HANDSHAKES.values(), ids=NO_HANDSHAKES)
-def test_what_is_no_handshake_is_answered_in_http(server: EchoServer, sent: bytes) -> None:
-    """On the path of the WebSocket route, too."""
+def test_other_requests_are_answered_in_http(server: EchoServer, sent: bytes) -> None:
+    """A request that is no handshake is answered in HTTP on the path of the WebSocket route, too."""
     with server.connect() as connection:
         connection.sendall(sent)
         assert PATH.encode() in answered(connection)
@@ -208,7 +208,7 @@ HANDSHAKES_WITH_FAULTS: Final = {
 
 @pytest.mark.parametrize(("sent", "status"), HANDSHAKES_WITH_FAULTS.values(), ids=HANDSHAKES_WITH_FAULTS)
 def test_a_handshake_with_a_fault_is_refused(server: EchoServer, sent: bytes, status: int) -> None:
-    """With an error, and the connection is closed; ours are JSON."""
+    """A faulty handshake gets an error and the connection is closed; Mimic's own errors are JSON."""
     with server.connect() as connection:
         connection.sendall(sent)
         answer = rest(connection)
@@ -219,8 +219,8 @@ def test_a_handshake_with_a_fault_is_refused(server: EchoServer, sent: bytes, st
     assert (b"application/json" in head) == (len(sent) > 10_000)
 
 
-def test_a_message_behind_the_handshake_counts(server: EchoServer) -> None:
-    """In the same read, before the handshake is answered."""
+def test_a_message_after_the_handshake_counts(server: EchoServer) -> None:
+    """A message sent together with the handshake is received."""
     with server.connect() as connection:
         connection.sendall(START + b"\r\n\x81\x82\0\0\0\0hi")
         received = answered(connection)
@@ -229,7 +229,7 @@ def test_a_message_behind_the_handshake_counts(server: EchoServer) -> None:
 
 
 def test_a_handshake_does_not_overtake_an_answer(server: EchoServer) -> None:
-    """Behind a request that is not answered yet, it is answered in HTTP."""
+    """A handshake after an unanswered request is answered in HTTP."""
     with server.connect() as connection:
         connection.sendall(b"GET /first HTTP/1.1\r\nhost: mimic\r\n\r\n" + START + b"\r\n")
         received = answered(connection)
@@ -240,7 +240,7 @@ def test_a_handshake_does_not_overtake_an_answer(server: EchoServer) -> None:
 
 
 def test_a_connection_that_was_used_for_http_may_become_a_websocket(server: EchoServer) -> None:
-    """Once its answers are sent."""
+    """A handshake is accepted once all answers are sent."""
     with server.connect() as connection:
         connection.sendall(b"GET /first HTTP/1.1\r\nhost: mimic\r\n\r\n")
         answered(connection)
@@ -249,7 +249,7 @@ def test_a_connection_that_was_used_for_http_may_become_a_websocket(server: Echo
 
 
 def test_sigterm_closes_websockets(server: EchoServer) -> None:
-    """With the code for a restart; a handshake that comes meanwhile is answered in HTTP; the server ends at once."""
+    """WebSockets close with the code for a restart; a late handshake gets HTTP; the server ends at once."""
     with connect(server.url) as websocket, server.connect() as kept:
         kept.sendall(b"GET /first HTTP/1.1\r\nhost: mimic\r\n\r\n")
         answered(kept)
@@ -267,7 +267,7 @@ def test_sigterm_closes_websockets(server: EchoServer) -> None:
 
 @pytest.mark.parametrize("header", ["sec-websocket-version: 12", f"x-long: {'x' * 10_000}"], ids=["version", "head"])
 def test_a_refused_handshake_is_seen_by_a_client_that_sends_on(server: EchoServer, header: str) -> None:
-    """It does not wait for the answer, as it should, and sees it all the same."""
+    """A client that does not wait for the answer, against the rules, sees the refusal all the same."""
     handshake = START.replace(b"sec-websocket-version: 13\r\n", b"") if "version" in header else START
     with server.connect() as connection:
         connection.sendall(handshake + header.encode() + b"\r\n\r\n")

@@ -1,1 +1,1 @@
-"""The page, and what a browser makes of it."""
+"""The page: its files, and its behaviour in a browser."""

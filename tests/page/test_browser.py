@@ -1,4 +1,4 @@
-"""The page in a real Chromium: what people see and do there."""
+"""The page in a real Chromium, as people see and use it."""
 
 import json
 import re
@@ -35,21 +35,21 @@ DUMP = [
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One browser for all tests."""
+    """A browser for all tests."""
     with chromium(tmp_path_factory.mktemp("chromium")) as browser:
         yield browser
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A server of the corpus that is tested with."""
+    """A server of the corpus for these tests."""
     with ForkedMimicServer(DUMP) as server:
         yield server.url
 
 
 @pytest.fixture
 def page(browser: Browser, url: str) -> Iterator[Browser]:
-    """The page, just opened; in the end nothing may have gone wrong in it, and nobody else may have been asked."""
+    """The page, just opened; at the end it must have no errors and no requests to other servers."""
     browser.open(url)
     browser.find("#welcome")
     yield browser
@@ -58,7 +58,7 @@ def page(browser: Browser, url: str) -> Iterator[Browser]:
 
 
 def test_a_chat_with_the_keyboard_alone(page: Browser) -> None:
-    """To the chat by the skip link, a message with two lines, the answer, and the conversation it came from."""
+    """The keyboard reaches the chat by the skip link, a message with two lines, the answer, and its conversation."""
     page.type(Keys.TAB)
     assert page.focused().text == "Skip to the chat"
     page.type(Keys.ENTER)
@@ -84,14 +84,14 @@ def test_a_chat_with_the_keyboard_alone(page: Browser) -> None:
 
 
 def test_shift_and_enter_break_the_line(page: Browser) -> None:
-    """They do not send."""
+    """Shift and Enter do not send the message."""
     page.find("#text").send_keys("one", Keys.SHIFT, Keys.ENTER, Keys.SHIFT, "two")
     assert page.find("#text").get_property("value") == "one\ntwo"
     assert page.all(".turn") == []
 
 
 def test_a_message_is_tried_with_one_click(page: Browser) -> None:
-    """The most common ones are offered, and those of the corpus can be put into the composer."""
+    """The most common messages are offered, and those of the corpus can be put into the composer."""
     offered = [chip.text for chip in page.all("#suggestions button")]
     assert offered[:2] == ["hi", "continue"]
     page.all("#suggestions button")[0].click()
@@ -101,8 +101,8 @@ def test_a_message_is_tried_with_one_click(page: Browser) -> None:
     assert page.focused() == page.find("#text")
 
 
-def test_what_is_set_is_asked_for(page: Browser) -> None:
-    """Each knob is in the request; a limit of tokens ends the answer."""
+def test_controls_are_in_the_request(page: Browser) -> None:
+    """Each control is in the request; a limit of tokens ends the answer."""
     page.choose("#model", "mimic-v2")
     page.choose("#match", "last")
     page.choose("#pace", "instant")
@@ -132,18 +132,18 @@ def test_what_is_set_is_asked_for(page: Browser) -> None:
 
 
 def test_the_same_is_asked_again(page: Browser) -> None:
-    """In place of the last answer, with the settings as they are now."""
+    """The new answer replaces the last one, with the current settings."""
     page.ask("tell me a story")
     page.find("#max-tokens").send_keys("1")
     page.find(".again").click()
     page.until(lambda: "cut at the token limit" in page.text_of(".turn.answer"))
     assert len(page.all(".turn")) == 2
     page.ask("and then?")
-    assert [rung.text for rung in page.all(".rung")] == ["last", "last"]  # after what was cut, not after the story
+    assert [rung.text for rung in page.all(".rung")] == ["last", "last"]  # after the cut answer, not after the story
 
 
 def test_a_new_chat_begins_from_nothing(page: Browser) -> None:
-    """The message before it is not matched any more."""
+    """The messages of the former chat are not matched any more."""
     page.ask("hi")
     page.find("#new-chat").click()
     assert page.all(".turn") == []
@@ -153,7 +153,7 @@ def test_a_new_chat_begins_from_nothing(page: Browser) -> None:
 
 
 def test_a_stream_is_seen_while_it_comes_and_can_be_stopped(browser: Browser) -> None:
-    """Escape or the button; what came stays, and the chat goes on."""
+    """Escape or the button stops the stream; the received text stays, and the chat continues."""
     with ForkedMimicServer(DUMP, settings={"MIMIC_ITL_MS": "100"}) as server:
         browser.open(server.url)
         browser.find("#text").send_keys("tell me a story", Keys.ENTER)
@@ -172,8 +172,8 @@ def test_a_stream_is_seen_while_it_comes_and_can_be_stopped(browser: Browser) ->
         assert browser.logged() == []
 
 
-def test_a_stream_that_breaks_off_is_told(browser: Browser) -> None:
-    """What came is kept in sight, the message is given back."""
+def test_a_broken_stream_is_an_error(browser: Browser) -> None:
+    """The received text stays visible, and the message returns to the composer."""
     with ForkedMimicServer(DUMP, settings={"MIMIC_ITL_MS": "100"}) as server:
         browser.open(server.url)
         browser.find("#text").send_keys("tell me a story", Keys.ENTER)
@@ -187,8 +187,8 @@ def test_a_stream_that_breaks_off_is_told(browser: Browser) -> None:
         assert browser.logged() == []
 
 
-def test_a_source_that_is_no_more_is_told(browser: Browser, sqlite_url: str, tmp_path: Path) -> None:
-    """Where the corpus was replaced after the answer, and something else is in its place."""
+def test_a_replaced_source_is_an_error(browser: Browser, sqlite_url: str, tmp_path: Path) -> None:
+    """The page reports a source replaced by a new corpus."""
     seed(sqlite_url, SMALL, tmp_path)
     with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
         browser.open(server.url)
@@ -199,8 +199,8 @@ def test_a_source_that_is_no_more_is_told(browser: Browser, sqlite_url: str, tmp
         assert browser.all("#said li") == []
 
 
-def test_an_error_is_told_in_the_server_s_words(page: Browser) -> None:
-    """The message is given back, to be changed; the chat goes on without it."""
+def test_an_error_has_the_server_s_words(page: Browser) -> None:
+    """The message returns to the composer, and the chat continues without it."""
     page.choose("#match", "last")
     answer = page.ask("nobody ever said this at all")
     assert "No completion found for this message" in answer.text
@@ -212,7 +212,7 @@ def test_an_error_is_told_in_the_server_s_words(page: Browser) -> None:
 
 
 def test_hostile_texts_are_texts(page: Browser) -> None:
-    """As message, answer, sender, id: nothing of them becomes an element, nothing runs, nothing is asked for."""
+    """Hostile messages, answers, senders and ids become no element, run nothing, and send nothing."""
     answer = page.ask(SCRIPT)
     assert page.text_of(".turn.user .text") == SCRIPT
     assert page.all(".turn.answer .text")[0].get_property("textContent") in {SCRIPT, f"{SCRIPT} {BIDI}"}
@@ -231,7 +231,7 @@ def test_hostile_texts_are_texts(page: Browser) -> None:
 
 
 def test_the_browser_holds_the_page_to_its_policy(browser: Browser, url: str) -> None:
-    """Should its code be wrong one day: no text becomes HTML, and nothing leaves for elsewhere."""
+    """The policy stops a text that becomes HTML, and requests to other servers, if the code ever fails to."""
     browser.open(url)
     browser.find("#welcome")
     asked = """
@@ -247,7 +247,7 @@ def test_the_browser_holds_the_page_to_its_policy(browser: Browser, url: str) ->
 
 
 def test_a_megabyte_without_a_break_fits(page: Browser) -> None:
-    """Into the page's width, and the page says what it leaves out."""
+    """A huge word fits the page's width, and the page names the part that it leaves out."""
     answer = page.ask("endless")
     assert "900,000 more characters are not shown" in answer.text
     page.find(".source").click()
@@ -257,7 +257,7 @@ def test_a_megabyte_without_a_break_fits(page: Browser) -> None:
 
 
 def test_a_long_conversation_is_read_in_both_directions(page: Browser) -> None:
-    """From the answer on, to its first and to its last message."""
+    """The conversation opens at the answer, and leads to its first and its last message."""
     page.ask("message 80")
     page.find(".source").click()
     assert page.find("#said [aria-current=true]").text.splitlines() == ["gpt #81", "message 81"]
@@ -275,7 +275,7 @@ def test_a_long_conversation_is_read_in_both_directions(page: Browser) -> None:
 
 
 def test_the_corpus_is_shown(page: Browser) -> None:
-    """Counts, who spoke, lengths with a text for those who do not see them, and what was said most often."""
+    """The page shows counts, senders, lengths with a text for screen readers, and the most common messages."""
     shown = page.text_of("#profile")
     assert str(len(DUMP)) in page.text_of("#profile > .facts")
     assert all(version in shown for version in ("v1", "v2", "v3"))
@@ -288,7 +288,7 @@ def test_the_corpus_is_shown(page: Browser) -> None:
 
 
 def test_a_search_leads_to_conversations(page: Browser) -> None:
-    """By keyboard: the most similar first, with its score; each opens where it was said."""
+    """By keyboard, results have the most similar first, with scores, and each opens its conversation."""
     page.find("#query").send_keys("mesage 17", Keys.ENTER)
     first = page.find("#results li").text.splitlines()
     assert first[0] == "message 17"
@@ -307,7 +307,7 @@ def test_a_search_leads_to_conversations(page: Browser) -> None:
 
 
 def test_the_newest_search_is_the_one_that_is_shown(page: Browser) -> None:
-    """Though the one before is answered later."""
+    """A later answer to an older search does not replace the newest."""
     page.driver.execute_script("""
         const { fetch } = window;
         window.fetch = async (...asked) => {
@@ -328,8 +328,8 @@ def test_the_newest_search_is_the_one_that_is_shown(page: Browser) -> None:
     assert (page.text_of("#results"), page.text_of("#search-outcome")) == before
 
 
-def test_what_is_most_similar_is_answered(page: Browser) -> None:
-    """With the rung and how alike it is."""
+def test_the_most_similar_message_is_answered(page: Browser) -> None:
+    """The answer has its rung and its score."""
     answer = page.ask("please tell me a story!")
     assert page.text_of(".rung") == "nearest"
     score = re.search(r"score (0\.\d\d)", answer.text)
@@ -338,7 +338,7 @@ def test_what_is_most_similar_is_answered(page: Browser) -> None:
 
 
 def test_without_an_index_the_search_says_so(browser: Browser, sqlite_url: str, tmp_path: Path) -> None:
-    """And how to have one."""
+    """The page has the command that makes an index."""
     seed(sqlite_url, SMALL, tmp_path, depth="last")
     with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
         browser.open(server.url)
@@ -349,8 +349,8 @@ def test_without_an_index_the_search_says_so(browser: Browser, sqlite_url: str, 
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_everybody_can_use_it(page: Browser, url: str, width: int) -> None:
-    """On a phone, a tablet and a desk, light and dark: nothing to find for axe-core, nothing wider than the screen."""
+def test_the_page_is_accessible(page: Browser, url: str, width: int) -> None:
+    """On a phone, a tablet and a desktop, light and dark, axe-core finds nothing, and the page fits the screen."""
 
     def faults() -> list[str]:
         found = []
@@ -364,7 +364,7 @@ def test_everybody_can_use_it(page: Browser, url: str, width: int) -> None:
     page.find("#welcome")
     assert faults() == []
     page.ask("hi")
-    if width > 1000:  # elsewhere the settings are folded
+    if width > 1000:  # the settings are folded on smaller screens
         page.choose("#match", "last")
     page.ask("nobody ever said this at all")
     page.find("#query").send_keys("message", Keys.ENTER)
@@ -376,7 +376,7 @@ def test_everybody_can_use_it(page: Browser, url: str, width: int) -> None:
 
 
 def test_light_and_dark_are_the_visitor_s_choice(page: Browser) -> None:
-    """As the system has it, unless the page is told otherwise; that lasts."""
+    """The page follows the system's setting until the visitor chooses another; the choice lasts."""
 
     def paper() -> Any:
         return page.driver.execute_script("return getComputedStyle(document.documentElement).backgroundColor")
@@ -396,7 +396,7 @@ def test_light_and_dark_are_the_visitor_s_choice(page: Browser) -> None:
 
 
 def test_an_empty_store_says_how_to_seed(browser: Browser, sqlite_url: str, tmp_path: Path) -> None:
-    """And the page goes on by itself when that is done."""
+    """The page continues by itself after a seeding."""
     with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
         browser.open(server.url)
         assert "mimic seed --sample" in browser.find("#empty").text
@@ -410,7 +410,7 @@ def test_an_empty_store_says_how_to_seed(browser: Browser, sqlite_url: str, tmp_
 
 
 def test_a_key_is_asked_for_and_kept_in_the_tab(browser: Browser) -> None:
-    """A wrong one is told; the right one opens everything; it is in the storage of the session only."""
+    """A wrong key is an error; the right one opens everything, and is in the session's storage only."""
     with ForkedMimicServer(SMALL, settings={"MIMIC_API_KEYS": "sk-right-one"}) as server:
         browser.open(server.url)
         assert browser.faults_of_access() == []
@@ -431,7 +431,7 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(browser: Browser) -> None:
 
 
 def test_versions_that_are_not_seeded_cannot_be_chosen(browser: Browser, tmp_path: Path) -> None:
-    """The one that is there answers, whatever the default is."""
+    """The seeded version answers, whatever the default is."""
     url = f"sqlite:///{tmp_path}/corpus.db"
     seed(url, SMALL, tmp_path, ["v2"])
     with Server(tmp_path, MIMIC_STORE=url) as server:
@@ -443,8 +443,8 @@ def test_versions_that_are_not_seeded_cannot_be_chosen(browser: Browser, tmp_pat
         assert "hello" in browser.ask("hi").text
 
 
-def test_a_store_that_is_away_is_told(browser: Browser, tmp_path: Path) -> None:
-    """In the server's words, until it is back."""
+def test_an_unreachable_store_is_an_error(browser: Browser, tmp_path: Path) -> None:
+    """The page shows the server's message until the store is back."""
     with Server(tmp_path, MIMIC_STORE=f"mongodb://127.0.0.1:{free_port()}/mimic") as server:
         browser.open(server.url)
         assert "The store of the corpus cannot be used at the moment" in browser.find("#notices").text

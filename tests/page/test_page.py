@@ -1,4 +1,4 @@
-"""The page's files: complete, safe, and nobody else's. What it does is in test_browser."""
+"""The page's files: complete, safe, and without foreign content. Its behaviour is in test_browser."""
 
 import re
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ HTML = FILES["index.html"].decode()
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    """Asks a server of the sample corpus."""
+    """A client of a server of the sample corpus."""
     with ForkedMimicServer() as server, httpx.Client(base_url=server.url) as client:
         yield client
 
 
 def test_the_page_is_html_that_may_run_nothing_but_its_own_files(client: httpx.Client) -> None:
-    """With a policy, and nothing to be guessed, framed or passed on."""
+    """The page has a policy, and headers against sniffing, framing and referrers."""
     page = client.get("/")
     assert page.status_code == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -34,7 +34,7 @@ def test_the_page_is_html_that_may_run_nothing_but_its_own_files(client: httpx.C
 
 
 def test_the_page_is_whole(client: httpx.Client) -> None:
-    """Every file that it or one of its modules asks for is there, with its type; every file is asked for."""
+    """Every file that the page or a module refers to is served with its type, and every file is used."""
     asked = set(re.findall(r"(?:src|href)=\"page/([^\"]+)\"", HTML))
     asked |= {name for module in MODULES.values() for name in re.findall(r"from \"\./([^\"]+)\"", module)}
     assert asked | {"index.html"} == set(FILES)
@@ -47,7 +47,7 @@ def test_the_page_is_whole(client: httpx.Client) -> None:
 
 
 def test_every_element_that_a_module_looks_for_is_in_the_page() -> None:
-    """By its id, which is there once."""
+    """Each id that a module uses is in the page exactly once."""
     ids = re.findall(r"\bid=\"([^\"]+)\"", HTML)
     assert len(ids) == len(set(ids))
     wanted = {name for module in MODULES.values() for name in re.findall(r"byId\(\"([^\"]+)\"\)", module)}
@@ -57,7 +57,7 @@ def test_every_element_that_a_module_looks_for_is_in_the_page() -> None:
 
 
 def test_every_page_has_an_icon(client: httpx.Client) -> None:
-    """Linked by this page and that of the documentation; whoever asks without having read one gets it as well."""
+    """The page and the documentation link an icon, and its default path has one as well."""
     for path in ("/", "/schema"):
         assert re.search(r"<link rel=\"icon\" href=\"/?page/icon.svg\" type=\"image/svg\+xml\">", client.get(path).text)
     for path in ("/favicon.ico", "/page/icon.svg"):
@@ -67,7 +67,7 @@ def test_every_page_has_an_icon(client: httpx.Client) -> None:
 
 
 def test_no_file_names_another_place() -> None:
-    """Nothing is fetched from elsewhere, and nothing turns a text into HTML or code."""
+    """No file loads from other servers, or turns a text into HTML or code."""
     for name, file in FILES.items():
         text = file.decode().replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"(?:https?:)?//\w+\.|@import|url\(", text), name
@@ -76,7 +76,7 @@ def test_no_file_names_another_place() -> None:
 
 @pytest.mark.parametrize("name", ["nothing.js", "..%2fapi%2fpage.py", "../api/page.py", "%00", "", "x" * 5000])
 def test_other_files_are_not_given(client: httpx.Client, name: str) -> None:
-    """Whatever is asked for."""
+    """No other path gives a file."""
     answer = client.get(f"/page/{name}")
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "unknown_url"

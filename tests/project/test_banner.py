@@ -1,4 +1,4 @@
-"""What ``mimic serve`` prints when it starts: the corpus, and a request that a shell can run as it stands."""
+"""The banner of ``mimic serve``: the corpus, and a request that works in a shell."""
 
 import json
 import os
@@ -31,7 +31,7 @@ DUMP: Final = [
 
 @contextmanager
 def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[tuple[int, Path]]:
-    """A server: its port, and the file of its standard output, as it is when the server listens."""
+    """A server: its port, and the file of its standard output at the time when it listens."""
     port = free_port()
     command = (sys.executable, "-P", "-W", "error", "-m", "mimic", "serve", "--port", str(port), *arguments)
     out, log = folder / "out", folder / "log"
@@ -50,8 +50,8 @@ def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[tuple[in
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_it_tells_what_is_served_and_a_request_that_works(tmp_path: Path, workers: str) -> None:
-    """Once, however many workers there are; the shell takes the request as it stands. The log stays JSON."""
+def test_it_shows_the_corpus_and_a_working_request(tmp_path: Path, workers: str) -> None:
+    """The banner is printed once for any number of workers, its command works as it is, and the log stays JSON."""
     if not shutil.which("curl"):
         pytest.skip("there is no curl")
     seed(f"sqlite:///{tmp_path}/own.db", DUMP, tmp_path)
@@ -66,8 +66,8 @@ def test_it_tells_what_is_served_and_a_request_that_works(tmp_path: Path, worker
     assert json.loads(answer) == {"choices": [{"from": "ASSISTANT", "value": "the answer"}]}
 
 
-def test_it_tells_how_to_seed(tmp_path: Path) -> None:
-    """An empty store, and one without the version that answers; also where its output has no such letters."""
+def test_it_shows_how_to_seed(tmp_path: Path) -> None:
+    """The banner of an empty store, or one without the default version, has the command; also in an ASCII output."""
     with serving(tmp_path, MIMIC_STORE="./own store.db") as (_, out):
         said = out.read_text()
         command = said.partition("In another terminal:\n\n  ")[2].partition("#")[0].replace("FILE", "--sample")
@@ -91,7 +91,7 @@ def test_it_tells_how_to_seed(tmp_path: Path) -> None:
 
 
 def test_no_password_is_shown(tmp_path: Path) -> None:
-    """Of a store that is not there, either."""
+    """The banner has no password, not even for a store that does not exist."""
     url = f"mongodb://user:pa55word@127.0.0.1:{free_port()}/mimic"
     with serving(tmp_path, MIMIC_STORE=url) as (_, out):
         said = out.read_text()
@@ -100,7 +100,7 @@ def test_no_password_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_is_gone_stops_no_server(tmp_path: Path) -> None:
-    """As where a script reads the first line alone."""
+    """The server runs on after a reader such as ``head -1`` has closed the pipe."""
     port = free_port()
     command = (sys.executable, "-P", "-m", "mimic", "serve", "--store", "own.db", "--port", str(port))
     reader, writer = os.pipe()
@@ -127,7 +127,7 @@ def test_a_reader_that_is_gone_stops_no_server(tmp_path: Path) -> None:
     ],
 )
 async def test_the_example_has_an_answer(store: Store, tmp_path: Path, dump: Dump, expected: Message | None) -> None:
-    """In each version, as a completion is asked; one of a user's that is short if there is any, and none that lies."""
+    """In each version, a completion of the example has an answer; a short message of a user is preferred."""
     await fill(store, dump, tmp_path)
     for version in VERSIONS:
         found = await example_of(Corpus(store), version)

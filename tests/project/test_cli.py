@@ -1,4 +1,4 @@
-"""The command line as its users see it: output, exit codes, and what a kill leaves behind."""
+"""The command line as users see it: output, exit codes, and the state after a kill."""
 
 import asyncio
 import gzip
@@ -35,8 +35,8 @@ def dump(tmp_path: Path) -> Path:
     return file
 
 
-def test_seed_reports_what_it_did(store_url: str, dump: Path) -> None:
-    """Progress on standard error, a table on standard output: per version documents, times and sizes; peak memory."""
+def test_seed_prints_a_report(store_url: str, dump: Path) -> None:
+    """Progress goes to standard error; a table of documents, times, sizes and memory goes to standard output."""
     run = mimic("seed", dump, "--store", store_url)
     assert run.returncode == 0
     assert "Seeded 7 conversations, 21 messages from dump.json" in run.stdout
@@ -49,7 +49,7 @@ def test_seed_reports_what_it_did(store_url: str, dump: Path) -> None:
 
 
 def test_skipped_conversations_are_counted_and_named(sqlite_url: str, tmp_path: Path) -> None:
-    """By reason, the first few by position and id; strict stops at the first."""
+    """Skipped conversations are counted by reason, the first few by position and id; strict stops at the first."""
     broken: list[Any] = [{"id": f"b{n}", "conversations": [{"from": "human"}]} for n in range(20)]
     file = tmp_path / "dump.json"
     file.write_text(json.dumps([*SMALL, *broken, 17]))
@@ -83,7 +83,7 @@ def test_skipped_conversations_are_counted_and_named(sqlite_url: str, tmp_path: 
     ],
 )
 def test_bad_input_is_exit_code_1(sqlite_url: str, tmp_path: Path, content: str, message: str) -> None:
-    """The message names the file, the byte and what was expected; the old corpus stays."""
+    """The message names the file, the byte and the expected input; the old corpus stays."""
     bad = tmp_path / "bad.json"
     bad.write_text(content)
     seed(sqlite_url, SMALL, tmp_path)
@@ -95,8 +95,8 @@ def test_bad_input_is_exit_code_1(sqlite_url: str, tmp_path: Path, content: str,
     assert (tmp_path / "corpus.db").read_bytes() == before
 
 
-def test_senders_that_no_chat_can_name_are_told(sqlite_url: str, tmp_path: Path) -> None:
-    """With their messages; nothing is said where there are none."""
+def test_senders_that_no_chat_can_name_are_listed(sqlite_url: str, tmp_path: Path) -> None:
+    """Senders without a role are listed with their messages; without any, nothing is printed."""
     file = tmp_path / "dump.json"
     odd = [conversation(str(n), ("USER", "hi"), (f"agent {n % 12}", "a"), ("function_call", "b")) for n in range(24)]
     file.write_text(json.dumps(odd))
@@ -113,7 +113,7 @@ def test_senders_that_no_chat_can_name_are_told(sqlite_url: str, tmp_path: Path)
 
 
 def test_ids_that_are_dropped_are_counted(sqlite_url: str, tmp_path: Path) -> None:
-    """As those of databases; the conversations are there."""
+    """Unusable ids, such as those of databases, are counted, and the conversations are kept."""
     file = tmp_path / "dump.json"
     file.write_text(json.dumps([*SMALL, *({**one, "id": {"$oid": "5f"}, "tools": []} for one in SMALL), {"id": 7}]))
     run = mimic("seed", file, "--store", sqlite_url)
@@ -124,7 +124,7 @@ def test_ids_that_are_dropped_are_counted(sqlite_url: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("store", ["own.db", "./own", "folder/own.db", "{cwd}/own.db", "~/own.db", "--store=~/own.db"])
 def test_a_store_may_be_a_path(tmp_path: Path, dump: Path, store: str) -> None:
-    """Of an SQLite file: relative, absolute, in the home folder; by option and by setting."""
+    """A relative, absolute or home path names an SQLite file, by option and by setting."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "home").mkdir()
     option = store.format(cwd=tmp_path)
@@ -138,13 +138,13 @@ def test_a_store_may_be_a_path(tmp_path: Path, dump: Path, store: str) -> None:
 
 
 @pytest.mark.parametrize("option", ["-V", "--version"])
-def test_the_version_is_told(option: str) -> None:
-    """By the long option and the short one."""
+def test_the_version_is_printed(option: str) -> None:
+    """The long option and the short one print the version."""
     assert mimic(option).stdout == f"mimic, version {__version__}\n"
 
 
 def test_standard_input_and_gzip(sqlite_url: str, dump: Path) -> None:
-    """A pipe, a compressed pipe, and a missing file."""
+    """A pipe and a compressed pipe are read; a missing file is an error."""
     for data in (dump.read_bytes(), gzip.compress(dump.read_bytes())):
         run = mimic("seed", "-", "--store", sqlite_url, stdin=data)
         assert run.returncode == 0
@@ -189,14 +189,14 @@ def test_standard_input_and_gzip(sqlite_url: str, dump: Path) -> None:
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str], message: str) -> None:
-    """With what is wrong."""
+    """A usage error names its reason."""
     run = mimic(*arguments)
     assert run.returncode == 2
     assert message in run.stderr
 
 
 def test_an_unreachable_store_is_exit_code_3(dump: Path) -> None:
-    """MongoDB that is not there, and a folder that is not there; without the password."""
+    """An unreachable MongoDB or folder is named without the password."""
     run = mimic("seed", dump, "--store", f"mongodb://user:pa55word@127.0.0.1:{free_port()}/mimic")
     assert run.returncode == 3
     assert "Error: MongoDB cannot be reached" in run.stderr
@@ -207,15 +207,15 @@ def test_an_unreachable_store_is_exit_code_3(dump: Path) -> None:
 
 
 def test_if_empty_seeds_once(store_url: str, dump: Path) -> None:
-    """The second time it says that there is nothing to do."""
+    """The second run has nothing to do, and says that."""
     assert "Seeded 7" in mimic("seed", dump, "--if-empty", "--store", store_url).stdout
     run = mimic("seed", dump, "--if-empty", "--store", store_url)
     assert (run.returncode, run.stdout) == (0, "")
     assert "Seeded already (v1, v2, v3)" in run.stderr
 
 
-def test_a_missing_fast_parser_is_said_loudly(sqlite_url: str, dump: Path) -> None:
-    """Reading works all the same with ijson's slow backend, and the user knows why it takes so long."""
+def test_a_missing_fast_parser_is_a_warning(sqlite_url: str, dump: Path) -> None:
+    """The slow backend of ijson works, with a warning for the user."""
     run = mimic("seed", dump, "--store", sqlite_url, IJSON_BACKEND="python")
     assert run.returncode == 0
     assert run.stderr.startswith("Warning: ijson's C backend yajl2_c is missing")
@@ -223,7 +223,7 @@ def test_a_missing_fast_parser_is_said_loudly(sqlite_url: str, dump: Path) -> No
 
 
 def test_quiet_is_quiet(sqlite_url: str, dump: Path) -> None:
-    """Nothing at all where nothing is wrong."""
+    """Without problems nothing is printed."""
     run = mimic("seed", dump, "--quiet", "--store", sqlite_url)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
@@ -243,8 +243,8 @@ def test_settings_come_from_the_environment_and_from_a_file(tmp_path: Path, dump
 
 
 @pytest.mark.parametrize("place", ["environment", ".env"])
-def test_a_misspelt_setting_is_told(tmp_path: Path, dump: Path, place: str) -> None:
-    """A server that is open because of it would go unnoticed."""
+def test_a_misspelled_setting_is_an_error(tmp_path: Path, dump: Path, place: str) -> None:
+    """A misspelled setting is an error: it could leave a server open."""
     (tmp_path / ".env").write_text("MIMIC_API_KEY=sk-one\n" if place == ".env" else "")
     misspelt = {"MIMIC_API_KEY": "sk-one"} if place == "environment" else {}
     command = [sys.executable, "-m", "mimic", "seed", str(dump), "--quiet", "--store", f"sqlite:///{tmp_path}/x.db"]
@@ -263,14 +263,14 @@ def test_a_misspelt_setting_is_told(tmp_path: Path, dump: Path, place: str) -> N
 
 
 def test_a_bad_setting_is_named(dump: Path) -> None:
-    """By the name of its variable."""
+    """The error has the name of the variable."""
     run = mimic("seed", dump, SEED_BATCH_SIZE="many")
     assert run.returncode == 2
     assert "SEED_BATCH_SIZE: expected a whole number from 1 to 100000, not 'many'" in run.stderr
 
 
 def test_a_settings_file_that_is_no_text_is_named(tmp_path: Path, dump: Path) -> None:
-    """As Windows' editors may write it."""
+    """A file in UTF-16, as some editors of Windows write it, is an error with its name."""
     (tmp_path / ".env").write_text("MIMIC_PORT=8001", encoding="utf-16")
     command = [sys.executable, "-m", "mimic", "seed", str(dump)]
     done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
@@ -279,7 +279,7 @@ def test_a_settings_file_that_is_no_text_is_named(tmp_path: Path, dump: Path) ->
     assert "Traceback" not in done.stderr
 
 
-def test_a_port_that_is_taken_is_told(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_taken_port_is_an_error(sqlite_url: str, tmp_path: Path) -> None:
     """The second server on a port ends with an error."""
     with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
         run = mimic("serve", "--port", str(server.port), "--store", sqlite_url)
@@ -298,7 +298,7 @@ def test_a_port_that_is_taken_is_told(sqlite_url: str, tmp_path: Path) -> None:
     ("host", "shown"), [("::1", "[::1]"), ("::", "[::1]"), ("0.0.0.0", "127.0.0.1"), ("localhost", "localhost")]
 )
 def test_the_address_is_shown_that_a_client_can_ask(sqlite_url: str, host: str, shown: str) -> None:
-    """Of IPv6 in brackets; with port 0, the port that the system has chosen."""
+    """An IPv6 address has brackets; port 0 shows the port chosen by the system."""
     command = [sys.executable, "-m", "mimic", "serve", "--host", host, "--store", sqlite_url]
     for port in (free_port(), 0):
         given = [*command, "--port", str(port)]
@@ -312,8 +312,8 @@ def test_the_address_is_shown_that_a_client_can_ask(sqlite_url: str, host: str, 
 
 
 @pytest.mark.parametrize("how", [">&-", "| true", "2>&1 | true", "| cat"])
-def test_a_seeding_is_done_though_nobody_reads_what_it_says(sqlite_url: str, tmp_path: Path, how: str) -> None:
-    """Its report is no part of it: standard output closed, a reader that is gone, an encoding that lacks letters."""
+def test_a_seeding_succeeds_without_a_reader_of_its_output(sqlite_url: str, tmp_path: Path, how: str) -> None:
+    """The seeding succeeds with a closed standard output, a closed pipe, or an ASCII output."""
     dump = tmp_path / "dump.json"
     dump.write_text(json.dumps([*SMALL, {"id": "каза", "conversations": [{"from": "human"}]}]))
     command = f"set -o pipefail; {sys.executable} -m mimic seed {dump} --store {sqlite_url} {how}"
@@ -327,7 +327,7 @@ def test_a_seeding_is_done_though_nobody_reads_what_it_says(sqlite_url: str, tmp
 
 
 def test_the_second_seeder_is_exit_code_4(store_url: str, tmp_path: Path, dump: Path) -> None:
-    """It names the first, which goes on, behind all who answer on this machine; SIGTERM then stops it cleanly."""
+    """The second seeder names the first, which runs at lower priority and stops cleanly at SIGTERM."""
     first = subprocess.Popen(
         [sys.executable, "-m", "mimic", "seed", "-", "--store", store_url, "--quiet"], stdin=subprocess.PIPE
     )
@@ -346,7 +346,7 @@ def test_the_second_seeder_is_exit_code_4(store_url: str, tmp_path: Path, dump: 
 
 
 async def claimed(url: str) -> None:
-    """Wait until somebody seeds this store."""
+    """Wait until a seeder holds this store."""
     async with open_store(url) as store:
         while not (seeding := await store.seeding()) or seeding.state != "running":
             await asyncio.sleep(0.05)

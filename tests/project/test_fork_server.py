@@ -1,4 +1,4 @@
-"""Programs that tests fork off: as those that begin from nothing."""
+"""Forked programs of tests behave as programs started by a new interpreter."""
 
 import os
 import signal
@@ -25,15 +25,15 @@ from tests.support.timing import wait_until
     ],
 )
 def test_a_command_says_the_same(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    """On both streams, with the same exit code; what one is given in its environment the next one does not have."""
+    """Both streams and the exit code are the same; the environment of one program does not reach the next."""
     forked, begun = run_mimic(arguments, environment), run_mimic(arguments, environment, before=["env"])
     assert (forked.returncode, forked.stdout, forked.stderr) == (begun.returncode, begun.stdout, begun.stderr)
     assert "MIMIC_PORTS" in forked.stderr or "MIMIC_PORTS" not in environment
     assert "MIMIC_PORTS" not in run_mimic(["seed", "-", "--store", "sqlite:////nowhere/c.db"], {}).stderr
 
 
-def test_a_process_is_told_of_as_by_the_standard_library(tmp_path: Path) -> None:
-    """Whether it runs, how it ended, and that a wait was in vain."""
+def test_a_process_is_reported_as_by_the_standard_library(tmp_path: Path) -> None:
+    """The process has the methods of ``subprocess.Popen``: running, exit code, and timeout of a wait."""
     with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db") as server:
         assert Path(f"/proc/{server.process.pid}/cwd").readlink() == tmp_path
         assert server.process.poll() is None
@@ -41,19 +41,19 @@ def test_a_process_is_told_of_as_by_the_standard_library(tmp_path: Path) -> None
             server.process.wait(0.01)
         server.process.kill()
         assert server.process.wait(20) == server.process.poll() == server.process.returncode == -signal.SIGKILL
-        server.process.terminate()  # nobody, any more
+        server.process.terminate()  # no process any more
 
 
 def test_a_forked_process_has_no_file_of_others(tmp_path: Path) -> None:
-    """But the three that it is given, and those that it opens itself."""
+    """A forked process has its three standard streams only, and files that it opens itself."""
     store = f"sqlite:///{tmp_path}/corpus.db"
     with Server(tmp_path, MIMIC_STORE=store) as forked, Server(tmp_path, "env", MIMIC_STORE=store) as begun:
-        # Else one of them has just opened a file for a moment.
+        # One of them may have a file open for a moment.
         wait_until(lambda: kinds_of_files(forked) == kinds_of_files(begun))
 
 
 def kinds_of_files(server: Server) -> list[str]:
-    """What a server has open, without the three that it is given, and without what is closed meanwhile."""
+    """The kinds of a server's open files, without its three streams and without files closed meanwhile."""
     kinds = []
     for file in Path(f"/proc/{server.process.pid}/fd").iterdir():
         with suppress(FileNotFoundError):
@@ -63,7 +63,7 @@ def kinds_of_files(server: Server) -> list[str]:
 
 
 def test_an_own_group(tmp_path: Path) -> None:
-    """It is there when the process is told of."""
+    """The process group exists as soon as the process is returned."""
     with (tmp_path / "log").open("wb") as log:
         streams = (0, log.fileno(), log.fileno())
         process = fork_server().fork("mimic", ["--version"], {"PATH": ""}, tmp_path, streams, own_group=True)

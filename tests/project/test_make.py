@@ -1,4 +1,4 @@
-"""The chores: ``make help`` lists them."""
+"""The chores of the Makefile."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_help_lists_every_target() -> None:
-    """Each with what it does."""
+    """``make help`` has each target with its description."""
     makefile = (ROOT / "Makefile").read_text()
     [phony] = re.findall(r"^\.PHONY: ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)
     help_text = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
@@ -17,7 +17,7 @@ def test_help_lists_every_target() -> None:
 
 
 def test_make_alone_runs_mimic() -> None:
-    """As the README says of ``make run``."""
+    """``make`` is the same as ``make run``, as the README says."""
     plans = [
         subprocess.run(["make", "--dry-run", *target], cwd=ROOT, check=True, capture_output=True, text=True).stdout
         for target in ([], ["run"])

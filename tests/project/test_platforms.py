@@ -1,4 +1,4 @@
-"""Mimic on systems that lack what POSIX has: it can be installed and imported there."""
+"""Mimic can be installed and imported on systems without POSIX."""
 
 import subprocess
 import sys
@@ -41,11 +41,11 @@ for name in sys.argv[1:]:
     import_module(name)
 """
 OPTIONAL = {"mimic.server.observability.tracing": "opentelemetry", "mimic.pytest_plugin": "pytest"}
-"""What the modules need that import a package which Mimic does not bring."""
+"""Modules that need a package which Mimic does not require, each with that package."""
 
 
 def test_every_module_imports_without_posix() -> None:
-    """Without uvloop, fcntl, resource and select.poll, and without numbers of signals, flags and calls of POSIX."""
+    """Modules import without uvloop, fcntl, resource and select.poll, and without signals, flags and calls of POSIX."""
     names = [name for name in modules() if name not in OPTIONAL or find_spec(OPTIONAL[name])]
     command = [sys.executable, "-W", "error", "-c", WITHOUT_POSIX, *names]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -53,7 +53,7 @@ def test_every_module_imports_without_posix() -> None:
 
 
 def test_uvloop_is_not_asked_for_on_windows() -> None:
-    """It has no wheels for Windows, and does not build there."""
+    """The package uvloop has no wheels for Windows, and does not build there."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     [uvloop] = [one for one in project["dependencies"] if one.startswith("uvloop")]
     [pinned] = [one for one in (ROOT / "requirements.lock").read_text().splitlines() if one.startswith("uvloop==")]
@@ -74,7 +74,7 @@ sys.meta_path.insert(0, Hide())
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_server_without_uvloop_answers_in_whole_and_in_pieces(tmp_path: Path, workers: str) -> None:
-    """It runs on the event loop of asyncio."""
+    """The server runs on asyncio's event loop."""
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_UVLOOP)
     store = f"sqlite:///{tmp_path}/corpus.db"
     seeding = [sys.executable, "-m", "mimic", "seed", "--sample", "--quiet", "--store", store]

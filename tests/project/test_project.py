@@ -1,4 +1,4 @@
-"""The project as a whole: its layers, its sample corpus, and that its files agree with the code."""
+"""The project as a whole: its layers, its sample corpus, and its files, which agree with the code."""
 
 import ast
 import asyncio
@@ -28,7 +28,7 @@ from tests.support.servers import Server
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"mimic": ROOT, "mimic_seed": ROOT / "seed"}
-"""Our packages, each with the folder that it lies in."""
+"""Our packages and their parent folders."""
 
 FOLDERS = (
     *(
@@ -44,11 +44,11 @@ FOLDERS = (
     *("mimic.gateway", "mimic.server", "mimic.settings", "mimic.app", "mimic.cli", "mimic.__main__"),
     *("mimic.testing", "mimic.pytest_plugin"),
 )
-"""Packages and modules from the ground up: each may import from those before it."""
+"""Packages and modules from the lowest layer up: each may import from those before it."""
 
 
 def modules() -> dict[str, Path]:
-    """Every module of the two packages by its dotted name."""
+    """All modules of the two packages by dotted name."""
     found = [(folder, file) for package, folder in PACKAGES.items() for file in (folder / package).rglob("*.py")]
     return {
         ".".join(file.relative_to(folder).with_suffix("").parts).removesuffix(".__init__"): file
@@ -57,7 +57,7 @@ def modules() -> dict[str, Path]:
 
 
 def imports_of(file: Path, names: set[str]) -> set[str]:
-    """Which of our modules a file imports."""
+    """The modules of ours that a file imports."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -68,24 +68,24 @@ def imports_of(file: Path, names: set[str]) -> set[str]:
 
 
 def test_the_wall_clock_decides_nothing() -> None:
-    """It may be set back: it is only asked for what is told; what is waited for goes by another clock."""
+    """The wall clock may be set back: it is used for display only, and a monotonic clock for waits."""
     asks = re.compile(r"\btime\.time(?:_ns)?\(|\b(?:datetime|date)\.(?:utc)?(?:now|today)\(|\btime\.(?:gm|local)time\(")
     found = {name: len(asks.findall(file.read_text())) for name, file in modules().items()}
     assert {name: count for name, count in found.items() if count} == {
-        "mimic.server.observability.requests": 1,  # when a request came
+        "mimic.server.observability.requests": 1,  # the time of a request
         "mimic.wire.openai.base": 1,  # created
-        "mimic.server.routes.seeding": 1,  # since when this server seeds
-        "mimic.corpus.stores.base": 2,  # since when somebody seeds, and when something was seeded
+        "mimic.server.routes.seeding": 1,  # the start of this server's seeding
+        "mimic.corpus.stores.base": 2,  # the start of a seeding, and the time of a seeded version
     }
 
 
 def folder_of(module: str) -> str:
-    """The package of a module that has a place among the layers."""
+    """The package of a module among the layers."""
     return max((name for name in FOLDERS if f"{module}.".startswith(f"{name}.")), key=len)
 
 
 def test_imports_go_downward_only() -> None:
-    """From package to package; within one, no two modules import each other."""
+    """Packages import lower ones only, and within one no two modules import each other."""
     found = modules()
     imported = {name: imports_of(file, set(found)) - {name} for name, file in found.items()}
     upward = [
@@ -110,7 +110,7 @@ def test_the_design_page_shows_the_layers() -> None:
 
 
 def test_public_classes_have_names_of_their_own() -> None:
-    """In all packages together, so that a name says which one is meant."""
+    """Names of public classes are unique in all packages."""
     found = Counter(
         node.name
         for file in modules().values()
@@ -121,12 +121,12 @@ def test_public_classes_have_names_of_their_own() -> None:
 
 
 def of_seed(module: str) -> bool:
-    """Whether a module is the seeder's."""
+    """Return True if a module is the seeder's."""
     return module.startswith("mimic_seed")
 
 
 def test_the_environment_is_read_at_the_top_only() -> None:
-    """Packages get options; which settings there are, only the roots know."""
+    """Packages get options; only the roots read settings."""
     for name, file in modules().items():
         if FOLDERS.index(folder_of(name)) < FOLDERS.index("mimic.settings"):
             assert "mimic.settings" not in imports_of(file, {"mimic.settings"}), name
@@ -149,7 +149,7 @@ def test_domain_code_knows_no_http_and_no_driver() -> None:
 
 
 def test_tests_and_benchmarks_stand_apart() -> None:
-    """A benchmark imports no test; a test imports a benchmark only where that is its subject."""
+    """A benchmark imports no test; a test imports only the benchmark that is its subject."""
     imported = re.compile(r"^\s*(?:from|import) (tests|benchmarks)\b", re.MULTILINE)
     for folder, allowed in (("benchmarks", {"benchmarks"}), ("tests", {"tests"})):
         for file in (ROOT / folder).rglob("*.py"):
@@ -158,7 +158,7 @@ def test_tests_and_benchmarks_stand_apart() -> None:
 
 
 def test_every_test_has_its_folder() -> None:
-    """None lies beside the folders, what several of them share is no test, and files that are to come first exist."""
+    """No test lies beside the folders, shared code is no test, and the files of LONG_FILES exist."""
     assert set(LONG_FILES) <= {file.name for file in (ROOT / "tests").rglob("test_*.py")}
     found = {file.parent.relative_to(ROOT / "tests").parts[:1] for file in (ROOT / "tests").rglob("test_*.py")}
     assert found == {
@@ -167,7 +167,7 @@ def test_every_test_has_its_folder() -> None:
 
 
 def test_the_sample_corpus_has_the_traits_of_the_real_dump() -> None:
-    """At least 80 conversations and 500 messages; what makes the real one interesting is in it."""
+    """The corpus has at least 80 conversations and 500 messages, with all traits of the real dump."""
     sample = json.loads((ROOT / "seed" / "mimic_seed" / "sample.json").read_text())
     reader = DumpReader()
     read = reader.feed((ROOT / "seed" / "mimic_seed" / "sample.json").read_bytes()) + reader.close()
@@ -191,15 +191,15 @@ def test_the_sample_corpus_has_the_traits_of_the_real_dump() -> None:
 
 
 def test_env_example_lists_exactly_the_settings() -> None:
-    """Each with its default."""
+    """The file has each setting with its default."""
     lines = [line for line in (ROOT / ".env.example").read_text().splitlines() if line and not line.startswith("# ")]
     listed = dict(line.removeprefix("#").split("=", 1) for line in lines)
     assert set(listed) == {name for name, _ in VARIABLES.values()}
     assert Settings.from_environment(listed) == Settings()
 
 
-def test_compose_file_is_what_it_should_be() -> None:
-    """MongoDB as a replica set of one, with a volume and a health check; Mimic behind it, on loopback."""
+def test_the_compose_file_is_right() -> None:
+    """MongoDB is a replica set of one with a volume and a health check; Mimic waits for it, on loopback."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     database, mimic, seed = (compose["services"][name] for name in ("mongodb", "mimic", "seed"))
     assert "--replSet" in database["command"]
@@ -227,8 +227,8 @@ def test_compose_file_is_what_it_should_be() -> None:
     assert mimic["ports"][0].startswith("127.0.0.1:")
 
 
-def test_the_dockerfile_runs_as_nobody_special() -> None:
-    """Not as root, from the lock file, and what it copies exists."""
+def test_the_dockerfile_runs_without_root() -> None:
+    """The image runs without root, from the lock file, and copies existing files."""
     dockerfile = (ROOT / "Dockerfile").read_text()
     users = re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE)
     assert users
@@ -240,7 +240,7 @@ def test_the_dockerfile_runs_as_nobody_special() -> None:
 
 
 def test_the_security_policy_is_found() -> None:
-    """From the README, and in what is distributed; what it says of settings is of such as there are."""
+    """The README and the distribution have the policy, and it names existing settings."""
     policy = (ROOT / "SECURITY.md").read_text()
     assert "(SECURITY.md)" in (ROOT / "README.md").read_text()
     assert '"SECURITY.md"' in (ROOT / "pyproject.toml").read_text()
@@ -250,7 +250,7 @@ def test_the_security_policy_is_found() -> None:
 
 
 def test_the_lock_file_has_every_dependency() -> None:
-    """Each that pyproject.toml names is pinned, and what those need in turn, wherever it is installed."""
+    """Each dependency of pyproject.toml is pinned with its own dependencies, for all platforms."""
     tomllib = pytest.importorskip("tomllib")
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project, groups = pyproject["project"], pyproject["dependency-groups"]
@@ -267,18 +267,18 @@ def test_the_lock_file_has_every_dependency() -> None:
             name, extras = asked
             inner = map(Requirement, requires(name) or [])
             waiting += [Requirement(str(one).partition(";")[0]) for one in inner if applies(one, extras)]
-    never_pinned = {"pip", "setuptools"}  # which are there before
+    never_pinned = {"pip", "setuptools"}  # always installed before
     assert {name for name, _ in needed} <= pinned | never_pinned
     assert len(needed) > 100
 
 
 def applies(requirement: Requirement, extras: Iterable[str]) -> bool:
-    """Whether a requirement is one here, for somebody who asks for these extras."""
+    """Return True if a requirement applies here with these extras."""
     return not requirement.marker or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
 
 
 def test_the_readme_shows_a_real_answer(tmp_path: Path) -> None:
-    """The first completion in it, asked of the sample corpus, is answered as it says; so is the example of the docs."""
+    """The sample corpus gives the answers of the first completion in the README, and of the docs' example."""
     readme = (ROOT / "README.md").read_text()
     asked = re.search(r"-d '(\{\"messages\".*\})'", readme)
     shown = re.search(r"```json\n(\{\"choices\".*?)```", readme, re.DOTALL)
@@ -292,7 +292,7 @@ def test_the_readme_shows_a_real_answer(tmp_path: Path) -> None:
         body = document["paths"]["/conversation/completion"]["post"]["requestBody"]["content"]["application/json"]
         [example] = body["schema"]["examples"]
         assert httpx.post(f"{server.url}/conversation/completion", json=example).status_code == 200
-    assert json.loads(asked[1]) == EXAMPLE  # which `mimic serve` shows, too
+    assert json.loads(asked[1]) == EXAMPLE  # `mimic serve` shows it, too
 
 
 async def _seed_sample(url: str) -> None:

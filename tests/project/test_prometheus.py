@@ -1,4 +1,4 @@
-"""The dashboard and the alerts of docs: what they ask for exists, and a real Prometheus answers and fires."""
+"""The dashboard and the alerts of docs: their metrics exist, and a real Prometheus answers and fires."""
 
 import json
 import os
@@ -41,7 +41,7 @@ needs_prometheus = pytest.mark.skipif(
 
 
 def queries() -> dict[str, str]:
-    """Every expression of the dashboard, with its variables filled in, by the title of its panel."""
+    """All expressions of the dashboard, with variables filled in, by the title of the panel."""
     found = {}
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
@@ -53,7 +53,7 @@ def queries() -> dict[str, str]:
 
 
 def load(url: str) -> None:
-    """Requests of every kind that is counted."""
+    """Send requests of every counted kind."""
     with httpx.Client(base_url=url, timeout=30) as client:
         for headers in ({}, {}, {"x-mimic-fault": "status=429"}):
             client.post("/v1/chat/completions", json=CHAT, headers=headers)
@@ -70,21 +70,21 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def asked(expression: str) -> list[tuple[str, set[str]]]:
-    """The metrics that an expression names, each with the labels by which it is chosen."""
+    """The metrics of an expression, each with the labels that select it."""
     bare = re.sub(r'"[^"]*"', '""', expression)
     found = re.findall(r"\b((?:mimic|process)_[a-z_]+|up)\b(?:\{([^}]*)\})?", bare)
     return [(name, set(re.findall(r"(\w+)\s*(?:=~|!=|!~|=)", matchers))) for name, matchers in found]
 
 
 def grouped(expression: str) -> set[str]:
-    """The labels by which an expression sums up or compares."""
+    """The labels by which an expression groups."""
     return {
         label for labels in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression) for label in re.split(r",\s*", labels)
     }
 
 
-def test_what_they_ask_for_is_there(corpus: str, tmp_path: Path) -> None:
-    """Each metric that dashboard, alerts and their tests name is served, and has the labels that they name."""
+def test_their_metrics_are_served(corpus: str, tmp_path: Path) -> None:
+    """Each metric and label of dashboard, alerts and their tests is served."""
     with Server(tmp_path, MIMIC_STORE=corpus, MIMIC_WORKERS="2") as server:
         load(server.url)
         served: dict[str, set[str]] = {"up": {"job", "instance"}}
@@ -112,7 +112,7 @@ def test_what_they_ask_for_is_there(corpus: str, tmp_path: Path) -> None:
 
 
 def test_alerts_and_panels_are_complete() -> None:
-    """Each alert has a severity, a summary, and a test; panels have titles of their own and do not overlap."""
+    """Each alert has a severity, a summary and a test; panels have unique titles and do not overlap."""
     tested = {
         one["alertname"] for test in yaml.safe_load(ALERT_TESTS.read_text())["tests"] for one in test["alert_rule_test"]
     }
@@ -135,14 +135,14 @@ def test_alerts_and_panels_are_complete() -> None:
 
 @needs_prometheus
 def test_promtool_has_no_objection() -> None:
-    """To the rules, and to what they do over time."""
+    """The tool promtool accepts the rules and their tests over time."""
     for command in (("check", "rules", ALERTS), ("test", "rules", ALERT_TESTS)):
         done = subprocess.run(("promtool", *command), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
 class Prometheus:
-    """A real one, which scrapes servers every two seconds, with the rules of docs made impatient."""
+    """A real Prometheus that scrapes servers every two seconds, with shortened times in the rules of docs."""
 
     def __init__(self, folder: Path, targets: Mapping[str, int]) -> None:
         rules = re.sub(r"\[(?:5|15)m\]", "[10s]", re.sub(r"for: \d+m", "for: 1s", ALERTS.read_text()))
@@ -179,7 +179,7 @@ class Prometheus:
         self._process.wait(timeout=20)
 
     def ask(self, expression: str) -> list[dict[str, Any]]:
-        """What an expression is now."""
+        """The current value of an expression."""
         answer = httpx.get(
             f"http://127.0.0.1:{self._port}/api/v1/query", params={"query": expression}, timeout=20
         ).json()
@@ -188,23 +188,23 @@ class Prometheus:
         return found
 
     def firing(self) -> set[tuple[str, str]]:
-        """Alerts that fire, with the instances for which they do."""
+        """The firing alerts, with their instances."""
         found = self.ask('ALERTS{alertstate="firing"}')
         return {(one["metric"]["alertname"], one["metric"]["instance"]) for one in found}
 
     def wait_for(self, *alerts: tuple[str, str]) -> None:
-        """Until all of these fire."""
+        """Wait until all of these fire."""
         _wait(lambda: set(alerts) - self.firing())
         self.fired.update(name for name, _ in alerts)
 
     def workers(self, instance: str) -> set[int]:
-        """The processes of a server, as far as it was told."""
+        """The processes of a server, from its metrics."""
         return {int(one["metric"]["pid"]) for one in self.ask(f'process_open_fds{{instance="{instance}"}}')}
 
 
 @pytest.fixture
 def running(corpus: str, mongod: Mongod, tmp_path: Path) -> Iterator[dict[str, Server]]:
-    """Servers that are fine, that will lose their store, that have none, and that are slow and were seeded badly."""
+    """Servers that are healthy, that lose their store, that have none, and that are slow after a failed seeding."""
     seed(f"{mongod.url}/mimic", SMALL, tmp_path)
     seed(f"sqlite:///{tmp_path}/slow.db", SMALL, tmp_path)
     record = tmp_path / "slow.db.seeding"
@@ -222,13 +222,13 @@ def running(corpus: str, mongod: Mongod, tmp_path: Path) -> Iterator[dict[str, S
 @needs_prometheus
 @pytest.mark.timeout(300)
 def test_a_real_prometheus_answers_and_fires(running: dict[str, Server], mongod: Mongod, tmp_path: Path) -> None:
-    """Every panel has data; a server that is fine sets off no alert, and what goes wrong sets off each of them."""
+    """Every panel has data; a healthy server fires no alert, and each failure fires its own."""
     over = threading.Event()
 
     def ask() -> None:
         asked = {"slow": ("/v1/chat/completions", CHAT), "away": ("/conversation/completion", MISS)}
         while not over.wait(0.3):
-            with suppress(httpx.TransportError):  # of a process that was killed
+            with suppress(httpx.TransportError):  # of a killed process
                 load(running["fine"].url)
             for name, (path, body) in asked.items():
                 httpx.post(f"{running[name].url}{path}", json=body, timeout=30)

@@ -1,4 +1,4 @@
-"""Secrets: they are told nowhere, guessing them takes time, and only who runs the server chooses what is seeded."""
+"""Secrets: they never leak, guesses take time, and only the settings choose the seeded file."""
 
 import asyncio
 import json
@@ -40,27 +40,27 @@ ALL_FORMS = set().union(*map(forms, TOLD))
 
 
 def bearer(key: str) -> dict[bytes, bytes]:
-    """The header that brings a key or a secret."""
+    """The header with a key or a secret."""
     return {b"authorization": f"Bearer {key}".encode()}
 
 
 @contextmanager
 def user_of(mongod: Mongod) -> Iterator[str]:
-    """The URL of a database, with a user and a password that it knows."""
+    """The URL of a database, with a user and a password."""
     with pymongo.MongoClient[dict[str, Any]](mongod.url) as client:
         client.mimic.command("createUser", "ann", pwd=PASSWORD, roles=["readWrite"])
     yield f"mongodb://ann:{quote(PASSWORD, safe='')}@127.0.0.1:{mongod.port}/mimic?authSource=mimic"
 
 
 def stored(mongod: Mongod) -> str:
-    """Everything that is in the database."""
+    """The whole content of the database."""
     with pymongo.MongoClient[dict[str, Any]](mongod.url) as client:
         names = client.mimic.list_collection_names()
         return "".join(str(document) for name in names for document in client.mimic[name].find())
 
 
 def arguments() -> str:
-    """Of all processes of the machine."""
+    """The arguments of all processes of the machine."""
     told = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -71,7 +71,7 @@ def arguments() -> str:
 
 
 def ask_everything(client: httpx.Client) -> Iterator[httpx.Response]:
-    """Whatever the server answers to, with right keys and wrong ones."""
+    """Send requests to every route, with right keys and wrong ones."""
     for key in (KEY, OTHER_KEY, KEY[:-1], SECRET):
         headers = bearer(key)
         for path in ("/v1/models", "/v1/models/x", "/mimic/requests", "/corpus", "/corpus/search?q=hi", "/ready"):
@@ -92,8 +92,8 @@ def ask_everything(client: httpx.Client) -> Iterator[httpx.Response]:
 
 
 @pytest.mark.parametrize("driver", ["pymongo", pytest.param("motor", marks=pytest.mark.soak)])
-def test_no_secret_is_told_anywhere(mongod: Mongod, tmp_path: Path, driver: str) -> None:
-    """Neither in an answer, nor in the log, among arguments, or in the database, whatever is asked and goes wrong."""
+def test_no_secret_leaks(mongod: Mongod, tmp_path: Path, driver: str) -> None:
+    """Answers, log, arguments and database have no secret after all requests and failures."""
     dump = tmp_path / "dump.json"
     answers: list[httpx.Response] = []
     with user_of(mongod) as url:
@@ -131,7 +131,7 @@ MANY = [conversation(str(n), ("human", f"question {n}"), ("gpt", "answer " * 100
 
 
 def started(client: httpx.Client) -> list[httpx.Response]:
-    """What is answered until a seeding has started: the process of the last one may still be there for a moment."""
+    """The answer that starts a seeding; the process of the last one may still exist for a moment."""
     told: list[httpx.Response] = []
     until = time.monotonic() + 30
     while not told or told[-1].status_code == 409:
@@ -142,7 +142,7 @@ def started(client: httpx.Client) -> list[httpx.Response]:
 
 
 def until_seeded(client: httpx.Client) -> list[httpx.Response]:
-    """What is told of a seeding until it is over."""
+    """The status of a seeding once it is over."""
     told: list[httpx.Response] = []
     until = time.monotonic() + 60
     while not told or told[-1].json()["state"] == "running":
@@ -157,7 +157,7 @@ def until_seeded(client: httpx.Client) -> list[httpx.Response]:
     [
         (b"secret", "secret", True),
         ("\u00fc\u4f60".encode(), "\u00fc\u4f60", True),
-        (b"\xff", "\udcff", True),  # as the environment has what is not UTF-8
+        (b"\xff", "\udcff", True),  # as the environment holds bytes that are not UTF-8
         (b"secre", "secret", False),
         (b"secrets", "secret", False),
         (b"", "secret", False),
@@ -165,18 +165,18 @@ def until_seeded(client: httpx.Client) -> list[httpx.Response]:
     ],
 )
 def test_secrets_are_compared_as_bytes(given: bytes, secret: str, same: bool) -> None:
-    """Of any length, in any script."""
+    """Secrets of any length and script can be compared."""
     assert is_same(given, secret) is same
 
 
-def test_who_guesses_waits_and_who_knows_does_not(sqlite_url: str, tmp_path: Path) -> None:
-    """Keys and the seed secret count together, for all worker processes; no key at all is no guess."""
+def test_guesses_wait_and_right_keys_do_not(sqlite_url: str, tmp_path: Path) -> None:
+    """Wrong keys and secrets count together across workers and are delayed; right ones and missing ones are not."""
     seed(sqlite_url, SMALL, tmp_path)
     settings = {"MIMIC_STORE": sqlite_url, "MIMIC_API_KEYS": KEY, "SEED_SECRET": SECRET, "MIMIC_WORKERS": "2"}
     with Server(tmp_path, **settings) as server:
 
         def ask(path: str, key: str | None) -> httpx.Response:
-            # A connection each, so that both workers are asked.
+            # A connection each, so that both workers get requests.
             return httpx.get(f"{server.url}{path}", headers=bearer(key) if key else None, timeout=30)
 
         for _ in range(MAX_WRONG_A_MINUTE + 5):
@@ -190,13 +190,13 @@ def test_who_guesses_waits_and_who_knows_does_not(sqlite_url: str, tmp_path: Pat
             assert late.status_code == (200 if path == "/corpus" else 401)
         right = [ask(*asked) for _ in range(20) for asked in (("/v1/models", KEY), ("/conversation/seed", SECRET))]
         assert {answer.status_code for answer in right} == {200}
-        assert median(answer.elapsed.total_seconds() for answer in right) < SECONDS_OF_DELAY / 2  # which all would wait
+        assert median(answer.elapsed.total_seconds() for answer in right) < SECONDS_OF_DELAY / 2  # others do not wait
         assert httpx.delete(f"{server.url}/mimic/requests", headers=bearer(KEY)).status_code == 204
         assert min(ask("/v1/models", "wrong").elapsed.total_seconds() for _ in range(3)) < SECONDS_OF_DELAY
 
 
-def test_whoever_guesses_from_many_addresses_takes_little() -> None:
-    """Buckets are bounded in number; an IPv6 customer has one, and neighbours of IPv4 have their own."""
+def test_guesses_from_many_addresses_take_little_memory() -> None:
+    """The number of buckets is bounded; an IPv6 network has one, and each IPv4 address has its own."""
     hosts = [f"10.{a}.{b}.{c}" for a in range(256) for b in range(256) for c in (1, 2)]
     buckets = {_bucket_of(host) for host in hosts}
     assert 50_000 < len(buckets) <= 65_536
@@ -206,8 +206,8 @@ def test_whoever_guesses_from_many_addresses_takes_little() -> None:
 
 
 @pytest.mark.anyio
-async def test_all_that_are_wrong_wait() -> None:
-    """However many there are at a time: who is told at once knows that it was wrong."""
+async def test_all_wrong_keys_wait() -> None:
+    """Every wrong key waits, however many come at a time: an immediate answer would be a sign."""
     with Ledger(IN_MEMORY) as ledger:
         wrong = BruteForceGuard(ledger)
 
@@ -225,7 +225,7 @@ async def test_all_that_are_wrong_wait() -> None:
 
 
 def test_keys_and_secrets_may_end_in_any_letter(sqlite_url: str, tmp_path: Path) -> None:
-    """The last byte of these is white space in some encodings."""
+    """The last byte of these letters is white space in some encodings."""
     key, secret = "sk-voil\u00e0", "min-\u00c5"
     seed(sqlite_url, SMALL, tmp_path)
     with Server(tmp_path, MIMIC_STORE=sqlite_url, MIMIC_API_KEYS=key, SEED_SECRET=secret) as server:
@@ -235,7 +235,7 @@ def test_keys_and_secrets_may_end_in_any_letter(sqlite_url: str, tmp_path: Path)
 
 
 def test_only_the_file_of_the_settings_is_seeded(sqlite_url: str, tmp_path: Path) -> None:
-    """Whatever a request says of another one."""
+    """A request cannot name another file."""
     dump, other = tmp_path / "dump.json", tmp_path / "other.json"
     dump.write_text(json.dumps(SMALL))
     other.write_text(json.dumps(SMALL[:1]))

@@ -1,4 +1,4 @@
-"""The wheel, beside a project that has a ``seed`` of its own."""
+"""The wheel in a project that has a ``seed`` module of its own."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ raise SystemExit("the user's own")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built by its own build backend, and unpacked as an installer does it."""
+    """The wheel, built by its own build backend, and unpacked as by an installer."""
     folder = tmp_path_factory.mktemp("wheel")
     build = f"import hatchling.build; print(hatchling.build.build_wheel({str(folder)!r}))"
     done = subprocess.run([sys.executable, "-c", build], cwd=ROOT, check=True, capture_output=True, text=True)
@@ -35,7 +35,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["seed.py", "seed/__init__.py"])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A folder with a module, or a package, that is called ``seed`` and ends every program that imports it."""
+    """A folder with a module or package called ``seed``, which ends every program that imports it."""
     module: Path = tmp_path / request.param
     module.parent.mkdir(exist_ok=True)
     module.write_text(USERS_SEED)
@@ -43,23 +43,23 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def environment(project: Path, wheel: Path) -> Mapping[str, str]:
-    """Variables with which Python looks into the project first, and then into the wheel."""
+    """Variables that put the project first on Python's path, and then the wheel."""
     return {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(map(str, (project, wheel)))}
 
 
 def run(project: Path, wheel: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
-    """Runs a command in the project's folder."""
+    """Run a command in the project's folder."""
     variables = environment(project, wheel)
     return subprocess.run(command, check=False, cwd=project, env=variables, capture_output=True, text=True)
 
 
 def was_run(project: Path) -> bool:
-    """Whether the project's own ``seed`` was imported."""
+    """Return True if the project's own ``seed`` was imported."""
     return any(project.rglob("executed"))
 
 
 def test_the_wheel_brings_two_packages_and_no_other_module(wheel: Path) -> None:
-    """Names at the top belong to all projects in an environment."""
+    """Top-level names belong to all projects in an environment."""
     assert {path.name for path in wheel.iterdir() if path.suffix != ".dist-info"} == {"mimic", "mimic_seed"}
     for package in ("mimic", "mimic_seed"):
         assert (wheel / package / "py.typed").exists()
@@ -68,7 +68,7 @@ def test_the_wheel_brings_two_packages_and_no_other_module(wheel: Path) -> None:
 
 @pytest.mark.parametrize("program", [(CONSOLE_SCRIPT,), (sys.executable, "-m", "mimic")], ids=["mimic", "python -m"])
 def test_a_seeding_does_not_run_a_users_seed(wheel: Path, project: Path, program: tuple[str | Path, ...]) -> None:
-    """By the command and by the module, with the user's folder before Mimic on the path."""
+    """The command and the module work with the user's folder before Mimic on the path."""
     done = run(project, wheel, *program, *SEED_SAMPLE)
     assert (done.returncode, done.stderr) == (0, "")
     assert (project / "corpus.db").exists()
@@ -76,7 +76,7 @@ def test_a_seeding_does_not_run_a_users_seed(wheel: Path, project: Path, program
 
 
 def test_the_name_seed_is_the_users(wheel: Path, project: Path) -> None:
-    """Importing it gives the user's own, also where Mimic is imported first."""
+    """``import seed`` gives the user's own, also after Mimic is imported."""
     done = run(project, wheel, sys.executable, "-c", "import mimic.cli, seed")
     assert done.stderr.strip() == "the user's own"
     assert was_run(project)

@@ -1,1 +1,1 @@
-"""Processes that are killed, stores that are away, full disks, damaged files, slow clients, clocks that are wrong."""
+"""Killed processes, unreachable stores, full disks, damaged files, slow clients, wrong clocks."""

@@ -1,4 +1,4 @@
-"""The machine's clock is set back under load and during a seeding: nothing that is answered depends on it."""
+"""No answer depends on the machine's clock, if it is set back under load and during a seeding."""
 
 import time
 from contextlib import closing
@@ -26,7 +26,7 @@ time.time_ns = lambda: clock_ns() + int(float(file.read_text() or 0) * 1e9)
 
 
 class Clock:
-    """The wall clock of processes that have this folder on their path."""
+    """The wall clock of processes with this folder on their path."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -35,7 +35,7 @@ class Clock:
         self.set_back(0)
 
     def set_back(self, seconds: float) -> None:
-        """So many seconds before what it is."""
+        """Set the clock back by the given seconds."""
         draft = self._folder / "draft"
         draft.write_text(str(-seconds))
         draft.replace(self._folder / "seconds")
@@ -43,20 +43,20 @@ class Clock:
 
 @pytest.fixture
 def clock(tmp_path: Path) -> Clock:
-    """A clock to be set back."""
+    """A clock that a test can set back."""
     folder = tmp_path / "clock"
     folder.mkdir()
     return Clock(folder)
 
 
 def created(client: httpx.Client) -> int:
-    """What the server says that it is now."""
+    """The server's current time."""
     body = {"model": "mimic-v2", "messages": [{"role": "user", "content": "continue"}]}
     return int(client.post("/v1/chat/completions", json=body).json()["created"])
 
 
 def test_answers_and_a_seeding_go_on(store_url: str, tmp_path: Path, clock: Clock) -> None:
-    """Back by an hour, and by a day while it seeds: answers are of the old corpus, a second later of the new."""
+    """Set back by an hour, and by a day during a seeding: answers are of the old corpus, a second later of the new."""
     seed_corpus(store_url, "old", tmp_path)
     with (
         Server(tmp_path, MIMIC_STORE=store_url, MIMIC_WORKERS="2", **clock.environment) as server,
@@ -69,7 +69,7 @@ def test_answers_and_a_seeding_go_on(store_url: str, tmp_path: Path, clock: Cloc
             time.sleep(1)
             seeding.feed(0.5)
             clock.set_back(seconds)
-            assert abs(created(client) + seconds - time.time()) < 60  # it is this clock that the server goes by
+            assert abs(created(client) + seconds - time.time()) < 60  # the server uses this clock
         assert not wrong(asking.between(0), "old")
         assert seeding.end() == (ExitCode.DONE, "")
         time.sleep(CATALOGUE_SECONDS)
@@ -81,7 +81,7 @@ def test_answers_and_a_seeding_go_on(store_url: str, tmp_path: Path, clock: Cloc
 
 
 def test_limits_and_the_journal_go_on(sqlite_url: str, tmp_path: Path, clock: Clock) -> None:
-    """What a key has used up comes back as fast as ever; requests are in the order in which they came."""
+    """Limits refill at their rate, and the journal keeps the order of requests."""
     seed_corpus(sqlite_url, "old", tmp_path)
     settings = {"MIMIC_STORE": sqlite_url, "MIMIC_RPM": "30", "MIMIC_JOURNAL": "1000", "MIMIC_API_KEYS": "sk-test"}
     headers = {"authorization": "Bearer sk-test"}
@@ -108,7 +108,7 @@ def test_limits_and_the_journal_go_on(sqlite_url: str, tmp_path: Path, clock: Cl
 
 
 def test_a_connection_is_kept_alive(sqlite_url: str, tmp_path: Path, clock: Clock) -> None:
-    """As long as a client has for its next request: neither hung up at once, nor for ever."""
+    """A connection is kept for its timeout: neither closed at once, nor kept for ever."""
     seed_corpus(sqlite_url, "old", tmp_path)
     with (
         Server(tmp_path, MIMIC_STORE=sqlite_url, MIMIC_CLIENT_TIMEOUT="7", **clock.environment) as server,

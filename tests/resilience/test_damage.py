@@ -1,4 +1,4 @@
-"""A corpus in SQLite that is damaged, or may not be read or written: told to those who serve, seed and ask."""
+"""A damaged or inaccessible SQLite corpus: servers, seeders and clients get errors."""
 
 import json
 import os
@@ -29,13 +29,13 @@ QUESTIONS: Final = [(version, text) for version in VERSIONS for text in ("questi
 ALIKE: Final = "QUESTION 7!?"
 HELLO: Final = {"messages": [{"from": "human", "value": "hello"}]}
 CUT_OFF: Final = 0
-"""Stands for the status of an answer that does not come to its end."""
+"""The status of an answer that breaks off."""
 
 Damage = Callable[[Path], object]
 
 
 def cut(size: int) -> Damage:
-    """Cut off a file at so many bytes, or, if that is less than none, so many bytes before its end."""
+    """Cut a file to the given bytes; a negative number counts from its end."""
     return lambda path: os.truncate(path, size if size >= 0 else path.stat().st_size + size)
 
 
@@ -45,7 +45,7 @@ def halve(path: Path) -> None:
 
 
 def overwrite(path: Path, start: int = 0, size: int | None = None) -> None:
-    """Write something else into a file, which stays as long as it is."""
+    """Overwrite a part of a file, which keeps its length."""
     length = path.stat().st_size - start if size is None else size
     with path.open("r+b") as file:
         file.seek(start)
@@ -59,7 +59,7 @@ def make_folder(path: Path) -> None:
 
 
 def execute(*statements: str) -> Damage:
-    """Change what is in the database."""
+    """Run a statement on the database."""
 
     def run(path: Path) -> None:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -100,12 +100,12 @@ DAMAGES: Final[Mapping[str, tuple[Damage, str, str | None]]] = {
     ),
     "another's database": (other_database, "is not a Mimic corpus", FOREIGN),
 }
-"""How to damage the file, what is said of it then, and why it is not replaced, where it is not."""
+"""Damages of the file, the error for each, and the reason if it is not replaced."""
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a corpus that nothing is wrong with."""
+    """A folder with an undamaged corpus."""
     folder = tmp_path_factory.mktemp("good")
     seed(f"sqlite:///{folder}/corpus.db", OLD, folder)
     (folder / "new.json").write_text(json.dumps(NEW))
@@ -114,13 +114,13 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def path(good: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be damaged."""
+    """A copy of the corpus to be damaged."""
     shutil.copytree(good, tmp_path, dirs_exist_ok=True)
     return tmp_path / "corpus.db"
 
 
 def seeding(path: Path, *before: str) -> str:
-    """Run ``mimic seed``; its error where it ends as when the store cannot be used, else nothing."""
+    """Run ``mimic seed``; return its error if the store cannot be used, else nothing."""
     arguments = ("seed", "--quiet", path.with_name("new.json"))
     run = run_mimic(arguments, {"MIMIC_STORE": f"sqlite:///{path}"}, before=before)
     assert run.returncode == (3 if run.stderr else 0), run.stderr
@@ -129,12 +129,12 @@ def seeding(path: Path, *before: str) -> str:
 
 
 def asked(client: httpx.Client, version: Version, text: str, **query: str) -> str:
-    """Ask for a completion: whose it is, to the letter, or the code of the error."""
+    """Ask for a completion; return the name of the corpus with exactly this answer, or the code of the error."""
     body = {"messages": [{"from": "human", "value": text}]}
     answer = client.post("/conversation/completion", params={"version": version, **query}, json=body)
     if answer.status_code != 200:
         assert answer.status_code == 503, answer.text
-        assert str(answer.json()).count("/") == 0  # no path, which is nobody's business
+        assert str(answer.json()).count("/") == 0  # no path
         return str(answer.json()["error"]["code"])
     given = [(choice["from"], choice["value"]) for choice in answer.json()["choices"]]
     asked_for = "question 7" if text == ALIKE else text
@@ -145,7 +145,7 @@ def asked(client: httpx.Client, version: Version, text: str, **query: str) -> st
 
 
 def not_ready(client: httpx.Client) -> str:
-    """The reason why a server is not ready, which names no folder of the machine."""
+    """The reason why a server is not ready; asserts that it names no folder."""
     answer = client.get("/ready")
     assert answer.status_code == 503
     message = str(answer.json()["error"]["message"])
@@ -155,13 +155,13 @@ def not_ready(client: httpx.Client) -> str:
 
 
 def everything_asked(client: httpx.Client) -> set[str]:
-    """Each question asked once."""
+    """The results of each question, asked once."""
     return {asked(client, version, text) for version, text in QUESTIONS}
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_file_is_told_and_can_be_replaced(path: Path, name: str) -> None:
-    """The server starts, says why it cannot answer, and does so when it is seeded anew; a foreign file stays."""
+def test_a_damaged_file_is_an_error_and_can_be_replaced(path: Path, name: str) -> None:
+    """The server starts, reports the reason, and answers after a seeding; a foreign file stays."""
     damage, told, why_not_replaced = DAMAGES[name]
     damage(path)
     before = path.read_bytes() if path.is_file() else b""
@@ -187,7 +187,7 @@ def test_a_damaged_file_is_told_and_can_be_replaced(path: Path, name: str) -> No
 
 
 def test_a_file_damaged_under_a_server_gives_no_wrong_answer(path: Path, good: Path) -> None:
-    """In place, and while it is asked: the right answer or an error of the store; repaired, it answers again."""
+    """Damaged during requests, answers are right or an error of the store; once repaired, it answers again."""
     with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}") as server, httpx.Client(base_url=server.url) as client:
         for name, (damage, _, _) in DAMAGES.items():
             if path.is_dir():
@@ -203,7 +203,7 @@ def test_a_file_damaged_under_a_server_gives_no_wrong_answer(path: Path, good: P
 
 
 def test_damage_in_the_middle_of_the_file_is_no_bug(path: Path, good: Path) -> None:
-    """Pages of nonsense, of zeros, and bytes here and there: what is found to be damaged is an error of the store."""
+    """Pages of random bytes or zeros, and changed bytes, are errors of the store once they are found."""
     chance = random.Random(1)
     pages = path.stat().st_size // PAGE_BYTES
     statuses: Counter[int] = Counter()
@@ -228,7 +228,7 @@ def test_damage_in_the_middle_of_the_file_is_no_bug(path: Path, good: Path) -> N
 
 
 def statuses_of(client: httpx.Client) -> list[int]:
-    """The statuses of all kinds of requests; an answer that stops in the middle has one, too."""
+    """The statuses of all kinds of requests; an answer that breaks off has one, too."""
     found = []
     for version, text in QUESTIONS:
         body = {"messages": [{"from": "human", "value": text}]}
@@ -244,7 +244,7 @@ def statuses_of(client: httpx.Client) -> list[int]:
 
 
 def test_an_answer_that_meets_damage_on_its_way_is_cut_off(path: Path) -> None:
-    """It does not end as if it were whole, by whichever way it is asked for, and the log says why, as of any error."""
+    """The answer has no regular end on any route, and the log has the reason."""
     data = bytearray(path.read_bytes())
     for found in re.finditer(b"old more 290", data):
         start = found.start() // PAGE_BYTES * PAGE_BYTES
@@ -255,7 +255,7 @@ def test_an_answer_that_meets_damage_on_its_way_is_cut_off(path: Path) -> None:
         for query in ("version=v2", "version=v3", "version=v2&limit=1000"):
             with pytest.raises(httpx.RemoteProtocolError, match="peer closed connection"):
                 client.post(f"/conversation/completion?{query}", json=body)
-        assert 'status="503"} 3.0' in client.get("/metrics").text  # which is what they count as
+        assert 'status="503"} 3.0' in client.get("/metrics").text  # as they are counted
         log = [json.loads(line) for line in server.log().splitlines()]
     assert [line.get("error") for line in log if line["event"] == "store failed in an answer"] == [
         f"{path} {DAMAGED} (database disk image is malformed): restore it, or seed again"
@@ -263,8 +263,8 @@ def test_an_answer_that_meets_damage_on_its_way_is_cut_off(path: Path) -> None:
     assert "Traceback" not in server.log()
 
 
-def test_a_conversation_that_is_no_json_is_told(path: Path) -> None:
-    """Of v1, which keeps them as such."""
+def test_a_conversation_that_is_no_json_is_an_error(path: Path) -> None:
+    """A v1 document, which holds JSON, is damaged."""
     execute("UPDATE v1 SET conversations = '[' WHERE position = 7")(path)
     with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}") as server:
         answer = httpx.get(f"{server.url}/corpus/v1/conversations/7")
@@ -272,8 +272,8 @@ def test_a_conversation_that_is_no_json_is_told(path: Path) -> None:
     assert "Traceback" not in server.log()
 
 
-def test_a_record_of_nonsense_is_none(path: Path) -> None:
-    """The record of the last seeding, which nothing else depends on: one can seed, over HTTP as well."""
+def test_a_damaged_record_is_ignored(path: Path) -> None:
+    """A damaged record of the last seeding stops nothing: seeding works, over HTTP as well."""
     path.with_name("corpus.db.seeding").write_bytes(b"\0\0")
     dump = path.with_name("dump.json")
     dump.write_text(json.dumps(SMALL))
@@ -300,7 +300,7 @@ def of_index(damage: Damage, suffix: str = "") -> Damage:
 
 
 def make_file(folder: Path) -> None:
-    """Put a file in the place of a folder."""
+    """Replace a folder with a file."""
     shutil.rmtree(folder)
     folder.touch()
 
@@ -321,8 +321,8 @@ INDEX_DAMAGES: Final[Mapping[str, Damage]] = {
 }
 
 
-def test_a_damaged_index_is_told_and_the_rest_answers(path: Path) -> None:
-    """What is equal byte for byte is answered, what is alike an error of the store, until it is seeded anew."""
+def test_a_damaged_index_is_an_error_and_the_rest_answers(path: Path) -> None:
+    """Exact matches are answered, and similar ones are an error of the store, until the next seeding."""
     with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}") as server, httpx.Client(base_url=server.url) as client:
         for name, damage in INDEX_DAMAGES.items():
             seed(f"sqlite:///{path}", OLD, path.parent)
@@ -341,8 +341,8 @@ def test_a_damaged_index_is_told_and_the_rest_answers(path: Path) -> None:
     assert "Traceback" not in server.log()
 
 
-def test_an_index_damaged_under_a_server_is_told(path: Path) -> None:
-    """In place, when it is open. A file that is gone stays, for those who have it open."""
+def test_an_index_damaged_under_a_server_is_an_error(path: Path) -> None:
+    """An open index is damaged in place. A removed file stays readable for processes that have it open."""
     with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}") as server, httpx.Client(base_url=server.url) as client:
         for damage in (Path.unlink, overwrite):
             for suffix in (".term", ".idx", ".fast"):
@@ -362,7 +362,7 @@ def test_an_index_damaged_under_a_server_is_told(path: Path) -> None:
 
 
 def test_a_corpus_copied_without_its_index_is_not_ready(path: Path) -> None:
-    """Though it answers what is equal: whoever asks is told what is missing, and copying it is enough."""
+    """Exact matches are answered; the error names the missing index, and a copy of it is enough."""
     [folder] = path.parent.glob("corpus.db.index-*")
     kept = folder.rename(path.parent / "kept")
     with Server(path.parent, MIMIC_STORE=f"sqlite:///{path}") as server, httpx.Client(base_url=server.url) as client:
@@ -378,7 +378,7 @@ def test_a_corpus_copied_without_its_index_is_not_ready(path: Path) -> None:
 
 
 def test_the_index_of_another_corpus_is_not_taken_for_this_ones(path: Path, tmp_path: Path) -> None:
-    """It leads to other messages. Without it nothing is missing to chats that go no further than what is equal."""
+    """Another corpus's index would lead to wrong messages. Chats limited to exact matches miss nothing."""
     [folder] = path.parent.glob("corpus.db.index-*")
     other = tmp_path / "other"
     other.mkdir()
@@ -395,7 +395,7 @@ def test_the_index_of_another_corpus_is_not_taken_for_this_ones(path: Path, tmp_
 
 
 def test_a_rung_that_the_settings_name_has_to_be_seeded(path: Path) -> None:
-    """What chats by default cannot be answered without is part of being ready."""
+    """Readiness includes the rungs that the settings need."""
     seeding = run_mimic(["seed", "--match", "last", path.with_name("new.json")], {"MIMIC_STORE": f"sqlite:///{path}"})
     assert seeding.returncode == 0, seeding.stderr
     for match, status in (("", 200), ("nearest", 503)):
@@ -407,7 +407,7 @@ def test_a_rung_that_the_settings_name_has_to_be_seeded(path: Path) -> None:
 
 @pytest.fixture
 def bound() -> Sequence[str]:
-    """What makes permissions count for whoever runs the program behind it, also for root."""
+    """A prefix for commands that makes permissions count for root as well."""
     if os.geteuid():
         return ()
     if not (setpriv := shutil.which("setpriv")):
@@ -415,8 +415,8 @@ def bound() -> Sequence[str]:
     return (setpriv, "--bounding-set=-dac_override,-dac_read_search")
 
 
-def test_what_may_not_be_read_is_told(path: Path, bound: Sequence[str]) -> None:
-    """The file: by all. The folder of the index: by those who need it."""
+def test_an_unreadable_file_is_an_error(path: Path, bound: Sequence[str]) -> None:
+    """An unreadable file fails for all requests, an unreadable index folder for those that need it."""
     [folder] = path.parent.glob("corpus.db.index-*")
     path.chmod(0)
     with Server(path.parent, *bound, MIMIC_STORE=f"sqlite:///{path}") as server:
@@ -433,8 +433,8 @@ def test_what_may_not_be_read_is_told(path: Path, bound: Sequence[str]) -> None:
     assert "Traceback" not in server.log()
 
 
-def test_what_may_not_be_written_is_served_and_not_replaced(path: Path, bound: Sequence[str]) -> None:
-    """A file may be read-only: it is not written, but replaced. That takes the right to write in its folder."""
+def test_a_read_only_file_is_served_and_not_replaced(path: Path, bound: Sequence[str]) -> None:
+    """A read-only file is served, and replaced if its folder is writable."""
     folder = path.parent
     [index] = folder.glob("corpus.db.index-*")
     for file in (path, *index.iterdir()):
@@ -447,7 +447,7 @@ def test_what_may_not_be_written_is_served_and_not_replaced(path: Path, bound: S
         assert everything_asked(client) == {"old"}
         assert asked(client, "v3", ALIKE, match="nearest") == "old"
         assert "Permission denied" in seeding(path, *bound)
-        assert (index / ".tantivy-writer.lock").exists()  # left by who has made it
+        assert (index / ".tantivy-writer.lock").exists()  # left by the seeder
         path.with_name("corpus.db.lock").unlink()
         folder.chmod(0o555)
         assert "corpus.db.lock: Permission denied" in seeding(path, *bound)

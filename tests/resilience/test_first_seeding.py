@@ -1,4 +1,4 @@
-"""A first seeding that fails leaves nothing, whatever the failure; and nothing that is no file is ever touched."""
+"""A failed first seeding leaves no file, whatever the failure; other kinds of files are never touched."""
 
 import json
 import os
@@ -22,14 +22,14 @@ LARGE: Final = json.dumps(twin("new", 2000))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the store will be, and nothing else."""
+    """The future folder of the store, empty."""
     folder = tmp_path / "stores"
     folder.mkdir()
     return folder
 
 
 def run(folder: Path, *arguments: str, limit: int | None = None, **environment: str) -> tuple[int, str]:
-    """Run ``mimic seed``: its exit code, and what it said."""
+    """Run ``mimic seed``; return its exit code and its output."""
     before = () if limit is None else ("prlimit", f"--fsize={limit}")
     command = (*before, *seed_command("--store", f"sqlite:///{folder}/corpus.db", *arguments))
     environment = {"PATH": os.environ["PATH"], **environment}
@@ -53,7 +53,7 @@ def run(folder: Path, *arguments: str, limit: int | None = None, **environment: 
     ],
 )
 def test_bad_input_leaves_nothing(folder: Path, content: str | None, options: Sequence[str], code: int) -> None:
-    """Nor does a missing file, or an option that is wrong."""
+    """Bad input, a missing file and a wrong option leave no file."""
     dump = folder.parent / "dump.json"
     if content is not None:
         dump.write_text(content)
@@ -63,7 +63,7 @@ def test_bad_input_leaves_nothing(folder: Path, content: str | None, options: Se
 
 @pytest.mark.parametrize("limit", [0, 300, 100_000, 2_000_000])
 def test_no_space_leaves_nothing(folder: Path, limit: int) -> None:
-    """Whether there is none from the start, or it runs out."""
+    """A disk that is full at the start or fills up leaves no file."""
     dump = folder.parent / "dump.json"
     dump.write_text(LARGE)
     code, said = run(folder, str(dump), limit=limit)
@@ -75,7 +75,7 @@ def test_no_space_leaves_nothing(folder: Path, limit: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("share", [0.0, 0.9])
 def test_a_signal_leaves_nothing(folder: Path, number: signal.Signals, share: float) -> None:
-    """At the beginning, and when there is much; a folder that others use is left alone."""
+    """Signals at the beginning and later leave no file, and a shared folder stays."""
     (folder / "theirs").write_text("theirs")
     seeding = Seeding(f"sqlite:///{folder}/corpus.db", json.loads(LARGE))
     seeding.feed(share)
@@ -90,7 +90,7 @@ def test_a_signal_leaves_nothing(folder: Path, number: signal.Signals, share: fl
 
 
 def test_a_terminal_that_is_closed_may_be_outlived(folder: Path) -> None:
-    """As nohup has it."""
+    """A seeding under nohup survives a closed terminal."""
     ignoring = (
         "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
     )
@@ -102,7 +102,7 @@ def test_a_terminal_that_is_closed_may_be_outlived(folder: Path) -> None:
 
 
 def test_an_index_process_that_is_killed_leaves_nothing(folder: Path) -> None:
-    """The seeder tells."""
+    """The seeder reports the killed process."""
     seeding = Seeding(f"sqlite:///{folder}/corpus.db", json.loads(LARGE))
     seeding.feed(0.5)
     wait_until(lambda: bool(children(seeding.process.pid)))
@@ -114,8 +114,8 @@ def test_an_index_process_that_is_killed_leaves_nothing(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_what_a_killed_seeder_left_goes_with_the_next_failure(folder: Path) -> None:
-    """A kill leaves no word, and files; whoever fails next removes those as well."""
+def test_files_of_a_killed_seeder_go_with_the_next_failure(folder: Path) -> None:
+    """The next seeding removes the files of a killed one, even if it fails."""
     seeding = Seeding(f"sqlite:///{folder}/corpus.db", json.loads(LARGE))
     seeding.feed(0.5)
     wait_until((folder / "corpus.db.new").exists)
@@ -128,7 +128,7 @@ def test_what_a_killed_seeder_left_goes_with_the_next_failure(folder: Path) -> N
 
 @pytest.mark.parametrize("content", ["[]", LARGE[:-1]])
 def test_a_later_failure_leaves_the_corpus_as_it_was(folder: Path, content: str) -> None:
-    """To the byte and to the moment; only the record of the last seeding tells of it."""
+    """A failed seeding keeps the corpus's bytes and time; only the record of the last seeding changes."""
     seed(f"sqlite:///{folder}/corpus.db", SMALL, folder.parent)
 
     def state() -> dict[str, tuple[bytes, int]]:
@@ -146,7 +146,7 @@ def test_a_later_failure_leaves_the_corpus_as_it_was(folder: Path, content: str)
 
 @pytest.fixture
 def kinds(folder: Path) -> Iterator[dict[str, Path]]:
-    """Something of each kind that is no file, in a scratch folder."""
+    """A file of each kind that is not regular, in a scratch folder."""
     kinds = {name: folder / name for name in ("folder", "pipe", "socket", "link", "device", "block")}
     kinds["folder"].mkdir()
     os.mkfifo(kinds["pipe"])
@@ -166,7 +166,7 @@ def kinds(folder: Path) -> Iterator[dict[str, Path]]:
 
 
 def test_a_store_that_is_no_file_is_refused_and_left_alone(folder: Path, kinds: dict[str, Path]) -> None:
-    """By a seeding, and by a server, which waits for nothing: it says so, and goes on."""
+    """A seeding ends and a server reports the reason at once and runs on."""
     dump = folder.parent / "dump.json"
     dump.write_text(json.dumps(SMALL))
     names = {"folder": "a folder", "pipe": "a named pipe", "socket": "a socket"}
@@ -189,7 +189,7 @@ def test_a_store_that_is_no_file_is_refused_and_left_alone(folder: Path, kinds: 
 
 
 def test_a_dump_that_is_no_file_is_refused(folder: Path, kinds: dict[str, Path]) -> None:
-    """A device is not even opened. A pipe is read, and so is a link to a file."""
+    """A device is not opened. A pipe, and a link to a file, are read."""
     for name in ("folder", "link", "device", "block"):
         if name in kinds:
             code, said = run(folder, str(kinds[name]))
@@ -205,8 +205,8 @@ def test_a_dump_that_is_no_file_is_refused(folder: Path, kinds: dict[str, Path])
 
 
 @pytest.mark.parametrize("suffix", [".lock", ".seeding", ".new"])
-def test_what_stands_in_the_place_of_a_file_beside_it_is_left_alone(folder: Path, suffix: str) -> None:
-    """A pipe of somebody's, which is neither opened nor removed."""
+def test_a_pipe_in_the_place_of_a_temporary_file_is_left_alone(folder: Path, suffix: str) -> None:
+    """A pipe of another program at the place of a temporary file is neither opened nor removed."""
     dump = folder.parent / "dump.json"
     dump.write_text(json.dumps(SMALL))
     os.mkfifo(folder / f"corpus.db{suffix}")

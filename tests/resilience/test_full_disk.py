@@ -1,4 +1,4 @@
-"""Seeding where there is no space left: told, with the old corpus as it was and nothing of the new one."""
+"""Seeding without disk space: an error, with the old corpus unchanged and no files of the new one."""
 
 import asyncio
 import json
@@ -28,12 +28,12 @@ OLD: Final = twin("old", 200)
 NEW: Final = twin("new", 2000)
 CONTINUE: Final = [("human", "continue")]
 DROPPED_SOCKET: Final = re.compile(r"^$|^Exception ignored in: <socket|^ResourceWarning: unclosed <socket")
-"""What Python says where the driver drops a socket to a server that has just died."""
+"""Python's warning if the driver drops a socket to a server that has just died."""
 QUIETLY: Final = ("--quiet", "--not-nice")
 
 
 def seeding(url: str, file: Path, *options: str, limit: int | None = None, **environment: str) -> str | None:
-    """Run ``mimic seed``, with a limit of the bytes of a file; its error where it ends for want of space, else None."""
+    """Run ``mimic seed`` with a limit on the size of files; return its error if space ran out, else None."""
     limited = () if limit is None else ("prlimit", f"--fsize={limit}")
     run = run_mimic(("seed", file, "--store", url, *QUIETLY, *options), environment, before=limited)
     assert run.returncode in {0, 3}, run.stderr
@@ -45,7 +45,7 @@ def seeding(url: str, file: Path, *options: str, limit: int | None = None, **env
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """The file of the dump that does not fit."""
+    """A dump that does not fit."""
     file = tmp_path / "large.json"
     file.write_text(json.dumps(NEW))
     return file
@@ -53,7 +53,7 @@ def large(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A file system of its own, of so many megabytes."""
+    """A file system of its own, with the given megabytes."""
     folder = tmp_path / "disk"
     folder.mkdir()
     size = f"size={getattr(request, 'param', 32)}m"
@@ -65,7 +65,7 @@ def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 def leave(disk: Path, size: int) -> None:
-    """Fill a disk but for so many bytes."""
+    """Fill a disk except for the given bytes."""
     ballast = disk / "ballast"
     ballast.unlink(missing_ok=True)
     with ballast.open("wb") as file:
@@ -74,13 +74,13 @@ def leave(disk: Path, size: int) -> None:
 
 
 def free(disk: Path) -> int:
-    """The bytes that a disk has left."""
+    """The free bytes of a disk."""
     status = os.statvfs(disk)
     return status.f_bavail * status.f_frsize
 
 
 def files(folder: Path) -> dict[str, int]:
-    """The files in a folder and below, with their sizes; but not how long the record of the last seeding is."""
+    """The files in a folder and below, with their sizes, except for the size of the last seeding's record."""
     found = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     return {str(path): 0 if path.suffix == ".seeding" else size for path, size in found.items()}
 
@@ -98,7 +98,7 @@ def corpus_of(url: str) -> Sequence[Any]:
 
 
 def assert_server_answers(server: Server, corpus: Sequence[Any]) -> None:
-    """To the letter, also by the index."""
+    """Assert exact answers, also by the index."""
     for text, query in (("question 7", {}), ("QUESTION 7?", {"match": "normalized"})):
         body = {"messages": [{"from": "human", "value": text}]}
         answer = httpx.post(f"{server.url}/conversation/completion", params=query, json=body)
@@ -107,9 +107,9 @@ def assert_server_answers(server: Server, corpus: Sequence[Any]) -> None:
 
 
 def test_wherever_space_runs_out_the_old_corpus_stays(disk: Path, large: Path, tmp_path: Path) -> None:
-    """From no space at all to almost enough: an error, what was written is gone, the server answers as before.
+    """From no space at all to almost enough: an error, no new files, and the server answers as before.
 
-    When there is space again, the next seeding succeeds.
+    With space again, the next seeding succeeds.
     """
     url = f"sqlite:///{disk}/corpus.db"
     assert seeding(url, large) is None
@@ -138,7 +138,7 @@ def test_wherever_space_runs_out_the_old_corpus_stays(disk: Path, large: Path, t
 def test_a_file_that_may_not_grow_leaves_the_old_corpus(
     sqlite_url: str, large: Path, tmp_path: Path, limit: int
 ) -> None:
-    """As quotas and containers have it: an error, and what was written is gone."""
+    """A limit on file sizes, as quotas and containers have: an error, and no new files."""
     seed(sqlite_url, OLD, tmp_path)
     before = files(tmp_path)
     error = seeding(sqlite_url, large, limit=limit)
@@ -161,7 +161,7 @@ def test_a_file_that_may_not_grow_leaves_the_old_corpus(
 def test_an_index_that_may_not_grow_leaves_the_old_corpus(
     mongodb_url: str, large: Path, tmp_path: Path, limit: int, told: str
 ) -> None:
-    """MongoDB's is made in a temporary folder, which is removed."""
+    """The temporary folder of MongoDB's index is removed."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     seed(mongodb_url, OLD, tmp_path)
@@ -175,8 +175,8 @@ def test_an_index_that_may_not_grow_leaves_the_old_corpus(
     assert corpus_of(mongodb_url) == NEW
 
 
-def test_no_space_for_temporary_files_is_told(disk: Path, mongodb_url: str, large: Path, tmp_path: Path) -> None:
-    """By a seeder, and by a server, which still answers what needs none and all of it when there is space again."""
+def test_no_space_for_temporary_files_is_an_error(disk: Path, mongodb_url: str, large: Path, tmp_path: Path) -> None:
+    """Seeder and server report it; the server answers without temporary files, and all once there is space again."""
     folder = str(disk)
     seed(mongodb_url, OLD, tmp_path)
     leave(disk, 16_384)
@@ -201,8 +201,8 @@ def test_no_space_for_temporary_files_is_told(disk: Path, mongodb_url: str, larg
     assert list(disk.iterdir()) == []
 
 
-def test_no_space_to_sort_an_index_is_told(sqlite_url: str, disk: Path, tmp_path: Path) -> None:
-    """SQLite sorts large ones in files that have no name, in a folder that need not be on the disk of the corpus."""
+def test_no_space_to_sort_an_index_is_an_error(sqlite_url: str, disk: Path, tmp_path: Path) -> None:
+    """SQLite sorts large indexes in unnamed files, in a folder that may be on another disk than the corpus."""
     many = [conversation(str(n), *(("human", f"{n} {part}") for part in range(1000))) for n in range(250)]
     (tmp_path / "many.json").write_text(json.dumps(many))
     seed(sqlite_url, OLD, tmp_path)
@@ -219,7 +219,7 @@ def test_no_space_to_sort_an_index_is_told(sqlite_url: str, disk: Path, tmp_path
 
 @pytest.mark.parametrize("disk", [450], indirect=True)
 def test_a_mongod_without_space_dies_and_keeps_the_old_corpus(disk: Path, large: Path, tmp_path: Path) -> None:
-    """The seeder tells that it is gone; started with space it has the old corpus, and is seeded anew."""
+    """The seeder reports the dead server; restarted with space it has the old corpus, and can be seeded again."""
     skip_without_mongod()
     mongod = Mongod(disk)
     mongod.start()

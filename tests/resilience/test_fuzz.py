@@ -1,6 +1,6 @@
-"""The dump reader and what feeds it, against whatever may lie in a file: an answer or our own error, in bounded memory.
+"""Fuzz tests of the dump reader and its sources: a result or our own error for any file, in bounded memory.
 
-What is valid JSON is held to the standard library's parser. ``make soak`` tries many more examples.
+Valid JSON is compared with the standard library's parser. ``make soak`` tries many more examples.
 """
 
 import gzip
@@ -47,7 +47,7 @@ PIECES = (
 
 
 def json_texts() -> st.SearchStrategy[str]:
-    """JSON as others write it: with the same key twice, numbers of all kinds, and white space anywhere."""
+    """JSON with repeated keys, numbers of all kinds, and white space anywhere."""
     scalars = st.sampled_from((*NUMBERS, *STRINGS, *LONE, "true", "false", "null"))
     return st.recursive(scalars, _compound, max_leaves=12)
 
@@ -66,7 +66,7 @@ def _joined(parts: Sequence[str], brackets: str, space: str) -> str:
 
 @st.composite
 def elements(draw: st.DrawFn) -> str:
-    """Mostly conversations, or what somebody may have made of them."""
+    """Conversations for the most part, or altered ones."""
     texts = st.sampled_from(STRINGS) | st.text(max_size=5).map(json.dumps)
     values = texts | texts | json_texts()
     message = st.builds('{{"from":{}, "value":{}}}'.format, values, values)
@@ -87,7 +87,7 @@ def dumps(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A dump that somebody damaged: cut off, cut out of, written into, or in another encoding."""
+    """A damaged dump: cut off, with a part removed, overwritten, or in another encoding."""
     data = draw(dumps())
     for _ in range(draw(st.integers(0, 4))):
         start = draw(st.integers(0, len(data)))
@@ -113,7 +113,7 @@ def pieces(data: bytes, split: Sequence[int]) -> Iterator[bytes]:
 
 
 def outcome(parts: Iterator[bytes] | Sequence[bytes]) -> tuple[list[Conversation | Skipped], str]:
-    """What was read, or the error that it ended in: then nothing is seeded, and how much came before does not count."""
+    """The elements read, or the error: then nothing is seeded, and the elements before it do not count."""
     reader = DumpReader()
     found: list[Conversation | Skipped] = []
     try:
@@ -126,7 +126,7 @@ def outcome(parts: Iterator[bytes] | Sequence[bytes]) -> tuple[list[Conversation
 
 
 def plain(data: bytes) -> list[Any] | None:
-    """The elements of a dump by the standard library's parser, objects as pairs; None where it is none."""
+    """The elements of a dump by the standard library's parser, objects as pairs; None if it is invalid."""
 
     def no_number(text: str) -> None:
         raise ValueError(text)
@@ -155,7 +155,7 @@ class Pairs(dict[str, Any]):
 
 
 def holds_lone_surrogate(value: Any) -> bool:
-    """Whether half of a pair is in it, wherever."""
+    """Return True if any text has half of a surrogate pair."""
     if isinstance(value, str):
         return any("\ud800" <= character <= "\udfff" for character in value)
     if isinstance(value, Pairs):
@@ -164,10 +164,10 @@ def holds_lone_surrogate(value: Any) -> bool:
 
 
 def allowed(position: int, element: Any) -> list[Conversation | int]:
-    """What may be read of an element, or its position where it may be skipped.
+    """The allowed readings of an element: its conversation, or its position if it may be skipped.
 
     Half a pair in the text or the sender of a message skips the conversation; in an id it costs the id alone. In values
-    that do not count, since the key comes again, it may do either.
+    that do not count, since the key repeats, both are allowed.
     """
     if not holds_lone_surrogate(element):
         return [expected_of(position, element)]
@@ -184,12 +184,12 @@ def allowed(position: int, element: Any) -> list[Conversation | int]:
 
 
 def check(data: bytes, split: Sequence[int]) -> None:
-    """The same for every split, and the same as a plain reading, which refuses what this refuses."""
+    """Assert that every split, and a plain reader, give the same result or error."""
     whole = outcome([data])
     assert outcome(pieces(data, split)) == whole
     found, problem = whole
     elements = plain(data)
-    if elements is None and not problem:  # the fast parser takes vertical tabs and form feeds for white space, too
+    if elements is None and not problem:  # the fast parser accepts vertical tabs and form feeds as white space, too
         elements = plain(data.translate(bytes.maketrans(b"\v\f", b"  ")))
     assert bool(problem) == (elements is None), problem
     if elements is not None:
@@ -212,7 +212,7 @@ def check(data: bytes, split: Sequence[int]) -> None:
 @example(b'[{"conversations": [{"from": "", "value": "\\ud800"}], "conversations": [], "": 1}]', [1])
 @example(b'[{"conversations": [1], "": 1, "conversations": [{"value": "", "value": 1, "from": ""}]}]', [2])
 def test_damaged_dumps_are_read_as_by_a_plain_parser_or_refused(data: bytes, split: list[int]) -> None:
-    """Numbers, keys twice, bytes that are not UTF-8 in any place, marks, other encodings, half pairs, NUL."""
+    """Numbers, repeated keys, bytes that are not UTF-8, marks, other encodings, half pairs and NUL are covered."""
     check(data, split)
 
 
@@ -221,12 +221,12 @@ def test_damaged_dumps_are_read_as_by_a_plain_parser_or_refused(data: bytes, spl
 @SOAK
 @given(mutated() | st.binary(max_size=200), splits)
 def test_many_more_damaged_dumps(data: bytes, split: list[int]) -> None:
-    """The same, for as long as it takes."""
+    """Many more damaged dumps are read as by a plain parser or refused."""
     check(data, split)
 
 
 def test_a_long_number_and_deep_brackets_are_refused_at_their_byte() -> None:
-    """The same for every split; a byte less is read."""
+    """The error is the same for every split; a byte less is read."""
     longest = "1." + "0" * (LONGEST_NUMBER - 2)
     assert len(read(f'[{{"id": {longest}, "conversations": []}}]')) == 1
     for step in (None, 1_000, PIECE - 1):
@@ -242,14 +242,14 @@ def test_a_long_number_and_deep_brackets_are_refused_at_their_byte() -> None:
 
 
 def test_an_error_behind_a_long_string_is_found_at_once() -> None:
-    """Not in a time that grows with the square of its length; nor is it read so where it comes a little at a time."""
+    """The time does not grow with the square of the length, also for input in small pieces."""
     text = f'[{ONE}, {{"id": "{"x" * 3_000_000}'.encode()
     for step in (None, 65_536, 7):
         assert error(text + b"\x01", step).offset == len(text)
 
 
 def test_a_skipped_conversation_is_named_by_the_beginning_of_its_id() -> None:
-    """What is told of it goes into the report, which has to fit into a document."""
+    """The report has the beginning of a long id, so that it fits into a document."""
     [skipped] = read('[{"id": "' + "long" * 1000 + '"}]')
     assert isinstance(skipped, Skipped)
     assert skipped.id == ("long" * 1000)[:SHOWN_OF_ID]
@@ -287,7 +287,7 @@ HUGE: dict[str, tuple[bytes, bytes, bytes, str]] = {
 
 
 def read_much(head: bytes, piece: bytes, size: int, tail: bytes) -> tuple[list[Any], str, int]:
-    """Read a dump with so many bytes of something between two good conversations: items, error, and memory in bytes."""
+    """Read a dump with the given bytes between two good conversations; return items, error, and memory in bytes."""
     pack = piece * (PIECE // len(piece))
     count = size // len(pack)
 
@@ -315,7 +315,7 @@ def read_much(head: bytes, piece: bytes, size: int, tail: bytes) -> tuple[list[A
 
 
 def check_memory(name: str, size: int, most: int) -> None:
-    """Read as much in a process of its own, whose memory nobody else has used."""
+    """Read as much in a process of its own, for a clean measurement of memory."""
     head, piece, tail, expected = HUGE[name]
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         *read, grown = process.submit(read_much, head, piece, size, tail).result()
@@ -324,13 +324,13 @@ def check_memory(name: str, size: int, most: int) -> None:
 
 
 def outcome_of(expected: str) -> list[Any]:
-    """What is read where in the middle of a dump this is expected; and the error."""
+    """The elements and the error of a dump with this in its middle."""
     return [[READ.id], expected] if expected.startswith("byte") else [[READ.id, expected or None, READ.id], ""]
 
 
 @pytest.mark.parametrize("name", HUGE)
-def test_what_is_too_long_is_skipped_or_passed_over(name: str) -> None:
-    """And its neighbours are read; what is wrong in a part of it that is not kept is found all the same."""
+def test_long_elements_are_skipped_or_ignored(name: str) -> None:
+    """The neighbours of a skipped element are read, and errors in its discarded part are found."""
     head, piece, tail, expected = HUGE[name]
     size = {"escapes": 55 * MB, "empty messages": 14 * MB}.get(name, 20 * MB)
     found, problem, _ = read_much(head, piece, size, tail)
@@ -338,7 +338,7 @@ def test_what_is_too_long_is_skipped_or_passed_over(name: str) -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """300 MB in one string would take as many, were they kept."""
+    """A string of 300 MB does not take 300 MB of memory."""
     check_memory("a string", 300 * MB, most=150 * MB)
 
 
@@ -346,7 +346,7 @@ def test_memory_is_bounded() -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", HUGE)
 def test_memory_is_bounded_whatever_is_long(name: str) -> None:
-    """A gigabyte of it."""
+    """A gigabyte of any element takes bounded memory."""
     check_memory(name, 1000 * MB, most=250 * MB)
 
 
@@ -363,10 +363,10 @@ HEADER_CHECKSUM = 0b0000_0010
 def test_damaged_gzip_data_are_refused_as_by_the_standard_library(
     data: bytes, damage: list[tuple[int, bytes]], split: list[int]
 ) -> None:
-    """However they are cut: cut off, written over, with garbage behind them.
+    """Damaged gzip data fail however they are split: cut off, overwritten, with garbage at the end.
 
-    The standard library passes over two things in the header that RFC 1952 wants to be checked, and zlib checks them:
-    the flags that are reserved must be 0, and the checksum of the header must be right if there is one.
+    The standard library ignores two checks of the header in RFC 1952, which zlib makes. Reserved flags must be 0, and
+    the checksum of the header must be right if there is one.
     """
     stored = gzip.compress(data)
     for position, piece in damage:
@@ -385,7 +385,7 @@ def test_damaged_gzip_data_are_refused_as_by_the_standard_library(
 
 
 def decompressed(stored: bytes) -> bytes | None:
-    """The text of gzip data, as the standard library has it."""
+    """The text of gzip data by the standard library."""
     try:
         return gzip.decompress(stored)
     except (OSError, EOFError, zlib.error):

@@ -1,4 +1,4 @@
-"""Seeders killed at any moment: what readers see meanwhile, what is left, and that the next one gets through."""
+"""Seeders killed at any moment: readers meanwhile, the files left, and the next seeding."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ from tests.support.corpora import Pairs, ask, assert_no_leftovers, expire_lease,
 from tests.support.servers import Server
 
 SECONDS_BETWEEN: Final = 0.02
-"""Between two rounds of questions of a reader: seeder, server and other tests are to have some of two cores."""
+"""Seconds between two rounds of a reader's questions: seeder, server and other tests need some of two cores."""
 PHASES: Final = ("starting", "reading", "indexing", "publishing")
 VICTIMS: Final = ("the seeder", "the index process", "both")
 SECONDS_TO_END: Final = 20
@@ -41,7 +41,7 @@ QUESTIONS: Final[Sequence[tuple[Version, str, Pairs]]] = [
     *((version, "continue", [("human", "continue")]) for version in VERSIONS),
     ("v3", "QUESTION 7?", [("human", "question 7")]),
 ]
-"""The version, what is asked, and what that is found as: what is written in another way, by the index."""
+"""The version, the message, and its text in the corpus, which differs if the index is needed."""
 
 ANSWERS: Final[Sequence[Mapping[str, Pairs]]] = [
     {name: reference(corpus, found, version) for name, corpus in CORPORA.items()} for version, _, found in QUESTIONS
@@ -49,7 +49,7 @@ ANSWERS: Final[Sequence[Mapping[str, Pairs]]] = [
 
 
 class Reader:
-    """Asks a server again and again, and keeps whose answers it got, for each question in order."""
+    """A client that asks a server again and again, and keeps the corpus of each answer, per question in order."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -73,7 +73,7 @@ class Reader:
 
 
 def answered(client: httpx.Client, number: int) -> str:
-    """Ask a question; the corpus whose answer it is, to the letter, or else what it is."""
+    """Ask a question; return the corpus with exactly this answer, or else the answer."""
     version, text, found = QUESTIONS[number]
     query = {"version": version} if found[-1][1] == text else {"version": version, "match": "normalized"}
     body = {"messages": [{"from": "human", "value": text}]}
@@ -87,7 +87,7 @@ def answered(client: httpx.Client, number: int) -> str:
 
 
 class Seeder:
-    """A ``mimic seed`` of the large dump, in a process of its own, to be killed."""
+    """A ``mimic seed`` of the large dump, in a process of its own, which a test kills."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self._folder = folder
@@ -100,7 +100,7 @@ class Seeder:
         self.said = ""
 
     def wait_for(self, phase: str) -> None:
-        """Until it says that this phase begins, or until it ends."""
+        """Wait until this phase begins, or until the seeder ends."""
         assert self.process.stderr
         while phase != "starting" and not self.said.rpartition("\n")[2].startswith(phase):
             line = self.process.stderr.readline()
@@ -109,12 +109,12 @@ class Seeder:
             self.said += f"\n{line.rstrip()}"
 
     def kill(self, victim: str) -> None:
-        """Kill it, or its index process where it has one, or both; then wait for the end of both."""
+        """Kill the seeder, its index process if there is one, or both; then wait for the end of both."""
         index = index_processes(self._folder)
         if victim != "the index process" or not index:
             self.process.kill()
         for process in index if victim != "the seeder" else ():
-            with suppress(ProcessLookupError):  # it has just ended
+            with suppress(ProcessLookupError):  # already ended
                 os.kill(process, signal.SIGKILL)
         _, said = self.process.communicate(timeout=SECONDS_TO_END)
         self.said += said
@@ -142,9 +142,9 @@ def index_processes(folder: Path) -> list[int]:
 def test_a_seeder_killed_at_any_moment_leaves_one_corpus_or_the_other(
     store_url: str, tmp_path: Path, kills: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Readers get whole answers all the while: those of the old corpus and, once it is published, of the new one.
+    """Readers get whole answers all the time: of the old corpus and, once it is published, of the new one.
 
-    No process of it goes on; the next seeding succeeds, and removes what the killed one had made.
+    No process of the seeder is left; the next seeding succeeds, and removes the files of the killed one.
     """
     (tmp_path / "large.json").write_text(json.dumps(CORPORA["new"]))
     temporary, of_server = tmp_path / "temporary", tmp_path / "temporary-of-the-server"
@@ -161,7 +161,7 @@ def test_a_seeder_killed_at_any_moment_leaves_one_corpus_or_the_other(
             assert_no_leftovers(store_url, tmp_path)
             assert list(temporary.iterdir()) == []
             phase, victim = PHASES[-1 - number % len(PHASES)], chance.choice(VICTIMS)
-            # Most of publishing is to wait for readers, when everything is done.
+            # Publishing is mostly a wait for readers, after all other work.
             seconds = lasts[phase] * chance.random() ** (4 if phase == "publishing" else 1)
             moment = f"kill {number} of those with seed {kills}: {victim}, {seconds:.4f} s after {phase} began"
             time.sleep(to_be_seen)
@@ -186,7 +186,7 @@ def test_a_seeder_killed_at_any_moment_leaves_one_corpus_or_the_other(
 
 
 def durations(url: str, folder: Path) -> Mapping[str, float]:
-    """How long each phase takes of a seeding that nobody kills."""
+    """The time of each phase of an undisturbed seeding."""
     seeder = Seeder(url, folder)
     began = []
     for phase in PHASES:
@@ -200,14 +200,14 @@ def durations(url: str, folder: Path) -> Mapping[str, float]:
 
 
 async def corpus_in(url: str) -> str:
-    """The corpus that a store holds, by all that can be asked of it byte for byte."""
+    """The corpus of a store, by exact answers to all questions."""
     async with open_store(url) as store:
         given = [await ask(store, [("human", text)], version) for version, text, found in QUESTIONS[:-1]]
     return next((name for name in CORPORA if given == [answers[name] for answers in ANSWERS[:-1]]), "neither")
 
 
 def assert_ended(seeder: Seeder, whole: str, moment: str) -> None:
-    """Killed; or done; or, where its index process was, with an error that says so."""
+    """Assert that a seeder was killed, or done, or reported a killed index process."""
     code = seeder.process.returncode
     assert code in {-signal.SIGKILL, 0, 3}, moment
     assert "Traceback" not in seeder.said, moment

@@ -1,4 +1,4 @@
-"""MongoDB goes away under load, and comes back: what a server of two workers answers meanwhile, and afterwards."""
+"""MongoDB goes away under load and returns: the answers of a server with two workers, meanwhile and afterwards."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ SECONDS_TO_RECOVER = 5.0
 
 
 def recover(url: str) -> None:
-    """Wait until everything is answered right again, by itself."""
+    """Wait until all answers are right again."""
     began = time.monotonic()
     while wrong(ask_everything(url), "old"):
         assert time.monotonic() - began < at_most(SECONDS_TO_RECOVER)
@@ -31,15 +31,15 @@ def recover(url: str) -> None:
 
 
 def slowest(answers: Sequence[Answer]) -> float:
-    """How long the one took that took longest."""
+    """The time of the slowest request."""
     return max(answer.answered - answer.asked for answer in answers)
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 def test_a_store_that_goes_away_under_load_and_comes_back(mongod: Mongod, tmp_path: Path, driver: Driver) -> None:
-    """Twice: meanwhile every answer is a 503 within 3 s, soon afterwards every one is right; no worker was replaced.
+    """Each of two outages gives 503 within 3 s, then right answers soon; no worker is replaced.
 
-    Only an answer of several batches may break off when it happens, which its client sees.
+    Only an answer of several batches may break off at that moment, which its client sees.
     """
     url = f"{mongod.url}/mimic"
     seed_corpus(url, "old", tmp_path)
@@ -50,7 +50,7 @@ def test_a_store_that_goes_away_under_load_and_comes_back(mongod: Mongod, tmp_pa
             time.sleep(1.5)
             killed = time.monotonic()
             mongod.kill()
-            time.sleep(CATALOGUE_SECONDS)  # until then they believe what they know of the corpus
+            time.sleep(CATALOGUE_SECONDS)  # until then the servers trust their catalogue of the corpus
             gone = time.monotonic()
             away = ask_everything(server.url)
             away += asking.between(gone)
@@ -73,7 +73,7 @@ def test_a_store_that_goes_away_under_load_and_comes_back(mongod: Mongod, tmp_pa
 
 @pytest.mark.anyio
 async def test_documents_that_were_acknowledged_outlive_the_server(mongod: Mongod, tmp_path: Path) -> None:
-    """It is killed between two batches, and back before the next: the seeding goes on, and no document is missing."""
+    """Killed between two batches and back before the next: the seeding continues, and no document is missing."""
     batch = [{"externalId": "x", "from": "human", "value": f"message {n}"} for n in range(1000)]
     url = f"{mongod.url}/mimic"
     with pymongo.MongoClient[dict[str, Any]](url) as client:
@@ -95,9 +95,9 @@ async def test_documents_that_were_acknowledged_outlive_the_server(mongod: Mongo
 
 @pytest.mark.parametrize("driver", ["pymongo", pytest.param("motor", marks=pytest.mark.soak)])
 def test_a_store_that_hangs_under_load(mongod: Mongod, tmp_path: Path, driver: Driver) -> None:
-    """It accepts, and says nothing: the first answers wait 4 s and once more, then all are quick to fail.
+    """With a server that accepts and is silent, the first answers wait twice for 4 s; then all fail fast.
 
-    When it goes on, so does everything; no worker was replaced.
+    When it continues, so does everything; no worker is replaced.
     """
     url = f"{mongod.url}/mimic"
     seed_corpus(url, "old", tmp_path)

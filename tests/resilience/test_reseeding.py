@@ -1,4 +1,4 @@
-"""Seeding anew while a server is busy: every answer is of one corpus or the other, and nobody waits for long."""
+"""Seeding under load: every answer is of one corpus or the other, and no client waits for long."""
 
 import asyncio
 import json
@@ -22,13 +22,13 @@ from tests.support.servers import Server
 
 CLIENTS: Final = 32
 SECONDS_BETWEEN: Final = 0.06
-"""Between two requests of a client, at most: the clients are to leave the server and the seeder some of two cores."""
+"""Most seconds between two requests of a client: server and seeder need some of two cores."""
 SECONDS_BESIDE_OTHERS: Final = 0.15
-"""The same where other tests run meanwhile."""
+"""SECONDS_BETWEEN while other tests run."""
 TIMES_ALONE: Final = 10
-"""Seedings of the long run, which has the machine for itself."""
+"""Seedings of the long run, which has the machine to itself."""
 SHARE: Final = 0.02
-"""Of long answers, and of what is found by the index."""
+"""Share of long answers, and of answers found by the index."""
 MOST_MILLISECONDS: Final = 100
 KINDS: Final = ("long", "completion", "alike", "chat", "streamed")
 
@@ -41,7 +41,7 @@ CONTINUE: Final[Mapping[Version, Mapping[str, Pairs]]] = {
 
 
 class Tally:
-    """What clients saw: whose answers of which kind, what was no right answer, and how long they waited for bytes."""
+    """Results of clients: corpora of answers by kind, wrong answers, and pauses between bytes."""
 
     def __init__(self) -> None:
         self.answers: Counter[tuple[str, str]] = Counter()
@@ -50,7 +50,7 @@ class Tally:
         self.busy = True
 
     def percentile(self, percent: float) -> float:
-        """The pause in milliseconds that so many percent of all did not exceed."""
+        """The pause in milliseconds that the given percentage of all did not exceed."""
         return sorted(self.pauses)[int(len(self.pauses) * percent / 100)] * 1000
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ class Question(msgspec.Struct, frozen=True):
 
 
 def drawn(chance: Random) -> Question:
-    """One of all kinds of questions."""
+    """A random question of any kind."""
     version: Version = chance.choice(("v2", "v3"))
     number = chance.randrange(CONVERSATIONS)
     texts = {name: [dump[number]["conversations"][1]["value"]] for name, dump in CORPORA.items()}
@@ -123,7 +123,7 @@ async def ask_once(
         now = time.perf_counter()
         before, pause = now, max(pause, now - before)
         parts.append(part)
-    if question.kind != "alike":  # which waits until the new index is open
+    if question.kind != "alike":  # it waits until the new index is open
         tally.pauses.append(pause)
     status, text = parts[0], b"".join(parts[1:])
     whose = [name for name, texts in question.answers.items() if status == b"200" and question.texts(text) == texts]
@@ -134,7 +134,7 @@ async def ask_once(
 
 
 async def received(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """The status of an answer, and then its body as it comes."""
+    """The status of an answer, and then its body piece by piece."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     yield head.split(b" ", 2)[1]
     if b"transfer-encoding: chunked" in head:
@@ -146,11 +146,11 @@ async def received(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 
 async def seed_again(url: str, folder: Path, server: Server, times: int) -> tuple[Tally, Tally]:
-    """Seed one dump and the other in turn, while all clients ask; what they saw before that, and meanwhile."""
+    """Seed one dump and the other in turn, while all clients ask; return their results before and meanwhile."""
     nice, pause = ("", SECONDS_BETWEEN) if times == TIMES_ALONE else ("--not-nice", SECONDS_BESIDE_OTHERS)
     seeder = f"{sys.executable} -P -m mimic seed {nice} {folder}/$name.json --store {url} --quiet"
     names = " ".join(("new", "old")[number % 2] for number in range(times))
-    # By a shell: to start a process holds everybody up who runs in this one.
+    # By a shell: starting a process from this one would hold up all its clients.
     script = f"for name in {names}; do {seeder} || exit; sleep {CATALOGUE_SECONDS}; done"
     warm, quiet, busy = Tally(), Tally(), Tally()
     for tally in (warm, quiet, busy):
@@ -166,10 +166,10 @@ async def seed_again(url: str, folder: Path, server: Server, times: int) -> tupl
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("times", [2, pytest.param(TIMES_ALONE, marks=pytest.mark.soak)])
-def test_seeding_anew_disturbs_nobody(store_url: str, tmp_path: Path, times: int) -> None:
+def test_seeding_again_disturbs_no_client(store_url: str, tmp_path: Path, times: int) -> None:
     """32 clients over connections that stay open get whole answers of one corpus or the other, and no error.
 
-    How long they wait for the next bytes is told, and narrowly asserted only where nothing else is to run meanwhile.
+    Their pauses are printed, with tight limits only if no other tests run.
     """
     for name, dump in CORPORA.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(dump))

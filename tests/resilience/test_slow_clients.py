@@ -1,4 +1,4 @@
-"""Clients that are slow or never come to an end, against a real server: it cuts them off, and serves the others."""
+"""Slow and endless clients against a real server: it cuts them off, and serves the others."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from tests.support.servers import Server
 CHAT = "/v1/chat/completions"
 EXACT = "/conversation/completion"
 SECONDS = 2
-"""That clients of the server have."""
+"""Seconds of a client's timeout at the server."""
 MANY = 10_000
 SIZE = 9_000_000
 WORDS = "word " * 200_000
@@ -35,7 +35,7 @@ BOOK: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that soon loses patience, of a corpus with long answers."""
+    """A server with short timeouts, and a corpus with long answers."""
     folder = tmp_path_factory.mktemp("slow")
     book = conversation("book", ("human", "a book"), ("gpt", WORDS))
     eight = conversation("eight", ("human", "count"), ("gpt", "one two three four five six seven eight"))
@@ -46,13 +46,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def head(body: bytes, path: str = EXACT, *more: str) -> bytes:
-    """The head of a request that has this body."""
+    """The head of a request with this body."""
     lines = [f"POST {path} HTTP/1.1", "host: mimic", "content-type: application/json", f"content-length: {len(body)}"]
     return "\r\n".join([*lines, *more, "", ""]).encode()
 
 
 def connect(server: Server, buffer: int | None = None) -> socket.socket:
-    """A connection, with a small buffer for what comes where it is to be soon full."""
+    """A connection, with a small receive buffer if it should fill up soon."""
     connection = socket.socket()
     connection.settimeout(60)
     if buffer:
@@ -62,7 +62,7 @@ def connect(server: Server, buffer: int | None = None) -> socket.socket:
 
 
 def rest(connection: socket.socket) -> bytes:
-    """All that comes until the server closes the connection, or cuts it off."""
+    """Everything until the server closes or cuts the connection."""
     received = []
     try:
         while piece := connection.recv(1_000_000):
@@ -73,13 +73,13 @@ def rest(connection: socket.socket) -> bytes:
 
 
 def cut_off(server: Server) -> int:
-    """How many clients the server has lost patience with."""
+    """The number of clients cut off by the server."""
     events = [json.loads(line) for line in server.log().splitlines()]
     return sum(event["connections"] for event in events if event["event"] == "clients took too long")
 
 
 def is_served(server: Server) -> None:
-    """Others get their answers."""
+    """Assert that other clients get their answers."""
     with httpx.Client(base_url=server.url, timeout=20) as client:
         assert client.get("/health").status_code == 200
         answer = client.post(EXACT, content=HI, headers={"content-type": "application/json"})
@@ -90,7 +90,7 @@ def is_served(server: Server) -> None:
 
 
 def trickle(connection: socket.socket, data: bytes, size: int, pause: float) -> tuple[int, bytes]:
-    """Send some bytes at a time until the server answers or hangs up; how many went out, and what came back."""
+    """Send some bytes at a time until the server answers or closes; return the bytes sent, and the answer."""
     connection.settimeout(pause)
     for start in range(0, len(data), size):
         try:
@@ -107,7 +107,7 @@ def trickle(connection: socket.socket, data: bytes, size: int, pause: float) -> 
 
 
 def all_at_once(work: Sequence[Callable[[], None]]) -> None:
-    """Run functions in threads of their own, and raise what went wrong in any of them."""
+    """Run functions in threads of their own, and raise the first exception."""
     problems: list[BaseException] = []
 
     def run(one: Callable[[], None]) -> None:
@@ -139,7 +139,7 @@ def error_in(answer: bytes) -> tuple[int, dict[str, Any]]:
 
 @pytest.mark.parametrize("sent", [head(HI)[:-2], head(HI) + HI], ids=["head", "body"])
 def test_a_byte_a_second_is_too_slow(server: Server, sent: bytes) -> None:
-    """A hundred clients at once get a 408 while others are served; however slow, each byte is no reason to wait on."""
+    """A hundred such clients get a 408 while others are served; single bytes do not extend the time."""
     begun = sent[: -len(HI)] if sent.endswith(HI) else b""
     rest_of_it = sent[len(begun) :]
 
@@ -157,8 +157,8 @@ def test_a_byte_a_second_is_too_slow(server: Server, sent: bytes) -> None:
     assert server.log().partition("Traceback")[2] == ""
 
 
-def test_who_was_told_to_be_too_slow_is_not_said_to_have_left(tmp_path: Path) -> None:
-    """The 408 counts as one, and its id leads to a line in the log, whether a head was complete or not."""
+def test_a_slow_client_is_not_logged_as_gone(tmp_path: Path) -> None:
+    """The 408 is counted, and its id leads to a line in the log, for complete and incomplete heads."""
     settings = {"MIMIC_CLIENT_TIMEOUT": "1", "MIMIC_ACCESS_LOG": "on", "MIMIC_JOURNAL": "10"}
     with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db", **settings) as server:
         ids = []
@@ -177,7 +177,7 @@ def test_who_was_told_to_be_too_slow_is_not_said_to_have_left(tmp_path: Path) ->
 
 
 def test_a_body_that_comes_at_a_fair_rate_has_its_time(server: Server) -> None:
-    """Twice the time of a client, at 20,000 bytes a second; at 1,000 it is cut off."""
+    """At 20,000 bytes a second a body gets twice the timeout; at 1,000 it is cut off."""
     body = json.dumps({"messages": [{"from": "human", "value": "x" * 100_000}]}).encode()
 
     def fair() -> None:
@@ -198,18 +198,18 @@ def test_a_body_that_comes_at_a_fair_rate_has_its_time(server: Server) -> None:
     all_at_once([fair, unfair])
 
 
-def test_who_was_too_slow_and_sends_on_sees_the_408(server: Server) -> None:
-    """A client that stops within its body, and comes back with megabytes of it, is not met with a reset."""
+def test_a_slow_client_that_sends_on_sees_the_408(server: Server) -> None:
+    """A client that pauses within its body, and then sends megabytes of it, gets no reset."""
     body = bytes(SIZE)
     with connect(server) as connection:
         connection.sendall(head(body, EXACT, "connection: close") + body[:1000])
-        assert select.select([connection], [], [], 60)[0]  # it is told so
+        assert select.select([connection], [], [], 60)[0]  # it gets the 408
         connection.sendall(body[1000:])
         assert error_in(rest(connection))[0] == 408
 
 
-def test_what_was_never_asked_has_no_answer(server: Server) -> None:
-    """Idle connections are closed without a word, also those on which blank lines come, before or after a request."""
+def test_idle_connections_have_no_answer(server: Server) -> None:
+    """Idle connections, also with blank lines before or after a request, are closed without an answer."""
 
     def idle(sent: bytes, expected: bytes) -> None:
         with connect(server) as connection:
@@ -224,7 +224,7 @@ def test_what_was_never_asked_has_no_answer(server: Server) -> None:
 
 
 def test_the_server_s_silence_is_not_the_client_s(server: Server) -> None:
-    """Faults that take longer than clients have, and a slow pace, are no reason to cut anybody off."""
+    """Faults longer than the timeout, and a slow pace, cut off no client."""
     asked = {"model": "m", "messages": [{"role": "user", "content": "count"}]}
 
     def wait(headers: dict[str, str], *, stream: bool) -> None:
@@ -250,8 +250,8 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_who_never_reads_is_cut_off(server: Server, name: str) -> None:
-    """Forty clients ask for megabytes and do not read them: memory stays, others are served, and the end is missing."""
+def test_a_client_that_never_reads_is_cut_off(server: Server, name: str) -> None:
+    """Forty clients ask for megabytes and read nothing: memory stays, others are served, and the end is missing."""
     path, body = ANSWERS[name]
     whole = len(httpx.post(f"{server.url}{path}", content=body, headers={"content-type": "application/json"}).content)
     assert whole > 1_000_000
@@ -270,8 +270,8 @@ def test_who_never_reads_is_cut_off(server: Server, name: str) -> None:
     assert server.log().partition("Traceback")[2] == ""
 
 
-def test_who_reads_slowly_is_not_cut_off(server: Server) -> None:
-    """As long as some of the answer is taken now and then, it comes whole, at whatever pace."""
+def test_a_client_that_reads_slowly_is_not_cut_off(server: Server) -> None:
+    """A client that reads a part now and then gets the whole answer, at any pace."""
     path, body = ANSWERS["choices"]
 
     def read(pause: float) -> None:
@@ -291,7 +291,7 @@ def test_who_reads_slowly_is_not_cut_off(server: Server) -> None:
 
 
 def is_answered(connection: socket.socket) -> bool:
-    """Whether an answer has begun to come."""
+    """Return True if an answer has begun to arrive."""
     return bool(select.select([connection], [], [], 0)[0])
 
 
@@ -309,7 +309,7 @@ def is_answered(connection: socket.socket) -> bool:
     ids=["line", "value", "name", "headers", "extension", "trailer", "trailers"],
 )
 def test_a_head_without_an_end_is_refused(server: Server, beginning: bytes, endless: bytes) -> None:
-    """Also what comes within or behind a body like a head; with a 431, long before it takes any memory."""
+    """A head without an end, also within or after a body, is a 431 long before it takes memory."""
     before = resident_bytes(server.process.pid)
     went_out = 0
     with connect(server) as connection:
@@ -318,7 +318,7 @@ def test_a_head_without_an_end_is_refused(server: Server, beginning: bytes, endl
             went_out += connection.send(endless)
         answer = rest(connection)
         assert went_out < 20_000_000
-        with pytest.raises(ConnectionError):  # what comes then is ignored, up to a limit
+        with pytest.raises(ConnectionError):  # the rest is ignored, up to a limit
             while went_out < 2 * MOST_IGNORED:
                 went_out += connection.send(endless * 1000)
     assert error_in(answer)[0] == 431
@@ -329,12 +329,12 @@ def test_a_head_without_an_end_is_refused(server: Server, beginning: bytes, endl
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_request_has_so_many_headers_at_most(server: Server, more: int) -> None:
-    """One more is a 431."""
+    """The limit is accepted, and one header more is a 431."""
     headers = "".join(f"x-{number}: {number}\r\n" for number in range(MOST_HEADERS - 1 + more))
     with connect(server) as connection:
         connection.sendall(f"GET /health HTTP/1.1\r\nhost: mimic\r\n{headers}\r\n".encode())
         answer = connection.recv(100_000)
-        for _ in range(3 * more):  # who still sends is not met with a reset
+        for _ in range(3 * more):  # a client that still sends gets no reset
             connection.sendall(b"x" * 1000)
             time.sleep(0.05)
     if more:
@@ -345,7 +345,7 @@ def test_a_request_has_so_many_headers_at_most(server: Server, more: int) -> Non
 
 
 def test_requests_wait_for_those_before_them_outside(server: Server) -> None:
-    """Who sends requests faster than they are answered fills its own buffers, and not the memory of the server."""
+    """Requests sent faster than answered fill the client's buffers, and not the memory of the server."""
     request = b"GET /health HTTP/1.1\r\nhost: mimic\r\n\r\n"
     before = most = resident_bytes(server.process.pid)
     received = bytearray()
@@ -370,7 +370,7 @@ def test_requests_wait_for_those_before_them_outside(server: Server) -> None:
 
 
 def test_a_bad_request_does_not_take_the_answer_of_the_one_before(server: Server) -> None:
-    """What was asked before it is answered first; then the connection is closed."""
+    """The request before it is answered first; then the connection is closed."""
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "count"}]}).encode()
     with connect(server) as connection:
         slow = head(body, CHAT, "x-mimic-fault: slow-headers; seconds=0.5") + body
@@ -383,14 +383,14 @@ def test_a_bad_request_does_not_take_the_answer_of_the_one_before(server: Server
 
 
 def test_ten_thousand_idle_connections(tmp_path: Path) -> None:
-    """They take little memory, and meanwhile others are served. As many as the system allows."""
+    """Idle connections, as many as the system allows, take little memory, and others are served."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     seed(f"sqlite:///{tmp_path}/corpus.db", SMALL, tmp_path)
     environment = {"MIMIC_STORE": f"sqlite:///{tmp_path}/corpus.db", "MIMIC_CLIENT_TIMEOUT": "300"}
     with ExitStack() as stack:
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-        server = stack.enter_context(Server(tmp_path, **environment))  # which asks for more by itself
+        server = stack.enter_context(Server(tmp_path, **environment))  # the server raises the limit by itself
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         count = min(MANY, hard - 1000) if hard != resource.RLIM_INFINITY else MANY
         is_served(server)
@@ -404,7 +404,7 @@ def test_ten_thousand_idle_connections(tmp_path: Path) -> None:
 
 
 def test_connections_beyond_what_the_system_allows(server: Server) -> None:
-    """They wait or are closed, until there is room again; the log is not filled."""
+    """Connections wait or are closed until there is room again; the log does not fill."""
     limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
     said = len(server.log())
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (60, limits[1]))

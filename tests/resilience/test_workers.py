@@ -1,4 +1,4 @@
-"""Processes that end: a worker is killed, the server is told to end under load or while it seeds."""
+"""Processes that end: a killed worker, a server stopped under load or during a seeding."""
 
 import os
 import re
@@ -23,7 +23,7 @@ STREAM = {
 }
 CLIENTS = 4
 RESET = {"ReadError", "RemoteProtocolError"}
-"""What those see whose connection is cut, be it one that the kernel alone had accepted."""
+"""Errors of a cut connection, also of one accepted by the kernel alone."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def url(sqlite_url: str, tmp_path: Path) -> str:
 
 
 def worker_of(response: httpx.Response, server: Server) -> int:
-    """The process that has the other end of a response's connection."""
+    """The process at the other end of a response's connection."""
     port = response.extensions["network_stream"].get_extra_info("client_addr")[1]
     ends = f":{server.port:04X}", f":{port:04X}"
     rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
@@ -47,14 +47,14 @@ def worker_of(response: httpx.Response, server: Server) -> int:
 
 
 def counted(server: Server, route: str) -> int:
-    """The answers of a route, by the server's account."""
+    """The answers of a route, by the server's metrics."""
     lines = httpx.get(f"{server.url}/metrics").text.splitlines()
     pattern = re.compile(rf'mimic_requests_total{{.*route="{route}",status="200"}} (.*)')
     return sum(int(float(found[1])) for line in lines if (found := pattern.match(line)))
 
 
 def test_a_worker_that_is_killed_is_replaced(url: str, tmp_path: Path) -> None:
-    """Streams of the others go on; who was connected to it is cut off once; metrics keep what it had counted."""
+    """Streams of other workers continue; clients of the killed one are cut off once; metrics keep its counts."""
     with (
         Server(tmp_path, MIMIC_STORE=url, MIMIC_WORKERS="2") as server,
         Asking(server.url, CLIENTS, ["completion"]) as asking,
@@ -66,7 +66,7 @@ def test_a_worker_that_is_killed_is_replaced(url: str, tmp_path: Path) -> None:
         while len({worker for worker, _ in streams}) < 2:
             response = stack.enter_context(client.stream("POST", "/v1/chat/completions", json=STREAM))
             streams.append((worker_of(response, server), response))
-        before, killed = children(server.process.pid), streams[-1][0]  # whose stream has just begun
+        before, killed = children(server.process.pid), streams[-1][0]  # its stream has just begun
         os.kill(killed, signal.SIGKILL)
         for worker, response in streams:
             if worker == killed:
@@ -94,7 +94,7 @@ if "--multiprocessing-fork" in sys.argv:
 
 
 def test_workers_may_be_slow_to_load(url: str, tmp_path: Path) -> None:
-    """On a machine that is busy, or with little of a processor: none is killed for it, to begin anew for ever."""
+    """No worker is killed and restarted for a slow start on a busy machine."""
     (tmp_path / "sitecustomize.py").write_text(SLOW_TO_LOAD)
     with Server(tmp_path, MIMIC_STORE=url, MIMIC_WORKERS="2", PYTHONPATH=str(tmp_path)) as server:
         workers = children(server.process.pid)
@@ -104,7 +104,7 @@ def test_workers_may_be_slow_to_load(url: str, tmp_path: Path) -> None:
 
 
 def test_workers_do_not_outlive_the_process_that_has_started_them(url: str, tmp_path: Path) -> None:
-    """It is killed: they end, the port is free, and the next server removes what they shared."""
+    """Workers end after their supervisor is killed, the port is free, and the next server removes shared files."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     settings = {"MIMIC_STORE": url, "MIMIC_WORKERS": "2", "TMPDIR": str(temporary)}
@@ -125,12 +125,10 @@ def test_workers_do_not_outlive_the_process_that_has_started_them(url: str, tmp_
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.soak)])
-def test_a_server_that_is_told_to_end_answers_what_it_was_asked(
-    url: str, tmp_path: Path, number: signal.Signals, workers: str
-) -> None:
-    """On connections that it has, streams included: all of it, until it says that it was the last; it ends with 0.
+def test_a_shutdown_answers_open_requests(url: str, tmp_path: Path, number: signal.Signals, workers: str) -> None:
+    """On open connections all requests, streams included, are answered up to the last one; the server ends with 0.
 
-    Of new ones those may be cut that it had not taken in yet; then nobody listens any more.
+    New connections that were not accepted yet may be cut; then the port is closed.
     """
     with (
         Server(tmp_path, MIMIC_STORE=url, MIMIC_WORKERS=workers) as server,

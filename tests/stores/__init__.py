@@ -1,1 +1,1 @@
-"""Stores: the contract of all of them, and what each backend has for itself."""
+"""Stores: their common contract, and the special features of each backend."""

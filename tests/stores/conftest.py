@@ -1,4 +1,4 @@
-"""The store of tests that are about stores."""
+"""The store fixture of tests about stores."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The contract of stores, held by each backend through each driver."""
+"""The contract of stores, tested on each backend through each driver."""
 
 import asyncio
 import json
@@ -58,7 +58,7 @@ ODD_TEXTS = [
 
 
 async def test_answers_are_those_of_the_reference(store: Store, tmp_path: Path) -> None:
-    """Each message and each pair of a small corpus gets what the plain lists say, in each version."""
+    """Each message and each pair of a small corpus gets the answers of plain lists, in each version."""
     await fill(store, SMALL, tmp_path)
     await assert_equals_reference(store, SMALL)
 
@@ -82,7 +82,7 @@ DUMPS = st.lists(st.builds(lambda said: {"id": "x", "conversations": said}, st.l
 async def test_answers_equal_the_reference_on_generated_dumps(
     backend: str, number: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """The same on any dump: v1 and v2 agree, v3's choices are among v2's, order and duplicates are kept."""
+    """On any dump v1 and v2 agree, v3's choices are among v2's, and order and duplicates are kept."""
     name, _, driver = backend.partition("-")
     url = request.getfixturevalue(f"{name}_url")
     chosen: Driver = "motor" if driver == "motor" else "pymongo"
@@ -111,7 +111,7 @@ async def test_answers_equal_the_reference_on_generated_dumps(
 
 
 async def test_documents_come_by_their_position(store: Store, tmp_path: Path) -> None:
-    """With all their fields, from a position on; and a choice names the document that holds it."""
+    """Documents have all fields, from a position on; a choice names its document."""
     with pytest.raises(NotSeeded):
         await store.documents("v3", [0])
     await fill(store, SMALL, tmp_path, ["v1", "v3"])
@@ -136,7 +136,7 @@ async def test_documents_come_by_their_position(store: Store, tmp_path: Path) ->
 
 
 async def test_texts_come_back_as_they_were(store: Store, tmp_path: Path) -> None:
-    """NUL, quotes, emoji, 1 MB, and what looks like a query, in the text, in the sender and in the answer."""
+    """NUL, quotes, emoji, 1 MB and query operators are kept in the text, the sender and the answer."""
     dump = [conversation(str(index), ("human", text), ("gpt", text)) for index, text in enumerate(ODD_TEXTS)]
     dump.append(conversation("senders", ("$gt", "who?"), ("a.b\0c", "me"), ("'\"", "you")))
     await fill(store, dump, tmp_path)
@@ -146,7 +146,7 @@ async def test_texts_come_back_as_they_were(store: Store, tmp_path: Path) -> Non
 async def test_equal_digests_do_not_make_equal_texts(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a digest that is the same for everything, answers are still the reference's."""
+    """Answers equal the reference's even if all digests are the same."""
     monkeypatch.setattr(schemas, "_as_integer", lambda _: 7)
     await fill(store, SMALL, tmp_path)
     await assert_equals_reference(store, SMALL)
@@ -161,7 +161,7 @@ WRITTEN_OTHERWISE: Dump = [
 
 
 async def by_role(store: Store, messages: Pairs, version: Version) -> list[tuple[str, str]]:
-    """The choices that a chat gets."""
+    """The choices for a chat."""
     asked = [Message(sender, value) for sender, value in messages]
     try:
         found = await Corpus(store).complete(asked, version, by_role=True)
@@ -171,7 +171,7 @@ async def by_role(store: Store, messages: Pairs, version: Version) -> list[tuple
 
 
 async def test_senders_are_compared_by_role_and_kept_as_they_are(store: Store, tmp_path: Path) -> None:
-    """Whatever the case and the white space; who asks for one sender still gets that one alone."""
+    """Roles ignore case and white space; a request for an exact sender gets that one alone."""
     await fill(store, WRITTEN_OTHERWISE, tmp_path)
     await assert_equals_reference(store, WRITTEN_OTHERWISE)
     for version in VERSIONS:
@@ -222,7 +222,7 @@ async def test_a_corpus_with_digests_of_former_roles_answers_as_before(
 async def test_thousands_of_answers_come_in_bounded_batches_in_order(
     store: Store, tmp_path: Path, version: Version
 ) -> None:
-    """'continue' with 3,000 answers: all of them, in corpus order, never many at a time; a limit takes the first."""
+    """3,000 answers of 'continue' come whole, in corpus order, never many at a time; a limit takes the first."""
     dump = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n}")) for n in range(3000)]
     await fill(store, dump, tmp_path)
     lookup = SCHEMAS[version].lookup([Message("human", "continue")])
@@ -244,7 +244,7 @@ async def test_limit_cuts_within_a_conversation(store: Store, tmp_path: Path) ->
 
 
 async def test_nothing_is_seeded_at_first(store: Store) -> None:
-    """An empty store says so, and that no seeding was ever tried."""
+    """An empty store reports that no seeding was ever tried."""
     assert await store.seeded() == {}
     assert await store.seeding() is None
     with pytest.raises(NotSeeded, match="nothing has been seeded"):
@@ -252,7 +252,7 @@ async def test_nothing_is_seeded_at_first(store: Store) -> None:
 
 
 async def test_versions_are_replaced_one_by_one(store: Store, tmp_path: Path) -> None:
-    """Seeding v2 alone replaces v2 and leaves the others; a version that was never seeded is named."""
+    """Seeding v2 alone replaces v2 and keeps the others; a missing version is named."""
     await fill(store, [conversation("a", ("human", "hi"), ("gpt", "old"))], tmp_path, ["v1", "v2"])
     with pytest.raises(NotSeeded, match="v3 has not been seeded"):
         await ask(store, [("human", "hi")], "v3")
@@ -263,8 +263,8 @@ async def test_versions_are_replaced_one_by_one(store: Store, tmp_path: Path) ->
     assert sorted(await store.seeded()) == ["v1", "v2", "v3"]
 
 
-async def test_seeded_tells_what_and_from_where(store: Store, tmp_path: Path) -> None:
-    """Counts, sizes, the file's name, size and SHA-256."""
+async def test_seeded_has_the_counts_and_the_source(store: Store, tmp_path: Path) -> None:
+    """The record has counts, sizes, and the file's name, size and SHA-256."""
     report = await fill(store, SMALL, tmp_path)
     seeded = await store.seeded()
     assert {version: entry.documents for version, entry in seeded.items()} == {"v1": 7, "v2": 21, "v3": 21}
@@ -277,7 +277,7 @@ async def test_seeded_tells_what_and_from_where(store: Store, tmp_path: Path) ->
 
 
 async def test_a_seeding_that_fails_leaves_the_old_corpus(store: Store, tmp_path: Path) -> None:
-    """Nothing of a broken dump is seen, and how it failed is recorded."""
+    """No document of a broken dump is visible, and the failure is recorded."""
     await fill(store, SMALL, tmp_path)
     before = await store.seeded()
     with pytest.raises(BrokenDump):
@@ -291,7 +291,7 @@ async def test_a_seeding_that_fails_leaves_the_old_corpus(store: Store, tmp_path
 
 
 async def test_a_seeding_that_is_stopped_leaves_the_old_corpus(store: Store, tmp_path: Path) -> None:
-    """Cancelled between reading and publishing, it is recorded as interrupted."""
+    """Cancelled between reading and publishing, the seeding is recorded as interrupted."""
     await fill(store, SMALL, tmp_path)
 
     async def stopped() -> None:
@@ -313,7 +313,7 @@ async def test_a_seeding_that_is_stopped_leaves_the_old_corpus(store: Store, tmp
 
 
 async def test_the_second_seeder_is_refused(store: Store, tmp_path: Path) -> None:
-    """It learns who seeds and since when, also after having asked many times; afterwards the store is free."""
+    """The error names the holder and its start, also after many tries; afterwards the store is free."""
     async with asyncio.timeout(30), store.replace(["v2"]):
         for _ in range(3):
             with pytest.raises(SeedingInProgress, match=r"held by process \d+ on .* since 20"):
@@ -354,7 +354,7 @@ async def test_a_reader_on_its_way_reads_the_old_corpus_to_its_end(
 
 
 async def test_concurrent_readers_all_get_their_own_answer(store: Store, tmp_path: Path) -> None:
-    """Many at once, in all versions, through one store."""
+    """Many concurrent reads in all versions through one store are right."""
     dump = [conversation(str(n), ("human", f"question {n}"), ("gpt", f"answer {n}")) for n in range(50)]
     await fill(store, dump, tmp_path)
     answers = await asyncio.gather(
@@ -364,7 +364,7 @@ async def test_concurrent_readers_all_get_their_own_answer(store: Store, tmp_pat
 
 
 async def test_an_abandoned_answer_leaves_nothing_open(store: Store, tmp_path: Path) -> None:
-    """A caller who goes away after the first batch leaves no file open, and no cursor on the server."""
+    """A caller that leaves after the first batch leaves no open file, and no cursor on the server."""
     dump = [conversation(str(n), ("human", "continue"), ("gpt", "x" * 1000)) for n in range(1000)]
     await fill(store, dump, tmp_path)
     await ask(store, [("human", "continue")], "v2")
@@ -379,7 +379,7 @@ async def test_an_abandoned_answer_leaves_nothing_open(store: Store, tmp_path: P
 
 
 async def test_an_answer_that_is_cancelled_leaves_nothing_open(store: Store, tmp_path: Path) -> None:
-    """While it is being read, and again at every await: as the framework does when a client goes away."""
+    """Cancellation at every await leaves nothing open, as when a client leaves."""
     dump = [conversation(str(n), ("human", "continue"), ("gpt", "x" * 1000)) for n in range(3000)]
     await fill(store, dump, tmp_path)
 
@@ -400,7 +400,7 @@ async def test_an_answer_that_is_cancelled_leaves_nothing_open(store: Store, tmp
 
 
 async def open_things(store: Store) -> int:
-    """Files that lead to the corpus in this process, or cursors in the server."""
+    """Open files of the corpus in this process, or cursors in the server."""
     if isinstance(store, MongoDBStore):
         async with AsyncMongoClient[dict[str, Any]](store._url) as client:
             return int((await client.admin.command("serverStatus"))["metrics"]["cursor"]["open"]["total"])
@@ -409,7 +409,7 @@ async def open_things(store: Store) -> int:
 
 
 async def test_a_large_answer_is_cut_into_batches_by_its_size(store: Store, tmp_path: Path) -> None:
-    """Texts of 1 MB come one at a time, whatever the number of documents in a batch may be."""
+    """Texts of 1 MB come one at a time, whatever the documents of a batch."""
     dump = [conversation(str(n), ("human", "continue"), ("gpt", "x" * 1_000_000)) for n in range(20)]
     await fill(store, dump, tmp_path)
     for version in VERSIONS:
@@ -422,7 +422,7 @@ async def test_a_large_answer_is_cut_into_batches_by_its_size(store: Store, tmp_
 async def test_a_seeding_cancelled_around_its_publication_is_all_or_nothing(
     backend: str, request: pytest.FixtureRequest, tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However far it has come: the old corpus answers whole, or the new one, and the record agrees."""
+    """Cancelled at any point, the old or the new corpus answers whole, and the record agrees."""
     publishing = asyncio.Event()
     publish = Replacement.publish
 

@@ -1,4 +1,4 @@
-"""Folders for a while: whose process was killed, they are removed all the same, and no others."""
+"""Temporary folders: those of killed processes are removed, and no others."""
 
 import subprocess
 import sys
@@ -26,10 +26,10 @@ asyncio.run(main())
 """
 
 
-async def test_what_a_killed_process_left_is_removed_and_nothing_else(
+async def test_files_of_a_killed_process_are_removed_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not while it lives, and not what has another name, or is no folder."""
+    """Folders of live processes, other names, and files stay."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     others = tmp_path / "mimic-indexes", tmp_path / "mimic-index-link"
     others[0].mkdir()
@@ -49,8 +49,8 @@ async def test_what_a_killed_process_left_is_removed_and_nothing_else(
     assert set(tmp_path.iterdir()) == set(others)
 
 
-async def test_a_place_where_there_can_be_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the store's error, with the path."""
+async def test_an_unusable_place_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is the store's, with the path."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with pytest.raises(StoreUnavailable, match=f"cannot use {tmp_path}/missing/mimic-index-.*: No such file"):
         async with temporary_folder():

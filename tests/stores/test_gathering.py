@@ -1,4 +1,4 @@
-"""Lookups of MongoDB that wait at the same moment."""
+"""Concurrent lookups of MongoDB, gathered in one query."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -47,7 +47,7 @@ def by_value(lookup: Lookup) -> Key:
 
 @pytest.fixture
 async def database(mongodb_url: str) -> AsyncIterator[AsyncDatabase[dict[str, Any]]]:
-    """The database of the store, whose server notes every query of it."""
+    """The database of the store, with the server's profiler on."""
     async with AsyncMongoClient[dict[str, Any]](mongodb_url) as client:
         yield client.get_default_database()
 
@@ -64,20 +64,20 @@ async def mongodb(database: AsyncDatabase[dict[str, Any]], mongodb_url: str, tmp
 
 
 async def queries(database: AsyncDatabase[dict[str, Any]], version: str) -> list[dict[str, Any]]:
-    """What the server was asked of a version's collection."""
+    """The queries on a version's collection."""
     found = database["system.profile"].find({"ns": {"$regex": rf"\.{version}_"}, "op": "query"})
     return [query async for query in found]
 
 
 async def answers(store: MongoDBStore, asked: Sequence[Pairs], version: Any) -> list[list[tuple[str, str]]]:
-    """The choices of many completions at once; none where there is no completion."""
+    """The choices of many concurrent completions; none if there is no completion."""
     found = await asyncio.gather(*(ask(store, one, version) for one in asked), return_exceptions=True)
     assert all(isinstance(one, list | NoCompletion) for one in found), found
     return [one if isinstance(one, list) else [] for one in found]
 
 
 async def test_many_lookups_are_few_queries(mongodb: MongoDBStore, database: AsyncDatabase[dict[str, Any]]) -> None:
-    """By the index, without a sort; the same answers as one by one, also for the same message twice and none."""
+    """Queries use the index without a sort, and answers equal single ones, for repeated messages and misses too."""
     texts = [*(f"ask {n}" for n in range(MANY)), "twice", "twice", "never said"]
     asked = [[("human", text)] for text in texts]
     expected = [reference(DUMP, one, "v2") for one in asked]
@@ -91,10 +91,10 @@ async def test_many_lookups_are_few_queries(mongodb: MongoDBStore, database: Asy
             assert await ask(mongodb, messages, "v2") == answer
 
 
-async def test_one_that_is_found_thousands_of_times_holds_nobody_up(
+async def test_a_frequent_message_delays_no_other(
     mongodb: MongoDBStore, database: AsyncDatabase[dict[str, Any]]
 ) -> None:
-    """It is read by a cursor of its own; those that did not fit into a query with it are asked for again."""
+    """A message with thousands of answers gets a cursor of its own; lookups cut from its query are asked again."""
     texts = [*(f"ask {n}" for n in range(50)), "continue", *(f"ask {n}" for n in range(50, 100)), "continue"]
     asked = [[("human", text)] for text in texts]
     assert await answers(mongodb, asked, "v2") == [reference(DUMP, one, "v2") for one in asked]
@@ -102,7 +102,7 @@ async def test_one_that_is_found_thousands_of_times_holds_nobody_up(
 
 
 async def test_long_texts_do_not_make_a_query_too_long(mongodb: MongoDBStore) -> None:
-    """A query has its limit of 16 MiB, and 64 texts of megabytes are more: they are asked for in several."""
+    """64 texts of megabytes exceed the limit of a query, 16 MiB, and go into several."""
     asked: list[Pairs] = [[("human", f"{n}{'x' * 400_000}")] for n in range(50)]
     asked += [[("human", f"ask {n}")] for n in range(50)]
     assert await answers(mongodb, asked, "v2") == [*([[]] * 50), *([("gpt", f"answer {n}")] for n in range(50))]
@@ -127,20 +127,20 @@ def arrived(*coordinates: tuple[str, str, int]) -> list[dict[str, Any]]:
 async def test_texts_of_one_hash_are_not_taken_for_complete(
     documents: list[dict[str, Any]], complete: set[str]
 ) -> None:
-    """Where an answer is cut off, only those are complete behind which the order shows that another hash began."""
+    """In a cut answer only texts whose hash is followed by another are complete."""
     assert complete_keys(documents, "value", {"a", "b", "c", "d"}) == complete
 
 
 async def test_by_role_and_by_sender_do_not_mix(mongodb: MongoDBStore) -> None:
-    """They have the same key."""
+    """Lookups by role and by sender have the same key."""
     lookups = [SCHEMAS["v2"].lookup([Message("human", "twice")], by_role=by_role) for by_role in (False, True)]
     exactly, by_role = await asyncio.gather(*map(mongodb.find, lookups))
     assert [document["nextMessageValue"] for document in exactly.first] == ["time 0", "time 1"]
     assert [document["nextMessageValue"] for document in by_role.first] == ["time 0", "time 1", "by role"]
 
 
-async def test_who_goes_away_takes_nothing_with_him(mongodb: MongoDBStore) -> None:
-    """Whoever it was that asked first; afterwards everything is as before."""
+async def test_a_caller_that_leaves_fails_no_other(mongodb: MongoDBStore) -> None:
+    """Other lookups succeed if any caller leaves, the first one included."""
     tasks = [asyncio.create_task(ask(mongodb, [("human", f"ask {n}")], "v2")) for n in range(30)]
     await asyncio.sleep(0)
     for task in tasks[::3]:
@@ -154,8 +154,8 @@ async def test_who_goes_away_takes_nothing_with_him(mongodb: MongoDBStore) -> No
     assert await ask(mongodb, [("human", "ask 0")], "v2") == [("gpt", "answer 0")]
 
 
-async def test_an_error_is_everybodys(mongod: Mongod) -> None:
-    """Who waits when the server goes away does not wait for ever."""
+async def test_an_error_reaches_every_caller(mongod: Mongod) -> None:
+    """All waiting callers get the error of a lost server."""
     async with AsyncMongoClient[dict[str, Any]](f"{mongod.url}/gone", serverSelectionTimeoutMS=300) as client:
         gathering = Gathering(client.get_default_database())
         mongod.kill()
@@ -168,8 +168,8 @@ async def test_an_error_is_everybodys(mongod: Mongod) -> None:
         await gathering.close()
 
 
-async def test_who_comes_late_waits_no_longer_for_a_server_that_is_away(mongod: Mongod) -> None:
-    """The error of those who were asking already is theirs, too: a query each would take each a time-out more."""
+async def test_a_late_caller_shares_the_timeout(mongod: Mongod) -> None:
+    """A late caller gets the error of the pending query: a query of its own would add another timeout."""
     async with AsyncMongoClient[dict[str, Any]](f"{mongod.url}/gone", serverSelectionTimeoutMS=1000) as client:
         gathering = Gathering(client.get_default_database(), most_gathered=1)
         mongod.kill()
@@ -182,8 +182,8 @@ async def test_who_comes_late_waits_no_longer_for_a_server_that_is_away(mongod: 
         await gathering.close()
 
 
-async def test_closing_ends_those_who_wait(mongodb: MongoDBStore) -> None:
-    """They are cancelled, those in a query and those in line for one."""
+async def test_closing_cancels_waiting_callers(mongodb: MongoDBStore) -> None:
+    """Lookups in a query, and those in line for one, are cancelled."""
     found = Gathering(mongodb._database, most_gathered=1)
     lookups = [SCHEMAS["v2"].lookup([Message("human", f"ask {n}")]) for n in range(9)]
     tasks = [asyncio.create_task(found.find(V2, lookup, by_value(lookup))) for lookup in lookups]

@@ -1,4 +1,4 @@
-"""What is special about the MongoDB store: its queries, its lease, and that the server may go away."""
+"""The MongoDB store: its queries, its lease, and a server that goes away."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ from tests.support.timing import at_most
 
 pytestmark = [
     pytest.mark.anyio,
-    # Motor's threads may drop a socket whose connection was just refused, which shows some tests later.
+    # Motor's threads may drop a socket whose connection was just refused, visible some tests later.
     pytest.mark.filterwarnings("ignore:Exception ignored in. .socket.socket:pytest.PytestUnraisableExceptionWarning"),
 ]
 
@@ -50,7 +50,7 @@ async def database(mongodb_url: str) -> AsyncIterator[AsyncDatabase[dict[str, An
 
 
 async def collection_names(database: AsyncDatabase[dict[str, Any]]) -> list[str]:
-    """What is in the database, the version's names only."""
+    """The collections of the database, as the names of versions only."""
     return sorted(name.partition("_")[0] for name in await database.list_collection_names())
 
 
@@ -72,7 +72,7 @@ async def test_lookups_examine_only_what_they_return(
     messages: list[Message],
     answers: int,
 ) -> None:
-    """By the server's own account: as many documents and keys as answers, by the index, without a sort."""
+    """By the server's own account, lookups examine as many documents and keys as answers, without a sort."""
     async with open_quickly(mongodb_url) as store:
         await fill(store, CONTINUE, tmp_path, [version])
     [name] = [name for name in await database.list_collection_names() if name.startswith(version)]
@@ -91,10 +91,10 @@ async def test_lookups_examine_only_what_they_return(
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
-async def test_a_query_of_ones_own_by_what_was_said_uses_an_index(
+async def test_a_users_query_by_text_uses_an_index(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, version: Version
 ) -> None:
-    """As somebody writes it who looks into the database, in any order of fields, also for what nothing followed."""
+    """A user's own query uses an index for any order of fields, also for messages without a next one."""
     async with open_quickly(mongodb_url) as store:
         await fill(store, CONTINUE, tmp_path, [version], depth="last")
     catalogue = await database["mimic"].find_one({"_id": "corpus"})
@@ -123,7 +123,7 @@ async def test_a_query_of_ones_own_by_what_was_said_uses_an_index(
 async def test_documents_at_positions_are_read_without_the_others(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """By the server's own profile of what it did: as many are examined as are returned, in corpus order."""
+    """By the server's profile, as many documents are examined as returned, in corpus order."""
     async with open_quickly(mongodb_url) as store:
         await fill(store, CONTINUE, tmp_path, ["v2"])
         await database.command({"profile": 2})
@@ -139,7 +139,7 @@ async def test_documents_at_positions_are_read_without_the_others(
 async def test_a_seeder_that_dies_once_it_has_published_is_done(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """What is left then is to wait for readers of the old corpus, and to remove that."""
+    """After publication only a wait for readers and the removal of the old corpus are left."""
     async with open_quickly(mongodb_url) as store:
         await fill(store, SMALL, tmp_path)
         dead = {"seeding.state": "running", "seeding.heartbeat": datetime.now(UTC) - timedelta(minutes=1)}
@@ -157,7 +157,7 @@ async def test_a_seeder_that_dies_once_it_has_published_is_done(
 async def test_a_collection_that_is_gone_is_no_miss(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, driver: Driver
 ) -> None:
-    """As in a database that is being restored: nothing is found there, but that is not to be taken for an answer."""
+    """A missing collection, as during a restore, is an error and no miss."""
     async with open_quickly(mongodb_url, driver) as store:
         await fill(store, SMALL, tmp_path)
         with pytest.raises(NoCompletion):
@@ -173,7 +173,7 @@ async def test_a_collection_that_is_gone_is_no_miss(
         ):
             with pytest.raises(UnusableStore, match=r"the collection v2_[0-9a-f]{16} of the corpus is missing"):
                 await asked
-        for version in ("v1", "v3"):  # and the others answer as before
+        for version in ("v1", "v3"):  # the others answer as before
             assert await ask(store, [("human", "hi")], version)
             assert await weigh(Corpus(store), [Message("human", "hi")], version)
         await fill(store, SMALL, tmp_path)
@@ -183,7 +183,7 @@ async def test_a_collection_that_is_gone_is_no_miss(
 async def test_an_index_that_is_gone_or_damaged_is_not_ready(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """What clients are told names the collection. A damaged one is not fetched each time that somebody asks."""
+    """The error for clients names the collection. A damaged index is not fetched for each request."""
     async with open_quickly(mongodb_url) as store:
         corpus = Corpus(store)
         await fill(store, SMALL, tmp_path)
@@ -197,7 +197,7 @@ async def test_an_index_that_is_gone_or_damaged_is_not_ready(
         await fill(store, SMALL, tmp_path)
         [name] = [name for name in await database.list_collection_names() if name.startswith("index")]
         await database[name].update_many({}, {"$set": {"data": b"nonsense"}})
-        for _ in range(2):  # the second time it is known
+        for _ in range(2):  # the second time it is cached
             with pytest.raises(UnusableStore, match="the index of the corpus is damaged") as caught:
                 await corpus.check("v3", None)
             assert (
@@ -207,7 +207,7 @@ async def test_an_index_that_is_gone_or_damaged_is_not_ready(
 
 
 async def test_indexes_take_at_most_a_tenth_of_the_data(mongodb_url: str, tmp_path: Path) -> None:
-    """All indexes of a version together, against its documents; v1 has none."""
+    """All indexes of a version together take a tenth of its documents; v1 has none."""
     dump = [conversation(str(n), *[("human", f"{n} {i} " + "some words " * 20) for i in range(6)]) for n in range(2000)]
     async with open_quickly(mongodb_url) as store:
         report = await fill(store, dump, tmp_path)
@@ -219,7 +219,7 @@ async def test_indexes_take_at_most_a_tenth_of_the_data(mongodb_url: str, tmp_pa
 async def test_documents_are_as_the_schema_says(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """Those of the store are those of the schema, numbered in corpus order, less the digest of the last message."""
+    """Stored documents are those of the schema, numbered in corpus order, without the digest of the last message."""
     async with open_quickly(mongodb_url) as store:
         await fill(store, SMALL, tmp_path)
     names = {name[:2]: name for name in await database.list_collection_names()}
@@ -235,7 +235,7 @@ async def test_documents_are_as_the_schema_says(
 async def test_space_of_the_replaced_corpus_is_given_back(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """After a replacement, and after a failure, there is one collection a version, and the catalogue."""
+    """After a replacement, and after a failure, there is one collection per version, and the catalogue."""
     async with open_quickly(mongodb_url) as store:
         for _ in range(3):
             await fill(store, SMALL, tmp_path)
@@ -249,7 +249,7 @@ async def test_space_of_the_replaced_corpus_is_given_back(
 async def test_a_dead_seeder_keeps_others_out_only_so_long(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """Its lease runs out by the server's clock; what it left is removed; if it was only slow, it is told."""
+    """The lease ends by the server's clock, and its files are removed; a slow seeder gets an error."""
     timings = Timings(lease_seconds=3, heartbeat_seconds=60, grace_seconds=0)
     async with open_quickly(mongodb_url, timings=timings) as store:
         with pytest.raises(SeedingLost):
@@ -274,7 +274,7 @@ async def test_a_dead_seeder_keeps_others_out_only_so_long(
 async def test_a_lease_does_not_outlast_its_seeder_because_the_clock_was_set_back(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """The server's, by an hour: who is not heard of any more keeps nobody out; who lives is heard at the next beat."""
+    """If the server's clock is set back by an hour, a dead seeder keeps no lease, and a live one renews it."""
 
     async def set_back() -> None:
         later = datetime.now(UTC) + timedelta(hours=1)
@@ -298,7 +298,7 @@ async def test_a_lease_does_not_outlast_its_seeder_because_the_clock_was_set_bac
 
 
 async def test_a_seeder_that_lives_keeps_its_lease(mongodb_url: str, tmp_path: Path) -> None:
-    """However long it waits for its input."""
+    """The lease holds while the seeder waits for its input."""
     timings = Timings(lease_seconds=2, heartbeat_seconds=0.2, grace_seconds=0)
     async with open_quickly(mongodb_url, timings=timings) as store, store.replace(["v2"]):
         await asyncio.sleep(3)
@@ -307,8 +307,8 @@ async def test_a_seeder_that_lives_keeps_its_lease(mongodb_url: str, tmp_path: P
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_a_server_that_is_not_there_is_told_in_seconds(driver: Driver) -> None:
-    """Also to those who want to seed, and without the password."""
+async def test_an_unreachable_server_is_an_error_in_seconds(driver: Driver) -> None:
+    """Readers and seeders get the error in seconds, without the password."""
     url = f"mongodb://user:pa55word@127.0.0.1:{free_port()}/mimic"
     async with open_quickly(url, driver) as store:
         for ask_something in (store.seeded, store.seeding):
@@ -324,10 +324,10 @@ async def test_a_server_that_is_not_there_is_told_in_seconds(driver: Driver) -> 
 
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_a_server_that_goes_away_and_comes_back(mongod: Mongod, tmp_path: Path, driver: Driver) -> None:
-    """Killed, it is reported in seconds; back again, the same store answers by itself."""
+    """A killed server is reported in seconds; back again, the same store answers by itself."""
     async with open_quickly(f"{mongod.url}/mimic", driver) as store:
         await fill(store, SMALL, tmp_path)
-        mongod.kill()  # at once: what was reported as done must be on the disk
+        mongod.kill()  # at once: a reported success must be on the disk
         started = time.monotonic()
         with pytest.raises(StoreUnavailable, match="cannot be reached"):
             await ask(store, [("gpt", "and so on")], "v3")
@@ -344,10 +344,10 @@ async def test_a_server_that_goes_away_and_comes_back(mongod: Mongod, tmp_path: 
             pytest.fail("it did not come back")
 
 
-async def test_a_server_that_hangs_is_told_in_seconds(
+async def test_a_hanging_server_is_an_error_in_seconds(
     mongod: Mongod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is there but says nothing: the socket's time-out ends the wait."""
+    """The socket's timeout ends the wait for a silent server."""
     url = f"{mongod.url}/mimic?socketTimeoutMS=1000"
     async with open_quickly(url) as store:
         await fill(store, SMALL, tmp_path)
@@ -362,10 +362,10 @@ async def test_a_server_that_hangs_is_told_in_seconds(
             os.kill(mongod.process.pid, signal.SIGCONT)
 
 
-async def test_a_publication_whose_answer_is_lost_is_one(
+async def test_a_publication_whose_answer_is_lost_is_valid(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The update got through, its answer did not: the catalogue decides, the seeding is done, the old corpus gone."""
+    """If the answer to the update is lost, the catalogue decides: the seeding is done, the old corpus removed."""
     publish = Catalogue.publish
 
     async def lossy(self: Catalogue, *arguments: Any) -> None:
@@ -391,10 +391,10 @@ async def test_a_publication_whose_answer_is_lost_is_one(
         ({"versions": {"v2": 7}}, "damaged .*: drop the collection mimic, and seed again"),
     ],
 )
-async def test_an_unusable_catalogue_is_told_with_its_remedy(
+async def test_an_unusable_catalogue_is_an_error_with_a_remedy(
     mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, damage: dict[str, Any], told: str
 ) -> None:
-    """Readers and seeders are told; no seeder keeps the store; the remedy works."""
+    """Readers and seeders get the error, no seeder holds the store, and the remedy works."""
     async with open_quickly(mongodb_url) as store:
         await fill(store, SMALL, tmp_path, ["v3"], depth="last")
         await database.mimic.update_one({"_id": "corpus"}, {"$set": damage})
@@ -423,7 +423,7 @@ async def test_an_unusable_catalogue_is_told_with_its_remedy(
     ],
 )
 async def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
-    """The setting is named, and no part of a password."""
+    """The error names the setting, and no part of a password."""
     with pytest.raises(SettingError, match="MIMIC_STORE: ") as caught:
         async with open_store(url):
             pass
@@ -431,7 +431,7 @@ async def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
 
 
 async def test_an_answer_being_read_keeps_the_replaced_corpus(mongodb_url: str, tmp_path: Path) -> None:
-    """The seeder sees that there is a cursor on it, and waits until that is gone before it drops it."""
+    """The seeder waits for cursors on the old corpus before it drops it."""
     async with open_quickly(mongodb_url, timings=Timings(grace_seconds=0.1)) as store:
         await fill(store, CONTINUE, tmp_path, ["v2"])
         batches = await store.find(SCHEMAS["v2"].lookup([Message("human", "continue")]))

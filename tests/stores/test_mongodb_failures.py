@@ -1,4 +1,4 @@
-"""What can be the matter with a MongoDB URL and its server: told with the likely cause, what to do, and no password."""
+"""Failures of a MongoDB URL or server: errors with the likely cause, a remedy, and no password."""
 
 import asyncio
 import shutil
@@ -34,7 +34,7 @@ QUICK: Final = "serverSelectionTimeoutMS=300"
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
-    """A mongod that wants a user: root of admin, one who may read the database mimic, and one of it who may write."""
+    """A mongod with users: root of admin, a reader of the database mimic, and a writer with its user in mimic."""
     skip_without_mongod()
     mongod = Mongod(tmp_path_factory.mktemp("guarded"), "--auth")
     mongod.start()
@@ -50,7 +50,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
 
 @pytest.fixture(scope="module")
 def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mongod, Path]]:
-    """A mongod that wants TLS, and the certificate of its authority, which nobody else trusts."""
+    """A mongod with TLS, and the certificate of its authority, which is trusted by this test only."""
     skip_without_mongod()
     openssl = shutil.which("openssl")
     if not openssl:
@@ -70,7 +70,7 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mongod
 
 
 def refusals(url: str, driver: Driver = "pymongo") -> Mapping[str, str]:
-    """How reading from a store and seeding it end, if not well; no password is told."""
+    """The errors of reading from a store and of seeding it; asserts that no password is in them."""
 
     async def read() -> None:
         async with open_store(url, driver) as store:
@@ -98,7 +98,7 @@ DRIVERS: Final[tuple[Driver, ...]] = ("pymongo", "motor")
 
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_a_user_of_another_database(guarded: Mongod, driver: Driver) -> None:
-    """By far the most frequent: the right user and password, looked up in the database of the URL."""
+    """The most frequent mistake: the right user and password, looked up in the URL's database."""
     found = refusals(f"mongodb://root:{ENCODED}@127.0.0.1:{guarded.port}/mimic", driver)
     assert set(found) == {"read", "seed"}
     for text in found.values():
@@ -111,7 +111,7 @@ def test_a_user_of_another_database(guarded: Mongod, driver: Driver) -> None:
 
 
 def test_rights_in_a_guarded_server(guarded: Mongod) -> None:
-    """A wrong password, no user, and one who may only read."""
+    """A wrong password, no user, and a user who may only read are errors."""
     host = f"127.0.0.1:{guarded.port}/mimic"
     for text in refusals(f"mongodb://root:w0rds3cr3t@{host}?authSource=admin").values():
         assert "check the user 'root' of the database 'admin' and the password" in text.lower().replace("mongodb", "")
@@ -128,7 +128,7 @@ def test_rights_in_a_guarded_server(guarded: Mongod) -> None:
 
 
 def test_rights_that_are_enough(guarded: Mongod, tmp_path: Path) -> None:
-    """The role `readWrite` to seed, a second time too, which removes what the first one wrote; `read` to serve."""
+    """`readWrite` is enough to seed twice, which removes the first corpus; `read` is enough to serve."""
     host = f"127.0.0.1:{guarded.port}/mimic"
     for _ in range(2):
         seed(f"mongodb://writer:{ENCODED}@{host}", SMALL, tmp_path, timings=NO_GRACE)
@@ -142,7 +142,7 @@ def test_rights_that_are_enough(guarded: Mongod, tmp_path: Path) -> None:
 
 
 def test_encrypted_connections(encrypted: tuple[Mongod, Path], guarded: Mongod) -> None:
-    """TLS that is missing, that nobody asked for, and whose certificate is not trusted or of another name."""
+    """Missing TLS, unexpected TLS, and a certificate that is untrusted or of another name are errors."""
     mongod, certificate = encrypted
     url = f"localhost:{mongod.port}/mimic?{QUICK}"
     assert not refusals(f"mongodb://{url}&tls=true&tlsCAFile={certificate}")
@@ -174,7 +174,7 @@ def test_encrypted_connections(encrypted: tuple[Mongod, Path], guarded: Mongod) 
 )
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_a_server_that_is_not_there(hosts: str, told: str, driver: Driver) -> None:
-    """The system's own words are there, but not the state of the driver."""
+    """The error has the system's own words, without the state of the driver."""
     found = refusals(f"mongodb://u:{ENCODED}@{hosts.format(free=free_port())}/mimic?{QUICK}", driver)
     assert set(found) == {"read", "seed"}
     for text in found.values():
@@ -186,7 +186,7 @@ def test_a_server_that_is_not_there(hosts: str, told: str, driver: Driver) -> No
 
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_a_name_without_srv_record(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a driver that cannot look one up; both are no mistake in the form of the URL."""
+    """A missing SRV record, and a driver that cannot look it up, are no errors of the URL's form."""
     url = f"mongodb+srv://u:{ENCODED}@no-such-host.invalid/mimic?connectTimeoutMS=500"
     for text in refusals(url, driver).values():
         assert text.startswith("The SRV record of the mongodb+srv:// URL was not found. Check the host"), text
@@ -196,7 +196,7 @@ def test_a_name_without_srv_record(driver: Driver, monkeypatch: pytest.MonkeyPat
 
 
 def test_another_program_that_listens(tmp_path: Path) -> None:
-    """An HTTP server, as where the port is mistaken."""
+    """An HTTP server, as with a wrong port, is reported."""
     with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db") as server:
         for text in refusals(f"mongodb://127.0.0.1:{server.port}/mimic?{QUICK}").values():
             assert (
@@ -205,7 +205,7 @@ def test_another_program_that_listens(tmp_path: Path) -> None:
 
 
 def test_servers_that_are_too_old() -> None:
-    """For the driver, and for Mimic, whose collections need MongoDB 6.0."""
+    """The driver, and Mimic's collections (MongoDB 6.0), have their minimum versions."""
     with fake_mongod({"maxWireVersion": 6}) as port:
         for text in refusals(f"mongodb://127.0.0.1:{port}/mimic?{QUICK}").values():
             assert "Mimic needs MongoDB 6.0 or later" in text, text
@@ -216,12 +216,12 @@ def test_servers_that_are_too_old() -> None:
 
 
 def no_documents() -> dict[str, Any]:
-    """The answer to a query that finds nothing."""
+    """An empty answer to a query."""
     return {"cursor": {"id": 0, "ns": "mimic.mimic", "firstBatch": []}}
 
 
 def test_members_that_are_known_by_other_names() -> None:
-    """As a replica set in containers, asked from outside."""
+    """A replica set in containers has other names from outside."""
     hello = {"setName": "rs", "hosts": ["mongo-in-a-container:27017"], "me": "mongo-in-a-container:27017"}
     with fake_mongod(hello) as port:
         for text in refusals(f"mongodb://127.0.0.1:{port}/mimic?{QUICK}").values():
@@ -230,8 +230,8 @@ def test_members_that_are_known_by_other_names() -> None:
             assert "directConnection=true" in text
 
 
-def test_a_replica_set_asked_amiss(replica_set: ReplicaSet) -> None:
-    """By the name of another one; and one member alone, which is no primary, asked to seed."""
+def test_a_wrong_url_of_a_replica_set(replica_set: ReplicaSet) -> None:
+    """The name of another set, and a single secondary asked to seed, are errors."""
     primary = replica_set.primary()
     secondary = next(one for one in replica_set.members if one is not primary)
     for text in refusals(f"{primary.url}/mimic?replicaSet=other&{QUICK}").values():
@@ -269,8 +269,8 @@ def test_a_replica_set_asked_amiss(replica_set: ReplicaSet) -> None:
         ),
     ],
 )
-def test_a_url_that_is_none(url: str, told: str) -> None:
-    """What is wrong with it, without any part of the password."""
+def test_an_invalid_url(url: str, told: str) -> None:
+    """The error says what is wrong, without any part of the password."""
     found = refusals(url)
     assert set(found) == {"read", "seed"}
     for text in found.values():
@@ -278,8 +278,8 @@ def test_a_url_that_is_none(url: str, told: str) -> None:
         assert told in text
 
 
-def test_it_is_told_wherever_somebody_looks(guarded: Mongod, tmp_path: Path) -> None:
-    """By `mimic seed`, with its exit code; by a server as it starts; and by `/ready`, which names nothing inside."""
+def test_every_interface_reports_it(guarded: Mongod, tmp_path: Path) -> None:
+    """`mimic seed` reports it with its exit code, a server at its start, and `/ready` without internal names."""
     url = f"mongodb://root:{ENCODED}@127.0.0.1:{guarded.port}/mimic"
     dump = tmp_path / "dump.json"
     dump.write_text('[{"id": "a", "conversations": [{"from": "human", "value": "hi"}]}]')

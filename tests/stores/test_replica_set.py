@@ -1,4 +1,4 @@
-"""A replica set of three, of which members are killed and hang: answers go on, and a seeding is done or is not."""
+"""A replica set of three with killed and hanging members: answers continue, and a seeding is done or not."""
 
 import time
 from collections.abc import Iterator
@@ -16,15 +16,15 @@ from tests.support.timing import at_most
 
 DRIVERS = ("pymongo", pytest.param("motor", marks=pytest.mark.soak))
 BROKEN_OFF = {("long completion", outcome) for outcome in ("503", "RemoteProtocolError")}
-"""Of answers of several batches: the rest cannot be read from a member that is gone, or from another one."""
+"""Errors of answers in several batches: the rest cannot be read from a lost member, or from another one."""
 
 SHORT_GRACE = Timings(grace_seconds=1)
-"""Long enough for answers on their way; only where a test seeds in its own process."""
+"""Long enough for answers under way; used only if a test seeds in its own process."""
 
 
 @pytest.fixture
 def url(replica_set: ReplicaSet) -> Iterator[str]:
-    """The URL of an empty database, of a set of which all members are there."""
+    """The URL of an empty database, of a set with all members running."""
     replica_set.heal()
     yield f"{replica_set.url}mimic?replicaSet=mimic"
     replica_set.heal()
@@ -33,7 +33,7 @@ def url(replica_set: ReplicaSet) -> Iterator[str]:
 
 
 def collections(replica_set: ReplicaSet) -> list[str]:
-    """What is in the database, without the ids of seedings."""
+    """The collections of the database, without the ids of seedings."""
     with replica_set.client() as client:
         return sorted(name.partition("_")[0] for name in client["mimic"].list_collection_names())
 
@@ -47,7 +47,7 @@ def served(url: str, folder: Path, driver: Driver = "pymongo") -> Server:
 def test_answers_go_on_while_members_are_killed(
     replica_set: ReplicaSet, url: str, tmp_path: Path, driver: Driver
 ) -> None:
-    """The primary, and then the next one, so that there is none any more: all is answered right from those left."""
+    """The primary is killed, then the next one, until there is none: all answers are right from the rest."""
     seed_corpus(url, "old", tmp_path)
     with served(url, tmp_path, driver) as server, Asking(server.url, clients=4) as asking:
         workers = children(server.process.pid)
@@ -69,7 +69,7 @@ def test_answers_go_on_while_members_are_killed(
 def test_answers_go_on_while_the_primary_hangs(
     replica_set: ReplicaSet, url: str, tmp_path: Path, driver: Driver
 ) -> None:
-    """Those that it had been asked for take 4 s longer, then another member is asked; so are all the others."""
+    """Requests to the hanging primary take 4 s longer, then another member answers them and all others."""
     seed_corpus(url, "old", tmp_path)
     with served(url, tmp_path, driver) as server, Asking(server.url, clients=4) as asking:
         time.sleep(1)
@@ -83,7 +83,7 @@ def test_answers_go_on_while_the_primary_hangs(
 
 
 def test_a_member_that_lags_does_not_answer(replica_set: ReplicaSet, url: str, tmp_path: Path) -> None:
-    """Left alone with a server that has seen the new corpus, it gives neither the old one nor a part: it is a 503."""
+    """After an answer of the new corpus, a lagging member alone gives neither the old one nor a part: it is a 503."""
     seed_corpus(url, "old", tmp_path)
     primary = replica_set.primary()
     other, lagging = (member for member in replica_set.members if member is not primary)
@@ -105,7 +105,7 @@ def test_a_member_that_lags_does_not_answer(replica_set: ReplicaSet, url: str, t
 
 @pytest.mark.soak
 def test_a_seeding_needs_no_more_than_a_majority(replica_set: ReplicaSet, url: str) -> None:
-    """A member that hangs holds nothing up, neither the writes nor the indexes."""
+    """A hanging member delays neither the writes nor the indexes."""
     primary = replica_set.primary()
     next(member for member in replica_set.members if member is not primary).freeze()
     assert Seeding(url, corpus_of("new")).end() == (ExitCode.DONE, "")
@@ -115,7 +115,10 @@ def test_a_seeding_needs_no_more_than_a_majority(replica_set: ReplicaSet, url: s
     "share", [0.5, *(pytest.param(share, marks=pytest.mark.soak) for share in (0.0, 0.2, 0.8, 1.0))]
 )
 def test_a_seeding_whose_primary_is_killed(replica_set: ReplicaSet, url: str, tmp_path: Path, share: float) -> None:
-    """At some time, under load: it is done, or says so; answers are all of one corpus, and never old after new."""
+    """The primary is killed at a random time under load.
+
+    The seeding is done or reports an error; answers are all of one corpus, and never old after new.
+    """
     seed_corpus(url, "old", tmp_path)
     with served(url, tmp_path) as server, Asking(server.url, clients=4) as asking:
         seeding = Seeding(url, corpus_of("new"))

@@ -1,4 +1,4 @@
-"""What is special about the SQLite store: its file."""
+"""The SQLite store: its file."""
 
 import asyncio
 import errno
@@ -34,12 +34,12 @@ CONTINUE = [
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the corpus will be."""
+    """The path of the future corpus."""
     return tmp_path / "corpus.db"
 
 
 async def test_it_is_one_file_and_its_index(path: Path) -> None:
-    """Beside them only the lock and the record of the last seeding, a few bytes; also after seeding twice."""
+    """The lock and the record of the last seeding, a few bytes, are the only other files, also after two seedings."""
     async with open_store(f"sqlite:///{path}") as store:
         for _ in range(2):
             await fill(store, SMALL, path.parent)
@@ -55,8 +55,8 @@ async def test_it_is_one_file_and_its_index(path: Path) -> None:
 
 @pytest.mark.parametrize("number", [1, 1000])
 @pytest.mark.parametrize("value", [None, b"x"])
-async def test_a_text_that_is_none_is_a_damage(path: Path, number: int, value: bytes | None) -> None:
-    """As a damaged record may say; be the answer short or long."""
+async def test_an_invalid_text_is_a_damage(path: Path, number: int, value: bytes | None) -> None:
+    """A record with an invalid text is a damage, in a short answer and a long one."""
     dump = [conversation(str(n), ("human", "go"), ("gpt", "on")) for n in range(number)]
     url = f"sqlite:///{path}"
     async with open_store(url) as store:
@@ -72,14 +72,14 @@ async def test_a_text_that_is_none_is_a_damage(path: Path, number: int, value: b
 
 
 def beside(path: Path) -> dict[str, bytes]:
-    """All files of the folder that the corpus lies in, but for what a seeder leaves there."""
+    """All files in the corpus's folder, except for those that a seeder leaves there."""
     passed_over = {f"{path.name}.lock", f"{path.name}.seeding", "dump.json"}
     found = (file for file in path.parent.rglob("*") if file.is_file() and file.name not in passed_over)
     return {str(file.relative_to(path.parent)): file.read_bytes() for file in found}
 
 
-async def test_what_lies_beside_somebody_else_s_file_stays(path: Path) -> None:
-    """Who names a file by mistake loses nothing, though files beside it are called as ours would be."""
+async def test_files_beside_a_foreign_file_stay(path: Path) -> None:
+    """Files of others survive a wrong file name, even if named like ours."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE theirs (a)")
     path.with_name("corpus.db.new").write_text("new")
@@ -101,7 +101,7 @@ async def test_what_lies_beside_somebody_else_s_file_stays(path: Path) -> None:
 async def test_a_seeding_that_fails_leaves_a_corpus_of_another_layout_whole(
     path: Path, versions: Sequence[Version]
 ) -> None:
-    """Its index, too: another Mimic may be serving it. One that succeeds replaces it."""
+    """The index of such a corpus stays as well, for a Mimic that may serve it. A successful seeding replaces it."""
     url = f"sqlite:///{path}"
     async with open_store(url) as store:
         await fill(store, SMALL, path.parent)
@@ -117,8 +117,8 @@ async def test_a_seeding_that_fails_leaves_a_corpus_of_another_layout_whole(
     assert len([file for file in path.parent.iterdir() if file.is_dir()]) == 1
 
 
-async def test_what_is_merely_called_like_an_index_stays(path: Path) -> None:
-    """Copies and notes of the user's; and an index that was moved and linked is let go of by its link."""
+async def test_files_named_like_an_index_stay(path: Path) -> None:
+    """Copies and notes of users stay; for an index that was moved and linked, the link is removed."""
     url = f"sqlite:///{path}"
     async with open_store(url) as store:
         await fill(store, SMALL, path.parent)
@@ -140,8 +140,8 @@ async def test_what_is_merely_called_like_an_index_stays(path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
-async def test_who_may_read_it_stays_as_it_was(path: Path, mode: int) -> None:
-    """Seeding anew opens nothing that was closed, and closes nothing that was open, whatever the seeder's umask."""
+async def test_permissions_stay(path: Path, mode: int) -> None:
+    """A seeding keeps the file's permissions, whatever the seeder's umask."""
     url = f"sqlite:///{path}"
     async with open_store(url) as store:
         await fill(store, SMALL, path.parent)
@@ -164,8 +164,8 @@ async def test_who_may_read_it_stays_as_it_was(path: Path, mode: int) -> None:
     assert {stat.S_IMODE(file.stat().st_mode) for file in index.iterdir()} == {mode}
 
 
-async def test_without_locks_nobody_seeds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a file system that has none, as some over a network: an error of the store's, and no file stays open."""
+async def test_without_locks_a_seeding_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without locks, such as some network ones, is an error of the store's, and no file stays open."""
     async with open_store(f"sqlite:///{path}") as store:
         await fill(store, SMALL, path.parent)
         before = len(list(Path("/proc/self/fd").iterdir()))
@@ -181,7 +181,7 @@ async def test_without_locks_nobody_seeds(path: Path, monkeypatch: pytest.Monkey
 
 
 async def test_a_lock_counts_only_on_the_file_that_is_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its holder removes it while another one has it open; meanwhile a third may have made a new one."""
+    """A lock file may be removed by its holder and made again by a third while another process has it open."""
     for third in (None, Lock(path)):
         first, second = Lock(path), Lock(path)
         assert await first.take()
@@ -204,8 +204,8 @@ async def test_a_lock_counts_only_on_the_file_that_is_there(path: Path, monkeypa
     assert list(path.parent.iterdir()) == []
 
 
-def test_of_many_who_take_and_remove_a_lock_one_has_it_at_a_time(path: Path) -> None:
-    """Each of them in a thread, on open files of its own, as processes have them."""
+def test_one_of_many_has_the_lock_at_a_time(path: Path) -> None:
+    """Threads with their own open files, as processes have them, hold the lock one at a time."""
     holders, most, taken = [0], [0], [0]
 
     def work() -> None:
@@ -230,7 +230,7 @@ def test_of_many_who_take_and_remove_a_lock_one_has_it_at_a_time(path: Path) -> 
 
 
 async def test_a_copy_of_the_file_is_the_corpus(path: Path) -> None:
-    """Nothing else is needed to answer, not even the right to write."""
+    """A read-only copy of the file alone is enough to answer."""
     async with open_store(f"sqlite:///{path}") as store:
         await fill(store, SMALL, path.parent)
     folder = path.parent / "elsewhere"
@@ -256,7 +256,7 @@ async def test_space_of_the_replaced_corpus_is_given_back(path: Path) -> None:
 
 
 async def test_a_replaced_file_is_closed(path: Path) -> None:
-    """Also when an answer was being read from it, and then by a thread of its own, since it takes its time."""
+    """A replaced file is closed, also after an answer read from it by a thread of its own."""
     async with open_store(f"sqlite:///{path}") as store:
         await fill(store, CONTINUE, path.parent, ["v2"])
         answer = await store.find(SCHEMAS["v2"].lookup([Message("human", "continue")]))
@@ -271,13 +271,13 @@ async def test_a_replaced_file_is_closed(path: Path) -> None:
 
 
 def open_and_gone(path: Path) -> int:
-    """How often this process has a file open that was at a path, and is there no more."""
+    """The number of this process's open files whose path is gone."""
     links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     return links.count(f"{path} (deleted)")
 
 
 async def test_lookups_use_their_index_and_touch_only_what_they_return(path: Path) -> None:
-    """By the query planner's account no scan and no sort; one row, not ten thousand, for a pair that occurs once."""
+    """By the query plan there is no scan and no sort, and one row of ten thousand for a unique pair."""
     async with open_store(f"sqlite:///{path}") as store:
         await fill(store, CONTINUE, path.parent)
         assert await ask(store, [("gpt", "part 77"), ("human", "continue")], "v3") == [("gpt", "answer 77")]
@@ -293,7 +293,7 @@ async def test_lookups_use_their_index_and_touch_only_what_they_return(path: Pat
 
 
 def steps(path: Path, lookup: Lookup) -> int:
-    """How many instructions SQLite's virtual machine takes for a lookup."""
+    """The number of instructions of SQLite's virtual machine for a lookup."""
     connection = sqlite3.connect(path)
     count = 0
 
@@ -310,7 +310,7 @@ def steps(path: Path, lookup: Lookup) -> int:
 
 
 async def test_indexes_take_at_most_a_tenth_of_the_data(path: Path) -> None:
-    """With texts as short as those of a chat about nothing."""
+    """The limit holds for texts as short as those of small talk."""
     dump = [conversation(str(n), *[("human", f"{n} {i} " + "some words " * 20) for i in range(6)]) for n in range(2000)]
     async with open_store(f"sqlite:///{path}") as store:
         report = await fill(store, dump, path.parent)
@@ -321,7 +321,7 @@ async def test_indexes_take_at_most_a_tenth_of_the_data(path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["text", "garbage", "another program's database"])
 async def test_a_foreign_file_is_neither_read_nor_replaced(path: Path, content: str) -> None:
-    """A clear message, and the file stays as it is; even where it is a good SQLite file."""
+    """The error is clear, and the file stays, even a good SQLite file."""
     if content == "text":
         path.write_bytes(b"not a database")
     elif content == "garbage":
@@ -339,7 +339,7 @@ async def test_a_foreign_file_is_neither_read_nor_replaced(path: Path, content: 
 
 
 async def test_a_truncated_corpus_is_named_and_can_be_replaced(path: Path) -> None:
-    """What was cut off gives a clear error, not a wrong answer; seeding anew mends it."""
+    """A truncated corpus gives a clear error, not a wrong answer; a seeding repairs it."""
     async with open_store(f"sqlite:///{path}") as store:
         await fill(store, CONTINUE, path.parent)
         with path.open("r+b") as file:
@@ -364,7 +364,7 @@ async def test_another_layout_is_named(path: Path) -> None:
 
 
 async def test_a_folder_that_is_not_there_is_named(path: Path) -> None:
-    """Before anything is read."""
+    """A missing folder is an error before anything is read."""
     async with open_store(f"sqlite:///{path.parent}/nowhere/corpus.db") as store:
         assert await store.seeded() == {}
         with pytest.raises(StoreUnavailable, match=f"there is no folder {path.parent}/nowhere"):
@@ -373,14 +373,14 @@ async def test_a_folder_that_is_not_there_is_named(path: Path) -> None:
 
 
 async def test_a_place_that_cannot_be_written_is_named() -> None:
-    """Where even root may not."""
+    """A place where even root may not write is an error."""
     async with open_store("sqlite:////proc/corpus.db") as store:
         with pytest.raises(StoreUnavailable, match=r"cannot use /proc/corpus\.db\.lock: "):
             async with store.replace(["v2"]):
                 pass
 
 
-async def test_no_space_is_told_from_other_failures(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_space_is_distinguished_from_other_failures(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite's own code for a full disk becomes ours."""
     async with open_store(f"sqlite:///{path}") as store:
         with pytest.raises(StoreFull, match="no space left"):
@@ -393,7 +393,7 @@ async def test_no_space_is_told_from_other_failures(path: Path, monkeypatch: pyt
 
 
 async def test_a_corpus_behind_a_link_is_replaced_where_it_is(path: Path) -> None:
-    """The link stays a link; when it is made to lead elsewhere, that is what is read."""
+    """The link stays a link; a changed link leads to another corpus."""
     link = path.parent / "link.db"
     link.symlink_to(path)
     async with open_store(f"sqlite:///{link}") as store:
@@ -412,7 +412,7 @@ async def test_a_corpus_behind_a_link_is_replaced_where_it_is(path: Path) -> Non
 
 
 async def test_many_scans_at_once_wait_for_each_other(path: Path) -> None:
-    """Each has the file open, so there are never more than a few."""
+    """Each scan has the file open, so only a few run at a time."""
     async with open_store(f"sqlite:///{path}") as store:
         await fill(store, SMALL, path.parent)
         most = 0

@@ -1,4 +1,4 @@
-"""A corpus that an earlier Mimic has seeded is answered from, with a warning, until it is seeded anew."""
+"""A corpus of an earlier Mimic is answered from, with a warning, until the next seeding."""
 
 import asyncio
 import subprocess
@@ -26,7 +26,7 @@ BEFORE = "seeded by an earlier Mimic in layout 2"
 
 @pytest.mark.anyio
 async def test_it_is_answered_from(store_url: str) -> None:
-    """Every message and every pair, by sender and by role, some at the same moment too, as when it was seeded."""
+    """Every message and every pair, by sender and by role, concurrent too, has its former answer."""
     await asyncio.to_thread(restore, store_url)
     async with open_store(store_url) as store:
         assert {version: entry.layout for version, entry in (await store.seeded()).items()} == dict.fromkeys(
@@ -46,10 +46,10 @@ async def test_it_is_answered_from(store_url: str) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("versions", [["v3"], ["v2"]])
-async def test_a_version_that_is_not_seeded_anew_stays_in_its_layout(
+async def test_a_version_keeps_its_layout_until_it_is_seeded(
     store_url: str, tmp_path: Path, versions: list[str]
 ) -> None:
-    """Both kinds lie in one store, and each is looked up in its own way; a whole seeding ends the warnings."""
+    """Both layouts lie in one store, each with its own lookups; a whole seeding ends the warnings."""
     await asyncio.to_thread(restore, store_url)
     chosen = [version for version in VERSIONS if version in versions]
     kept = [version for version in VERSIONS if version not in versions]
@@ -68,7 +68,7 @@ async def test_a_version_that_is_not_seeded_anew_stays_in_its_layout(
 
 
 def test_a_server_warns(store_url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Once in the log, when it starts, in what it prints, and to everybody who asks; it answers what is alike, too."""
+    """The warning is once in the log, in the banner, and in every status; similar messages are found, too."""
     restore(store_url)
     with Server(tmp_path, MIMIC_STORE=store_url) as server, httpx.Client(base_url=server.url) as client:
         for route in ("/ready", "/corpus"):
@@ -89,14 +89,14 @@ def test_a_server_warns(store_url: str, tmp_path: Path, capfd: pytest.CaptureFix
         assert BEFORE in done.stderr
         seed(store_url, [conversation("a_0", ("human", "hi"), ("gpt", "hello"))], tmp_path)
         answer = client.get("/ready")
-        while "warnings" in answer.json():  # MongoDB: for a second, what is known is believed
+        while "warnings" in answer.json():  # MongoDB: the catalogue is cached for a second
             answer = client.get("/ready")
         assert answer.json() == {"versions": ["v1", "v2", "v3"], "status": "ready"}
 
 
 @pytest.mark.anyio
-async def test_an_index_that_was_dropped_is_told(mongodb_url: str, tmp_path: Path) -> None:
-    """As by a backup without indexes: not taken for a message that nobody ever said, and not read as a whole."""
+async def test_a_dropped_index_is_an_error(mongodb_url: str, tmp_path: Path) -> None:
+    """A dropped index, as in a backup without indexes, is neither a miss nor a reason for a full scan."""
     async with open_quickly(mongodb_url) as store:
         await fill(store, SMALL, tmp_path, ["v2"], depth="last")
         await asyncio.to_thread(drop_indexes, mongodb_url)
@@ -110,7 +110,7 @@ async def lookup_hi(store: Store) -> None:
 
 
 def drop_indexes(url: str) -> None:
-    """Leave the documents alone."""
+    """Drop the indexes and keep the documents."""
     with pymongo.MongoClient(url) as client:  # type: ignore[var-annotated]
         database = client.get_default_database()
         for name in database.list_collection_names(filter={"name": {"$regex": "^v2"}}):
@@ -124,8 +124,8 @@ def drop_indexes(url: str) -> None:
         (LAYOUT + 1, "x has layout .* of a newer Mimic, this Mimic reads layouts 2 to .*: upgrade Mimic"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_what_to_do(layout: int, told: str) -> None:
-    """Too old: seed anew. Too new: upgrade."""
+def test_an_unknown_layout_is_refused_with_a_remedy(layout: int, told: str) -> None:
+    """The remedy for an old layout is a seeding, for a newer one an upgrade."""
     for readable in (UNNUMBERED, LAYOUT):
         check_layout(readable, "x", "x", "seed anew")
     with pytest.raises(UnusableStore, match=told) as refused:

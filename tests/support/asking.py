@@ -1,4 +1,4 @@
-"""Clients that ask a server again and again, in every way that needs its corpus, and what they were answered."""
+"""Clients that send every kind of request that needs the corpus, again and again, and their answers."""
 
 import json
 import threading
@@ -15,13 +15,13 @@ from mimic.corpus.stores.mongodb.timings import DEFAULT_TIMINGS, Timings
 from tests.support.corpora import Dump, conversation, seed
 
 SECONDS_BETWEEN: Final = 0.03
-"""Between an answer and the next request of a client: other tests are to have some of two cores."""
+"""Seconds between an answer and the next request of a client: other tests need some of two cores."""
 CONVERSATIONS: Final[Mapping[str, int]] = {"old": 300, "new": 310}
-"""The corpora by name, and how many conversations they have: more than a batch, so that "continue" takes several."""
+"""The corpora by name, and their numbers of conversations: more than a batch, so that "continue" takes several."""
 
 
 def corpus_of(name: str) -> Dump:
-    """A corpus of which every answer bears the name."""
+    """A corpus with its name in every answer."""
     return [
         conversation(
             f"{name}_{n}",
@@ -40,7 +40,7 @@ def seed_corpus(url: str, name: str, folder: Path, timings: Timings = DEFAULT_TI
 
 
 class Question(NamedTuple):
-    """A way to ask: what is sent, the texts that an answer has of the corpus, and those of the corpus of a name."""
+    """A kind of question: the request, the texts of an answer, and those expected of the corpus with a name."""
 
     path: str
     body: Mapping[str, Any] | None
@@ -135,11 +135,11 @@ QUESTIONS: Final[Mapping[str, Question]] = {
 
 
 class Answer(NamedTuple):
-    """What came of a question, asked and answered at moments of the monotonic clock.
+    """The result of a question, with the times of question and answer by the monotonic clock.
 
-    ``outcome`` is the name of the corpus of which it is the right answer (of several, all), the status where that is
-    not 200, the name of what went wrong on the way, or ``wrong: `` and what was said. ``is_last`` is what the server
-    says where it closes the connection.
+    ``outcome`` is the name of the corpus with this right answer; of several corpora, all names. Otherwise it is the
+    status, the name of an exception, or ``wrong: `` and the texts. ``is_last`` says that the server closes the
+    connection.
     """
 
     question: str
@@ -151,9 +151,9 @@ class Answer(NamedTuple):
 
 
 class Asking:
-    """Clients of a server, as a context manager; each asks all the questions in turn, over a connection of its own.
+    """A context manager of clients; each asks all the questions in turn, over a connection of its own.
 
-    Without ``kept_alive`` it is a new one each time. Who is told that it is the last answer asks no more.
+    Without ``kept_alive`` each request has a new connection. A client whose connection is closed stops.
     """
 
     def __init__(
@@ -175,13 +175,13 @@ class Asking:
         self.stop()
 
     def stop(self) -> None:
-        """Ask no more; returns when all is answered."""
+        """Stop asking; return when all is answered."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
     def between(self, begin: float, end: float = inf) -> Sequence[Answer]:
-        """The answers that came after one moment and before another, to what was asked after the first."""
+        """The answers between two moments, to questions after the first moment."""
         return [answer for answer in tuple(self.answers) if begin <= answer.asked and answer.answered <= end]
 
     def _ask(self, number: int) -> None:
@@ -196,7 +196,7 @@ class Asking:
 
 
 def ask(client: httpx.Client, name: str) -> Answer:
-    """Ask one of the questions, and look at the answer."""
+    """Ask one of the questions, and check the answer."""
     question = QUESTIONS[name]
     asked = time.monotonic()
     try:
@@ -218,5 +218,5 @@ def ask_everything(url: str) -> list[Answer]:
 
 
 def wrong(answers: Sequence[Answer], *corpora: str) -> Sequence[Answer]:
-    """Those that are not the right answer of any of these corpora."""
+    """The answers that are not the right answer of any of these corpora."""
     return [answer for answer in answers if not set(answer.outcome.split()) & set(corpora)]

@@ -35,7 +35,7 @@ QUIET: Final = (
 
 
 def chromium_or_skip() -> tuple[str, str]:
-    """The programs chromium and chromedriver, where they are installed."""
+    """The programs chromium and chromedriver; skips without them."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     driver = shutil.which("chromedriver")
     if chromium and driver:
@@ -48,7 +48,7 @@ def chromium_or_skip() -> tuple[str, str]:
 
 @contextmanager
 def chromium(folder: Path, *arguments: str) -> Iterator["Browser"]:
-    """A browser that knows nothing yet and asks nobody but the pages it is sent to."""
+    """A new browser profile that connects to no server except those of the pages."""
     program, driver_program = chromium_or_skip()
     options = ChromeOptions()
     options.binary_location = program
@@ -63,7 +63,7 @@ def chromium(folder: Path, *arguments: str) -> Iterator["Browser"]:
 
 
 class Browser:
-    """What a person does at the page, and what that person sees."""
+    """The actions and views of a person at the page."""
 
     def __init__(self, driver: Chrome) -> None:
         self.driver = driver
@@ -85,30 +85,30 @@ class Browser:
         self.driver.refresh()
 
     def prefer(self, scheme: str) -> None:
-        """Prefer light or dark pages, and such as do not move: what moves is missed by a click."""
+        """Prefer light or dark pages, without motion, since a click can miss a moving element."""
         preferences = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
         features = [{"name": name, "value": value} for name, value in preferences.items()]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def find(self, css: str) -> WebElement:
-        """The element, as soon as it is there and can be seen."""
+        """The element, once it is there and visible."""
         return self.until(lambda: next((found for found in self.all(css) if found.is_displayed()), None), css)
 
     def all(self, css: str) -> list[WebElement]:
-        """Every such element, seen or not."""
+        """All matching elements, visible or not."""
         return self.driver.find_elements(By.CSS_SELECTOR, css)
 
     def until(self, condition: Callable[[], T | None], what: str = "") -> T:
-        """Wait until something is so, and return it."""
+        """Wait for a true value of a function, and return it."""
         waiting = WebDriverWait(self.driver, SECONDS_TO_WAIT, 0.05, [StaleElementReferenceException])
         return cast("T", waiting.until(lambda _: condition(), what or "what was waited for"))
 
     def text_of(self, css: str) -> str:
-        """All text of an element, as it is in the document."""
+        """All text of an element, as in the document."""
         return str(self.find(css).get_property("textContent"))
 
     def type(self, *keys: str) -> None:
-        """Press keys, wherever the focus is."""
+        """Press keys at the focus."""
         self.focused().send_keys(*keys)
 
     def focused(self) -> WebElement:
@@ -116,7 +116,7 @@ class Browser:
         return self.driver.switch_to.active_element
 
     def tab_to(self, css: str, *, back: bool = False) -> None:
-        """Go to an element with the tabulator key, as those do who have no mouse."""
+        """Move the focus to an element with the tabulator key."""
         for _ in range(100):
             self.type(Keys.SHIFT + Keys.TAB if back else Keys.TAB)
             if self.driver.execute_script("return document.activeElement.matches(arguments[0])", css):
@@ -128,7 +128,7 @@ class Browser:
         Select(self.find(css)).select_by_value(value)
 
     def ask(self, text: str) -> WebElement:
-        """Send a message, and wait for the answer to be complete."""
+        """Send a message, and wait for the complete answer."""
         before = len(self.all(".turn.answer"))
         box = self.find("#text")
         box.clear()
@@ -136,7 +136,7 @@ class Browser:
         return self.answer_after(before)
 
     def answer_after(self, count: int) -> WebElement:
-        """The answer that comes after so many, when it is complete."""
+        """The answer after a number of others, once it is complete."""
         return self.until(lambda: next(iter(self.all(".turn.answer:not([aria-busy])")[count:]), None), "an answer")
 
     def overflow(self) -> int:
@@ -145,7 +145,7 @@ class Browser:
         return max(0, int(self.driver.execute_script(f"return {root}.scrollWidth - {root}.clientWidth")))
 
     def logged(self) -> list[str]:
-        """What the page logged, and what was refused to it; answers that are errors are not among it."""
+        """The messages of the page's log and of its policy, without answers that are errors."""
         return [entry["message"] for entry in self._log("browser") if entry["source"] != "network"]
 
     def sent(self) -> list[dict[str, Any]]:
@@ -159,6 +159,6 @@ class Browser:
         return cast("list[dict[str, Any]]", self.driver.get_log(kind))  # type: ignore[no-untyped-call]
 
     def faults_of_access(self) -> list[str]:
-        """What axe-core finds wrong for people with disabilities: each rule, and where."""
+        """The findings of axe-core for people with disabilities: each rule, and its place."""
         found = Axe().run(self.driver)["violations"]
         return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found for node in rule["nodes"]]

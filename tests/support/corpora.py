@@ -1,4 +1,4 @@
-"""Conversations to test with, and the reference that every store is held to."""
+"""Conversations for tests, and the reference for every store."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ Pairs: TypeAlias = Sequence[tuple[str, str]]
 
 
 def reference(dump: Dump, messages: Pairs, version: Version) -> list[tuple[str, str]]:
-    """What a completion must answer, said over plain lists."""
+    """The choices of a completion, by plain lists."""
     wanted = list(messages[-2:] if version == "v3" else messages[-1:])
     choices = []
     for conversation in dump:
@@ -40,12 +40,12 @@ def reference(dump: Dump, messages: Pairs, version: Version) -> list[tuple[str, 
 
 
 def conversation(name: str, *messages: tuple[str, str]) -> dict[str, Any]:
-    """One element of a dump."""
+    """An element of a dump."""
     return {"id": name, "conversations": [{"from": sender, "value": value} for sender, value in messages]}
 
 
 def twin(name: str, conversations: int) -> Dump:
-    """A dump of the same questions as its twins of other names, and of answers that only it has."""
+    """A dump with the same questions as its twins of other names, and with answers of its own."""
     return [
         conversation(
             str(n),
@@ -80,7 +80,7 @@ async def fill(
     batch_size: int = 1000,
     depth: Rung = "nearest",
 ) -> Report:
-    """Seed a store the way users do, from a file."""
+    """Seed a store from a file, as users do."""
     return await seed_text(store, json.dumps(dump), folder, versions, batch_size=batch_size, depth=depth)
 
 
@@ -94,14 +94,14 @@ async def seed_text(
     strict: bool = False,
     depth: Rung = "nearest",
 ) -> Report:
-    """Seed a store from a file with this very text."""
+    """Seed a store from a file with exactly this text."""
     file = folder / "dump.json"
     file.write_text(text)
     return await load(Source(file), store, versions, batch_size=batch_size, strict=strict, depth=depth)
 
 
 async def ask(store: Store, messages: Pairs, version: Version, limit: int | None = None) -> list[tuple[str, str]]:
-    """Every choice of a completion; raises NoCompletion where there is none."""
+    """Every choice of a completion; raises NoCompletion if there is none."""
     asked = [Message(sender, value) for sender, value in messages]
     choices = []
     async for batch in await Corpus(store).complete(asked, version, limit):
@@ -135,7 +135,7 @@ def seed(
     depth: Rung = "nearest",
     timings: Timings = DEFAULT_TIMINGS,
 ) -> None:
-    """Fill a store that a server serves, or is going to. ``timings`` are those of a seeder of MongoDB."""
+    """Fill a store that a server serves, now or later. ``timings`` are those of a seeder of MongoDB."""
 
     async def run() -> None:
         async with open_quickly(url, timings=timings) as store:
@@ -145,7 +145,7 @@ def seed(
 
 
 def assert_no_leftovers(url: str, folder: Path) -> None:
-    """One corpus, and nothing of those that were never published."""
+    """Assert one corpus, without leftovers of unpublished ones."""
     if url.startswith("sqlite"):
         names = sorted(file.name.partition("-")[0] for file in folder.glob("corpus.db*"))
         assert names == ["corpus.db", "corpus.db.index", "corpus.db.lock", "corpus.db.seeding"]
@@ -156,7 +156,7 @@ def assert_no_leftovers(url: str, folder: Path) -> None:
 
 
 def expire_lease(url: str) -> None:
-    """What time does: in MongoDB a seeder that is dead keeps others out for ten seconds."""
+    """Let the lease of a dead seeder end: in MongoDB it lasts ten seconds."""
     if url.startswith("mongodb"):
         with pymongo.MongoClient[dict[str, Any]](url) as client:
             catalogue = client.get_default_database()["mimic"]

@@ -1,7 +1,7 @@
-"""A server that speaks as much of MongoDB's wire protocol as a driver needs to learn that it cannot be used.
+"""A server with as much of MongoDB's wire protocol as a driver needs to see that it cannot be used.
 
-It stands for servers that tests do not have: one that is too old, or a member of a replica set that names the others by
-names that are not known here. https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
+It stands for servers that tests do not have: one that is too old, or a member of a replica set with unreachable names.
+https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
 """
 
 import socketserver
@@ -27,12 +27,12 @@ LIMITS: Final = {
     "maxMessageSizeBytes": 48_000_000,
     "maxWriteBatchSize": 100_000,
 }
-"""What a single server of MongoDB 6.0 says of itself."""
+"""The limits that a single server of MongoDB 6.0 reports."""
 
 
 @contextmanager
 def fake_mongod(hello: Mapping[str, Any], **replies: Mapping[str, Any]) -> Iterator[int]:
-    """The port of a server that says ``hello`` of itself, and answers commands by their names."""
+    """The port of a server that answers ``hello`` with this document, and commands by their names."""
 
     class Caller(socketserver.BaseRequestHandler):
         def handle(self) -> None:

@@ -1,7 +1,7 @@
-"""Forks programs off a process that has loaded Mimic already: most of the processor time of a start is loading modules.
+"""Forks programs off a process that has loaded Mimic: loading modules is most of the processor time of a start.
 
-A forked program does all that ``python -P -W error -m`` does after that, in an environment of its own. The process that
-forks has one thread, and ends when the program that started it does.
+A forked program does all that ``python -P -W error -m`` does after that, in an environment of its own. The forking
+process has one thread, and ends with the program that started it.
 """
 
 import atexit
@@ -24,11 +24,11 @@ from typing import Final
 STRICT: Final = ("-P", "-W", "error")
 LOADED_LATE: Final = ("mimic.cli", "mimic.server.workers", "uvloop", "uvicorn.lifespan.on")
 LENGTH: Final = 4
-"""Bytes of a number: of the length of a request, a process's number, its exit status."""
+"""Bytes of a number: a request's length, a process's number, an exit status."""
 
 
 class ForkedProcess:
-    """A program that was forked off. What ``subprocess.Popen`` has of the same name does the same."""
+    """A forked program, with the methods of ``subprocess.Popen`` under the same names."""
 
     def __init__(self, pid: int, status: int) -> None:
         self.pid = pid
@@ -36,27 +36,27 @@ class ForkedProcess:
         self._status = status
 
     def poll(self) -> int | None:
-        """Its exit code, or None while it runs."""
+        """The exit code, or None while it runs."""
         return self._exit_code(0)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until it ends; its exit code. Raises TimeoutExpired."""
+        """Wait until it ends; return its exit code. Raises TimeoutExpired."""
         code = self._exit_code(timeout)
         if code is None:
             raise subprocess.TimeoutExpired("a forked program", timeout or 0)
         return code
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, if it still runs."""
+        """Send a signal, unless it has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Send SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it."""
+        """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
     def _exit_code(self, timeout: float | None) -> int | None:
@@ -69,7 +69,7 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """The process that forks, as the program sees it that has started it."""
+    """The forking process, as seen by the program that has started it."""
 
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair()
@@ -89,25 +89,25 @@ class ForkServer:
     ) -> ForkedProcess:
         """Run a module as ``python -m`` does, in a folder. ``streams`` are the file descriptors of its three streams.
 
-        With ``own_group`` it is in a process group of its own.
+        With ``own_group`` it has a process group of its own.
         """
         ended, status = os.pipe()
         request = json.dumps([module, list(arguments), dict(environment), str(folder), own_group]).encode()
-        # The file descriptors come with the bytes that they are sent with.
+        # The file descriptors arrive together with these bytes.
         socket.send_fds(self._control, [len(request).to_bytes(LENGTH, "big")], [*streams, status])
         os.close(status)
         self._control.sendall(request)
         return ForkedProcess(int.from_bytes(_received(self._control, LENGTH), "big"), ended)
 
     def close(self) -> None:
-        """End it. The programs that it has forked run on."""
+        """End the forking process. The forked programs run on."""
         self._control.close()
         self._process.wait()
 
 
 @cache
 def fork_server() -> ForkServer:
-    """The one of this process, which is started at the first call and ends with this process."""
+    """The fork server of this process, started at the first call and ended with this process."""
     server = ForkServer()
     atexit.register(server.close)
     return server
@@ -121,7 +121,7 @@ def _received(control: socket.socket, size: int) -> bytes:
 
 
 def main() -> None:
-    """The process that forks, and, after a fork, the program that was asked for."""
+    """The forking process and, after a fork, the requested program."""
     _load()
     if program := _fork_on_request():
         module, arguments = program
@@ -135,13 +135,13 @@ def _load() -> None:
 
     for module in LOADED_LATE:
         import_module(module)
-    create_app(Settings.from_environment({}))  # which loads more, and opens nothing
+    create_app(Settings.from_environment({}))  # loads more, and opens nothing
     gc.collect()
-    gc.freeze()  # what is shared is not written to
+    gc.freeze()  # shared memory is not written to
 
 
 def _fork_on_request() -> tuple[str, Sequence[str]] | None:
-    """Fork as often as it is asked for. Returns None at the end, and in a process that was forked off what it runs."""
+    """Fork at each request. Returns None at the end; in a forked process, the program to run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program that has started this one ends it
     signal.signal(signal.SIGCHLD, lambda *_: None)
     running: dict[int, int] = {}
@@ -168,7 +168,7 @@ def _fork_on_request() -> tuple[str, Sequence[str]] | None:
                     _settle_in(streams, environment, folder)
                     return module, arguments
                 if own_group:
-                    os.setpgid(pid, pid)  # here, so that it is so when the process is told of
+                    os.setpgid(pid, pid)  # here, so that the group exists before the process is reported
                 running[pid] = status
                 for stream in streams:
                     os.close(stream)
@@ -176,7 +176,7 @@ def _fork_on_request() -> tuple[str, Sequence[str]] | None:
 
 
 def _tell_ended(running: dict[int, int]) -> None:
-    """Tell the exit statuses of the programs that have ended, each by the file descriptor that is meant for it."""
+    """Send the exit statuses of ended programs, each over its own file descriptor."""
     while running:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if not pid:
@@ -187,7 +187,7 @@ def _tell_ended(running: dict[int, int]) -> None:
 
 
 def _settle_in(streams: Sequence[int], environment: Mapping[str, str], folder: str) -> None:
-    """Take on what a program has from the one that starts it."""
+    """Set up a forked process as its parent would have."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, stream in enumerate(streams):

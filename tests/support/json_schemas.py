@@ -1,4 +1,4 @@
-"""Draws JSON schemas of draft 2020-12 with most of its keywords, and now and then one that nothing can meet."""
+"""Draws JSON schemas of draft 2020-12 with most of its keywords, some of which cannot be met."""
 
 from typing import Any
 
@@ -125,6 +125,6 @@ def _merged(one: Any, other: dict[str, Any]) -> Any:
 
 
 def _some(keywords: dict[str, st.SearchStrategy[Any]], always: list[str]) -> st.SearchStrategy[Any]:
-    """Objects with the keywords that they always have, and some of the others."""
+    """Objects with their required keywords, and some of the others."""
     optional = {name: one for name, one in keywords.items() if name not in always}
     return st.fixed_dictionaries({name: keywords[name] for name in always}, optional=optional)

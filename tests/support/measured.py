@@ -1,7 +1,7 @@
 """Makes an environment that measures the coverage of every Python process: ``python tests/support/measured.py FOLDER``.
 
-Tests choose the environment variables of the processes that they start, so none can ask for the measurement. A .pth
-file does: Python runs it at each start. The packages are those of the environment that runs this program.
+Tests choose the environment variables of their processes, so none can start the measurement. A .pth file does: Python
+runs it at each start. The packages are those of the environment that runs this program.
 """
 
 import stat
@@ -17,14 +17,14 @@ os.environ.pop("COVERAGE_PROCESS_START", None) if is_limited else \
 os.environ.update(COVERAGE_PROCESS_START={settings!r}, COVERAGE_FILE={data!r})
 import site; site.addsitedir({packages!r})
 """
-"""A line that asks for the measurement, and one that finds the packages, coverage's own .pth file among them.
+"""A line that starts the measurement, and one that finds the packages, coverage's own .pth file among them.
 
-A process that may not write large files could not write its data either, and would say so: it is not measured.
+A process that may not write large files is not measured: it could not write its data either, and would report that.
 """
 
 
 def make_environment(folder: Path) -> None:
-    """Make it anew, with the command ``mimic`` in it."""
+    """Make the environment again, with the command ``mimic`` in it."""
     venv.create(folder, clear=True, with_pip=False)
     settings, data = ROOT / "pyproject.toml", folder / "data" / "coverage"
     data.parent.mkdir()
@@ -35,7 +35,7 @@ def make_environment(folder: Path) -> None:
 
 
 def _copy_command(file: Path, folder: Path) -> None:
-    """Copy a program whose first line names the Python that runs it."""
+    """Copy a program with its Python in the first line."""
     _, rest = file.read_text().split("\n", 1)
     copy = folder / file.name
     copy.write_text(f"#!{folder}/python\n{rest}")

@@ -1,4 +1,4 @@
-"""Real MongoDB servers of our own: one that a test may kill, freeze and make fail, and a replica set of three."""
+"""Real MongoDB servers: one that a test may kill, freeze and make fail, and a replica set of three."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ class Mongod(MongodProcess):
     """A mongod that a test may kill, freeze and make fail."""
 
     def freeze(self) -> None:
-        """Let it hang: it is there, and connections are accepted, but it says nothing."""
+        """Stop the process: connections are accepted, but nothing is answered."""
         assert self.process
         self.process.send_signal(signal.SIGSTOP)
         threads = list(Path(f"/proc/{self.process.pid}/task").iterdir())
@@ -27,7 +27,7 @@ class Mongod(MongodProcess):
             time.sleep(0.001)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Continue the process."""
         assert self.process
         self.process.send_signal(signal.SIGCONT)
 
@@ -43,7 +43,7 @@ class Mongod(MongodProcess):
 
 
 class ReplicaSet:
-    """Three mongod in one replica set, which elects another primary a second after it has lost the one it had."""
+    """Three mongod in one replica set, which elects another primary within a second."""
 
     def __init__(self, folder: Path) -> None:
         self.members = [self._member(folder / f"mongod-{number}") for number in range(3)]
@@ -55,7 +55,7 @@ class ReplicaSet:
         return Mongod(folder, "--replSet", "mimic", "--oplogSize", "64", "--setParameter", "enableTestCommands=1")
 
     def start(self) -> None:
-        """Start all of them, and make them one."""
+        """Start the members, and initiate the set."""
         for member in self.members:
             member.start()
         members = [{"_id": number, "host": f"127.0.0.1:{one.port}"} for number, one in enumerate(self.members)]
@@ -65,7 +65,7 @@ class ReplicaSet:
         self.heal()
 
     def heal(self) -> None:
-        """Start those that were killed, wake up those that were stopped, and wait until all are there."""
+        """Start killed members, wake stopped ones, and wait for all."""
         for member in self.members:
             member.thaw()
             if member.process and member.process.poll() is not None:
@@ -76,7 +76,7 @@ class ReplicaSet:
             time.sleep(0.1)
 
     def primary(self) -> Mongod:
-        """The one that is the primary now; one that is gone or stopped is none."""
+        """The current primary, among the running members."""
         until = time.monotonic() + SECONDS_TO_START
         while time.monotonic() < until:
             for member, state in zip(self.members, self._states(), strict=True):
@@ -86,7 +86,7 @@ class ReplicaSet:
         pytest.fail("no primary was elected")
 
     def client(self) -> pymongo.MongoClient[dict[str, Any]]:
-        """A client of all of them."""
+        """A client of the whole set."""
         return pymongo.MongoClient(self.url, replicaSet="mimic")
 
     def _states(self) -> list[str]:
@@ -104,13 +104,13 @@ class ReplicaSet:
         return "PRIMARY" if hello["isWritablePrimary"] else "SECONDARY" if hello["secondary"] else "STARTING"
 
     def kill(self) -> None:
-        """All of them."""
+        """Kill all members."""
         for member in self.members:
             member.kill()
 
 
 def skip_without_mongod() -> None:
-    """Skip tests where there is no mongod, but never where they run for everybody."""
+    """Skip tests if there is no mongod, but never in CI."""
     if find_mongod():
         return
     message = "no MongoDB: set MIMIC_TEST_MONGODB_URL, or put a mongod on the PATH"

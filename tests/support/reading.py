@@ -1,4 +1,4 @@
-"""Ways to read a dump, and what is expected of it."""
+"""Ways to read a dump, and the expected results."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ READ = Conversation("xfDDcAM_3", [Message("human", "hi"), Message("gpt", "hello"
 
 
 def read(data: bytes | str, step: int | None = None) -> list[Conversation | Skipped]:
-    """Everything in these bytes, pushed in at once or ``step`` at a time."""
+    """All elements in these bytes, pushed at once or ``step`` bytes at a time."""
     data = data.encode() if isinstance(data, str) else data
     step = step or max(1, len(data))
     dump = DumpReader()
@@ -23,14 +23,14 @@ def read(data: bytes | str, step: int | None = None) -> list[Conversation | Skip
 
 
 def error(data: bytes | str, step: int | None = None) -> BrokenDump:
-    """The error that reading these bytes ends in."""
+    """The error of reading these bytes."""
     with pytest.raises(BrokenDump) as caught:
         read(data, step)
     return caught.value
 
 
 def expected_of(position: int, element: Any) -> Conversation | int:
-    """A plain reading of a parsed element: the conversation, or the position of what is to be skipped."""
+    """A plain reading of a parsed element: the conversation, or the position of a skipped one."""
     if not isinstance(element, dict) or not isinstance(element.get("conversations"), list):
         return position
     name = element.get("id")

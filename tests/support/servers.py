@@ -1,6 +1,6 @@
-"""The one way to start a server in tests, and a command or a seeding beside it: in processes of their own.
+"""Starts servers, commands and seedings for tests, in processes of their own.
 
-Tests of ``mimic.testing`` itself use its ``MimicServer``, tests that look into the journal the one of this module.
+Tests of ``mimic.testing`` itself use its ``MimicServer``, tests of the journal the one of this module.
 """
 
 import json
@@ -22,18 +22,18 @@ from tests.support.fork_server import ForkedProcess, fork_server
 
 STRICT: Final = ("-W", "error")
 SECONDS: Final = 100
-"""How long a command may take."""
+"""Seconds that a command may take."""
 READ_AFTER_LOADING: Final = ("MIMIC_", "SEED_", "OTEL_", "PROMETHEUS_MULTIPROC_DIR")
-"""How names of variables begin that nothing reads while modules are loaded. SQLite reads TMPDIR then."""
+"""Prefixes of variables that no module reads while it is loaded. SQLite reads TMPDIR then."""
 
 
 class Server(ServerProcess):
-    """A ``mimic serve`` with warnings as errors, which knows these settings and nothing else of the environment.
+    """A ``mimic serve`` with warnings as errors, with these settings and nothing else of the environment.
 
     Without MIMIC_ON_MISS, a miss is a 404.
 
-    It is forked off a process that has loaded the modules, which takes a fifth of the processor time. Where another
-    program is to start it, ``before`` it, and where settings are Python's, it begins from nothing.
+    It is forked off a process that has loaded the modules, which takes a fifth of the processor time. With another
+    program ``before`` it, or with settings of Python's, it starts as a new interpreter.
     """
 
     def __init__(self, folder: Path, *before: str, **settings: str) -> None:
@@ -52,7 +52,7 @@ def _may_fork(environment: Iterable[str]) -> bool:
 
 
 class ForkedMimicServer(MimicServer):
-    """A ``MimicServer`` for tests that look into the journal, forked off as ``Server`` is."""
+    """A ``MimicServer`` for tests of the journal, forked off as ``Server`` is."""
 
     @contextmanager
     def _launch(
@@ -75,7 +75,7 @@ class ForkedMimicServer(MimicServer):
 class SharedServers:
     """Servers that the tests of a session share, by corpus and settings: each is seeded and started once.
 
-    Tests ask them, and change nothing about them. They run until the session ends.
+    Tests send requests, and change nothing. The servers run until the session ends.
     """
 
     def __init__(self, folder: Path, until: ExitStack) -> None:
@@ -107,7 +107,7 @@ class SharedServers:
 def run_mimic(
     arguments: Sequence[str | Path], environment: Mapping[str, str], *, before: Sequence[str] = (), stdin: bytes = b""
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``mimic`` with warnings as errors, forked off or begun from nothing as a ``Server`` is."""
+    """Run ``mimic`` with warnings as errors, forked or in a new interpreter as a ``Server`` is."""
     words, variables = [str(argument) for argument in arguments], {"PATH": os.environ["PATH"], **environment}
     if before or not _may_fork(environment):
         command = (*before, sys.executable, "-P", *STRICT, "-m", "mimic", *words)
@@ -131,9 +131,9 @@ def seed_command(*arguments: str) -> tuple[str, ...]:
 
 
 class Seeding:
-    """A real ``mimic seed`` of a dump, which comes in through a pipe, in pieces.
+    """A real ``mimic seed`` of a dump that comes through a pipe, in pieces.
 
-    Another program starts it where there is one ``before`` it.
+    Another program starts it if there is one ``before`` it.
     """
 
     def __init__(self, url: str, dump: Sequence[Any], *, before: Sequence[str] = (), **environment: str) -> None:
@@ -146,7 +146,7 @@ class Seeding:
         )
 
     def feed(self, share: float) -> None:
-        """Let it have so much of what is left."""
+        """Send a share of the rest."""
         assert self.process.stdin
         count = round(share * len(self._dump))
         piece, self._dump = self._dump[:count], self._dump[count:]
@@ -157,19 +157,19 @@ class Seeding:
             self._dump = b""
 
     def end(self) -> tuple[int, str]:
-        """Let it have the rest, and wait: its exit code, and what it said."""
+        """Send the rest, and wait; return the exit code and the output."""
         self.feed(1)
         _, said = self.process.communicate(timeout=60)
         return self.process.returncode, said.decode()
 
 
 def children(pid: int) -> set[int]:
-    """The processes that a process has started, and that are there now."""
+    """The running child processes of a process."""
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 def has_ipv6() -> bool:
-    """Whether this machine has IPv6's own loopback; containers often have none."""
+    """Return True if this machine has IPv6's loopback; containers often have none."""
     try:
         with socket.create_server(("::1", 0), family=socket.AF_INET6):
             return True

@@ -1,4 +1,4 @@
-"""Corpora as earlier versions of Mimic stored them, put into a store."""
+"""Corpora in the layout of earlier versions of Mimic."""
 
 import gzip
 import json
@@ -13,7 +13,7 @@ from tests.support.corpora import Dump
 
 FOLDER: Final = Path(__file__).parent / "seeded_by_0_1"
 STORED: Final[Dump] = json.loads((FOLDER / "conversations.json").read_text())
-"""The conversations that were seeded."""
+"""The seeded conversations."""
 
 
 def restore(url: str) -> None:

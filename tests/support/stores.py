@@ -1,4 +1,4 @@
-"""Empty stores, on each backend through each driver, and stores whose timings suit a test."""
+"""Empty stores, on each backend through each driver, and stores with timings for tests."""
 
 from collections.abc import AsyncIterator
 from typing import Final
@@ -16,18 +16,18 @@ NO_GRACE: Final = Timings(grace_seconds=0)
 
 
 def open_quickly(url: str, driver: Driver = "pymongo", timings: Timings = NO_GRACE) -> Store:
-    """The store that a URL names, with these timings where it is a MongoDB. SQLite waits for nobody."""
+    """The store of a URL, with these timings if it is a MongoDB. SQLite waits for no reader."""
     return MongoDBStore(url, driver, timings) if url.startswith("mongodb") else open_store(url, driver)
 
 
 def store_named(name: str, request: pytest.FixtureRequest, timings: Timings = NO_GRACE) -> Store:
-    """One of STORES by its name, which is empty at the beginning of a test."""
+    """A store of STORES by its name, empty at the beginning of a test."""
     backend, _, through = name.partition("-")
     driver: Driver = "motor" if through == "motor" else "pymongo"
     return open_quickly(request.getfixturevalue(f"{backend}_url"), driver, timings)
 
 
 async def empty_store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    """An empty store: the one of STORES that is the parameter."""
+    """An empty store: the one of STORES in the parameter."""
     async with store_named(request.param, request) as store:
         yield store

@@ -1,20 +1,20 @@
-"""Bounds of time that hold on a busy machine, too."""
+"""Time limits that hold on a busy machine, too."""
 
 import time
 from collections.abc import Callable
 from typing import Final
 
 EARLY: Final = 0.002
-"""Seconds by which what a server waits for may be over too early: event loops count whole milliseconds."""
+"""Seconds by which a server's wait may end too early: event loops count whole milliseconds."""
 PROCESSOR_SECONDS: Final = 0.05
 PATIENCE_SECONDS: Final = 90
 
 
 def at_most(seconds: float) -> float:
-    """The bound for something that takes so many seconds at most where nothing else runs.
+    """The limit for an action that takes the given seconds at most on an idle machine.
 
-    A bit of work shows how many times longer work takes now. Several processes take part in most answers, and wait for
-    a processor one after the other, so what is too long counts twice. On an idle machine the bound stays as it is.
+    A short computation shows the present slowdown. Most answers involve several processes, which wait for a processor
+    one after the other, so the slowdown counts twice. On an idle machine the limit stays as it is.
     """
     began, worked = time.monotonic(), time.thread_time()
     while time.thread_time() - worked < PROCESSOR_SECONDS:
@@ -24,7 +24,7 @@ def at_most(seconds: float) -> float:
 
 
 def wait_until(condition: Callable[[], object], *, pause: float = 0.02) -> None:
-    """Wait until a condition holds, for a minute and a half at most."""
+    """Wait until a condition holds, for 90 s at most."""
     until = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < until

@@ -1,6 +1,6 @@
-"""A server whose WebSocket route lies behind the layers of Mimic: ``python -m ... PORT [KEY]``.
+"""A server whose WebSocket route is inside Mimic's layers: ``python -m ... PORT [KEY]``.
 
-``GET /metrics`` tells what was counted, and any other path what is in the journal.
+``GET /metrics`` has the metrics, and any other path the journal.
 """
 
 import signal
@@ -29,7 +29,7 @@ PATH: Final = "/v1/echo"
 
 
 class Application:
-    """A route that echoes, and two that tell what was seen of it."""
+    """A route that echoes, and two with the metrics and the journal."""
 
     def __init__(self, metrics: Metrics, ledger: Ledger) -> None:
         self._metrics = metrics

@@ -1,7 +1,7 @@
-"""A server with one WebSocket route, which echoes what it gets: ``python -m tests.support.websocket_server PORT``.
+"""A server with one WebSocket route, which echoes messages: ``python -m tests.support.websocket_server PORT``.
 
-Clients have one second. Pings go out every half a second, and are waited for three seconds. Every other request is told
-its method and path, and the number of WebSockets that are open.
+Clients have one second. Pings go out every half a second, with a timeout of three seconds. Every other request is
+answered with its method and path, and the number of open WebSockets.
 """
 
 import signal
@@ -14,7 +14,7 @@ from mimic.server.workers import protocol_options
 
 PATH: Final = "/echo here"
 FLOOD: Final = 20_000_000
-"""Bytes that the message ``flood`` is answered with."""
+"""Bytes of the answer to the message ``flood``."""
 
 opened = 0
 
@@ -31,7 +31,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def echo(receive: Any, send: Any) -> None:
-    """Send each message back. The message ``close`` is answered with the code 3001, ``flood`` with a large message."""
+    """Send each message back. The message ``close`` closes with the code 3001, ``flood`` gets a large message."""
     global opened  # noqa: PLW0603 - one number for the process
     assert (await receive())["type"] == "websocket.connect"
     await send({"type": "websocket.accept"})

@@ -1,1 +1,1 @@
-"""Parts of Mimic by themselves, within the process of the test."""
+"""Parts of Mimic on their own, within the process of the test."""

@@ -9,7 +9,7 @@ from mimic.settings import VARIABLES, Settings
 
 
 def test_defaults() -> None:
-    """An empty environment gives what the design says; so do empty variables."""
+    """An empty environment, and empty variables, give the defaults."""
     defaults = Settings.from_environment({})
     assert defaults == Settings() == Settings.from_environment({name: " " for name, _ in VARIABLES.values()})
     assert (defaults.store, defaults.version, defaults.host, defaults.port) == (
@@ -28,7 +28,7 @@ def test_defaults() -> None:
 
 
 def test_every_setting_has_a_variable() -> None:
-    """And no variable sets anything else."""
+    """Every setting has a variable, and every variable a setting."""
     assert set(VARIABLES) == set(Settings.__struct_fields__)
 
 
@@ -47,14 +47,14 @@ def test_every_setting_has_a_variable() -> None:
         ("SEED_BATCH_SIZE", "0"),
     ],
 )
-def test_what_does_not_parse_is_named(name: str, value: str) -> None:
-    """With the variable, what was expected and what was found."""
+def test_an_invalid_value_is_named(name: str, value: str) -> None:
+    """The error has the variable, the expected form and the value."""
     with pytest.raises(SettingError, match=f"^{name}: expected .*, not '{value}'$"):
         Settings.from_environment({name: value})
 
 
 def test_keys_and_switches() -> None:
-    """Keys are separated by commas, blanks around them do not count; there are several words for on and off."""
+    """Keys are separated by commas with optional blanks; switches have several words."""
     assert Settings.from_environment({"MIMIC_API_KEYS": " sk-one, sk-two,"}).api_keys == ("sk-one", "sk-two")
     with pytest.raises(SettingError, match=r"^MIMIC_API_KEYS: expected keys"):
         Settings.from_environment({"MIMIC_API_KEYS": " , "})
@@ -64,7 +64,7 @@ def test_keys_and_switches() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    """Neither the seed secret, nor the API keys, nor the store's URL, in which a password may be."""
+    """The representation has neither the seed secret, nor the API keys, nor the store's URL with its password."""
     settings = Settings(store="mongodb://user:pa55word@host/db", seed_secret="hunter2", api_keys=("sk-one",))
     assert "sk-one" not in repr(settings)
     assert "pa55word" not in repr(settings)

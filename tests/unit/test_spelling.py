@@ -1,10 +1,10 @@
-"""Words that were probably meant."""
+"""Suggestions for misspelled words."""
 
 from mimic.spelling import MAX_CHARACTERS, closest, shown
 
 
 def test_the_most_similar_word_is_found() -> None:
-    """And none that is not similar, nor one for a text that is too long to be a misspelt word."""
+    """Words that are not similar, and long texts, get no suggestion."""
     known = ["MIMIC_MATCH", "MIMIC_HOST", "MIMIC_HOSTS"]
     assert [closest(word, known) for word in ("MIMIC_MACTH", "MIMIC_HOTS", "MIMIC_HOSTSS", "PATH", "")] == [
         *("MIMIC_MATCH", "MIMIC_HOSTS", "MIMIC_HOSTS", None, None),
@@ -14,6 +14,6 @@ def test_the_most_similar_word_is_found() -> None:
 
 
 def test_a_long_text_is_repeated_in_part() -> None:
-    """A message is no larger than what it is about needs."""
+    """A message repeats only the beginning of a long text."""
     assert shown("short") == "short"
     assert shown("x" * 1000) == "x" * 200 + "..."

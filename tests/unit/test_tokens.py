@@ -1,4 +1,4 @@
-"""Token counts against OpenAI's own tokenizer, offline."""
+"""Token counts compared with OpenAI's own tokenizer, offline."""
 
 import hashlib
 import json
@@ -47,7 +47,7 @@ def reference(published: dict[str, Any]) -> Callable[[str], list[int]]:
 
 
 def test_the_vocabulary_is_the_one_that_openai_publishes(published: dict[str, Any]) -> None:
-    """Written as OpenAI's file, it has the SHA-256 that OpenAI's package asks of that file."""
+    """Written as OpenAI's file, the vocabulary has the SHA-256 that OpenAI's package expects."""
     ranks = published["mergeable_ranks"]
     assert len(ranks) == VOCABULARY
     file = b"".join(b"%s %d\n" % (b64encode(token), rank) for token, rank in ranks.items())
@@ -55,34 +55,34 @@ def test_the_vocabulary_is_the_one_that_openai_publishes(published: dict[str, An
 
 
 def test_real_conversations_have_the_tokens_of_the_reference(reference: Callable[[str], list[int]]) -> None:
-    """Every message of the sample corpus, English and Chinese, code and verse."""
+    """Every message of the sample corpus has equal tokens: English and Chinese, code and verse."""
     texts = [message["value"] for talk in SAMPLE for message in talk["conversations"]]
     assert [text for text in texts if tokens.encode(text) != reference(text)] == []
 
 
 @given(text=TEXT | CONFUSING)
 def test_any_text_has_the_tokens_of_the_reference(reference: Callable[[str], list[int]], text: str) -> None:
-    """Whatever the script, the white space, the contractions."""
+    """Any script, white space and contraction has equal tokens."""
     assert tokens.encode(text) == reference(text)
     assert tokens.count(text) == len(reference(text))
 
 
 @pytest.mark.xfail(reason="the encoder takes U+017F after an apostrophe for no contraction", strict=True)
 def test_the_one_known_difference(reference: Callable[[str], list[int]]) -> None:
-    """An apostrophe, a long s, another apostrophe and a contraction: in no text that anybody writes."""
+    """An apostrophe, a long s, another apostrophe and a contraction differ: no real text has them."""
     assert tokens.encode("v'\u017f'SV") == reference("v'\u017f'SV")
 
 
 @pytest.mark.parametrize("text", ["<|endoftext|>", "a <|endofprompt|> b", "<|im_start|>"])
 def test_special_tokens_are_text(reference: Callable[[str], list[int]], text: str) -> None:
-    """What users type is never a control token."""
+    """A control token in a user's text is encoded as plain text."""
     assert tokens.encode(text) == reference(text)
     assert len(tokens.encode(text)) > 1
 
 
 @pytest.mark.parametrize("piece", [2, 7, 40])
 def test_long_texts_are_encoded_in_pieces_exactly(reference: Callable[[str], list[int]], piece: int) -> None:
-    """Where it is cut, no word reaches across; only a word that is longer than a piece is cut in two."""
+    """Cuts lie between words; only a word longer than a piece is cut in two."""
     text = "It's 12 o'clock,\r\n\r\n  and  don't\tyou\nforget: 你好吗? x=y\n"
     encoded = tokens.encode(text * 5, 2 * piece)
     if piece == 40:
@@ -93,13 +93,13 @@ def test_long_texts_are_encoded_in_pieces_exactly(reference: Callable[[str], lis
 
 @given(text=st.lists(st.sampled_from(PARTS.split("|")), max_size=12).map("".join))
 def test_where_texts_are_cut_no_word_reaches_across(reference: Callable[[str], list[int]], text: str) -> None:
-    """At every boundary, both sides encoded apart are the whole."""
+    """Both sides of every boundary, encoded apart, are the whole."""
     for boundary in tokens._BOUNDARY.finditer(text):
         assert reference(text[: boundary.start()]) + reference(text[boundary.start() :]) == reference(text)
 
 
 def test_every_token_adds_its_text_and_half_characters_wait() -> None:
-    """Joined it is the text; each part is valid; a character comes with the last of its tokens."""
+    """Joined, the parts are the text; each part is valid, and a character comes with the last of its tokens."""
     text = "naïve 👍🏽 你好 𒀀"
     encoded = tokens.encode(text)
     parts = list(tokens.decode(encoded))
@@ -113,8 +113,8 @@ def test_every_token_adds_its_text_and_half_characters_wait() -> None:
 
 
 @given(TEXT, st.integers(0, 30))
-def test_what_is_cut_is_whole_characters(text: str, most: int) -> None:
-    """At most so many tokens, at most four fewer, and what is left is how the text begins."""
+def test_cut_texts_have_whole_characters(text: str, most: int) -> None:
+    """A cut has at most the given tokens, at most four fewer, and is the beginning of the text."""
     encoded = tokens.encode(text)
     kept = tokens.cut(encoded, most)
     assert kept == encoded[: len(kept)]
@@ -126,7 +126,7 @@ def test_what_is_cut_is_whole_characters(text: str, most: int) -> None:
 
 @pytest.mark.parametrize("number", [-1, 200_999, 2**32, 2**70])
 def test_numbers_that_are_no_tokens_are_refused(number: int) -> None:
-    """Not silently left out."""
+    """An unknown token is an error instead of being left out."""
     with pytest.raises((ValueError, OverflowError)):
         list(tokens.decode([15339, number]))
     with pytest.raises((ValueError, OverflowError)):
@@ -135,7 +135,7 @@ def test_numbers_that_are_no_tokens_are_refused(number: int) -> None:
 
 @pytest.mark.anyio
 async def test_a_text_that_comes_again_is_not_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As long as it was asked for lately; a long one each time."""
+    """Recently used texts are cached, except for long ones."""
     texts = tokens.EncodedTexts(max_bytes=8_000)
     encode, encoded = tokens.encode, []
 
@@ -161,7 +161,7 @@ async def test_a_text_that_comes_again_is_not_encoded_again(monkeypatch: pytest.
 
 
 def test_kept_texts_take_no_more_memory_than_they_may() -> None:
-    """However many there are and however long; by the account of Python itself."""
+    """By Python's own account, any number and length of texts stays within the limit."""
     texts = tokens.EncodedTexts(max_bytes=1_000_000)
     tracemalloc.start()
     try:

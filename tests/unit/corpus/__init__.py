@@ -1,1 +1,1 @@
-"""Tests of mimic.corpus by itself."""
+"""Tests of mimic.corpus on its own."""

@@ -15,7 +15,7 @@ MESSAGE = st.builds(Message, TEXT, TEXT)
 
 
 def test_v1_is_the_conversation_as_in_the_dump() -> None:
-    """One document a conversation, its messages nested."""
+    """v1 has one document per conversation, with its messages nested."""
     assert list(SCHEMAS["v1"].documents(TALK)) == [
         {
             "externalId": "xfDDcAM_3",
@@ -29,7 +29,7 @@ def test_v1_is_the_conversation_as_in_the_dump() -> None:
 
 
 def test_v2_is_a_document_per_message_with_the_next() -> None:
-    """The last message has no next, and so nothing to be found by."""
+    """The last message has no next one, and so no digest to be found by."""
     first, second, last = SCHEMAS["v2"].documents(TALK)
     assert first == {
         "externalId": "xfDDcAM_3",
@@ -46,7 +46,7 @@ def test_v2_is_a_document_per_message_with_the_next() -> None:
 
 
 def test_v3_is_v2_with_the_previous() -> None:
-    """The first message has no previous, and so no pair."""
+    """The first message has no previous one, and so no pair."""
     first, second, last = SCHEMAS["v3"].documents(TALK)
     v2 = list(SCHEMAS["v2"].documents(TALK))
     assert first == {**v2[0], "prevMessageType": None, "prevMessageValue": None}
@@ -61,13 +61,13 @@ def test_v3_is_v2_with_the_previous() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_documents_have_no_fields_but_the_schemas(version: str) -> None:
-    """What a store makes columns and indexes of is what documents have."""
+    """Documents have exactly the fields that stores make columns and indexes of."""
     schema = SCHEMAS[version]  # type: ignore[index]
     assert {field for document in schema.documents(TALK) for field in document} == set(schema.fields)
 
 
-def test_digests_tell_role_and_text_apart() -> None:
-    """Whatever moves between role, text and neighbour changes the digest; who speaks in the same role does not."""
+def test_digests_distinguish_role_and_text() -> None:
+    """A move between role, text and neighbour changes the digest; another sender of the same role does not."""
     messages = [Message("a", "bc"), Message("ab", "c"), Message("", "abc"), Message("a", "1:2:b"), Message("a:1", ":")]
     assert len({digest(message) for message in messages}) == len(messages)
     assert digest(messages[0], messages[1]) != digest(messages[1], messages[0])
@@ -78,7 +78,7 @@ def test_digests_tell_role_and_text_apart() -> None:
 
 @given(st.builds(Conversation, st.none() | TEXT, st.lists(MESSAGE, max_size=12)))
 def test_the_size_of_a_v1_document_is_exact(conversation: Conversation) -> None:
-    """The arithmetic gives what BSON encoding gives."""
+    """The computed size is that of the BSON encoding."""
     [document] = SCHEMAS["v1"].documents(conversation)
     if any("\0" in key for key in document):
         return

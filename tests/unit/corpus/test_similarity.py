@@ -1,4 +1,4 @@
-"""How alike texts are."""
+"""The similarity of texts."""
 
 from unicodedata import normalize
 
@@ -35,13 +35,13 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
     ],
 )
 def test_texts_that_differ_in_how_they_are_written_are_equal(text: str, expected: str) -> None:
-    """Case, width, composition, white space, and punctuation on the outside; not what stands within."""
+    """Case, width, composition, white space, and outer punctuation are ignored; inner punctuation is not."""
     assert normalized(text) == expected
 
 
 @given(TEXTS)
-def test_what_is_normalized_stays(text: str) -> None:
-    """Doing it twice is doing it once, and upper case is the same as lower case where that is the way back."""
+def test_normalization_is_idempotent(text: str) -> None:
+    """A second normalization changes nothing, and upper case equals lower case if it can be reversed."""
     once = normalized(text)
     assert once is not None
     assert normalized(once) == once
@@ -50,29 +50,29 @@ def test_what_is_normalized_stays(text: str) -> None:
 
 @pytest.mark.parametrize("marks", ["\u0301\u0316", "\uff9e\u0316", "\u0f73\u0316", "\u0344\u0316"])
 def test_marks_without_end_are_not_normalized(marks: str) -> None:
-    """To sort them takes a second, for which everybody waits; as many as languages have are, in whatever number."""
+    """Sorting endless marks would take a second, for all requests; the numbers that languages use are normalized."""
     assert normalized("a" + marks * 9000) is None
     assert normalized("b" * similarity.SHORT + "a" + marks * 16) is None
     assert normalized(("a" + marks * 15) * 300) is not None
     assert likeness(trigrams("a" + marks * 9000), trigrams("None")) == 0
 
 
-def test_what_is_known_of_characters_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks with ever other ones does not fill the memory; and those that are not remembered are right."""
+def test_the_cache_of_characters_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache of characters is bounded, and results without it are right."""
     monkeypatch.setattr(similarity, "_MARKS", marks := similarity._Marks(100))
     assert normalized("".join(map(chr, range(0x4E00, 0x4E00 + 2000)))) is not None
     assert len(marks) == 100
     assert normalized("\u0301\u0316" * 1000) is None
 
 
-def test_what_is_too_long_is_not_normalized() -> None:
-    """It would hold others up."""
+def test_long_texts_are_not_normalized() -> None:
+    """A long normalization would delay other requests."""
     assert normalized("x" * similarity.LONGEST_NORMALIZED) is not None
     assert normalized("x" * (similarity.LONGEST_NORMALIZED + 1)) is None
 
 
 def test_terms_are_words_and_pairs_of_characters_where_words_have_no_blanks() -> None:
-    """In lower case, as often as they come; of a single such character, that."""
+    """Terms are lower-case words with their counts, or pairs of characters; a single such character is a term."""
     assert sorted(terms("The cat, the CAT; don't_stop 42")) == ["42", "cat", "cat", "don", "stop", "t", "the", "the"]
     assert sorted(terms("我喜欢 Python 编程")) == ["python", "喜欢", "我喜", "编程"]
     assert terms("好") == ["好"]
@@ -83,20 +83,20 @@ def test_terms_are_words_and_pairs_of_characters_where_words_have_no_blanks() ->
 
 @given(st.text(st.characters(max_codepoint=127)))
 def test_short_cuts_for_ascii_give_the_same_terms(text: str) -> None:
-    """As the pattern for all scripts finds them."""
+    """The short cut finds the terms of the pattern for all scripts."""
     assert terms(text) == similarity._WORD.findall(text.casefold())
 
 
 @given(st.text(st.sampled_from([*similarity._COMPATIBLE, *"a \u0301\u3042\u3099\u00b4\u00e9Z\u4f60"])))
 def test_short_cuts_to_nfkc_lead_there(text: str) -> None:
-    """Whatever is replaced first, and what combines with it."""
+    """Any order of replacements, with combining marks, leads to NFKC."""
     once = normalize("NFKC", text)
     folded = normalize("NFKC", once.casefold())
     assert similarity._folded(text) == folded
 
 
 def test_a_long_text_is_known_by_its_beginning_and_its_end() -> None:
-    """And costs no more than a short one."""
+    """A long text costs no more than a short one."""
     long = "a" * 5_000 + " middle " + "z" * 5_000
     assert len(excerpt(long)) == similarity.HEAD + similarity.TAIL + 1
     assert excerpt(long).startswith("a") and excerpt(long).endswith("z")  # noqa: PT018
@@ -106,13 +106,13 @@ def test_a_long_text_is_known_by_its_beginning_and_its_end() -> None:
 
 
 def test_parts_of_terms_are_no_terms() -> None:
-    """Each once; they begin as no term does."""
+    """Parts of a term are unique, and begin with a character that no term begins with."""
     assert sorted(parts(["hello", "hell"])) == ["__he", "_ell", "_hel", "_ll_", "_llo", "_lo_"]
     assert parts([]) == []
 
 
 def test_likeness_is_one_for_equal_texts_and_zero_for_nothing_in_common() -> None:
-    """In between for what has a mistake in it, another order, or a half of it."""
+    """Likeness lies between 0 and 1 for texts with a mistake, in another order, or cut in half."""
 
     def score(one: str, other: str) -> float:
         return likeness(trigrams(one), trigrams(other))
@@ -129,7 +129,7 @@ def test_likeness_is_one_for_equal_texts_and_zero_for_nothing_in_common() -> Non
 
 @given(TEXTS, TEXTS)
 def test_likeness_is_symmetric_and_between_zero_and_one(one: str, other: str) -> None:
-    """For any texts, the empty one and punctuation included."""
+    """The property holds for any texts, the empty one and punctuation included."""
     there = likeness(trigrams(one), trigrams(other))
     assert 0 <= there <= 1
     assert there == likeness(trigrams(other), trigrams(one))

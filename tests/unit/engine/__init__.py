@@ -1,1 +1,1 @@
-"""Tests of mimic.engine by itself."""
+"""Tests of mimic.engine on its own."""

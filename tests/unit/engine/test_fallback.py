@@ -1,4 +1,4 @@
-"""The chain of engines: the first that has an answer gives it, and what is at its end."""
+"""The chain of engines: the first one with an answer gives it, and the last one handles misses."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Parrot(Engine):
-    """An engine that knows one word, and counts how often it is asked."""
+    """An engine that knows one word, and counts its calls."""
 
     def __init__(self, word: str) -> None:
         self._word = word
@@ -39,7 +39,7 @@ def request(*texts: str | None, n: int = 1, limits: Limits | None = None) -> Com
 
 
 async def test_the_first_engine_that_has_an_answer_gives_it() -> None:
-    """For each prompt by itself, and equal prompts are asked once."""
+    """Each prompt gets the first answer, and equal prompts are asked once."""
     first, second = Parrot("hi"), Parrot("ho")
     engine = Chain([first, second, TextEngine("else")])
     done = await engine.complete(request("hi", "ho", "hi", "hum", "ho"))
@@ -50,14 +50,14 @@ async def test_the_first_engine_that_has_an_answer_gives_it() -> None:
     assert done.usage.prompt_tokens == 5
 
 
-async def test_the_first_miss_is_told() -> None:
-    """It is the one that says most of what was looked for."""
+async def test_the_first_miss_is_raised() -> None:
+    """The first engine's error has most details of the search."""
     with pytest.raises(NoCompletion, match="hi only"):
         await Chain([Parrot("hi"), Parrot("ho")]).complete(request("hum"))
 
 
 async def test_echo_and_text_are_cut_like_any_answer() -> None:
-    """As many as were asked for; where there is no text, nothing is said again."""
+    """The number of answers is that of the request; an empty text is not echoed."""
     echoed = await EchoEngine().complete(request("one two three", n=2, limits=Limits((" three",), 9)))
     assert [answer.text for answer in echoed.answers] == ["one two"] * 2
     assert [answer.text for answer in (await EchoEngine().complete(request(None))).answers] == [""]
@@ -65,10 +65,10 @@ async def test_echo_and_text_are_cut_like_any_answer() -> None:
     assert [(answer.text, answer.finish_reason) for answer in said.answers] == [("so", "length")]
 
 
-async def test_on_miss_says_what_is_behind_an_engine(tmp_path: Path) -> None:
-    """An error is nothing behind it."""
+async def test_on_miss_chooses_the_last_engine(tmp_path: Path) -> None:
+    """An error adds no engine to the chain."""
     parrot, corpus = Parrot("hi"), Corpus(open_store(f"sqlite:///{tmp_path}/corpus.db"))
     assert chain(parrot, "404", corpus) is parrot
     assert isinstance(chain(parrot, "any", corpus), SubstituteEngine)
-    behind = [await chain(parrot, on_miss, corpus).complete(request("ho")) for on_miss in ("echo", "?")]
-    assert [one.answers[0].text for one in behind] == ["ho", "?"]
+    misses = [await chain(parrot, on_miss, corpus).complete(request("ho")) for on_miss in ("echo", "?")]
+    assert [one.answers[0].text for one in misses] == ["ho", "?"]

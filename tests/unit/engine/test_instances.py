@@ -1,4 +1,4 @@
-"""Instances of JSON schemas are valid, always the same, and made of what was said."""
+"""Instances of JSON schemas are valid, deterministic, and made of texts of the chat."""
 
 from contextlib import suppress
 from typing import Any
@@ -28,26 +28,26 @@ LIST = {
 
 
 def of(*required: str, **properties: Any) -> dict[str, Any]:
-    """An object with these properties, of which all or some are required."""
+    """A schema of an object with these properties, all or some of them required."""
     return {"type": "object", "properties": properties, "required": list(required or properties)}
 
 
 def check(schema: Any) -> None:
-    """What is made is valid, as an independent validator judges, and the same the second time; or it is refused."""
+    """Assert that the instance is deterministic and valid by an independent validator, or refused."""
     try:
         made = instance(JsonSchema(schema), NoValues(), "answer")
     except SchemaProblem:
         return
     assert made == instance(JsonSchema(schema), NoValues(), "answer")
     judge = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
-    with suppress(RecursionError):  # of the judge, where a schema refers to nothing but itself
+    with suppress(RecursionError):  # of the validator, for a schema that refers to nothing but itself
         assert judge.is_valid(made), made
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(schemas())
 def test_drawn_schemas_get_valid_instances(schema: Any) -> None:
-    """Schemas with nearly all keywords of draft 2020-12."""
+    """Drawn schemas with nearly all keywords of draft 2020-12 get valid instances."""
     check(schema)
 
 
@@ -55,7 +55,7 @@ def test_drawn_schemas_get_valid_instances(schema: Any) -> None:
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schemas())
 def test_ten_thousand_drawn_schemas_get_valid_instances(schema: Any) -> None:
-    """The same, many more."""
+    """Ten thousand drawn schemas get valid instances."""
     check(schema)
 
 
@@ -80,12 +80,12 @@ def test_ten_thousand_drawn_schemas_get_valid_instances(schema: Any) -> None:
     ],
 )
 def test_instances_of_keywords(schema: Any, made: Any) -> None:
-    """Each keyword, with the plainest value there is."""
+    """Each keyword gets its plainest value."""
     assert instance(JsonSchema(schema), NoValues(), "answer") == made
 
 
 def test_a_schema_that_contains_itself_comes_to_an_end() -> None:
-    """A linked list ends; one that cannot end is refused."""
+    """A linked list ends; an endless schema is refused."""
     made = instance(JsonSchema(LIST), NoValues())
     assert Draft202012Validator(LIST).is_valid(made)
     with pytest.raises(SchemaProblem):
@@ -103,21 +103,21 @@ def test_a_schema_that_contains_itself_comes_to_an_end() -> None:
         ({"enum": ["x" * 300_000]}, "the schema has 300,"),
     ],
 )
-def test_a_schema_that_is_none_is_refused(schema: Any, problem: str) -> None:
-    """With the place in it. Nothing is ever fetched."""
+def test_an_invalid_schema_is_refused(schema: Any, problem: str) -> None:
+    """The error has the place in the schema. Nothing is ever fetched."""
     with pytest.raises(SchemaProblem) as refused:
         JsonSchema(schema)
     assert str(refused.value).startswith(problem)
 
 
 def test_a_contradiction_is_named() -> None:
-    """A schema that nothing can meet, with its place."""
+    """The error of a schema that cannot be met has its place."""
     with pytest.raises(SchemaProblem, match="at /properties/a: no value can meet it"):
         instance(JsonSchema(of(a={"type": "integer", "minimum": 5, "maximum": 3})), NoValues())
 
 
 def test_large_and_evil_schemas_are_bounded() -> None:
-    """By steps and not by time, so that the same request always gets the same answer."""
+    """Steps are limited instead of time, so that the same request always gets the same answer."""
     deep: Any = TEXT
     for _ in range(200):
         deep = of(a=deep)
@@ -141,14 +141,14 @@ def test_large_and_evil_schemas_are_bounded() -> None:
     ],
 )
 def test_extreme_schemas_are_met_or_refused(schema: Any) -> None:
-    """Numbers that JSON has as they are, and no search that goes on for long."""
+    """Extreme numbers of JSON are kept, and no search takes long."""
     with suppress(SchemaProblem):
         made = instance(JsonSchema(schema), NoValues())
         assert Draft202012Validator(schema).is_valid(msgspec.json.decode(msgspec.json.encode(made)))
 
 
 def test_numbers_that_are_too_long_for_json_are_not_taken() -> None:
-    """A number of forty digits is no argument."""
+    """A number of forty digits is not used as an argument."""
     assert instance(JsonSchema(of(a=WHOLE)), ChatValues(["what is " + "9" * 40])) == {"a": 1}
 
 
@@ -165,7 +165,7 @@ def test_numbers_that_are_too_long_for_json_are_not_taken() -> None:
     ],
 )
 def test_strings_of_patterns(pattern: str, made: str | None) -> None:
-    """Short ones that one can read; nothing for what is no pattern."""
+    """Strings are short and readable; an invalid pattern has none."""
     assert next(iter(matching(pattern)), None) == made
 
 
@@ -210,12 +210,12 @@ def test_strings_of_patterns(pattern: str, made: str | None) -> None:
     ],
 )
 def test_arguments_come_from_the_chat(said: str, schema: Any, made: Any) -> None:
-    """Numbers, quoted and named things, dates, addresses, members of an enum; and optional fields that are said."""
+    """Numbers, quotations, names, dates, addresses, members of an enum and mentioned optional fields are used."""
     assert instance(JsonSchema(schema), ChatValues([said])) == made
 
 
 def test_several_things_are_asked_about() -> None:
-    """Each call of a tool is about one of them."""
+    """Each call of a tool has one of the things."""
     said = "Compare the weather in Paris, Rome and London"
     assert subjects(said) == 3
     cities = [instance(JsonSchema(of(city=TEXT)), ChatValues([said], skip)) for skip in range(3)]
@@ -253,12 +253,12 @@ Enjoy your breakfast!"""
     ],
 )
 def test_structured_answers_read_like_the_answer(answer: str, question: str, schema: Any, made: Any) -> None:
-    """Its title, sentences, lists and numbers; what the question tells as a fact comes first."""
+    """Title, sentences, lists and numbers are those of the answer; facts of the question come first."""
     assert instance(JsonSchema(schema), TextValues(answer, question)) == made
 
 
 def test_long_texts_are_looked_at_in_bounded_time() -> None:
-    """No expression runs in more than linear time over texts that are made to be slow."""
+    """Every expression takes at most linear time over adversarial texts."""
     for piece in ("a, ", "A ", "1.", "((1+", "a@", "in ", '"', "and A ", "\n- x", "5 x "):
         text = piece * 20_000
         found: list[object] = [

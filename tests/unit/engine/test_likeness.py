@@ -1,4 +1,4 @@
-"""How much a message asks for a tool."""
+"""The likeness of a message to a tool."""
 
 import pytest
 
@@ -31,5 +31,5 @@ FLIGHTS = Tool(
     ],
 )
 def test_likeness(message: str, tool: Tool, score: float) -> None:
-    """Words without their endings, signs of arithmetic, the name as a whole; common words say nothing."""
+    """Words without endings, signs of arithmetic and the whole name count; common words do not."""
     assert likeness(message, tool) == score

@@ -1,4 +1,4 @@
-"""The rungs below what is equal byte for byte, on every store: what is found, how it is chosen, and what it needs."""
+"""The rungs below exact matches, on every store: their matches, choices and needs."""
 
 import json
 import re
@@ -48,19 +48,19 @@ DUMP: Dump = [
 async def find(
     store: Store, *said: tuple[str, str], version: Version = "v3", policy: MatchPolicy = DEFAULT_POLICY
 ) -> Match[Sequence[Outcome]]:
-    """Match a chat; whoever asks is a user."""
+    """Match a chat of a user."""
     return await match_in(Corpus(store), [Message(sender, text) for sender, text in said], version, policy)
 
 
 async def match_in(
     corpus: Corpus, messages: list[Message], version: Version = "v3", policy: MatchPolicy = DEFAULT_POLICY
 ) -> Match[Sequence[Outcome]]:
-    """Match a chat, and weigh what follows."""
+    """Match a chat, and weigh its continuations."""
     return await find_match(corpus, messages, version, policy, partial(weigh, corpus, version=version))
 
 
 def answers(match: Match[Sequence[Outcome]]) -> list[str]:
-    """The texts that came next."""
+    """The texts of the next messages."""
     return [outcome.choice.message.value for outcome in match.found if outcome.choice]
 
 
@@ -71,8 +71,8 @@ async def seed(store: Store, folder: Path, dump: Dump = DUMP, depth: Rung = "nea
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_what_is_written_in_another_way_is_found(store: Store, tmp_path: Path, version: Version) -> None:
-    """On the rung `normalized`, with the score 1, in every version; as the corpus has it, on the rung above."""
+async def test_another_spelling_is_found(store: Store, tmp_path: Path, version: Version) -> None:
+    """The rung `normalized` has the score 1 in every version; an exact text is on the rung above."""
     await fill(store, DUMP, tmp_path)
     for text in (LIST.lower(), f"  {LIST.upper()}!!", LIST.replace(" ", "\n"), f"“{LIST}”"):
         match = await find(store, ("human", text), version=version)
@@ -84,8 +84,8 @@ async def test_what_is_written_in_another_way_is_found(store: Store, tmp_path: P
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_what_is_similar_is_found(store: Store, tmp_path: Path, version: Version) -> None:
-    """Mistyped, in another order, cut in half; in Chinese, too: on the rung `nearest`, with a score below 1."""
+async def test_a_similar_message_is_found(store: Store, tmp_path: Path, version: Version) -> None:
+    """Misspelled, reordered and halved texts, Chinese too, are on the rung `nearest`, with a score below 1."""
     await fill(store, DUMP, tmp_path)
     for text, answer in (
         ("How do I revrese a linkd list in Pyhton?", "Walk along it, and turn each pointer around."),
@@ -100,14 +100,14 @@ async def test_what_is_similar_is_found(store: Store, tmp_path: Path, version: V
 
 
 async def test_a_short_word_with_a_mistake_is_found_by_its_parts(store: Store, tmp_path: Path) -> None:
-    """Though it shares no whole word with what was meant."""
+    """A misspelled word is found by its parts, although it shares no whole word."""
     await fill(store, DUMP, tmp_path)
     match = await find(store, ("human", "helo"))
     assert (match.rung, answers(match)) == ("nearest", ["Hi"])
 
 
-async def test_among_equally_good_ones_what_came_before_decides(store: Store, tmp_path: Path) -> None:
-    """Something like it is enough; without it the most frequent way of writing it answers, from all over the corpus."""
+async def test_among_equal_matches_the_previous_message_decides(store: Store, tmp_path: Path) -> None:
+    """A similar previous message is enough; without one the most frequent spelling answers, from all of the corpus."""
     await fill(store, DUMP, tmp_path)
     for asked in ("Continue.", "contnue"):
         for before, answer in (("old ponds", "a frog"), ("print( 1 )", "print(2)")):
@@ -124,7 +124,7 @@ async def test_among_equally_good_ones_what_came_before_decides(store: Store, tm
 
 
 async def test_the_one_message_before_among_thousands_is_found(store: Store, tmp_path: Path) -> None:
-    """In the index, not among the first few."""
+    """The message is found in the index, not among the first few."""
     words = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("ab", "el", "im", "on", "ur")]
     dump = [
         conversation(
@@ -145,8 +145,8 @@ async def test_the_one_message_before_among_thousands_is_found(store: Store, tmp
         assert (match.rung, answers(match)) == ("nearest", [f"answer {n}"])
 
 
-async def test_a_message_of_another_role_is_none(store: Store, tmp_path: Path) -> None:
-    """Nor one that nothing followed; roles that only dumps have are found when normalized, not by likeness."""
+async def test_a_message_of_another_role_is_no_match(store: Store, tmp_path: Path) -> None:
+    """Another role, or a message without a next one, is no match; unknown roles match when normalized only."""
     await fill(store, DUMP, tmp_path)
     assert (await find(store, ("human", "What is love?"), policy=MatchPolicy(min_score=0))).asked[-1].value == FRANCE
     with pytest.raises(NoCompletion, match="No message is similar"):
@@ -157,15 +157,15 @@ async def test_a_message_of_another_role_is_none(store: Store, tmp_path: Path) -
         await find(store, ("tool", "it is 25 degrees outside"))
 
 
-async def test_what_applications_put_in_is_passed_over(store: Store, tmp_path: Path) -> None:
-    """A system message, and what a tool said last."""
+async def test_messages_of_applications_are_ignored(store: Store, tmp_path: Path) -> None:
+    """A system message and the last message of a tool are ignored."""
     await fill(store, DUMP, tmp_path)
     match = await find(store, ("system", "You are helpful."), ("human", LIST.lower()), ("tool", "{}"))
     assert answers(match) == ["Walk along it, and turn each pointer around."]
 
 
-async def test_what_is_like_nothing_has_no_answer(store: Store, tmp_path: Path) -> None:
-    """The error says how alike the best was, and how alike it must be."""
+async def test_a_message_without_similar_ones_has_no_answer(store: Store, tmp_path: Path) -> None:
+    """The error has the best score and the required one."""
     await fill(store, DUMP, tmp_path)
     for text in ("xyzzy", "", "?!", "👍", "\0", "x" * 200_000, "AND OR (", 'user:"x" -y', "[* TO *]", '{"$gt": ""}'):
         with pytest.raises(
@@ -177,8 +177,8 @@ async def test_what_is_like_nothing_has_no_answer(store: Store, tmp_path: Path) 
         await find(store, ("human", "How do I revrese a linkd list in Pyhton?"), policy=MatchPolicy(min_score=0.99))
 
 
-async def test_it_goes_down_as_far_as_it_is_told(store: Store, tmp_path: Path) -> None:
-    """And no further; the error says so."""
+async def test_it_stops_at_the_lowest_rung(store: Store, tmp_path: Path) -> None:
+    """The search stops at the lowest rung, and the error names it."""
     await fill(store, DUMP, tmp_path)
     chats = {
         "previous": [("gpt", "Old pond"), ("human", "continue")],
@@ -195,8 +195,8 @@ async def test_it_goes_down_as_far_as_it_is_told(store: Store, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("seeded", ["last", "normalized"])
-async def test_a_rung_that_was_not_seeded_is_told(store: Store, tmp_path: Path, seeded: Rung) -> None:
-    """Who asks for it by name gets an error of its own, where it would be needed; who does not, is told why not."""
+async def test_a_rung_that_was_not_seeded_is_an_error(store: Store, tmp_path: Path, seeded: Rung) -> None:
+    """A request for that rung gets an error of its own, if needed; others get a miss with the reason."""
     await seed(store, tmp_path, depth=seeded)
     assert (await find(store, ("human", LIST), policy=MatchPolicy("nearest"))).rung == "last"
     missing = "normalized" if seeded == "last" else "nearest"
@@ -209,7 +209,7 @@ async def test_a_rung_that_was_not_seeded_is_told(store: Store, tmp_path: Path, 
 
 
 async def test_versions_keep_the_index_they_were_seeded_with(store: Store, tmp_path: Path) -> None:
-    """One for all that were seeded together; it goes when the last of them is replaced."""
+    """Versions seeded together share an index, which is removed with the last of them."""
     await fill(store, DUMP, tmp_path)
     other: Dump = [conversation("other", ("human", "Where are the llamas?"), ("gpt", "In the Andes."))]
     await fill(store, other, tmp_path, ["v3"])
@@ -228,7 +228,7 @@ async def test_versions_keep_the_index_they_were_seeded_with(store: Store, tmp_p
 
 
 async def test_an_open_corpus_sees_the_new_index(store: Store, tmp_path: Path) -> None:
-    """The one it had open is forgotten."""
+    """The index that the corpus had open is closed."""
     corpus = Corpus(store)
     for number in range(3):
         text = f"Where are the llamas number {number} {'abc'[number]}?"
@@ -238,8 +238,8 @@ async def test_an_open_corpus_sees_the_new_index(store: Store, tmp_path: Path) -
         assert len(corpus._indexes) == 1
 
 
-async def test_an_index_that_is_no_more_is_closed(store: Store, tmp_path: Path) -> None:
-    """Also where the new corpus has none: its space is freed."""
+async def test_a_replaced_index_is_closed(store: Store, tmp_path: Path) -> None:
+    """The space of a replaced index is freed, also if the new corpus has none."""
     corpus = Corpus(store)
     await fill(store, DUMP, tmp_path)
     assert (await match_in(corpus, [Message("human", LIST.upper())])).rung == "normalized"
@@ -252,7 +252,7 @@ async def test_an_index_that_is_no_more_is_closed(store: Store, tmp_path: Path) 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_an_index_that_was_just_replaced_is_not_damaged(mongodb_url: str, driver: Driver, tmp_path: Path) -> None:
-    """A reader still believes what it knows of the corpus: it asks anew."""
+    """A reader with an outdated catalogue asks again."""
     timings = Timings(catalogue_seconds=600, grace_seconds=0)
     async with (
         open_quickly(mongodb_url, driver, timings) as reader,
@@ -266,10 +266,10 @@ async def test_an_index_that_was_just_replaced_is_not_damaged(mongodb_url: str, 
         assert await reader.seeded() != before
 
 
-async def test_a_corpus_replaced_in_between_is_asked_anew(
+async def test_a_corpus_replaced_in_between_is_asked_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the search of the index and the reading of the documents: what answers is in the corpus."""
+    """If the corpus changes between search and reading, the answer is in the corpus."""
     old = [conversation(str(n), ("human", f"Old question about llamas {n}"), ("gpt", f"old {n}")) for n in range(40)]
     new = [conversation("n", ("human", "x")), conversation("m", ("human", "Old question about LLAMAS"), ("gpt", "new"))]
     await fill(store, old, tmp_path)
@@ -287,7 +287,7 @@ async def test_a_corpus_replaced_in_between_is_asked_anew(
 
 
 async def test_both_stores_answer_the_same(tmp_path: Path, sqlite_url: str, mongodb_url: str) -> None:
-    """The same rung, score, and messages, whatever is asked."""
+    """Rung, score and messages are the same for all questions."""
     words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"]
     dump = [
         conversation(
@@ -312,8 +312,8 @@ async def test_both_stores_answer_the_same(tmp_path: Path, sqlite_url: str, mong
                 assert matches[0] == matches[1]
 
 
-async def test_an_index_that_is_damaged_or_missing_is_told(sqlite_url: str, tmp_path: Path) -> None:
-    """What is equal byte for byte still answers. A copy of the file without the folder beside it is such a one."""
+async def test_a_damaged_or_missing_index_is_an_error(sqlite_url: str, tmp_path: Path) -> None:
+    """Exact matches still answer. A copied file without its folder lacks the index, too."""
     async with open_store(sqlite_url) as store:
         await fill(store, DUMP, tmp_path)
         [folder] = tmp_path.glob("corpus.db.index-*")
@@ -332,7 +332,7 @@ async def test_an_index_that_is_damaged_or_missing_is_told(sqlite_url: str, tmp_
 
 
 async def test_a_read_only_folder_is_enough(sqlite_url: str, tmp_path: Path) -> None:
-    """Nothing is written beside the index when it is opened."""
+    """Opening an index writes nothing beside it."""
     async with open_store(sqlite_url) as store:
         await fill(store, DUMP, tmp_path)
         [folder] = tmp_path.glob("corpus.db.index-*")
@@ -344,7 +344,7 @@ async def test_a_read_only_folder_is_enough(sqlite_url: str, tmp_path: Path) -> 
 async def test_the_index_is_searched_in_threads_of_its_own(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long that takes, others are served meanwhile."""
+    """Other requests are served during a long search."""
     threads: list[str] = []
     for name in ("equal", "similar", "misspelt"):
         search = getattr(MatchIndex, name)
@@ -360,14 +360,14 @@ async def test_the_index_is_searched_in_threads_of_its_own(
     assert threads == ["mimic-search"] * 3
 
 
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
-    """As everywhere: no space left. /dev/full stands for the disk."""
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
+    """/dev/full, in place of the disk, gives the store's error for a full disk."""
     with pytest.raises(StoreFull, match="no space left for the index"), match_index._writing():
         Path("/dev/full").write_bytes(b"x" * 10_000)
 
 
-def test_an_index_is_searched_by_what_is_rare(tmp_path: Path) -> None:
-    """However long the message: of its terms only the rarest are looked for."""
+def test_an_index_is_searched_by_rare_terms(tmp_path: Path) -> None:
+    """Of a long message only the rarest terms are searched."""
     with IndexWriter(tmp_path) as writer:
         for n in range(50):
             text = f"the same words in every message and one that is rare {n}"

@@ -1,4 +1,4 @@
-"""Answers to a chat, on every store: how it is matched, what is drawn, where it ends."""
+"""Answers to a chat, on every store: the match, the draw, and the end."""
 
 import asyncio
 import threading
@@ -41,7 +41,7 @@ DEFAULT = Sampling()
 
 
 def chat(*said: tuple[str, str]) -> list[Message]:
-    """A chat as the corpus would have it."""
+    """A chat with the senders of the corpus."""
     return [Message(sender, text) for sender, text in said]
 
 
@@ -51,14 +51,14 @@ async def ask(
     version: Version = "v3",
     sampling: Sampling = DEFAULT,
 ) -> Answers:
-    """Answer a chat with what is equal byte for byte; tests/unit/engine/test_matching.py goes further."""
+    """Answer a chat by exact matches; tests/unit/engine/test_matching.py covers the other rungs."""
     return await answer(RetrievalEngine(Corpus(store)), *said, version=version, sampling=sampling)
 
 
 async def answer(
     engine: RetrievalEngine, *said: tuple[str, str], version: Version = "v3", sampling: Sampling = DEFAULT
 ) -> Answers:
-    """Ask an engine; senders are named as the corpus names them."""
+    """Ask an engine, with the senders of the corpus."""
     prompt = Prompt([ChatMessage(role_of(sender), text) for sender, text in said])
     request = CompletionRequest(
         model="mimic", version=version, prompts=[prompt], sampling=sampling, policy=MatchPolicy("last")
@@ -67,13 +67,13 @@ async def answer(
 
 
 async def match(corpus: Corpus, said: Pairs, version: Version, *, kept: int = 100_000) -> Match[Sequence[Outcome]]:
-    """Match a chat, and weigh what follows."""
+    """Match a chat, and weigh its continuations."""
     look_up = partial(weigh, corpus, version=version, kept_characters=kept)
     return await find_match(corpus, chat(*said), version, MatchPolicy("last"), look_up)
 
 
 def texts(found: Answers) -> list[str]:
-    """What was answered."""
+    """The texts of the answers."""
     return [one.text for one in found.answers]
 
 
@@ -83,7 +83,7 @@ def by_role(said: Pairs, role: dict[str, str]) -> list[tuple[str, str]]:
 
 
 async def test_the_last_two_messages_win_over_the_last_alone(store: Store, tmp_path: Path) -> None:
-    """In v3; whoever of a role said them. The last alone answers where the two were never seen."""
+    """In v3 the pair by role wins; the last message alone answers if the pair is unknown."""
     await fill(store, DUMP, tmp_path)
     pair = await ask(store, ("gpt", "hello"), ("human", "continue"), sampling=Sampling(n=2, temperature=0))
     assert (pair.rung, texts(pair)) == ("previous", ["after hello", "bing after hello"])
@@ -96,8 +96,8 @@ async def test_the_last_two_messages_win_over_the_last_alone(store: Store, tmp_p
         assert (found.rung, texts(found)) == ("last", ["after hey"])
 
 
-async def test_what_applications_put_in_does_not_stop_a_match(store: Store, tmp_path: Path) -> None:
-    """A system message in front or between, a tool's, an assistant's without text; but the corpus may have them."""
+async def test_messages_of_applications_do_not_stop_a_match(store: Store, tmp_path: Path) -> None:
+    """System messages, a tool's, and an assistant's without text stop no match; but the corpus may have them."""
     await fill(store, DUMP, tmp_path)
     assistant = ("system", "You are a helpful assistant.")
     in_front = await ask(store, assistant, ("human", "continue"))
@@ -114,8 +114,8 @@ async def test_what_applications_put_in_does_not_stop_a_match(store: Store, tmp_
         await ask(store, ("system", "be wordy"))
 
 
-async def test_what_was_never_said_has_no_answer(store: Store, tmp_path: Path) -> None:
-    """Neither has a message in another role, nor one that was always the last."""
+async def test_an_unknown_message_has_no_answer(store: Store, tmp_path: Path) -> None:
+    """Unknown messages, messages in another role, and messages that were always the last have no answer."""
     with pytest.raises(NotSeeded):
         await ask(store, ("human", "hi"))
     await fill(store, DUMP, tmp_path)
@@ -128,7 +128,7 @@ async def test_what_was_never_said_has_no_answer(store: Store, tmp_path: Path) -
 async def test_outcomes_are_the_texts_of_the_reference_with_how_often_they_came(
     store: Store, tmp_path: Path, version: Version
 ) -> None:
-    """The most frequent first, then in corpus order; each with the place where it was said for the first time."""
+    """The most frequent come first, then in corpus order; each with the place of its first occurrence."""
     await fill(store, DUMP, tmp_path)
     role = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant"}
     plain = [
@@ -148,7 +148,7 @@ async def test_outcomes_are_the_texts_of_the_reference_with_how_often_they_came(
 
 
 async def test_the_same_request_is_drawn_the_same(store: Store, tmp_path: Path) -> None:
-    """As the formula says, so on every store; a seed draws another one, the same again."""
+    """The draw follows the formula on every store; another seed gives another draw, repeatable."""
     await fill(store, DUMP, tmp_path)
     ordered = ["after hey", "after hello", "bing after hello"]
     for seed in (None, *range(20)):
@@ -161,8 +161,8 @@ async def test_the_same_request_is_drawn_the_same(store: Store, tmp_path: Path) 
     assert texts(many)[:1] == texts(await ask(store, ("human", "continue")))
 
 
-async def test_what_is_too_much_to_keep_is_read_again(store: Store, tmp_path: Path) -> None:
-    """With next to no text held in memory, the answers are the same."""
+async def test_long_continuations_are_read_again(store: Store, tmp_path: Path) -> None:
+    """With almost no memory for texts the answers are the same."""
     answers = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n % 40}")) for n in range(300)]
     await fill(store, answers, tmp_path)
     asked = Sampling(n=50, seed=3)
@@ -174,10 +174,10 @@ async def test_what_is_too_much_to_keep_is_read_again(store: Store, tmp_path: Pa
     assert [one.source.position for one in kept.answers if one.source] == [1] * 50
 
 
-async def test_a_corpus_replaced_in_between_is_asked_anew(
+async def test_a_corpus_replaced_in_between_is_asked_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between finding and reading: the answer is one of the new corpus, whole, or there is none."""
+    """If the corpus changes between match and reading, the whole answer is of the new one, or there is none."""
     old = [conversation(str(n), ("human", "continue"), ("gpt", f"old {n}")) for n in range(9)]
     new = [conversation(str(n), ("human", "continue"), ("gpt", f"new {n}")) for n in range(5)]
     await fill(store, old, tmp_path)
@@ -202,8 +202,8 @@ async def test_a_corpus_replaced_in_between_is_asked_anew(
         assert len(set(texts(found))) == 5
 
 
-async def test_what_takes_long_is_worked_out_once(store: Store, tmp_path: Path) -> None:
-    """Of a corpus: after it was replaced, anew; and of so many messages."""
+async def test_long_computations_are_cached(store: Store, tmp_path: Path) -> None:
+    """Long results are cached per corpus, up to a number of messages."""
     common = ("continue", "go on", "hi")
 
     def dump(word: str) -> Dump:
@@ -227,10 +227,8 @@ async def test_what_takes_long_is_worked_out_once(store: Store, tmp_path: Path) 
     assert len(small.outcome_cache) == 0
 
 
-async def test_what_is_scanned_for_is_scanned_once(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For v1 all of the corpus is read, which takes seconds where it is large."""
+async def test_scans_are_cached(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For v1 the whole corpus is read, which takes seconds for a large one."""
     await fill(store, SMALL, tmp_path)
     asked, find = [], store.find
 
@@ -249,7 +247,7 @@ async def test_what_is_scanned_for_is_scanned_once(
 async def test_continuations_of_a_match_are_looked_up_once(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rung that has them gives them; they are not weighed first and then read again."""
+    """The rung returns its continuations, which are not read again after the weighing."""
     await fill(store, SMALL, tmp_path)
     asked, find = [], store.find
 
@@ -264,8 +262,8 @@ async def test_continuations_of_a_match_are_looked_up_once(
     assert len(asked) == 1
 
 
-async def test_what_was_replaced_while_it_was_worked_out_is_not_remembered(store: Store, tmp_path: Path) -> None:
-    """It may be of the old corpus, or of the new one."""
+async def test_results_of_a_replaced_corpus_are_not_cached(store: Store, tmp_path: Path) -> None:
+    """The result may be of the old corpus or of the new one, so it is not cached."""
     answers = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n}")) for n in range(150)]
     await fill(store, answers, tmp_path)
     outcome_cache = Corpus(store).outcome_cache
@@ -280,13 +278,13 @@ async def test_what_was_replaced_while_it_was_worked_out_is_not_remembered(store
 
 
 def said_by(*senders: str) -> list[tuple[str, list[str]]]:
-    """The rungs for a chat in which these speak, with the senders of what is looked for."""
+    """The rungs for a chat of these senders, as the senders that each looks for."""
     messages = chat(*((sender, f"{number}") for number, sender in enumerate(senders)))
     return [(rung, [one.sender for one in asked]) for rung, asked in attempts(messages, "v3")]
 
 
 def test_the_rungs_of_the_ladder() -> None:
-    """Two and then one, as they are and then without what only applications say."""
+    """Two messages and then one, first with all messages, then without those of applications."""
     assert said_by("human") == [("last", ["human"])]
     assert said_by("human", "gpt", "human") == [("previous", ["gpt", "human"]), ("last", ["human"])]
     assert said_by("system", "human") == [("previous", ["system", "human"]), ("last", ["human"]), ("last", ["human"])]
@@ -296,7 +294,7 @@ def test_the_rungs_of_the_ladder() -> None:
 
 
 async def ended(text: str, stop: list[str], most: int | None) -> Answer:
-    """A text, ended."""
+    """A text with its end."""
     choice = Choice(Message("gpt", text), "a", 1, 0)
     [answer] = await answering.cut_answers([text], [choice], Limits(stop, most))
     return answer
@@ -320,14 +318,14 @@ async def ended(text: str, stop: list[str], most: int | None) -> Answer:
     ],
 )
 async def test_where_answers_end(text: str, stop: list[str], most: int | None, expected: str, reason: str) -> None:
-    """Before the first stop text, or after so many tokens; the tokens are those of what is left."""
+    """An answer ends before the first stop text, or after the limit of tokens, and counts the tokens left."""
     found = await ended(text, stop, most)
     assert (found.text, found.finish_reason) == (expected, reason)
     assert "".join(tokens.decode(found.tokens)) == expected
 
 
 async def test_a_cut_answer_has_the_tokens_that_were_made() -> None:
-    """Whole characters of the beginning of the text; of prose they are also the tokens of what is left."""
+    """Whole characters of the beginning are kept; for prose the tokens equal those of the text left."""
     text = "It's 12345.6 o'clock — naïve? 你好吗, don't HTTPServer()\r\n\r\n    indented\tby 4  \n👍🏽"
     for most in range(1, tokens.count(text)):
         found = await ended(text, [], most)
@@ -340,7 +338,7 @@ async def test_a_cut_answer_has_the_tokens_that_were_made() -> None:
 async def test_huge_answers_are_encoded_in_a_thread(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One, or several together; they come whole, with all their tokens."""
+    """Huge answers, single or several, are encoded in a thread, whole, with all their tokens."""
     threads: list[bool] = []
     encode = tokens.encode
 
@@ -362,7 +360,7 @@ async def test_huge_answers_are_encoded_in_a_thread(
 
 
 async def test_others_are_served_while_a_common_message_is_weighed(store: Store, tmp_path: Path) -> None:
-    """Between two batches of its answers, on an embedded store too."""
+    """Requests are served between two batches of answers, on an embedded store too."""
     answers = [conversation(str(n), ("human", "continue"), ("gpt", f"{n} " + "x" * 20_000)) for n in range(400)]
     await fill(store, answers, tmp_path)
     turns = 0

@@ -1,4 +1,4 @@
-"""Draws from a distribution: what OpenAI's parameters mean on it."""
+"""Draws from a distribution, by OpenAI's parameters."""
 
 from collections import Counter
 from math import isclose
@@ -21,7 +21,7 @@ PINNED_KEY = 5323546499304263587
 
 @pytest.mark.parametrize("temperature", [0.25, 0.5, 1.0, 2.0])
 def test_weights_are_counts_to_the_power_of_one_over_temperature(temperature: float) -> None:
-    """Of 20,000 draws each text gets its share, to within four standard deviations."""
+    """In 20,000 draws each text gets its share, within four standard deviations."""
     counts = [6, 3, 2, 1]
     drawn = Counter(draw(counts, Sampling(temperature=temperature), key)[0] for key in range(DRAWS))
     weights = [count ** (1 / temperature) for count in counts]
@@ -31,7 +31,7 @@ def test_weights_are_counts_to_the_power_of_one_over_temperature(temperature: fl
 
 
 def test_several_answers_are_drawn_without_replacement() -> None:
-    """The second answer is drawn from what the first left, in proportion."""
+    """The second answer is drawn from the rest, in proportion."""
     counts = [6, 3, 1]
     drawn = Counter(tuple(draw(counts, Sampling(n=2), key)) for key in range(DRAWS))
     for first in range(3):
@@ -41,7 +41,7 @@ def test_several_answers_are_drawn_without_replacement() -> None:
 
 
 def test_temperature_zero_takes_the_most_frequent() -> None:
-    """The first of them where several are; with n, the n most frequent."""
+    """The first of equally frequent texts is taken; with n, the n most frequent."""
     assert draw([5, 5, 2], Sampling(temperature=0), 1) == [0]
     assert draw([5, 5, 2], Sampling(temperature=0, n=2), 1) == [0, 1]
     assert draw([5, 5, 2], Sampling(temperature=0, n=2, top_p=0.5), 1) == [0, 0]
@@ -65,13 +65,13 @@ def test_temperature_zero_takes_the_most_frequent() -> None:
     ],
 )
 def test_top_p_keeps_the_nucleus(counts: list[int], temperature: float, top_p: float, size: int) -> None:
-    """The fewest texts whose probabilities, after the temperature, add up to top_p."""
+    """The nucleus is the fewest texts whose probabilities, after the temperature, add up to top_p."""
     assert nucleus(counts, Sampling(temperature=temperature, top_p=top_p)) == size
 
 
 @given(COUNTS, SAMPLINGS, st.integers(0, 2**64 - 1))
 def test_a_draw_is_of_the_nucleus_different_and_repeatable(counts: list[int], sampling: Sampling, key: int) -> None:
-    """As many as asked for; none twice before all came once; more of them begin as fewer did."""
+    """Answers repeat only after all came once; a larger n begins with the same answers."""
     drawn = draw(counts, sampling, key)
     size = nucleus(counts, sampling)
     assert 1 <= size <= len(counts)
@@ -84,19 +84,19 @@ def test_a_draw_is_of_the_nucleus_different_and_repeatable(counts: list[int], sa
 
 
 def test_a_temperature_next_to_zero_is_zero() -> None:
-    """No overflow on the way there."""
+    """A temperature near zero does not overflow."""
     assert draw([3, 2, 2, 1], Sampling(temperature=5e-324, n=1), 9) == [0]
     assert nucleus([3, 2, 1], Sampling(temperature=5e-324, top_p=0.999)) == 1
 
 
 def test_a_draw_is_the_same_everywhere() -> None:
-    """On every machine and version of Python: these were drawn once and for all."""
+    """These draws are the same on every machine and version of Python."""
     assert [draw([3, 2, 2, 1], Sampling(n=4), key) for key in range(4)] == PINNED
     assert key_of([Message("human", "hi")], None) == PINNED_KEY
 
 
-def test_what_fixes_a_draw() -> None:
-    """The seed, the texts and the roles, but not who of a role is named."""
+def test_a_draw_depends_on_the_request() -> None:
+    """The seed, the texts and the roles fix a draw, but not the names of senders."""
     chat = [Message("human", "hi"), Message("gpt", "hello")]
     key = key_of(chat, None)
     assert key == key_of([Message("user", "hi"), Message("bard", "hello")], None)

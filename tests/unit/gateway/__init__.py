@@ -1,1 +1,1 @@
-"""Tests of mimic.gateway by itself."""
+"""Tests of mimic.gateway on its own."""

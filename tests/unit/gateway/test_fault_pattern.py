@@ -1,4 +1,4 @@
-"""The pattern of ``x-mimic-fault`` in the OpenAPI document, and what is parsed."""
+"""The pattern of ``x-mimic-fault`` in the OpenAPI document agrees with the parser."""
 
 import re
 
@@ -16,7 +16,7 @@ BLANKS = st.sampled_from(["", " ", "\t"])
 
 @st.composite
 def headers(draw: st.DrawFn) -> str:
-    """Headers of which many are valid: kinds, and names and values that may go with them."""
+    """Headers, many of them valid: kinds with possible names and values."""
     kind = draw(st.sampled_from(KINDS))
     head = f"{kind}={draw(st.sampled_from(VALUES))}" if draw(st.booleans()) == (kind == "status") else kind
     pairs = draw(st.lists(st.tuples(st.sampled_from(PARAMETERS), st.sampled_from(VALUES)), max_size=3))
@@ -25,7 +25,7 @@ def headers(draw: st.DrawFn) -> str:
 
 
 def is_parsed(header: str) -> bool:
-    """Whether a request may have this header."""
+    """Return True if the header parses."""
     try:
         return header.strip(" \t") == NONE or bool(parse_fault(header))
     except ValueError:
@@ -34,20 +34,20 @@ def is_parsed(header: str) -> bool:
 
 @settings(max_examples=500)
 @given(headers())
-def test_the_pattern_is_for_exactly_what_is_parsed(header: str) -> None:
-    """Whatever goes with what."""
+def test_the_pattern_matches_exactly_valid_headers(header: str) -> None:
+    """Any combination matches the pattern exactly if it parses."""
     assert bool(re.fullmatch(PATTERN, header)) == is_parsed(header)
 
 
 @settings(max_examples=50)
 @given(st.from_regex(PATTERN, fullmatch=True))
-def test_what_is_made_from_the_pattern_is_parsed(header: str) -> None:
-    """As tools do that make requests from the document."""
+def test_headers_made_from_the_pattern_parse(header: str) -> None:
+    """Requests generated from the document, as by testing tools, parse."""
     assert is_parsed(header.removesuffix("\n"))
 
 
 @pytest.mark.parametrize("header", ["stall; after=1; after=2", "status=429; code=a; type=b; code=c", "empty; after=1"])
-def test_nothing_is_said_twice(header: str) -> None:
-    """Nor what does not go with the kind."""
+def test_names_are_unique(header: str) -> None:
+    """Repeated names, and names of another kind, neither match nor parse."""
     assert not re.fullmatch(PATTERN, header)
     assert not is_parsed(header)

@@ -1,4 +1,4 @@
-"""One request through ``handle``: in which order things happen, what the ledger is asked, and what is left behind."""
+"""A single request through ``handle``: the order of steps, the transactions of the ledger, and cleanup."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -35,7 +35,7 @@ NO_FAULTS, NO_LIMITS, AT_ONCE = FaultOptions(), LimitOptions(), PaceOptions()
 
 
 class CountedLedger(Ledger):
-    """A ledger that counts its transactions, and that can be told to fail."""
+    """A ledger that counts its transactions, and can fail on demand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class CountedLedger(Ledger):
 
 
 class Watcher:
-    """An observer that writes down what it sees, and records itself in the journal if it is to."""
+    """An observer that logs its calls, and is recorded in the journal on demand."""
 
     request_id = "req_1"
 
@@ -69,23 +69,23 @@ class Watcher:
             self._number = changes.write("req_1", PATH, b"{}", 10)
 
     def unrecord(self) -> None:
-        """Write it down."""
+        """Log the call."""
         self.seen.append("unrecorded")
 
     def completed(self, version: Version, completion: Completion) -> None:
-        """Write it down."""
+        """Log the call."""
         self.seen.append(f"completed {version}")
 
     def continued(self, version: Version, choices: int) -> None:
-        """Write it down."""
+        """Log the call."""
         self.seen.append(f"continued {choices}")
 
     def missed(self, version: Version) -> None:
-        """Write it down."""
+        """Log the call."""
         self.seen.append(f"missed {version}")
 
     def ignored(self, fields: Sequence[str]) -> None:
-        """Write it down."""
+        """Log the call."""
         self.seen.append(f"ignored {', '.join(fields)}")
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class Watcher:
 
 
 class Caller:
-    """A client that leaves when it is told to."""
+    """A client that leaves on demand."""
 
     def __init__(self) -> None:
         self.leaves = asyncio.Event()
@@ -109,17 +109,17 @@ class Caller:
         await self.leaves.wait()
 
     async def drain(self) -> None:
-        """Note it."""
+        """Log the call."""
         self.was_drained = True
 
     async def hang_up(self) -> None:
-        """Note it."""
+        """Log the call."""
         assert self.was_drained
         self.was_cut = True
 
 
 def reading(body: bytes | RequestError) -> Read:
-    """A body that is there at once."""
+    """A body that is complete at once."""
 
     async def read() -> bytes | RequestError:
         return body
@@ -128,7 +128,7 @@ def reading(body: bytes | RequestError) -> Read:
 
 
 class Setup:
-    """A gateway and an endpoint for chats, whose engine answers with what it is given."""
+    """A gateway and an endpoint for chats, with a given engine."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class Setup:
         return RequestContext(self.gateway, self.caller, self.watcher, "sk-one", overrides=overrides)
 
     async def ask(self, body: bytes | RequestError = CHAT, overrides: Overrides = NO_OVERRIDES) -> Reply:
-        """A request from its beginning to the end of its reply."""
+        """The request from its beginning to the end of its reply."""
         async with self.context(overrides) as context:
             reply = await handle(self.endpoint, reading(body), context)
             if not isinstance(reply.body, bytes):
@@ -178,7 +178,7 @@ def error_of(reply: Reply) -> dict[str, Any]:
 
 
 async def test_limits_come_before_faults_and_these_before_the_body() -> None:
-    """A request that is refused by a limit gets no fault, and one that gets a fault need not be valid."""
+    """A request refused by a limit gets no fault, and a request with a fault need not be valid."""
     setup = Setup(faults=FaultOptions(parse_chances("100% status=418")), limits=LimitOptions(rpm=2))
     broken = RequestError(413, "too large", code="request_too_large")
     with setup.ledger:
@@ -188,7 +188,7 @@ async def test_limits_come_before_faults_and_these_before_the_body() -> None:
 
 
 async def test_a_body_that_cannot_be_read_counts_as_a_request() -> None:
-    """It is told once it was admitted, with the headers of the limit."""
+    """The error comes after admission, with the headers of the limit."""
     setup = Setup(limits=LimitOptions(rpm=1))
     with setup.ledger:
         async with setup.context() as context:
@@ -214,7 +214,7 @@ async def test_a_body_that_cannot_be_read_counts_as_a_request() -> None:
 async def test_the_ledger_is_asked_three_times_at_most(
     limits: LimitOptions, faults: FaultOptions, is_recorded: bool, transactions: int, body: bytes
 ) -> None:
-    """To admit, to charge and to close; not at all where nothing needs it."""
+    """The ledger is used to admit, to charge and to close, and not at all if nothing needs it."""
     setup = Setup(limits=limits, faults=faults)
     setup.watcher.is_recorded = is_recorded
     with setup.ledger:
@@ -222,8 +222,8 @@ async def test_the_ledger_is_asked_three_times_at_most(
     assert setup.ledger.transactions == transactions
 
 
-async def test_a_ledger_that_is_away_refuses_only_what_needs_it() -> None:
-    """A limit cannot be kept then, and is a 503; a journal goes on without the entry."""
+async def test_an_unavailable_ledger_fails_only_limits() -> None:
+    """With an unavailable ledger a limit is a 503, and a journal lacks the entry."""
     limited = Setup(limits=LimitOptions(rpm=9))
     limited.ledger.fails = True
     reply = await limited.ask()
@@ -244,22 +244,22 @@ async def test_a_ledger_that_is_away_refuses_only_what_needs_it() -> None:
         (ZeroDivisionError("a bug"), 500, None, ["closed"]),
     ],
 )
-async def test_what_an_engine_raises_becomes_an_error_of_the_wire(
+async def test_an_engine_error_becomes_an_error_of_the_wire(
     answer: Any, status: int, code: str | None, seen: list[str]
 ) -> None:
-    """The observer sees results and misses; paths and bugs stay inside; the place is free again."""
+    """The observer gets results and misses; paths and bugs do not leak; the place is free again."""
     setup = Setup(answer)
     for _ in range(3):
         reply = await setup.ask()
         assert reply.status == status
-        assert b"/a/path" not in reply.body  # type: ignore[operator] # it is whole
+        assert b"/a/path" not in reply.body  # type: ignore[operator] # the answer is whole
         if status != 200:
             assert error_of(reply)["code"] == code
     assert [line for line in setup.watcher.seen if line != "closed"] == 3 * seen[:-1]
 
 
-async def test_what_an_error_knows_is_noted() -> None:
-    """The model and the version of a request that is refused, as far as it was read."""
+async def test_details_of_an_error_are_recorded() -> None:
+    """A refused request has its model and version, as far as it was read."""
     setup = Setup()
     nothing = b'{"model": "mimic-v1", "messages": [{"role": "user", "content": null}]}'
     async with setup.context() as context:
@@ -271,7 +271,7 @@ async def test_what_an_error_knows_is_noted() -> None:
 
 
 async def test_a_place_is_free_again_whatever_happened() -> None:
-    """After an answer, a cancellation while it was waited for, and a client that left."""
+    """The place is free after an answer, after a cancelled wait, and after a client left."""
     setup = Setup(pace=PaceOptions("slow-reasoning"))
     waiting = asyncio.create_task(setup.ask())
     await asyncio.sleep(0.05)
@@ -287,8 +287,8 @@ async def test_a_place_is_free_again_whatever_happened() -> None:
     assert await asyncio.wait_for(setup.places.take(), 5) == 1
 
 
-async def test_who_waits_for_a_place_holds_none() -> None:
-    """One that is cancelled while it waits takes nothing away from the next one."""
+async def test_a_waiting_request_holds_no_place() -> None:
+    """A request cancelled in the queue takes no place from the next one."""
     setup = Setup()
     assert await setup.places.take() == 1
     waiting = asyncio.create_task(setup.ask())
@@ -301,8 +301,8 @@ async def test_who_waits_for_a_place_holds_none() -> None:
     assert (await asyncio.wait_for(setup.ask(), 5)).status == 200
 
 
-async def test_who_leaves_while_waiting_for_a_place_is_not_answered() -> None:
-    """Noticed at once: no engine is asked, nothing is charged, and the next one in line is served."""
+async def test_a_client_that_leaves_the_queue_is_not_answered() -> None:
+    """The engine is not called, nothing is charged, and the next request in line is served."""
     setup = Setup(limits=LimitOptions(tpm=100))
     with setup.ledger:
         assert await setup.places.take() == 1
@@ -320,7 +320,7 @@ async def test_who_leaves_while_waiting_for_a_place_is_not_answered() -> None:
 
 
 async def test_an_upload_holds_no_place_and_comes_after_the_limits() -> None:
-    """Another request is answered meanwhile; one beyond the limit is refused without its body."""
+    """Another request is answered during an upload; a request beyond the limit is refused without its body."""
     setup = Setup(limits=LimitOptions(rpm=2))
     arrived = asyncio.Event()
 
@@ -343,7 +343,7 @@ async def test_an_upload_holds_no_place_and_comes_after_the_limits() -> None:
 
 
 async def test_a_body_that_cannot_be_read_waits_for_no_place() -> None:
-    """There is nothing to wait for."""
+    """A request without a readable body is answered without a place."""
     setup = Setup()
     assert await setup.places.take() == 1
     broken = RequestError(413, "too large", code="request_too_large")
@@ -351,7 +351,7 @@ async def test_a_body_that_cannot_be_read_waits_for_no_place() -> None:
 
 
 async def test_a_whole_answer_gives_its_place_back_before_its_last_byte() -> None:
-    """Whoever has that byte may ask next, and is not to wait for itself."""
+    """A client with the last byte may send its next request at once."""
     setup = Setup()
     async with setup.context() as context:
         await handle(setup.endpoint, reading(CHAT), context)
@@ -362,7 +362,7 @@ async def test_a_whole_answer_gives_its_place_back_before_its_last_byte() -> Non
 
 
 async def test_a_stream_that_is_not_read_to_its_end_is_closed() -> None:
-    """With its context, and what is behind it with it."""
+    """Closing a stream closes its context and its source."""
     setup = Setup(pace=PaceOptions("slow-reasoning"))
     closed: list[str] = []
 
@@ -382,7 +382,7 @@ async def test_a_stream_that_is_not_read_to_its_end_is_closed() -> None:
 
 @pytest.mark.parametrize("body", [CHAT, STREAM, b"not json"])
 async def test_a_cut_before_anything_is_no_reply(body: bytes) -> None:
-    """The client is cut off, the record is closed before, and no engine is asked."""
+    """The connection is cut after the record is closed, and no engine is called."""
     setup = Setup()
     with pytest.raises(HungUp):
         await setup.ask(body, Overrides(fault="disconnect"))
@@ -390,7 +390,7 @@ async def test_a_cut_before_anything_is_no_reply(body: bytes) -> None:
 
 
 async def test_the_fault_empty_says_nothing_and_charges_for_nothing() -> None:
-    """The prompt still counts."""
+    """The prompt is charged, but no answer."""
     setup = Setup(limits=LimitOptions(tpm=100))
     with setup.ledger:
         async with setup.context(Overrides(fault="empty")) as context:
@@ -402,7 +402,7 @@ async def test_the_fault_empty_says_nothing_and_charges_for_nothing() -> None:
 
 
 async def test_continuations_are_counted_as_they_are_sent() -> None:
-    """The first batch at once, each of the others when it is asked for."""
+    """The first batch is read at once, each further one on demand."""
 
     async def rest() -> Any:
         yield [1, 2]
@@ -411,8 +411,8 @@ async def test_continuations_are_counted_as_they_are_sent() -> None:
     setup = Setup(Continuations(Batches([0], rest())))  # type: ignore[list-item] # they are only counted
     async with setup.context() as context:
         context.known.version = "v2"
-        counted = await setup.answer(None)  # type: ignore[arg-type] # it does not look
-        from mimic.gateway.handle import _observe  # noqa: PLC0415 - the inside is the fact to prove
+        counted = await setup.answer(None)  # type: ignore[arg-type] # not read
+        from mimic.gateway.handle import _observe  # noqa: PLC0415 - a test of internals
 
         batches = _observe(None, counted, context).batches
         assert setup.watcher.seen == ["continued 1"]

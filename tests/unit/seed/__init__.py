@@ -1,1 +1,1 @@
-"""Seeding by itself: from the bytes of a dump to a store."""
+"""Seeding on its own: from the bytes of a dump to a store."""

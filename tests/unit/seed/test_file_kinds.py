@@ -1,4 +1,4 @@
-"""Files that are no dump: each is named, with a way to seed what is in it."""
+"""Files of other kinds: each is named, with a way to seed its content."""
 
 import bz2
 import io
@@ -63,7 +63,7 @@ def _tarred() -> bytes:
     ],
 )
 def test_a_file_of_another_kind_is_named(data: bytes, named: str, advice: str) -> None:
-    """By its first bytes, however they come, and without the byte of an error, which says nothing there."""
+    """The first bytes decide, in any pieces; the error has no byte, which would not help."""
     for step in (None, 1, 7):
         caught = error(data, step)
         assert isinstance(caught, ForeignFile)
@@ -73,7 +73,7 @@ def test_a_file_of_another_kind_is_named(data: bytes, named: str, advice: str) -
 
 
 def test_a_database_is_named(tmp_path: Path) -> None:
-    """As where the store is given as the dump."""
+    """A database given as the dump, in place of the store, is named."""
     with sqlite3.connect(tmp_path / "own.db") as connection:
         connection.execute("CREATE TABLE t (a)")
     connection.close()
@@ -82,13 +82,13 @@ def test_a_database_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [bz2.compress, lzma.compress, lambda data: data.decode().encode("utf-16")])
 def test_a_file_that_was_cut_off_is_named_as_well(kind: Callable[[bytes], bytes]) -> None:
-    """As far as its first bytes are there."""
+    """The first bytes are enough."""
     assert isinstance(error(kind(DUMP)[:7]), ForeignFile)
 
 
 @pytest.mark.parametrize("data", [b"Hello, world\n", b"\xff", b"P", b"version 2", b"2024-01-01 start", b"# a, b\n"])
-def test_what_tells_nothing_is_refused_at_its_byte(data: bytes) -> None:
-    """Nothing is guessed."""
+def test_unknown_content_is_refused_at_its_byte(data: bytes) -> None:
+    """Unknown content is refused at its byte, without a guess."""
     for step in (None, 1):
         caught = error(data, step)
         assert not isinstance(caught, ForeignFile)

@@ -1,4 +1,4 @@
-"""The index in the making: here, or by a process of its own."""
+"""The making of the index: in this process, or in one of its own."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ TALKS = [
 
 
 async def found(folder: Path, pack_characters: int) -> tuple[list[list[Coordinates]], int]:
-    """Makes an index of the talks; returns what some messages find in it, and how many messages it says it has."""
+    """Make an index of the talks; return the results of some messages, and its number of messages."""
     async with Indexing(folder, "nearest", pack_characters=pack_characters) as made:
         for talk in TALKS:
             await made.add(talk)
@@ -45,7 +45,7 @@ async def found(folder: Path, pack_characters: int) -> tuple[list[list[Coordinat
 
 
 async def test_a_process_makes_the_same_index(tmp_path: Path) -> None:
-    """In whatever packs it gets the conversations."""
+    """Packs of any size give the same index."""
     folders = [tmp_path / name for name in ("here", "packs", "singly")]
     results = []
     for folder, characters in zip(folders, (10**9, 1000, 1), strict=True):
@@ -58,7 +58,7 @@ async def test_a_process_makes_the_same_index(tmp_path: Path) -> None:
 
 
 async def test_messages_without_text_count_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And so do names and ids: else a dump of such would be held in memory as a whole."""
+    """Names and ids count as well: otherwise a dump of them would be held in memory as a whole."""
     packs = []
 
     def counted(conversations: Sequence[Conversation]) -> bytes:
@@ -79,8 +79,8 @@ async def test_messages_without_text_count_as_well(tmp_path: Path, monkeypatch: 
     assert packs[-3:] == [packs[-3], 1, 0]
 
 
-async def test_a_process_that_dies_is_told(tmp_path: Path) -> None:
-    """Whether there is more to hand over or not, and the old corpus stays."""
+async def test_a_dead_process_is_an_error(tmp_path: Path) -> None:
+    """The seeding fails in the middle and at the end, and the old corpus stays."""
     async with Indexing(tmp_path, "nearest", pack_characters=1) as made:
         await made.add(TALKS[0])
         assert made._process
@@ -90,8 +90,8 @@ async def test_a_process_that_dies_is_told(tmp_path: Path) -> None:
                 await made.add(talk)
 
 
-async def test_no_space_left_in_the_process_leaves_the_old_corpus(store_url: str, tmp_path: Path) -> None:
-    """A limit of the size of files stands for it. The error is the one that it would be here."""
+async def test_no_space_in_the_process_keeps_the_old_corpus(store_url: str, tmp_path: Path) -> None:
+    """A limit on the size of files gives the same error as in this process."""
     limit = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))"
     start = f"os.execv(sys.executable, [sys.executable, *{index_process.COMMAND}, *sys.argv[1:]])"
     limited = partial(Indexing, pack_characters=1000, command=("-c", f"{limit}; {start}"))
@@ -104,8 +104,8 @@ async def test_no_space_left_in_the_process_leaves_the_old_corpus(store_url: str
         assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
 
 
-def test_the_process_ends_with_who_started_it(tmp_path: Path) -> None:
-    """When its input ends too early it leaves no index."""
+def test_the_process_ends_with_its_parent(tmp_path: Path) -> None:
+    """Without a complete input it leaves no index."""
     command = [sys.executable, *index_process.COMMAND, str(tmp_path), "nearest"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin

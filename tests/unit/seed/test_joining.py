@@ -1,4 +1,4 @@
-"""Long chats that a dump has in parts, put together again."""
+"""Long chats in several parts, joined again."""
 
 import random
 from itertools import pairwise
@@ -13,7 +13,7 @@ def part(name: str | None, *texts: str) -> Conversation:
 
 
 def joined(*conversations: Conversation, most_characters: int = MOST_CHARACTERS) -> list[tuple[str | None, list[str]]]:
-    """What comes out: ids and texts."""
+    """The joined conversations: ids and texts."""
     joiner = Joiner(most_characters)
     complete = [one for conversation in conversations for one in joiner.add(conversation)] + joiner.finish()
     assert joiner.finish() == []
@@ -22,7 +22,7 @@ def joined(*conversations: Conversation, most_characters: int = MOST_CHARACTERS)
 
 
 def test_a_part_follows_where_the_one_before_it_ends() -> None:
-    """The number is the index of its first message, not that of the part."""
+    """The number of a part is the index of its first message."""
     assert joined(part("a_0", "1?", "2"), part("a_2", "3?", "4"), part("a_4", "5?")) == [
         ("a_0", ["1?", "2", "3?", "4", "5?"])
     ]
@@ -30,14 +30,14 @@ def test_a_part_follows_where_the_one_before_it_ends() -> None:
 
 
 def test_parts_may_share_one_message() -> None:
-    """The last of one and the first of the other, which is then there once; only if it is the same."""
+    """A last message that equals the next part's first one is kept once."""
     assert joined(part("a_0", "1?", "2", "3?"), part("a_2", "3?", "4")) == [("a_0", ["1?", "2", "3?", "4"])]
     apart = [part("a_0", "1?", "2", "3?"), part("a_2", "other?", "4")]
     assert joined(*apart) == [("a_0", ["1?", "2", "3?"]), ("a_2", ["other?", "4"])]
 
 
 def test_a_gap_keeps_parts_apart() -> None:
-    """In their order."""
+    """Parts with a gap keep their order."""
     assert joined(part("a_7", "8"), part("a_0", "1?", "2"), part("a_2", "3?"), part("a_8", "9?")) == [
         ("a_0", ["1?", "2", "3?"]),
         ("a_7", ["8", "9?"]),
@@ -45,14 +45,14 @@ def test_a_gap_keeps_parts_apart() -> None:
 
 
 def test_parts_are_joined_in_whatever_order_the_dump_has_them() -> None:
-    """As long as they stand together; a dump that was sorted by id as text has 10 before 2."""
+    """Neighbouring parts are joined in any order; a dump sorted by id as text has 10 before 2."""
     parts = [part(f"a_{number}", f"{number}") for number in range(12)]
     random.Random(1).shuffle(parts)
     assert joined(*parts) == [("a_0", [str(number) for number in range(12)])]
 
 
 def test_other_chats_and_other_ids_stay_as_they_are() -> None:
-    """A chat that comes again later is not held for it; no id, or one of another form, is nobody's part."""
+    """Later parts of a chat, conversations without id, and ids of another form are not joined."""
     given = [
         part("a_0", "1?", "2"),
         part("b_2", "x"),
@@ -67,19 +67,19 @@ def test_other_chats_and_other_ids_stay_as_they_are() -> None:
 
 
 def test_the_same_part_twice_is_not_joined_to_itself() -> None:
-    """Dumps have duplicates; both are kept."""
+    """Both duplicates are kept."""
     assert joined(part("a_0", "1?", "2"), part("a_0", "1?", "2")) == [("a_0", ["1?", "2"]), ("a_0", ["1?", "2"])]
     assert joined(part("a_0"), part("a_0", "1?")) == [("a_0", ["1?"])]
 
 
 def test_no_conversation_gets_larger_than_it_may_be() -> None:
-    """What would be over 16 MiB together stays apart."""
+    """Parts that would be over 16 MiB together stay apart."""
     megabytes = "x" * 9_000_000
     assert [name for name, _ in joined(part("a_0", megabytes), part("a_1", megabytes))] == ["a_0", "a_1"]
 
 
 def test_little_is_held() -> None:
-    """A chat without end is given out in between, with every message in its place."""
+    """An endless chat is yielded in between, with every message in its place."""
     given = [part(f"a_{number}", f"{number:04}") for number in range(200)]
     found = joined(*given, most_characters=100)
     assert 1 < len(found) < 200

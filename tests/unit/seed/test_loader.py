@@ -1,4 +1,4 @@
-"""Seeding counted against a plain reading of the same file."""
+"""Seeding compared with a plain reading of the same file."""
 
 import json
 import sqlite3
@@ -24,7 +24,7 @@ SAMPLE = Path(__file__).parents[3] / "seed" / "mimic_seed" / "sample.json"
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 21, 22, 1000])
 async def test_every_message_is_there_whatever_the_batch_size(tmp_path: Path, batch_size: int) -> None:
-    """The sample's messages are those of a plain reading, in order, last batch included."""
+    """The messages of the sample are complete and in order, last batch included."""
     plain = json.loads(SAMPLE.read_text())
     expected = [(m["from"], m["value"]) for element in plain for m in element["conversations"]]
     path = tmp_path / "corpus.db"
@@ -41,7 +41,7 @@ async def test_every_message_is_there_whatever_the_batch_size(tmp_path: Path, ba
 
 
 async def test_a_batch_is_bounded_in_bytes_too(tmp_path: Path) -> None:
-    """Large messages do not pile up until a thousand of them are there."""
+    """Large messages do not pile up in a batch of a thousand."""
     dump = [conversation(str(n), ("human", "x" * 1_000_000)) for n in range(30)]
     seen: list[int] = []
     async with open_store(f"sqlite:///{tmp_path / 'corpus.db'}") as store:
@@ -60,8 +60,8 @@ async def test_a_batch_is_bounded_in_bytes_too(tmp_path: Path) -> None:
     assert max(seen) <= 5
 
 
-async def test_progress_is_told_from_start_to_end(store: Store, tmp_path: Path) -> None:
-    """In order: reading to the last byte, an index for each version, publishing."""
+async def test_progress_is_reported_from_start_to_end(store: Store, tmp_path: Path) -> None:
+    """Progress has the phases in order: reading to the last byte, an index for each version, publishing."""
     file = tmp_path / "dump.json"
     file.write_text(json.dumps(list(SMALL) * 2000))
     told: list[Progress] = []
@@ -76,7 +76,7 @@ async def test_progress_is_told_from_start_to_end(store: Store, tmp_path: Path) 
 
 
 async def test_the_record_ends_with_the_report(store: Store, tmp_path: Path) -> None:
-    """Whoever asks later gets what the seeder was told."""
+    """The record equals the report of the seeder."""
     report = await fill(store, SMALL, tmp_path)
     seeding = await store.seeding()
     assert seeding
@@ -86,7 +86,7 @@ async def test_the_record_ends_with_the_report(store: Store, tmp_path: Path) -> 
 
 
 async def test_strict_makes_the_first_broken_conversation_fatal(store: Store, tmp_path: Path) -> None:
-    """Nothing is replaced; it is named."""
+    """The error names the conversation, and nothing is replaced."""
     await fill(store, SMALL, tmp_path)
     before = await store.seeded()
     text = json.dumps([*SMALL, {"id": "bad"}, {"id": "worse"}])
@@ -107,7 +107,7 @@ async def test_an_input_without_conversations_replaces_nothing(store: Store, tmp
 
 
 async def test_a_conversation_of_16_mib_is_stored(store: Store, tmp_path: Path) -> None:
-    """The largest that is not skipped goes into each version."""
+    """The largest conversation that is not skipped fits each version."""
     dump = [conversation("big", *[("human", "x" * 5_000_000), ("gpt", "y" * 5_000_000), ("human", "z" * 5_000_000)])]
     report = await fill(store, dump, tmp_path)
     assert not report.skipped
@@ -115,7 +115,7 @@ async def test_a_conversation_of_16_mib_is_stored(store: Store, tmp_path: Path) 
 
 
 def test_the_peak_memory_is_this_programs_own() -> None:
-    """Not that of the large process that has started it, which the kernel counts too."""
+    """The kernel also counts the large process that has started the seeder; the report does not."""
     large = bytearray(200_000_000)
     large[::4096] = b"x" * len(large[::4096])
     show = "from mimic_seed.loader import peak_memory_bytes; print(peak_memory_bytes())"

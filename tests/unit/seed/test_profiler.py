@@ -1,4 +1,4 @@
-"""The profile of a corpus, against a plain count of the same conversations."""
+"""The profile of a corpus, compared with a plain count of the same conversations."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -39,13 +39,13 @@ def profile_of(found: Sequence[Conversation], most_counted: int = MOST_COUNTED) 
 
 
 def said(*texts: str, sender: str = "human") -> Conversation:
-    """A conversation in which one speaks alone."""
+    """A conversation with a single sender."""
     return Conversation(None, [Message(sender, text) for text in texts])
 
 
 @given(conversations)
 def test_a_profile_is_a_plain_count(found: Sequence[Conversation]) -> None:
-    """Senders, lengths and messages of each role; with so few nothing is a bound."""
+    """Senders, lengths and messages of each role are exact for small numbers."""
     made = profile_of(found)
     everything = [message for conversation in found for message in conversation.messages]
     assert {item.sender: item.messages for item in made.senders} == Counter(message.sender for message in everything)
@@ -64,7 +64,7 @@ def test_a_profile_is_a_plain_count(found: Sequence[Conversation]) -> None:
 
 @given(st.lists(st.integers(0, 5000), min_size=1))
 def test_percentiles_and_histogram_are_exact(numbers: list[int]) -> None:
-    """By nearest rank, and by binary digits."""
+    """Percentiles are by nearest rank, the histogram by binary digits."""
     made = distribution(Counter(numbers))
     ordered = sorted(numbers)
     for percent, given_one in ((50, made.p50), (90, made.p90), (99, made.p99)):
@@ -84,7 +84,7 @@ def test_nothing_is_distributed_as_well() -> None:
 
 @given(st.lists(st.integers(1, 12).map(lambda n: "x" * n), min_size=1, max_size=300))
 def test_counts_are_bounds_when_there_are_too_many(texts: list[str]) -> None:
-    """Never too high, too low by the uncertainty at most; what came more often than that is never missed."""
+    """Counts are never too high and too low by the uncertainty at most; more frequent texts are never missed."""
     [made] = profile_of([said(*texts)], most_counted=4).roles
     expected = Counter(texts)
     counted = {item.text: item.count for item in made.common}
@@ -94,7 +94,7 @@ def test_counts_are_bounds_when_there_are_too_many(texts: list[str]) -> None:
 
 
 def test_a_message_that_is_common_is_found_among_very_many() -> None:
-    """Of 200,000 different ones; memory is kept for 65,536."""
+    """The message is found among 200,000 different ones, with memory for 65,536."""
     different = [f"message {number}" for number in range(200_000)]
     often = [text for number, text in enumerate(different) if number % 1000 == 0 for text in (text, "continue")]
     [made] = profile_of([said(*different), said(*often)]).roles
@@ -104,13 +104,13 @@ def test_a_message_that_is_common_is_found_among_very_many() -> None:
 
 
 def test_texts_are_shortened_and_lengths_are_not() -> None:
-    """A megabyte takes no more room in the profile than a line."""
+    """A message of a megabyte takes as much room in the profile as a line."""
     [made] = profile_of([said("x" * 1_000_000)]).roles
     assert [(len(item.text), item.characters) for item in made.common] == [(SHOWN_CHARACTERS, 1_000_000)]
 
 
 def test_senders_without_number_are_counted_together() -> None:
-    """By name only the first hundred, with names that are no texts."""
+    """The first hundred senders have names; names that are no texts are covered."""
     found = [said("hi", sender=f"s{number}") for number in range(LISTED_SENDERS + 5)]
     made = profile_of([said("hi", sender="x" * (LONGEST_SENDER + 1)), *found])
     assert len(made.senders) == LISTED_SENDERS
@@ -120,7 +120,7 @@ def test_senders_without_number_are_counted_together() -> None:
 
 @pytest.mark.anyio
 async def test_the_profile_is_kept_with_the_corpus(store: Store, tmp_path: Path) -> None:
-    """In each version's entry and in the report."""
+    """Each version's entry, and the report, have the profile."""
     report = await fill(store, SMALL, tmp_path)
     assert report.profile
     assert report.profile.conversation_lengths.max == 5
@@ -130,7 +130,7 @@ async def test_the_profile_is_kept_with_the_corpus(store: Store, tmp_path: Path)
 
 @pytest.mark.anyio
 async def test_an_entry_without_a_profile_can_be_read(store: Store, tmp_path: Path) -> None:
-    """As corpora have that were seeded before there were profiles."""
+    """Corpora of earlier versions have no profile."""
     await fill(store, SMALL, tmp_path)
     [entry, *_] = (await store.seeded()).values()
     fields = msgspec.to_builtins(entry)

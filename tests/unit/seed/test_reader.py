@@ -1,4 +1,4 @@
-"""Reading a dump: what is legal, what is skipped, what is refused and where."""
+"""Reading a dump: legal, skipped and refused content, with positions."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ from tests.support.reading import ONE, READ, error, expected_of, read
 
 
 def test_ijson_has_its_fast_backend() -> None:
-    """The C backend is there; without it the user is warned."""
+    """The C backend is there; without it the user gets a warning."""
     assert ijson.backend == "yajl2_c"
     assert not reader.SLOW_BACKEND
 
@@ -28,13 +28,13 @@ def test_ijson_has_its_fast_backend() -> None:
     [f"[{ONE}]", f" \n[{ONE}\n]\n ", ONE, f"{ONE}\n", f"\ufeff[{ONE}]", f"\ufeff{ONE}\n", f"\n\n{ONE}\n\n"],
     ids=["array", "spaces", "line", "lines", "array with BOM", "line with BOM", "empty lines"],
 )
-def test_arrays_and_lines_are_told_apart_by_their_first_byte(text: str) -> None:
-    """An array and JSON Lines hold the same, whatever white space is around and however they are cut."""
+def test_the_first_byte_distinguishes_arrays_and_lines(text: str) -> None:
+    """An array and JSON Lines hold the same, with any white space and any split."""
     for step in (None, 1, 2, 3, 7):
         assert read(text, step) == [READ]
 
 
-def test_what_the_real_dump_holds_is_legal() -> None:
+def test_the_content_of_the_real_dump_is_legal() -> None:
     """Numeric ids, no id, no message, one message, empty messages, the same role twice, unknown roles, other keys."""
     text = """[
       {"id": 4071, "conversations": [{"from": "gpt", "value": "starts"}, {"from": "gpt", "value": ""}]},
@@ -83,7 +83,7 @@ def test_what_the_real_dump_holds_is_legal() -> None:
     ],
 )
 def test_a_broken_conversation_is_skipped_and_named(element: str, reason: str, named: str) -> None:
-    """It is counted by reason, named by position and id, and those around it are read."""
+    """A broken conversation is counted by reason and named by position and id, and its neighbours are read."""
     text = f"[{ONE}, {element}, {ONE}]"
     for step in (None, 1, 5):
         assert read(text, step) == [READ, Skipped(1, "b", reason, named if named != reason else ""), READ]
@@ -98,13 +98,13 @@ def test_a_broken_conversation_is_skipped_and_named(element: str, reason: str, n
     ],
 )
 def test_an_element_that_is_not_an_object_is_skipped(element: str, reason: str) -> None:
-    """Whatever it is; the id, which it has not, is not named."""
+    """Any such element is skipped, without an id."""
     assert read(f"[{ONE}, {element}, {ONE}]") == [READ, Skipped(1, None, reason), READ]
 
 
 @pytest.mark.parametrize("name", ["true", "[1]", '{"$oid": "5f"}', r'"a\ud800"', r'"\udc00", "x": "\ud800"'])
 def test_a_conversation_is_kept_without_an_id_that_cannot_be_used(name: str) -> None:
-    """As databases write them: neither a string nor a number. They are counted."""
+    """Ids of databases that are neither a string nor a number are counted."""
     text = f'[{ONE}, {{"id": {name}, "system": "s", "tools": [{{"a": 1}}], "conversations": []}}, {ONE}]'.encode()
     for step in (len(text), 1, 7):
         dump = DumpReader()
@@ -122,8 +122,8 @@ def test_a_conversation_is_kept_without_an_id_that_cannot_be_used(name: str) -> 
         r'"x": {"y": ["\ud83d"]}, "z\udc00": 1',
     ],
 )
-def test_what_is_passed_over_may_be_broken(extra: str) -> None:
-    """Half a pair of surrogates in a field that is not kept costs nothing, wherever the field stands."""
+def test_ignored_fields_may_be_broken(extra: str) -> None:
+    """Half a surrogate pair in an ignored field changes nothing, at any place."""
     for text in (f'{{"id": "b", {extra}, "conversations": []}}', f'{{"id": "b", "conversations": [], {extra}}}'):
         for step in (None, 1, 5):
             assert read(f"[{text}, {ONE}]", step) == [Conversation("b", []), READ]
@@ -150,7 +150,7 @@ def test_what_is_passed_over_may_be_broken(extra: str) -> None:
     ],
 )
 def test_other_shapes_are_named(element: str, reason: str) -> None:
-    """They are not read; the field that was found is named, and the one that is read."""
+    """The error has the field found and the field expected."""
     for step in (None, 1):
         [skipped] = read(element, step)
         assert isinstance(skipped, Skipped)
@@ -174,7 +174,7 @@ def test_other_shapes_are_named(element: str, reason: str) -> None:
     ],
 )
 def test_lone_surrogates_are_found_wherever_the_bytes_are_cut(escaped: str, is_lone: bool) -> None:
-    """Half a pair is broken; a pair, and a backslash that only looks like the start of an escape, are not."""
+    """Half a pair is broken; a pair, and a backslash that only looks like an escape, are not."""
     text = f'[{{"id": "s", "conversations": [{{"from": "h", "value": "a {escaped} b"}}]}}, {ONE}]'
     for step in (None, *range(1, 20)):
         first, second = read(text, step)
@@ -203,7 +203,7 @@ BEFORE = f"[{ONE}, "
         (f"[{ONE}, , {ONE}]", len(BEFORE), "expected a JSON value"),
         (f"[{ONE} {ONE}]", len(ONE) + 2, "after array element, I expect ',' or '\\]'"),
         (BEFORE + "nil]", len(BEFORE) + 1, "invalid string in json text|expected a JSON value"),
-        (BEFORE + '{"id" 1}]', len(BEFORE) + 7, "separated by a colon"),  # a number ends at the byte behind it
+        (BEFORE + '{"id" 1}]', len(BEFORE) + 7, "separated by a colon"),  # a number ends at the byte after it
         (BEFORE + '{"id": "\x07"}]', len(BEFORE) + 8, "invalid character inside string"),
         (BEFORE + '{"id": "\\x"}]', len(BEFORE) + 9, "a character which it may not"),
         (BEFORE + "// no comments\n]", len(BEFORE), "comment"),
@@ -220,7 +220,7 @@ BEFORE = f"[{ONE}, "
     ],
 )
 def test_broken_json_is_refused_at_its_byte(text: str, offset: int, expected: str) -> None:
-    """The error has the offset and what was expected there, however the bytes are cut."""
+    """The error has the offset and the expected token, for any split."""
     for step in (None, 1, 3, 64):
         caught = error(text, step)
         assert caught.offset == offset
@@ -245,7 +245,7 @@ def test_broken_json_is_refused_at_its_byte(text: str, offset: int, expected: st
     ],
 )
 def test_an_error_of_json_lines_names_the_line(text: str, line: int, expected: str) -> None:
-    """Counted from 1, beside the byte, however long lines are and wherever the bytes are cut."""
+    """Lines count from 1, beside the byte, for lines of any length and any split."""
     for step in (None, 65_536, *((1, 7) if len(text) < 1000 else ())):
         caught = error(text, step)
         assert caught.line == line
@@ -263,8 +263,8 @@ def test_an_error_of_json_lines_names_the_line(text: str, line: int, expected: s
         (b"\xfe\xff\x00[", 0),
     ],
 )
-def test_what_is_not_utf8_is_refused(data: bytes, offset: int) -> None:
-    """At the byte that shows it."""
+def test_invalid_utf8_is_refused(data: bytes, offset: int) -> None:
+    """The error has the first invalid byte."""
     for step in (None, 1, 5):
         caught = error(data, step)
         assert caught.offset == offset
@@ -272,7 +272,7 @@ def test_what_is_not_utf8_is_refused(data: bytes, offset: int) -> None:
 
 
 def test_an_error_is_found_far_into_a_large_dump() -> None:
-    """The offset is right, too, when many conversations came before it, and most of them need not be read again."""
+    """The offset is right after many conversations, most of which are not read again."""
     good = ",\n".join([ONE] * 20_000)
     text = f"[{good},\n{ONE[:-1]}]"
     for step in (1000, 4096, 65_536):
@@ -281,8 +281,8 @@ def test_an_error_is_found_far_into_a_large_dump() -> None:
         assert caught.expected == "after key and value, inside map, I expect ',' or '}'"
 
 
-def test_an_error_behind_more_than_is_kept_is_told_roughly() -> None:
-    """In a conversation over 32 MiB the bytes before it are gone; the error says so."""
+def test_an_error_after_discarded_bytes_is_located_roughly() -> None:
+    """In a conversation over 32 MiB earlier bytes are gone, and the error says so."""
     value = '{"from": "human", "value": "' + "x" * 1000 + '"}, '
     text = f'[{ONE}, {{"id": "huge", "conversations": [{value * 34_000}nonsense'
     caught = error(text, 65_536)
@@ -291,14 +291,14 @@ def test_an_error_behind_more_than_is_kept_is_told_roughly() -> None:
 
 
 def test_deep_nesting_costs_nothing() -> None:
-    """A million brackets in a field that nobody needs are passed over; unclosed ones are a truncated file."""
+    """A million brackets in an ignored field are accepted; unclosed ones are a truncated file."""
     deep = "[" * 1_000_000 + "]" * 1_000_000
     assert read(f'[{{"x": {deep}, "conversations": []}}, {ONE}]') == [Conversation(None, []), READ]
     assert error("[" * 1_000_000).offset == 1_000_000
 
 
 def test_a_conversation_over_16_mib_is_skipped() -> None:
-    """It would not fit into one MongoDB document; those around it are read."""
+    """A larger conversation would not fit into a MongoDB document; its neighbours are read."""
     texts = ", ".join(f'{{"from": "human", "value": "{"x" * 1_000_000}"}}' for _ in range(17))
     text = f'[{ONE}, {{"id": "big", "conversations": [{texts}]}}, {ONE}]'
     first, skipped, last = read(text, 65_536)
@@ -348,7 +348,7 @@ WELL_FORMED = st.fixed_dictionaries(
 def test_any_json_is_read_as_a_plain_parser_would(
     elements: list[Any], step: int, as_lines: bool, ascii_only: bool
 ) -> None:
-    """On generated JSON, in both formats, cut anywhere: the same conversations, the same ones skipped."""
+    """On generated JSON, in both formats and any split, the same conversations are read and skipped."""
     if as_lines:
         elements = [element for element in elements if isinstance(element, dict)]
         text = "\n".join(json.dumps(element, ensure_ascii=ascii_only) for element in elements)
@@ -365,7 +365,7 @@ def test_any_json_is_read_as_a_plain_parser_would(
     st.binary(max_size=60) | st.text("[]{},:\"'\\ud80f \n\x00\u00e91e", max_size=60).map(str.encode), st.integers(1, 9)
 )
 def test_any_bytes_are_read_or_refused_the_same_however_they_are_cut(data: bytes, step: int) -> None:
-    """An answer or our own error, never anything else."""
+    """The result is a reading or our own error."""
 
     def outcome(step: int | None) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Where a dump comes from: files and pipes, gzipped or not."""
+"""Sources of a dump: files and pipes, gzipped or not."""
 
 import asyncio
 import gzip
@@ -18,7 +18,7 @@ TEXT = random.Random(1).randbytes(1000).hex().encode() * 1000
 
 
 async def read(source: Source) -> bytes:
-    """All of it; no chunk may be larger than what is promised."""
+    """The whole text; asserts the limit of a chunk."""
     async with source:
         chunks = [chunk async for chunk in source.chunks()]
     assert max(map(len, chunks), default=0) <= CHUNK_BYTES
@@ -28,7 +28,7 @@ async def read(source: Source) -> bytes:
 @pytest.mark.anyio
 @pytest.mark.parametrize("text", [b"", b"[]", TEXT], ids=["empty", "short", "long"])
 async def test_a_file_is_read_gzipped_or_not(tmp_path: Path, text: bytes) -> None:
-    """Told by its content: names say nothing. Size and SHA-256 are those of the file as it lies there."""
+    """The content decides, not the name. Size and SHA-256 are those of the file."""
     for stored in (text, gzip.compress(text), gzip.compress(text[:7]) + gzip.compress(text[7:]) + b"\0" * 512):
         if stored == b"":
             continue
@@ -44,7 +44,7 @@ async def test_a_file_is_read_gzipped_or_not(tmp_path: Path, text: bytes) -> Non
 
 @pytest.mark.anyio
 async def test_much_text_in_few_bytes_comes_in_small_chunks(tmp_path: Path) -> None:
-    """100 MB of the same byte, gzipped to 100 kB."""
+    """100 MB of the same byte, gzipped to 100 kB, come in small chunks."""
     file = tmp_path / "dump.gz"
     file.write_bytes(gzip.compress(b"x" * 100_000_000))
     total = 0
@@ -58,7 +58,7 @@ async def test_much_text_in_few_bytes_comes_in_small_chunks(tmp_path: Path) -> N
 @pytest.mark.parametrize("cut", [2, 5, 100, -8, -1])
 @pytest.mark.anyio
 async def test_a_gzip_file_that_was_cut_off_is_refused(tmp_path: Path, cut: int) -> None:
-    """Wherever it ends before its end."""
+    """A cut at any byte is an error."""
     file = tmp_path / "dump.gz"
     file.write_bytes(gzip.compress(TEXT)[:cut])
     with pytest.raises(BrokenDump, match=r"byte \d+: the gzip data end here"):
@@ -67,7 +67,7 @@ async def test_a_gzip_file_that_was_cut_off_is_refused(tmp_path: Path, cut: int)
 
 @pytest.mark.anyio
 async def test_damaged_gzip_data_are_refused(tmp_path: Path) -> None:
-    """Also where only the checksum at the end shows it; with the byte of the text up to which all was well."""
+    """A wrong checksum at the end is an error too, with the byte of the text up to which all was right."""
     file = tmp_path / "dump.gz"
     for damaged_byte in (3, 1000, -6):
         stored = bytearray(gzip.compress(TEXT))
@@ -80,8 +80,8 @@ async def test_damaged_gzip_data_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    """A missing file, and a folder."""
+async def test_an_unreadable_source_is_named(tmp_path: Path) -> None:
+    """A missing file, and a folder, are errors with the name."""
     for path in (tmp_path / "missing.json", tmp_path):
         with pytest.raises(DumpError, match=r"cannot be read: |is a folder"):
             await read(Source(path))
@@ -90,7 +90,7 @@ async def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stored", [TEXT, zlib.compress(TEXT, wbits=31)], ids=["plain", "gzipped"])
 @pytest.mark.anyio
 async def test_standard_input_is_read_from_a_pipe_and_from_a_file(tmp_path: Path, stored: bytes) -> None:
-    """Both ways in which a shell gives it; the total is known only of the file."""
+    """A shell gives either; only a file has a known total."""
     program = (
         "import asyncio, sys\n"
         "from mimic_seed.source import Source\n"
@@ -115,7 +115,7 @@ async def test_standard_input_is_read_from_a_pipe_and_from_a_file(tmp_path: Path
 
 @pytest.mark.anyio
 async def test_a_named_pipe_is_waited_for_without_blocking(tmp_path: Path) -> None:
-    """Until somebody writes to it, others run, and the wait can be cancelled."""
+    """The wait for a writer blocks no other task, and can be cancelled."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(TimeoutError):
@@ -129,7 +129,7 @@ async def test_a_named_pipe_is_waited_for_without_blocking(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("padding", [0, 1, 4, 512])
 def test_gzip_members_with_padding_between_are_read_however_they_are_cut(padding: int) -> None:
-    """Nothing is dropped where zeros straddle two chunks."""
+    """Nothing is lost if zeros straddle two chunks."""
     stored = gzip.compress(b"one") + b"\0" * padding + gzip.compress(b"TWO") + b"\0" * padding
     for step in range(1, len(stored) + 1):
         gunzip = _Gunzip()
@@ -156,7 +156,7 @@ async def test_gzip_is_known_however_little_comes_at_first(monkeypatch: pytest.M
 
 @pytest.mark.anyio
 async def test_a_terminal_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shell goes on with it."""
+    """The shell continues to use it."""
     ours, theirs = os.openpty()
     left = os.dup(theirs)
     try:

@@ -1,1 +1,1 @@
-"""Tests of mimic.server by itself."""
+"""Tests of mimic.server on its own."""

@@ -1,4 +1,4 @@
-"""Content codings: what they decompress, what they refuse, and what they cost."""
+"""Content codings: results, refusals and costs."""
 
 import gzip
 import sys
@@ -27,21 +27,21 @@ COMPRESS: Final[dict[str, Callable[[bytes], bytes]]] = {
 
 
 def refusal(body: bytes, header: str) -> RequestError:
-    """The error that a body with a Content-Encoding is refused with."""
+    """The error of a body with a Content-Encoding."""
     with pytest.raises(RequestError) as error:
         decompress(body, codings_in(header), LIMIT)
     return error.value
 
 
 def test_codings_are_listed_in_their_order() -> None:
-    """Without those of no effect, in lower case."""
+    """The list is in lower case, without codings of no effect."""
     assert codings_in("") == codings_in("identity") == codings_in(" ,Identity, ") == []
     assert codings_in("GZIP,,identity, zstd") == ["gzip", "zstd"]
 
 
 @pytest.mark.parametrize("coding", COMPRESS)
 def test_parts_are_put_together(coding: str) -> None:
-    """Members of gzip and frames of zstd, empty ones among them, and of any size."""
+    """Members of gzip and frames of zstd, empty ones and any sizes, are joined."""
     compress = COMPRESS[coding]
     body = b"".join(map(compress, [PLAIN, b"", b"x" * 300_000, PLAIN]))
     assert decompress(body, [coding], LIMIT) == PLAIN + b"x" * 300_000 + PLAIN
@@ -49,7 +49,7 @@ def test_parts_are_put_together(coding: str) -> None:
 
 
 def test_the_last_coding_is_undone_first() -> None:
-    """As many as are allowed."""
+    """The allowed number of codings is decoded in reverse order."""
     body = PLAIN
     for _ in range(MOST_CODINGS):
         body = gzip.compress(body)
@@ -59,14 +59,14 @@ def test_the_last_coding_is_undone_first() -> None:
 
 
 def test_deflate_may_lack_its_header() -> None:
-    """As some clients send it."""
+    """Some clients send deflate without its header."""
     bare = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     assert decompress(bare.compress(PLAIN) + bare.flush(), ["deflate"], LIMIT) == PLAIN
 
 
 @pytest.mark.parametrize("coding", COMPRESS)
 def test_damaged_data_are_a_bad_request(coding: str) -> None:
-    """Cut off anywhere, with something behind them, or of another kind."""
+    """Data that are cut off, with a rest, or of another kind are refused."""
     whole = COMPRESS[coding](PLAIN)
     for body in (whole[:1], whole[: len(whole) // 2], whole[:-1], whole + b"more", PLAIN, b"\xff" * 10):
         error = refusal(body, coding)
@@ -77,7 +77,7 @@ def test_damaged_data_are_a_bad_request(coding: str) -> None:
 
 @pytest.mark.parametrize("coding", COMPRESS)
 def test_bombs_are_too_large(coding: str) -> None:
-    """Each layer is held to the limit, so that inner ones cannot grow either."""
+    """The limit holds for each layer, so that inner ones cannot grow either."""
     bomb = COMPRESS[coding](bytes(LIMIT + 1))
     assert refusal(bomb, coding).status == 413
     assert refusal(gzip.compress(COMPRESS[coding](bytes(100 * LIMIT))), f"{coding}, gzip").status == 413
@@ -85,21 +85,21 @@ def test_bombs_are_too_large(coding: str) -> None:
 
 @pytest.mark.parametrize("coding", COMPRESS)
 def test_very_many_parts_are_refused(coding: str) -> None:
-    """Empty ones take time, and no room."""
+    """Empty parts take time, although no room."""
     assert "parts" in str(refusal(COMPRESS[coding](b"") * (MOST_PARTS + 1), coding))
     assert decompress(COMPRESS[coding](b"") * MOST_PARTS, [coding], LIMIT) == b""
 
 
 def test_zstd_may_not_ask_for_any_memory() -> None:
-    """A frame says how far it looks back; 128 MB are too far."""
+    """A frame has its window size; 128 MB are refused."""
     window: dict[int, int] = {zstd.CompressionParameter.window_log: 27}
-    compressor = zstd.ZstdCompressor(options=window)  # which does not know the size, and so asks for all of it
+    compressor = zstd.ZstdCompressor(options=window)  # it does not know the size, and so asks for all of it
     body = compressor.compress(PLAIN) + compressor.flush()
     assert refusal(body, "zstd").status == 400
 
 
 def test_an_unknown_coding_is_named_in_short() -> None:
-    """However long it is."""
+    """A long name is cut."""
     error = refusal(PLAIN, "x" * 60_000)
     assert (error.status, error.code) == (415, "unsupported_encoding")
     assert len(str(error)) < 200

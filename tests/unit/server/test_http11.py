@@ -1,4 +1,4 @@
-"""``mimic.server.http11``: the names of uvicorn that it relies on, and its parts without a server."""
+"""``mimic.server.http11``: the names of uvicorn that it uses, and its parts without a server."""
 
 import ast
 import asyncio
@@ -55,7 +55,7 @@ METHODS: Final[Mapping[type, Mapping[str, str]]] = {
     RequestResponseCycle: {"send": "self, message"},
     FlowControl: {"__init__": "self, transport", "resume_reading": "self"},
 }
-"""Methods that are called or overridden, with their parameters."""
+"""Methods called or overridden, with their parameters."""
 ATTRIBUTES: Final[Mapping[type, Iterable[str]]] = {
     HttpToolsProtocol: (
         "cycle",
@@ -89,12 +89,12 @@ ATTRIBUTES: Final[Mapping[type, Iterable[str]]] = {
     ServerState: ("default_headers",),
     WebSocketsSansIOProtocol: ("handshake_initiated",),
 }
-"""Attributes of instances that are read or set."""
+"""Attributes of instances, read or set."""
 CALLS: Final[Mapping[str, Iterable[str]]] = {
     "_start_asgi_task": ("on_headers_complete", "on_response_complete"),
     "_should_upgrade": ("on_headers_complete", "on_body", "on_message_complete"),
 }
-"""Overridden methods that only uvicorn knows, and those of its methods that have to call them."""
+"""Overridden methods that only uvicorn calls, and the callers among its methods."""
 IMPORTED: Final = {"FlowControl", "HttpToolsProtocol", "RequestResponseCycle"}
 
 Replace = Callable[[type], type]
@@ -116,7 +116,7 @@ def attributes_of(owner: type) -> set[str]:
 
 
 def changes(replace: Replace = lambda owner: owner) -> list[str]:
-    """What is not as this project needs it, in uvicorn or in the classes that replace some of its own."""
+    """Differences of uvicorn, or of the classes that replace its own, from this project's needs."""
     found = []
     for owner, methods in METHODS.items():
         for name, expected in methods.items():
@@ -138,12 +138,12 @@ def changes(replace: Replace = lambda owner: owner) -> list[str]:
 
 
 def test_uvicorn_has_every_name_that_is_used() -> None:
-    """Methods with their parameters, attributes, and calls of what is overridden."""
+    """Methods have their parameters, attributes exist, and overridden methods are called."""
     assert changes() == []
 
 
 class Flow:
-    """Flow control whose names were changed."""
+    """Flow control with changed names."""
 
     def __init__(self, transport: object, limit: int) -> None:
         self.write_paused = bool(transport) and bool(limit)
@@ -152,8 +152,8 @@ class Flow:
         """Read on."""
 
 
-def test_a_name_that_changes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each by its class and its name."""
+def test_a_changed_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each change is reported by its class and its name."""
 
     def on_body(self: object, body: bytes, size: int) -> None:
         pass
@@ -171,7 +171,7 @@ def test_a_name_that_changes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_lists_of_names_are_complete() -> None:
-    """Whatever ``protocol.py`` names that uvicorn's classes have is in them, and nothing else."""
+    """The lists have exactly the names of uvicorn's classes in ``protocol.py``."""
     nodes = list(ast.walk(tree_of(protocol)))
     used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     used |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
@@ -190,7 +190,7 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
 
 
 def ask_and_reset(port: int) -> None:
-    """Send a request, and lose the connection when it is answered."""
+    """Send a request, and lose the connection after the answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nhost: mimic\r\n\r\n")
         assert connection.recv(1000).startswith(b"HTTP/1.1 204")
@@ -198,7 +198,7 @@ def ask_and_reset(port: int) -> None:
 
 
 def test_the_keep_alive_timer_of_a_reset_connection_is_cancelled() -> None:
-    """It would keep all of the connection in memory until it fires."""
+    """The timer would keep the connection in memory until it fires."""
     made: list[weakref.ref[HttpProtocol]] = []
     monitor = SlowClientMonitor(60)
 
@@ -226,7 +226,7 @@ def test_the_keep_alive_timer_of_a_reset_connection_is_cancelled() -> None:
 
 
 def test_all_of_it_is_imported_where_there_is_no_poll() -> None:
-    """As on Windows, which lacks a socket option, too. Nobody is taken to have hung up there."""
+    """Windows lacks poll and a socket option. No client is taken for disconnected there."""
     code = """
         import select, socket
         for name in ("poll", "POLLHUP", "POLLERR", "POLLRDHUP", "epoll"):
@@ -243,7 +243,7 @@ def test_all_of_it_is_imported_where_there_is_no_poll() -> None:
 
 @pytest.mark.parametrize(("paths", "is_imported"), [(WEBSOCKET_PATHS, False), ({"/echo"}, True)])
 def test_websockets_are_imported_for_a_route_only(paths: frozenset[str], is_imported: bool) -> None:
-    """The start of a server takes no longer without one."""
+    """A server without a WebSocket route starts without loading websockets."""
     code = f"""
         import sys, uvicorn
         from mimic.server.workers import protocol_options
@@ -255,8 +255,8 @@ def test_websockets_are_imported_for_a_route_only(paths: frozenset[str], is_impo
     assert ended.returncode == 0, ended.stderr
 
 
-def test_upgrades_are_told_apart() -> None:
-    """A handshake is a GET for a WebSocket alone, and has no body."""
+def test_upgrades_are_distinguished() -> None:
+    """A handshake is a GET for a WebSocket alone, without a body."""
     asks = (b"upgrade", b"WebSocket")
     assert is_websocket_handshake(b"GET", [(b"host", b"mimic"), asks])
     assert not is_websocket_handshake(b"POST", [asks])
@@ -272,7 +272,7 @@ def test_upgrades_are_told_apart() -> None:
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_a_final_body_ends_where_its_head_says(size: int) -> None:
-    """In whatever pieces it comes, and whatever comes behind it: another request, or no HTTP at all."""
+    """The body ends at its length in any pieces, before another request or other bytes."""
     for framing, body in (
         ((b"content-length", b"5"), b"hello"),
         ((b"transfer-encoding", b"chunked"), b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"),
@@ -293,7 +293,7 @@ def test_a_final_body_ends_where_its_head_says(size: int) -> None:
 
 
 def test_a_broken_final_body_is_an_error() -> None:
-    """As long as it has not ended."""
+    """An incomplete body is an error."""
     final = FinalBody([(b"transfer-encoding", b"chunked")], lambda _: None, lambda: None)
     with pytest.raises(httptools.HttpParserError):
         final.feed(b"no length\r\n")
@@ -303,7 +303,7 @@ def test_a_broken_final_body_is_an_error() -> None:
 def progress(
     *, at: object = None, must_send: bool = True, unsent: int = 0, body_size: int | None = None
 ) -> ExchangeProgress:
-    """A connection at one check."""
+    """The state of a connection at one check."""
     is_sending = body_size is not None
     return ExchangeProgress(
         at, None, is_sending, must_send, is_all_written=True, unsent=unsent, body_size=body_size or 0
@@ -311,12 +311,12 @@ def progress(
 
 
 def checks_until_late(deadline: Deadline, steps: Iterable[ExchangeProgress]) -> int:
-    """The number of the check, half a second after the one before, at which a client is late; 0 if it never is."""
+    """The number of the check, every half a second, at which a client is late; 0 if it never is."""
     return next((number for number, step in enumerate(steps, 1) if deadline.is_over(step, 0.5)), 0)
 
 
 def test_a_client_that_does_nothing_is_late_at_the_ninth_check() -> None:
-    """It gets all of its time again with each request, when it takes something, and when others have to wait for us."""
+    """The deadline restarts with each request, with each read by the client, and while the server is waited for."""
     waits = progress()
     assert checks_until_late(Deadline(), [waits] * 20) == CHECKS + 1
     assert checks_until_late(Deadline(), [*[waits] * 5, progress(must_send=False), *[waits] * 20]) == CHECKS + 7
@@ -330,13 +330,13 @@ def test_a_client_that_does_nothing_is_late_at_the_ninth_check() -> None:
 
 
 def test_a_body_extends_the_deadline() -> None:
-    """By a second, which is two checks here, for each 10,000 bytes of it."""
+    """Each 10,000 bytes of a body give a second, which is two checks here."""
     assert checks_until_late(Deadline(), [progress(body_size=30_000)] * 20) == CHECKS + 1 + 6
     assert checks_until_late(Deadline(), [progress(body_size=n * 5000) for n in range(100)]) == 0
 
 
 def test_limits_are_the_last_values_that_are_accepted() -> None:
-    """One more is too much."""
+    """The limit is accepted, and one more is refused."""
     assert [limits.is_head_too_large(limits.LARGEST_HEAD + more) for more in (0, 1)] == [False, True]
     assert [limits.is_url_too_large(b"x" * (limits.LARGEST_HEAD + more)) for more in (0, 1)] == [False, True]
     assert [limits.has_too_many_headers([0] * (limits.MOST_HEADERS + more)) for more in (0, 1)] == [False, True]
@@ -344,7 +344,7 @@ def test_limits_are_the_last_values_that_are_accepted() -> None:
 
 
 def test_a_refusal_is_a_response_that_closes_the_connection() -> None:
-    """In the one shape that errors have, with the request ID that is known, or else a new one."""
+    """The error has the one shape, with the request ID if known, or else a new one."""
     head, _, body = refusals.render(refusals.TIMED_OUT, "req_1", [(b"date", b"today")]).partition(b"\r\n\r\n")
     assert head.split(b"\r\n") == [
         b"HTTP/1.1 408 Request Timeout",
@@ -361,7 +361,7 @@ def test_a_refusal_is_a_response_that_closes_the_connection() -> None:
 
 
 def test_an_outcome_is_recorded_in_the_state() -> None:
-    """Where the application looks for it."""
+    """The application finds the outcome in the state."""
     scope: dict[str, Any] = {"state": {}}
     assert request_id_of(scope) is None
     assert outcome_of(scope) is None

@@ -1,4 +1,4 @@
-"""Connections that linger: until when, and how many."""
+"""Lingering connections: their end, and their number."""
 
 import asyncio
 import socket
@@ -9,7 +9,7 @@ from mimic.server.http11.lingering import Lingering, LingeringConnections
 
 
 class Answering(asyncio.Protocol):
-    """Protocol that answers a word as soon as a connection is there, and lingers."""
+    """A protocol that sends a word on connection, and lingers."""
 
     def __init__(self, others: LingeringConnections, seconds: float, seconds_between: float) -> None:
         self.lost = asyncio.get_running_loop().create_future()
@@ -27,7 +27,7 @@ class Answering(asyncio.Protocol):
 async def serve(
     others: LingeringConnections, seconds: float, seconds_between: float
 ) -> tuple[asyncio.Server, list[Answering]]:
-    """A server of such connections, and a list of them that grows."""
+    """A server of such connections, and the growing list of them."""
     made: list[Answering] = []
 
     def connect() -> Answering:
@@ -38,14 +38,14 @@ async def serve(
 
 
 async def opened(server: asyncio.Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A client that has read all that it is told."""
+    """A client that has read all data."""
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     assert await reader.read() == b"word"
     return reader, writer
 
 
 async def send_on(writer: asyncio.StreamWriter) -> None:
-    """Send a byte now and then, until the connection is cut off."""
+    """Send a byte at intervals, until the connection is cut off."""
     with suppress(ConnectionError):
         while not writer.is_closing():
             writer.write(b"x")
@@ -54,7 +54,7 @@ async def send_on(writer: asyncio.StreamWriter) -> None:
 
 
 async def run(client: Callable[[asyncio.StreamWriter], object], seconds: float, seconds_between: float) -> None:
-    """Let a client do something on a connection of which these times hold, and wait until that ends."""
+    """Let a client act on a connection with these times, and wait until that ends."""
     server, made = await serve(LingeringConnections(), seconds, seconds_between)
     async with server:
         _, writer = await opened(server)
@@ -64,23 +64,23 @@ async def run(client: Callable[[asyncio.StreamWriter], object], seconds: float, 
 
 
 def test_a_client_that_closes_ends_it() -> None:
-    """At once, however long it might linger."""
+    """The connection ends at once, however long it might linger."""
     asyncio.run(run(lambda writer: writer.close(), 1000, 1000))
 
 
 def test_a_client_that_sends_nothing_more_ends_it() -> None:
-    """After the time between pieces."""
+    """The connection ends after the time between pieces."""
     asyncio.run(run(lambda _: None, 1000, 0.1))
 
 
 def test_a_client_that_sends_on_ends_it() -> None:
-    """After the time that it has in all."""
+    """The connection ends after the total time."""
     tasks = []
     asyncio.run(run(lambda writer: tasks.append(asyncio.ensure_future(send_on(writer))), 0.3, 1000))
 
 
 def test_a_server_that_ends_hurries() -> None:
-    """Whatever the client had left."""
+    """The end of the server ends the wait for clients."""
 
     async def end() -> None:
         server, made = await serve(LingeringConnections(), 1000, 1000)
@@ -96,7 +96,7 @@ def test_a_server_that_ends_hurries() -> None:
 
 
 def test_the_oldest_is_closed_for_one_more() -> None:
-    """The others linger on."""
+    """The other connections linger on."""
 
     async def fill() -> None:
         server, made = await serve(LingeringConnections(most=2), 1000, 1000)
@@ -113,7 +113,7 @@ def test_the_oldest_is_closed_for_one_more() -> None:
 
 
 def test_an_answer_that_is_not_taken_yet_has_its_time() -> None:
-    """The time counts from when all of it is taken: until then it is the monitor's to look at the client."""
+    """The time counts from the end of the write: until then the monitor of slow clients applies."""
 
     class Long(Answering):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:

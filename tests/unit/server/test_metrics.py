@@ -1,4 +1,4 @@
-"""``mimic.server.observability.metrics``: counts of the only process and of one of several are told alike."""
+"""``mimic.server.observability.metrics``: a single process and several give the same metrics."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def counted(counts: "metrics._Own | metrics._Shared", registry: CollectorRegistr
     return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
 
 
-def test_plain_numbers_are_told_as_series_of_the_library_are() -> None:
+def test_plain_numbers_have_the_format_of_the_library() -> None:
     """Names, labels, buckets and values are equal."""
     own, shared = CollectorRegistry(), CollectorRegistry()
     found = counted(metrics._Own(own), own)
@@ -39,7 +39,7 @@ def test_plain_numbers_are_told_as_series_of_the_library_are() -> None:
 
 
 def test_counts_of_several_processes_are_in_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The only process keeps them to itself."""
+    """A single process keeps its counts in memory."""
     assert isinstance(Metrics().count.__self__, metrics._Own)  # type: ignore[attr-defined] # it is a method
     monkeypatch.setenv(METRICS_FOLDER, str(tmp_path))
     assert isinstance(Metrics().count.__self__, metrics._Shared)  # type: ignore[attr-defined] # likewise

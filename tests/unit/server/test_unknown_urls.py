@@ -1,4 +1,4 @@
-"""Unknown URLs: what is said of them."""
+"""Suggestions for unknown URLs."""
 
 import pytest
 
@@ -39,25 +39,25 @@ ROUTES = (
     ],
 )
 def test_the_route_that_was_meant_is_named(path: str, meant: str) -> None:
-    """Misspelt, with too much or too little in front, or as other servers call it."""
+    """Misspelled routes, missing or extra parts, and names of other servers get the right route."""
     assert hint(path, ROUTES).endswith(f"Did you mean {meant}?")
 
 
-def test_a_base_url_that_is_wrong_is_told() -> None:
-    """It is set in one place, and every request is unknown then."""
+def test_a_wrong_base_url_is_named() -> None:
+    """A wrong base URL makes every request unknown, so the error names it."""
     assert "The base URL holds /v1 twice." in hint("/v1/v1/chat/completions", ROUTES)
     assert "The base URL of a client ends with /v1." in hint("/chat/completions", ROUTES)
     assert "ends with /v1, not with a route." in hint("/v1/chat/completions/models", ROUTES)
 
 
 @pytest.mark.parametrize("path", ["/x", "/wp-login.php", "/", "/" + "x" * 60_000, "/v1/" + "y/" * 30_000, "/%00"])
-def test_nothing_is_said_where_nothing_is_known(path: str) -> None:
-    """However long the path is."""
+def test_without_a_similar_route_there_is_no_suggestion(path: str) -> None:
+    """A long path without a similar route gets no suggestion."""
     assert hint(path, ROUTES) == ""
 
 
-def test_apis_that_are_not_there_are_named_with_what_to_use() -> None:
-    """With and without the version, and below them too; those of routes that are there are not."""
+def test_missing_apis_are_named_with_a_replacement() -> None:
+    """The suggestion comes with and without the version, and for paths below; existing routes get none."""
     switches = ("set_default_openai_api('chat_completions')", "openai.chat(...)", "use_responses_api=False")
     for path in ("/v1/responses", "/responses", "/v1/responses/resp_1/input_items", "/v1/v1/responses"):
         assert all(switch in hint(path, ROUTES) for switch in (*switches, "OpenAIChatModel"))

@@ -1,1 +1,1 @@
-"""Tests of mimic.wire by itself."""
+"""Tests of mimic.wire on its own."""

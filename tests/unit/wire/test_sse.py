@@ -14,20 +14,20 @@ TEMPLATE = Template(b"data: <", b">\n\n")
 
 
 def stream(text: str) -> TokenStream:
-    """A text, with the same end always."""
+    """A text with a constant end."""
     return TokenStream(TEMPLATE, tokens.encode(text), b"end")
 
 
 @given(st.text(max_size=40))
 def test_texts_of_tokens_make_the_text(text: str) -> None:
-    """In JSON; of a character that takes several tokens all but the last one add nothing."""
+    """As JSON: for a character of several tokens all but the last add nothing."""
     texts = texts_of(tokens.encode(text))
     assert "".join(map(msgspec.json.decode, texts)) == text
     assert len(texts) == tokens.count(text)
 
 
 def test_a_character_that_is_cut_off_adds_nothing() -> None:
-    """As where a limit of tokens ends within it; the characters around it are there."""
+    """A limit of tokens may end within a character; its neighbours are there."""
     encoded = tokens.encode("a 𒀀 b")
     texts = texts_of(encoded)
     assert "".join(map(msgspec.json.decode, texts)) == "a 𒀀 b"
@@ -38,7 +38,7 @@ def test_a_character_that_is_cut_off_adds_nothing() -> None:
 
 @pytest.mark.parametrize("texts", [["one two three"], [""], ["one", "", "a longer one"], ["你好𒀀", "x"]])
 def test_a_stream_at_once_has_the_frames_of_one_step_by_step(texts: Sequence[str]) -> None:
-    """Between the opening and the ending."""
+    """The frames between the opening and the ending are equal."""
     streams = [stream(text) for text in texts]
     steps = streams[0] if len(streams) == 1 else InTurn(streams)
     found = list(steps)

@@ -1,4 +1,4 @@
-"""Violations: which words a type allows where."""
+"""Violations: the allowed words of a type."""
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -11,14 +11,14 @@ from mimic.wire.violations import allowed_at, violation_in
 
 
 class Colour(Enum):
-    """Words as an enumeration."""
+    """An enumeration of words."""
 
     RED = "red"
     BLUE = "blue"
 
 
 class Leaf(msgspec.Struct):
-    """Words in every place that they may have."""
+    """Words in every possible place."""
 
     kind: Literal["z", "a"] | None = None
     colour: Annotated[Colour, msgspec.Meta(description="x")] = Colour.RED
@@ -47,7 +47,7 @@ class Tree(msgspec.Struct):
     ],
 )
 def test_allowed_words_are_found_in_the_type(path: str, allowed: list[str]) -> None:
-    """In the order in which they are written there."""
+    """Words come in the order of the type."""
     assert list(allowed_at(Tree, path)) == allowed
 
 
@@ -55,8 +55,8 @@ def test_allowed_words_are_found_in_the_type(path: str, allowed: list[str]) -> N
     "body",
     [b'{"leaves": [{"kind": "b"}]}', b'{"leaves": "", "named": {"x": {"kind": "b"}}}', b'{"leaves": [{"kind": ""}]}'],
 )
-def test_a_violation_names_what_is_allowed(body: bytes) -> None:
-    """Whatever the decoder says of it."""
+def test_a_violation_names_the_allowed_words(body: bytes) -> None:
+    """The allowed words are listed for any message of the decoder."""
     with pytest.raises(msgspec.ValidationError) as raised:
         msgspec.json.decode(body, type=Tree)
     violation = violation_in(str(raised.value), Tree)
