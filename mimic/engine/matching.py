@@ -20,7 +20,7 @@ WAYS_OUT: Final = "MIMIC_ON_MISS=any answers it all the same; GET /corpus/search
 T = TypeVar("T")
 
 NOT_SPOKEN: Final = frozenset({"system", "tool", "function"})
-"""Roles that applications add to a chat, and that a corpus seldom has in the same place."""
+"""Roles that applications add to a chat, and that a corpus rarely has in the same place."""
 
 
 class Match(msgspec.Struct, Generic[T], frozen=True):

@@ -90,7 +90,7 @@ def _by_likeness(text: str, near: Sequence[str], drawn: Sequence[str], random: R
 def script_of(text: str) -> str:
     """The script that most letters at the start of a text are written in, by the first word of their Unicode names.
 
-    Japanese is told from Chinese by its kana. A text without letters has none: the result is empty.
+    Kana mark Japanese, which shares other characters with Chinese. A text without letters gives an empty name.
     """
     counts: dict[str, int] = {}
     for character in islice(filter(str.isalpha, text), READ_CHARACTERS):

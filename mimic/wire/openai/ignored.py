@@ -10,7 +10,7 @@ from mimic.errors import RequestError
 Matters: TypeAlias = Callable[[Any], bool]
 
 SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}").fullmatch
-"""Whether a client's word may stand in a header."""
+"""Match a word of a client that is safe in a header."""
 OTHER: Final = "other"
 
 
