@@ -116,7 +116,7 @@ def test_a_miss_names_the_candidates_and_the_ways_out(serve: SharedServers) -> N
     assert "MIMIC_LEAST_SCORE" in message
     assert "/corpus/search?q=" in message
     nothing = chat(server, "qqq www zzz").json()["error"]["message"]
-    assert "Nothing is like it" in nothing
+    assert "No message is similar" in nothing
 
 
 def test_chats_without_text_and_with_limits_are_answered(server: Server) -> None:
