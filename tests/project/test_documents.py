@@ -9,7 +9,7 @@ import pytest
 from mimic.server.routes.native import EXAMPLE
 from mimic.settings import VARIABLES
 from tests.support.corpora import Dump
-from tests.support.documents import LANGUAGES, ROOT, Reader, blocks_of, is_shown
+from tests.support.documents import LANGUAGES, ROOT, SAMPLE, Reader, blocks_of, is_shown
 from tests.support.servers import SharedServers
 
 GUIDE = ROOT / "docs" / "guide"
@@ -18,8 +18,8 @@ CLIENTS = GUIDE / "clients.md"
 DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(GUIDE.glob("*.md"))]
 STARTING = ("README.md", "getting-started.md")
 """Documents that start the server on port 8000 themselves. The others need one that runs."""
-MONGODB = "mongodb://127.0.0.1:27017"
-SAMPLE: Dump = json.loads((ROOT / "seed" / "mimic_seed" / "sample.json").read_text())
+MONGODB = "mongodb://127.0.0.1:27017/mimic"
+CORPUS: Dump = json.loads(SAMPLE.read_text())
 
 of_each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.name)
 
@@ -27,17 +27,15 @@ of_each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda fil
 @pytest.mark.parametrize(
     "document", [one for one in DOCUMENTS if blocks_of(one) and one != CLIENTS], ids=lambda file: file.name
 )
-def test_the_blocks_run(
-    document: Path, tmp_path: Path, serve: SharedServers, request: pytest.FixtureRequest
-) -> None:
+def test_the_blocks_run(document: Path, tmp_path: Path, serve: SharedServers, request: pytest.FixtureRequest) -> None:
     """In order, in one shell, which no block blocks; outputs are as they are shown."""
     replaced = {}
-    if MONGODB in document.read_text():
-        replaced[MONGODB] = request.getfixturevalue("mongodb_server")
+    if any(MONGODB in block.text for block in blocks_of(document)):
+        replaced[MONGODB] = request.getfixturevalue("mongodb_url")
     if document.name in STARTING:
         reader = Reader(tmp_path, replaced=replaced)
     else:
-        reader = Reader(tmp_path, serve(SAMPLE).port, replaced=replaced, MIMIC_STORE=serve.store(SAMPLE))
+        reader = Reader(tmp_path, serve(CORPUS).port, replaced=replaced, MIMIC_STORE=serve.store(CORPUS))
     with reader:
         reader.follow(document)
 
@@ -78,7 +76,7 @@ def test_settings_and_targets_exist(document: Path) -> None:
     text = document.read_text()
     named = set(re.findall(r"\b(?:MIMIC|SEED)_[A-Z_]+\b", text)) - {"MIMIC_TEST_MONGODB_URL"}
     assert named <= {name for name, _ in VARIABLES.values()}
-    targets = set(re.findall(r"(?:`|^|[a-z=] )make ([a-z][a-z-]+)", text, re.MULTILINE))
+    targets = set(re.findall(r"(?:`|^)make ([a-z][a-z-]+)", text, re.MULTILINE))
     makefile = (ROOT / "Makefile").read_text()
     assert targets <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)), targets
 

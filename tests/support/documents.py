@@ -1,8 +1,8 @@
-"""Documents as a reader uses them: their blocks are pasted into a shell, in order, and outputs that they show are compared.
+"""A reader of documents, who pastes their blocks into a shell, in order, and compares the outputs that they show.
 
-A block of ``sh`` is pasted as it is. A block of ``python`` or ``js`` is written to a file and run; tests in it are run by
-pytest. A block of ``text``, ``http`` or ``json`` after these shows the standard output, in which ``...`` stands for any
-text. A block of ``yaml`` is parsed. The ports 8000 to 8009 are replaced by free ones.
+A block of ``sh`` is pasted as it is. A block of ``python`` or ``js`` is written to a file and run; pytest runs the
+tests in it. A block of ``text``, ``http`` or ``json`` after these shows the standard output, in which ``...`` stands
+for any text. A block of ``yaml`` is parsed. The ports 8000 to 8009 are replaced by free ones.
 """
 
 import os
@@ -30,13 +30,18 @@ SHOWN: Final = ("text", "http", "json")
 """Languages of blocks that show an output."""
 LANGUAGES: Final = frozenset({*SHOWN, "sh", "python", "js", "yaml"})
 SUFFIXES: Final = {"python": ".py", "js": ".mjs"}
-FENCE: Final = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE)
+FENCE: Final = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
+)
 PORT: Final = re.compile(r"\b800[0-9]\b")
 DONE: Final = "the block is done:"
 LINKED: Final = ("Makefile", "pyproject.toml", "requirements.lock", "mimic", "seed", "docs", "benchmarks", "tests")
 """Parts of the project's folder that a reader's commands may use."""
 UNUSED: Final = ("cacheprovider", "faker", "langsmith_plugin", "locust", "schemathesis", "hypothesispytest", "xdist")
 """Plugins that take long to load."""
+DOWNLOADED: Final = ("ShareGPT_V3_unfiltered_cleaned_split.json", "dump.json")
+"""Dumps that documents name; the sample corpus is in the place of them."""
+SAMPLE: Final = ROOT / "seed" / "mimic_seed" / "sample.json"
 PYTEST: Final = ("-q", "-c", os.devnull, "-W", "error", *(f"-pno:{name}" for name in UNUSED))
 SHIMS: Final = {
     ".venv/bin/python": 'exec {python} "$@"',
@@ -74,7 +79,7 @@ def blocks_of(document: Path) -> list[Block]:
 
 
 class Reader:
-    """A reader with a shell in a copy of the project's folder. A context manager, which ends all that the shell started.
+    """A reader with a shell in a copy of the project's folder. A context manager, which ends what the shell started.
 
     ``variables`` are added to the environment. ``port`` is the port of a server that runs already, in place of 8000.
     ``replaced`` are other texts of the blocks, each with the text in place of it.
@@ -94,6 +99,8 @@ class Reader:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(f"#!/bin/bash\n{command.format(python=shlex.quote(sys.executable))}\n")
             file.chmod(0o755)
+        for name in DOWNLOADED:
+            (folder / name).symlink_to(SAMPLE)
         for mark in ("installed", "installed-dev"):
             (folder / ".venv" / mark).touch()
         self._environment = {
@@ -106,9 +113,12 @@ class Reader:
 
     def __enter__(self) -> Self:
         self._errors = self._until.enter_context((self.folder / "errors").open("wb"))
+        script, self._script = os.pipe()  # no command of a block can read the next block as its standard input
+        self._until.callback(os.close, self._script)
         self._shell = subprocess.Popen(
-            ("bash", "--norc", "--noprofile"),
-            stdin=subprocess.PIPE,
+            ("bash", "--norc", "--noprofile", f"/dev/fd/{script}"),
+            stdin=subprocess.DEVNULL,
+            pass_fds=(script,),
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=self._environment,
@@ -116,6 +126,7 @@ class Reader:
             text=True,
             start_new_session=True,
         )
+        os.close(script)
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
         self._paste("failed=0; trap 'failed=$?; echo \"$BASH_COMMAND\" >&2' ERR")
@@ -142,14 +153,16 @@ class Reader:
     def run(self, block: Block, where: str) -> str:
         """Run a block; returns its standard output. Asserts that it ends, and that no command of it fails."""
         self._paste(f"failed=0\n{self._command(block)}\nprintf '\\n%s %s\\n' '{DONE}' $failed")
-        printed = []
+        printed: list[str] = []
         while True:
             try:
                 line = self._lines.get(timeout=SECONDS)
             except queue.Empty:
                 raise AssertionError(f"{where}: it blocks the shell\n{self._said()}") from None
             if line.startswith(DONE):
-                assert line.split() == [*DONE.split(), "0"], f"{where}: a command failed\n{''.join(printed)}{self._said()}"
+                assert line.split() == [*DONE.split(), "0"], (
+                    f"{where}: a command failed\n{''.join(printed)}{self._said()}"
+                )
                 return "".join(printed)
             printed.append(line)
 
@@ -177,9 +190,7 @@ class Reader:
         return self._ports.setdefault(port, str(free_port()))
 
     def _paste(self, text: str) -> None:
-        assert self._shell.stdin
-        self._shell.stdin.write(f"{text}\n")
-        self._shell.stdin.flush()
+        os.write(self._script, f"{text}\n".encode())
 
     def _listen(self) -> None:
         assert self._shell.stdout
