@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 
 from mimic.server.routes.native import EXAMPLE
@@ -47,7 +48,7 @@ def test_the_readme_is_short() -> None:
 
 @of_each_document
 def test_the_languages_of_blocks_are_known(document: Path) -> None:
-    """A block in any other language would not run; inline, only lines of a shell that end at once are shown."""
+    """A block in another language would not run."""
     assert {block.language for block in blocks_of(document)} <= LANGUAGES
 
 
@@ -71,20 +72,27 @@ def anchors_of(document: Path) -> set[str]:
 
 
 @of_each_document
-def test_settings_and_targets_exist(document: Path) -> None:
-    """Names of settings, and targets of make, are real ones."""
+def test_named_commands_exist(document: Path) -> None:
+    """Settings, targets of make, and benchmarks that are named in a sentence or a table are real ones."""
     text = document.read_text()
     named = set(re.findall(r"\b(?:MIMIC|SEED)_[A-Z_]+\b", text)) - {"MIMIC_TEST_MONGODB_URL"}
     assert named <= {name for name, _ in VARIABLES.values()}
     targets = set(re.findall(r"(?:`|^)make ([a-z][a-z-]+)", text, re.MULTILINE))
     makefile = (ROOT / "Makefile").read_text()
-    assert targets <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)), targets
+    assert targets <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    for name in re.findall(r"python -m benchmarks\.(\w+)", text):
+        assert (ROOT / "benchmarks" / f"{name}.py").exists(), name
 
 
-def test_the_example_of_the_api_is_documented() -> None:
-    """The request that ``mimic serve`` and the OpenAPI document show stands in the guide, too."""
+def test_the_example_of_the_api_is_documented(serve: SharedServers) -> None:
+    """The guide shows the request of ``mimic serve``; that of the OpenAPI document is answered, too."""
     [shown] = re.findall(r"/conversation/completion -H.*\n +-d '(\{.*\})'", (GUIDE / "matching.md").read_text())
     assert json.loads(shown) == EXAMPLE
+    url = serve(CORPUS).url
+    paths = httpx.get(f"{url}/schema/openapi.json").json()["paths"]
+    body = paths["/conversation/completion"]["post"]["requestBody"]["content"]["application/json"]
+    [example] = body["schema"]["examples"]
+    assert httpx.post(f"{url}/conversation/completion", json=example).status_code == 200
 
 
 def test_shown_outputs_are_compared() -> None:
