@@ -4,11 +4,14 @@ import json
 import shlex
 from pathlib import Path
 
+import pytest
+
 from tests.support.documents import ROOT, SAMPLE, Reader
 from tests.support.node import Command
 from tests.support.servers import SharedServers
 
 
+@pytest.mark.timeout(300)
 def test_the_clients_of_the_guide(tmp_path: Path, serve: SharedServers, node: tuple[Command, Path]) -> None:
     """Each block, in order; the outputs are as they are shown."""
     command, folder = node
