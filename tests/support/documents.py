@@ -202,7 +202,7 @@ class Reader:
 
 
 def is_shown(shown: str, printed: str, language: str) -> bool:
-    """Whether an output is as a document shows it: ``...`` is any text, and white space in JSON does not count."""
+    """True for an output as a document shows it: ``...`` is any text, and white space in JSON does not count."""
     if language == "json":
         shown, printed = (re.sub(r"\s+", "", text) for text in (shown, printed))
     printed = printed.replace("\r\n", "\n")
