@@ -7,7 +7,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from mimic import tokens
-from mimic.corpus.calls import call_choice
+from mimic.corpus.calls import call_choice, may_hold_calls
 from mimic.corpus.conversation import Choice, Message
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.following import text_after
@@ -53,16 +53,15 @@ class RetrievalEngine(Engine):
             choices = await read(self._corpus, match.asked, version, drawn)
             if choices is not None:  # None: the corpus was replaced meanwhile
                 break
-        calls = [call_choice(choice) for choice in choices]
-        has_calls = any(calls)
-        if has_calls:
+        calls = [call_choice(choice) for choice in choices] if may_hold_calls(choices) else ()
+        if calls:
             choices = [
                 await self._text_of(version, choice) if call else choice
                 for choice, call in zip(choices, calls, strict=True)
             ]
         texts = [choice.message.value for choice in choices]
         answers = await cut_answers(texts, choices, request.limits)
-        if has_calls:
+        if calls:
             answers = [replace(answer, corpus_calls=one) for answer, one in zip(answers, calls, strict=True)]
         return Answers(match.rung, match.score, answers)
 

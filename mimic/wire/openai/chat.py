@@ -210,8 +210,11 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
 
     def ignored(self, data: ChatCompletionRequest) -> Sequence[str]:
         """Fields and content parts."""
-        fields, in_parts = self.left_out.of(data), [one for one in data.messages if isinstance(one.content, list)]
-        return [*fields, *ignored_parts(_passed_over(in_parts))] if in_parts else fields
+        fields = self.left_out.of(data)
+        for message in data.messages:
+            if isinstance(message.content, list):
+                return [*fields, *ignored_parts(_passed_over(data.messages))]
+        return fields
 
     async def prompts(self, data: ChatCompletionRequest) -> Sequence[Prompt]:
         messages = [
@@ -285,7 +288,7 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
 def _passed_over(messages: Sequence[OpenAIMessage]) -> Iterator[str]:
     """The types of the content parts that have no text."""
     for message in messages:
-        for part in message.content or ():
+        for part in message.content if isinstance(message.content, list) else ():
             if isinstance(part, Part) and part.text is None:
                 yield part.type
 
