@@ -61,7 +61,8 @@ class SubstituteEngine(Engine):
                 answers = await self._engine.answer(another, msgspec.structs.replace(request, policy=policy))
             except Miss:  # the corpus was replaced meanwhile
                 continue
-            return Answers(None, miss.candidates[0][0] if miss.candidates else None, answers.answers)
+            score = miss.candidates[0][0] if miss.candidates else None
+            return msgspec.structs.replace(answers, rung=None, score=score)
         raise miss
 
     async def _answerable(self, version: Version, last: Message, random: Random) -> Sequence[str]:
