@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from heapq import nlargest
+from itertools import islice, takewhile
 from math import log
 from typing import Final, TypeAlias
 
@@ -35,7 +36,7 @@ def certain(tokens: Iterable[int], top: int) -> Logprobs:
 
 
 def logprobs_of(
-    answers: Sequence[Sequence[int]], counts: Sequence[int], wanted: Collection[int], temperature: float, top: int
+    answers: Sequence[list[int]], counts: Sequence[int], wanted: Collection[int], temperature: float, top: int
 ) -> Mapping[int, Logprobs]:
     """The log probabilities of the answers with the indexes ``wanted``, with the ``top`` most likely tokens each.
 
@@ -50,9 +51,12 @@ def logprobs_of(
     while groups:
         group = groups.pop()
         drawn = [index for index in group if index in found]
-        position = len(found[drawn[0]])
-        if len(group) == 1:
-            found[drawn[0]] += certain(answers[drawn[0]][position:], top)
+        known = len(found[drawn[0]])
+        position = _shared([answers[index] for index in group], known)
+        shared = certain(answers[drawn[0]][known:position], top)
+        for index in drawn:
+            found[index] += shared
+        if all(position == len(answers[index]) for index in drawn):
             continue
         branches, shares = _branches(answers, position, group, _weights(counts, group, temperature))
         best = tuple((token, _log(shares[token])) for token in nlargest(top, shares, key=shares.__getitem__))
@@ -62,6 +66,13 @@ def logprobs_of(
                 found[index].append(TokenLogprob(token, _log(shares[token]), best))
         groups += [branch for branch in branches if not found.keys().isdisjoint(branch)]
     return found
+
+
+def _shared(answers: Sequence[list[int]], start: int) -> int:
+    """The number of tokens that all answers begin with. At least ``start`` tokens are equal."""
+    first, last = min(answers), max(answers)
+    pairs = zip(islice(first, start, None), islice(last, start, None), strict=False)
+    return start + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _branches(

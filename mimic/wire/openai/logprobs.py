@@ -14,7 +14,7 @@ from mimic.wire.sse import DetailedStream, Template, on_one_line
 _NONE: Final = b'"logprobs":null'
 
 
-class TopLogprob(msgspec.Struct, frozen=True):
+class TopLogprob(msgspec.Struct, frozen=True, gc=False):
     """A likely token in the place of another."""
 
     token: str
@@ -22,7 +22,7 @@ class TopLogprob(msgspec.Struct, frozen=True):
     bytes: Sequence[int]
 
 
-class ContentLogprob(msgspec.Struct, frozen=True):
+class ContentLogprob(msgspec.Struct, frozen=True, gc=False):
     r"""A token, its log probability and bytes, and the most likely tokens in its place.
 
     The name of a token that is a part of a character has its bytes as escapes, for example ``\xf0\x9f``.

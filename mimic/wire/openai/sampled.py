@@ -165,7 +165,7 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
             policy=policy,
             stream=bool(data.stream),
             logprobs=data.most_likely(),
-            include_usage=data.wants_usage(),
+            include_usage=data.stream_options is not None and data.wants_usage(),
             echo=data.is_echoed,
             ignored=ignored,
             tool_mode=None if overrides is NO_OVERRIDES else overrides.tool_mode(),
