@@ -14,7 +14,7 @@ from mimic.corpus import index as match_index
 from mimic.corpus.conversation import Conversation, Message
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.index import IndexWriter, MatchIndex
-from mimic.corpus.ladder import RUNGS, MatchPolicy, Rung
+from mimic.corpus.ladder import DEPTHS, Depth, MatchPolicy
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import Driver, open_store
 from mimic.corpus.stores.base import Store
@@ -64,7 +64,7 @@ def answers(match: Match[Sequence[Outcome]]) -> list[str]:
     return [outcome.choice.message.value for outcome in match.found if outcome.choice]
 
 
-async def seed(store: Store, folder: Path, dump: Dump = DUMP, depth: Rung = "nearest") -> None:
+async def seed(store: Store, folder: Path, dump: Dump = DUMP, depth: Depth = "nearest") -> None:
     """Seed a dump down to a rung."""
     (folder / "dump.json").write_text(json.dumps(dump))
     await load(Source(folder / "dump.json"), store, VERSIONS, depth=depth)
@@ -186,16 +186,16 @@ async def test_it_stops_at_the_lowest_rung(store: Store, tmp_path: Path) -> None
         "normalized": [("gpt", "something"), ("human", "Continue?")],
         "nearest": [("human", "contineu")],
     }
-    for number, depth in enumerate(RUNGS):
-        for rung in RUNGS[: number + 1]:
+    for number, depth in enumerate(DEPTHS):
+        for rung in DEPTHS[: number + 1]:
             assert (await find(store, *chats[rung], policy=MatchPolicy(depth))).rung == rung
-        for rung in RUNGS[number + 1 :]:
+        for rung in DEPTHS[number + 1 :]:
             with pytest.raises(NoCompletion, match=f"compared down to the rung '{depth}'"):
                 await find(store, *chats[rung], policy=MatchPolicy(depth))
 
 
 @pytest.mark.parametrize("seeded", ["last", "normalized"])
-async def test_a_rung_that_was_not_seeded_is_an_error(store: Store, tmp_path: Path, seeded: Rung) -> None:
+async def test_a_rung_that_was_not_seeded_is_an_error(store: Store, tmp_path: Path, seeded: Depth) -> None:
     """A request for that rung gets an error of its own, if needed; others get a miss with the reason."""
     await seed(store, tmp_path, depth=seeded)
     assert (await find(store, ("human", LIST), policy=MatchPolicy("nearest"))).rung == "last"
@@ -287,7 +287,7 @@ async def test_a_corpus_replaced_in_between_is_asked_again(
 
 
 async def test_both_stores_answer_the_same(tmp_path: Path, sqlite_url: str, mongodb_url: str) -> None:
-    """Rung, score and messages are the same for all questions."""
+    """Depth, score and messages are the same for all questions."""
     words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"]
     dump = [
         conversation(
