@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from itertools import chain
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -139,15 +138,16 @@ async def _find_nearest(
     last, before = wanted
     parts = parts_of(last, policy.templates)
     for part in parts:
-        if asked := await find_equal(corpus, index, version, part, before):
-            return _Similar("part", 1.0, await _exactly(corpus, version, part, before) or asked)
+        if asked := await find_equal(corpus, index, version, part.message, before):
+            return _Similar("part", 1.0, await _exactly(corpus, version, part.message, before) or asked)
     found = []
-    for message in (last, *parts):
-        asked, candidates = await find_nearest(corpus, index, version, message, before, policy.min_score)
-        score = candidates[0][0] if candidates else 0.0
-        found.append(_Similar("nearest" if message is last else "part", score, asked, candidates))
-    best = max(found, key=lambda one: one.score)
-    return replace(best, candidates=sorted(chain.from_iterable(one.candidates for one in found), reverse=True))
+    for message, least in [(last, policy.min_score), *((part.message, part.least(policy.min_score)) for part in parts)]:
+        if least < 1:
+            asked, candidates = await find_nearest(corpus, index, version, message, before, least)
+            score = candidates[0][0] if candidates else 0.0
+            found.append(_Similar("nearest" if message is last else "part", score, asked, candidates))
+    best = max(found, key=lambda one: (bool(one.asked), one.score))
+    return replace(best, candidates=found[0].candidates)
 
 
 async def _exactly(corpus: Corpus, version: Version, part: Message, before: Message | None) -> Asked:

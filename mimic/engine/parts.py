@@ -18,6 +18,8 @@ LONGEST: Final = 100_000
 """Characters of a message up to which parts are sought."""
 LEAST_TERMS: Final = 3
 """Words of a part found by its form. A shorter part, such as "ok", says too little to be sought alone."""
+LEAST_SIMILAR_TERMS: Final = 5
+"""Words of a part found by its form that a similar message may answer. A shorter part needs an equal message."""
 MAX_LABELS: Final = 3
 """Labels at the end of a prompt to drop, such as "Answer:"."""
 
@@ -39,6 +41,21 @@ _QUOTED: Final = re.compile(
 _FENCES: Final = ("```", '"""', "'''")
 
 Literals: TypeAlias = tuple[str, ...]
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part of a message, as a message, and its strictness, from 0 to 1.
+
+    The form of a prompt may mislead: the last paragraph is often a remark about the others. So the least score of such
+    a part is higher than that of a whole message.
+    """
+
+    message: Message
+    strictness: float
+
+    def least(self, min_score: float) -> float:
+        """The least score of a nearest message, for a least score of whole messages."""
+        return min_score + self.strictness * (1 - min_score)
 
 
 class Template(msgspec.Struct, frozen=True):
@@ -90,7 +107,7 @@ class Template(msgspec.Struct, frozen=True):
         return end
 
 
-def parts_of(message: Message, templates: Sequence[str] = ()) -> list[Message]:
+def parts_of(message: Message, templates: Sequence[str] = ()) -> list[Part]:
     """The parts of a user's message to seek, most specific first; empty for a message without parts.
 
     If a template fits, its hole is the only part. Otherwise the parts are the last fenced text, the longest quoted
@@ -102,11 +119,15 @@ def parts_of(message: Message, templates: Sequence[str] = ()) -> list[Message]:
     for template in templates:
         hole = _parsed(template).hole(text)
         if hole:
-            return [Message(message.sender, hole)]
+            return [Part(Message(message.sender, hole), 0.0)]
     unlabelled = _without_labels(text)
     found = [_fenced(text), _quoted(text), _after_colon(unlabelled), _last_paragraph(unlabelled)]
-    distinct = dict.fromkeys(part.strip() for part in found if part)
-    return [Message(message.sender, part) for part in distinct if part != text and _is_specific(part)]
+    distinct = {part.strip(): len(terms(part)) for part in found if part}
+    return [
+        Part(Message(message.sender, part), 0.5 if count >= LEAST_SIMILAR_TERMS else 1.0)
+        for part, count in distinct.items()
+        if part != text and count >= LEAST_TERMS
+    ]
 
 
 _parsed: Final = lru_cache(maxsize=1024)(Template.parse)
@@ -114,10 +135,6 @@ _parsed: Final = lru_cache(maxsize=1024)(Template.parse)
 
 def _end_of(literal: str, at: int) -> int:
     return at if at < 0 else at + len(literal)
-
-
-def _is_specific(part: str) -> bool:
-    return len(terms(part)) >= LEAST_TERMS
 
 
 def _without_labels(text: str) -> str:
