@@ -22,7 +22,7 @@ WAYS_OUT: Final = "MIMIC_ON_MISS=any answers it all the same; GET /corpus/search
 
 T = TypeVar("T")
 
-NOT_SPOKEN: Final = frozenset({"system", "tool", "function"})
+NOT_SPOKEN: Final = frozenset({"system"})
 """Roles that applications add to a chat, and that a corpus seldom has in the same place."""
 
 
