@@ -23,7 +23,7 @@ WAYS_OUT: Final = "MIMIC_ON_MISS=any answers it all the same; GET /corpus/search
 T = TypeVar("T")
 
 NOT_SPOKEN: Final = frozenset({"system"})
-"""Roles that applications add to a chat, and that a corpus seldom has in the same place."""
+"""Roles of messages that applications add to a chat, and that most corpora lack in the same place."""
 
 
 class Match(msgspec.Struct, Generic[T], frozen=True):
