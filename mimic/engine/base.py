@@ -16,7 +16,7 @@ from mimic.engine.instances.schema import JsonSchema
 from mimic.engine.logprobs import Logprobs
 from mimic.engine.overrides import ToolMode
 from mimic.engine.sampling import Sampling
-from mimic.tokens import count, encode_all
+from mimic.tokens import count, cut, encode, encode_all, text_of
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
 
@@ -46,6 +46,13 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
         except (ValueError, RecursionError):
             arguments = None
         return CorpusCall(self.name, arguments if isinstance(arguments, dict) else self.arguments)
+
+    def broken(self) -> "ToolCall":
+        """The same call with the first half of its arguments, which is no JSON; a custom tool's call is unchanged."""
+        if self.is_custom or not self.arguments:
+            return self
+        kept = cut(self.tokens, len(self.tokens) // 2) or encode(self.arguments[0])
+        return msgspec.structs.replace(self, arguments=text_of(kept), tokens=kept)
 
 
 class ChatMessage(msgspec.Struct, frozen=True, gc=False):
@@ -166,6 +173,12 @@ class Answer(msgspec.Struct, frozen=True):
     corpus_calls: CallChoice | None = None
     logprobs: Logprobs = ()
 
+    def with_broken_calls(self) -> "Answer":
+        """The same answer with tool calls whose arguments are cut."""
+        calls = [call.broken() for call in self.tool_calls]
+        tokens = [number for call in calls for number in call.tokens]
+        return msgspec.structs.replace(self, tool_calls=calls, tokens=tokens)
+
 
 class Answers(msgspec.Struct, frozen=True):
     """The answers to one prompt, the rung of the match, and its score, up to 1.
@@ -219,6 +232,21 @@ class Completion(msgspec.Struct, frozen=True):
             for result in self.results
         ]
         return Completion(results, Usage(self.usage.prompt_tokens))
+
+    def with_broken_calls(self) -> "Completion":
+        """The same completion with arguments of tool calls that are no JSON; itself if no tool with JSON is called."""
+        if not any(not call.is_custom for answer in self.answers for call in answer.tool_calls):
+            return self
+        replace = msgspec.structs.replace
+        results = [
+            replace(
+                result,
+                answers=[answer.with_broken_calls() if answer.tool_calls else answer for answer in result.answers],
+            )
+            for result in self.results
+        ]
+        tokens = sum(len(answer.tokens) for result in results for answer in result.answers)
+        return Completion(results, Usage(self.usage.prompt_tokens, tokens))
 
 
 class LargeCompletion(Completion, frozen=True):
