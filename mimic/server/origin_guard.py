@@ -19,7 +19,8 @@ from mimic.wire.openai.errors import error_body
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITES: Final = frozenset({b"same-origin", b"none"})
 """Values of ``Sec-Fetch-Site`` for a page of the server itself, and for a request of the user."""
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_DEFAULT_PORTS: Final = {80, 443}
+"""Ports that browsers and proxies leave out. A proxy may speak TLS for the server, so both count as none."""
 
 
 class OriginGuard:
@@ -57,14 +58,15 @@ def _is_own(origin: bytes | None, site: bytes | None, scope: Scope) -> bool:
     if site is not None or origin is None:
         return site in OWN_SITES
     host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-    return _address_of(origin.decode("latin-1")) == _address_of(f"{scope['scheme']}://{host.decode('latin-1')}")
+    own = _address_of(f"//{host.decode('latin-1')}")
+    return own is not None and own == _address_of(origin.decode("latin-1"))
 
 
 def _address_of(url: str) -> tuple[str | None, int | None] | None:
-    """Host and port of an origin; the scheme may differ behind a proxy. None if the origin is opaque or invalid."""
+    """Host and port of an origin; None for the port if it is a default one. None if the origin is opaque or invalid."""
     try:
         parts = urlsplit(url)
-        return (parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)) if parts.hostname else None
+        return (parts.hostname, None if parts.port in _DEFAULT_PORTS else parts.port) if parts.hostname else None
     except ValueError:
         return None
 
