@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +24,14 @@ FIELDS: Final = re.compile(
     re.IGNORECASE,
 )
 """A list of names of fields."""
+_QUOTED: Final = r"(?:\"\w{1,60}\"|'\w{1,60}'|`\w{1,60}`)"
+QUOTED_FIELDS: Final = re.compile(
+    rf"((?:{_QUOTED}(?:,\s?(?:and\s)?|\sand\s)){{0,60}}{_QUOTED})\s(?:fields?|keys?|properties|attributes)\b",
+    re.IGNORECASE,
+)
+"""A list of quoted names, before the word for fields."""
+EXACT: Final = frozenset(("previous", "last", "normalized"))
+"""Rungs on which the message itself was found: its answer has the shape that was asked for."""
 NUMBERS: Final = frozenset(
     ("age", "amount", "count", "total", "price", "cost", "quantity", "number", "year", "score", "rating", "percentage")
 )
@@ -50,16 +59,18 @@ class StructuredEngine(Engine):
         found = await self._engine.answer(prompt, msgspec.structs.replace(request, limits=UNLIMITED))
         schema = request.answer_format.schema
         texts = [answer.text for answer in found.answers]
-        made = await asyncio.to_thread(_structured, texts, schema, prompt)
+        made = await asyncio.to_thread(_structured, texts, schema, prompt, is_exact=found.rung in EXACT)
         answers = await ended(made, [answer.source for answer in found.answers], request.limits)
         return Answers(found.rung, found.score, answers)
 
 
-def _structured(texts: Sequence[str], schema: JsonSchema | None, prompt: Prompt) -> Sequence[str]:
+def _structured(texts: Sequence[str], schema: JsonSchema | None, prompt: Prompt, *, is_exact: bool) -> Sequence[str]:
     """The texts in the form of a schema, or as objects. Equal texts are made once. Blocks."""
-    shape, question = schema or shape_of(prompt), _question(prompt)
+    shown, question = schema or shape_of(prompt), _question(prompt)
+    shape = shown or JsonSchema(_object({"answer": {"type": "string"}}))
+    wanted = schema if is_exact else shown
     try:
-        made = {text: _found(text, schema) or _made(text, shape, question) for text in dict.fromkeys(texts)}
+        made = {text: _found(text, wanted) or _made(text, shape, question) for text in dict.fromkeys(texts)}
     except SchemaProblem as exc:
         raise RequestError(
             400, f"Invalid schema for response_format: {exc}.", param="response_format", code="invalid_json_schema"
@@ -77,31 +88,51 @@ def _found(text: str, schema: JsonSchema | None) -> str | None:
 
 
 def _made(text: str, schema: JsonSchema, question: str) -> str:
-    return msgspec.json.encode(instance(schema, TextValues(text, question))).decode()
+    return msgspec.json.encode(instance(schema, TextValues(_readable(text), question))).decode()
 
 
-def shape_of(prompt: Prompt) -> JsonSchema:
+def _readable(text: str) -> str:
+    """A text as it is, or the values of the JSON that it holds, a line each."""
+    for part in (text, *FENCE.findall(text)):
+        value = _parsed(part)
+        if isinstance(value, (dict, list)):
+            return "\n".join(_leaves(value))
+    return text
+
+
+def _leaves(value: JsonValue) -> Iterator[str]:
+    """The texts and numbers in a JSON value."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, (dict, list)):
+            waiting += reversed(list(one.values() if isinstance(one, dict) else one))
+        elif one is not None:
+            yield str(one)
+
+
+def shape_of(prompt: Prompt) -> JsonSchema | None:
     """The schema of the object that a chat asks for: in it, or like an example in it, or with the fields it names.
 
-    The last message that shows one counts. Without any, or where what is shown is no schema that can be read, an object
-    with an ``answer``.
+    The last message that shows one counts. None where no message does, and where the schema shown cannot be read.
     """
     try:
-        return JsonSchema(_shown(prompt))
+        document = _shown(prompt)
+        return None if document is None else JsonSchema(document)
     except (SchemaProblem, RecursionError):
-        return JsonSchema(_object({"answer": {"type": "string"}}))
+        return None
 
 
-def _shown(prompt: Prompt) -> Mapping[str, Any]:
+def _shown(prompt: Prompt) -> Mapping[str, Any] | None:
     for message in reversed(prompt.messages):
         text = (message.text or "")[:LONGEST]
         for value in _objects(text):
             return value if isinstance(value.get("properties"), dict) else _schema_like(value)
-        for found in FIELDS.finditer(text):
+        for found in chain(FIELDS.finditer(text), QUOTED_FIELDS.finditer(text)):
             names = [name for name in NAME.findall(re.sub(r"\([^)]*\)", "", found[1])) if name not in {"and", "or"}]
-            if len(names) > 1 or (names and found.group().rstrip().endswith(("'", '"', "`"))):
+            if len(names) > 1 or (names and found[1].rstrip().endswith(("'", '"', "`"))):
                 return _object({name: _schema_named(name) for name in names})
-    return _object({"answer": {"type": "string"}})
+    return None
 
 
 def _schema_named(name: str) -> Mapping[str, Any]:

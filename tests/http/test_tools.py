@@ -281,6 +281,13 @@ def test_json_objects(client: OpenAI, said: str, made: dict[str, Any]) -> None:
     assert value == made or all(isinstance(value[name], kind) for name, kind in made.items())
 
 
+def test_json_of_a_similar_message_has_the_shape_that_is_asked_for(client: OpenAI) -> None:
+    """JSON of the corpus in another shape gives its values. Names in quotes may precede the word "keys"."""
+    said = "Give me JSON with 'setup' and 'count' keys."
+    choice = ask(client, said, response_format={"type": "json_object"}, extra_headers={"x-mimic-match": "nearest"})
+    assert json.loads(choice.message.content) == {"setup": "1", "count": 1}
+
+
 def test_a_schema_in_a_message_that_is_none_is_passed_over(client: OpenAI) -> None:
     """Whatever a user writes is no error of the server."""
     for shown in ('{"properties": {"a": {"type": "strin"}}}', '{"a": ' + "[" * 900 + "]" * 900 + "}", '{"$ref": "x"}'):
