@@ -28,6 +28,7 @@ from mimic.engine.likeness import likeness
 from mimic.engine.overrides import ToolOptions
 from mimic.engine.retrieval import ended
 from mimic.engine.structured import StructuredEngine
+from mimic.engine.written_calls import read_written_calls
 from mimic.errors import RequestError
 
 MOST_CALLS: Final = 16
@@ -63,6 +64,8 @@ class ToolEngine(Engine):
 
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
         """Raises RequestError where no arguments meet a tool's schema, and what the other engine raises."""
+        if request.tools:
+            prompt = read_written_calls(prompt, request.tools)
         if request.tools and (chosen := self.chosen(prompt, request)):
             calls = await asyncio.to_thread(_calls, chosen, prompt, request)
             answer = await _ended(calls, request.limits.max_tokens)

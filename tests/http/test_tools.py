@@ -162,6 +162,21 @@ def test_a_loop_of_an_agent_ends(client: OpenAI) -> None:
     assert names == ["add_numbers"], "the tool that was not called yet"
 
 
+def test_calls_written_as_text_are_calls(client: OpenAI) -> None:
+    """A client may write calls and results into texts, as smolagents does, and always require a call: its loop ends."""
+    answer = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
+    tools: Any = [WEATHER, {"type": "function", "function": {"name": "final_answer", "parameters": answer}}]
+    messages: list[Any] = [
+        {"role": "user", "content": "New task:\nWhat is the weather in Paris?"},
+        {"role": "assistant", "content": "Calling tools:\n[{'function': {'name': 'get_weather', 'arguments': {}}}]"},
+        {"role": "user", "content": "Observation:\nIt is sunny."},
+    ]
+    asked = client.chat.completions.create(model="m", messages=messages, tools=tools, tool_choice="required")
+    assert calls(asked.choices[0]) == [("final_answer", {"answer": "It is sunny."})]
+    free = client.chat.completions.create(model="m", messages=messages, tools=tools)
+    assert free.choices[0].message.content == "It is sunny."
+
+
 def test_a_stream_of_calls(client: OpenAI, url: str) -> None:
     """The id, the type and the name come first, then the arguments a token a chunk; the SDK joins them to the same."""
     asked: Any = {"model": "m", "messages": [{"role": "user", "content": "Weather in Paris and Rome?"}], "tools": TOOLS}
