@@ -1,5 +1,6 @@
-"""A server for the clients, and a count of tokens to hold it to."""
+"""Servers for the clients, and a count of tokens to hold them to."""
 
+import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,8 @@ import tiktoken
 
 from tests.clients.chats import CORPUS
 from tests.support.servers import SharedServers
+
+SAMPLE = Path(__file__).parents[2] / "seed" / "mimic_seed" / "sample.json"
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
@@ -28,6 +31,12 @@ def clients_store(serve: SharedServers) -> str:
 def base_url(serve: SharedServers) -> str:
     """What a client is pointed at."""
     return f"{serve(CORPUS).url}/v1"
+
+
+@pytest.fixture(scope="session")
+def default_url(serve: SharedServers) -> str:
+    """The base URL of a server with the sample corpus, on which no setting differs from its default."""
+    return f"{serve(json.loads(SAMPLE.read_bytes()), MIMIC_ON_MISS='any').url}/v1"
 
 
 @pytest.fixture(scope="session")

