@@ -138,7 +138,8 @@ def _instruction(message: str) -> Instruction | None:
     lower = message.lower()
     if len(lower) != len(message):  # as of "İ"
         lower = message
-    for at in sorted(at for verb in VERBS for at in _occurrences(verb, lower)):
+    verbs = [verb for verb in VERBS if verb in lower]  # most messages have none
+    for at in sorted(at for verb in verbs for at in _occurrences(verb, lower)) if verbs else ():
         before = _BEFORE.search(f"\n{message[:at]}"[-LONGEST_BEFORE:])
         if before and (found := _AFTER.match(message, at)):
             is_only = bool(before["only"] or _ONLY.search(found["middle"]))

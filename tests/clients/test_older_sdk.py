@@ -13,6 +13,8 @@ import pytest
 
 from tests.clients.chats import KEY
 
+pytestmark = pytest.mark.timeout(400)  # the environment is downloaded first
+
 FOLDER = Path(__file__).parent / "older_sdk"
 LOCK = FOLDER / "requirements.lock"
 SUNNY = "It is sunny in San Francisco, CA"
@@ -51,7 +53,7 @@ def python(request: pytest.FixtureRequest) -> Path:
             (uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder),
             (uv, "pip", "install", "--quiet", "--python", python, "--requirement", LOCK),
         ):
-            ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110, check=False)
+            ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
             assert ran.returncode == 0, ran.stderr
         done.touch()
     return python
