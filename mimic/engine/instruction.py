@@ -15,8 +15,8 @@ LONGEST: Final = 2_000
 """Characters of a message in which an instruction is looked for."""
 MAX_WORDS: Final = 8
 """Words of a text that neither a colon nor quotation marks set apart."""
-
 LONGEST_BEFORE: Final = 40
+"""Characters before a verb in which the beginning of its sentence is looked for."""
 VERBS: Final = ("reply", "respond", "answer", "say", "output", "return", "print", "write", "repeat")
 TO_SAY: Final = frozenset(("reply", "respond", "say", "repeat"))
 """Verbs whose object is the answer itself."""
