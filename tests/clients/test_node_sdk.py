@@ -29,7 +29,7 @@ BEFORE: dict[str, tuple[str, int]] = {
     "disconnect; after=0": ("APIConnectionError", 2),
     "slow-headers; seconds=60": ("APIConnectionTimeoutError", 2),
 }
-"""What the Node SDK raises, and how often it has tried by then: with one retry, streamed or not."""
+"""Errors of the Node SDK, and the number of its attempts with one retry, streamed or not."""
 
 IN_A_STREAM: dict[str, tuple[str, int]] = {
     "disconnect; after=2": ("TypeError", 1),
@@ -47,7 +47,7 @@ HARMLESS = {"slow-headers; seconds=0.4": RED, "stall; after=1; seconds=0.4": RED
 
 
 def run(node: tuple[Command, Path], base_url: str, *arguments: str) -> Any:
-    """What a program prints that asks the server at a URL."""
+    """The output of a program that sends requests to a URL."""
     command, folder = node
     environment = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY}
     program = (*command, *arguments)
@@ -141,7 +141,7 @@ def test_the_vercel_ai_sdk(agents: Any, provider: str) -> None:
 
 @pytest.mark.parametrize("how", ["streamed", "whole"])
 def test_faults_through_the_node_sdk(node: tuple[Command, Path], how: str) -> None:
-    """What it raises, how often it tries, that Retry-After is honoured up to a minute; the journal has the tries."""
+    """The SDK raises its errors, retries, and honours Retry-After up to a minute; the journal has the attempts."""
     expected = BEFORE | (IN_A_STREAM if how == "streamed" else IN_A_WHOLE_ANSWER)
     with MimicServer(CORPUS) as server:
         came = run(node, server.base_url, "faults.mjs", json.dumps([*expected, *HARMLESS]), how)
@@ -154,6 +154,6 @@ def test_faults_through_the_node_sdk(node: tuple[Command, Path], how: str) -> No
     assert came["status=429; code=insufficient_quota"]["type"] == "insufficient_quota"
     assert came["error; after=2; code=overloaded"]["code"] == "overloaded"
     if how == "streamed":
-        assert {came[fault].get("text") for fault in IN_A_STREAM} == {"red\n", None}  # which a stall has not told yet
+        assert {came[fault].get("text") for fault in IN_A_STREAM} == {"red\n", None}  # a stall has not reported it yet
     left = {request.fault for request in requests if request.client_left}
     assert left == {"slow-headers; seconds=60", "stall; after=2; seconds=60"}

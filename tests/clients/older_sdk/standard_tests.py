@@ -40,17 +40,17 @@ class TestIntegration(ChatModelIntegrationTests):  # type: ignore[misc] # of the
 
     @property
     def supports_image_urls(self) -> bool:
-        """Whether images may be URLs."""
+        """Images may be URLs."""
         return True
 
     @property
     def supports_json_mode(self) -> bool:
-        """Whether ``json_object`` is a format of answers."""
+        """``json_object`` is a format of answers."""
         return True
 
     @property
     def supports_model_override(self) -> bool:
-        """Whether a request may name another model."""
+        """A request may name another model."""
         return True
 
     @property
