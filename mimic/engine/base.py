@@ -13,6 +13,7 @@ from mimic.corpus.ladder import MatchPolicy, Rung
 from mimic.corpus.schemas import Version
 from mimic.corpus.stores.base import Batches
 from mimic.engine.instances.schema import JsonSchema
+from mimic.engine.logprobs import Logprobs
 from mimic.engine.overrides import ToolMode
 from mimic.engine.sampling import Sampling
 from mimic.tokens import count, cut, encode, encode_all, text_of
@@ -151,15 +152,17 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     answer_format: AnswerFormat = TEXT
     policy: MatchPolicy = MatchPolicy()
     stream: bool = False
+    logprobs: int | None = None
+    """Most likely tokens to report in the place of each token; None if the request wants no log probabilities."""
     ignored: Sequence[str] = ()
-    """Fields that were left out, and that would have changed a model's answer."""
+    """Ignored fields that would change a model's answer."""
 
 
 class Answer(msgspec.Struct, frozen=True):
     """An answer: its text, or tool calls instead of a text; the reason for its end; its source in the corpus, if any.
 
     ``tokens`` are the tokens of the text, or of the arguments of all calls. ``corpus_calls`` are tool calls that
-    the corpus has in place of the text.
+    the corpus has in place of the text. ``logprobs`` has an item for each token, or is empty if each token is certain.
     """
 
     text: str
@@ -168,6 +171,7 @@ class Answer(msgspec.Struct, frozen=True):
     source: Choice | None
     tool_calls: Sequence[ToolCall] = ()
     corpus_calls: CallChoice | None = None
+    logprobs: Logprobs = ()
 
     def with_broken_calls(self) -> "Answer":
         """The same answer with tool calls whose arguments are cut."""
@@ -179,12 +183,14 @@ class Answer(msgspec.Struct, frozen=True):
 class Answers(msgspec.Struct, frozen=True):
     """The answers to one prompt, the rung of the match, and its score, up to 1.
 
-    Answers that are not from the corpus have neither rung nor score.
+    Answers that are not from the corpus have neither rung nor score. Log probabilities are partial if they leave rare
+    answers out.
     """
 
     rung: Rung | None
     score: float | None
     answers: Sequence[Answer]
+    is_partial: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -219,7 +225,7 @@ class Completion(msgspec.Struct, frozen=True):
             replace(
                 result,
                 answers=[
-                    replace(answer, text="", tokens=(), finish_reason="stop", tool_calls=())
+                    replace(answer, text="", tokens=(), finish_reason="stop", tool_calls=(), logprobs=())
                     for answer in result.answers
                 ],
             )
@@ -240,7 +246,13 @@ class Completion(msgspec.Struct, frozen=True):
             for result in self.results
         ]
         tokens = sum(len(answer.tokens) for result in results for answer in result.answers)
-        return Completion(results, Usage(self.usage.prompt_tokens, tokens))
+        return replace(self, results=results, usage=Usage(self.usage.prompt_tokens, tokens))
+
+
+class LargeCompletion(Completion, frozen=True):
+    """A completion that takes long to encode, since it has log probabilities."""
+
+    is_large: ClassVar[bool] = True
 
 
 class ContinuationsRequest(msgspec.Struct, frozen=True):
@@ -299,7 +311,8 @@ class Engine(ABC):
                 completion_tokens += len(answer.tokens)
         if request.tools or request.answer_format.schema is not None:
             prompt_tokens += await definition_tokens(request)
-        return Completion(results, Usage(prompt_tokens, completion_tokens))
+        kind = Completion if request.logprobs is None else LargeCompletion
+        return kind(results, Usage(prompt_tokens, completion_tokens))
 
 
 async def chat_tokens(messages: Sequence[ChatMessage]) -> int:

@@ -1,13 +1,13 @@
 """Matching of a chat with the corpus: down a ladder; the first rung with an answer wins."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from mimic.corpus.conversation import ROLES, Message, role_of
+from mimic.corpus.conversation import CALL, RESULT, ROLES, Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.index import MatchIndex
 from mimic.corpus.ladder import INDEXED, Depth, MatchPolicy, Rung
@@ -22,8 +22,8 @@ WAYS_OUT: Final = "MIMIC_ON_MISS=any answers it all the same; GET /corpus/search
 
 T = TypeVar("T")
 
-NOT_SPOKEN: Final = frozenset({"system"})
-"""Roles of messages that applications add to a chat, and that most corpora lack in the same place."""
+NOT_SPOKEN: Final = frozenset({"system", CALL, RESULT})
+"""Roles that applications add to a chat, and that a corpus rarely has in the same place."""
 
 
 class Match(msgspec.Struct, Generic[T], frozen=True):
@@ -51,8 +51,10 @@ async def find_match(
         raise NoCompletion(": there is no text in the chat")
     chat: Sequence[Message] | None = messages
     tried: list[Sequence[Message]] = []
+    roles = NOT_SPOKEN - {CALL, RESULT} if policy.keeps_tools else NOT_SPOKEN
     while chat:
-        for rung, asked in attempts(chat, version):
+        spoken = messages_without(roles, chat)
+        for rung, asked in attempts(chat, spoken, version):
             if asked in tried or not policy.reaches(rung):
                 continue
             tried.append(asked)
@@ -60,20 +62,21 @@ async def find_match(
                 return Match(rung, 1.0, asked, await look_up(asked))
             except NoCompletion:
                 continue
-        messages, chat = chat, _before_answer(chat)
-    spoken = spoken_of(messages) or messages
+        messages, chat = chat, _before_answer(chat, spoken)
+    spoken = spoken or messages
     while True:
         similar = await _find_similar(corpus, spoken, version, policy)
         with suppress(NoCompletion):  # the index holds answered messages only; the corpus was replaced: try again
             return Match(similar.rung, similar.score, similar.asked, await look_up(similar.asked))
 
 
-def attempts(messages: Sequence[Message], version: Version) -> list[tuple[Depth, Sequence[Message]]]:
+def attempts(
+    messages: Sequence[Message], spoken: Sequence[Message], version: Version
+) -> list[tuple[Depth, Sequence[Message]]]:
     """The messages to look for exactly, with their rungs: the last two messages (v3 only), and the last one alone.
 
-    Each rung is tried with all messages first, then without those that only applications send.
+    Each rung is tried with all messages first, then with ``spoken``, without those that only applications send.
     """
-    spoken = spoken_of(messages)
     ways = [messages] if len(spoken) in (0, len(messages)) else [messages, spoken]
     found: list[tuple[Depth, Sequence[Message]]] = []
     if version == "v3":
@@ -83,14 +86,16 @@ def attempts(messages: Sequence[Message], version: Version) -> list[tuple[Depth,
 
 def spoken_of(messages: Sequence[Message]) -> Sequence[Message]:
     """A chat without messages that only applications send, and without empty ones."""
-    return [
-        message for message in messages if ROLES.get(message.sender, message.sender) not in NOT_SPOKEN and message.value
-    ]
+    return messages_without(NOT_SPOKEN, messages)
 
 
-def _before_answer(messages: Sequence[Message]) -> Sequence[Message] | None:
-    """A chat up to the user's last message, if it ends with an assistant's message; else None."""
-    spoken = spoken_of(messages)
+def messages_without(roles: Container[str], messages: Sequence[Message]) -> Sequence[Message]:
+    """A chat without messages of some roles, and without empty ones."""
+    return [message for message in messages if ROLES.get(message.sender, message.sender) not in roles and message.value]
+
+
+def _before_answer(messages: Sequence[Message], spoken: Sequence[Message]) -> Sequence[Message] | None:
+    """A chat up to the user's last message, if ``spoken`` ends with an assistant's message; else None."""
     if not spoken or role_of(spoken[-1].sender) != "assistant":
         return None
     ends = [end for end, one in enumerate(messages, 1) if one.value and role_of(one.sender) == "user"]

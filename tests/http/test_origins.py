@@ -215,7 +215,7 @@ def test_an_invalid_host_is_refused(text: str) -> None:
         ({"SEED_SECRET": "short"}, []),
         ({"MIMIC_HOST": "0.0.0.0"}, ["every client that can reach"]),
         ({"MIMIC_HOST": "0.0.0.0", "MIMIC_API_KEYS": KEY}, []),
-        ({"MIMIC_HOST": "0.0.0.0", "MIMIC_API_KEYS": KEY, "SEED_SECRET": "x" * 15}, ["SEED_SECRET is short"]),
+        ({"MIMIC_HOST": "0.0.0.0", "MIMIC_API_KEYS": KEY, "SEED_SECRET": "x" * 15}, ["SEED_SECRET is too short"]),
         ({"MIMIC_HOST": "0.0.0.0", "MIMIC_API_KEYS": KEY, "SEED_SECRET": "x" * 16}, []),
     ],
 )
@@ -223,7 +223,7 @@ def test_open_servers_are_warned_of(tmp_path: Path, settings: dict[str, str], wa
     """The log warns if other machines can reach an open server."""
     with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/none.db", **settings) as server:
         lines = [json.loads(line) for line in server.log().splitlines()]
-    told = [line["event"] for line in lines if line["level"] == "warning" and "answered yet" not in line["event"]]
+    told = [line["event"] for line in lines if line["level"] == "warning" and "not ready" not in line["event"]]
     assert len(told) == len(warnings)
     assert all(event.startswith(warning) for event, warning in zip(told, warnings, strict=True))
 

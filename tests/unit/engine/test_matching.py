@@ -158,9 +158,9 @@ async def test_a_message_of_another_role_is_no_match(store: Store, tmp_path: Pat
 
 
 async def test_messages_of_applications_are_ignored(store: Store, tmp_path: Path) -> None:
-    """System messages are ignored, before and after the user's message."""
+    """A system message and the last message of a tool are ignored."""
     await fill(store, DUMP, tmp_path)
-    match = await find(store, ("system", "You are helpful."), ("human", LIST.lower()), ("system", "Be short."))
+    match = await find(store, ("system", "You are helpful."), ("human", LIST.lower()), ("tool", "{}"))
     assert answers(match) == ["Walk along it, and turn each pointer around."]
 
 
