@@ -29,16 +29,16 @@ class MatchPolicy(msgspec.Struct, frozen=True):
     """The lowest rung to search, and the least similarity score of a nearest message, from 0 to 1.
 
     Without a ``depth``, the search goes as far as the corpus was seeded for. A ``depth`` that the corpus was not seeded
-    for is an error. ``is_named`` is set if the request itself names the depth. ``templates`` are the prompts that
-    applications wrap around the user's text (see :mod:`mimic.engine.parts`). With ``keeps_tools`` a chat is compared
-    with its tool calls and results, without a second attempt that ignores them.
+    for is an error. ``is_named`` is set if the request itself names the depth. With ``keeps_tools`` a chat is
+    compared with its tool calls and results, without a second attempt that ignores them. ``templates`` are the prompts
+    that applications wrap around the user's text (see :mod:`mimic.engine.parts`).
     """
 
     depth: Depth | None = None
     min_score: float = MIN_SCORE
     is_named: bool = False
-    templates: tuple[str, ...] = ()
     keeps_tools: bool = False
+    templates: tuple[str, ...] = ()
 
     def reaches(self, rung: Depth) -> bool:
         """True if a search under this policy includes a rung."""

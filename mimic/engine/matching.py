@@ -51,9 +51,9 @@ async def find_match(
         raise NoCompletion(": there is no text in the chat")
     chat: Sequence[Message] | None = messages
     tried: list[Sequence[Message]] = []
-    roles = NOT_SPOKEN - {CALL, RESULT} if policy.keeps_tools else NOT_SPOKEN
+    left_out = NOT_SPOKEN - {CALL, RESULT} if policy.keeps_tools else NOT_SPOKEN
     while chat:
-        spoken = messages_without(roles, chat)
+        spoken = messages_without(left_out, chat)
         for rung, asked in attempts(chat, spoken, version):
             if asked in tried or not policy.reaches(rung):
                 continue
