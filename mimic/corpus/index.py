@@ -5,7 +5,7 @@ field for each role; of a short message, of which there are many alike, also par
 message before it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from os import strerror
@@ -16,6 +16,7 @@ import tantivy
 from tantivy import Document, Index, Occur, Order, Query, SchemaBuilder
 
 from mimic.corpus.conversation import SENDERS, Conversation, Coordinates, Message, former_role_of, role_of
+from mimic.corpus.measure import LONGEST_KNOWN, weight
 from mimic.corpus.schemas import digest
 from mimic.corpus.similarity import normalized, parts, terms
 from mimic.corpus.stores.tempdirs import NO_SPACE
@@ -28,6 +29,8 @@ MAX_COUNTED: Final = 256
 """Terms of which it is asked how rare they are; of more, some from everywhere in the text."""
 SHORT: Final = 8
 """Terms up to which a message is short."""
+MOST_WEIGHTS: Final = 50_000
+"""Words of a role whose weights are remembered."""
 WRITER_BYTES: Final = 15_000_000
 """Memory that is filled before it is written."""
 
@@ -129,6 +132,7 @@ class MatchIndex:
             )
             raise UnusableStore(text, public=text)
         self._max_terms = max_terms
+        self._weights: dict[str, dict[str, float]] = {role: {} for role in SENDERS}
 
     def check(self) -> None:
         """Raises the damage that a search has met."""
@@ -181,6 +185,21 @@ class MatchIndex:
             return []
         with self._searching():
             return self._nearest(message, parts(found), most)
+
+    def weigh(self, role: str, words: Iterable[str]) -> Mapping[str, float]:
+        """The weight of each word among the messages of a role that has an index: its information in nats."""
+        known = self._weights[role]
+        with self._searching():
+            return {word: known.get(word) or self._weight(role, word) for word in words}
+
+    def _weight(self, role: str, word: str) -> float:
+        found = weight(word, self._searcher.doc_freq(role, word), self._searcher.num_docs)
+        if len(word) <= LONGEST_KNOWN:
+            known = self._weights[role]
+            if len(known) >= MOST_WEIGHTS:
+                known.clear()
+            known[word] = found
+        return found
 
     def _nearest(self, message: Message, found: Sequence[str], most: int) -> list[Coordinates]:
         role = role_of(message.sender)

@@ -12,7 +12,7 @@ RUNGS: Final[tuple[Rung, ...]] = get_args(Rung)
 INDEXED: Final[tuple[Rung, ...]] = ("normalized", "nearest")
 """The rungs that need an index of their own."""
 
-MIN_SCORE: Final = 0.2
+MIN_SCORE: Final = 0.45
 
 
 def reaches(depth: Rung, rung: Rung) -> bool:

@@ -1,31 +1,32 @@
-"""A search of the corpus: messages that are like a text, said by anybody in a role."""
+"""Search of the corpus for messages that are like a text."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from mimic.corpus.conversation import Coordinates, Message
+from mimic.corpus.conversation import Coordinates, Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.index import MatchIndex
+from mimic.corpus.measure import Measure
 from mimic.corpus.schemas import POSITION, SCHEMAS, Document, Version, conversation_of
-from mimic.corpus.similarity import likeness, trigrams
 
 Role: TypeAlias = Literal["user", "assistant", "system"]
 
 CANDIDATES: Final = 50
-"""Messages that the index gives for a role and that are then compared with the text."""
+"""Messages that the index gives for a role, to be compared with the text."""
 AT_A_TIME: Final = 10
 """Documents that are held at a time: each may have megabytes."""
 SHOWN_CHARACTERS: Final = 300
 
 
 class SearchHit(msgspec.Struct, frozen=True, rename={"sender": "from"}):
-    """A message that was found: its text or the beginning of it, its length in characters, and how alike it is.
+    """A message that was found: its text or the beginning of it, its length in characters, and its score.
 
-    A ``score`` of 1 is equal but for how it is written. It was said in the conversation with that id, at that position
-    from 0, and ``document`` is the position in the corpus of the document that holds it.
+    The ``score`` is that of :mod:`mimic.corpus.measure`; 1 is equal when normalized. ``position`` counts from 0 in the
+    conversation. ``document`` is the position in the corpus of the document that holds the message.
     """
 
     sender: str
@@ -38,31 +39,33 @@ class SearchHit(msgspec.Struct, frozen=True, rename={"sender": "from"}):
 
 
 async def search(corpus: Corpus, version: Version, text: str, role: Role | None, most: int) -> list[SearchHit]:
-    """The messages that are most like a text, the most similar first, each text once; of one role, or of all.
+    """Return the messages with the highest scores, each text once; of one role, or of all.
 
-    Found are messages that something followed, and that share words with the text; where none does, those that share
-    parts of words. Raises NotSeeded where the corpus lacks the version, and RungNotSeeded where it was seeded without
-    the index for that.
+    Only messages that something followed are found. They share words with the text; where none does, parts of words.
+    Raises NotSeeded where the corpus lacks the version, and RungNotSeeded where it was seeded without the index.
     """
-    index, wanted = await corpus.index(version), trigrams(text)
-    asked = [Message(one, text) for one in ((role,) if role else get_args(Role))]
+    index = await corpus.index(version)
+    roles: Sequence[Role] = (role,) if role else get_args(Role)
+    places, measures = await asyncio.to_thread(_candidates, index, roles, text)
     hits: dict[tuple[str, str], SearchHit] = {}
-    async for place, document in _documents(corpus, version, await asyncio.to_thread(_candidates, index, asked)):
-        if hit := _hit(version, place, document, wanted):
+    async for place, document in _documents(corpus, version, places):
+        if hit := _hit(version, place, document, measures):
             hits.setdefault((hit.sender, hit.value), hit)
     return sorted(hits.values(), key=lambda hit: -hit.score)[:most]
 
 
-def _candidates(index: MatchIndex, asked: Sequence[Message]) -> list[Coordinates]:
-    """What the index finds, role by role; if that is nothing, what it finds where there are spelling mistakes."""
+def _candidates(index: MatchIndex, roles: Sequence[Role], text: str) -> tuple[list[Coordinates], Mapping[str, Measure]]:
+    """Places that the index gives role by role, and a measure for each role."""
+    asked = [Message(role, text) for role in roles]
     found = [place for message in asked for place in index.similar(message, CANDIDATES)]
-    return found or [place for message in asked for place in index.misspelt(message, CANDIDATES)]
+    found = found or [place for message in asked for place in index.misspelt(message, CANDIDATES)]
+    return found, {role: Measure(text, partial(index.weigh, role)) for role in roles if found}
 
 
 async def _documents(
     corpus: Corpus, version: Version, places: Sequence[Coordinates]
 ) -> AsyncIterator[tuple[Coordinates, Document]]:
-    """The document at each place; where there is none, in another corpus, it is left out."""
+    """Yield the document at each place; a place without one, in another corpus, is left out."""
     position = SCHEMAS[version].position
     for start in range(0, len(places), AT_A_TIME):
         some = places[start : start + AT_A_TIME]
@@ -73,16 +76,17 @@ async def _documents(
                 yield place, held[position(place)]
 
 
-def _hit(version: Version, place: Coordinates, document: Document, wanted: frozenset[str]) -> SearchHit | None:
+def _hit(version: Version, place: Coordinates, document: Document, measures: Mapping[str, Measure]) -> SearchHit | None:
     said = SCHEMAS[version].message_at(document, place)
-    if said is None:
+    measure = measures.get(role_of(said.message.sender)) if said else None
+    if said is None or measure is None:
         return None
     message = said.message
     return SearchHit(
         sender=message.sender,
         value=message.value[:SHOWN_CHARACTERS],
         characters=len(message.value),
-        score=round(likeness(wanted, trigrams(message.value)), 3),
+        score=round(measure.score(message.value), 3),
         document=document[POSITION],
         conversation=conversation_of(document),
         position=place.index,

@@ -1,30 +1,40 @@
-"""Messages of the corpus that are like one which nobody said: chosen among what its index gives, by comparing texts."""
+"""Nearest messages of the corpus: its index gives candidates, and the measure of likeness chooses among their texts."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, ParamSpec, TypeAlias
+from functools import partial
+from typing import Final, ParamSpec, TypeAlias, TypeVar
 
-from mimic.corpus.conversation import Coordinates, LocatedMessage, Message, role_of
+from mimic.corpus.conversation import SENDERS, LocatedMessage, Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.index import MatchIndex, normal_digest
+from mimic.corpus.measure import Measure
 from mimic.corpus.schemas import Version
 from mimic.corpus.similarity import likeness, trigrams
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
-MOST_CANDIDATES: Final = 10
-"""Messages that the index gives and that are then compared."""
-DOUBTFUL: Final = 0.6
-"""A score below which a spelling mistake may be why there is no better one."""
+MOST_EQUAL: Final = 10
+"""Equal messages among which the message before decides."""
+MOST_SIMILAR: Final = 20
+MOST_MISSPELT: Final = 20
+"""Candidates that share words with a message, and that share parts of words with a short one."""
+AT_A_TIME: Final = 10
+"""Candidates that are read and compared at a time: their documents may have megabytes each."""
+CERTAIN: Final = 0.98
+"""Score from which on no further candidates are read."""
+DOUBTFUL: Final = 0.9
+"""Score below which a spelling mistake may hide a better candidate."""
 AGREEMENT: Final = 0.2
 """How alike the messages before must at least be to prefer one message to another."""
 
 Asked: TypeAlias = Sequence[Message]
-"""The last one or two messages of a chat, as the corpus has them; none where nothing was found."""
+"""The last one or two messages of a chat, as the corpus has them; empty where nothing was found."""
 _threads: Final = ThreadPoolExecutor(2, thread_name_prefix="mimic-search")
-"""Threads of their own: those of asyncio's may be busy for long, with scans of v1."""
+"""Threads for searches only: scans of v1 may occupy those of asyncio for long."""
 
 NOTHING: Final[Asked] = ()
 
@@ -32,12 +42,12 @@ NOTHING: Final[Asked] = ()
 async def find_equal(
     corpus: Corpus, index: MatchIndex, version: Version, message: Message, previous: Message | None
 ) -> Asked:
-    """What is equal to a message but for how it is written; empty where nothing is.
+    """Return the message of the corpus that is equal to a message when normalized; empty where there is none.
 
-    Of several the one before which something like ``previous`` was said, together with that; otherwise the one that is
-    most frequent among the first ones, alone.
+    Of several equal ones, that after a message like ``previous`` is returned, together with that message. Otherwise the
+    most frequent way to write it among the first ones is returned, alone.
     """
-    places = await _in_a_thread(index.equal, message, previous, MOST_CANDIDATES)
+    places = await _in_a_thread(index.equal, message, previous, MOST_EQUAL)
     said = await corpus.messages_at(version, places)
     key = normal_digest(message) if said else None
     found = [one for one in said if normal_digest(one.message) == key]
@@ -53,15 +63,22 @@ async def find_equal(
 async def find_nearest(
     corpus: Corpus, index: MatchIndex, version: Version, message: Message, previous: Message | None
 ) -> tuple[float, Asked]:
-    """What is most like a message, and how much, from 0 to 1; of several equal ones that of :func:`find_equal`."""
-    wanted = trigrams(message.value)
-    score, best = 0.0, None
-    for search in (index.similar, index.misspelt):
-        places = await _in_a_thread(search, message, MOST_CANDIDATES)
-        for said in await corpus.messages_at(version, places):
-            likes = likeness(wanted, trigrams(said.message.value))
+    """Return the highest score and its message; of several equal messages that of :func:`find_equal`."""
+    role, score, best = role_of(message.sender), 0.0, None
+    if role not in SENDERS:
+        return score, NOTHING
+    measure = await _in_a_thread(Measure, message.value, partial(index.weigh, role))
+    for search, most in ((index.similar, MOST_SIMILAR), (index.misspelt, MOST_MISSPELT)):
+        places = await _in_a_thread(search, message, most)
+        for start in range(0, len(places), AT_A_TIME):
+            said = await corpus.messages_at(version, places[start : start + AT_A_TIME])
+            if not said:
+                continue
+            likes, position = await _in_a_thread(measure.best, [one.message.value for one in said])
             if likes > score:
-                score, best = likes, said.message
+                score, best = likes, said[position].message
+            if score >= CERTAIN:
+                break
         if score >= DOUBTFUL:
             break
     if best is None:
@@ -69,12 +86,12 @@ async def find_nearest(
     return score, (await find_equal(corpus, index, version, best, previous) if previous else ()) or (best,)
 
 
-async def _in_a_thread(search: Callable[P, list[Coordinates]], *arguments: P.args, **_: P.kwargs) -> list[Coordinates]:
-    return await asyncio.get_running_loop().run_in_executor(_threads, search, *arguments)
+async def _in_a_thread(function: Callable[P, T], *arguments: P.args, **_: P.kwargs) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_threads, function, *arguments)
 
 
 def _agreeing(found: Sequence[LocatedMessage], previous: Message) -> LocatedMessage | None:
-    """The first of those before which the most similar message of that role was said, if it is similar at all."""
+    """Return the first message after the most similar message of that role; None where none is similar."""
     wanted, role = trigrams(previous.value), role_of(previous.sender)
 
     def agreement(said: LocatedMessage) -> float:
