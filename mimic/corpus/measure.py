@@ -10,8 +10,8 @@
 - s = S / sqrt(A * B) is the common share (Ochiai 1957). It does not depend on the length. s' is the same with 1 nat
   added to S, A and B.
 - t is Dice's coefficient (1945) of the trigrams of the whole texts. They cross the boundaries of words: order counts.
-- In a short message, two different words that have half of their runs in common take the lower of their weights. A
-  common word with a typing error would be a rare word otherwise.
+- In a short message, a word counts as a word of the other message that has nearly the same letters, with the lower of
+  the two weights. A common word with a typing error would be a rare word otherwise.
 
 The constants are a logistic regression on real prompts, judged by sentence embeddings (``benchmarks/judge.py``).
 """
@@ -40,9 +40,10 @@ PRIOR_SHARE_OF_PAIRS: Final = 0.02
 _FIRST_WITHOUT_BLANKS: Final = "\u2e80"
 
 SHORT: Final = 8
-"""Words up to which a message is short, so that one typing error matters."""
-ALMOST_EQUAL: Final = 0.999
-"""The highest score of texts that differ; 1 is for texts that are equal when normalized."""
+"""Different words up to which a message is short, so that one typing error matters."""
+LEAST_LETTERS: Final = 3
+SAME_LETTERS: Final = 0.85
+"""Letters of a word that may have a typing error, and the share of its letters that two spellings have in common."""
 MOST_KNOWN: Final = 20_000
 LONGEST_KNOWN: Final = 30
 """Words whose parts are remembered, and characters of a word up to which it is remembered."""
@@ -68,6 +69,7 @@ class Measure:
         self._weights = weigh(dict.fromkeys(terms(text)))
         self._runs = _spread(self._weights)
         self._total = sum(self._weights.values())
+        self._is_short = len(self._weights) <= SHORT
 
     def score(self, text: str) -> float:
         """Score of another text: 1 if it is equal when normalized, less if not."""
@@ -94,31 +96,45 @@ class Measure:
         order = likeness(self._trigrams, trigrams(text))
         if order == 1 and self._normal is not None and self._normal == normalized(excerpt(text)):
             return 1.0
-        return min(ALMOST_EQUAL, 1 / (1 + exp(-logit - ORDER * order)))
+        return 1 / (1 + exp(-logit - ORDER * order))
 
     def _common(self, text: str) -> tuple[float, float, float]:
         """The weights that the two texts have in common, of this text, and of the other one."""
         other = self._weigh(dict.fromkeys(terms(text)))
         runs, total = self._runs, self._total
-        if len(self._weights) <= SHORT and (pairs := _spelt_alike(self._weights, other)):
-            lower = {word: min(self._weights[mine], other[its]) for mine, its in pairs for word in (mine, its)}
-            mine = {word: lower.get(word, value) for word, value in self._weights.items()}
-            other = {word: lower.get(word, value) for word, value in other.items()}
+        if self._is_short and len(other) <= 2 * SHORT and (pairs := _spelt_alike(self._weights, other)):
+            mine, other = {**self._weights}, {**other}
+            for word, its in pairs.items():
+                mine[word] = other[word] = min(mine[word], other.pop(its))
             runs, total = _spread(mine), sum(mine.values())
         spread = _spread(other, runs.keys())
         return sum([min(value, runs[run]) for run, value in spread.items()]), total, sum(other.values())
 
 
-def _spelt_alike(mine: Mapping[str, float], other: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Pairs of different words, one of either text, that have half of their runs in common."""
-    missing = [(word, set(_runs(word))) for word in other if word not in mine]
-    return [
-        (word, its)
-        for word in mine
-        if word not in other
-        for its, runs in missing
-        if 4 * len(runs.intersection(_runs(word))) >= len(word) + len(its)
-    ]
+def _spelt_alike(mine: Mapping[str, float], other: Mapping[str, float]) -> dict[str, str]:
+    """Words that only one text has, and for each a word that only the other has and that has nearly its letters."""
+    pairs: dict[str, str] = {}
+    missing = {word: _letters(word) for word in other if word not in mine and _may_be_misspelt(word)}
+    for word in mine if missing else ():
+        if word in other or not _may_be_misspelt(word):
+            continue
+        letters = _letters(word)
+        for its, its_letters in missing.items():
+            if 2 * len(letters & its_letters) >= SAME_LETTERS * (len(word) + len(its)):
+                pairs[word] = its
+                del missing[its]
+                break
+    return pairs
+
+
+def _may_be_misspelt(word: str) -> bool:
+    return LEAST_LETTERS <= len(word) <= LONGEST_KNOWN and word.isalpha()
+
+
+@lru_cache(maxsize=MOST_KNOWN)
+def _letters(word: str) -> frozenset[str]:
+    """The letters of a word, each with how often it came before."""
+    return frozenset([f"{letter}{word[:position].count(letter)}" for position, letter in enumerate(word)])
 
 
 def _spread(weights: Mapping[str, float], among: AbstractSet[str] | None = None) -> dict[str, float]:
