@@ -4,9 +4,10 @@
 
 The chats of the dump are split in two: one half is seeded, prompts are drawn from the other half. A prompt that the
 corpus has (equal when normalized) is counted and left out. For all others the nearest message is found without a least
-score. The judge is the cosine of the two sentence embeddings. From its SAME on, two messages are about the same thing,
-and below its OTHER plainly about another one. The least score is fixed on the prompts with even numbers, as the lowest
-score from which on 60% are about the same thing. Its figures are those of the prompts with odd numbers.
+score. The judge is the cosine of the two sentence embeddings. It has two limits: from one on, two messages are about
+the same thing, and below the other they are plainly about another one. The least score is fixed on the prompts with
+even numbers, as the lowest score from which on 60% are about the same thing. Its figures are those of the prompts with
+odd numbers.
 
 Needs the dependency group ``bench``. No judge is used at run time.
 """
@@ -23,7 +24,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import click
 import numpy as np
@@ -43,6 +44,8 @@ Chat: TypeAlias = Sequence[Mapping[str, Any]]
 """The elements of a dump that are parts of one chat."""
 Vectors: TypeAlias = NDArray[np.float32]
 
+PART: Final = re.compile(r"^(\w{7})_\d+$")
+"""ShareGPT's id of a part of a chat: that of the chat, and a number."""
 RIGHT_SHARE: Final = 0.6
 """Share of the answers that are to be about the same thing."""
 FEWEST: Final = 10
@@ -55,19 +58,18 @@ SHOWN: Final = 80
 class Judge(ABC):
     """Sentence embeddings, and what their cosine means."""
 
-    same: ClassVar[float]
-    other: ClassVar[float]
-
     @abstractmethod
     def vectors(self, texts: Sequence[str]) -> Vectors:
         """A vector of length 1 for each text."""
+
+    @abstractmethod
+    def limits(self, of_random_pairs: NDArray[np.float64]) -> tuple[float, float]:
+        """The cosine from which on two texts are about the same, and that below which they are about another thing."""
 
 
 class MiniLM(Judge):
     """all-MiniLM-L6-v2 with int8 weights, on onnxruntime. For English."""
 
-    same = 0.5
-    other = 0.25
     tokens: Final = 256
 
     def __init__(self) -> None:
@@ -91,16 +93,20 @@ class MiniLM(Judge):
         mean = self._session.run(None, inputs)[0][0].mean(axis=0)
         return np.asarray(mean / np.linalg.norm(mean), np.float32)
 
+    def limits(self, of_random_pairs: NDArray[np.float64]) -> tuple[float, float]:
+        return 0.5, 0.25
+
 
 class E5(Judge):
     """multilingual-e5-small with 4-bit weights. For all languages.
 
-    Its cosines lie between 0.7 and 1. SAME and OTHER are the quantiles that MiniLM's are: of 350 pairs of an English
-    prompt and one of the five messages that the index gives first, 1.7% are the same and 83% plainly another by both.
+    Its cosines lie between 0.7 and 1, and depend on the language. The limits are shares of the way from the median of
+    random pairs to 1. They are the quantiles that MiniLM's limits are: of 350 pairs of an English prompt and one of the
+    five messages that the index gives first, 1.7% are about the same and 83% about another thing by both judges.
     """
 
-    same = 0.88
-    other = 0.85
+    same: Final = 0.41
+    other: Final = 0.26
     characters: Final = 1500
 
     def __init__(self) -> None:
@@ -111,6 +117,10 @@ class E5(Judge):
 
     def vectors(self, texts: Sequence[str]) -> Vectors:
         return np.stack([self._model.query(text[: self.characters]) for text in texts])
+
+    def limits(self, of_random_pairs: NDArray[np.float64]) -> tuple[float, float]:
+        middle = float(np.median(of_random_pairs))
+        return middle + self.same * (1 - middle), middle + self.other * (1 - middle)
 
 
 JUDGES: Final[Mapping[str, type[Judge]]] = {"minilm": MiniLM, "e5": E5}
@@ -127,15 +137,17 @@ class Found(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """Scores of the nearest messages, the judge's cosines, and those of prompts with other prompts' messages."""
+    """Scores of the nearest messages, the judge's cosines, those of random pairs, and the limits of the cosine."""
 
     scores: NDArray[np.float64]
     cosines: NDArray[np.float64]
     of_random_pairs: NDArray[np.float64]
+    same: float
+    other: float
 
     def half(self, start: int) -> "Judged":
         """Every second one."""
-        return Judged(self.scores[start::2], self.cosines[start::2], self.of_random_pairs)
+        return self._replace(scores=self.scores[start::2], cosines=self.cosines[start::2])
 
 
 @click.command()
@@ -168,9 +180,9 @@ def main(
     nearest = [found for found in answers if found.rung == "nearest"]
     judge = JUDGES[judge_name]()
     judged = judge_all(judge, nearest)
-    figures = figures_of(judge, judged, answers)
+    figures = figures_of(judged, answers)
     click.echo(json.dumps(figures, indent=1))
-    rows = curve_of(judge, judged, len(answers))
+    rows = curve_of(judged, len(answers))
     click.echo(table(["least score", "found %", "about the same %", "plainly another %"], rows))
     for number in np.argsort(-judged.scores)[:examples]:
         one = nearest[number]
@@ -178,14 +190,14 @@ def main(
     if out:
         out.write_text(json.dumps({"dump": dump.name, "judge": judge_name, **figures, "curve": rows}, indent=1) + "\n")
     if picture:
-        draw_curve(picture, judge, judged, dump.stem)
+        draw_curve(picture, judged, dump.stem)
 
 
 def read_chats(dump: Path) -> list[Chat]:
-    """The chats of a dump, sorted by their ids. The number after the last underscore is that of a part."""
+    """The chats of a dump, sorted by their ids; the parts of a long chat are one."""
     chats: dict[str, list[Mapping[str, Any]]] = {}
     for element in json.loads(dump.read_bytes()):
-        chats.setdefault(re.sub(r"_\d+$", "", str(element.get("id"))), []).append(element)
+        chats.setdefault(PART.sub(r"\1", str(element.get("id"))), []).append(element)
     return [chats[name] for name in sorted(chats)]
 
 
@@ -240,44 +252,46 @@ def judge_all(judge: Judge, nearest: Sequence[Found]) -> Judged:
         return np.array([float(vectors[found.prompt] @ vectors[other.text]) for found, other in pairs])
 
     scores = np.array([found.score for found in nearest])
-    return Judged(scores, cosines(nearest), cosines([*nearest[1:], *nearest[:1]]))
+    of_random_pairs = cosines([*nearest[1:], *nearest[:1]])
+    return Judged(scores, cosines(nearest), of_random_pairs, *judge.limits(of_random_pairs))
 
 
-def figures_of(judge: Judge, judged: Judged, answers: Sequence[Found]) -> dict[str, Any]:
+def figures_of(judged: Judged, answers: Sequence[Found]) -> dict[str, Any]:
     """The figures of a run."""
     fitted, reported = judged.half(0), judged.half(1)
     asked = len(answers) / 2
-    least = least_score(judge, fitted)
+    least = least_score(fitted)
     times = [found.milliseconds for found in answers if found.rung == "nearest"]
     return {
         "rungs": Counter(found.rung for found in answers),
         "milliseconds": {"median": round(median(times), 2), "p95": round(float(np.quantile(times, 0.95)), 2)},
+        "limits": {"same": round(judged.same, 3), "other": round(judged.other, 3)},
         "cosines of random pairs": {
             str(share): round(float(np.quantile(judged.of_random_pairs, share)), 3) for share in (0.05, 0.5, 0.95, 0.99)
         },
-        "area": round(area(judged.scores, judged.cosines >= judge.same), 3),
-        "about the same among the nearest": round(float((judged.cosines >= judge.same).mean()), 3),
-        "at the default least score": {"least": MIN_SCORE, **shares(judge, judged, MIN_SCORE, 2 * asked)},
+        "area": round(area(judged.scores, judged.cosines >= judged.same), 3),
+        "about the same among the nearest": round(float((judged.cosines >= judged.same).mean()), 3),
+        "at the default least score": {"least": MIN_SCORE, **shares(judged, MIN_SCORE, 2 * asked)},
         f"where {RIGHT_SHARE:.0%} are right": None
         if least is None
-        else {"least": round(least, 3), **shares(judge, reported, least, asked)},
+        else {"least": round(least, 3), **shares(reported, least, asked)},
     }
 
 
-def shares(judge: Judge, judged: Judged, least: float, asked: float) -> dict[str, float | None]:
+def shares(judged: Judged, least: float, asked: float) -> dict[str, float | None]:
     """Shares at a least score: found of all that was asked, and about the same or plainly another of what was found."""
     cosines = judged.cosines[judged.scores >= least]
     return {
         "found": round(len(cosines) / asked, 4),
-        "same": round(float((cosines >= judge.same).mean()), 3) if len(cosines) else None,
-        "other": round(float((cosines < judge.other).mean()), 3) if len(cosines) else None,
+        "same": round(float((cosines >= judged.same).mean()), 3) if len(cosines) else None,
+        "other": round(float((cosines < judged.other).mean()), 3) if len(cosines) else None,
     }
 
 
-def least_score(judge: Judge, judged: Judged) -> float | None:
+def least_score(judged: Judged) -> float | None:
     """The lowest score from which on the share of what is about the same is right; None where there is no such one."""
     order = np.argsort(-judged.scores)
-    right = np.cumsum(judged.cosines[order] >= judge.same) / np.arange(1, len(order) + 1)
+    right = np.cumsum(judged.cosines[order] >= judged.same) / np.arange(1, len(order) + 1)
     enough = np.flatnonzero((right >= RIGHT_SHARE) & (np.arange(len(order)) >= FEWEST - 1))
     return float(judged.scores[order][enough[-1]]) if len(enough) else None
 
@@ -293,22 +307,22 @@ def area(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def curve_of(judge: Judge, judged: Judged, asked: int) -> list[list[str]]:
+def curve_of(judged: Judged, asked: int) -> list[list[str]]:
     """Rows of a table: what is found, right and wrong from a score on."""
     rows = []
     for least in CURVE:
-        at = shares(judge, judged, least, asked)
+        at = shares(judged, least, asked)
         values = (at["found"], at["same"], at["other"])
         rows.append([f"{least:.2f}", *("" if value is None else f"{value:.1%}" for value in values)])
     return rows
 
 
-def draw_curve(file: Path, judge: Judge, judged: Judged, title: str) -> None:
+def draw_curve(file: Path, judged: Judged, title: str) -> None:
     """A picture: the share that is about the same, over the share of the prompts that is answered."""
     from matplotlib import pyplot as plt  # noqa: PLC0415 - only for pictures
 
     order = np.argsort(-judged.scores)
-    right = np.cumsum(judged.cosines[order] >= judge.same) / np.arange(1, len(order) + 1)
+    right = np.cumsum(judged.cosines[order] >= judged.same) / np.arange(1, len(order) + 1)
     figure, axes = plt.subplots(figsize=(7, 4))
     axes.plot(np.arange(1, len(order) + 1) / len(order), right)
     axes.axhline(RIGHT_SHARE, linestyle=":")

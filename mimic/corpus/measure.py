@@ -28,6 +28,10 @@ BIAS: Final = -0.08
 SHARE: Final = 2.61
 SMALL_SHARE: Final = 4.22
 ORDER: Final = 1.33
+BEGINNING: Final = 0.5
+"""Added for a text that begins with the whole message: a message that was cut off has many such neighbours."""
+LEAST_BEGINNING: Final = 12
+"""Characters of a message from which on its text may be a beginning."""
 
 PRIOR_MESSAGES: Final = 100
 """K: messages that count like those of the corpus."""
@@ -80,7 +84,7 @@ class Measure:
         logits = [self._logit(text) for text in texts]
         score, best, highest = -1.0, 0, -inf
         for position in sorted(range(len(texts)), key=lambda position: -logits[position]):
-            if logits[position] + ORDER < highest:
+            if logits[position] + ORDER + BEGINNING < highest:
                 break  # order cannot make up for it, and takes time
             if (other := self._score(texts[position], logits[position])) > score:
                 score, best, highest = other, position, log(other / (1 - other)) if other < 1 else inf
@@ -93,10 +97,13 @@ class Measure:
         return BIAS + SHARE * share + SMALL_SHARE * log((1 + common) / sqrt((1 + mine) * (1 + other)))
 
     def _score(self, text: str, logit: float) -> float:
-        order = likeness(self._trigrams, trigrams(text))
-        if order == 1 and self._normal is not None and self._normal == normalized(excerpt(text)):
+        normal = normalized(excerpt(text))
+        if normal is not None and normal == self._normal:
             return 1.0
-        return 1 / (1 + exp(-logit - ORDER * order))
+        logit += ORDER * likeness(self._trigrams, trigrams(text))
+        if normal and self._normal and len(self._normal) >= LEAST_BEGINNING and normal.startswith(self._normal):
+            logit += BEGINNING
+        return 1 / (1 + exp(-logit))
 
     def _common(self, text: str) -> tuple[float, float, float]:
         """The weights that the two texts have in common, of this text, and of the other one."""

@@ -89,6 +89,13 @@ def test_a_score_means_the_same_for_any_length() -> None:
     assert max(scores) - min(scores) < 0.2
 
 
+def test_of_messages_that_differ_in_their_end_the_continued_one_is_the_best() -> None:
+    """A message that was cut off has the beginning of its own text, and most words of many others."""
+    asked = "Write a poem about the li"
+    texts = ["write a poem about the japanese knotweed", "Write a poem about the life of a restaurant worker"]
+    assert Measure(asked, weigh).best(texts)[1] == 1
+
+
 @given(TEXTS, TEXTS)
 def test_it_is_a_share(one: str, other: str) -> None:
     """For any texts, empty ones and punctuation included; the text itself is the best of several."""
