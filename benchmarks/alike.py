@@ -1,12 +1,12 @@
-"""Ask a dump's human messages as they are and altered, through OpenAI's own client; show which rung answers, and how.
+"""Ask human messages of a dump, unchanged and altered, with OpenAI's client. Show which rung answers.
 
     mimic seed dump.json && mimic serve &
     python -m benchmarks.alike dump.json [--url http://127.0.0.1:8000/v1] [--sample 500] [--with-chat]
 
-An answer comes from its own place where the message asked was altered from the one right before it; since texts repeat,
-it is also of the same text where the message right before it is equal to the original when normalized. One request at a
-time over one connection, for one token. Needs the packages of the extra ``dev``. Exit code 1 if an answer is not what
-the dump has where it is said to come from; of every 50th message the whole answer is compared.
+An answer has its own place if it follows the message that was altered. Texts repeat, so an answer has the same text if
+it follows a message that is equal to the original when normalized. Requests are sent one at a time over one connection,
+for one token. Needs the dependency group ``dev``. Exit code 1 if an answer differs from the dump at its source. The
+whole answer is compared for every 50th message.
 """
 
 import json
@@ -32,7 +32,7 @@ from mimic.corpus.similarity import normalized
 
 LocatedMessage: TypeAlias = tuple[str, str]
 Talks: TypeAlias = Mapping[str, Sequence[Sequence[LocatedMessage]]]
-"""Conversations by their ids as headers show them, which several may share."""
+"""Conversations by their ids as headers show them; several may share an id."""
 
 NONE: Final = "none"
 LONGEST_NAME: Final = 100
@@ -42,7 +42,7 @@ WHOLE_EVERY: Final = 50
 
 
 class Question(NamedTuple):
-    """A message of the dump that something followed: in which conversation, and its position there."""
+    """A message of the dump that something followed: its conversation, and its position there."""
 
     name: str
     talk: Sequence[LocatedMessage]
@@ -55,7 +55,7 @@ class Question(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What came back: by which rung, from where, the text, and after how many milliseconds."""
+    """An answer: its rung, its source, its text, and the milliseconds that it took."""
 
     rung: str
     source: str
@@ -65,7 +65,7 @@ class Given(NamedTuple):
 
 @dataclass
 class Tally:
-    """What became of an alteration: milliseconds by rung, and how many answers were right, or impossible."""
+    """Results of an alteration: milliseconds by rung, and numbers of right and of impossible answers."""
 
     milliseconds: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     own_place: int = 0
@@ -76,7 +76,7 @@ class Tally:
 @click.command()
 @click.argument("dump", type=click.Path(exists=True, path_type=Path))
 @click.option("--url", default="http://127.0.0.1:8000/v1", show_default=True)
-@click.option("--sample", type=int, help="Ask so many messages, drawn at random with a fixed seed.")
+@click.option("--sample", type=int, help="Number of messages, drawn at random with a fixed seed.")
 @click.option("--with-chat", is_flag=True, help="Ask each message with the conversation before it, not alone.")
 def main(dump: Path, url: str, sample: int | None, with_chat: bool) -> None:
     """Ask, and compare with a plain reading of the file."""
@@ -207,7 +207,7 @@ def text_of(completion: ChatCompletion) -> str:
 
 
 def said_at(talks: Talks, source: str) -> Iterator[tuple[str, str]]:
-    """What the dump has at a source, and right before it; nothing where there is no such place."""
+    """Yield the message before a source, and the message at it; nothing where the dump has no such place."""
     name, _, position = source.rpartition("#")
     for talk in talks.get(name, ()):
         if 0 < int(position) < len(talk):
@@ -215,12 +215,12 @@ def said_at(talks: Talks, source: str) -> Iterator[tuple[str, str]]:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two texts are equal, or become so when normalized."""
+    """Return true if two texts are equal, or equal when normalized."""
     return one == other or (normalized(one) or one) == (normalized(other) or other)
 
 
 def counts_of(tallies: Mapping[str, Tally]) -> list[list[str]]:
-    """Rows of a table: how many were asked, answered by each rung, right, and impossible."""
+    """Rows of a table: numbers of questions, of answers by rung, of right and of impossible answers."""
     rows = []
     for name, tally in tallies.items():
         by_rung = [len(tally.milliseconds[rung]) for rung in (*RUNGS, NONE)]
@@ -230,7 +230,7 @@ def counts_of(tallies: Mapping[str, Tally]) -> list[list[str]]:
 
 
 def latencies_of(tallies: Mapping[str, Tally]) -> list[list[str]]:
-    """Rows of a table: how long an answer took on each rung."""
+    """Rows of a table: milliseconds of an answer by rung."""
     return [[name, *(spread(tally.milliseconds[rung]) for rung in (*RUNGS, NONE))] for name, tally in tallies.items()]
 
 

@@ -6,7 +6,8 @@
   the word. K messages with the expected share p of a word of that length are added, since in a small corpus every word
   is rare.
 - Each word spreads its weight evenly over its runs of three characters, so a word with a typing error counts in part.
-  A and B are the weights of the two messages, and S is the weight that they have in common, run by run.
+  In scripts without blanks a word is a pair of characters, and spreads its weight over the two. A and B are the weights
+  of the two messages, and S is the weight that they have in common, run by run.
 - s = S / sqrt(A * B) is the common share (Ochiai 1957). It does not depend on the length. s' is the same with 1 nat
   added to S, A and B.
 - t is Dice's coefficient (1945) of the trigrams of the whole texts. They cross the boundaries of words: order counts.
@@ -40,7 +41,7 @@ PRIOR_SHARES: Final = (0.01, 0.3, 0.25, 0.12, 0.06, 0.03)
 
 The first one is for longer words."""
 PRIOR_SHARE_OF_PAIRS: Final = 0.02
-"""p for two characters of a script without blanks."""
+"""p for a pair of characters in a script without blanks."""
 _FIRST_WITHOUT_BLANKS: Final = "\u2e80"
 
 SHORT: Final = 8
@@ -145,7 +146,7 @@ def _letters(word: str) -> frozenset[str]:
 
 
 def _spread(weights: Mapping[str, float], among: AbstractSet[str] | None = None) -> dict[str, float]:
-    """The weight of each run of three characters in some words, or of those that are among others."""
+    """The weight of each run in some words, or of the runs that are among others."""
     spread: dict[str, float] = {}
     for word, value in weights.items():
         runs = _runs(word)
@@ -159,11 +160,13 @@ def _spread(weights: Mapping[str, float], among: AbstractSet[str] | None = None)
 
 
 def _runs(word: str) -> tuple[str, ...]:
-    """Runs of three characters, as many as the word has characters, with a mark at either end."""
+    """Runs of three characters of a word with a mark at either end, or the characters of a script without blanks."""
     return _known_runs(word) if len(word) <= LONGEST_KNOWN else _all_runs(word)
 
 
 def _all_runs(word: str) -> tuple[str, ...]:
+    if word >= _FIRST_WITHOUT_BLANKS:
+        return tuple(word)
     padded = f"_{word}_"
     return tuple([padded[start : start + 3] for start in range(len(word))])
 

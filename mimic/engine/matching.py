@@ -1,4 +1,4 @@
-"""How a chat is matched with the corpus: down a ladder, of which the first rung with an answer wins."""
+"""Matching of a chat with the corpus: down a ladder, of which the first rung with an answer wins."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -18,11 +18,11 @@ SHOWN_CHARACTERS: Final = 60
 T = TypeVar("T")
 
 NOT_SPOKEN: Final = frozenset({"system", "tool", "function"})
-"""Roles that applications add to what was said, and that a corpus seldom has in the same place."""
+"""Roles of messages that applications add, and that a corpus seldom has in the same place."""
 
 
 class Match(msgspec.Struct, Generic[T], frozen=True):
-    """A match: its rung, its score (1: equal), the messages of the corpus that match, and what follows them."""
+    """A match: its rung, its score (1: equal), the messages of the corpus that match, and the result of the look-up."""
 
     rung: Rung
     score: float
@@ -37,11 +37,11 @@ async def find_match(
     policy: MatchPolicy,
     look_up: Callable[[Sequence[Message]], Awaitable[T]],
 ) -> Match[T]:
-    """The first rung of the ladder that has an answer, with what ``look_up`` gives for its messages.
+    """Return the first rung of the ladder that has an answer, with the result of ``look_up`` for its messages.
 
     ``look_up`` raises NoCompletion where nothing follows. Raises NoCompletion where no rung has an answer, NotSeeded
-    where the corpus lacks the version, and RungNotSeeded where a rung would be needed that ``policy`` names and the
-    corpus was seeded without.
+    where the corpus lacks the version, and RungNotSeeded where ``policy`` names a rung that is needed and was not
+    seeded.
     """
     if not messages:
         raise NoCompletion(": there is no text in the chat")
@@ -57,14 +57,14 @@ async def find_match(
     *_, previous, last = None, *(spoken_of(messages) or messages)
     while True:
         rung, score, asked = await _find_alike(corpus, last, previous if version == "v3" else None, version, policy)
-        with suppress(NoCompletion):  # what is in the index has an answer, unless the corpus was replaced since
+        with suppress(NoCompletion):  # messages of the index have answers, unless the corpus was replaced since
             return Match(rung, score, asked, await look_up(asked))
 
 
 def attempts(messages: Sequence[Message], version: Version) -> list[tuple[Rung, Sequence[Message]]]:
-    """What to look for byte for byte: the last two messages (v3 only), and the last one alone.
+    """Return the messages to look up byte for byte: the last two (v3 only), and the last one alone.
 
-    On each rung first as they are, then without what only applications say.
+    Each rung comes first with all messages, then without those that applications add.
     """
     spoken = spoken_of(messages)
     ways = [messages] if len(spoken) in (0, len(messages)) else [messages, spoken]
@@ -75,14 +75,14 @@ def attempts(messages: Sequence[Message], version: Version) -> list[tuple[Rung, 
 
 
 def spoken_of(messages: Sequence[Message]) -> Sequence[Message]:
-    """A chat without what only applications say, and without what is empty."""
+    """Return a chat without the messages that applications add, and without empty ones."""
     return [one for one in messages if ROLES.get(one.sender, one.sender) not in NOT_SPOKEN and one.value]
 
 
 async def _find_alike(
     corpus: Corpus, last: Message, previous: Message | None, version: Version, policy: MatchPolicy
 ) -> tuple[Rung, float, Asked]:
-    """The rungs below those of what is equal byte for byte: which one has something, how alike, and what."""
+    """Return the first rung below the exact ones that has a match, its score, and its messages."""
     score, asked = 0.0, NOTHING
     for rung in INDEXED:
         if not policy.reaches(rung):
@@ -112,5 +112,5 @@ def _nothing_follows(last: Message, remark: str) -> NoCompletion:
 
 
 def shorten(text: str) -> str:
-    """The beginning of a text, quoted, as it may be shown in a message."""
+    """Return the beginning of a text, quoted, to be shown in a message."""
     return repr(text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}...")
