@@ -19,7 +19,7 @@ EXACT: Final[frozenset[Rung]] = frozenset(("previous", "last", "normalized"))
 INDEXED: Final[tuple[Depth, ...]] = ("normalized", "nearest")
 """The rungs that need an index."""
 
-MIN_SCORE: Final = 0.2
+MIN_SCORE: Final = 0.45
 
 
 def reaches(depth: Depth, rung: Depth) -> bool:

@@ -298,7 +298,7 @@ def test_json_objects(client: OpenAI, said: str, made: dict[str, Any]) -> None:
 
 def test_json_of_a_similar_message_has_the_requested_shape(client: OpenAI) -> None:
     """JSON of the corpus in another shape gives its values. Names in quotes may precede the word "keys"."""
-    said = "Give me JSON with 'setup' and 'count' keys."
+    said = "Give me JSON 'setup' and 'count' keys"
     choice = ask(client, said, response_format={"type": "json_object"}, extra_headers={"x-mimic-match": "nearest"})
     assert json.loads(choice.message.content) == {"setup": "1", "count": 1}
 

@@ -170,7 +170,7 @@ async def test_a_message_without_similar_ones_has_no_answer(store: Store, tmp_pa
     for text in ("xyzzy", "", "?!", "👍", "\0", "x" * 200_000, "AND OR (", 'user:"x" -y', "[* TO *]", '{"$gt": ""}'):
         with pytest.raises(
             NoCompletion,
-            match=r"(The most similar messages score less than MIMIC_LEAST_SCORE, 0\.2: .*|No message is similar)\.",
+            match=r"(The most similar messages score less than MIMIC_LEAST_SCORE, 0\.45: .*|No message is similar)\.",
         ):
             await find(store, ("human", text))
     with pytest.raises(NoCompletion):
@@ -383,7 +383,8 @@ async def test_both_stores_answer_the_same(tmp_path: Path, sqlite_url: str, mong
         ]
         for chat in asked:
             for version in VERSIONS:
-                matches = [await find(store, *chat, version=version) for store in (one, other)]
+                policy = MatchPolicy(min_score=0)
+                matches = [await find(store, *chat, version=version, policy=policy) for store in (one, other)]
                 assert matches[0] == matches[1]
 
 
