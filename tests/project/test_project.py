@@ -38,6 +38,7 @@ FOLDERS = (
         "mimic.tokens",
         "mimic.corpus",
         "mimic_seed",
+        "mimic.records",
         "mimic.engine",
         "mimic.wire",
     ),

@@ -1,0 +1,1 @@
+"""Durable records, which outlive the request that made them. Storage only; see :mod:`mimic.records.base`."""
