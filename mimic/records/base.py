@@ -33,6 +33,9 @@ MOST_PAGE_BYTES: Final = 16 * 1024 * 1024
 OVERHEAD: Final = 256
 """Bytes that a record counts for the bounds, in addition to its ``data``."""
 
+SWEEPER: Final = "mimic.sweeper"
+"""The kind of the job that removes expired records. Sizes and lists leave it out."""
+
 Order: TypeAlias = Literal["asc", "desc"]
 
 
