@@ -174,7 +174,7 @@ class Records(ABC):
         Beyond the bounds, the oldest finished records are removed first. Raises RecordsFull if unfinished records fill
         the bounds, and RecordTooLarge.
         """
-        _check_size(draft.data)
+        check_size(draft.data)
         return await self._put(draft)
 
     async def put_all(self, drafts: Sequence[Draft]) -> Sequence[Record]:
@@ -221,7 +221,7 @@ class Records(ABC):
         Raises LeaseLost, RecordChanged if the revision is another one or the record is gone, and RecordTooLarge.
         """
         if change.data is not msgspec.UNSET:
-            _check_size(change.data)
+            check_size(change.data)
         return await self._update(record, change, lease)
 
     @abstractmethod
@@ -261,7 +261,7 @@ class Records(ABC):
 
     @abstractmethod
     async def sizes(self) -> Mapping[str, KindSizes]:
-        """Number, bytes, jobs and age per kind, in one query. Empty if nothing is stored."""
+        """Number, bytes, jobs and age per kind, in one query, expired records included. Empty if nothing is stored."""
 
     @abstractmethod
     async def browse(self, kind: str | None = None, limit: int = 100) -> Sequence[Record]:
@@ -278,6 +278,7 @@ class Records(ABC):
     async def _update(self, record: Record, change: Change, lease: Lease | None) -> Record: ...
 
 
-def _check_size(data: bytes) -> None:
+def check_size(data: bytes) -> None:
+    """Raises RecordTooLarge."""
     if len(data) > MOST_BYTES:
         raise RecordTooLarge(len(data), MOST_BYTES)
