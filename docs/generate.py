@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mimic.cli import main
 from mimic.corpus.manifest import Origin, Seeded, Seeding, Size
+from mimic.records.base import KindSizes
 from mimic.server.observability.gauges import Gauges
 from mimic.server.observability.metrics import COUNTERS, HISTOGRAM, LABELS_OF_SECONDS, Metrics
 
@@ -172,10 +173,11 @@ def metrics() -> str:
 
 
 def _families() -> Iterable[Metric]:
-    """All metrics of a server that has a corpus and a seeding."""
+    """All metrics of a server that has a corpus, a seeding and records."""
     now = datetime.now(UTC)
     seeded = Seeded(1, 1, 1, Size(1, 1, 1), Origin("", 1, ""), now)
-    text = Metrics().text() + Gauges(True, {"v3": seeded}, Seeding("", "done", "", now)).text()
+    records = {"response": KindSizes(1, 1, 1, 1)}
+    text = Metrics().text() + Gauges(True, {"v3": seeded}, Seeding("", "done", "", now), records).text()
     return text_string_to_metric_families(text.decode())
 
 

@@ -158,6 +158,10 @@ class Records(ABC):
     is_on: bool = True
     """False if records are switched off: nothing is stored, and nothing is found."""
 
+    def __deepcopy__(self, _: object) -> Self:
+        """Return the same records: Litestar copies the dependencies of its routes."""
+        return self
+
     async def __aenter__(self) -> Self:
         return self
 

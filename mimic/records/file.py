@@ -3,13 +3,21 @@
 import os
 import sqlite3
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
-from mimic.corpus.stores.tempdirs import refusal
+import structlog
+
+from mimic.corpus.stores.tempdirs import folder_of_workers, refusal
 from mimic.errors import RecordsUnavailable
 from mimic.records.base import OVERHEAD
 
+log = structlog.get_logger("mimic")
+
+NAME: Final = "records.db"
+"""The name of a temporary file."""
 APPLICATION_ID: Final = int.from_bytes(b"MimR")
 LAYOUT: Final = 1
 SECONDS_FOR_A_LOCK: Final = 5.0
@@ -78,9 +86,16 @@ class RecordsFile:
             time.sleep(SECONDS_BETWEEN)
         raise RecordsUnavailable(f"cannot use {self.path}: other processes lock it", public=self._public("cannot use"))
 
-    def make(self) -> None:
-        """Make an empty file, which only its owner may read, if there is none. Raises OSError."""
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+    def make(self) -> bool:
+        """Make an empty file, which only its owner may read. Returns False if it exists. Raises OSError."""
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Remove the file, if it is a temporary one."""
 
     def translate(self, exc: Exception) -> RecordsUnavailable:
         """An error of SQLite or of the system as a StoreError."""
@@ -94,6 +109,43 @@ class RecordsFile:
 
     def _public(self, problem: str) -> str:
         return f"{problem} {self.path.name}"
+
+
+class TemporaryFile(RecordsFile):
+    """A file in a temporary folder, which ends with the server. The process that makes the file logs a warning.
+
+    ``wanted`` is the folder that cannot be written. ``shared`` is the temporary folder of a server with several
+    processes; one process makes a folder of its own.
+    """
+
+    def __init__(self, wanted: Path, shared: Path | None) -> None:
+        super().__init__(shared / NAME if shared else Path(NAME))
+        self._wanted = wanted
+        self._shared = shared
+        self._stack = ExitStack()
+        self._folder = shared
+        self._lock = Lock()
+
+    @property
+    def exists(self) -> bool:
+        return self._folder is not None and super().exists
+
+    def make(self) -> bool:
+        with self._lock:
+            if self._folder is None:
+                self._folder = self._stack.enter_context(folder_of_workers())
+                self.path = self._folder / NAME
+            made = super().make()
+        if made:
+            log.warning(
+                "stored objects are kept in a temporary file, until the server stops: set MIMIC_RECORDS",
+                reason=f"{self._wanted} is not writable",
+            )
+        return made
+
+    def close(self) -> None:
+        self._stack.close()
+        self._folder = self._shared
 
 
 def _is_busy(exc: sqlite3.OperationalError) -> bool:

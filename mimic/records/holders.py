@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mimic.corpus.stores.locks import lock
+from mimic.records.file import RecordsFile
 
 SUFFIX: Final = ".lock"
 
@@ -15,8 +16,8 @@ SUFFIX: Final = ".lock"
 class Holders:
     """The lock files beside a file of records. The methods raise OSError."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, file: RecordsFile) -> None:
+        self._records = file
         self.name = ""
         """The name of this holder; empty before :meth:`take_name`."""
         self._file: int | None = None
@@ -51,8 +52,8 @@ class Holders:
 
     def remove_dead(self) -> None:
         """Remove the files of processes that were killed."""
-        prefix = f"{self._path.name}-"
-        for file in self._path.parent.glob(f"{escape(prefix)}*{SUFFIX}"):
+        prefix = f"{self._records.path.name}-"
+        for file in self._records.path.parent.glob(f"{escape(prefix)}*{SUFFIX}"):
             self.is_dead(file.name.removeprefix(prefix).removesuffix(SUFFIX))
 
     def close(self) -> None:
@@ -64,4 +65,5 @@ class Holders:
             self._file, self.name = None, ""
 
     def _lock_file(self, name: str) -> Path:
-        return self._path.with_name(f"{self._path.name}-{name}{SUFFIX}")
+        path = self._records.path
+        return path.with_name(f"{path.name}-{name}{SUFFIX}")

@@ -4,7 +4,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeAlias
 
@@ -56,16 +55,16 @@ class SQLiteRecords(Records):
 
     def __init__(
         self,
-        path: Path,
+        file: RecordsFile,
         options: RecordOptions = RecordOptions(),  # noqa: B008 - frozen
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._file = RecordsFile(path)
+        self._file = file
         self._options = options
         self._now = now
         self._writer = Writer(self._file)
         self._readers = Readers(self._file)
-        self._holders = Holders(path)
+        self._holders = Holders(file)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -78,6 +77,7 @@ class SQLiteRecords(Records):
             await self._writer.close()
             await self._readers.close()
             self._holders.close()
+            self._file.close()
 
     async def _release_all(self, holder: str) -> None:
         query = "UPDATE records SET holder = NULL, leased = NULL WHERE holder = :holder"

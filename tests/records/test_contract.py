@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
+import msgspec
 import pytest
 
 from mimic.errors import LeaseLost, RecordChanged, RecordsFull, RecordTooLarge, UnknownCursor
@@ -342,10 +343,10 @@ async def test_many_claimers_share_the_jobs(records: Records, another: Open) -> 
 
 async def test_children_are_deleted_by_their_parent(records: Records) -> None:
     """Only those of the kind, the parent and the owner."""
-    same = {"kind": "item", "parent": "p", "owner": "me"}
-    drafts = [Draft(id=str(number), **same) for number in range(3)]
+    drafts = [Draft(kind="item", id=str(number), parent="p", owner="me") for number in range(3)]
     others = [{"parent": "q"}, {"kind": "x"}, {"owner": "you"}]
-    await records.put_all([*drafts, *[Draft(**{**same, "id": f"other-{n}", **one}) for n, one in enumerate(others)]])
+    await records.put_all(drafts)
+    await records.put_all([msgspec.structs.replace(drafts[0], id=f"other-{n}", **one) for n, one in enumerate(others)])
     assert await records.delete_under("item", "p", "me") == 3
     assert len(await records.browse()) == 3
 

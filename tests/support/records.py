@@ -6,6 +6,7 @@ from typing import Final
 import pytest
 
 from mimic.records.base import RecordOptions, Records
+from mimic.records.file import RecordsFile
 from mimic.records.mongodb import MongoDBRecords
 from mimic.records.sqlite import SQLiteRecords
 
@@ -16,7 +17,7 @@ def open_now(url: str, options: RecordOptions = RecordOptions()) -> Records:  # 
     """Records of a URL, without caches: another process's records and the bounds are seen at once."""
     if url.startswith("mongodb"):
         return MongoDBRecords(url, options, idle_seconds=0, trust_seconds=0)
-    return SQLiteRecords(Path(url.removeprefix("sqlite:///")), options)
+    return SQLiteRecords(RecordsFile(Path(url.removeprefix("sqlite:///"))), options)
 
 
 def url_of(backend: str, request: pytest.FixtureRequest) -> str:
