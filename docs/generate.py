@@ -151,7 +151,10 @@ def command(name: str) -> Callable[[], str]:
     """The options of a command."""
 
     def rows() -> Iterator[Row]:
-        found = main.get_command(_context(main), name)
+        found: click.Command | None = main
+        for word in name.split():
+            assert isinstance(found, click.Group), name
+            found = found.get_command(_context(found), word)
         assert found, name
         for one in found.get_params(_context(found)):
             if isinstance(one, click.Option) and not one.hidden:
@@ -244,6 +247,8 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "fields of embeddings": fields("/v1/embeddings"),
     "options of seed": command("seed"),
     "options of serve": command("serve"),
+    "options of records list": command("records list"),
+    "options of records clear": command("records clear"),
     "metrics": metrics,
 }
 """The generated tables by name."""

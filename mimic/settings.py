@@ -18,7 +18,7 @@ from mimic.gateway.faults import Chance, FaultOptions, parse_chances
 from mimic.gateway.journal import MOST_ENTRIES
 from mimic.gateway.pacing import PACES, Delay, PaceOptions, parse_delay
 from mimic.gateway.rate_limits import LimitOptions
-from mimic.records.base import MOST_BYTES, OVERHEAD, RecordOptions
+from mimic.records.base import RecordOptions
 from mimic.server.options import HOST_NAME, WILDCARDS, Defaults, SeedingOptions
 from mimic.spelling import closest
 
@@ -242,7 +242,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "client_timeout": ("MIMIC_CLIENT_TIMEOUT", _integer(1, 86_400)),
     "records": ("MIMIC_RECORDS", str),
     "records_most": ("MIMIC_RECORDS_MOST", _integer(1, 1_000_000_000)),
-    "records_bytes": ("MIMIC_RECORDS_BYTES", _integer(MOST_BYTES + OVERHEAD, 1_000_000_000_000)),
+    "records_bytes": ("MIMIC_RECORDS_BYTES", _integer(10_000_000, 1_000_000_000_000)),
     "records_days": ("MIMIC_RECORDS_DAYS", _integer(1, 36_500)),
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),

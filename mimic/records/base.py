@@ -217,7 +217,7 @@ class Records(ABC):
     # Change
 
     async def update(self, record: Record, change: Change, lease: Lease | None = None) -> Record:
-        """Write to a record, if nobody changed it since it was read. Returns the changed record.
+        """Write to a record, if it is unchanged since it was read. Returns the changed record.
 
         A job gives its lease, and its write is refused after another claim, a release, or the end of the job. A lease
         that has merely expired is still accepted.

@@ -93,7 +93,7 @@ class Gauges(msgspec.Struct, frozen=True):
             ("mimic_records_jobs", "Stored records with unfinished work.", "jobs"),
             ("mimic_records_oldest_timestamp_seconds", "Creation of the oldest stored record.", "oldest"),
         ):
-            gauge = GaugeMetricFamily(name, text, labels=("kind",))
+            gauge = GaugeMetricFamily(name, text, labels=("record",))
             for kind, sizes in self.records.items():
                 gauge.add_metric((kind,), getattr(sizes, field))
             yield gauge
