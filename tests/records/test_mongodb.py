@@ -42,7 +42,7 @@ async def test_records_of_a_newer_format_are_absent_and_stay(mongodb_url: str) -
             assert sorted(found["id"] for found in collection.find()) == ["1", "2", "4"]
 
 
-async def test_an_empty_collection_is_asked_seldom(mongodb_url: str) -> None:
+async def test_an_empty_collection_is_rarely_asked(mongodb_url: str) -> None:
     """A process that found nothing looks for jobs again after its idle time; its own records end that at once."""
     async with MongoDBRecords(mongodb_url) as records, open_now(mongodb_url) as other:
         assert await records.claim(["a"], 60) is None
