@@ -62,7 +62,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "functions": "Older form of `tools`.",
     "input": "Texts, or tokens of `cl100k_base`.",
     "logit_bias": "Ignored.",
-    "logprobs": "Ignored; the answer has `null`.",
+    "logprobs": "The answer has the log probability of each token, from the distribution of answers.",
     "max_completion_tokens": "Greatest number of tokens of each answer.",
     "max_tokens": "Greatest number of tokens of each answer.",
     "messages": "The conversation so far.",
@@ -82,7 +82,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "temperature": "Temperature of the draw; 0 gives the most frequent answer.",
     "tool_choice": "Tools that the answer may call, must call or must not call.",
     "tools": "Tools that the answer may call.",
-    "top_logprobs": "Ignored.",
+    "top_logprobs": "Most likely tokens to show in the place of each token.",
     "top_p": "Nucleus sampling: the draw uses the most frequent answers that make up this share.",
     "user": "Ignored.",
     "verbosity": "Ignored.",
@@ -90,6 +90,7 @@ FIELDS: Final[Mapping[str, str]] = {
 }
 """The effect of each field of a request."""
 EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = {
+    ("/v1/completions", "logprobs"): "Most likely tokens to show in the place of each token, with log probabilities.",
     ("/v1/embeddings", "model"): "Any name; `text-embedding-3-large` gets longer vectors by default.",
 }
 """The effect of fields that have another effect on a route."""

@@ -23,12 +23,14 @@ class ExactEngine(Engine):
 
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
         """Raises Miss if the corpus has at most a similar chat, and StoreError."""
+        keeps_tools = bool(prompt.messages) and prompt.messages[-1].is_result
         depth = request.policy.depth
         try:
-            policy = MatchPolicy("normalized" if depth in {None, "nearest"} else depth)
+            policy = MatchPolicy("normalized" if depth in {None, "nearest"} else depth, keeps_tools=keeps_tools)
             return await self._engine.answer(prompt, replace(request, policy=policy))
         except RungNotSeeded:
-            return await self._engine.answer(prompt, replace(request, policy=MatchPolicy("last")))
+            policy = MatchPolicy("last", keeps_tools=keeps_tools)
+            return await self._engine.answer(prompt, replace(request, policy=policy))
 
 
 async def find_calls(
@@ -39,7 +41,7 @@ async def find_calls(
     A call that is already in the chat does not count, so that every loop of an agent ends.
     """
     try:
-        found = await engine.answer(prompt, replace(request, limits=_UNLIMITED))
+        found = await engine.answer(prompt, replace(request, limits=_UNLIMITED, logprobs=None))
     except Miss:
         return None
     first = found.answers[0].corpus_calls

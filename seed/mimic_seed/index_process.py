@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from mimic.corpus.conversation import Conversation
-from mimic.corpus.ladder import Rung
+from mimic.corpus.ladder import Depth
 from mimic.corpus.manifest import SeededIndex
 from mimic.corpus.sizes import conversation_size
 from mimic.corpus.stores.base import finish_uncancelled
@@ -34,7 +34,7 @@ class Indexing:
     """
 
     def __init__(
-        self, folder: Path, depth: Rung, *, pack_characters: int = PACK_CHARACTERS, command: Sequence[str] = COMMAND
+        self, folder: Path, depth: Depth, *, pack_characters: int = PACK_CHARACTERS, command: Sequence[str] = COMMAND
     ) -> None:
         self._folder = folder
         self._depth = depth
@@ -75,7 +75,7 @@ class Indexing:
             self._seconds = time.perf_counter() - started
 
     def seeded(self, name: str) -> SeededIndex:
-        """What was made, and is attached under this name."""
+        """The index made in the folder, attached under this name."""
         size = sum(file.stat().st_size for file in self._folder.iterdir())
         return SeededIndex(name, self._depth, self._messages, self._seconds, size)
 

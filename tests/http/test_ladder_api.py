@@ -71,7 +71,7 @@ def test_senders_written_otherwise_are_found(serve: SharedServers) -> None:
     profile = httpx.get(f"{server.url}/corpus").json()["versions"]["v3"]["profile"]
     roles = {one["sender"]: one["role"] for one in profile["senders"]}
     expected = {"USER": "user", "USER ": "user", "ASSISTANT": "assistant", "Model": "assistant", "gpt": "assistant"}
-    assert roles == {**expected, "Observation": None}
+    assert roles == {**expected, "Observation": "result"}
 
 
 def test_every_answer_says_how_it_was_found(server: Server) -> None:
@@ -107,7 +107,27 @@ def test_settings_say_how_far_down_it_goes(corpus: str, tmp_path: Path) -> None:
         assert error(ask(server, "tell me a joke"), 404)["code"] == "completion_not_found"
         assert found(ask(server, "tell me a joke", x_mimic_match="nearest"))[0] == "normalized"
         refused = error(ask(server, "Please tell me some joke", x_mimic_match="nearest"), 404)
-        assert "less than 0.9" in refused["message"]
+        assert "less than MIMIC_LEAST_SCORE, 0.9" in refused["message"]
+
+
+def test_a_text_in_a_template_is_found(corpus: str, server: Server, tmp_path: Path) -> None:
+    """A prompt that wraps the user's text is found by the text; templates of the settings name its place."""
+    wrapped = "You are a comedian on a stage in London. Make them laugh.\n\nQuestion: {}\nAnswer:"
+    assert found(ask(server, wrapped.format("tell me a joke"))) == ("part", "1.000", "a_0#1")
+    assert found(ask(server, wrapped.format("tell me a joke"), x_mimic_match="nearest"))[0] == "part"
+    assert "rung 'normalized'" in error(ask(server, wrapped.format("x"), x_mimic_match="normalized"), 404)["message"]
+    assert 'mimic_matches_total{rung="part",version="v3"} ' in httpx.get(f"{server.url}/metrics").text
+    bad = error(ask(server, "continue", x_mimic_match="part"), 400)
+    assert "expected one of previous, last, normalized, nearest, not 'part'" in bad["message"]
+    body = {"messages": [{"from": "human", "value": wrapped.format("tell me a joke")}]}
+    answer = httpx.post(f"{server.url}/conversation/completion?match=nearest", json=body)
+    assert (answer.headers["x-mimic-match"], len(answer.json()["choices"])) == ("part", 1)
+    templates = json.dumps(["Speak as a {role}. {text}! Or {else}."])
+    settings = {"MIMIC_STORE": corpus, "MIMIC_PROMPT_TEMPLATES": templates, "MIMIC_LEAST_SCORE": "0.9"}
+    with Server(tmp_path, **settings) as another:
+        text = "Speak as a pirate. Continue! Or leave."
+        assert found(ask(another, text, x_mimic_match="nearest"))[:2] == ("part", "1.000")
+        assert error(ask(server, text, x_mimic_match="last"), 404)["code"] == "completion_not_found"
 
 
 def test_the_conversation_route_is_exact_unless_it_is_asked_not_to_be(server: Server) -> None:
