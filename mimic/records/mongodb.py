@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, TypeAlias
@@ -64,6 +64,7 @@ _INDEXES: Final = (
     IndexModel([("expires", 1)], name="expiring"),
     IndexModel([("holder", 1)], name="held", sparse=True),
 )
+_WRITES: Final = frozenset({"find", "insert", "update", "remove", "createIndex"})
 _Collection: TypeAlias = AsyncCollection[Fields]
 
 
@@ -86,15 +87,17 @@ class MongoDBRecords(Records):
         url: str,
         options: RecordOptions = RecordOptions(),  # noqa: B008 - frozen
         *,
+        setting: str = "MIMIC_RECORDS",
         idle_seconds: float = IDLE_SECONDS,
         trust_seconds: float = TRUST_SECONDS,
     ) -> None:
-        """Raises SettingError if the URL does not name a MongoDB database."""
+        """``setting`` names the URL in errors. Raises SettingError if it does not name a MongoDB database."""
         try:
-            read_address(url)
+            self._database = read_address(url).database
         except SettingError as exc:
-            raise SettingError("MIMIC_RECORDS", exc.problem) from None
+            raise SettingError(setting, exc.problem) from None
         self._url = url
+        self._setting = setting
         self._options = options
         self._idle_seconds = idle_seconds
         self._trust_seconds = trust_seconds
@@ -112,7 +115,7 @@ class MongoDBRecords(Records):
             return
         try:
             if self._holder:
-                with suppress(StoreError), _errors(self._connection):
+                with suppress(StoreError), self._errors():
                     await self._collection.update_many({"holder": self._holder}, {"$unset": {"holder": 1, "leased": 1}})
         finally:
             await self._connection.close()
@@ -394,6 +397,20 @@ class MongoDBRecords(Records):
 
     # Connection
 
+    async def is_writable(self) -> bool:
+        """True if the user of the URL may write records in the database, or if the server has no users."""
+        with self._errors():
+            status = await self._connected().database.command("connectionStatus", showPrivileges=True)
+        info = status["authInfo"]
+        actions: set[str] = set()
+        for privilege in info["authenticatedUserPrivileges"]:
+            place = privilege["resource"]
+            if place.get("anyResource") or (
+                place.get("db") in {"", self._database} and place.get("collection") in {"", COLLECTION}
+            ):
+                actions.update(privilege["actions"])
+        return not info["authenticatedUsers"] or actions >= _WRITES
+
     async def _has_any(self) -> bool:
         """True if something is stored. An empty collection is checked again after some time."""
         now = time.monotonic()
@@ -414,18 +431,15 @@ class MongoDBRecords(Records):
             self._connection = DatabaseConnection(self._url, "pymongo", SERVING)
         return self._connection
 
-    def _errors(self) -> AbstractContextManager[None]:
-        return _errors(self._connected())
-
-
-@contextmanager
-def _errors(connection: DatabaseConnection) -> Iterator[None]:
-    """Translate errors of MongoDB to RecordsUnavailable."""
-    try:
-        with connection.errors():
-            yield
-    except StoreError as exc:
-        raise RecordsUnavailable(str(exc), public=exc.public) from exc.__cause__
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Translate errors of MongoDB to RecordsUnavailable."""
+        try:
+            with self._connected().errors():
+                yield
+        except StoreError as exc:
+            text = str(exc).replace("MIMIC_STORE", self._setting)
+            raise RecordsUnavailable(text, public=exc.public) from exc.__cause__
 
 
 def _key(kind: str, record_id: str) -> str:
