@@ -125,7 +125,7 @@ class MongoDBRecords(Records):
             return [await self.put(draft) for draft in drafts]
         for draft in drafts:
             check_size(draft.data)
-        await self._prepare(len(drafts), sum(len(draft.data) + OVERHEAD for draft in drafts))
+        await self._prepare(drafts)
         keys = [_key(draft.kind, draft.id) for draft in drafts]
         writes = [
             UpdateOne({"_id": key}, [self._creation(draft, number)], upsert=True)
@@ -227,11 +227,14 @@ class MongoDBRecords(Records):
     async def sweep(self) -> int:
         if not await self._has_any():
             return 0
+        removed = await self._remove_expired()
+        return removed + (await self._make_room(0, 0))[0]
+
+    async def _remove_expired(self) -> int:
         with self._errors():
             now = (await self._collection.database.command("hello"))["localTime"]
-        removed = await self._delete({"expires": {"$lte": now}, "format": {"$lte": FORMAT}})
         self._total.read_at = float("-inf")
-        return removed + (await self._make_room(0, 0))[0]
+        return await self._delete({"expires": {"$lte": now}, "format": {"$lte": FORMAT}})
 
     async def sizes(self) -> Mapping[str, KindSizes]:
         if not await self._has_any():
@@ -261,7 +264,7 @@ class MongoDBRecords(Records):
         return await self._delete({} if kind is None else {"kind": kind})
 
     async def _put(self, draft: Draft) -> Record:
-        await self._prepare(1, len(draft.data) + OVERHEAD)
+        await self._prepare([draft])
         found: Fields | None = None
         with self._errors():
             for attempt in range(1, ATTEMPTS + 1):
@@ -278,13 +281,20 @@ class MongoDBRecords(Records):
                         raise
         return self._created(found or {})
 
-    async def _prepare(self, records: int, size: int) -> None:
+    async def _prepare(self, drafts: Sequence[Draft]) -> None:
         """Make the indexes, before the first write of this process, and room. Raises RecordsFull."""
         if not self._has_indexes:
             with self._errors():
                 await self._collection.create_indexes(list(_INDEXES))
             self._has_indexes = True
-        if not (await self._make_room(records, size))[1]:
+        if await self._has_room(len(drafts), _size(drafts)):
+            return
+        keys = [_key(draft.kind, draft.id) for draft in drafts]
+        with self._errors():
+            found = self._collection.find({"_id": {"$in": keys}, **_LIVE}, {"_id": 1})
+            existing = {one["_id"] async for one in found}
+        new = [draft for key, draft in zip(keys, drafts, strict=True) if key not in existing]
+        if new and not (await self._make_room(len(new), _size(new)))[1]:
             raise RecordsFull
 
     def _created(self, found: Fields) -> Record:
@@ -361,16 +371,19 @@ class MongoDBRecords(Records):
         return sum(one.get("count", 0) for one in stats), sum(one.get("size", 0) for one in stats)
 
     async def _make_room(self, records: int, size: int) -> tuple[int, bool]:
-        """Remove the oldest finished records until the bounds have room. Returns their number, and the success.
+        """Remove expired records, then the oldest finished ones, until the bounds have room.
 
-        Removes no more than the excess that the sums showed first: after a crash of the server they may be wrong.
+        Returns the number of removed records, and the success. Removes no more than the excess that the sums showed
+        first: after a crash of the server they may be wrong.
         """
         if await self._has_room(records, size):
             return 0, True
+        removed = await self._remove_expired()
+        if await self._has_room(records, size):
+            return removed, True
         total = self._total
         excess = total.records + records - self._options.most
         excess_bytes = total.bytes + size - self._options.most_bytes
-        removed = 0
         while excess > 0 or excess_bytes > 0:
             found = await self._oldest_finished()
             if not found:
@@ -440,6 +453,11 @@ class MongoDBRecords(Records):
         except StoreError as exc:
             text = str(exc).replace("MIMIC_STORE", self._setting)
             raise RecordsUnavailable(text, public=exc.public) from exc.__cause__
+
+
+def _size(drafts: Sequence[Draft]) -> int:
+    """The bytes that drafts count for the bounds."""
+    return sum(len(draft.data) + OVERHEAD for draft in drafts)
 
 
 def _key(kind: str, record_id: str) -> str:
