@@ -212,7 +212,7 @@ class MongoDBRecords(Records):
         if found is None:
             return None
         record = _record(found)
-        return Claim(record, Lease(record.kind, record.id, self._holder, record.generation))
+        return Claim(record, Lease.of(record))
 
     async def renew(self, lease: Lease, seconds: float) -> None:
         with self._errors():
@@ -327,13 +327,13 @@ class MongoDBRecords(Records):
             "finished": draft.due is None,
             "format": FORMAT,
             "revision": 1,
+            "generation": 0,
         }
         in_microseconds = {"$add": [{"$multiply": [{"$toLong": "$$NOW"}, 1000]}, number]}
         timed: Fields = {
             "created": "$$NOW",
             "expires": _NEVER if lives is None else _after(lives),
             "position": in_microseconds if draft.position is None else Int64(draft.position),
-            "generation": {"$add": [{"$ifNull": ["$generation", -1]}, 1]},
         }
         if draft.due is not None:
             timed["due"] = _after(draft.due)
@@ -342,7 +342,7 @@ class MongoDBRecords(Records):
     async def _update(self, record: Record, change: Change, lease: Lease | None) -> Record:
         condition: Fields = {"_id": _key(record.kind, record.id), "revision": record.revision, **_LIVE}
         if lease:
-            condition |= {"holder": lease.holder, "generation": lease.generation}
+            condition |= _held(lease)
         with self._errors():
             found = await self._collection.find_one_and_update(
                 condition, [{"$set": _changes(change)}], return_document=ReturnDocument.AFTER
@@ -471,6 +471,7 @@ def _owned(owner: str | None) -> Fields:
 def _held(lease: Lease) -> Fields:
     return {
         "_id": _key(lease.kind, lease.id),
+        "created": datetime.fromtimestamp(lease.created, UTC),
         "holder": lease.holder,
         "generation": lease.generation,
         **_LIVE,
