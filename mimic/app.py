@@ -42,11 +42,14 @@ from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
 from mimic.server.pipeline import add_layers
 from mimic.server.routes import corpus as corpus_routes
-from mimic.server.routes import docs, journal, native, openai, page, seeding, status
+from mimic.server.routes import docs, journal, native, openai, page, responses, seeding, status
 from mimic.settings import Settings
 from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
+from mimic.wire.openai import responses as responses_format
 from mimic.wire.openai.base import Names
+from mimic.wire.openai.responses.history import NoHistory
+from mimic.wire.openai.responses.wire import ResponsesWire, TokenCountWire, count_tokens
 from mimic.wire.openai.sampled import CompletionOptions
 
 log = structlog.get_logger("mimic")
@@ -57,6 +60,8 @@ DOCUMENTED = {
     native_wire.PATH: native.complete,
     chat.PATH: openai.complete_chat,
     completions.PATH: openai.complete_prompt,
+    responses_format.PATH: responses.create_response,
+    responses_format.COUNT_PATH: responses.count_input_tokens,
     embeddings.PATH: openai.embed_texts,
 }
 """Handlers of the endpoints, which only the OpenAPI document uses."""
@@ -190,11 +195,14 @@ def _endpoints(settings: Settings, corpus: Corpus, retrieval: RetrievalEngine) -
     names = _names(settings)
     options = CompletionOptions(names, MatchPolicy(settings.match, settings.min_score), settings.strict)
     engine = AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
+    history = NoHistory()
     native_format = native_wire.NativeWire(settings.version, settings.min_score)
     return (
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),
         Endpoint(chat.PATH, chat.ChatWire(options), engine.complete, ANSWERED),
         Endpoint(completions.PATH, completions.CompletionsWire(options), engine.complete, ANSWERED),
+        Endpoint(responses_format.PATH, ResponsesWire(options, history), engine.complete, ANSWERED),
+        Endpoint(responses_format.COUNT_PATH, TokenCountWire(options, history), count_tokens, Policy(limited=True)),
         Endpoint(embeddings.PATH, embeddings.EmbeddingsWire(names), embed_all, Policy(limited=True)),
     )
 

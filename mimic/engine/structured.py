@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mimic.engine.base import Answers, CompletionRequest, Engine, Limits, Prompt
+from mimic.engine.base import AnswerFormat, Answers, CompletionRequest, Engine, Limits, Prompt
 from mimic.engine.instances.maker import instance
 from mimic.engine.instances.schema import JsonSchema, SchemaProblem
 from mimic.engine.instances.text_values import TextValues
@@ -48,22 +48,21 @@ class StructuredEngine(Engine):
         if request.answer_format.kind == "text":
             return await self._engine.answer(prompt, request)
         found = await self._engine.answer(prompt, msgspec.structs.replace(request, limits=UNLIMITED))
-        schema = request.answer_format.schema
         texts = [answer.text for answer in found.answers]
-        documents = await asyncio.to_thread(_documents, texts, schema, prompt)
+        documents = await asyncio.to_thread(_documents, texts, request.answer_format, prompt)
         answers = await cut_answers(documents, [answer.source for answer in found.answers], request.limits)
         return Answers(found.rung, found.score, answers)
 
 
-def _documents(texts: Sequence[str], schema: JsonSchema | None, prompt: Prompt) -> Sequence[str]:
+def _documents(texts: Sequence[str], answer_format: AnswerFormat, prompt: Prompt) -> Sequence[str]:
     """The texts as JSON by a schema, or as any objects. Equal texts are converted once. Blocks."""
+    schema = answer_format.schema
     shape, question = schema or shape_of(prompt), _question(prompt)
     try:
         documents = {text: _find(text, schema) or _make(text, shape, question) for text in dict.fromkeys(texts)}
     except SchemaProblem as exc:
-        raise RequestError(
-            400, f"Invalid schema for response_format: {exc}.", param="response_format", code="invalid_json_schema"
-        ) from exc
+        text = f"Invalid schema for response_format: {exc}."
+        raise RequestError(400, text, param=answer_format.param, code="invalid_json_schema") from exc
     return [documents[text] for text in texts]
 
 

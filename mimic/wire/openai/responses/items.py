@@ -1,0 +1,138 @@
+"""Items of an input: messages, calls of tools and their results, in neutral form."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from mimic.engine.base import ChatMessage, ToolCall
+from mimic.errors import RequestError
+from mimic.wire.json import convert
+from mimic.wire.openai.ignored import OTHER, SAFE_NAME
+from mimic.wire.openai.parts import Part, joined_text, missing
+
+RawItem: TypeAlias = dict[str, Any]
+
+MESSAGE: Final = "message"
+CALLS: Final = frozenset({"function_call", "custom_tool_call"})
+RESULTS: Final = frozenset({"function_call_output", "custom_tool_call_output"})
+SILENT: Final = frozenset({"reasoning", "compaction", "compaction_trigger"})
+"""Types of items that Mimic passes over: their content would not change a model's answer much."""
+
+Content: TypeAlias = str | Sequence[Part | str]
+
+
+class InputMessage(msgspec.Struct, frozen=True):
+    """A message. Its type may be left out."""
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: Content
+    type: Literal["message"] | None = None
+
+
+class InputFunctionCall(msgspec.Struct, frozen=True, tag_field="type", tag="function_call"):
+    """A call of a function by an earlier answer."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+class InputCustomCall(msgspec.Struct, frozen=True, tag_field="type", tag="custom_tool_call"):
+    """A call of a custom tool by an earlier answer."""
+
+    call_id: str
+    name: str
+    input: str
+
+
+class InputResult(msgspec.Struct, frozen=True):
+    """The result of a call."""
+
+    type: Literal["function_call_output", "custom_tool_call_output"]
+    call_id: str
+    output: Content
+
+
+class ItemList(msgspec.Struct, frozen=True):
+    """An input: its items in neutral form, and the names of the items and parts that were passed over."""
+
+    messages: Sequence[ChatMessage]
+    ignored: Sequence[str]
+
+
+def read_items(items: Sequence[RawItem]) -> ItemList:
+    """Read the items of an input. Raises RequestError with the path of the field."""
+    messages: list[ChatMessage] = []
+    ignored: dict[str, None] = {}
+    for index, item in enumerate(items):
+        path = f"input[{index}]"
+        kind = _type_of(item, path)
+        if kind == MESSAGE:
+            messages.append(_message(item, path))
+        elif kind in CALLS:
+            _add_call(messages, _call(item, kind, path))
+        elif kind in RESULTS:
+            result = convert(item, InputResult, path)
+            messages.append(ChatMessage("tool", _text(result.output, f"{path}.output"), call_id=result.call_id))
+        elif kind not in SILENT:
+            ignored[f"input.{_safe(kind)}"] = None
+        ignored.update(dict.fromkeys(_passed_over(item)))
+    return ItemList(messages, list(ignored))
+
+
+def referenced_id(item: RawItem) -> str | None:
+    """The id in a reference to an item; None for other items. The type of a reference may be left out."""
+    kind, item_id = item.get("type"), item.get("id")
+    is_reference = kind == "item_reference" or (kind is None and "role" not in item)
+    return item_id if is_reference and isinstance(item_id, str) else None
+
+
+def _type_of(item: RawItem, path: str) -> str:
+    kind = item.get("type")
+    if kind is None:
+        if "role" not in item:
+            raise missing(f"{path}.type")
+        return MESSAGE
+    if not isinstance(kind, str):
+        text = f"Invalid type for '{path}.type': expected a string."
+        raise RequestError(400, text, param=f"{path}.type", code="invalid_type")
+    return kind
+
+
+def _message(item: RawItem, path: str) -> ChatMessage:
+    message = convert(item, InputMessage, path)
+    return ChatMessage(message.role, _text(message.content, f"{path}.content"))
+
+
+def _text(content: Content, path: str) -> str | None:
+    return content if isinstance(content, str) else joined_text(content, path)
+
+
+def _call(item: RawItem, kind: str, path: str) -> ToolCall:
+    if kind == "function_call":
+        call = convert(item, InputFunctionCall, path)
+        return ToolCall(call.call_id, call.name, call.arguments)
+    custom = convert(item, InputCustomCall, path)
+    return ToolCall(custom.call_id, custom.name, custom.input, is_custom=True)
+
+
+def _add_call(messages: list[ChatMessage], call: ToolCall) -> None:
+    """Add a call to the message before it, if this holds calls: a chat has parallel calls in one message."""
+    if messages and messages[-1].tool_calls:
+        messages[-1] = msgspec.structs.replace(messages[-1], tool_calls=(*messages[-1].tool_calls, call))
+    else:
+        messages.append(ChatMessage("assistant", None, tool_calls=(call,)))
+
+
+def _passed_over(item: Mapping[str, Any]) -> Iterator[str]:
+    """The names of the content parts that have no text."""
+    content = item.get("content") or item.get("output")
+    if isinstance(content, list):
+        for part in content:
+            if isinstance(part, dict) and part.get("text") is None:
+                yield f"input.content.{_safe(part.get('type'))}"
+
+
+def _safe(kind: object) -> str:
+    return kind if isinstance(kind, str) and SAFE_NAME(kind) else OTHER

@@ -1,0 +1,462 @@
+"""``/v1/responses`` through OpenAI's own SDK: texts, tools, structured answers, streams, errors, limits, faults."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import BadRequestError, OpenAI
+from pydantic import BaseModel
+
+from tests.support.corpora import Dump, conversation
+from tests.support.servers import SharedServers
+
+ADVICE = "Use a list. Sort it with sorted(). Lists are changed in place, tuples are not. Ask again if this is unclear."
+DUMP: Dump = [
+    conversation("a", ("human", "How do I sort a list?"), ("gpt", ADVICE)),
+    conversation("b", ("human", "Give me JSON"), ("gpt", 'Of course:\n```json\n{"a": 1}\n```\nAnything else?')),
+    conversation("c", ("human", "hi"), ("gpt", "hello"), ("human", "and now?"), ("gpt", "event: goodbye\u2028")),
+    conversation("d", ("human", "and now?"), ("gpt", "a wrong answer")),
+]
+WEATHER: Any = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "Get the current weather of a place",
+    "parameters": {
+        "type": "object",
+        "properties": {"location": {"type": "string", "description": "The city"}},
+        "required": ["location"],
+        "additionalProperties": False,
+    },
+    "strict": True,
+}
+NOTE: Any = {"type": "custom", "name": "write_note", "description": "Write a note"}
+SEARCH: Any = {"type": "web_search"}
+QUESTION = "What is the weather in Paris?"
+KEYS = frozenset(
+    (
+        *(
+            "id",
+            "object",
+            "created_at",
+            "completed_at",
+            "status",
+            "incomplete_details",
+            "model",
+            "previous_response_id",
+        ),
+        *("instructions", "output", "error", "tools", "tool_choice", "truncation", "parallel_tool_calls", "text"),
+        *("top_p", "presence_penalty", "frequency_penalty", "top_logprobs", "temperature", "reasoning", "usage"),
+        *("max_output_tokens", "max_tool_calls", "store", "background", "service_tier", "metadata"),
+        *("safety_identifier", "prompt_cache_key"),
+    )
+)
+"""The keys that the strictest published schema requires (Open Responses)."""
+
+
+@pytest.fixture(scope="module")
+def url(serve: SharedServers) -> str:
+    """A server of :data:`DUMP`."""
+    return serve(DUMP).url
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[OpenAI]:
+    """The SDK, with strict types for every answer and without retries."""
+    with OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0, _strict_response_validation=True) as client:
+        yield client
+
+
+def ask(client: OpenAI, given: Any, **fields: Any) -> Any:
+    """A response, whole."""
+    return client.responses.create(model="m", input=given, **fields)
+
+
+def events_of(client: OpenAI, given: Any, **fields: Any) -> list[Any]:
+    """The events of a streamed response, of which the sequence numbers are checked."""
+    with client.responses.create(model="m", input=given, stream=True, **fields) as stream:
+        events: list[Any] = list(stream)
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    return events
+
+
+def test_a_text(client: OpenAI) -> None:
+    """A text is the message of a user, and the answer is the one of the chat, in one message."""
+    answer = ask(client, "hi")
+    assert answer.output_text == "hello"
+    assert (answer.status, answer.error, answer.model, answer.object) == ("completed", None, "m", "response")
+    [message] = answer.output
+    assert (message.type, message.role, message.status) == ("message", "assistant", "completed")
+    assert answer.id.startswith("resp_")
+    assert message.id.startswith("msg_")
+    assert answer.completed_at >= answer.created_at
+    chat = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
+    assert chat.usage
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (chat.usage.prompt_tokens, 1)
+    assert answer.usage.total_tokens == chat.usage.total_tokens
+
+
+def test_every_key_is_there(url: str) -> None:
+    """A response has every key of the strictest schema, and the request's values or their defaults."""
+    plain = httpx.post(f"{url}/v1/responses", json={"model": "m", "input": "hi"}).json()
+    assert plain.keys() == KEYS
+    expected = {
+        "tools": [],
+        "tool_choice": "auto",
+        "text": {"format": {"type": "text"}, "verbosity": "medium"},
+        "reasoning": {"effort": None, "summary": None},
+        "truncation": "disabled",
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "metadata": {},
+        "service_tier": "default",
+    }
+    assert {name: plain[name] for name in expected} == expected
+    given = {
+        "instructions": "Be brief",
+        "metadata": {"a": "b"},
+        "temperature": 0,
+        "top_p": 0.5,
+        "max_output_tokens": 99,
+        "max_tool_calls": 3,
+        "tools": [WEATHER, SEARCH],
+        "tool_choice": "none",
+        "parallel_tool_calls": False,
+        "truncation": "auto",
+        "safety_identifier": "s",
+        "prompt_cache_key": "k",
+        "user": "u",
+        "prompt_cache_retention": "24h",
+        "store": False,
+    }
+    echoed = httpx.post(f"{url}/v1/responses", json={"model": "m", "input": "hi", **given}).json()
+    assert echoed.keys() == KEYS | {"user", "prompt_cache_retention"}
+    assert {name: echoed[name] for name in given} == given
+
+
+def test_a_conversation(client: OpenAI) -> None:
+    """Items are the messages of a chat: an earlier answer comes back as an item, and instructions are no message."""
+    first = ask(client, "hi", instructions="Be kind")
+    items = [{"role": "user", "content": [{"type": "input_text", "text": "hi"}]}, *first.output]
+    items = [item if isinstance(item, dict) else item.model_dump() for item in items]
+    again = ask(client, [*items, {"type": "message", "role": "user", "content": "and now?"}], temperature=0)
+    assert again.output_text == "event: goodbye\u2028"
+    assert ask(client, "hi", instructions="Be kind").usage.input_tokens > ask(client, "hi").usage.input_tokens
+
+
+def test_a_request_without_model_and_input(client: OpenAI, serve: SharedServers) -> None:
+    """Both are optional, as in OpenAI's documentation: the model is Mimic's default."""
+    url = serve(DUMP, MIMIC_ON_MISS="any").url
+    answer = httpx.post(f"{url}/v1/responses", json={}).json()
+    assert (answer["model"], answer["status"]) == ("mimic-v3", "completed")
+
+
+def test_a_stream_of_a_text(client: OpenAI) -> None:
+    """The events of a text come in OpenAI's order, each with the next number, and end with the whole response."""
+    events = events_of(client, "How do I sort a list?")
+    kinds = [event.type for event in events]
+    deltas = [event for event in events if event.type == "response.output_text.delta"]
+    assert kinds == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        *["response.output_text.delta"] * len(deltas),
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    assert "".join(event.delta for event in deltas) == ADVICE
+    created, completed = events[0].response, events[-1].response
+    assert (created.status, created.output, created.usage) == ("in_progress", [], None)
+    assert (completed.id, completed.output_text) == (created.id, ADVICE)
+    assert completed.usage.output_tokens == len(deltas)
+    assert {event.item_id for event in deltas} == {completed.output[0].id}
+    assert events[-4].text == ADVICE
+    assert events[-2].item == completed.output[0]
+
+
+def test_frames_of_a_stream(url: str) -> None:
+    """Each event is named in a line before its data; a text cannot break the lines, and nothing follows the end."""
+    given = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    body = {"model": "m", "input": [*given, {"role": "user", "content": "and now?"}], "stream": True}
+    answer = httpx.post(f"{url}/v1/responses", json=body)
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    frames = answer.text.split("\n\n")
+    assert frames.pop() == ""
+    for frame in frames:
+        name, data = frame.split("\n")
+        assert json.loads(data.removeprefix("data: "))["type"] == name.removeprefix("event: ")
+        assert len(frame.splitlines()) == 2
+    assert json.loads(frames[-1].split("data: ")[1])["response"]["output"][0]["content"][0]["text"].endswith("\u2028")
+
+
+def test_the_helper_for_streams(client: OpenAI) -> None:
+    """The helper of the SDK joins the events to the same response."""
+    with client.responses.stream(model="m", input="How do I sort a list?") as stream:
+        assert stream.get_final_response().output_text == ADVICE
+
+
+def test_function_calls(client: OpenAI) -> None:
+    """A loop of a tool: the call, its result, and the answer, as in a chat."""
+    answer = ask(client, QUESTION, tools=[WEATHER])
+    [call] = answer.output
+    assert (call.type, call.name, json.loads(call.arguments)) == ("function_call", "get_weather", {"location": "Paris"})
+    assert (call.status, answer.status) == ("completed", "completed")
+    assert call.id.startswith("fc_")
+    assert call.call_id.startswith("call_")
+    items: list[Any] = [{"role": "user", "content": QUESTION}, call.model_dump(exclude_none=True)]
+    items.append({"type": "function_call_output", "call_id": call.call_id, "output": "18 degrees"})
+    assert ask(client, items, tools=[WEATHER]).output_text == "18 degrees"
+    items[-1]["output"] = [{"type": "input_text", "text": "19 degrees"}]
+    assert ask(client, items, tools=[WEATHER]).output_text == "19 degrees"
+
+
+def test_parallel_calls(client: OpenAI) -> None:
+    """Several calls are several items; their results may follow in any order, after an item of reasoning, too."""
+    question = "Weather in Paris and Rome?"
+    answer = ask(client, question, tools=[WEATHER])
+    assert [json.loads(call.arguments)["location"] for call in answer.output] == ["Paris", "Rome"]
+    assert len({call.id for call in answer.output}) == 2
+    assert len(ask(client, question, tools=[WEATHER], parallel_tool_calls=False).output) == 1
+    items: list[Any] = [{"role": "user", "content": question}, {"type": "reasoning", "id": "rs_1", "summary": []}]
+    items += [call.model_dump(exclude_none=True) for call in answer.output]
+    for call in reversed(answer.output):
+        place = json.loads(call.arguments)["location"]
+        items.append({"type": "function_call_output", "call_id": call.call_id, "output": f"{place} is fine"})
+    assert ask(client, items, tools=[WEATHER]).output_text == "Rome is fine\nParis is fine"
+
+
+def test_a_stream_of_calls(client: OpenAI) -> None:
+    """The events of two calls come one after the other, and hold their arguments in pieces."""
+    events = events_of(client, "Weather in Paris and Rome?", tools=[WEATHER])
+    kinds = [event.type for event in events if event.type != "response.function_call_arguments.delta"]
+    call = ("response.output_item.added", "response.function_call_arguments.done", "response.output_item.done")
+    assert kinds == ["response.created", "response.in_progress", *call, *call, "response.completed"]
+    for index, item in enumerate(events[-1].response.output):
+        pieces = [
+            event.delta for event in events if event.type.endswith("arguments.delta") and event.item_id == item.id
+        ]
+        assert "".join(pieces) == item.arguments
+        assert len(pieces) > 1
+        added, done = [e for e in events if e.type.startswith("response.output_item") and e.output_index == index]
+        assert (added.item.arguments, added.item.status, done.item) == ("", "in_progress", item)
+
+
+def test_custom_tools(client: OpenAI) -> None:
+    """A custom tool gets a text, whole and in a stream; its result is answered."""
+    said = "Write a note: buy milk"
+    [call] = ask(client, said, tools=[NOTE, WEATHER]).output
+    assert (call.type, call.name, call.input) == ("custom_tool_call", "write_note", said)
+    events = events_of(client, said, tools=[NOTE])
+    kinds = [event.type for event in events]
+    assert "response.custom_tool_call_input.done" in kinds
+    assert "".join(e.delta for e in events if e.type == "response.custom_tool_call_input.delta") == said
+    items: list[Any] = [{"role": "user", "content": said}, call.model_dump(exclude_none=True)]
+    items.append({"type": "custom_tool_call_output", "call_id": call.call_id, "output": "noted"})
+    assert ask(client, items, tools=[NOTE]).output_text == "noted"
+
+
+@pytest.mark.parametrize(
+    ("choice", "kind"),
+    [
+        ("required", "function_call"),
+        ({"type": "function", "name": "get_weather"}, "function_call"),
+        ({"type": "custom", "name": "write_note"}, "custom_tool_call"),
+        (
+            {"type": "allowed_tools", "mode": "required", "tools": [{"type": "custom", "name": "write_note"}]},
+            "custom_tool_call",
+        ),
+        ("none", "message"),
+        ("auto", "message"),
+        ({"type": "web_search_preview"}, "message"),
+    ],
+)
+def test_the_choice_of_a_tool(client: OpenAI, choice: Any, kind: str) -> None:
+    """The choice decides on a call, and is repeated in the response; a built-in tool is never called."""
+    answer = ask(client, "How do I sort a list?", tools=[WEATHER, NOTE, SEARCH], tool_choice=choice)
+    assert [item.type for item in answer.output] == [kind]
+    echoed = answer.tool_choice
+    assert (echoed if isinstance(echoed, str) else echoed.model_dump(exclude_none=True)) == choice
+
+
+class Person(BaseModel):
+    """A structured answer."""
+
+    name: str
+    age: int
+
+
+def test_structured_answers(client: OpenAI) -> None:
+    """An answer meets the schema, with the SDK's helper, in a stream, and as any JSON object."""
+    parsed = client.responses.parse(model="m", input="Give me JSON", text_format=Person)
+    assert isinstance(parsed.output_parsed, Person)
+    with client.responses.stream(model="m", input="Give me JSON", text_format=Person) as stream:
+        assert isinstance(stream.get_final_response().output_parsed, Person)
+    answer = ask(client, "Give me JSON", text={"format": {"type": "json_object"}})
+    assert json.loads(answer.output_text) == {"a": 1}
+
+
+def test_a_limit_of_tokens(client: OpenAI) -> None:
+    """An answer beyond the limit is incomplete: response, item and last event say so."""
+    answer = ask(client, "How do I sort a list?", max_output_tokens=16)
+    assert (answer.status, answer.completed_at, answer.usage.output_tokens) == ("incomplete", None, 16)
+    assert answer.incomplete_details.reason == "max_output_tokens"
+    assert answer.output[0].status == "incomplete"
+    assert ADVICE.startswith(answer.output_text)
+    assert events_of(client, "How do I sort a list?", max_output_tokens=16)[-1].type == "response.incomplete"
+    assert ask(client, "hi", max_output_tokens=16).status == "completed"
+
+
+def test_ignored_parts_of_a_request(client: OpenAI, serve: SharedServers) -> None:
+    """A header names fields, tools, items and parts that were left out; in strict mode they are a 400."""
+    given: Any = [
+        {"role": "user", "content": [{"type": "input_image", "image_url": "data:,", "detail": "auto"}]},
+        {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "x"}},
+        {"role": "user", "content": "hi"},
+    ]
+    fields: Any = {"reasoning": {"effort": "low"}, "text": {"verbosity": "low"}, "tools": [SEARCH]}
+    answer = client.responses.with_raw_response.create(model="m", input=given, **fields)
+    assert answer.headers["x-mimic-ignored"] == (
+        "reasoning.effort, text.verbosity, input.content.input_image, input.web_search_call, tools.web_search"
+    )
+    assert answer.parse().reasoning.effort == "low"
+    plain = client.responses.with_raw_response.create(
+        model="m", input="hi", text={"verbosity": "medium"}, include=["reasoning.encrypted_content"], store=False
+    )
+    assert "x-mimic-ignored" not in plain.headers
+    strict = httpx.post(
+        f"{serve(DUMP, MIMIC_STRICT='on').url}/v1/responses", json={"input": "hi", "reasoning": {"effort": "low"}}
+    ).json()["error"]
+    assert (strict["param"], strict["code"]) == ("reasoning.effort", "unsupported_parameter")
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "code"),
+    [
+        ({"model": 1}, "model", "invalid_type"),
+        ({"input": 1}, "input", "invalid_type"),
+        ({"input": [{"content": "x"}]}, "input[0].type", "missing_required_parameter"),
+        ({"input": [{"role": "user"}]}, "input[0].content", "missing_required_parameter"),
+        ({"input": [{"role": "robot", "content": "x"}]}, "input[0].role", "invalid_value"),
+        ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, None, "missing_required_parameter"),
+        ({"input": [{"type": "function_call_output", "call_id": "c"}]}, "input[0].output", None),
+        ({"input": [{"type": "function_call", "call_id": "c", "name": "n"}]}, "input[0].arguments", None),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input", None),
+        ({"tools": [{"name": "x"}]}, "tools[0].type", "missing_required_parameter"),
+        ({"tools": [{"type": "function", "function": {"name": "x"}}]}, "tools[0].name", "missing_required_parameter"),
+        ({"tools": [{"type": "function", "name": "a b"}]}, "tools[0].name", None),
+        ({"tools": [WEATHER, WEATHER]}, "tools[1].name", "invalid_value"),
+        (
+            {"tools": [{**WEATHER, "parameters": {"type": "object", "properties": {}}}]},
+            "tools[0].parameters",
+            "invalid_function_parameters",
+        ),
+        ({"tools": [WEATHER], "tool_choice": {"type": "function", "name": "other"}}, "tool_choice", None),
+        ({"tool_choice": "required"}, "tool_choice", None),
+        ({"text": {"format": {"type": "json_object"}}}, "input", None),
+        ({"text": {"format": {"type": "json_schema", "schema": {}}}}, "text.format.name", "missing_required_parameter"),
+        (
+            {"text": {"format": {"type": "json_schema", "name": "n", "strict": True, "schema": {"type": "object"}}}},
+            "text.format.schema",
+            None,
+        ),
+        ({"max_output_tokens": 15}, "max_output_tokens", "integer_below_min_value"),
+        ({"temperature": 3}, "temperature", "decimal_above_max_value"),
+        ({"metadata": {str(n): "" for n in range(17)}}, "metadata", "object_above_max_properties"),
+        ({"metadata": {"a": "x" * 513}}, None, "string_above_max_length"),
+        ({"truncation": "sometimes"}, "truncation", "invalid_value"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id", "previous_response_not_found"),
+        ({"conversation": "conv_1"}, "conversation", "unsupported_parameter"),
+    ],
+)
+def test_errors(url: str, fields: Any, param: str | None, code: str | None) -> None:
+    """A refused request names the field and the problem, in OpenAI's shape; so does a count of tokens."""
+    answer = httpx.post(f"{url}/v1/responses", json={"model": "m", "input": "hi", **fields})
+    error = answer.json()["error"]
+    assert answer.status_code == (404 if "item_reference" in str(fields) else 400), error
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert error["type"] == "invalid_request_error"
+    if param:
+        assert error["param"] == param
+    if code:
+        assert error["code"] == code
+
+
+def test_a_miss(client: OpenAI) -> None:
+    """A message without an answer is the 404 of the chat, also for a stream."""
+    for stream in (False, True):
+        with pytest.raises(openai.NotFoundError) as caught:
+            ask(client, "never said before, by nobody", stream=stream)
+        assert caught.value.code == "completion_not_found"
+
+
+def test_counts_of_tokens(client: OpenAI) -> None:
+    """The count of an input is the usage that a response has."""
+    fields: Any = {"instructions": "Be brief", "tools": [WEATHER]}
+    count = client.responses.input_tokens.count(model="m", input="hi", **fields)
+    assert count.input_tokens == ask(client, "hi", **fields).usage.input_tokens
+    assert client.responses.input_tokens.count().input_tokens == 3
+    with pytest.raises(BadRequestError):
+        client.responses.input_tokens.count(input="hi", tool_choice="required")
+
+
+def test_headers_name_the_source(client: OpenAI) -> None:
+    """Rung, score, source and document are in the headers, as of a chat."""
+    answer = client.responses.with_raw_response.create(model="mimic-v3", input="hi")
+    assert (answer.headers["x-mimic-match"], answer.headers["x-mimic-source"]) == ("last", "c#1")
+    assert answer.headers["openai-version"] == "2020-10-01"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_faults_of_a_status(client: OpenAI, stream: bool) -> None:
+    """A fault with a status is OpenAI's error."""
+    with pytest.raises(openai.RateLimitError):
+        ask(client, "hi", stream=stream, extra_headers={"x-mimic-fault": "status=429"})
+
+
+def test_the_fault_error_in_a_stream(client: OpenAI, url: str) -> None:
+    """A stream that fails has an event with the error, then the failed response, with the next numbers."""
+    for after in (0, 3):
+        headers = {"x-mimic-fault": f"error; after={after}"}
+        seen: list[Any] = []
+        with pytest.raises(openai.APIError) as caught:
+            seen.extend(ask(client, "How do I sort a list?", stream=True, extra_headers=headers))
+        assert "injected fault" in str(caught.value)
+        answer = httpx.post(
+            f"{url}/v1/responses", json={"input": "How do I sort a list?", "stream": True}, headers=headers
+        )
+        events = [json.loads(frame.split("data: ")[1]) for frame in answer.text.split("\n\n")[:-1]]
+        assert [event["sequence_number"] for event in events] == list(range(len(events)))
+        error, failed = events[-2:]
+        assert (error["type"], failed["type"]) == ("error", "response.failed")
+        assert error.keys() == {"type", "sequence_number", "code", "message", "param", "error"}
+        assert failed["response"]["error"]["code"] == "server_error"
+        assert sum(event["type"] == "response.output_text.delta" for event in events) == after
+
+
+def test_other_faults(client: OpenAI) -> None:
+    """A stream breaks off, or is not JSON; an empty answer has an empty text."""
+    for fault in ("disconnect; after=2", "malformed; after=2"):
+        with pytest.raises((openai.APIConnectionError, json.JSONDecodeError)):
+            list(ask(client, "How do I sort a list?", stream=True, extra_headers={"x-mimic-fault": fault}))
+    empty = {"x-mimic-fault": "empty"}
+    assert ask(client, "hi", extra_headers=empty).output_text == ""
+    assert events_of(client, "hi", extra_headers=empty)[-1].response.output_text == ""
+    with pytest.raises(openai.InternalServerError):
+        ask(client, "hi", extra_headers={"x-mimic-fault": "error"})
+
+
+def test_limits_and_pace(serve: SharedServers) -> None:
+    """Rate limits count the tokens of a response, and the pace delays its events, as of a chat."""
+    url = serve(DUMP, MIMIC_TPM="1000", MIMIC_TTFT_MS="50", MIMIC_ITL_MS="2").url
+    with httpx.stream("POST", f"{url}/v1/responses", json={"input": "How do I sort a list?", "stream": True}) as answer:
+        pieces = list(answer.iter_raw())
+    assert answer.headers["x-ratelimit-limit-tokens"] == "1000"
+    assert int(answer.headers["x-ratelimit-remaining-tokens"]) < 1000
+    assert len(pieces) > 3
+    refused = httpx.post(f"{url}/v1/responses", json={"input": "x " * 2000})
+    assert refused.status_code in {404, 429}
