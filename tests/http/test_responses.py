@@ -357,6 +357,7 @@ def test_ignored_parts_of_a_request(client: OpenAI, serve: SharedServers) -> Non
         ),
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "name": "other"}}, "tool_choice", None),
         ({"tool_choice": "required"}, "tool_choice", None),
+        ({"tool_choice": {}}, "tool_choice", None),
         ({"text": {"format": {"type": "json_object"}}}, "input", None),
         ({"text": {"format": {"type": "json_schema", "schema": {}}}}, "text.format.name", "missing_required_parameter"),
         (

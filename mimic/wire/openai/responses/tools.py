@@ -102,7 +102,7 @@ def choice_of(given: Mode | RawTool | None, tools: Sequence[Tool]) -> ToolChoice
 
 def check_required(given: Mode | RawTool | None, tools: Sequence[RawTool]) -> None:
     """Raises RequestError for the choice of a tool without tools."""
-    if not tools and given not in {None, "none", "auto"}:
+    if not tools and (given == "required" or isinstance(given, dict)):
         text = "Tool choices other than 'auto' and 'none' are only allowed when 'tools' are specified."
         raise RequestError(400, text, param="tool_choice")
 
