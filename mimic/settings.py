@@ -238,7 +238,7 @@ PREFIXES: Final = ("MIMIC_", "SEED_")
 
 
 def similar_setting(name: str) -> str | None:
-    """The setting whose name is closest to a misspelt one."""
+    """The setting whose name is closest to a misspelled one."""
     return closest(name.upper().replace("-", "_"), [known for known, _ in VARIABLES.values()])
 
 

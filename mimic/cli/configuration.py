@@ -12,7 +12,7 @@ from mimic.settings import PREFIXES, VARIABLES, Settings, similar_setting, unkno
 
 OF_TESTS = "MIMIC_TEST_"
 _ALMOST = ("MIM", "SEED")
-"""Prefixes of names that may be misspelt settings. To compare every variable would take long."""
+"""Prefixes of names that may be misspelled settings. To compare every variable would take long."""
 STORE_HELP = "own.db, sqlite:///own.db or mongodb://host:port/database. [MIMIC_STORE; default sqlite:///mimic.db]"
 
 
@@ -25,9 +25,9 @@ def read_settings(warn: Callable[[str], object], **options: str | None) -> Setti
         in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     except (OSError, UnicodeDecodeError) as exc:
         raise click.UsageError(f".env cannot be read: {exc}") from None
-    misspelt = [(name, ".env") for name in in_file if _is_misspelt(name, PREFIXES)]
-    misspelt += [(name, "the environment") for name in os.environ if _is_misspelt(name, PREFIXES[:1])]
-    for name, place in misspelt:
+    misspelled = [(name, ".env") for name in in_file if _is_misspelled(name, PREFIXES)]
+    misspelled += [(name, "the environment") for name in os.environ if _is_misspelled(name, PREFIXES[:1])]
+    for name, place in misspelled:
         warn(f"{name} in {place} {unknown_setting(name)}.")
     os.environ.update({name: value for name, value in in_file.items() if name not in os.environ})
     os.environ.update({VARIABLES[field][0]: value for field, value in options.items() if value is not None})
@@ -40,7 +40,7 @@ def read_settings(warn: Callable[[str], object], **options: str | None) -> Setti
         raise click.UsageError(f"{as_option.get(exc.name, exc.name)}: {exc.problem}") from None
 
 
-def _is_misspelt(name: str, ours: Sequence[str]) -> bool:
+def _is_misspelled(name: str, ours: Sequence[str]) -> bool:
     """True if a variable is meant for Mimic, but is no setting.
 
     A name with a prefix in ``ours`` is meant for Mimic. Another name is, if it is similar to a setting.

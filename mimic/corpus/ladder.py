@@ -25,12 +25,14 @@ class MatchPolicy(msgspec.Struct, frozen=True):
     """The lowest rung to search, and the least similarity score of a nearest message, from 0 to 1.
 
     Without a ``depth``, the search goes as far as the corpus was seeded for. A ``depth`` that the corpus was not seeded
-    for is an error. ``is_named`` is set if the request itself names the depth.
+    for is an error. ``is_named`` is set if the request itself names the depth. With ``keeps_tools`` a chat is compared with its
+    tool calls and results, without a second attempt that ignores them.
     """
 
     depth: Rung | None = None
     min_score: float = MIN_SCORE
     is_named: bool = False
+    keeps_tools: bool = False
 
     def reaches(self, rung: Rung) -> bool:
         """True if a search under this policy includes a rung."""

@@ -154,7 +154,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     policy: MatchPolicy = MatchPolicy()
     stream: bool = False
     ignored: Sequence[str] = ()
-    """Fields that were left out, and that would have changed a model's answer."""
+    """Ignored fields that would change a model's answer."""
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -23,12 +23,14 @@ class ExactEngine(Engine):
 
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
         """Raises Miss if the corpus has at most a similar chat, and StoreError."""
+        keeps_tools = bool(prompt.messages) and prompt.messages[-1].is_result
         depth = request.policy.depth
         try:
-            policy = MatchPolicy("normalized" if depth in {None, "nearest"} else depth)
+            policy = MatchPolicy("normalized" if depth in {None, "nearest"} else depth, keeps_tools=keeps_tools)
             return await self._engine.answer(prompt, replace(request, policy=policy))
         except RungNotSeeded:
-            return await self._engine.answer(prompt, replace(request, policy=MatchPolicy("last")))
+            policy = MatchPolicy("last", keeps_tools=keeps_tools)
+            return await self._engine.answer(prompt, replace(request, policy=policy))
 
 
 async def find_calls(

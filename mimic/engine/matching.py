@@ -1,12 +1,12 @@
 """Matching of a chat with the corpus: down a ladder; the first rung with an answer wins."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from mimic.corpus.conversation import ROLES, Message, role_of
+from mimic.corpus.conversation import CALL, RESULT, ROLES, Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import INDEXED, MatchPolicy, Rung
 from mimic.corpus.schemas import Version
@@ -19,8 +19,8 @@ WAYS_OUT: Final = "MIMIC_ON_MISS=any answers it all the same; GET /corpus/search
 
 T = TypeVar("T")
 
-NOT_SPOKEN: Final = frozenset({"system", "tool", "function"})
-"""Roles that applications add to a chat, and that a corpus seldom has in the same place."""
+NOT_SPOKEN: Final = frozenset({"system", CALL, RESULT})
+"""Roles that applications add to a chat, and that a corpus rarely has in the same place."""
 
 
 class Match(msgspec.Struct, Generic[T], frozen=True):
@@ -47,7 +47,8 @@ async def find_match(
     if not messages:
         raise NoCompletion(": there is no text in the chat")
     tried: list[Sequence[Message]] = []
-    for rung, asked in attempts(messages, version):
+    spoken = messages_without(NOT_SPOKEN - {CALL, RESULT} if policy.keeps_tools else NOT_SPOKEN, messages)
+    for rung, asked in attempts(messages, spoken, version):
         if asked in tried or not policy.reaches(rung):
             continue
         tried.append(asked)
@@ -55,19 +56,20 @@ async def find_match(
             return Match(rung, 1.0, asked, await look_up(asked))
         except NoCompletion:
             continue
-    *_, previous, last = None, *(spoken_of(messages) or messages)
+    *_, previous, last = None, *(spoken or messages)
     while True:
         rung, score, asked = await _find_similar(corpus, last, previous if version == "v3" else None, version, policy)
         with suppress(NoCompletion):  # the index holds answered messages only; the corpus was replaced: try again
             return Match(rung, score, asked, await look_up(asked))
 
 
-def attempts(messages: Sequence[Message], version: Version) -> list[tuple[Rung, Sequence[Message]]]:
+def attempts(
+    messages: Sequence[Message], spoken: Sequence[Message], version: Version
+) -> list[tuple[Rung, Sequence[Message]]]:
     """The messages to look for exactly, with their rungs: the last two messages (v3 only), and the last one alone.
 
-    Each rung is tried with all messages first, then without those that only applications send.
+    Each rung is tried with all messages first, then with ``spoken``, without those that only applications send.
     """
-    spoken = spoken_of(messages)
     ways = [messages] if len(spoken) in (0, len(messages)) else [messages, spoken]
     found: list[tuple[Rung, Sequence[Message]]] = []
     if version == "v3":
@@ -77,9 +79,12 @@ def attempts(messages: Sequence[Message], version: Version) -> list[tuple[Rung, 
 
 def spoken_of(messages: Sequence[Message]) -> Sequence[Message]:
     """A chat without messages that only applications send, and without empty ones."""
-    return [
-        message for message in messages if ROLES.get(message.sender, message.sender) not in NOT_SPOKEN and message.value
-    ]
+    return messages_without(NOT_SPOKEN, messages)
+
+
+def messages_without(roles: Container[str], messages: Sequence[Message]) -> Sequence[Message]:
+    """A chat without messages of some roles, and without empty ones."""
+    return [message for message in messages if ROLES.get(message.sender, message.sender) not in roles and message.value]
 
 
 async def _find_similar(

@@ -1,7 +1,8 @@
-"""The engine that answers where nothing in the corpus is like the message: with a real answer to another message."""
+"""The engine for misses: it gives a real answer to another message of the corpus."""
 
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from math import log
 from random import Random
@@ -12,27 +13,25 @@ import msgspec
 from mimic.corpus.conversation import Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import MatchPolicy
-from mimic.corpus.schemas import Version
 from mimic.engine.base import Answers, ChatMessage, CompletionRequest, Engine, Prompt
 from mimic.engine.matching import spoken_of
 from mimic.engine.sampling import key_of
 from mimic.errors import Miss, NoCompletion
 
 DRAWN: Final = 24
-"""Messages drawn from the whole corpus, of which some have the wrong role or nothing after them."""
+"""Number of messages drawn from the whole corpus. Some of them have another role, or no answer."""
 CONSIDERED: Final = 4
-"""Messages most like the request in length and script, of which the request draws one."""
+"""Number of messages closest to the request in script and length. The request draws one of them."""
 READ_CHARACTERS: Final = 200
-"""Characters of a text that decide its script."""
+"""Number of letters at the start of a text that decide its script."""
 _KANA: Final = ("HIRAGANA", "KATAKANA")
 
 
 class SubstituteEngine(Engine):
-    """Answers with what followed another message of the corpus, of like length and in the same script.
+    """Answers a miss of another engine with the answer to another message, of similar length and in the same script.
 
-    The candidates are the messages that came nearest to the request's, then messages drawn from the whole corpus. The
-    request decides which one is taken, so the same request always gets the same answer. The score is that of the
-    nearest message. A request that names a rung keeps its miss.
+    The candidates are the messages nearest to the request's, and messages drawn from the whole corpus. The request
+    decides the draw: the same request always gets the same answer. The score is the score of the nearest message.
     """
 
     def __init__(self, engine: Engine, corpus: Corpus) -> None:
@@ -40,57 +39,50 @@ class SubstituteEngine(Engine):
         self._corpus = corpus
 
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
-        """Raises the Miss of the engine where the request names a rung, or where the corpus holds no answer at all."""
+        """Raises Miss if the request itself names a rung, or if the corpus has no answer at all."""
         try:
             return await self._engine.answer(prompt, request)
         except NoCompletion as exc:
             if request.policy.is_named:
                 raise
-            return await self._substituted(prompt, request, exc)
+            return await self._substitute(prompt, request, exc)
 
-    async def _substituted(self, prompt: Prompt, request: CompletionRequest, miss: NoCompletion) -> Answers:
-        said = prompt.corpus_messages()
-        last = (spoken_of(said) or said or [Message("human", "")])[-1]
-        random = Random(key_of(said, request.sampling.seed))  # noqa: S311 - to be repeated, not to be secret
-        near = [text for _, text in miss.candidates]
-        found = await self._answerable(request.version, last, random)
-        policy = MatchPolicy("last")
-        for text in _by_likeness(last.value, near, found, random):
-            another = Prompt((ChatMessage("user" if role_of(last.sender) == "user" else last.sender, text),))
-            try:
-                answers = await self._engine.answer(another, msgspec.structs.replace(request, policy=policy))
-            except Miss:  # the corpus was replaced meanwhile
-                continue
-            return Answers(None, miss.candidates[0][0] if miss.candidates else None, answers.answers)
+    async def _substitute(self, prompt: Prompt, request: CompletionRequest, miss: NoCompletion) -> Answers:
+        messages = prompt.corpus_messages()
+        last = (spoken_of(messages) or messages or [Message("human", "")])[-1]
+        random = Random(key_of(messages, request.sampling.seed))  # noqa: S311 - the draw is repeatable, not secret
+        near = [Message(last.sender, text) for _, text in miss.candidates]
+        drawn = await self._corpus.drawn(request.version, [random.random() for _ in range(DRAWN)])
+        score = miss.candidates[0][0] if miss.candidates else None
+        exact = msgspec.structs.replace(request, policy=MatchPolicy("last"))
+        for message in _ranked(last, near, drawn, random):
+            other = Prompt((ChatMessage(role_of(message.sender), message.value),))
+            with suppress(Miss):  # a miss: the corpus was replaced meanwhile
+                return Answers(None, score, (await self._engine.answer(other, exact)).answers)
         raise miss
 
-    async def _answerable(self, version: Version, last: Message, random: Random) -> Sequence[str]:
-        """Texts drawn from the corpus that something followed: those of the same role, or else any."""
-        found = await self._corpus.drawn(version, [random.random() for _ in range(DRAWN)])
-        role = role_of(last.sender)
-        return [one.value for one in found if role_of(one.sender) == role]
 
+def _ranked(last: Message, near: Sequence[Message], drawn: Sequence[Message], random: Random) -> Iterator[Message]:
+    """The candidates in the order to try: first, in random order, the candidates that are closest to a message."""
+    role, script, length = role_of(last.sender), script_of(last.value), log(len(last.value) + 1)
 
-def _by_likeness(text: str, near: Sequence[str], drawn: Sequence[str], random: Random) -> Iterator[str]:
-    """The candidates in the order in which they are tried: first one drawn among those most like the text."""
-    script, length = script_of(text), log(len(text) + 1)
-
-    def difference(candidate: tuple[bool, str]) -> tuple[bool, float]:
-        is_near, other = candidate
-        return script_of(other) != script, abs(log(len(other) + 1) - length) - is_near
+    def difference(candidate: tuple[bool, Message]) -> tuple[bool, bool, float]:
+        is_near, message = candidate
+        distance = abs(log(len(message.value) + 1) - length)
+        return role_of(message.sender) != role, script_of(message.value) != script, distance - is_near
 
     candidates = dict.fromkeys([*((True, one) for one in near), *((False, one) for one in drawn)])
-    ranked = [other for _, other in sorted(candidates, key=difference)]
-    first = list(islice(ranked, CONSIDERED))
+    ranked = [message for _, message in sorted(candidates, key=difference)]
+    first = ranked[:CONSIDERED]
     random.shuffle(first)
     yield from first
     yield from ranked[CONSIDERED:]
 
 
 def script_of(text: str) -> str:
-    """The script that most letters at the start of a text are written in, by the first word of their Unicode names.
+    """The script of most letters at the start of a text: the first word of their Unicode names.
 
-    Japanese is told from Chinese by its kana. A text without letters has none: the result is empty.
+    Kana mark Japanese, which shares other characters with Chinese. A text without letters gives an empty name.
     """
     counts: dict[str, int] = {}
     for character in islice(filter(str.isalpha, text), READ_CHARACTERS):

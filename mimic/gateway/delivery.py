@@ -21,7 +21,7 @@ from mimic.wire.base import EVENTS, JSON, AnyWire, EventPlan
 OK: Final = 200
 SCORE_HEADER: Final = "x-mimic-score"
 IGNORED_HEADER: Final = "x-mimic-ignored"
-"""Fields of the request that were left out, and that would have changed a model's answer."""
+"""Ignored fields of the request that would change a model's answer."""
 STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 BYTES_AT_ONCE: Final = 64 * 1024
 """Maximum size of stream frames that are due now and sent together, in bytes."""

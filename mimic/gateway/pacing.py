@@ -20,7 +20,7 @@ class Delay(msgspec.Struct, frozen=True):
     spread: float = 0.0
 
     def draw(self, random: Random) -> float:
-        """Draw a delay in seconds from a gamma distribution: never negative, seldom far above the mean."""
+        """Draw a delay in seconds from a gamma distribution: never negative, rarely far above the mean."""
         if not self.mean or not self.spread:
             return self.mean / 1000
         shape = (self.mean / self.spread) ** 2

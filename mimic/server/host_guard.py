@@ -18,7 +18,7 @@ from mimic.spelling import shown
 from mimic.wire.openai.errors import error_body
 
 INNER_NAMES: Final = (".localhost", ".test", ".local", ".home.arpa", ".internal", ".localhost.localdomain")
-"""Domains under which nobody can register a name on the public internet.
+"""Domains without public registration of names.
 
 The DNS root delegates none of them: ``localhost`` and ``test`` (RFC 6761, 6.3 and 6.2), ``home.arpa`` (RFC 8375),
 ``internal`` (reserved by ICANN in 2024). ``local`` is resolved in the local network only (RFC 6762, 3), and

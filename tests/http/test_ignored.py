@@ -46,7 +46,7 @@ def test_fields_that_matter_are_named(server: Server, fields: dict[str, Any], na
 
 
 def test_fields_of_prompts_are_named(server: Server) -> None:
-    """Those that only prompts have."""
+    """Fields that only prompts have are named as well."""
     answer = ask(server, "/v1/completions", suffix="!", best_of=3, presence_penalty=1)
     assert answer.headers["x-mimic-ignored"] == "presence_penalty, best_of, suffix"
     assert "x-mimic-ignored" not in ask(server, "/v1/completions", best_of=1, suffix="").headers

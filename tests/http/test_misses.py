@@ -85,7 +85,7 @@ def test_different_requests_get_different_answers(server: Server) -> None:
     ],
 )
 def test_the_answer_is_in_the_script_of_the_message(server: Server, text: str, answers: set[str]) -> None:
-    """Where the corpus has messages in that script among those that are considered; all are in so small a corpus."""
+    """Candidates in the same script come first; this corpus is so small that every message is a candidate."""
     found = [text_of(chat(server, text * n)) for n in (1, 2, 3)]
     assert set(found) & answers
 
@@ -108,7 +108,7 @@ def test_a_request_that_names_a_rung_keeps_its_miss(server: Server) -> None:
 
 
 def test_a_miss_names_the_candidates_and_the_ways_out(serve: SharedServers) -> None:
-    """Where misses are errors."""
+    """The text of the error lists them."""
     server = serve(DUMP, MIMIC_LEAST_SCORE="0.99")
     message = chat(server, "How far is the moon from Mars?").json()["error"]["message"]
     assert "'How far is the moon?' (0." in message
@@ -116,7 +116,7 @@ def test_a_miss_names_the_candidates_and_the_ways_out(serve: SharedServers) -> N
     assert "MIMIC_LEAST_SCORE" in message
     assert "/corpus/search?q=" in message
     nothing = chat(server, "qqq www zzz").json()["error"]["message"]
-    assert "Nothing is like it" in nothing
+    assert "No message is similar" in nothing
 
 
 def test_chats_without_text_and_with_limits_are_answered(server: Server) -> None:

@@ -1,7 +1,6 @@
 """The pytest plugin, in a pytest of its own, as users run it."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -16,7 +15,6 @@ import pytest
 from tests.support.corpora import SMALL, conversation
 from tests.support.timing import wait_until
 
-ROOT = Path(__file__).parents[2]
 START = f"""
 import os, pytest, sys
 
@@ -77,15 +75,6 @@ def listens(url: str) -> bool:
     """Return True if a server listens on the port."""
     with socket.socket() as caller:
         return caller.connect_ex(("127.0.0.1", httpx.URL(url).port)) == 0
-
-
-def test_the_readme_example_runs_as_it_is_printed(project: Path) -> None:
-    """The example of the README works with warnings as errors."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    [example] = [block for block in blocks if "mimic_server" in block and "def test_" in block]
-    assert len(example.splitlines()) <= 14
-    (project / "test_readme.py").write_text(example)
-    assert "2 passed" in run(project, "def test_beside_it(): pass")
 
 
 def test_nothing_of_the_developer_counts(project: Path) -> None:

@@ -368,7 +368,7 @@ STRICT = {**ADD["function"], "strict": True}
             {"tools": [ADD], "extra_headers": {"x-mimic-tools": "perhaps"}},
             "x-mimic-tools",
             "invalid_value",
-            "auto, always, never",
+            "auto, corpus, always, never",
         ),
     ],
 )

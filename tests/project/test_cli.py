@@ -98,11 +98,11 @@ def test_bad_input_is_exit_code_1(sqlite_url: str, tmp_path: Path, content: str,
 def test_senders_that_no_chat_can_name_are_listed(sqlite_url: str, tmp_path: Path) -> None:
     """Senders without a role are listed with their messages; without any, nothing is printed."""
     file = tmp_path / "dump.json"
-    odd = [conversation(str(n), ("USER", "hi"), (f"agent {n % 12}", "a"), ("function_call", "b")) for n in range(24)]
+    odd = [conversation(str(n), ("USER", "hi"), (f"agent {n % 12}", "a"), ("Narrator", "b")) for n in range(24)]
     file.write_text(json.dumps(odd))
     run = mimic("seed", file, "--store", sqlite_url)
     assert (
-        "Chats cannot find 48 messages, because their senders have no role in a chat: 'function_call' 24, 'agent 0' 2,"
+        "Chats cannot find 48 messages, because their senders have no role in a chat: 'Narrator' 24, 'agent 0' 2,"
         in run.stdout
     )
     assert ", 'agent 8' 2, others 6. " in run.stdout

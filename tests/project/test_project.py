@@ -1,7 +1,6 @@
 """The project as a whole: its layers, its sample corpus, and its files, which agree with the code."""
 
 import ast
-import asyncio
 import json
 import re
 from collections import Counter
@@ -10,21 +9,14 @@ from importlib.metadata import requires
 from itertools import pairwise
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from mimic.corpus.schemas import VERSIONS
-from mimic.corpus.stores import open_store
-from mimic.server.routes.native import EXAMPLE
 from mimic.settings import VARIABLES, Settings
-from mimic_seed.loader import load
 from mimic_seed.reader import DumpReader
-from mimic_seed.source import Source
 from tests.conftest import LONG_FILES
-from tests.support.servers import Server
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"mimic": ROOT, "mimic_seed": ROOT / "seed"}
@@ -239,16 +231,6 @@ def test_the_dockerfile_runs_without_root() -> None:
             assert (ROOT / source).exists(), source
 
 
-def test_the_security_policy_is_found() -> None:
-    """The README and the distribution have the policy, and it names existing settings."""
-    policy = (ROOT / "SECURITY.md").read_text()
-    assert "(SECURITY.md)" in (ROOT / "README.md").read_text()
-    assert '"SECURITY.md"' in (ROOT / "pyproject.toml").read_text()
-    named = set(re.findall(r"`((?:MIMIC|SEED)_[A-Z_]+)", policy))
-    assert len(named) > 5
-    assert named <= {name for name, _ in VARIABLES.values()}
-
-
 def test_the_lock_file_has_every_dependency() -> None:
     """Each dependency of pyproject.toml is pinned with its own dependencies, for all platforms."""
     tomllib = pytest.importorskip("tomllib")
@@ -275,26 +257,3 @@ def test_the_lock_file_has_every_dependency() -> None:
 def applies(requirement: Requirement, extras: Iterable[str]) -> bool:
     """Return True if a requirement applies here with these extras."""
     return not requirement.marker or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
-
-
-def test_the_readme_shows_a_real_answer(tmp_path: Path) -> None:
-    """The sample corpus gives the answers of the first completion in the README, and of the docs' example."""
-    readme = (ROOT / "README.md").read_text()
-    asked = re.search(r"-d '(\{\"messages\".*\})'", readme)
-    shown = re.search(r"```json\n(\{\"choices\".*?)```", readme, re.DOTALL)
-    assert asked
-    assert shown
-    asyncio.run(_seed_sample(f"sqlite:///{tmp_path}/corpus.db"))
-    with Server(tmp_path, MIMIC_STORE=f"sqlite:///{tmp_path}/corpus.db") as server:
-        answer = httpx.post(f"{server.url}/conversation/completion", content=asked[1])
-        assert answer.json() == json.loads(shown[1])
-        document = httpx.get(f"{server.url}/schema/openapi.json").json()
-        body = document["paths"]["/conversation/completion"]["post"]["requestBody"]["content"]["application/json"]
-        [example] = body["schema"]["examples"]
-        assert httpx.post(f"{server.url}/conversation/completion", json=example).status_code == 200
-    assert json.loads(asked[1]) == EXAMPLE  # `mimic serve` shows it, too
-
-
-async def _seed_sample(url: str) -> None:
-    async with open_store(url) as store:
-        await load(Source(ROOT / "seed" / "mimic_seed" / "sample.json"), store, VERSIONS)

@@ -14,7 +14,7 @@ _EXPECTED: Final = (
     "or mongodb://host:port/database"
 )
 _PATH: Final = re.compile(
-    r"(?:[A-Za-z]:(?=[/\\]))?"  # a Windows drive; any other colon in the first part is a misspelt URL
+    r"(?:[A-Za-z]:(?=[/\\]))?"  # a Windows drive; any other colon in the first part is a misspelled URL
     r"(?=.*[./\\])"  # a bare word, as `mongodb`, is probably not meant as a path
     r"[^:/\\]*(?:[/\\].*)?(?<![/\\])",
     re.DOTALL,

@@ -127,7 +127,7 @@ class ChatValues(Values):
         return next(iter(self._special(field, self._text)), None) is not None
 
     def facts(self, field: Field) -> Iterator[str]:
-        """Texts that surely belong to the field, by its format, its name, or a label before them."""
+        """Texts that certainly belong to the field, by its format, its name, or a label before them."""
         for text in self._texts:
             for value in (*self._special(field, text), *self._after_label(field, text)):
                 if value and self._is_free(value, field):
@@ -136,7 +136,7 @@ class ChatValues(Values):
                 yield from (name for name in phrases.names(text) if self._is_free(name, field))
 
     def _likely(self, field: Field, text: str) -> Iterator[str]:
-        """Texts that surely or probably belong to the field."""
+        """Texts that certainly or probably belong to the field."""
         if field.index is not None:
             items = phrases.list_items(text) or phrases.quotations(text)
             yield from items[field.index : field.index + 1]

@@ -1,4 +1,4 @@
-"""Fields of OpenAI's requests that Mimic leaves out, and the values of them that would change a model's answer."""
+"""Fields of OpenAI's requests that Mimic ignores, and their values that would change a model's answer."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from mimic.errors import RequestError
 Matters: TypeAlias = Callable[[Any], bool]
 
 SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}").fullmatch
-"""Whether a client's word may stand in a header."""
+"""Match a word of a client that is safe in a header."""
 OTHER: Final = "other"
 
 
@@ -46,7 +46,7 @@ OF_PROMPTS: Final[Mapping[str, Matters]] = {**OF_BOTH, "best_of": lambda best: b
 
 
 class IgnoredFields:
-    """The fields of one kind of request that are left out."""
+    """The ignored fields of one kind of request."""
 
     def __init__(self, table: Mapping[str, Matters]) -> None:
         self._table = table
@@ -54,7 +54,7 @@ class IgnoredFields:
         self._nothing = (None,) * len(table)
 
     def of(self, data: object) -> Sequence[str]:
-        """The names of fields that were left out, and whose values would have changed a model's answer."""
+        """The names of ignored fields whose values would change a model's answer."""
         values = self._values(data)
         if values == self._nothing:
             return ()
@@ -66,12 +66,12 @@ class IgnoredFields:
 
 
 def ignored_parts(kinds: Iterator[str]) -> Sequence[str]:
-    """The names of content parts that were passed over, each once."""
+    """The names of ignored content parts, each once."""
     return list(dict.fromkeys(f"messages.content.{kind if SAFE_NAME(kind) else OTHER}" for kind in kinds))
 
 
 def not_acted_on(name: str) -> RequestError:
-    """The error where MIMIC_STRICT is on."""
+    """The error for an ignored field if MIMIC_STRICT is on."""
     return RequestError(
         400,
         f"Unsupported parameter: Mimic does not act on '{name}'. With MIMIC_STRICT=off it is ignored and named in the "

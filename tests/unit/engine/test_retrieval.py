@@ -19,7 +19,7 @@ from mimic.corpus.schemas import VERSIONS, Document, Lookup, Version
 from mimic.corpus.stores.base import Batches, Store
 from mimic.engine import retrieval as answering
 from mimic.engine.base import Answer, Answers, ChatMessage, CompletionRequest, ContinuationsRequest, Limits, Prompt
-from mimic.engine.matching import Match, attempts, find_match
+from mimic.engine.matching import Match, attempts, find_match, spoken_of
 from mimic.engine.outcomes import Outcome, weigh
 from mimic.engine.retrieval import RetrievalEngine
 from mimic.engine.sampling import Sampling, draw, key_of
@@ -280,7 +280,7 @@ async def test_results_of_a_replaced_corpus_are_not_cached(store: Store, tmp_pat
 def said_by(*senders: str) -> list[tuple[str, list[str]]]:
     """The rungs for a chat of these senders, as the senders that each looks for."""
     messages = chat(*((sender, f"{number}") for number, sender in enumerate(senders)))
-    return [(rung, [one.sender for one in asked]) for rung, asked in attempts(messages, "v3")]
+    return [(rung, [one.sender for one in asked]) for rung, asked in attempts(messages, spoken_of(messages), "v3")]
 
 
 def test_the_rungs_of_the_ladder() -> None:
@@ -290,7 +290,8 @@ def test_the_rungs_of_the_ladder() -> None:
     assert said_by("system", "human") == [("previous", ["system", "human"]), ("last", ["human"]), ("last", ["human"])]
     assert said_by("human", "tool") == [("previous", ["human", "tool"]), ("last", ["tool"]), ("last", ["human"])]
     assert said_by("system") == [("last", ["system"])]
-    assert [rung for rung, _ in attempts(chat(("gpt", "a"), ("human", "b")), "v2")] == ["last"]
+    messages = chat(("gpt", "a"), ("human", "b"))
+    assert [rung for rung, _ in attempts(messages, messages, "v2")] == ["last"]
 
 
 async def ended(text: str, stop: list[str], most: int | None) -> Answer:
