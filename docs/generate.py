@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mimic.cli import main
 from mimic.corpus.manifest import Origin, Seeded, Seeding, Size
+from mimic.records.base import KindSizes
 from mimic.server.observability.gauges import Gauges
 from mimic.server.observability.metrics import COUNTERS, HISTOGRAM, LABELS_OF_SECONDS, Metrics
 
@@ -182,7 +183,10 @@ def command(name: str) -> Callable[[], str]:
     """The options of a command."""
 
     def rows() -> Iterator[Row]:
-        found = main.get_command(_context(main), name)
+        found: click.Command | None = main
+        for word in name.split():
+            assert isinstance(found, click.Group), name
+            found = found.get_command(_context(found), word)
         assert found, name
         for one in found.get_params(_context(found)):
             if isinstance(one, click.Option) and not one.hidden:
@@ -204,10 +208,11 @@ def metrics() -> str:
 
 
 def _families() -> Iterable[Metric]:
-    """All metrics of a server that has a corpus and a seeding."""
+    """All metrics of a server that has a corpus, a seeding and records."""
     now = datetime.now(UTC)
     seeded = Seeded(1, 1, 1, Size(1, 1, 1), Origin("", 1, ""), now)
-    text = Metrics().text() + Gauges(True, {"v3": seeded}, Seeding("", "done", "", now)).text()
+    records = {"response": KindSizes(1, 1, 1, 1)}
+    text = Metrics().text() + Gauges(True, {"v3": seeded}, Seeding("", "done", "", now), records).text()
     return text_string_to_metric_families(text.decode())
 
 
@@ -275,6 +280,8 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "fields of embeddings": fields("/v1/embeddings"),
     "options of seed": command("seed"),
     "options of serve": command("serve"),
+    "options of records list": command("records list"),
+    "options of records clear": command("records clear"),
     "metrics": metrics,
 }
 """The generated tables by name."""

@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 
 import structlog
 from litestar import HttpMethod, Litestar, Response, Router, route
@@ -32,6 +33,8 @@ from mimic.gateway.handle import Endpoint
 from mimic.gateway.journal import Journal
 from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
+from mimic.records import open_records
+from mimic.records.sweeper import Sweeper
 from mimic.server.bodies import JSONRequest
 from mimic.server.cors import ANY
 from mimic.server.endpoints import answer_by
@@ -106,6 +109,7 @@ class _Parts:
         self.gateway = _gateway(settings, self.ledger, self.guard)
         self.endpoints = _endpoints(settings, self.corpus, self.retrieval)
         self.metrics = Metrics()
+        self.records = open_records(settings.records, settings.store, settings.record_options, _folder_of(ledger_file))
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
 
@@ -141,7 +145,14 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         _end_with_parent()
         with parts.ledger if settings.needs_ledger else nullcontext():
-            async with parts.tracing or nullcontext(), parts.corpus, parts.seeder, parts.metrics.shared():
+            async with (
+                parts.tracing or nullcontext(),
+                parts.corpus,
+                parts.seeder,
+                parts.metrics.shared(),
+                parts.records,
+                Sweeper(parts.records),
+            ):
                 yield
 
     return Litestar(
@@ -153,6 +164,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             "seeding_options": _provide(settings.seeding_options),
             "metrics": _provide(parts.metrics),
             "ledger": _provide(parts.ledger),
+            "records": _provide(parts.records),
             "seeder": _provide(parts.seeder),
         },
         lifespan=[lifespan],
@@ -169,6 +181,11 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
         openapi_config=docs.openapi_config(),
         logging_config=None,
     )
+
+
+def _folder_of(ledger_file: str) -> Path | None:
+    """The temporary folder that the worker processes share, if there are several."""
+    return None if ledger_file == IN_MEMORY else Path(ledger_file).parent
 
 
 def _provide(part: object) -> Provide:

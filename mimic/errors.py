@@ -16,7 +16,14 @@
     ├── SeedingError             the seeding itself cannot continue
     │   ├── SeedingInProgress    another seeding holds the store
     │   └── SeedingLost          another seeding took the store over
+    ├── RecordError              a record cannot be read or written as asked
+    │   ├── RecordsFull          unfinished records fill the bounds
+    │   ├── RecordTooLarge       the data of a record exceed its limit
+    │   ├── RecordChanged        the record was changed or deleted since it was read
+    │   │   └── LeaseLost        the job was claimed again, released or ended
+    │   └── UnknownCursor        a list has no record with this id
     └── StoreError               the store failed
+        ├── RecordsUnavailable   the store of the records cannot be reached, or has no space left
         ├── StoreUnavailable     the store cannot be reached, or did not answer in time
         ├── StoreFull            the store has no space left
         ├── UnusableStore        the file or database is not a corpus, or is damaged
@@ -149,6 +156,46 @@ class SeedingLost(SeedingError):
         )
 
 
+class RecordError(MimicError):
+    """A record cannot be read or written as asked. The store of the records works."""
+
+
+class RecordsFull(RecordError):
+    """Unfinished records fill the bounds, and nothing may be removed for a new one."""
+
+    def __init__(self) -> None:
+        super().__init__("Unfinished work fills the space for stored objects. Try again later")
+
+
+class RecordTooLarge(RecordError):
+    """The data of a record exceed the limit."""
+
+    def __init__(self, size: int, most: int) -> None:
+        super().__init__(f"The object is too large to be stored: {size:,} bytes, of at most {most:,}")
+
+
+class RecordChanged(RecordError):
+    """Another request changed or deleted the record since it was read."""
+
+    def __init__(self, text: str = "Another request changed or deleted the object at the same time") -> None:
+        super().__init__(text)
+
+
+class LeaseLost(RecordChanged):
+    """The lease of a job is over: the job was claimed again, released or ended."""
+
+    def __init__(self) -> None:
+        super().__init__("The work on the object was ended, or taken over by another process")
+
+
+class UnknownCursor(RecordError):
+    """The list has no record with the id of a cursor."""
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(f"The list has no object with the id {cursor!r}")
+        self.cursor = cursor
+
+
 class StoreError(MimicError):
     """The store failed.
 
@@ -158,6 +205,10 @@ class StoreError(MimicError):
     def __init__(self, message: str = "", *, public: str = "") -> None:
         super().__init__(message)
         self.public = public
+
+
+class RecordsUnavailable(StoreError):
+    """The store of the records cannot be reached, or has no space left."""
 
 
 class StoreUnavailable(StoreError):

@@ -18,8 +18,11 @@ from mimic.gateway.faults import Chance, FaultOptions, parse_chances
 from mimic.gateway.journal import MOST_ENTRIES
 from mimic.gateway.pacing import PACES, Delay, PaceOptions, parse_delay
 from mimic.gateway.rate_limits import LimitOptions
+from mimic.records.base import RecordOptions
 from mimic.server.options import HOST_NAME, WILDCARDS, Defaults, SeedingOptions
 from mimic.spelling import closest
+
+SECONDS_A_DAY: Final = 86_400
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -54,6 +57,10 @@ class Settings(msgspec.Struct, frozen=True):
     access_log: bool = False
     traces: bool = False
     client_timeout: int = 60
+    records: str = ""
+    records_most: int = 100_000
+    records_bytes: int = 1_000_000_000
+    records_days: int = 30
     seed_secret: str = ""
     seed_file: Path = Path("seed/conversations.json")
     seed_join_splits: bool = False
@@ -105,6 +112,13 @@ class Settings(msgspec.Struct, frozen=True):
     def tool_options(self) -> ToolOptions:
         """The rule for tool calls."""
         return ToolOptions(self.tools, self.tool_score)
+
+    @property
+    def record_options(self) -> RecordOptions:
+        """The bounds and the retention of records."""
+        return RecordOptions(
+            most=self.records_most, most_bytes=self.records_bytes, retention=self.records_days * SECONDS_A_DAY
+        )
 
     @property
     def defaults(self) -> Defaults:
@@ -193,8 +207,8 @@ def _hosts(text: str) -> tuple[str, ...]:
     return hosts
 
 
-SECRET: Final = frozenset({"store", "api_keys", "seed_secret"})
-"""Settings that are never shown: secrets, and the store's URL, which may hold a password."""
+SECRET: Final = frozenset({"store", "records", "api_keys", "seed_secret"})
+"""Settings that are never shown: secrets, and the URLs of stores, which may hold a password."""
 
 VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "store": ("MIMIC_STORE", str),
@@ -226,6 +240,10 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "access_log": ("MIMIC_ACCESS_LOG", _switch),
     "traces": ("MIMIC_TRACES", _traces),
     "client_timeout": ("MIMIC_CLIENT_TIMEOUT", _integer(1, 86_400)),
+    "records": ("MIMIC_RECORDS", str),
+    "records_most": ("MIMIC_RECORDS_MOST", _integer(1, 1_000_000_000)),
+    "records_bytes": ("MIMIC_RECORDS_BYTES", _integer(10_000_000, 1_000_000_000_000)),
+    "records_days": ("MIMIC_RECORDS_DAYS", _integer(1, 36_500)),
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),
     "seed_join_splits": ("SEED_JOIN_SPLITS", _switch),

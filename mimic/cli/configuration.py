@@ -8,6 +8,7 @@ from dotenv import dotenv_values
 
 from mimic.corpus.stores import open_store
 from mimic.errors import SettingError
+from mimic.records import open_records
 from mimic.settings import PREFIXES, VARIABLES, Settings, similar_setting, unknown_setting
 
 OF_TESTS = "MIMIC_TEST_"
@@ -34,6 +35,7 @@ def read_settings(warn: Callable[[str], object], **options: str | None) -> Setti
     try:
         settings = Settings.from_environment(os.environ)
         open_store(settings.store, settings.mongo_driver)  # an invalid URL is wrong usage, too
+        open_records(settings.records, settings.store, settings.record_options)
         return settings
     except SettingError as exc:
         as_option = {VARIABLES[field][0]: f"--{field}" for field, value in options.items() if value is not None}

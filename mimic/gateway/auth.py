@@ -71,6 +71,15 @@ class Keys:
             text = f"Incorrect API key provided: {mask(candidate)}."
             raise RequestError(401, text, code="invalid_api_key", headers=CHALLENGE)
 
+    def owner_of(self, key: str) -> str:
+        """The owner of records that a request with this key makes: an opaque digest, or "" if no keys are required.
+
+        Without required keys all clients share their records, whatever keys they send.
+        """
+        if not self._keys:
+            return ""
+        return blake2b(key.encode("latin-1", "replace"), digest_size=16, person=b"mimic-owner").hexdigest()
+
 
 def mask(key: str) -> str:
     """Mask a key for an error message, since the key may be valid for another service."""

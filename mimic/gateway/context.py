@@ -161,6 +161,11 @@ class RequestContext:
         self._in_flight = 1
         self._body: AsyncIterator[bytes] | None = None
 
+    @property
+    def owner(self) -> str:
+        """The owner of the records of this request: see :meth:`Keys.owner_of`."""
+        return self._gateway.keys.owner_of(self.key)
+
     async def __aenter__(self) -> Self:
         return self
 

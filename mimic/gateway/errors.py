@@ -9,10 +9,15 @@ from mimic.errors import (
     MimicError,
     Miss,
     NotSeeded,
+    RecordChanged,
+    RecordsFull,
+    RecordsUnavailable,
+    RecordTooLarge,
     RequestError,
     RungNotSeeded,
     SeedingInProgress,
     StoreError,
+    UnknownCursor,
     UnusableStore,
 )
 
@@ -20,6 +25,7 @@ log = structlog.get_logger("mimic")
 
 PUBLIC_TEXTS: Final[Mapping[type[MimicError], str]] = {
     UnusableStore: "The corpus is damaged, or not of this version of Mimic",
+    RecordsUnavailable: "The store of the records cannot be used at the moment",
     StoreError: "The store of the corpus cannot be used at the moment",
 }
 """Public texts for errors whose own text may name paths or hosts. The error's ``public`` part follows."""
@@ -27,6 +33,11 @@ PUBLIC_TEXTS: Final[Mapping[type[MimicError], str]] = {
 STATUS: Final[Mapping[type[MimicError], tuple[int, str | None]]] = {
     Miss: (404, None),
     SeedingInProgress: (409, "seeding_in_progress"),
+    RecordChanged: (409, "record_changed"),
+    RecordTooLarge: (400, "record_too_large"),
+    UnknownCursor: (400, "unknown_cursor"),
+    RecordsFull: (503, "records_full"),
+    RecordsUnavailable: (503, "records_unavailable"),
     RungNotSeeded: (503, "rung_not_seeded"),
     NotSeeded: (503, "not_seeded"),
     UnusableStore: (503, "store_unusable"),

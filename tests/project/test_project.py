@@ -30,6 +30,7 @@ FOLDERS = (
         "mimic.tokens",
         "mimic.corpus",
         "mimic_seed",
+        "mimic.records",
         "mimic.engine",
         "mimic.wire",
     ),
@@ -60,12 +61,16 @@ def imports_of(file: Path, names: set[str]) -> set[str]:
 
 
 def test_the_wall_clock_decides_nothing() -> None:
-    """The wall clock may be set back: it is used for display only, and a monotonic clock for waits."""
+    """The wall clock may be set back: it is used for display, and for the days that records live (``now``).
+
+    Waits and leases use a monotonic clock.
+    """
     asks = re.compile(r"\btime\.time(?:_ns)?\(|\b(?:datetime|date)\.(?:utc)?(?:now|today)\(|\btime\.(?:gm|local)time\(")
     found = {name: len(asks.findall(file.read_text())) for name, file in modules().items()}
     assert {name: count for name, count in found.items() if count} == {
         "mimic.server.observability.requests": 1,  # the time of a request
         "mimic.wire.openai.base": 1,  # created
+        "mimic.records.off": 1,  # created
         "mimic.server.routes.seeding": 1,  # the start of this server's seeding
         "mimic.corpus.stores.base": 2,  # the start of a seeding, and the time of a seeded version
     }
@@ -129,8 +134,8 @@ def test_domain_code_knows_no_http_and_no_driver() -> None:
     allowed = {
         "litestar": ("mimic.app", "mimic.server"),
         "uvicorn": ("mimic.app", "mimic.server.http11.protocol", "mimic.server.workers"),
-        "pymongo": ("mimic.corpus.stores.mongodb", "mimic.testing.processes"),
-        "sqlite3": ("mimic.corpus.stores.sqlite", "mimic.gateway.ledger"),
+        "pymongo": ("mimic.corpus.stores.mongodb", "mimic.records.mongodb", "mimic.testing.processes"),
+        "sqlite3": ("mimic.corpus.stores.sqlite", "mimic.records", "mimic.gateway.ledger"),
         "tantivy": ("mimic.corpus.index",),
         "opentelemetry": ("mimic.server.observability.tracing",),
     }
@@ -154,7 +159,8 @@ def test_every_test_has_its_folder() -> None:
     assert set(LONG_FILES) <= {file.name for file in (ROOT / "tests").rglob("test_*.py")}
     found = {file.parent.relative_to(ROOT / "tests").parts[:1] for file in (ROOT / "tests").rglob("test_*.py")}
     assert found == {
-        (name,) for name in ("unit", "stores", "http", "clients", "resilience", "page", "project", "benchmarks")
+        (name,)
+        for name in ("unit", "stores", "records", "http", "clients", "resilience", "page", "project", "benchmarks")
     }
 
 

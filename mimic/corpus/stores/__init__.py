@@ -7,7 +7,7 @@ from typing import Final
 from mimic.corpus.stores.base import Driver, Store
 from mimic.errors import SettingError
 
-__all__ = ["Driver", "open_store"]
+__all__ = ["Driver", "file_of", "open_store"]
 
 _EXPECTED: Final = (
     "expected sqlite:///relative.db, sqlite:////absolute.db, a path such as own.db or ./own, "
@@ -33,11 +33,11 @@ def open_store(url: str, driver: Driver = "pymongo") -> Store:
         return MongoDBStore(url, driver)
     from mimic.corpus.stores.sqlite.store import SQLiteStore  # noqa: PLC0415
 
-    return SQLiteStore(_file_of(url))
+    return SQLiteStore(file_of(url))
 
 
-def _file_of(url: str) -> Path:
-    """The SQLite file that a URL or a path names. Raises SettingError."""
+def file_of(url: str, setting: str = "MIMIC_STORE") -> Path:
+    """The SQLite file that a URL or a path names. Raises SettingError for this setting."""
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite" and rest.startswith("/") and rest.strip("/") and rest != "/:memory:":
         return Path(rest[1:])
@@ -45,5 +45,5 @@ def _file_of(url: str) -> Path:
         try:
             return Path(url).expanduser()
         except RuntimeError as exc:
-            raise SettingError("MIMIC_STORE", f"the home folder at the beginning of {url!r} is unknown") from exc
-    raise SettingError("MIMIC_STORE", _EXPECTED)
+            raise SettingError(setting, f"the home folder at the beginning of {url!r} is unknown") from exc
+    raise SettingError(setting, _EXPECTED)

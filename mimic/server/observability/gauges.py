@@ -20,6 +20,7 @@ from mimic.corpus.corpus import Corpus
 from mimic.corpus.manifest import Seeded, Seeding, State
 from mimic.corpus.schemas import Version
 from mimic.errors import StoreError
+from mimic.records.base import KindSizes, Records
 from mimic.server.observability import METRICS_FOLDER
 
 SECONDS_TO_WAIT: Final = 1.0
@@ -27,24 +28,32 @@ SECONDS_TO_WAIT: Final = 1.0
 
 
 class Gauges(msgspec.Struct, frozen=True):
-    """A snapshot of the store. ``seeded`` is empty if unknown, and ``seeding`` is the last seeding."""
+    """A snapshot of the stores. ``seeded`` is empty if unknown, and ``seeding`` is the last seeding.
+
+    ``records`` are the sizes of each kind of record; empty if nothing is stored, or if unknown.
+    """
 
     is_up: bool
     seeded: Mapping[Version, Seeded]
     seeding: Seeding | None
+    records: Mapping[str, KindSizes] = {}
 
     @classmethod
-    async def of(cls, corpus: Corpus) -> "Gauges":
-        """Read the gauges from the store, which may be unreachable."""
+    async def of(cls, corpus: Corpus, records: Records) -> "Gauges":
+        """Read the gauges from the stores, which may be unreachable."""
+        sizes: Mapping[str, KindSizes] = {}
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(SECONDS_TO_WAIT):
-                return cls(True, await corpus.contents(), await corpus.seeding())
-        return cls(False, {}, None)
+                sizes = await records.sizes()
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(SECONDS_TO_WAIT):
+                return cls(True, await corpus.contents(), await corpus.seeding(), sizes)
+        return cls(False, {}, None, sizes)
 
     def text(self) -> bytes:
         """Return the gauges in Prometheus' text format."""
         registry = CollectorRegistry()
-        registry.register(_Listed([*self._of_store(), *_of_processes()]))
+        registry.register(_Listed([*self._of_store(), *self._of_records(), *_of_processes()]))
         return generate_latest(registry)
 
     def _of_store(self) -> Iterable[Metric]:
@@ -74,6 +83,20 @@ class Gauges(msgspec.Struct, frozen=True):
             yield GaugeMetricFamily(
                 "mimic_seeding_started_timestamp_seconds", "Start of the last seeding.", value=began
             )
+
+    def _of_records(self) -> Iterable[Metric]:
+        if not self.records:
+            return
+        for name, text, field in (
+            ("mimic_records", "Stored records.", "records"),
+            ("mimic_records_bytes", "Bytes of the data of stored records.", "bytes"),
+            ("mimic_records_jobs", "Stored records with unfinished work.", "jobs"),
+            ("mimic_records_oldest_timestamp_seconds", "Creation of the oldest stored record.", "oldest"),
+        ):
+            gauge = GaugeMetricFamily(name, text, labels=("record",))
+            for kind, sizes in self.records.items():
+                gauge.add_metric((kind,), getattr(sizes, field))
+            yield gauge
 
 
 class _Listed(Collector):

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.manifest import Seeded, warnings_of
 from mimic.corpus.schemas import Version
+from mimic.records.base import Records
 from mimic.server.error_handlers import AnyRequest, error_responses
 from mimic.server.guards import has_key
 from mimic.server.observability.gauges import Gauges
@@ -74,7 +75,9 @@ async def ready(corpus: NamedDependency[Corpus], defaults: NamedDependency[Defau
 
 
 @get("/metrics", summary="Prometheus metrics", tags=["Status"], media_type="text/plain")
-async def show_metrics(metrics: NamedDependency[Metrics], corpus: NamedDependency[Corpus]) -> Response[bytes]:
+async def show_metrics(
+    metrics: NamedDependency[Metrics], corpus: NamedDependency[Corpus], records: NamedDependency[Records]
+) -> Response[bytes]:
     """Return the metrics in Prometheus' text format."""
-    gauges = await Gauges.of(corpus)
+    gauges = await Gauges.of(corpus, records)
     return Response(metrics.text() + gauges.text(), headers={"content-type": CONTENT_TYPE_LATEST})

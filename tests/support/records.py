@@ -1,0 +1,26 @@
+"""Empty records, on each backend."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from mimic.records.base import RecordOptions, Records
+from mimic.records.file import RecordsFile
+from mimic.records.mongodb import MongoDBRecords
+from mimic.records.sqlite import SQLiteRecords
+
+BACKENDS: Final = ("sqlite", "mongodb")
+
+
+def open_now(url: str, options: RecordOptions = RecordOptions()) -> Records:  # noqa: B008 - frozen
+    """Records of a URL, without caches: another process's records and the bounds are seen at once."""
+    if url.startswith("mongodb"):
+        return MongoDBRecords(url, options, idle_seconds=0, trust_seconds=0)
+    return SQLiteRecords(RecordsFile(Path(url.removeprefix("sqlite:///"))), options)
+
+
+def url_of(backend: str, request: pytest.FixtureRequest) -> str:
+    """The URL of empty records on a backend."""
+    url = str(request.getfixturevalue(f"{backend}_url"))
+    return url if backend == "mongodb" else url.replace("corpus.db", "records.db")
