@@ -33,12 +33,16 @@ from mimic.gateway.handle import Endpoint
 from mimic.gateway.journal import Journal
 from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
+from mimic.jobs.responses import ResponseStore
+from mimic.jobs.runner import Runner
+from mimic.jobs.stored import KIND as RESPONSE
 from mimic.records import open_records
 from mimic.records.sweeper import Sweeper
 from mimic.server.bodies import JSONRequest
 from mimic.server.cors import ANY
 from mimic.server.endpoints import answer_by
 from mimic.server.error_handlers import EXCEPTION_HANDLERS, AnyRequest, format_methods
+from mimic.server.guards import owner_of
 from mimic.server.host_guard import is_loopback
 from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
@@ -51,7 +55,6 @@ from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai import responses as responses_format
 from mimic.wire.openai.base import Names
-from mimic.wire.openai.responses.history import NoHistory
 from mimic.wire.openai.responses.wire import ResponsesWire, TokenCountWire, count_tokens
 from mimic.wire.openai.sampled import CompletionOptions
 
@@ -85,6 +88,7 @@ ROUTES = (
     openai.list_models,
     openai.retrieve_model,
     openai.delete_model,
+    *responses.ROUTES,
 )
 """Routes that Litestar answers, in the order of the OpenAPI document."""
 
@@ -107,9 +111,11 @@ class _Parts:
         self.ledger = Ledger(ledger_file)
         self.guard = BruteForceGuard(self.ledger)
         self.gateway = _gateway(settings, self.ledger, self.guard)
-        self.endpoints = _endpoints(settings, self.corpus, self.retrieval)
-        self.metrics = Metrics()
         self.records = open_records(settings.records, settings.store, settings.record_options, _folder_of(ledger_file))
+        self.responses = ResponseStore(self.records)
+        self.runner = Runner(self.records, {RESPONSE: self.responses.finish})
+        self.endpoints = _endpoints(settings, self.corpus, self.retrieval, self.responses)
+        self.metrics = Metrics()
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
 
@@ -152,6 +158,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
                 parts.metrics.shared(),
                 parts.records,
                 Sweeper(parts.records),
+                parts.runner,
             ):
                 yield
 
@@ -165,6 +172,8 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             "metrics": _provide(parts.metrics),
             "ledger": _provide(parts.ledger),
             "records": _provide(parts.records),
+            "responses": _provide(parts.responses),
+            "owner": Provide(owner_of, sync_to_thread=False),
             "seeder": _provide(parts.seeder),
         },
         lifespan=[lifespan],
@@ -207,19 +216,20 @@ def _names(settings: Settings) -> Names:
     return Names(settings.version, settings.strict_models)
 
 
-def _endpoints(settings: Settings, corpus: Corpus, retrieval: RetrievalEngine) -> Sequence[Endpoint]:
+def _endpoints(
+    settings: Settings, corpus: Corpus, retrieval: RetrievalEngine, stored: ResponseStore
+) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
     names = _names(settings)
     options = CompletionOptions(names, MatchPolicy(settings.match, settings.min_score), settings.strict)
     engine = AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
-    history = NoHistory()
     native_format = native_wire.NativeWire(settings.version, settings.min_score)
     return (
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),
         Endpoint(chat.PATH, chat.ChatWire(options), engine.complete, ANSWERED),
         Endpoint(completions.PATH, completions.CompletionsWire(options), engine.complete, ANSWERED),
-        Endpoint(responses_format.PATH, ResponsesWire(options, history), engine.complete, ANSWERED),
-        Endpoint(responses_format.COUNT_PATH, TokenCountWire(options, history), count_tokens, Policy(limited=True)),
+        Endpoint(responses_format.PATH, ResponsesWire(options, stored), engine.complete, ANSWERED, stored.keep),
+        Endpoint(responses_format.COUNT_PATH, TokenCountWire(options, stored), count_tokens, Policy(limited=True)),
         Endpoint(embeddings.PATH, embeddings.EmbeddingsWire(names), embed_all, Policy(limited=True)),
     )
 
@@ -268,7 +278,7 @@ def _collect_seldom() -> None:
 
 
 @route(
-    [seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH],
+    [seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, responses.RESPONSE_PATH],
     http_method=HttpMethod.OPTIONS,
     status_code=204,
     include_in_schema=False,

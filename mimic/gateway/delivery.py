@@ -3,7 +3,7 @@
 import asyncio
 import re
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, islice
 from typing import Any, Final, Literal
 from urllib.parse import quote
@@ -91,7 +91,7 @@ def _stream(
 
 async def pace_steps(
     opening: bytes, steps: Iterable[bytes], ending: bytes, due: Iterator[float] | None
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Yield each step at its due time, the opening before the first step and the ending after the last.
 
     Frames that are due now are sent together, up to ``BYTES_AT_ONCE``.

@@ -1,7 +1,9 @@
 """``/v1/responses`` through OpenAI's own SDK: texts, tools, structured answers, streams, errors, limits, faults."""
 
 import json
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +13,7 @@ from openai import BadRequestError, OpenAI
 from pydantic import BaseModel
 
 from tests.support.corpora import Dump, conversation
-from tests.support.servers import SharedServers
+from tests.support.servers import Server, SharedServers
 
 ADVICE = "Use a list. Sort it with sorted(). Lists are changed in place, tuples are not. Ask again if this is unclear."
 DUMP: Dump = [
@@ -461,3 +463,270 @@ def test_limits_and_pace(serve: SharedServers) -> None:
     assert len(pieces) > 3
     refused = httpx.post(f"{url}/v1/responses", json={"input": "x " * 2000})
     assert refused.status_code in {404, 429}
+
+
+# Stored responses
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory, serve: SharedServers) -> Iterator[Server]:
+    """A server with two API keys and with records of its own."""
+    folder = tmp_path_factory.mktemp("stored")
+    settings = {"MIMIC_RECORDS": f"sqlite:///{folder}/records.db", "MIMIC_API_KEYS": "one,two"}
+    with Server(folder, MIMIC_STORE=serve.store(DUMP), **settings) as server:
+        yield server
+
+
+def sdk(server: Server, key: str = "one") -> OpenAI:
+    """The SDK, with strict types, for a key."""
+    return OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0, _strict_response_validation=True)
+
+
+def facts(response: Any) -> dict[str, Any]:
+    """A response without the second of its end, which may be another one when it is fetched."""
+    known: dict[str, Any] = response.model_dump()
+    assert known.pop("completed_at") - response.created_at in {0, 1}
+    return known
+
+
+def test_a_response_is_stored(stored: Server) -> None:
+    """A response can be fetched by its id, with the same content, and deleted."""
+    with sdk(stored) as client:
+        answer = ask(client, "How do I sort a list?", metadata={"a": "b"}, user="u")
+        assert facts(client.responses.retrieve(answer.id)) == facts(answer)
+        client.responses.delete(answer.id)
+        for call in (client.responses.retrieve, client.responses.delete, client.responses.cancel):
+            with pytest.raises(openai.NotFoundError) as caught:
+                call(answer.id)
+            assert answer.id in str(caught.value)
+        unstored = ask(client, "hi", store=False)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(unstored.id)
+
+
+def test_a_streamed_response_is_stored(stored: Server) -> None:
+    """The response at the end of a stream can be fetched, and its events can be replayed from any of them."""
+    with sdk(stored) as client:
+        events = events_of(client, "Weather in Paris and Rome?", tools=[WEATHER])
+        response = events[-1].response
+        fetched = client.responses.retrieve(response.id)
+        assert fetched.output == response.output
+        for after in (-1, 0, 4, len(events) - 2, len(events)):
+            given: Any = {} if after < 0 else {"starting_after": after}
+            again: list[Any] = list(client.responses.retrieve(response.id, stream=True, **given))
+            expected = events[after + 1 :]
+            assert [event.type for event in again] == [event.type for event in expected]
+            assert again[:-1] == expected[:-1]
+
+
+def test_another_key_finds_nothing(stored: Server) -> None:
+    """A response of another key is a 404 on every route, and no response can be continued from it."""
+    with sdk(stored) as client, sdk(stored, "two") as other:
+        answer = ask(client, "hi", background=True)
+        for call in (
+            other.responses.retrieve,
+            other.responses.delete,
+            other.responses.cancel,
+            other.responses.input_items.list,
+        ):
+            with pytest.raises(openai.NotFoundError):
+                call(answer.id)
+        with pytest.raises(BadRequestError) as caught:
+            ask(other, "and now?", previous_response_id=answer.id)
+        assert caught.value.code == "previous_response_not_found"
+        with pytest.raises(openai.NotFoundError):
+            ask(other, [{"type": "item_reference", "id": answer.id.replace("resp_", "msg_") + "0000"}])
+        assert client.responses.retrieve(answer.id).id == answer.id
+    bare = httpx.get(f"{stored.url}/v1/responses/{answer.id}")
+    assert bare.status_code == 401
+
+
+def test_a_response_continues_another(stored: Server) -> None:
+    """The input follows those of all responses before it; instructions are those of the request alone."""
+    with sdk(stored) as client:
+        first = ask(client, "hi", instructions="Be brief")
+        second = ask(client, "and now?", previous_response_id=first.id, temperature=0)
+        assert (second.output_text, second.previous_response_id) == ("event: goodbye\u2028", first.id)
+        third = ask(client, "hi", previous_response_id=second.id)
+        whole = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+        whole += [{"role": "user", "content": "and now?"}, {"role": "assistant", "content": second.output_text}]
+        plain = ask(client, [*whole, {"role": "user", "content": "hi"}])
+        assert third.usage.input_tokens == plain.usage.input_tokens
+        count = client.responses.input_tokens.count(input="hi", previous_response_id=second.id)
+        assert count.input_tokens == third.usage.input_tokens
+        client.responses.delete(first.id)
+        with pytest.raises(BadRequestError) as caught:
+            ask(client, "hi", previous_response_id=second.id)
+        assert (caught.value.param, caught.value.code) == ("previous_response_id", "previous_response_not_found")
+
+
+def test_a_tool_loop_by_ids(stored: Server) -> None:
+    """A result refers to the call of the previous response; an item may be referred to by its id."""
+    with sdk(stored) as client:
+        first = ask(client, QUESTION, tools=[WEATHER])
+        result: Any = {"type": "function_call_output", "call_id": first.output[0].call_id, "output": "18 degrees"}
+        second = ask(client, [result], tools=[WEATHER], previous_response_id=first.id)
+        assert second.output_text == "18 degrees"
+        [question] = client.responses.input_items.list(first.id).data
+        references = [{"type": "item_reference", "id": item.id} for item in (question, first.output[0])]
+        assert ask(client, [*references, result], tools=[WEATHER]).output_text == "18 degrees"
+
+
+def test_the_input_of_a_response(stored: Server) -> None:
+    """Items are listed with ids, the last one first, a page at a time."""
+    items: list[Any] = [{"role": "user", "content": f"number {n}"} for n in range(4)]
+    items.append({"role": "assistant", "content": "yes"})
+    items.append({"type": "function_call", "call_id": "c", "name": "get_weather", "arguments": "{}"})
+    items.append({"type": "function_call_output", "call_id": "c", "output": "18 degrees"})
+    items.append({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]})
+    with sdk(stored) as client:
+        answer = ask(client, items)
+        page = client.responses.input_items.list(answer.id, limit=3)
+        assert (len(page.data), page.has_more) == (3, True)
+        listed: list[Any] = list(page)
+        assert len({item.id for item in listed}) == len(items)
+        texts = [item.content[0].text for item in reversed(listed) if item.type == "message"]
+        assert texts == ["number 0", "number 1", "number 2", "number 3", "yes", "hi"]
+        ordered = client.responses.input_items.list(answer.id, order="asc", after=listed[-1].id, limit=1)
+        assert ordered.data[0].id == listed[-2].id
+        with pytest.raises(openai.NotFoundError):
+            client.responses.input_items.list(answer.id, after="msg_unknown")
+
+
+# Responses in the background
+
+
+def states_of(client: OpenAI, response_id: str) -> list[Any]:
+    """The states of a response until it ends, each once."""
+    states: list[Any] = []
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        response = client.responses.retrieve(response_id)
+        if not states or states[-1].status != response.status:
+            states.append(response)
+        if response.status not in {"queued", "in_progress"}:
+            return states
+        time.sleep(0.02)
+    raise TimeoutError
+
+
+PACED: Any = {"x-mimic-ttft-ms": "400", "x-mimic-itl-ms": "20"}
+
+
+def test_a_response_in_the_background(stored: Server) -> None:
+    """A response is queued, then in progress, and then completed, at the pace of the request."""
+    with sdk(stored) as client:
+        began = time.time()
+        answer = ask(client, "How do I sort a list?", background=True, extra_headers=PACED)
+        assert time.time() - began < 0.4
+        assert (answer.status, answer.output, answer.background) == ("queued", [], True)
+        states = states_of(client, answer.id)
+        assert [state.status for state in states] == ["queued", "in_progress", "completed"]
+        assert states[1].output == []
+        assert states[-1].output_text == ADVICE
+        assert states[-1].usage.output_tokens > 10
+        assert time.time() - began > 0.4 + 0.02 * (states[-1].usage.output_tokens - 1)
+        cut = ask(client, "How do I sort a list?", background=True, max_output_tokens=16)
+        assert states_of(client, cut.id)[-1].status == "incomplete"
+
+
+def test_without_store_a_response_in_the_background_is_kept_for_minutes(stored: Server) -> None:
+    """It can be fetched, since nothing else would give the answer."""
+    with sdk(stored) as client:
+        answer = ask(client, "hi", background=True, store=False)
+        assert states_of(client, answer.id)[-1].output_text == "hello"
+
+
+def test_a_cancellation(stored: Server) -> None:
+    """A response in the background can be cancelled once and more often, but not after its end, nor another one."""
+    with sdk(stored) as client:
+        answer = ask(client, "hi", background=True, extra_headers={"x-mimic-ttft-ms": "60000"})
+        assert client.responses.retrieve(answer.id).status == "queued"
+        for _ in range(2):
+            assert client.responses.cancel(answer.id).status == "cancelled"
+        assert client.responses.retrieve(answer.id).status == "cancelled"
+        with pytest.raises(BadRequestError):
+            ask(client, "hi", previous_response_id=answer.id)
+        ended = ask(client, "hi", background=True)
+        assert states_of(client, ended.id)[-1].status == "completed"
+        assert client.responses.cancel(ended.id).status == "completed"
+        with pytest.raises(BadRequestError, match="synchronous"):
+            client.responses.cancel(ask(client, "hi").id)
+
+
+def test_a_stream_is_resumed(stored: Server) -> None:
+    """A client that lost its stream gets the other events, with the same numbers and at the same times."""
+    with sdk(stored) as client:
+        began = time.monotonic()
+        seen: list[Any] = []
+        with ask(client, "How do I sort a list?", background=True, stream=True, extra_headers=PACED) as stream:
+            for event in stream:
+                seen.append(event)
+                if len(seen) == 8:
+                    break
+        assert [event.type for event in seen[:3]] == ["response.created", "response.queued", "response.in_progress"]
+        response_id = seen[0].response.id
+        assert client.responses.retrieve(response_id).status == "in_progress"
+        rest: list[Any] = list(client.responses.retrieve(response_id, stream=True, starting_after=7))
+        tokens = rest[-1].response.usage.output_tokens
+        assert time.monotonic() - began > 0.4 + 0.02 * (tokens - 1)
+        assert [event.sequence_number for event in (*seen, *rest)] == list(range(len(seen) + len(rest)))
+        assert "".join(e.delta for e in (*seen, *rest) if e.type == "response.output_text.delta") == ADVICE
+        again: list[Any] = list(client.responses.retrieve(response_id, stream=True))
+        assert again[3:] == [*seen, *rest][3:]
+
+
+def test_a_resumed_stream_ends_with_a_cancellation(stored: Server) -> None:
+    """No further event follows."""
+    with sdk(stored) as client:
+        pace = {"x-mimic-itl-ms": "300"}
+        answer = ask(client, "How do I sort a list?", background=True, extra_headers=pace)
+        events: list[Any] = []
+        for event in client.responses.retrieve(answer.id, stream=True):
+            events.append(event)
+            if len(events) == 6:
+                client.responses.cancel(answer.id)
+        assert events[-1].type == "response.output_text.delta"
+        assert len(events) < 15
+
+
+def test_a_failure_in_the_background(stored: Server) -> None:
+    """With the fault ``error`` a response fails at its time; a resumed stream ends with the error."""
+    with sdk(stored) as client:
+        headers = {**PACED, "x-mimic-fault": "error; after=3"}
+        answer = ask(client, "How do I sort a list?", background=True, extra_headers=headers)
+        failed = states_of(client, answer.id)[-1]
+        assert (failed.status, failed.error.code, failed.output) == ("failed", "server_error", [])
+        url = f"{stored.url}/v1/responses/{answer.id}?stream=true&starting_after=6"
+        events = httpx.get(url, headers={"authorization": "Bearer one"}).text
+        kinds = [line.removeprefix("event: ") for line in events.splitlines() if line.startswith("event: ")]
+        assert kinds == ["response.output_text.delta", "error", "response.failed"]
+
+
+def test_responses_survive_a_killed_server(tmp_path: Path, serve: SharedServers) -> None:
+    """After SIGKILL another server finishes the responses in the background; stored ones are still there."""
+    settings = {"MIMIC_STORE": serve.store(DUMP), "MIMIC_RECORDS": f"sqlite:///{tmp_path}/records.db"}
+    with Server(tmp_path, **settings) as server, sdk(server) as client:
+        kept = ask(client, "hi")
+        waiting = [ask(client, "hi", background=True, extra_headers={"x-mimic-ttft-ms": "2000"}) for _ in range(5)]
+        server.process.kill()
+        server.process.wait()
+    with Server(tmp_path, **settings) as server, sdk(server) as client:
+        assert facts(client.responses.retrieve(kept.id)) == facts(kept)
+        for answer in waiting:
+            assert states_of(client, answer.id)[-1].output_text == "hello"
+        deadline = time.monotonic() + 20
+        while 'mimic_records_jobs{record="response"} 0' not in httpx.get(f"{server.url}/metrics").text:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def test_without_records(tmp_path: Path, serve: SharedServers) -> None:
+    """Without records responses are answered and not stored, and none works in the background."""
+    with Server(tmp_path, MIMIC_STORE=serve.store(DUMP), MIMIC_RECORDS="off") as server, sdk(server) as client:
+        answer = ask(client, "hi")
+        assert (answer.output_text, answer.store) == ("hello", False)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(answer.id)
+        with pytest.raises(BadRequestError, match="MIMIC_RECORDS"):
+            ask(client, "hi", background=True)

@@ -1,6 +1,5 @@
 """The object ``response``: its fields, its items, and its forms from the start to the end."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -175,11 +174,15 @@ def call_item(response_id: str, index: int, call: ToolCall, status: ItemStatus) 
     return OutputFunctionCall(item_id(response_id, "fc", index), status, call.id, call.name, call.arguments)
 
 
-def new_response_id() -> str:
-    """A new id of a response, which cannot be guessed."""
-    return f"resp_{os.urandom(24).hex()}"
+ID_DIGITS = 48
+"""Hexadecimal digits of the id of a response."""
 
 
 def item_id(response_id: str, prefix: str, index: int) -> str:
     """The id of an item, which follows from the id of its response: an item leads to its response."""
     return f"{prefix}_{response_id.partition('_')[2]}{index:04x}"
+
+
+def response_id_of(item_id: str) -> str:
+    """The id of the response that an item with this id belongs to, if the id is one of Mimic's."""
+    return f"resp_{item_id.partition('_')[2][:ID_DIGITS]}"

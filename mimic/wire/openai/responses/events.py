@@ -1,6 +1,7 @@
 """Events of a response in a stream. Each has a name and a sequence number, and both follow from the answer."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -15,13 +16,24 @@ from mimic.wire.openai.responses.answer import (
     OutputMessage,
     OutputText,
     ResponseObject,
+    Status,
     failed,
     finished,
 )
 from mimic.wire.sse import on_one_line, texts_of
 
+FRAME_END: Final = b"\n\n"
 NOT_JSON: Final = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"\n\n'
-BEGINNING: Final = ("response.created", "response.in_progress")
+BEGINNING: Final[Sequence[tuple[str, Status]]] = (
+    ("response.created", "in_progress"),
+    ("response.in_progress", "in_progress"),
+)
+IN_BACKGROUND: Final[Sequence[tuple[str, Status]]] = (
+    ("response.created", "queued"),
+    ("response.queued", "queued"),
+    ("response.in_progress", "in_progress"),
+)
+"""The first events of a stream, with the status of the response."""
 
 
 class ItemStream(msgspec.Struct, frozen=True):
@@ -92,6 +104,30 @@ class ItemStreams(msgspec.Struct, frozen=True):
         return self.items[-1].next_number
 
 
+class Resumed(msgspec.Struct, frozen=True):
+    """The steps of a stream without its first events, those up to the sequence number ``after``.
+
+    The opening comes with the first step, and the ending with the last one. Only the first ``most`` steps are sent.
+    """
+
+    plan: EventPlan
+    ending: bytes
+    after: int
+    most: int | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the rest of each step, which may be empty."""
+        steps = list(islice(self.plan.steps, self.most)) or [b""]
+        steps[0] = self.plan.opening + steps[0]
+        steps[-1] += self.ending
+        number = 0
+        for step in steps:
+            events = step.split(FRAME_END)[:-1]
+            kept = events[max(0, self.after + 1 - number) :]
+            number += len(events)
+            yield b"".join([event + FRAME_END for event in kept])
+
+
 class ResponsePlan(EventPlan, frozen=True, kw_only=True):
     """A stream of a response, with the response at its start."""
 
@@ -100,16 +136,17 @@ class ResponsePlan(EventPlan, frozen=True, kw_only=True):
 
 def plan_of(response: ResponseObject, completion: Completion, at: int) -> EventPlan:
     """The stream of a response that ends at a moment, in seconds since 1970."""
-    beginning = _json(response)
-    opening = b"".join([_response_event(name, number, beginning) for number, name in enumerate(BEGINNING)])
+    beginning = IN_BACKGROUND if response.background else BEGINNING
+    begun = {status: _json(msgspec.structs.replace(response, status=status)) for _, status in beginning}
+    opening = [_response_event(name, number, begun[status]) for number, (name, status) in enumerate(beginning)]
     whole = finished(response, completion, at)
-    answer, number, items = completion.answers[0], len(BEGINNING), []
+    answer, number, items = completion.answers[0], len(beginning), []
     for index, item in enumerate(whole.output):
         items.append(_item_stream(index, item, _tokens_of(answer, index), number))
         number = items[-1].next_number
     ending = _response_event(f"response.{whole.status}", number, _json(whole))
     tokens = completion.usage.completion_tokens
-    return ResponsePlan(opening, ItemStreams(items), ending, tokens, response=response)
+    return ResponsePlan(b"".join(opening), ItemStreams(items), ending, tokens, response=response)
 
 
 def error_events(plan: EventPlan, error: RequestError, sent: int) -> bytes:

@@ -3,31 +3,33 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import msgspec
+
 from mimic.errors import RequestError
 from mimic.spelling import shown
 from mimic.wire.openai.responses.items import RawItem
 
 
+class Past(msgspec.Struct, frozen=True):
+    """The items before an input, in order, and the ids of the responses that have them, the oldest first."""
+
+    items: Sequence[RawItem] = ()
+    responses: Sequence[str] = ()
+
+
 class History(ABC):
     """Stored responses, as a wire reads them. An ``owner`` finds its own responses only."""
 
+    is_on: bool
+    """False if the server stores nothing."""
+
     @abstractmethod
-    async def before(self, response_id: str, owner: str) -> Sequence[RawItem]:
-        """Inputs and outputs of a response and of its ancestors, in order. Raises RequestError if one is missing."""
+    async def before(self, response_id: str, owner: str) -> Past:
+        """Inputs and outputs of a response and of its ancestors. Raises RequestError if one is missing."""
 
     @abstractmethod
     async def item(self, item_id: str, owner: str) -> RawItem:
         """An item of a stored response. Raises RequestError if it is missing."""
-
-
-class NoHistory(History):
-    """The history of a server that stores nothing."""
-
-    async def before(self, response_id: str, owner: str) -> Sequence[RawItem]:
-        raise no_previous_response(response_id)
-
-    async def item(self, item_id: str, owner: str) -> RawItem:
-        raise no_item(item_id)
 
 
 def no_previous_response(response_id: str) -> RequestError:

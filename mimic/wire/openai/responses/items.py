@@ -9,7 +9,8 @@ from mimic.engine.base import ChatMessage, ToolCall
 from mimic.errors import RequestError
 from mimic.wire.json import convert
 from mimic.wire.openai.ignored import OTHER, SAFE_NAME
-from mimic.wire.openai.parts import Part, joined_text, missing
+from mimic.wire.openai.parts import MUST_HAVE_TEXT, Part, joined_text, missing
+from mimic.wire.openai.responses.answer import item_id
 
 RawItem: TypeAlias = dict[str, Any]
 
@@ -18,6 +19,18 @@ CALLS: Final = frozenset({"function_call", "custom_tool_call"})
 RESULTS: Final = frozenset({"function_call_output", "custom_tool_call_output"})
 SILENT: Final = frozenset({"reasoning", "compaction", "compaction_trigger"})
 """Types of items that Mimic passes over: their content would not change a model's answer much."""
+
+FIRST_INPUT: Final = 0x8000
+"""The number of the first item of an input, in ids: the items of an output have lower ones."""
+_PREFIXES: Final = {
+    MESSAGE: "msg",
+    "function_call": "fc",
+    "function_call_output": "fco",
+    "custom_tool_call": "ctc",
+    "custom_tool_call_output": "ctco",
+    "reasoning": "rs",
+    "compaction": "cmp",
+}
 
 Content: TypeAlias = str | Sequence[Part | str]
 
@@ -79,6 +92,30 @@ def read_items(items: Sequence[RawItem]) -> ItemList:
             ignored[f"input.{_safe(kind)}"] = None
         ignored.update(dict.fromkeys(_passed_over(item)))
     return ItemList(messages, list(ignored))
+
+
+def identified(item: RawItem, response_id: str, index: int) -> RawItem:
+    """An item of a stored input: complete, and with an id that leads to the response."""
+    kind = item.get("type") or MESSAGE
+    whole = {"type": kind, **item, "status": item.get("status") or "completed"}
+    if whole.get("id") is None:
+        whole["id"] = item_id(response_id, _PREFIXES.get(kind, "item"), FIRST_INPUT + index)
+    if kind == MESSAGE:
+        whole["content"] = _complete_parts(item["content"], is_output=item["role"] == "assistant")
+    return whole
+
+
+def _complete_parts(content: Any, *, is_output: bool) -> list[Any]:
+    """The content of a message as parts, with the types that OpenAI's answers have."""
+    parts = []
+    for part in [content] if isinstance(content, str) else content:
+        whole = {"type": "text", "text": part} if isinstance(part, str) else dict(part)
+        if whole["type"] in MUST_HAVE_TEXT:
+            whole["type"] = "output_text" if is_output else "input_text"
+        if whole["type"] == "output_text":
+            whole.setdefault("annotations", [])
+        parts.append(whole)
+    return parts
 
 
 def referenced_id(item: RawItem) -> str | None:

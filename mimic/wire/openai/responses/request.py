@@ -96,18 +96,23 @@ class ResponseParameters(InputFields, frozen=True, kw_only=True):
 
 
 class ResponseRequest(CompletionRequest, frozen=True, kw_only=True):
-    """A request for a response, with the response at its start."""
+    """A request for a response: the response at its start, its own input, and the ids of the responses before it."""
 
     response: ResponseObject
+    items: Sequence[RawItem]
+    ancestors: Sequence[str] = ()
 
 
-def response_of(data: ResponseParameters, response_id: str, model: str, created_at: int) -> ResponseObject:
+def response_of(
+    data: ResponseParameters, response_id: str, model: str, created_at: int, *, is_stored: bool
+) -> ResponseObject:
     """The response to a request at its start."""
     unset = msgspec.UNSET
     return ResponseObject(
         id=response_id,
         created_at=created_at,
         model=model,
+        status="queued" if data.background else "in_progress",
         background=bool(data.background),
         instructions=data.instructions,
         max_output_tokens=data.max_output_tokens,
@@ -120,7 +125,7 @@ def response_of(data: ResponseParameters, response_id: str, model: str, created_
         prompt_cache_retention=unset if data.prompt_cache_retention is None else data.prompt_cache_retention,
         reasoning=_reasoning_of(data.reasoning),
         safety_identifier=data.safety_identifier,
-        store=data.store is not False,
+        store=is_stored,
         temperature=1.0 if data.temperature is None else data.temperature,
         text=_text_of(data.text or TextOptions()),
         tool_choice=data.tool_choice or "auto",

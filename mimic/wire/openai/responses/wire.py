@@ -19,13 +19,14 @@ from mimic.engine.base import (
 )
 from mimic.engine.overrides import NO_OVERRIDES, Overrides
 from mimic.errors import RequestError
+from mimic.records.base import new_id
 from mimic.wire.base import EventPlan
 from mimic.wire.json import decode
 from mimic.wire.openai.base import OpenAIWire, created_now
 from mimic.wire.openai.ignored import not_acted_on
-from mimic.wire.openai.responses.answer import finished, new_response_id
+from mimic.wire.openai.responses.answer import finished
 from mimic.wire.openai.responses.events import NOT_JSON, error_events, plan_of
-from mimic.wire.openai.responses.history import History
+from mimic.wire.openai.responses.history import History, Past
 from mimic.wire.openai.responses.items import RawItem, read_items, referenced_id
 from mimic.wire.openai.responses.request import (
     InputFields,
@@ -46,6 +47,7 @@ class ReadInput(msgspec.Struct, frozen=True):
 
     prompt: Prompt
     items: Sequence[RawItem]
+    ancestors: Sequence[str]
     tools: Sequence[Tool]
     tool_choice: ToolChoice
     answer_format: AnswerFormat
@@ -74,11 +76,11 @@ class InputReader:
             text = "Mimic keeps no conversations. Use 'previous_response_id', or send the whole input each time."
             raise RequestError(400, text, param="conversation", code="unsupported_parameter")
         items = [await self._resolve(item, owner) for item in data.items()]
-        before: Sequence[RawItem] = ()
+        past = Past()
         if data.previous_response_id is not None:
-            before = await self._history.before(data.previous_response_id, owner)
+            past = await self._history.before(data.previous_response_id, owner)
         own = read_items(items)
-        messages = [*read_items(before).messages, *own.messages] if before else own.messages
+        messages = [*read_items(past.items).messages, *own.messages] if past.items else own.messages
         texts = [message.text for message in messages]
         if data.instructions is not None:
             messages = [ChatMessage("system", data.instructions), *messages]
@@ -87,6 +89,7 @@ class InputReader:
         return ReadInput(
             Prompt(messages),
             items,
+            past.responses,
             tools,
             choice_of(data.tool_choice, tools),
             await format_of(data.text.format if data.text else None, texts),
@@ -104,6 +107,7 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
 
     def __init__(self, options: CompletionOptions, history: History) -> None:
         self._options = options
+        self._history = history
         self._input = InputReader(history)
 
     async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> ResponseRequest:
@@ -111,6 +115,9 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
         options = self._options
         known.model = model = data.model or options.names.default
         known.version = version = options.names.version_of(model)
+        if data.background and not self._history.is_on:
+            text = "Responses in the background need records, which MIMIC_RECORDS=off switches off."
+            raise RequestError(400, text, param="background", code="unsupported_parameter")
         given = await self._input.read(data, known.owner)
         ignored = [*ignored_fields(data), *given.ignored]
         if ignored and options.strict:
@@ -129,7 +136,11 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
             policy=options.policy if overrides is NO_OVERRIDES else overrides.policy(options.policy),
             stream=bool(data.stream),
             ignored=ignored,
-            response=response_of(data, new_response_id(), model, created_now()),
+            response=response_of(
+                data, new_id("resp"), model, created_now(), is_stored=data.store is not False and self._history.is_on
+            ),
+            items=given.items,
+            ancestors=given.ancestors,
         )
 
     def whole(self, request: ResponseRequest, result: Completion) -> bytes:
