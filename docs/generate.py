@@ -34,6 +34,7 @@ ROUTES: Final[Mapping[str, str]] = {
     "POST /v1/chat/completions": "Answers a chat, whole or as a stream.",
     "POST /v1/completions": "Answers a prompt, whole or as a stream.",
     "POST /v1/responses": "Answers an input of the Responses API, whole or as a stream.",
+    "POST /v1/responses/compact": "Gives one item that stands for the last ten items of an input.",
     "GET /v1/responses/{response_id}": "Gives a stored response, or its events.",
     "DELETE /v1/responses/{response_id}": "Deletes a stored response.",
     "POST /v1/responses/{response_id}/cancel": "Cancels a response in the background.",
@@ -116,7 +117,7 @@ FIELDS: Final[Mapping[str, str]] = {
 EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = {
     **{
         (path, name): effect
-        for path in ("/v1/responses", "/v1/responses/input_tokens")
+        for path in ("/v1/responses", "/v1/responses/input_tokens", "/v1/responses/compact")
         for name, effect in (
             ("input", "A text, or a list of items: messages, tool calls, and their results."),
             ("model", "A name of Mimic's chooses the version; without a name, `MIMIC_VERSION` does."),

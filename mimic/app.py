@@ -55,6 +55,7 @@ from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai import responses as responses_format
 from mimic.wire.openai.base import Names
+from mimic.wire.openai.responses.compaction import CompactWire, compact
 from mimic.wire.openai.responses.wire import ResponsesWire, TokenCountWire, count_tokens
 from mimic.wire.openai.sampled import CompletionOptions
 
@@ -68,6 +69,7 @@ DOCUMENTED = {
     completions.PATH: openai.complete_prompt,
     responses_format.PATH: responses.create_response,
     responses_format.COUNT_PATH: responses.count_input_tokens,
+    responses_format.COMPACT_PATH: responses.compact_input,
     embeddings.PATH: openai.embed_texts,
 }
 """Handlers of the endpoints, which only the OpenAPI document uses."""
@@ -230,6 +232,7 @@ def _endpoints(
         Endpoint(completions.PATH, completions.CompletionsWire(options), engine.complete, ANSWERED),
         Endpoint(responses_format.PATH, ResponsesWire(options, stored), engine.complete, ANSWERED, stored.keep),
         Endpoint(responses_format.COUNT_PATH, TokenCountWire(options, stored), count_tokens, Policy(limited=True)),
+        Endpoint(responses_format.COMPACT_PATH, CompactWire(names, stored), compact, Policy(limited=True)),
         Endpoint(embeddings.PATH, embeddings.EmbeddingsWire(names), embed_all, Policy(limited=True)),
     )
 

@@ -18,6 +18,7 @@ from mimic.jobs.stored import (
     KIND,
     StoredResponse,
     response_at,
+    seconds_since,
     stored_answer,
     stored_in,
     written,
@@ -99,7 +100,7 @@ class ResponseStore(History):
     async def get(self, response_id: str, owner: str) -> ResponseObject:
         """A response in its state at the moment. Raises RequestError (404)."""
         record, stored = await self.find(response_id, owner)
-        return response_at(record, stored, time.time())
+        return response_at(record, stored, seconds_since(record))
 
     async def delete(self, response_id: str, owner: str) -> None:
         """Delete a response. Raises RequestError (404)."""
@@ -110,7 +111,7 @@ class ResponseStore(History):
         """Cancel a response in the background, unless it has ended. Raises RequestError."""
         while True:
             record, stored = await self.find(response_id, owner)
-            response = response_at(record, stored, time.time())
+            response = response_at(record, stored, seconds_since(record))
             if not response.background:
                 raise RequestError(400, "Cannot cancel a synchronous response.")
             if response.status not in {"queued", "in_progress"}:
@@ -145,7 +146,7 @@ class ResponseStore(History):
         if record is None:
             raise no_previous_response(response_id)
         stored = stored_in(record)
-        status, ancestors = response_at(record, stored, time.time()).status, stored.ancestors
+        status, ancestors = response_at(record, stored, seconds_since(record)).status, stored.ancestors
         if status not in ANSWERED:
             text = f"The previous response with id '{shown(response_id)}' has no answer: its status is '{status}'."
             raise RequestError(400, text, param="previous_response_id", code="invalid_value")
@@ -197,7 +198,7 @@ def _due(record: Record, stored: StoredResponse) -> Iterator[float] | None:
     """The due time of each token on the event loop's clock; None if all are due."""
     if record.due is None or stored.timing is None:
         return None
-    began = asyncio.get_running_loop().time() + record.created - time.time()
+    began = asyncio.get_running_loop().time() - seconds_since(record)
     return (began + moment for moment in stored.timing.moments())
 
 
@@ -223,5 +224,5 @@ def _stored(request: ResponseRequest, completion: Completion, context: RequestCo
 def _all_items(record: Record) -> Sequence[RawItem]:
     """The input of a response, and its output if it is complete."""
     stored = stored_in(record)
-    response = response_at(record, stored, time.time())
+    response = response_at(record, stored, seconds_since(record))
     return [*stored.items, *msgspec.to_builtins(response.output)]

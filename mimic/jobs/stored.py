@@ -4,6 +4,7 @@ The answer is drawn when the request arrives, and stored with the times of its t
 follows from the record, in any process: queued before the first token, in progress until the last one, then finished.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -94,13 +95,17 @@ def stored_answer(answer: Answer) -> dict[str, Any]:
     }
 
 
-def response_at(record: Record, stored: StoredResponse, now: float) -> ResponseObject:
-    """The response at a moment, in seconds since 1970."""
+def seconds_since(record: Record) -> float:
+    """The seconds since a record was created, by the wall clock: other machines and later servers share it."""
+    return time.time() - record.created
+
+
+def response_at(record: Record, stored: StoredResponse, seconds: float) -> ResponseObject:
+    """The response some seconds after its creation."""
     replace, response = msgspec.structs.replace, stored.response
     if record.state == CANCELLED:
         return replace(response, status="cancelled")
     if response.background:
-        seconds = now - record.created
         if record.due is not None and seconds < stored.first:
             return replace(response, status="queued")
         if record.due is not None and seconds < stored.last:

@@ -593,6 +593,25 @@ def test_the_input_of_a_response(stored: Server) -> None:
             client.responses.input_items.list(answer.id, after="msg_unknown")
 
 
+def test_a_compaction(stored: Server) -> None:
+    """One item stands for an input and for the responses before it, also within another compaction."""
+    with sdk(stored) as client:
+        first = ask(client, "hi")
+        compacted = client.responses.compact(model="m", previous_response_id=first.id)
+        assert compacted.object == "response.compaction"
+        assert compacted.usage.input_tokens > 0
+        [item] = [item.model_dump(exclude_none=True) for item in compacted.output]
+        given: Any = [item, {"role": "user", "content": "and now?"}]
+        assert ask(client, given, temperature=0).output_text == "event: goodbye\u2028"
+        [again] = [item.model_dump() for item in client.responses.compact(model="m", input=given).output]
+        assert ask(client, [again], temperature=0).output_text == "event: goodbye\u2028"
+        with pytest.raises(BadRequestError) as caught:
+            ask(client, [{**item, "encrypted_content": "mimic-?"}])
+        assert caught.value.param == "input[0].encrypted_content"
+        foreign: Any = [{**item, "encrypted_content": "gAAAA"}, {"role": "user", "content": "hi"}]
+        assert ask(client, foreign).output_text == "hello"
+
+
 # Responses in the background
 
 

@@ -34,6 +34,10 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, 
 [[operations]]
 include-name = "POST /v1/responses/input_tokens"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, "5xx"]
+
+[[operations]]
+include-name = "POST /v1/responses/compact"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, "5xx"]
 """
 
 

@@ -17,8 +17,9 @@ from mimic.server.guards import SECURITY, require_key
 from mimic.server.request_ids import check_client_id
 from mimic.server.routes.docs import FaultyOperation, LimitedOperation
 from mimic.wire.base import EVENTS
-from mimic.wire.openai.responses import COUNT_PATH, PATH
+from mimic.wire.openai.responses import COMPACT_PATH, COUNT_PATH, PATH
 from mimic.wire.openai.responses.answer import ResponseObject
+from mimic.wire.openai.responses.compaction import CompactedResponse
 from mimic.wire.openai.responses.request import InputFields, ResponseParameters
 from mimic.wire.openai.responses.wire import TokenCount
 
@@ -74,6 +75,26 @@ async def create_response(
     },
 )
 async def count_input_tokens(
+    data: Annotated[InputFields, BodyKwarg(media_type="application/json", examples=[Example(value=EXAMPLE)])],
+) -> Response[None]:
+    """Not called: the endpoint answers."""
+    raise NotImplementedError
+
+
+@post(
+    COMPACT_PATH,
+    status_code=200,
+    summary="Compact an input",
+    tags=["OpenAI"],
+    operation_class=LimitedOperation,
+    security=SECURITY,
+    description="Gives one item that stands for the last ten items of an input.",
+    responses={
+        200: ResponseSpec(CompactedResponse, description="A list with the item.", generate_examples=False),
+        **error_responses(400, 401, 404, 413, 415, 429, 503),
+    },
+)
+async def compact_input(
     data: Annotated[InputFields, BodyKwarg(media_type="application/json", examples=[Example(value=EXAMPLE)])],
 ) -> Response[None]:
     """Not called: the endpoint answers."""

@@ -4,3 +4,4 @@ from typing import Final
 
 PATH: Final = "/v1/responses"
 COUNT_PATH: Final = f"{PATH}/input_tokens"
+COMPACT_PATH: Final = f"{PATH}/compact"

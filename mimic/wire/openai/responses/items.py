@@ -1,5 +1,6 @@
 """Items of an input: messages, calls of tools and their results, in neutral form."""
 
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
@@ -17,9 +18,14 @@ RawItem: TypeAlias = dict[str, Any]
 MESSAGE: Final = "message"
 CALLS: Final = frozenset({"function_call", "custom_tool_call"})
 RESULTS: Final = frozenset({"function_call_output", "custom_tool_call_output"})
-SILENT: Final = frozenset({"reasoning", "compaction", "compaction_trigger"})
+COMPACTION: Final = "compaction"
+SILENT: Final = frozenset({"reasoning", COMPACTION, "compaction_trigger"})
 """Types of items that Mimic passes over: their content would not change a model's answer much."""
 
+COMPACTION_MARK: Final = "mimic-"
+"""The start of the content of Mimic's compactions, which nothing encrypts."""
+KEPT_ITEMS: Final = 10
+"""Items that a compaction keeps: a match needs the last messages only."""
 FIRST_INPUT: Final = 0x8000
 """The number of the first item of an input, in ids: the items of an output have lower ones."""
 _PREFIXES: Final = {
@@ -29,7 +35,7 @@ _PREFIXES: Final = {
     "custom_tool_call": "ctc",
     "custom_tool_call_output": "ctco",
     "reasoning": "rs",
-    "compaction": "cmp",
+    COMPACTION: "cmp",
 }
 
 Content: TypeAlias = str | Sequence[Part | str]
@@ -78,8 +84,7 @@ def read_items(items: Sequence[RawItem]) -> ItemList:
     """Read the items of an input. Raises RequestError with the path of the field."""
     messages: list[ChatMessage] = []
     ignored: dict[str, None] = {}
-    for index, item in enumerate(items):
-        path = f"input[{index}]"
+    for path, item in _expanded(items):
         kind = _type_of(item, path)
         if kind == MESSAGE:
             messages.append(_message(item, path))
@@ -92,6 +97,32 @@ def read_items(items: Sequence[RawItem]) -> ItemList:
             ignored[f"input.{_safe(kind)}"] = None
         ignored.update(dict.fromkeys(_passed_over(item)))
     return ItemList(messages, list(ignored))
+
+
+def compacted(items: Sequence[RawItem]) -> str:
+    """The content of an item that stands for the last items of an input."""
+    last = [item for _, item in _expanded(items)][-KEPT_ITEMS:]
+    return f"{COMPACTION_MARK}{b64encode(msgspec.json.encode(last)).decode()}"
+
+
+def _expanded(items: Sequence[RawItem]) -> Iterator[tuple[str, RawItem]]:
+    """Yield items with their paths. Mimic's compactions become the items that they stand for."""
+    for index, item in enumerate(items):
+        path, content = f"input[{index}]", item.get("encrypted_content")
+        if item.get("type") == COMPACTION and isinstance(content, str) and content.startswith(COMPACTION_MARK):
+            for inner in _decode_items(content.removeprefix(COMPACTION_MARK), path):
+                yield path, inner
+        else:
+            yield path, item
+
+
+def _decode_items(content: str, path: str) -> Sequence[RawItem]:
+    try:
+        return msgspec.json.decode(b64decode(content, validate=True), type=list[RawItem])
+    except (ValueError, RecursionError):
+        param = f"{path}.encrypted_content"
+        text = f"Invalid '{param}': it is not the content of a compaction."
+        raise RequestError(400, text, param=param, code="invalid_value") from None
 
 
 def identified(item: RawItem, response_id: str, index: int) -> RawItem:

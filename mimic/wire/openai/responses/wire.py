@@ -43,9 +43,13 @@ _inputs: Final = msgspec.json.Decoder(InputFields)
 
 
 class ReadInput(msgspec.Struct, frozen=True):
-    """The fields of :class:`InputFields` in neutral form, and the names of items, parts and tools that are ignored."""
+    """The fields of :class:`InputFields` in neutral form.
+
+    ``past`` are the items before the own ones, ``ignored`` the names of items, parts and tools that are left out.
+    """
 
     prompt: Prompt
+    past: Sequence[RawItem]
     items: Sequence[RawItem]
     ancestors: Sequence[str]
     tools: Sequence[Tool]
@@ -88,6 +92,7 @@ class InputReader:
         tools, ignored_tools = await tools_of(data.tools or ())
         return ReadInput(
             Prompt(messages),
+            past.items,
             items,
             past.responses,
             tools,
