@@ -74,7 +74,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "input": "Texts, or tokens of `cl100k_base`.",
     "instructions": "A system message before the input.",
     "logit_bias": "Ignored.",
-    "logprobs": "Ignored; the answer has `null`.",
+    "logprobs": "The answer has the log probability of each token, from the distribution of answers.",
     "max_completion_tokens": "Greatest number of tokens of each answer.",
     "max_output_tokens": "Greatest number of tokens of the answer; a longer answer is `incomplete`.",
     "max_tokens": "Greatest number of tokens of each answer.",
@@ -106,7 +106,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "text": "`format`: the answer is text, a JSON object, or JSON by a schema; `verbosity` is ignored.",
     "tool_choice": "Tools that the answer may call, must call or must not call.",
     "tools": "Tools that the answer may call.",
-    "top_logprobs": "Ignored.",
+    "top_logprobs": "Most likely tokens to show in the place of each token.",
     "top_p": "Nucleus sampling: the draw uses the most frequent answers that make up this share.",
     "truncation": "Accepted: no input is too long.",
     "user": "Ignored.",
@@ -127,6 +127,7 @@ EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = {
     ("/v1/responses", "prompt"): "Ignored; the response repeats it.",
     ("/v1/responses", "stream_options"): "Accepted: no event is obfuscated.",
     ("/v1/responses", "user"): "Accepted; the response repeats it.",
+    ("/v1/completions", "logprobs"): "Most likely tokens to show in the place of each token, with log probabilities.",
     ("/v1/embeddings", "model"): "Any name; `text-embedding-3-large` gets longer vectors by default.",
 }
 """The effect of fields that have another effect on a route."""

@@ -223,9 +223,10 @@ def _endpoints(
 ) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
     names = _names(settings)
-    options = CompletionOptions(names, MatchPolicy(settings.match, settings.min_score), settings.strict)
+    policy = MatchPolicy(settings.match, settings.min_score, templates=settings.prompt_templates)
+    options = CompletionOptions(names, policy, settings.strict)
     engine = AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
-    native_format = native_wire.NativeWire(settings.version, settings.min_score)
+    native_format = native_wire.NativeWire(settings.version, policy)
     return (
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),
         Endpoint(chat.PATH, chat.ChatWire(options), engine.complete, ANSWERED),

@@ -9,10 +9,11 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from mimic.corpus.ladder import MIN_SCORE, RUNGS, Rung
+from mimic.corpus.ladder import DEPTHS, MIN_SCORE, Depth
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import Driver
 from mimic.engine.overrides import TOOL_MODES, TOOL_SCORE, ToolMode, ToolOptions
+from mimic.engine.parts import HOLE, Template
 from mimic.errors import SettingError
 from mimic.gateway.faults import Chance, FaultOptions, parse_chances
 from mimic.gateway.journal import MOST_ENTRIES
@@ -39,8 +40,9 @@ class Settings(msgspec.Struct, frozen=True):
     hosts: tuple[str, ...] = ()
     strict_models: bool = False
     strict: bool = False
-    match: Rung | None = None
+    match: Depth | None = None
     min_score: float = MIN_SCORE
+    prompt_templates: tuple[str, ...] = ()
     on_miss: str = "any"
     tools: ToolMode = "auto"
     tool_score: float = TOOL_SCORE
@@ -189,6 +191,22 @@ def _keys(text: str) -> tuple[str, ...]:
     return keys
 
 
+def _templates(text: str) -> tuple[str, ...]:
+    """A template, a JSON array of templates, or the path of a file with either."""
+    if not text.startswith("[") and HOLE not in text:
+        try:
+            text = Path(text).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ValueError(f"expected templates with {HOLE}, or a file with them, not {text!r}: {exc}") from None
+    try:
+        templates = msgspec.json.decode(text, type=tuple[str, ...]) if text.startswith("[") else (text,)
+    except msgspec.MsgspecError as exc:
+        raise ValueError(f"expected a JSON array of templates: {exc}") from None
+    for template in templates:
+        Template.parse(template)
+    return templates
+
+
 def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(origin for part in text.split(",") if (origin := part.strip()))
     for origin in origins:
@@ -222,8 +240,9 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "hosts": ("MIMIC_HOSTS", _hosts),
     "strict_models": ("MIMIC_STRICT_MODELS", _switch),
     "strict": ("MIMIC_STRICT", _switch),
-    "match": ("MIMIC_MATCH", _one_of(*RUNGS)),
+    "match": ("MIMIC_MATCH", _one_of(*DEPTHS)),
     "min_score": ("MIMIC_LEAST_SCORE", _share),
+    "prompt_templates": ("MIMIC_PROMPT_TEMPLATES", _templates),
     "on_miss": ("MIMIC_ON_MISS", str),
     "tools": ("MIMIC_TOOLS", _one_of(*TOOL_MODES)),
     "tool_score": ("MIMIC_TOOL_SCORE", _share),

@@ -12,7 +12,7 @@ from typing import Any, cast
 import click
 
 from mimic.cli.configuration import STORE_HELP, read_settings
-from mimic.corpus.ladder import RUNGS, Rung
+from mimic.corpus.ladder import DEPTHS, Depth
 from mimic.corpus.manifest import ExitCode, warnings_of
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import open_store
@@ -35,7 +35,7 @@ NICENESS = 5
 @click.option("--strict", is_flag=True, help="Stop at the first broken conversation instead of skipping it.")
 @click.option(
     "--match",
-    type=click.Choice(RUNGS),
+    type=click.Choice(DEPTHS),
     help="The lowest rung to seed for: similar messages need an index. [MIMIC_MATCH; default nearest]",
 )
 @click.option(
@@ -54,7 +54,7 @@ def seed(
     store: str | None,
     versions: str,
     strict: bool,
-    match: Rung | None,
+    match: Depth | None,
     join_splits: bool | None,
     if_empty: bool,
     quiet: bool,

@@ -10,13 +10,15 @@ from typing import Any, Final
 
 import msgspec
 
-from mimic.corpus.conversation import CALL, RESULT, Choice, Message, role_of
+from mimic.corpus.conversation import CALL, RESULT, ROLES, Choice, Message, role_of
 
 MARKUP: Final = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 _OPENING: Final = "<tool_call>"
 _MAX_CHARACTERS: Final = 100_000
 """Characters of a message in which calls are looked for."""
 _CALL_SENDER: Final = "function_call"
+
+_SPEAKERS: Final = frozenset(sender for sender, role in ROLES.items() if role not in {CALL, RESULT})
 
 _encode_sorted: Final = msgspec.json.Encoder(order="sorted").encode
 
@@ -45,6 +47,15 @@ def calls_in(message: Message) -> Sequence[CorpusCall]:
     if role == "assistant" and _OPENING in message.value:
         return [call for text in MARKUP.findall(message.value) for call in _calls(text)]
     return ()
+
+
+def may_hold_calls(choices: Sequence[Choice]) -> bool:
+    """True unless it is certain at a glance that no answer has tool calls: most requests need no closer look."""
+    for choice in choices:
+        message = choice.message
+        if message.sender not in _SPEAKERS or _OPENING in message.value:
+            return True
+    return False
 
 
 def call_choice(choice: Choice) -> CallChoice | None:

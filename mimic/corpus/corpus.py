@@ -10,7 +10,7 @@ from typing import Final, Self
 from mimic.corpus.cache import OutcomeCache
 from mimic.corpus.conversation import Choice, Coordinates, LocatedMessage, Message
 from mimic.corpus.index import MatchIndex
-from mimic.corpus.ladder import INDEXED, Rung, reaches
+from mimic.corpus.ladder import INDEXED, Depth, reaches
 from mimic.corpus.manifest import Seeded, SeededIndex, Seeding
 from mimic.corpus.schemas import POSITION, SCHEMAS, Document, Lookup, Schema, Version
 from mimic.corpus.stores.base import Batches, Store
@@ -77,7 +77,7 @@ class Corpus:
         documents = await self._store.documents(version, sorted(positions))
         return _choices([found for found in documents if not lookup.index or lookup.matches(found)], schema, lookup)
 
-    async def index(self, version: Version, rung: Rung = "nearest") -> MatchIndex:
+    async def index(self, version: Version, rung: Depth = "nearest") -> MatchIndex:
         """The index that finds similar messages of a version, down to a rung.
 
         The first call after a seeding opens the index, which takes a moment. Raises NotSeeded if the corpus lacks the
@@ -113,7 +113,7 @@ class Corpus:
         if self._damaged and self._damaged[0] == name and time.monotonic() < self._damaged[1]:
             raise UnusableStore.caused_by(self._damaged[2])
 
-    async def _seeded_index(self, version: Version, rung: Rung) -> SeededIndex:
+    async def _seeded_index(self, version: Version, rung: Depth) -> SeededIndex:
         seeded = await self.seeded()
         if version not in seeded:
             raise NotSeeded(version)
@@ -150,7 +150,7 @@ class Corpus:
         documents = await self._store.documents(version, positions)
         return [message for document in documents for message in schema.answered(document)]
 
-    async def check(self, version: Version, depth: Rung | None) -> None:
+    async def check(self, version: Version, depth: Depth | None) -> None:
         """Raises the error that would keep chats by a version from an answer, down to the rung ``depth``.
 
         A ``depth`` of None is the depth that the corpus was seeded for. The check is cheap, except that the first one

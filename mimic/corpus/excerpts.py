@@ -6,7 +6,8 @@ from typing import Final
 
 import msgspec
 
-from mimic.corpus.conversation import Message
+from mimic.corpus.calls import calls_in
+from mimic.corpus.conversation import SENDERS, Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.schemas import POSITION, SCHEMAS, Document, Schema, Version, conversation_of
 from mimic.errors import NoConversation
@@ -18,12 +19,25 @@ LARGEST_POSITION: Final = 2**53
 """A position beyond the end of any corpus."""
 
 
+class SnippetCall(msgspec.Struct, frozen=True):
+    """A tool call in a message: the name of the tool, and its arguments as JSON, or as a text for a custom tool."""
+
+    name: str
+    arguments: str
+
+
 class Snippet(msgspec.Struct, frozen=True, rename={"sender": "from"}):
-    """A message or its beginning. ``characters`` is the length of the whole message."""
+    """A message or its beginning. ``characters`` is the length of the whole message.
+
+    ``role`` is the role of the sender in a chat; tool calls have the role ``call``, and results of tools ``result``. It
+    is None for a sender that chats cannot find. ``tool_calls`` are the calls in a message that is not cut.
+    """
 
     sender: str
     value: str
     characters: int
+    role: str | None
+    tool_calls: Sequence[SnippetCall] = ()
 
 
 class Excerpt(msgspec.Struct, frozen=True):
@@ -75,4 +89,19 @@ def _messages_from(schema: Schema, anchor: Document, documents: Sequence[Documen
 
 
 def _snippet(message: Message) -> Snippet:
-    return Snippet(message.sender, message.value[:LONGEST_TEXT], len(message.value))
+    role, length = role_of(message.sender), len(message.value)
+    calls = _calls(message) if length <= LONGEST_TEXT else ()
+    return Snippet(message.sender, message.value[:LONGEST_TEXT], length, role if role in SENDERS else None, calls)
+
+
+def _calls(message: Message) -> Sequence[SnippetCall]:
+    encode = msgspec.json.Encoder().encode
+    try:
+        return [
+            SnippetCall(
+                call.name, call.arguments if isinstance(call.arguments, str) else encode(call.arguments).decode()
+            )
+            for call in calls_in(message)
+        ]
+    except RecursionError:  # nested as deep as the decoder allows
+        return ()

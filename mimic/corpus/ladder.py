@@ -4,36 +4,42 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-Rung: TypeAlias = Literal["previous", "last", "normalized", "nearest"]
+Depth: TypeAlias = Literal["previous", "last", "normalized", "nearest"]
+"""The lowest rung of a search, or of an index. The depth ``nearest`` includes the rung ``part``."""
+
+Rung: TypeAlias = Literal["previous", "last", "normalized", "nearest", "part"]
 """``previous`` finds the last two messages, byte for byte (v3 only). ``last`` finds the last message, byte for byte.
 ``normalized`` ignores case, white space, surrounding punctuation and the Unicode form. ``nearest`` finds the most
-similar message."""
+similar message. ``part`` finds a message by a part of the user's text, on any of these rungs."""
 
+DEPTHS: Final[tuple[Depth, ...]] = get_args(Depth)
 RUNGS: Final[tuple[Rung, ...]] = get_args(Rung)
-INDEXED: Final[tuple[Rung, ...]] = ("normalized", "nearest")
+INDEXED: Final[tuple[Depth, ...]] = ("normalized", "nearest")
 """The rungs that need an index."""
 
 MIN_SCORE: Final = 0.2
 
 
-def reaches(depth: Rung, rung: Rung) -> bool:
+def reaches(depth: Depth, rung: Depth) -> bool:
     """True if a search down to ``depth`` includes a rung."""
-    return RUNGS.index(depth) >= RUNGS.index(rung)
+    return DEPTHS.index(depth) >= DEPTHS.index(rung)
 
 
 class MatchPolicy(msgspec.Struct, frozen=True):
     """The lowest rung to search, and the least similarity score of a nearest message, from 0 to 1.
 
     Without a ``depth``, the search goes as far as the corpus was seeded for. A ``depth`` that the corpus was not seeded
-    for is an error. ``is_named`` is set if the request itself names the depth. With ``keeps_tools`` a chat is compared with its
-    tool calls and results, without a second attempt that ignores them.
+    for is an error. ``is_named`` is set if the request itself names the depth. With ``keeps_tools`` a chat is
+    compared with its tool calls and results, without a second attempt that ignores them. ``templates`` are the prompts
+    that applications wrap around the user's text (see :mod:`mimic.engine.parts`).
     """
 
-    depth: Rung | None = None
+    depth: Depth | None = None
     min_score: float = MIN_SCORE
     is_named: bool = False
     keeps_tools: bool = False
+    templates: tuple[str, ...] = ()
 
-    def reaches(self, rung: Rung) -> bool:
+    def reaches(self, rung: Depth) -> bool:
         """True if a search under this policy includes a rung."""
         return self.depth is None or reaches(self.depth, rung)

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from mimic.corpus.ladder import Rung
+from mimic.corpus.ladder import Depth
 from mimic.corpus.layout import LAYOUT, UNNUMBERED
 from mimic.corpus.profile import Profile
 
@@ -47,7 +47,7 @@ class SeededIndex(msgspec.Struct, frozen=True):
     """The index that finds similar messages: the lowest rung it serves, the seconds it took, and its size."""
 
     id: str
-    depth: Rung
+    depth: Depth
     messages: int
     seconds: float
     bytes: int

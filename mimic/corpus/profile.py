@@ -34,7 +34,7 @@ class Common(msgspec.Struct, frozen=True):
 
 
 class RoleProfile(msgspec.Struct, frozen=True):
-    """The messages of a role. ``other`` is the role of all senders but user, assistant and system.
+    """The messages of a role: user, assistant, system, call (tool calls), result (results of tools), or other.
 
     Lengths are in characters.
     """

@@ -13,9 +13,10 @@ from mimic.corpus.ladder import MatchPolicy, Rung
 from mimic.corpus.schemas import Version
 from mimic.corpus.stores.base import Batches
 from mimic.engine.instances.schema import JsonSchema
+from mimic.engine.logprobs import Logprobs
 from mimic.engine.overrides import ToolMode
 from mimic.engine.sampling import Sampling
-from mimic.tokens import count, encode_all
+from mimic.tokens import count, cut, encode, encode_all, text_of
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
 
@@ -45,6 +46,13 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
         except (ValueError, RecursionError):
             arguments = None
         return CorpusCall(self.name, arguments if isinstance(arguments, dict) else self.arguments)
+
+    def broken(self) -> "ToolCall":
+        """The same call with the first half of its arguments, which is no JSON; a custom tool's call is unchanged."""
+        if self.is_custom or not self.arguments:
+            return self
+        kept = cut(self.tokens, len(self.tokens) // 2) or encode(self.arguments[0])
+        return msgspec.structs.replace(self, arguments=text_of(kept), tokens=kept)
 
 
 class ChatMessage(msgspec.Struct, frozen=True, gc=False):
@@ -153,6 +161,8 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     answer_format: AnswerFormat = TEXT
     policy: MatchPolicy = MatchPolicy()
     stream: bool = False
+    logprobs: int | None = None
+    """Most likely tokens to report in the place of each token; None if the request wants no log probabilities."""
     ignored: Sequence[str] = ()
     """Ignored fields that would change a model's answer."""
 
@@ -161,7 +171,7 @@ class Answer(msgspec.Struct, frozen=True):
     """An answer: its text, or tool calls instead of a text; the reason for its end; its source in the corpus, if any.
 
     ``tokens`` are the tokens of the text, or of the arguments of all calls. ``corpus_calls`` are tool calls that
-    the corpus has in place of the text.
+    the corpus has in place of the text. ``logprobs`` has an item for each token, or is empty if each token is certain.
     """
 
     text: str
@@ -170,17 +180,26 @@ class Answer(msgspec.Struct, frozen=True):
     source: Choice | None
     tool_calls: Sequence[ToolCall] = ()
     corpus_calls: CallChoice | None = None
+    logprobs: Logprobs = ()
+
+    def with_broken_calls(self) -> "Answer":
+        """The same answer with tool calls whose arguments are cut."""
+        calls = [call.broken() for call in self.tool_calls]
+        tokens = [number for call in calls for number in call.tokens]
+        return msgspec.structs.replace(self, tool_calls=calls, tokens=tokens)
 
 
 class Answers(msgspec.Struct, frozen=True):
     """The answers to one prompt, the rung of the match, and its score, up to 1.
 
-    Answers that are not from the corpus have neither rung nor score.
+    Answers that are not from the corpus have neither rung nor score. Log probabilities are partial if they leave rare
+    answers out.
     """
 
     rung: Rung | None
     score: float | None
     answers: Sequence[Answer]
+    is_partial: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -215,13 +234,34 @@ class Completion(msgspec.Struct, frozen=True):
             replace(
                 result,
                 answers=[
-                    replace(answer, text="", tokens=(), finish_reason="stop", tool_calls=())
+                    replace(answer, text="", tokens=(), finish_reason="stop", tool_calls=(), logprobs=())
                     for answer in result.answers
                 ],
             )
             for result in self.results
         ]
         return Completion(results, Usage(self.usage.prompt_tokens))
+
+    def with_broken_calls(self) -> "Completion":
+        """The same completion with arguments of tool calls that are no JSON; itself if no tool with JSON is called."""
+        if not any(not call.is_custom for answer in self.answers for call in answer.tool_calls):
+            return self
+        replace = msgspec.structs.replace
+        results = [
+            replace(
+                result,
+                answers=[answer.with_broken_calls() if answer.tool_calls else answer for answer in result.answers],
+            )
+            for result in self.results
+        ]
+        tokens = sum(len(answer.tokens) for result in results for answer in result.answers)
+        return Completion(results, Usage(self.usage.prompt_tokens, tokens))
+
+
+class LargeCompletion(Completion, frozen=True):
+    """A completion that takes long to encode, since it has log probabilities."""
+
+    is_large: ClassVar[bool] = True
 
 
 class ContinuationsRequest(msgspec.Struct, frozen=True):
@@ -280,7 +320,8 @@ class Engine(ABC):
                 completion_tokens += len(answer.tokens)
         if request.tools or request.answer_format.schema is not None:
             prompt_tokens += await definition_tokens(request)
-        return Completion(results, Usage(prompt_tokens, completion_tokens))
+        kind = Completion if request.logprobs is None else LargeCompletion
+        return kind(results, Usage(prompt_tokens, completion_tokens))
 
 
 async def chat_tokens(messages: Sequence[ChatMessage]) -> int:

@@ -41,7 +41,7 @@ async def find_calls(
     A call that is already in the chat does not count, so that every loop of an agent ends.
     """
     try:
-        found = await engine.answer(prompt, replace(request, limits=_UNLIMITED))
+        found = await engine.answer(prompt, replace(request, limits=_UNLIMITED, logprobs=None))
     except Miss:
         return None
     first = found.answers[0].corpus_calls

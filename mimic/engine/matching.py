@@ -5,12 +5,15 @@ from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from mimic.corpus.conversation import CALL, RESULT, ROLES, Message, role_of
 from mimic.corpus.corpus import Corpus
-from mimic.corpus.ladder import INDEXED, MatchPolicy, Rung
-from mimic.corpus.schemas import Version
-from mimic.engine.nearest import Asked, Candidates, find_equal, find_nearest
+from mimic.corpus.index import MatchIndex
+from mimic.corpus.ladder import INDEXED, Depth, MatchPolicy, Rung
+from mimic.corpus.schemas import SCHEMAS, Version
+from mimic.engine.nearest import NOTHING, Asked, Candidates, find_equal, find_nearest
+from mimic.engine.parts import parts_of
 from mimic.errors import NoCompletion, RungNotSeeded
 
 SHOWN_CHARACTERS: Final = 60
@@ -46,32 +49,35 @@ async def find_match(
     """
     if not messages:
         raise NoCompletion(": there is no text in the chat")
+    chat: Sequence[Message] | None = messages
     tried: list[Sequence[Message]] = []
-    spoken = messages_without(NOT_SPOKEN - {CALL, RESULT} if policy.keeps_tools else NOT_SPOKEN, messages)
-    for rung, asked in attempts(messages, spoken, version):
-        if asked in tried or not policy.reaches(rung):
-            continue
-        tried.append(asked)
-        try:
-            return Match(rung, 1.0, asked, await look_up(asked))
-        except NoCompletion:
-            continue
-    *_, previous, last = None, *(spoken or messages)
+    left_out = NOT_SPOKEN - {CALL, RESULT} if policy.keeps_tools else NOT_SPOKEN
+    while chat:
+        for rung, asked in attempts(chat, messages_without(left_out, chat), version):
+            if asked in tried or not policy.reaches(rung):
+                continue
+            tried.append(asked)
+            try:
+                return Match(rung, 1.0, asked, await look_up(asked))
+            except NoCompletion:
+                continue
+        messages, chat = chat, _before_answer(chat)
+    spoken = messages_without(left_out, messages) or messages
     while True:
-        rung, score, asked = await _find_similar(corpus, last, previous if version == "v3" else None, version, policy)
+        similar = await _find_similar(corpus, spoken, version, policy)
         with suppress(NoCompletion):  # the index holds answered messages only; the corpus was replaced: try again
-            return Match(rung, score, asked, await look_up(asked))
+            return Match(similar.rung, similar.score, similar.asked, await look_up(similar.asked))
 
 
 def attempts(
     messages: Sequence[Message], spoken: Sequence[Message], version: Version
-) -> list[tuple[Rung, Sequence[Message]]]:
+) -> list[tuple[Depth, Sequence[Message]]]:
     """The messages to look for exactly, with their rungs: the last two messages (v3 only), and the last one alone.
 
     Each rung is tried with all messages first, then with ``spoken``, without those that only applications send.
     """
     ways = [messages] if len(spoken) in (0, len(messages)) else [messages, spoken]
-    found: list[tuple[Rung, Sequence[Message]]] = []
+    found: list[tuple[Depth, Sequence[Message]]] = []
     if version == "v3":
         found += [("previous", way[-2:]) for way in ways if len(way) > 1]
     return found + [("last", way[-1:]) for way in ways]
@@ -87,11 +93,28 @@ def messages_without(roles: Container[str], messages: Sequence[Message]) -> Sequ
     return [message for message in messages if ROLES.get(message.sender, message.sender) not in roles and message.value]
 
 
-async def _find_similar(
-    corpus: Corpus, last: Message, previous: Message | None, version: Version, policy: MatchPolicy
-) -> tuple[Rung, float, Asked]:
-    """Search the rungs below exact matches. Return the rung, the score and the messages of the corpus."""
+def _before_answer(messages: Sequence[Message]) -> Sequence[Message] | None:
+    """A chat up to the user's last message, if it ends with an assistant's message; else None."""
+    spoken = spoken_of(messages)
+    if not spoken or role_of(spoken[-1].sender) != "assistant":
+        return None
+    ends = [end for end, one in enumerate(messages, 1) if one.value and role_of(one.sender) == "user"]
+    return messages[: ends[-1]] if ends else None
+
+
+class _Similar(msgspec.Struct, frozen=True):
+    """The result of a search in the index. ``asked`` is empty if no candidate has the least score."""
+
+    rung: Rung
+    score: float
+    asked: Asked
     candidates: Candidates = ()
+
+
+async def _find_similar(corpus: Corpus, spoken: Sequence[Message], version: Version, policy: MatchPolicy) -> _Similar:
+    """Search the rungs below exact matches for the last message of a chat. Raises NoCompletion."""
+    *_, previous, last = None, *spoken
+    before = previous if version == "v3" else None
     for rung in INDEXED:
         if not policy.reaches(rung):
             raise _nothing_follows(last, f"Texts were compared down to the rung {policy.depth!r}.")
@@ -102,13 +125,45 @@ async def _find_similar(
                 raise
             raise _nothing_follows(last, f"The search ended here, since {exc}.") from exc
         if rung == "normalized":
-            score, asked = 1.0, await find_equal(corpus, index, version, last, previous)
+            found = _Similar(rung, 1.0, await find_equal(corpus, index, version, last, before))
         else:
-            asked, candidates = await find_nearest(corpus, index, version, last, previous, policy.min_score)
+            found = await _find_nearest(corpus, index, version, (last, before), policy)
+        if found.asked:
+            return found
+    raise _nothing_follows(last, _not_enough(found.candidates, policy.min_score), found.candidates)
+
+
+async def _find_nearest(
+    corpus: Corpus, index: MatchIndex, version: Version, wanted: tuple[Message, Message | None], policy: MatchPolicy
+) -> _Similar:
+    """An equal match of a part of the last message; else the best of the nearest matches of the message and its parts.
+
+    ``wanted`` is the last message, and the message before it.
+    """
+    last, before = wanted
+    parts = parts_of(last, policy.templates)
+    for part in parts:
+        if asked := await find_equal(corpus, index, version, part.message, before):
+            return _Similar("part", 1.0, await _exactly(corpus, version, part.message, before) or asked)
+    found = []
+    for message, least in [(last, policy.min_score), *((part.message, part.least(policy.min_score)) for part in parts)]:
+        if least < 1:
+            asked, candidates = await find_nearest(corpus, index, version, message, before, least)
             score = candidates[0][0] if candidates else 0.0
-        if asked:
-            return rung, score, asked
-    raise _nothing_follows(last, _not_enough(candidates, policy.min_score), candidates)
+            found.append(_Similar("nearest" if message is last else "part", score, asked, candidates))
+    best = max(found, key=lambda one: (bool(one.asked), one.score))
+    return replace(best, candidates=found[0].candidates)
+
+
+async def _exactly(corpus: Corpus, version: Version, part: Message, before: Message | None) -> Asked:
+    """The part as messages of the corpus, if they have a part that is byte for byte equal; else empty."""
+    if not SCHEMAS[version].indexes:  # a full scan
+        return NOTHING
+    for asked in ([before, part], [part]) if before else ([part],):
+        with suppress(NoCompletion):
+            await (await corpus.complete(asked, version, 1, by_role=True)).aclose()
+            return asked
+    return NOTHING
 
 
 def _not_enough(candidates: Candidates, least: float) -> str:

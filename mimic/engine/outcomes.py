@@ -14,6 +14,8 @@ from mimic.corpus.stores.base import Batches
 
 KEPT_CHARACTERS: Final = 100_000
 """Text of choices to hold in memory. Choices beyond it are read again when they are drawn."""
+READ_AT_ONCE: Final = 100
+"""Outcomes to read again together."""
 
 
 class Outcome(msgspec.Struct):
@@ -68,6 +70,29 @@ async def read(
         found.setdefault(_digest(choice), choice)
     choices = [outcome.choice or found.get(outcome.digest) for outcome in wanted]
     return None if None in choices else choices  # type: ignore[return-value] # likewise
+
+
+async def read_most(
+    corpus: Corpus,
+    asked: Sequence[Message],
+    version: Version,
+    outcomes: Sequence[Outcome],
+    max_outcomes: int,
+    max_characters: int,
+) -> Sequence[Choice]:
+    """A choice for each of the first outcomes, within the limits; fewer if the corpus was replaced meanwhile."""
+    choices: list[Choice] = []
+    most = min(len(outcomes), max_outcomes)
+    for start in range(0, most, READ_AT_ONCE):
+        batch = await read(corpus, asked, version, outcomes[start : min(start + READ_AT_ONCE, most)])
+        for choice in batch or ():
+            max_characters -= len(choice.message.value)
+            if max_characters < 0:
+                return choices
+            choices.append(choice)
+        if batch is None:
+            break
+    return choices
 
 
 async def _outcomes(batches: Batches[Choice], kept_characters: int) -> list[Outcome]:

@@ -4,7 +4,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from mimic.corpus.ladder import RUNGS, MatchPolicy
+from mimic.corpus.ladder import DEPTHS, MatchPolicy
 from mimic.errors import RequestError
 
 ToolMode: TypeAlias = Literal["auto", "corpus", "always", "never"]
@@ -50,11 +50,11 @@ class Overrides(msgspec.Struct, frozen=True):
             raise self.problem
         if self.match is None:
             return default
-        depth = next((rung for rung in RUNGS if rung == self.match), None)
+        depth = next((rung for rung in DEPTHS if rung == self.match), None)
         if depth is None:
-            problem = f"expected one of {', '.join(RUNGS)}, not {self.match!r}"
+            problem = f"expected one of {', '.join(DEPTHS)}, not {self.match!r}"
             raise invalid_header(MATCH_HEADER, problem)
-        return MatchPolicy(depth, default.min_score, is_named=True)
+        return msgspec.structs.replace(default, depth=depth, is_named=True)
 
     def tool_mode(self) -> ToolMode | None:
         """The rule for tool calls that the request names. Raises RequestError if the header does not parse."""

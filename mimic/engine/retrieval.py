@@ -1,13 +1,15 @@
 """The engine that answers from the corpus: it matches, draws, and cuts answers like a model's."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
+from typing import Final
 
 from msgspec.structs import replace
 
 from mimic import tokens
-from mimic.corpus.calls import call_choice
+from mimic.corpus.calls import call_choice, may_hold_calls
 from mimic.corpus.conversation import Choice, Message
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.following import text_after
@@ -23,9 +25,16 @@ from mimic.engine.base import (
     Limits,
     Prompt,
 )
-from mimic.engine.matching import find_match
-from mimic.engine.outcomes import KEPT_CHARACTERS, Outcome, read, weigh
-from mimic.engine.sampling import draw, key_of
+from mimic.engine.logprobs import Logprobs, logprobs_of
+from mimic.engine.matching import Match, find_match
+from mimic.engine.outcomes import KEPT_CHARACTERS, Outcome, read, read_most, weigh
+from mimic.engine.sampling import draw, key_of, nucleus
+
+MAX_ANSWERS: Final = 1_000
+MAX_CHARACTERS: Final = 1_000_000
+"""Limits of the most frequent answers that log probabilities are computed from: their number, and their texts."""
+INLINE_CHARACTERS: Final = 2_000
+"""Characters of texts whose log probabilities are computed on the event loop, in less than a millisecond."""
 
 
 class RetrievalEngine(Engine):
@@ -53,18 +62,48 @@ class RetrievalEngine(Engine):
             choices = await read(self._corpus, match.asked, version, drawn)
             if choices is not None:  # None: the corpus was replaced meanwhile
                 break
-        calls = [call_choice(choice) for choice in choices]
-        has_calls = any(calls)
-        if has_calls:
+        calls = [call_choice(choice) for choice in choices] if may_hold_calls(choices) else ()
+        if request.logprobs is not None and len(outcomes) > 1:
+            logprobs, is_partial = await self._logprobs(match, drawn, choices, request)
+        else:
+            logprobs, is_partial = None, False
+        if calls:
             choices = [
                 await self._text_of(version, choice) if call else choice
                 for choice, call in zip(choices, calls, strict=True)
             ]
         texts = [choice.message.value for choice in choices]
         answers = await cut_answers(texts, choices, request.limits)
-        if has_calls:
+        if calls:
             answers = [replace(answer, corpus_calls=one) for answer, one in zip(answers, calls, strict=True)]
-        return Answers(match.rung, match.score, answers)
+        if logprobs:
+            answers = [
+                replace(answer, logprobs=one[: len(answer.tokens)])
+                for answer, one in zip(answers, logprobs, strict=True)
+            ]
+        return Answers(match.rung, match.score, answers, is_partial)
+
+    async def _logprobs(
+        self,
+        match: Match[Sequence[Outcome]],
+        drawn: Sequence[Outcome],
+        choices: Sequence[Choice],
+        request: CompletionRequest,
+    ) -> tuple[Sequence[Logprobs], bool]:
+        """The log probabilities of each drawn choice, and True if rare answers were left out."""
+        outcomes = match.found[: nucleus([outcome.count for outcome in match.found], request.sampling)]
+        most = await read_most(self._corpus, match.asked, request.version, outcomes, MAX_ANSWERS, MAX_CHARACTERS)
+        known = {outcome.digest: (choice, outcome.count) for outcome, choice in zip(outcomes, most, strict=False)}
+        for outcome, choice in zip(drawn, choices, strict=True):
+            known.setdefault(outcome.digest, (choice, outcome.count))
+        weighed = sorted(known.values(), key=lambda pair: -pair[1])
+        is_small = sum(len(choice.message.value) for choice, _ in weighed) <= INLINE_CHARACTERS
+        found = (
+            _logprobs(weighed, choices, request)
+            if is_small
+            else await asyncio.to_thread(_logprobs, weighed, choices, request)
+        )
+        return found, len(weighed) < len(outcomes)
 
     async def _text_of(self, version: Version, call: Choice) -> Choice:
         """The text after a tool call, for requests without the tool; the call itself if no text follows."""
@@ -82,6 +121,26 @@ class RetrievalEngine(Engine):
 
         match = await find_match(self._corpus, request.messages, version, request.policy, look_up)
         return Continuations(await _read_ahead(match.found), match.rung, match.score)
+
+
+def _logprobs(
+    weighed: Sequence[tuple[Choice, int]], drawn: Sequence[Choice], request: CompletionRequest
+) -> Sequence[Logprobs]:
+    """The log probabilities of drawn choices among choices with their counts; empty for a tool call. Blocks.
+
+    Answers count as the client would get them: cut at a stop text, and without tool calls.
+    """
+    stop, top = request.limits.stop, request.logprobs or 0
+    pairs = [(cut_at_stop(choice.message.value, stop), count) for choice, count in weighed if not call_choice(choice)]
+    indexes: dict[str, int] = {}
+    for index, (text, _) in enumerate(pairs):
+        indexes.setdefault(text, index)
+    wanted = [None if call_choice(choice) else indexes[cut_at_stop(choice.message.value, stop)] for choice in drawn]
+    answers = [tokens.encode(text)[: request.limits.max_tokens] for text, _ in pairs]
+    counts = [count for _, count in pairs]
+    known = {index for index in wanted if index is not None}
+    found = logprobs_of(answers, counts, known, request.sampling.temperature, top)
+    return [() if index is None else found[index] for index in wanted]
 
 
 async def _read_ahead(batches: Batches[Choice]) -> Batches[Choice]:

@@ -1,4 +1,4 @@
-"""Draws from the distribution of answers to a message. Pure; docs/sampling.md has the formula."""
+"""Draws from the distribution of answers to a message. Pure; docs/guide/sampling.md has the formula."""
 
 from collections.abc import Sequence
 from hashlib import blake2b

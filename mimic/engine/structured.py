@@ -47,7 +47,8 @@ class StructuredEngine(Engine):
         """Answer in JSON. Raises RequestError if no value meets the schema, and the errors of the other engine."""
         if request.answer_format.kind == "text":
             return await self._engine.answer(prompt, request)
-        found = await self._engine.answer(prompt, msgspec.structs.replace(request, limits=UNLIMITED))
+        text_request = msgspec.structs.replace(request, limits=UNLIMITED, logprobs=None)
+        found = await self._engine.answer(prompt, text_request)
         texts = [answer.text for answer in found.answers]
         documents = await asyncio.to_thread(_documents, texts, request.answer_format, prompt)
         answers = await cut_answers(documents, [answer.source for answer in found.answers], request.limits)

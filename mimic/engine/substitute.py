@@ -58,7 +58,8 @@ class SubstituteEngine(Engine):
         for message in _ranked(last, near, drawn, random):
             other = Prompt((ChatMessage(role_of(message.sender), message.value),))
             with suppress(Miss):  # a miss: the corpus was replaced meanwhile
-                return Answers(None, score, (await self._engine.answer(other, exact)).answers)
+                found = await self._engine.answer(other, exact)
+                return msgspec.structs.replace(found, rung=None, score=score)
         raise miss
 
 

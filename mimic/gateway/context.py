@@ -112,8 +112,9 @@ class RequestContext:
 
     ``key`` is the API key of the request. ``overrides`` are its own choices of match, pace and fault. ``headers`` are
     added to every answer, errors included. ``timing`` has the times of the tokens after :meth:`due`, if they wait.
-    ``injected`` is the fault, after it was injected. If ``is_plain`` is true, :meth:`admit`, :meth:`due` and
-    :meth:`inject` would do nothing. Calling them all the same would take a tenth of the time of a short answer.
+    ``injected`` is the fault, after it was injected. ``tool_calls`` are the names of the tools that the answer calls,
+    unless ``is_plain`` is true. If ``is_plain`` is true, :meth:`admit`, :meth:`due` and :meth:`inject` would do
+    nothing. Calling them all the same would take a tenth of the time of a short answer.
     """
 
     __slots__ = (
@@ -133,6 +134,7 @@ class RequestContext:
         "overrides",
         "query",
         "timing",
+        "tool_calls",
         "usage",
     )
 
@@ -162,6 +164,7 @@ class RequestContext:
         self.headers: dict[str, str] = {}
         self.usage: Usage | None = None
         self.timing: Timing | None = None
+        self.tool_calls: Sequence[str] = ()
         self.injected: Fault | None = None
         self._fault: Fault | None = None
         self._has_place = False
@@ -277,10 +280,20 @@ class RequestContext:
             if error:
                 raise error
 
-    @property
-    def is_emptied(self) -> bool:
-        """True if the request has the fault ``empty``."""
-        return self._fault is not None and self._fault.kind == "empty"
+    def alter(self, completion: Completion) -> Completion:
+        """Return the completion with the fault ``empty`` or ``break-tool-call`` of the request, if it has one.
+
+        Without a tool call there is nothing to break: the request then has no fault. Records the names of called tools.
+        """
+        kind = self._fault.kind if self._fault else None
+        if kind == "empty":
+            return completion.emptied()
+        self.tool_calls = [call.name for answer in completion.answers for call in answer.tool_calls]
+        if kind == "break-tool-call":
+            completion, whole = completion.with_broken_calls(), completion
+            if completion is whole:
+                self._fault = None
+        return completion
 
     def inject(self) -> Fault | None:
         """Record the fault of the answer as injected, and return it."""

@@ -22,6 +22,8 @@ OK: Final = 200
 SCORE_HEADER: Final = "x-mimic-score"
 IGNORED_HEADER: Final = "x-mimic-ignored"
 """Ignored fields of the request that would change a model's answer."""
+LOGPROBS_HEADER: Final = "x-mimic-logprobs"
+"""``partial`` if the log probabilities leave rare answers out."""
 STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 BYTES_AT_ONCE: Final = 64 * 1024
 """Maximum size of stream frames that are due now and sent together, in bytes."""
@@ -52,8 +54,11 @@ def error_reply(wire: AnyWire, error: RequestError) -> Reply:
 def reply(wire: AnyWire, request: Any, result: Any, context: RequestContext, due: Iterator[float] | None) -> Reply:
     """Return the reply for a result, in the format of a wire and with its injected fault."""
     headers, fault = headers_of(result), None if context.is_plain else context.inject()
-    if isinstance(request, CompletionRequest) and request.ignored:
-        headers = {**headers, IGNORED_HEADER: _join_items(request.ignored)}
+    if isinstance(request, CompletionRequest):
+        if request.ignored:
+            headers = {**headers, IGNORED_HEADER: _join_items(request.ignored)}
+        if request.logprobs is not None and any(answers.is_partial for answers in result.results):
+            headers = {**headers, LOGPROBS_HEADER: "partial"}
     if wire.streams(request):
         return _stream(wire, wire.events(request, result), headers, context, due)
     body = wire.whole(request, result)

@@ -13,7 +13,9 @@ import msgspec
 from mimic.engine.overrides import FAULT_HEADER, invalid_header
 from mimic.errors import RequestError
 
-Kind: TypeAlias = Literal["status", "disconnect", "stall", "malformed", "error", "slow-headers", "empty"]
+Kind: TypeAlias = Literal[
+    "status", "disconnect", "stall", "malformed", "error", "slow-headers", "empty", "break-tool-call"
+]
 
 QUOTA: Final = "insufficient_quota"
 NONE: Final = "none"
@@ -169,6 +171,7 @@ _PARAMETERS: Final[Mapping[str, Mapping[str, _Value]]] = {
     "error": {"after": _TOKENS, "type": _WORD, "code": _WORD},
     "slow-headers": {"seconds": _SECONDS},
     "empty": {},
+    "break-tool-call": {},
 }
 """The parameters of each kind."""
 

@@ -77,13 +77,13 @@ def _error_reply(endpoint: Endpoint, exc: Exception, context: RequestContext) ->
 
 
 def _observe(request: Any, result: Any, context: RequestContext) -> Any:
-    """Pass a result to the observer and return it; with the fault ``empty``, return it without its texts."""
+    """Pass a result to the observer and return it; with a fault that alters answers, return the altered one."""
     version = context.known.version
     if version and isinstance(result, Completion):
         context.observer.completed(version, result)
         if request.ignored:
             context.observer.ignored(request.ignored)
-        return result.emptied() if not context.is_plain and context.is_emptied else result
+        return result if context.is_plain else context.alter(result)
     if version and isinstance(result, Continuations):
         batches, observer = result.batches, context.observer
         observer.continued(version, len(batches.first))

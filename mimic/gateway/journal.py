@@ -9,6 +9,8 @@ import msgspec
 from mimic.gateway.ledger import Changes, Ledger
 
 MOST_ENTRIES: Final = 10_000
+MOST_NAMES: Final = 128
+"""Maximum number of called tools in an entry."""
 LONGEST_VALUE: Final = 200
 """Maximum characters of a value that the client chose, such as the name of a model."""
 
@@ -19,8 +21,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     ``id`` is the ``x-request-id`` of the answer, ``route`` the template of the route. ``first_byte_ms`` and
     ``last_byte_ms`` are milliseconds from the arrival of the request until the headers and the end of its answer.
     ``fault`` is the injected fault, in the format of ``x-mimic-fault``. ``client_left`` is true if the client left
-    before the end of the answer. ``model`` and the values that depend on it are null if a fault or a limit came before
-    the request was read.
+    before the end of the answer. ``tool_calls`` has the name of the tool for each tool call of the answers. ``model``
+    and the values that depend on it are null if a fault or a limit came before the request was read.
     """
 
     id: str
@@ -37,6 +39,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     streamed: bool = False
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    tool_calls: Sequence[str] = ()
     first_byte_ms: float | None = None
     last_byte_ms: float | None = None
     fault: str | None = None

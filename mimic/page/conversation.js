@@ -94,16 +94,43 @@ function finish(next) {
   tell(whole ? plural(last, "message") : `messages ${number(shown.first + 1)} to ${number(last)}${next === null ? ", the last one" : ""}`);
 }
 
-function shape({ from, value, characters }, position) {
+const LABELS = { call: " tool call", result: " tool result" };
+
+function shape(message, position) {
+  const { from, role, value, characters } = message;
   const rest = characters - [...value].length;
   const isIt = position === shown.position;
   return element(
     "li",
     { class: "said", attributes: isIt ? { "aria-current": "true" } : {} },
-    element("p", { class: "who" }, element("bdi", {}, from || "(no name)"), element("span", { class: "hint" }, ` #${position}`)),
-    element("div", { class: "text", dir: "auto" }, value || "(empty)"),
+    element("p", { class: "who" }, element("bdi", {}, from || "(no name)"), element("span", { class: "hint" }, `${LABELS[role] ?? ""} #${position}`)),
+    ...content(message),
     rest > 0 ? element("p", { class: "hint" }, `… and ${plural(rest, "more character")}`) : null,
   );
+}
+
+/** The text of a message, with JSON of tools indented; a tool call is the name of the tool and its arguments. */
+function content({ role, value, tool_calls: calls }) {
+  if (role === "call" && calls.length) {
+    return calls.flatMap(({ name, arguments: given }) => [
+      element("p", { class: "called" }, element("code", {}, element("bdi", {}, name))),
+      textOf(readable(given), true),
+    ]);
+  }
+  return [role === "result" ? textOf(readable(value), true) : textOf(value)];
+}
+
+const textOf = (text, isCode = false) => element("div", { class: isCode ? "text code" : "text", dir: "auto" }, text || "(empty)");
+
+/** JSON objects and arrays, indented; any other text as it is, and JSON with numbers too long for JavaScript. */
+function readable(text) {
+  try {
+    const value = JSON.parse(text);
+    const isIndented = typeof value === "object" && value !== null && !/\d{16}/.test(text);
+    return isIndented ? JSON.stringify(value, null, 2) : text;
+  } catch {
+    return text;
+  }
 }
 
 /** The part of an id that fits in a header. */

@@ -9,9 +9,16 @@ const MOST_MESSAGES = 12;
 /** The share of messages below which a role gets no plot. */
 const SELDOM = 0.01;
 
-const ROLES = { user: "Users", assistant: "Assistants", system: "System messages", other: "Others" };
+const ROLES = { user: "Users", assistant: "Assistants" };
 
-const KINDS = { user: "User messages", assistant: "Answers", system: "System messages", other: "Other messages" };
+const KINDS = {
+  user: "User messages",
+  assistant: "Answers",
+  system: "System messages",
+  call: "Tool calls",
+  result: "Tool results",
+  other: "Other messages",
+};
 
 /** Show a corpus from the answer of `GET /corpus`. `onTry` is called with the message that the user picks. */
 export function showCorpus({ versions, default_version: preferred }, onTry) {

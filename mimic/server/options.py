@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from mimic.corpus.ladder import Rung
+from mimic.corpus.ladder import Depth
 from mimic.corpus.schemas import Version
 from mimic.corpus.stores import Driver
 
@@ -19,7 +19,7 @@ class Defaults(msgspec.Struct, frozen=True):
     """Default version and lowest rung of requests, and the size of the journal (0: no journal)."""
 
     version: Version = "v3"
-    match: Rung | None = None
+    match: Depth | None = None
     journal: int = 0
 
 

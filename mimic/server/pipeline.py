@@ -13,6 +13,7 @@ from mimic.server.fastpath import FastPath
 from mimic.server.head import HeadMiddleware
 from mimic.server.host_guard import HostGuard
 from mimic.server.observability.requests import RequestLog
+from mimic.server.origin_guard import OriginGuard
 from mimic.server.websocket import WebSocketKeys
 
 Layer: TypeAlias = Callable[[ASGIApp], ASGIApp]
@@ -34,6 +35,7 @@ def add_layers(
         (trace is not None, trace or (lambda inner: inner)),
         (bool(origins), partial(Cors, origins=origins)),
         (guards_host, partial(HostGuard, hosts=hosts)),
+        (True, partial(OriginGuard, origins=origins)),
         (True, partial(FastPath, gateway=gateway, endpoints=endpoints)),  # bypasses the layers below
         (True, partial(WebSocketKeys, keys=gateway.keys)),
         (True, HeadMiddleware),

@@ -13,8 +13,8 @@ _CHATS: Final = "Use chat completions (/v1/chat/completions)"
 _TEXTS_ONLY: Final = "Mimic answers with texts only: leave these requests out"
 ABSENT: Final[Mapping[str, str]] = {
     "/conversations": (
-        "Mimic keeps no conversations: send the whole chat each time, in openai-agents with SQLiteSession in place of "
-        "OpenAIConversationsSession"
+        "Mimic keeps no conversations: use previous_response_id, or send the whole chat each time, "
+        "in openai-agents with SQLiteSession in place of OpenAIConversationsSession"
     ),
     "/assistants": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",
     "/threads": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from mimic.corpus.conversation import Choice, Message
-from mimic.corpus.ladder import MatchPolicy, Rung
+from mimic.corpus.ladder import Depth, MatchPolicy
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.engine.base import Continuations, ContinuationsRequest, Known
 from mimic.engine.overrides import Overrides
@@ -41,14 +41,15 @@ class NativeQuery(msgspec.Struct, frozen=True):
 
     version: Version | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHOICES)] | None = None
-    match: Rung | None = None
+    match: Depth | None = None
 
 
 class NativeWire(Wire[ContinuationsRequest, Continuations]):
     """Mimic's own format; its errors have OpenAI's shape."""
 
-    def __init__(self, version: Version, min_score: float) -> None:
-        self._min_score = min_score
+    def __init__(self, version: Version, policy: MatchPolicy) -> None:
+        """``policy`` has the options of matching; each request names its depth."""
+        self._policy = policy
         self._version = version
         self._decoder = msgspec.json.Decoder(NativeRequest)
         versions: Mapping[bytes, Version] = {b"version=%s" % known.encode(): known for known in VERSIONS}
@@ -58,7 +59,7 @@ class NativeWire(Wire[ContinuationsRequest, Continuations]):
         data = decode(self._decoder, body)
         options = self._queries.get(query) or _parse_query(query)
         known.version = version = options.version or self._version
-        policy = MatchPolicy(options.match, self._min_score) if options.match else None
+        policy = msgspec.structs.replace(self._policy, depth=options.match) if options.match else None
         return ContinuationsRequest(data.messages, version, options.limit, policy)
 
     def whole(self, request: ContinuationsRequest, result: Continuations) -> bytes | AsyncIterator[bytes]:

@@ -67,13 +67,39 @@ class TokenStream(msgspec.Struct, frozen=True):
         return (after + before).join(texts)
 
 
+class DetailedStream(msgspec.Struct, frozen=True):
+    """An answer in a stream, with details of each token in its event: :class:`TokenStream` without details.
+
+    ``before``, ``between`` and ``after`` are the constant bytes around the text and the details, which are JSON.
+    """
+
+    before: bytes
+    between: bytes
+    after: bytes
+    tokens: Sequence[int]
+    details: Iterable[bytes]
+    end: bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        waiting = b""
+        for text, details in zip(texts_of(self.tokens), self.details, strict=True):
+            if waiting:
+                yield waiting
+            waiting = b"".join((self.before, text, self.between, details, self.after))
+        yield waiting + self.end
+
+    def whole(self, opening: bytes, ending: bytes) -> bytes:
+        """All of them between an opening and an ending."""
+        return b"".join((opening, *self, ending))
+
+
 class PartedStream(msgspec.Struct, frozen=True):
     """An answer in several parts, for example tool calls. Each part has frames that open it.
 
     Each token is an event. A part's opening comes with its first token, and the end with the last token of all.
     """
 
-    parts: Sequence[tuple[bytes, TokenStream]]
+    parts: Sequence[tuple[bytes, TokenStream | DetailedStream]]
     end: bytes
 
     def __iter__(self) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from mimic.corpus.conversation import Conversation
-from mimic.corpus.ladder import Rung
+from mimic.corpus.ladder import Depth
 from mimic.corpus.manifest import SeededIndex
 from mimic.corpus.sizes import conversation_size
 from mimic.corpus.stores.base import finish_uncancelled
@@ -34,7 +34,7 @@ class Indexing:
     """
 
     def __init__(
-        self, folder: Path, depth: Rung, *, pack_characters: int = PACK_CHARACTERS, command: Sequence[str] = COMMAND
+        self, folder: Path, depth: Depth, *, pack_characters: int = PACK_CHARACTERS, command: Sequence[str] = COMMAND
     ) -> None:
         self._folder = folder
         self._depth = depth

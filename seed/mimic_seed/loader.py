@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mimic.corpus.conversation import Conversation
-from mimic.corpus.ladder import INDEXED, Rung
+from mimic.corpus.ladder import INDEXED, Depth
 from mimic.corpus.manifest import Phase, Progress, Report, Size, Skipped, VersionReport
 from mimic.corpus.schemas import SCHEMAS, Schema, Version
 from mimic.corpus.sizes import conversation_size
@@ -40,10 +40,10 @@ async def load(
     *,
     batch_size: int = 1000,
     strict: bool = False,
-    depth: Rung = "nearest",
+    depth: Depth = "nearest",
     join_splits: bool = False,
     on_progress: OnProgress = lambda _: None,
-    make_index: Callable[[Path, Rung], Indexing] = Indexing,
+    make_index: Callable[[Path, Depth], Indexing] = Indexing,
 ) -> Report:
     """Replace these versions of the store's corpus by the conversations of a source, in one pass. Opens the source.
 

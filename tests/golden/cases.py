@@ -179,6 +179,7 @@ BAD_CHAT: Final[Mapping[str, Any]] = {
     "stream-text": SKY_CHAT | {"stream": "yes"},
     "stream-options-alone": SKY_CHAT | {"stream_options": {"include_usage": True}},
     "stream-options-number": SKY_CHAT | {"stream": True, "stream_options": 1},
+    "top-logprobs-alone": SKY_CHAT | {"top_logprobs": 2},
     "top-logprobs-21": SKY_CHAT | {"top_logprobs": 21},
     "penalty-high": SKY_CHAT | {"presence_penalty": 3},
     "logit-bias-text": SKY_CHAT | {"logit_bias": {"1": "x"}},
@@ -388,6 +389,10 @@ def chats() -> Iterator[Case]:
             yield post(f"chat {stream} {name}", CHAT, chat(SKY) | fields | more)
         for model in ("mimic-v1", "mimic-v2", "gpt-4o-mini"):
             yield post(f"chat {stream} {model}", CHAT, SKY_CHAT | fields | {"model": model})
+        # At a temperature of 0, since the last digit of other logarithms may depend on the machine.
+        likely = {"logprobs": True, "top_logprobs": 2, "temperature": 0, "n": 2}
+        yield post(f"chat {stream} logprobs", CHAT, SKY_CHAT | fields | likely)
+        yield post(f"prompt {stream} logprobs", PROMPT, prompt(SKY, **likely | {"logprobs": 2}, echo=True) | fields)
         for name, texts in TEXTS.items():
             yield post(f"chat {stream} {name}", CHAT, chat(*texts, temperature=0) | fields)
     for name in ("greedy", "n", "max-tokens"):

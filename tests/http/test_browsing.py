@@ -18,7 +18,17 @@ from tests.support.servers import Server
 
 LONG = conversation("long", *((("human", "gpt")[n % 2], f"message {n}") for n in range(130)))
 BIG = conversation("big", ("human", "how much?"), ("gpt", "x" * 1_000_000))
-DUMP = [*SMALL, LONG, BIG, conversation("same"), conversation("big", ("human", "another of this id"))]
+TOOLS = conversation(
+    "tools",
+    ("human", "Weather in Paris?"),
+    ("function_call", '{"name": "get_weather", "arguments": {"location": "Paris", "days": 12345678901234567890}}'),
+    ("observation", "rain"),
+    ("gpt", '<tool_call>{"name": "say", "parameters": "hi"}</tool_call>'),
+    ("narrator", "Time passes."),
+    ("tool_call", "no JSON"),
+    ("tool_call", f'{{"name": "deep", "arguments": {{"a": {"[" * 5000}{"]" * 5000}}}}}'),
+)
+DUMP = [TOOLS, *SMALL, LONG, BIG, conversation("same"), conversation("big", ("human", "another of this id"))]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "mongodb"])
@@ -122,6 +132,21 @@ def test_unknown_documents_are_errors(
     answer = client.get(f"/corpus/{path}")
     error = answer.json()["error"]
     assert (answer.status_code, error["param"], error["code"]) == (status, param, code)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_tool_calls_are_shown(client: httpx.Client, version: str) -> None:
+    """Each message has the role of its sender in a chat, and its tool calls with their arguments."""
+    messages = client.get(f"/corpus/{version}/conversations/0").json()["messages"]
+    roles = ["user", "call", "result", "assistant", None, "call", "call"]
+    assert [message["role"] for message in messages] == roles
+    arguments = '{"location":"Paris","days":12345678901234567890}'
+    expected = {1: [{"name": "get_weather", "arguments": arguments}], 3: [{"name": "say", "arguments": "hi"}]}
+    assert [message["tool_calls"] for message in messages] == [expected.get(number, []) for number in range(7)]
+    profile = client.get("/corpus").json()["versions"][version]["profile"]
+    assert {"user", "assistant", "call", "result", "other"} <= {role["role"] for role in profile["roles"]}
+    found = client.get("/corpus/search", params={"q": "weather in paris", "version": version}).json()["results"]
+    assert found[0]["value"] == "Weather in Paris?"
 
 
 def test_conversations_are_for_those_with_a_key(server: Server) -> None:

@@ -59,6 +59,7 @@ RATES = "20% status=429; retry-after=1, 10% status=500, 0.05 empty"
         ("error; after=3", Fault("error", after=3), None),
         ("slow-headers", Fault("slow-headers", seconds=5), "slow-headers; seconds=5"),
         ("empty", Fault("empty"), None),
+        ("break-tool-call", Fault("break-tool-call"), None),
     ],
 )
 def test_faults_are_written_as_headers_have_them(text: str, fault: Fault, written: str | None) -> None:
@@ -71,7 +72,13 @@ def test_faults_are_written_as_headers_have_them(text: str, fault: Fault, writte
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "expected one of status=NNN, disconnect, stall, malformed, error, slow-headers, empty, or none, not ''"),
+        (
+            "",
+            (
+                "expected one of status=NNN, disconnect, stall, malformed, error, slow-headers, empty, "
+                "break-tool-call, or none, not ''"
+            ),
+        ),
         ("hangup", "expected one of status=NNN, .*, not 'hangup'"),
         ("status", "expected one of status=NNN, .*, not 'status'"),
         ("empty=1", "expected one of status=NNN, .*, not 'empty=1'"),
@@ -369,6 +376,49 @@ def test_an_answer_is_empty(server: Server) -> None:
     assert streamed.headers["x-mimic-source"] == "a#1"
     prompt = ask(server, "empty", {"model": "m", "prompt": "count"}, "completions")
     assert prompt.json()["choices"][0]["text"] == ""
+
+
+def test_a_tool_call_is_broken(server: Server) -> None:
+    """The arguments of a call are not JSON, whole and streamed; all else of the answer is as without the fault."""
+    function = {
+        "name": "get_weather",
+        "parameters": {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]},
+    }
+    tools = [{"type": "function", "function": function}, {"type": "function", "function": {"name": "ping"}}]
+    for text, arguments in (("What is the weather in Paris?", '{"location":"Paris"}'), ("ping", "{}")):
+        body = {"model": "m", "messages": [{"role": "user", "content": text}], "tools": tools}
+        sound = ask(server, "none", body).json()
+        broken = ask(server, "break-tool-call", {**body, "n": 2})
+        assert broken.headers["x-mimic-fault"] == "break-tool-call"
+        [sound_call] = sound["choices"][0]["message"]["tool_calls"]
+        assert sound_call["function"]["arguments"] == arguments
+        for choice in broken.json()["choices"]:
+            assert choice["finish_reason"] == "tool_calls"
+            [call] = choice["message"]["tool_calls"]
+            assert (call["id"], call["function"]["name"]) == (sound_call["id"], sound_call["function"]["name"])
+            cut = call["function"]["arguments"]
+            assert 0 < len(cut) < len(arguments)
+            assert arguments.startswith(cut)
+            with pytest.raises(json.JSONDecodeError):
+                json.loads(cut)
+        assert broken.json()["usage"]["completion_tokens"] == 2 * tokens.count(cut)
+        *events, done = frames(ask(server, "break-tool-call", {**body, "stream": True}).text)
+        assert done == "[DONE]"
+        choices = [json.loads(event)["choices"][0] for event in events]
+        deltas = [call["function"] for one in choices for call in one["delta"].get("tool_calls", ())]
+        assert "".join(delta["arguments"] for delta in deltas) == cut
+        assert choices[-1]["finish_reason"] == "tool_calls"
+
+
+def test_without_a_call_to_break_there_is_no_fault(server: Server) -> None:
+    """A text and the call of a custom tool, whose input is no JSON, come as without the fault."""
+    text = ask(server, "break-tool-call")
+    assert text.json()["choices"][0]["message"]["content"] == ANSWER
+    note = {"type": "custom", "custom": {"name": "note"}}
+    custom = ask(server, "break-tool-call", {**ASKED, "tools": [note], "tool_choice": "required"})
+    assert custom.json()["choices"][0]["message"]["tool_calls"][0]["custom"]["input"] == "count"
+    assert "x-mimic-fault" not in text.headers
+    assert "x-mimic-fault" not in custom.headers
 
 
 @pytest.mark.parametrize("question", ["short", "nothing"])

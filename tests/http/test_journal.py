@@ -1,5 +1,6 @@
 """The journal of requests: its content, with one process and with several, and after a crash."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -91,6 +92,29 @@ def test_every_kind_of_request_is_on_record(server: MimicServer) -> None:
     assert (entries[3].model, entries[3].prompt_tokens, entries[3].completion_tokens) == ("e", 1, 0)
     assert entries[0].last_byte_ms is not None
     assert [entry.at for entry in entries] == sorted(entry.at for entry in entries)
+
+
+def test_called_tools_are_on_record(server: MimicServer) -> None:
+    """An entry has the name of the tool for each call that was sent, and no arguments."""
+    location = {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]}
+    tool = {"type": "function", "function": {"name": "get_weather", "parameters": location}}
+    body = {"model": "m", "messages": [{"role": "user", "content": "Weather in Paris and Rome?"}], "tools": [tool]}
+    ask(server, body=body)
+    ask(server, body={**body, "stream": True, "parallel_tool_calls": False})
+    ask(server, body=body, x_mimic_fault="break-tool-call")
+    ask(server, body=body, x_mimic_fault="empty")
+    ask(server, body={**ASKED, "tools": [tool]})
+    assert [list(entry.tool_calls) for entry in server.requests()] == [
+        ["get_weather", "get_weather"],
+        ["get_weather"],
+        ["get_weather", "get_weather"],
+        [],
+        [],
+    ]
+    entries = httpx.get(f"{server.url}/mimic/requests").json()["requests"]
+    assert entries[1]["tool_calls"] == ["get_weather"]
+    assert [entry["fault"] for entry in entries] == [None, None, "break-tool-call", "empty", None]
+    assert "Paris" not in json.dumps(entries)
 
 
 def test_the_newest_and_those_of_a_route(server: MimicServer) -> None:

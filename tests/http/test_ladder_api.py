@@ -110,6 +110,26 @@ def test_settings_say_how_far_down_it_goes(corpus: str, tmp_path: Path) -> None:
         assert "less than MIMIC_LEAST_SCORE, 0.9" in refused["message"]
 
 
+def test_a_text_in_a_template_is_found(corpus: str, server: Server, tmp_path: Path) -> None:
+    """A prompt that wraps the user's text is found by the text; templates of the settings name its place."""
+    wrapped = "You are a comedian on a stage in London. Make them laugh.\n\nQuestion: {}\nAnswer:"
+    assert found(ask(server, wrapped.format("tell me a joke"))) == ("part", "1.000", "a_0#1")
+    assert found(ask(server, wrapped.format("tell me a joke"), x_mimic_match="nearest"))[0] == "part"
+    assert "rung 'normalized'" in error(ask(server, wrapped.format("x"), x_mimic_match="normalized"), 404)["message"]
+    assert 'mimic_matches_total{rung="part",version="v3"} ' in httpx.get(f"{server.url}/metrics").text
+    bad = error(ask(server, "continue", x_mimic_match="part"), 400)
+    assert "expected one of previous, last, normalized, nearest, not 'part'" in bad["message"]
+    body = {"messages": [{"from": "human", "value": wrapped.format("tell me a joke")}]}
+    answer = httpx.post(f"{server.url}/conversation/completion?match=nearest", json=body)
+    assert (answer.headers["x-mimic-match"], len(answer.json()["choices"])) == ("part", 1)
+    templates = json.dumps(["Speak as a {role}. {text}! Or {else}."])
+    settings = {"MIMIC_STORE": corpus, "MIMIC_PROMPT_TEMPLATES": templates, "MIMIC_LEAST_SCORE": "0.9"}
+    with Server(tmp_path, **settings) as another:
+        text = "Speak as a pirate. Continue! Or leave."
+        assert found(ask(another, text, x_mimic_match="nearest"))[:2] == ("part", "1.000")
+        assert error(ask(server, text, x_mimic_match="last"), 404)["code"] == "completion_not_found"
+
+
 def test_the_conversation_route_is_exact_unless_it_is_asked_not_to_be(server: Server) -> None:
     """With ``match`` the route answers as /v1 does, by role, with all next messages."""
 

@@ -129,7 +129,7 @@ def test_both_families_are_served(serve: SharedServers, tmp_path: Path, host: st
             assert httpx.get(url).status_code == 200
             assert httpx.get(url, headers={"host": "evil.example"}).status_code == (200 if is_open else 403)
         events = [json.loads(line)["event"] for line in server.log().splitlines()]
-    assert [event for event in events if event.startswith("everybody who")] == (
+    assert [event for event in events if event.startswith("every client")] == (
         ["every client that can reach the server can read the corpus: set MIMIC_API_KEYS"] if is_open else []
     )
     [running] = [event for event in events if event.startswith("Uvicorn running on")]

@@ -28,6 +28,13 @@ DUMP = [
     LONG,
     conversation("story", ("human", "tell me a story"), ("gpt", STORY), ("human", "and then?"), ("gpt", "The end.")),
     conversation("endless", ("human", "endless"), ("gpt", ENDLESS), ("human", BIDI), ("gpt", BIDI)),
+    conversation(
+        "tools",
+        ("human", "is it raining in Oslo"),
+        ("function_call", '{"name": "get_weather", "arguments": {"location": "Oslo"}}'),
+        ("observation", '{"rain": true}'),
+        ("gpt", "It rains."),
+    ),
     *(conversation(f"unseen_{number}", ("human", "\u200b"), ("gpt", "\u200b")) for number in range(2)),
     *HOSTILE,
 ]
@@ -274,12 +281,27 @@ def test_a_long_conversation_is_read_in_both_directions(page: Browser) -> None:
     assert page.text_of("#conversation-outcome") == "130 messages"
 
 
+def test_tool_calls_are_readable(page: Browser) -> None:
+    """A call is the name of the tool and its arguments, and a result in JSON is indented."""
+    page.find("#query").send_keys("is it raining in Oslo", Keys.ENTER)
+    page.find("#results button").click()
+    page.until(lambda: len(page.all("#said li")) == 4)
+    said = [line.text.splitlines() for line in page.all("#said li")]
+    assert said == [
+        ["human #0", "is it raining in Oslo"],
+        ["function_call tool call #1", "get_weather", "{", '  "location": "Oslo"', "}"],
+        ["observation tool result #2", "{", '  "rain": true', "}"],
+        ["gpt #3", "It rains."],
+    ]
+    assert page.overflow() == 0
+
+
 def test_the_corpus_is_shown(page: Browser) -> None:
     """The page shows counts, senders, lengths with a text for screen readers, and the most common messages."""
     shown = page.text_of("#profile")
     assert str(len(DUMP)) in page.text_of("#profile > .facts")
     assert all(version in shown for version in ("v1", "v2", "v3"))
-    assert page.text_of(".shares").startswith("gpt84 · 48.8%")
+    assert page.text_of(".shares").startswith("gpt85 · 48.3%")
     plots = [plot.get_attribute("aria-label") or "" for plot in page.all("[role=img]")]
     assert plots[0].startswith("Conversations: ")
     assert len(plots) >= 3

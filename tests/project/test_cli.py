@@ -306,7 +306,7 @@ def test_the_address_is_shown_that_a_client_can_ask(sqlite_url: str, host: str, 
             assert server.stdout
             said = server.stdout.readline().decode()
             server.kill()
-        found = re.match(rf"Mimic on http://{re.escape(shown)}:(\d+), a page", said)
+        found = re.match(rf"Mimic on http://{re.escape(shown)}:(\d+), with a page", said)
         assert found
         assert int(found[1]) == port or (port == 0 and int(found[1]) > 0)
 

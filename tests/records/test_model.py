@@ -406,4 +406,4 @@ def test_any_sequence_of_calls_is_that_of_the_model(backend: str, request: pytes
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_many_long_sequences_of_calls_are_those_of_the_model(backend: str, request: pytest.FixtureRequest) -> None:
     """Many long sequences."""
-    explore(backend, request, 200, 80)
+    explore(backend, request, 400, 60)

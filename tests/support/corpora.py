@@ -13,7 +13,7 @@ import pytest
 
 from mimic.corpus.conversation import Message
 from mimic.corpus.corpus import Corpus
-from mimic.corpus.ladder import Rung
+from mimic.corpus.ladder import Depth
 from mimic.corpus.manifest import Report
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores.base import Store
@@ -78,7 +78,7 @@ async def fill(
     versions: Sequence[Version] = VERSIONS,
     *,
     batch_size: int = 1000,
-    depth: Rung = "nearest",
+    depth: Depth = "nearest",
 ) -> Report:
     """Seed a store from a file, as users do."""
     return await seed_text(store, json.dumps(dump), folder, versions, batch_size=batch_size, depth=depth)
@@ -92,7 +92,7 @@ async def seed_text(
     *,
     batch_size: int = 1000,
     strict: bool = False,
-    depth: Rung = "nearest",
+    depth: Depth = "nearest",
 ) -> Report:
     """Seed a store from a file with exactly this text."""
     file = folder / "dump.json"
@@ -132,7 +132,7 @@ def seed(
     folder: Path,
     versions: Sequence[Version] = VERSIONS,
     *,
-    depth: Rung = "nearest",
+    depth: Depth = "nearest",
     timings: Timings = DEFAULT_TIMINGS,
 ) -> None:
     """Fill a store that a server serves, now or later. ``timings`` are those of a seeder of MongoDB."""

@@ -53,6 +53,26 @@ def test_an_invalid_value_is_named(name: str, value: str) -> None:
         Settings.from_environment({name: value})
 
 
+def test_templates_of_prompts(tmp_path: Path) -> None:
+    """Templates are one template, a JSON array, or a file with either; each has its hole once."""
+    several = '["Q: {text}", "Context: {context}\\n{text}"]'
+    (tmp_path / "one.txt").write_text("Answer this:\n\n{text}\n")
+    (tmp_path / "several.json").write_text(several)
+    for value, templates in (
+        ("Q: {text}", ("Q: {text}",)),
+        (several, ("Q: {text}", "Context: {context}\n{text}")),
+        (str(tmp_path / "one.txt"), ("Answer this:\n\n{text}",)),
+        (str(tmp_path / "several.json"), ("Q: {text}", "Context: {context}\n{text}")),
+    ):
+        assert Settings.from_environment({"MIMIC_PROMPT_TEMPLATES": value}).prompt_templates == templates
+    (tmp_path / "none.txt").write_text("Answer this")
+    for value in ("{text}", "Q: {text} {text}", '["Q: {text}", "Q:"]', '["Q: {text}"', "[1]", "none"):
+        with pytest.raises(SettingError, match=r"^MIMIC_PROMPT_TEMPLATES: expected .*(\{text\}|a JSON array)"):
+            Settings.from_environment({"MIMIC_PROMPT_TEMPLATES": value})
+    with pytest.raises(SettingError, match=r"expected \{text\} once in a template, with text beside it, not 'Answer"):
+        Settings.from_environment({"MIMIC_PROMPT_TEMPLATES": str(tmp_path / "none.txt")})
+
+
 def test_keys_and_switches() -> None:
     """Keys are separated by commas with optional blanks; switches have several words."""
     assert Settings.from_environment({"MIMIC_API_KEYS": " sk-one, sk-two,"}).api_keys == ("sk-one", "sk-two")

@@ -17,7 +17,7 @@ from mimic.engine.overrides import FAULT_HEADER
 from mimic.errors import StoreError
 from mimic.gateway.context import RequestContext
 from mimic.gateway.faults import Fault
-from mimic.gateway.journal import Entry, Journal, shorten
+from mimic.gateway.journal import MOST_NAMES, Entry, Journal, shorten
 from mimic.gateway.ledger import Changes
 from mimic.server.http11.asgi import CUT, HTTP, RECORD, cut, outcome_of, record_outcome
 from mimic.server.observability.metrics import CHOICES, FAULTS, MATCHES, MISSES, REQUESTS, Metrics
@@ -183,6 +183,7 @@ class RequestRecord:
             version=context.known.version if context else None,
             prompt_tokens=usage and usage.prompt_tokens,
             completion_tokens=usage and usage.completion_tokens,
+            tool_calls=[shorten(name) or "" for name in context.tool_calls[:MOST_NAMES]] if context else (),
             last_byte_ms=round(seconds * 1000, 1),
             fault=fault and str(fault),
             status=outcome or entry.status,

@@ -7,7 +7,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, QueryParameter
 
-from mimic.corpus.ladder import Rung
+from mimic.corpus.ladder import Depth
 from mimic.corpus.schemas import Version
 from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY
@@ -40,7 +40,7 @@ async def complete(
         int | None, QueryParameter(description="The maximum number of choices.", ge=1, le=MAX_CHOICES)
     ] = None,
     match: Annotated[
-        Rung | None,
+        Depth | None,
         QueryParameter(description="The lowest rung of a match by role, as in /v1 (default: an exact match)."),
     ] = None,
 ) -> Response[None]:

@@ -5,12 +5,15 @@ from functools import cache
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from mimic.engine.base import Answer, ChatMessage, Completion, FinishReason, Prompt, ToolCall
+from mimic.engine.logprobs import certain
 from mimic.errors import RequestError
 from mimic.wire.base import Steps
 from mimic.wire.openai.base import OpenAIUsage, created_now, new_id
 from mimic.wire.openai.ignored import OF_CHATS, IgnoredFields, ignored_parts
+from mimic.wire.openai.logprobs import ChatLogprobs, chat_logprobs, logprobs_in, with_logprobs
 from mimic.wire.openai.parts import Part, joined_text, missing
 from mimic.wire.openai.sampled import OpenAIRequest, Sampled, SampledWire, UsageField, choice_in_json
 from mimic.wire.openai.tools import (
@@ -29,7 +32,7 @@ from mimic.wire.openai.tools import (
     render,
     tools_of,
 )
-from mimic.wire.sse import MARKER, PartedStream, Template, TokenStream
+from mimic.wire.sse import MARKER, DetailedStream, PartedStream, Template, TokenStream
 
 PATH: Final = "/v1/chat/completions"
 
@@ -99,6 +102,18 @@ class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
         """The most tokens of an answer; the newer name takes precedence."""
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
+    def most_likely(self) -> int | None:
+        if self.logprobs:
+            return self.top_logprobs or 0
+        if self.top_logprobs:
+            raise RequestError(
+                400,
+                "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.",
+                param="top_logprobs",
+                code="invalid_parameter_combination",
+            )
+        return None
+
 
 class AnswerMessage(msgspec.Struct, frozen=True):
     """The assistant's text, or its tool calls."""
@@ -117,7 +132,7 @@ class ChatChoice(msgspec.Struct, frozen=True):
     index: int
     message: AnswerMessage
     finish_reason: ChatFinishReason
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
 
 
 class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +185,7 @@ class ChunkChoice(msgspec.Struct, frozen=True):
 
     index: int
     delta: Delta
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: ChatFinishReason | None = None
 
 
@@ -194,8 +209,11 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
 
     def ignored(self, data: ChatCompletionRequest) -> Sequence[str]:
         """Fields and content parts."""
-        fields, in_parts = self.left_out.of(data), [one for one in data.messages if isinstance(one.content, list)]
-        return [*fields, *ignored_parts(_passed_over(in_parts))] if in_parts else fields
+        fields = self.left_out.of(data)
+        for message in data.messages:
+            if isinstance(message.content, list):
+                return [*fields, *ignored_parts(_passed_over(data.messages))]
+        return fields
 
     async def prompts(self, data: ChatCompletionRequest) -> Sequence[Prompt]:
         messages = [
@@ -215,7 +233,7 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
         is_old = not data.tools and bool(data.functions or data.function_call)
         choice = old_choice_of(data.function_call, tools) if is_old else choice_of(data.tool_choice, tools)
         texts = [message.text for message in request.prompts[0].messages]
-        return msgspec.structs.replace(
+        return replace(
             request,
             tools=tools,
             tool_choice=choice,
@@ -231,6 +249,11 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
             else ChatChoice(index, AnswerMessage(answer.text), answer.finish_reason)
             for index, answer in enumerate(result.answers)
         ]
+        if request.logprobs is not None:
+            choices = [
+                replace(choice, logprobs=chat_logprobs(logprobs_in(answer, request.logprobs)))
+                for choice, answer in zip(choices, result.answers, strict=True)
+            ]
         return msgspec.json.encode(
             ChatCompletion(
                 id=new_id("chatcmpl"),
@@ -245,13 +268,22 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
         """The chunks of an answer. The first chunk of a tool call has its id, its name and an empty text."""
         if not answer.tool_calls:
             return super().stream(chunk, index, answer, request)
-        parts = []
+        parts: list[tuple[bytes, TokenStream | DetailedStream]] = []
         for number, call in enumerate(answer.tool_calls):
             first = choice_in_json(ChunkChoice(index, _call_delta(number, call, "", request, is_first=True)))
             template = Template.of(ChunkChoice(index, _call_delta(number, call, MARKER, request, is_first=False)))
-            parts.append((chunk.fill(first), TokenStream(chunk.around(template), call.tokens, b"")))
+            parts.append((chunk.fill(first), self._arguments(chunk.around(template), call, request)))
         end = ChunkChoice(index, Delta(), None, _reason(answer.finish_reason, request))
         return PartedStream(parts, chunk.fill(choice_in_json(end)))
+
+    def _arguments(self, template: Template, call: ToolCall, request: OpenAIRequest) -> TokenStream | DetailedStream:
+        if request.logprobs is None:
+            return TokenStream(template, call.tokens, b"")
+        logprobs = (chat_logprobs((one,)) for one in certain(call.tokens, request.logprobs))
+        return with_logprobs(template, call.tokens, logprobs, b"")
+
+    def logprobs(self, index: int, answer: Answer, request: OpenAIRequest) -> Iterable[ChatLogprobs]:
+        return (chat_logprobs((one,)) for one in logprobs_in(answer, request.logprobs))
 
     def blank(self, request: OpenAIRequest, usage: UsageField) -> ChatCompletionChunk:
         return ChatCompletionChunk(
@@ -269,7 +301,7 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
 def _passed_over(messages: Sequence[OpenAIMessage]) -> Iterator[str]:
     """The types of the content parts that have no text."""
     for message in messages:
-        for part in message.content or ():
+        for part in message.content if isinstance(message.content, list) else ():
             if isinstance(part, Part) and part.text is None:
                 yield part.type
 

@@ -4,11 +4,15 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
-from mimic.engine.base import ChatMessage, Completion, FinishReason, Prompt
+from mimic.engine.base import Answer, ChatMessage, Completion, FinishReason, Prompt
+from mimic.engine.logprobs import Logprobs, certain
 from mimic.errors import RequestError
+from mimic.tokens import encode
 from mimic.wire.openai.base import Input, OpenAIUsage, Texts, created_now, encoding_of, inputs_of, new_id
 from mimic.wire.openai.ignored import OF_PROMPTS, IgnoredFields
+from mimic.wire.openai.logprobs import Offsets, TextLogprobs, logprobs_in, text_logprobs
 from mimic.wire.openai.sampled import MAX_ANSWERS, OpenAIRequest, Sampled, SampledWire, UsageField, choice_in_json
 
 PATH: Final = "/v1/completions"
@@ -28,6 +32,9 @@ class TextCompletionRequest(Sampled, frozen=True, kw_only=True):
         """True if each answer begins with its prompt."""
         return bool(self.echo)
 
+    def most_likely(self) -> int | None:
+        return self.logprobs
+
 
 class TextChoice(msgspec.Struct, frozen=True):
     """An answer to one of the prompts, or the addition of a chunk to it."""
@@ -35,7 +42,7 @@ class TextChoice(msgspec.Struct, frozen=True):
     index: int
     text: str
     finish_reason: Literal["stop", "length"] | None
-    logprobs: None = None
+    logprobs: TextLogprobs | None = None
 
 
 class TextCompletion(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +71,11 @@ class CompletionsWire(SampledWire[TextCompletionRequest, TextCompletion]):
             TextChoice(index, echo + answer.text, _reason(answer.finish_reason))
             for index, (echo, answer) in enumerate(zip(_echoes(request, result), result.answers, strict=True))
         ]
+        if request.logprobs is not None:
+            choices = [
+                replace(choice, logprobs=_logprobs(choice.index, answer, request))
+                for choice, answer in zip(choices, result.answers, strict=True)
+            ]
         blank = self.blank(request, OpenAIUsage.of(result.usage))
         return msgspec.json.encode(msgspec.structs.replace(blank, choices=choices))
 
@@ -75,8 +87,18 @@ class CompletionsWire(SampledWire[TextCompletionRequest, TextCompletion]):
 
     def opening(self, request: OpenAIRequest, result: Completion) -> Iterable[bytes]:
         """The echoed prompts."""
-        echoes = enumerate(_echoes(request, result))
-        return [choice_in_json(self.choice(index, echo)) for index, echo in echoes if echo]
+        choices = [self.choice(index, echo) for index, echo in enumerate(_echoes(request, result)) if echo]
+        if request.logprobs is not None:
+            choices = [
+                replace(choice, logprobs=text_logprobs(_echoed(choice.index, request), Offsets())) for choice in choices
+            ]
+        return map(choice_in_json, choices)
+
+    def logprobs(self, index: int, answer: Answer, request: OpenAIRequest) -> Iterable[TextLogprobs]:
+        offsets = Offsets()
+        for one in _echoed(index, request):
+            offsets.place(one.token)
+        return (text_logprobs((one,), offsets) for one in logprobs_in(answer, request.logprobs))
 
 
 def _prompts(inputs: Sequence[Input], n: int) -> list[Prompt]:
@@ -98,6 +120,19 @@ def _echoes(request: OpenAIRequest, result: Completion) -> list[str]:
         for prompt, answers in zip(request.prompts, result.results, strict=True)
         for _ in answers.answers
     ]
+
+
+def _logprobs(index: int, answer: Answer, request: OpenAIRequest) -> TextLogprobs:
+    """The log probabilities of a whole answer, and of the echo before it."""
+    return text_logprobs([*_echoed(index, request), *logprobs_in(answer, request.logprobs)], Offsets())
+
+
+def _echoed(index: int, request: OpenAIRequest) -> Logprobs:
+    """The log probabilities of the echo before an answer: the tokens of its prompt are certain."""
+    if not request.echo:
+        return ()
+    text = request.prompts[index // request.sampling.n].messages[0].text or ""
+    return certain(encode(text), request.logprobs or 0)
 
 
 def _reason(reason: FinishReason) -> Literal["stop", "length"]:

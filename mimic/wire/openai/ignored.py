@@ -30,12 +30,10 @@ OF_BOTH: Final[Mapping[str, Matters]] = {
     "frequency_penalty": bool,
     "presence_penalty": bool,
     "logit_bias": bool,
-    "logprobs": bool,
 }
 """Fields of chats and prompts. A null value never matters."""
 OF_CHATS: Final[Mapping[str, Matters]] = {
     **OF_BOTH,
-    "top_logprobs": bool,
     "reasoning_effort": _is_given,
     "verbosity": _is_not_medium,
     "modalities": _is_more_than_text,

@@ -19,6 +19,7 @@ from mimic.wire.base import EventPlan, Steps
 from mimic.wire.json import decode
 from mimic.wire.openai.base import Names, OpenAIUsage, OpenAIWire
 from mimic.wire.openai.ignored import IgnoredFields, not_acted_on
+from mimic.wire.openai.logprobs import with_logprobs
 from mimic.wire.sse import MARKER, InTurn, Template, TokenStream, frames, on_one_line
 
 MAX_ANSWERS: Final = 128
@@ -96,6 +97,10 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
         """True if each answer begins with its prompt."""
         return False
 
+    def most_likely(self) -> int | None:
+        """The number of most likely tokens to report for each token; None without log probabilities."""
+        return None
+
     def wants_usage(self) -> bool:
         """True if a stream ends with the usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
@@ -161,7 +166,8 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
             limits=data.limits(),
             policy=policy,
             stream=bool(data.stream),
-            include_usage=data.wants_usage(),
+            logprobs=data.most_likely(),
+            include_usage=data.stream_options is not None and data.wants_usage(),
             echo=data.is_echoed,
             ignored=ignored,
             tool_mode=None if overrides is NO_OVERRIDES else overrides.tool_mode(),
@@ -186,7 +192,10 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
     def stream(self, chunk: Template, index: int, answer: Answer, request: OpenAIRequest) -> Steps:
         """The chunks of one answer. ``chunk`` is the template around the choice."""
         end = chunk.fill(self._end(index, answer.finish_reason))
-        return TokenStream(chunk.around(self._text_template(index)), answer.tokens, end)
+        template = chunk.around(self._text_template(index))
+        if request.logprobs is None:
+            return TokenStream(template, answer.tokens, end)
+        return with_logprobs(template, answer.tokens, self.logprobs(index, answer, request), end)
 
     def ignored(self, data: S) -> Sequence[str]:
         """The ignored fields that would change a model's answer."""
@@ -195,6 +204,10 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
     async def extend(self, request: OpenAIRequest, data: S) -> OpenAIRequest:
         """The request with the extra fields of this format. Raises RequestError."""
         return request
+
+    @abstractmethod
+    def logprobs(self, index: int, answer: Answer, request: OpenAIRequest) -> Iterable[msgspec.Struct]:
+        """The log probabilities of each chunk that adds a token to the answer with this index."""
 
     @abstractmethod
     async def prompts(self, data: S) -> Sequence[Prompt]:

@@ -14,7 +14,7 @@ from mimic.corpus import index as match_index
 from mimic.corpus.conversation import Conversation, Message
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.index import IndexWriter, MatchIndex
-from mimic.corpus.ladder import RUNGS, MatchPolicy, Rung
+from mimic.corpus.ladder import DEPTHS, Depth, MatchPolicy
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import Driver, open_store
 from mimic.corpus.stores.base import Store
@@ -64,7 +64,7 @@ def answers(match: Match[Sequence[Outcome]]) -> list[str]:
     return [outcome.choice.message.value for outcome in match.found if outcome.choice]
 
 
-async def seed(store: Store, folder: Path, dump: Dump = DUMP, depth: Rung = "nearest") -> None:
+async def seed(store: Store, folder: Path, dump: Dump = DUMP, depth: Depth = "nearest") -> None:
     """Seed a dump down to a rung."""
     (folder / "dump.json").write_text(json.dumps(dump))
     await load(Source(folder / "dump.json"), store, VERSIONS, depth=depth)
@@ -158,9 +158,9 @@ async def test_a_message_of_another_role_is_no_match(store: Store, tmp_path: Pat
 
 
 async def test_messages_of_applications_are_ignored(store: Store, tmp_path: Path) -> None:
-    """A system message and the last message of a tool are ignored."""
+    """System messages are ignored, before and after the user's message."""
     await fill(store, DUMP, tmp_path)
-    match = await find(store, ("system", "You are helpful."), ("human", LIST.lower()), ("tool", "{}"))
+    match = await find(store, ("system", "You are helpful."), ("human", LIST.lower()), ("system", "Be short."))
     assert answers(match) == ["Walk along it, and turn each pointer around."]
 
 
@@ -186,16 +186,87 @@ async def test_it_stops_at_the_lowest_rung(store: Store, tmp_path: Path) -> None
         "normalized": [("gpt", "something"), ("human", "Continue?")],
         "nearest": [("human", "contineu")],
     }
-    for number, depth in enumerate(RUNGS):
-        for rung in RUNGS[: number + 1]:
+    for number, depth in enumerate(DEPTHS):
+        for rung in DEPTHS[: number + 1]:
             assert (await find(store, *chats[rung], policy=MatchPolicy(depth))).rung == rung
-        for rung in RUNGS[number + 1 :]:
+        for rung in DEPTHS[number + 1 :]:
             with pytest.raises(NoCompletion, match=f"compared down to the rung '{depth}'"):
                 await find(store, *chats[rung], policy=MatchPolicy(depth))
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_part_of_a_wrapped_text_is_found(store: Store, tmp_path: Path, version: Version) -> None:
+    """A part answers if it is equal, or more similar than the whole; a whole message takes precedence."""
+    await fill(store, DUMP, tmp_path)
+    rules = "Follow the house rules, quote no sources, and keep a friendly tone in every sentence that you write."
+    walk = ["Walk along it, and turn each pointer around."]
+    for text in (LIST, LIST.lower()):
+        match = await find(store, ("human", f"{rules}\n\n{text}"), version=version)
+        assert (match.rung, match.score, answers(match)) == ("part", 1, walk)
+    match = await find(store, ("human", f"{rules}\nQuestion: How do I revrese a linked list in Python?\nAnswer:"))
+    assert (match.rung, answers(match)) == ("part", walk)
+    assert 0.6 < match.score < 1
+    wrapped = conversation("wrapped", ("human", f"{rules}\n\n{LIST}"), ("gpt", "as a whole"))
+    await fill(store, [*DUMP, wrapped], tmp_path)
+    for text in (f"{rules}\n\n{LIST}", f"{rules}\n\n{LIST}".upper()):
+        match = await find(store, ("human", text), version=version)
+        assert (match.rung, answers(match)) == ("last" if text.startswith(rules) else "normalized", ["as a whole"])
+
+
+async def test_a_part_has_its_exact_spelling_and_its_previous_message(store: Store, tmp_path: Path) -> None:
+    """Among equal messages, the spelling of the part and the message before it decide, as for whole messages."""
+    dump = [
+        conversation("a", ("human", "What is love?"), ("gpt", "a feeling")),
+        *(conversation(f"b{n}", ("human", "what is love"), ("gpt", "a song")) for n in range(3)),
+        conversation("c", ("gpt", "About dogs."), ("human", "What is love?"), ("gpt", "a walk")),
+    ]
+    await fill(store, dump, tmp_path)
+    match = await find(store, ("human", "The question: What is love?"))
+    assert (match.rung, set(answers(match))) == ("part", {"a feeling", "a walk"})
+    assert answers(await find(store, ("human", "The question: WHAT IS LOVE"))) == ["a song"]
+    for before in ("About dogs.", "about dogs"):
+        match = await find(store, ("gpt", before), ("human", "The question: What is love?"))
+        assert (match.rung, len(match.asked)) == ("part", 2 if before == "About dogs." else 1)
+
+
+async def test_parts_belong_to_the_depth_nearest(store: Store, tmp_path: Path) -> None:
+    """A search that ends above it, or a corpus without its index, seeks no parts; templates are of the policy."""
+    text = f"Please answer the question: {LIST}"
+    await fill(store, DUMP, tmp_path)
+    for depth in DEPTHS[:-1]:
+        with pytest.raises(NoCompletion):
+            await find(store, ("human", text), policy=MatchPolicy(depth))
+    assert (await find(store, ("human", text), policy=MatchPolicy("nearest"))).rung == "part"
+    shouted = "Say it in other words, and add nothing: Hello"
+    templates = ("Say it in other words, and add nothing: {text}",)
+    with pytest.raises(NoCompletion):
+        await find(store, ("human", shouted), policy=MatchPolicy(min_score=0.9))
+    policy = MatchPolicy(min_score=0.9, templates=templates)
+    assert answers(await find(store, ("human", shouted), policy=policy)) == ["Hi"]
+    await seed(store, tmp_path, depth="normalized")
+    with pytest.raises(NoCompletion, match="without the index for the rung 'nearest'"):
+        await find(store, ("human", text))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_chat_that_ends_with_an_answer_is_cut(store: Store, tmp_path: Path, version: Version) -> None:
+    """The assistant's message is sought byte for byte; else the user's last message before it, down the ladder."""
+    await fill(store, DUMP, tmp_path)
+    walk = ["Walk along it, and turn each pointer around."]
+    match = await find(store, ("human", LIST), ("gpt", "what is love"), version=version)
+    assert (match.rung, answers(match)) == ("last", ["a song"])
+    for text, rung in ((LIST, "last"), (LIST.upper(), "normalized"), ("How do I revrese a linkd list?", "nearest")):
+        for rest in ([("gpt", "Sure,")], [("gpt", "Sure,"), ("gpt", "here it is")], [("gpt", "{"), ("system", "JSON")]):
+            match = await find(store, ("human", "Hello"), ("human", text), *rest, version=version)
+            assert (match.rung, answers(match)) == (rung, walk)
+    match = await find(store, ("human", ""), ("gpt", "What is love?"), version=version)
+    assert (match.rung, answers(match)) == ("normalized", ["a song"])
+    with pytest.raises(NoCompletion, match="nothing follows 'xyzzy' of the role 'user'"):
+        await find(store, ("human", "xyzzy"), ("gpt", "Walk along"), version=version)
+
+
 @pytest.mark.parametrize("seeded", ["last", "normalized"])
-async def test_a_rung_that_was_not_seeded_is_an_error(store: Store, tmp_path: Path, seeded: Rung) -> None:
+async def test_a_rung_that_was_not_seeded_is_an_error(store: Store, tmp_path: Path, seeded: Depth) -> None:
     """A request for that rung gets an error of its own, if needed; others get a miss with the reason."""
     await seed(store, tmp_path, depth=seeded)
     assert (await find(store, ("human", LIST), policy=MatchPolicy("nearest"))).rung == "last"

@@ -10,7 +10,18 @@ from mimic.gateway.faults import NONE, PATTERN, parse_fault
 
 VALUES = ("0", "5", "0.5", "3600", "3600.1", "1000000", "1000001", "true", "maybe", "word_1", "Word", "", "429", "399")
 PARAMETERS = ("after", "seconds", "retry-after", "should-retry", "type", "code", "status", "")
-KINDS = ("status", "disconnect", "stall", "malformed", "error", "slow-headers", "empty", "none", "other")
+KINDS = (
+    "status",
+    "disconnect",
+    "stall",
+    "malformed",
+    "error",
+    "slow-headers",
+    "empty",
+    "break-tool-call",
+    "none",
+    "other",
+)
 BLANKS = st.sampled_from(["", " ", "\t"])
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimic import tokens
-from mimic.wire.sse import InTurn, Template, TokenStream, texts_of
+from mimic.wire.sse import DetailedStream, InTurn, Template, TokenStream, texts_of
 
 TEMPLATE = Template(b"data: <", b">\n\n")
 
@@ -45,3 +45,14 @@ def test_a_stream_at_once_has_the_frames_of_one_step_by_step(texts: Sequence[str
     assert len(found) == max([1, *map(tokens.count, texts)])
     assert steps.whole(b"opening", b"ending") == b"opening" + b"".join(found) + b"ending"
     assert b"".join(found).count(b"end") == len(texts)
+
+
+@pytest.mark.parametrize("text", ["one two three", "", "你好𒀀"])
+def test_details_stand_between_the_parts_of_the_template(text: str) -> None:
+    """Each token has its own; without details in the template, the frames are those of a plain stream."""
+    plain = stream(text)
+    details = [b"%d" % number for number, _ in enumerate(plain.tokens)]
+    detailed = DetailedStream(TEMPLATE.before, b"|", TEMPLATE.after, plain.tokens, details, plain.end)
+    expected = [frame.replace(b">", b"|%d>" % number) for number, frame in enumerate(plain)]
+    assert list(detailed) == expected
+    assert detailed.whole(b"opening", b"ending") == b"opening" + b"".join(expected) + b"ending"
