@@ -54,7 +54,7 @@ class CompactWire(OpenAIWire[CompactRequest, Compaction]):
         known.model = model = data.model or self._names.default
         version = self._names.version_of(model)
         given = await self._input.read(data, known.owner)
-        content = compacted([*given.past, *given.items])
+        content = compacted([*given.past.items, *given.items])
         return CompactRequest(model=model, version=version, prompts=(given.prompt,), content=content)
 
     def whole(self, request: CompactRequest, result: Compaction) -> bytes:

@@ -11,11 +11,15 @@ from mimic.wire.openai.ignored import IgnoredFields, Matters
 from mimic.wire.openai.responses.answer import ResponseObject
 from mimic.wire.openai.responses.items import MESSAGE, RawItem
 from mimic.wire.openai.responses.tools import Mode, RawTool, TextOptions
-from mimic.wire.openai.sampled import Temperature, TopP
+from mimic.wire.openai.sampled import DEFAULT_SAMPLING, NO_LIMITS, Temperature, TopP
 from mimic.wire.openai.tools import MAX_TOOLS
 
 LEAST_TOKENS: Final = 16
 """The lowest limit of an answer's tokens that OpenAI accepts."""
+
+NO_REASONING: Final[Mapping[str, Any]] = {"effort": None, "summary": None}
+PLAIN_TEXT: Final[Mapping[str, Any]] = {"format": {"type": "text"}, "verbosity": "medium"}
+"""Values that a response repeats by default."""
 
 Metadata: TypeAlias = Annotated[
     Mapping[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=512)]],
@@ -86,13 +90,15 @@ class ResponseParameters(InputFields, frozen=True, kw_only=True):
 
     def sampling(self) -> Sampling:
         """The parameters of the draw."""
+        if self.temperature is None and self.top_p is None:
+            return DEFAULT_SAMPLING
         return Sampling(
             1.0 if self.temperature is None else self.temperature, 1.0 if self.top_p is None else self.top_p
         )
 
     def limits(self) -> Limits:
         """The limits of the answer."""
-        return Limits(max_tokens=self.max_output_tokens)
+        return NO_LIMITS if self.max_output_tokens is None else Limits(max_tokens=self.max_output_tokens)
 
 
 class ResponseRequest(CompletionRequest, frozen=True, kw_only=True):
@@ -123,22 +129,18 @@ def response_of(
         prompt=unset if data.prompt is None else {"variables": None, "version": None, **data.prompt},
         prompt_cache_key=data.prompt_cache_key,
         prompt_cache_retention=unset if data.prompt_cache_retention is None else data.prompt_cache_retention,
-        reasoning=_reasoning_of(data.reasoning),
+        reasoning=NO_REASONING if data.reasoning is None else {**NO_REASONING, **msgspec.to_builtins(data.reasoning)},
         safety_identifier=data.safety_identifier,
         store=is_stored,
         temperature=1.0 if data.temperature is None else data.temperature,
-        text=_text_of(data.text or TextOptions()),
+        text=PLAIN_TEXT if data.text is None else _text_of(data.text),
         tool_choice=data.tool_choice or "auto",
-        tools=[_tool_of(tool) for tool in data.tools or ()],
+        tools=[_tool_of(tool) for tool in data.tools] if data.tools else (),
         top_logprobs=data.top_logprobs or 0,
         top_p=1.0 if data.top_p is None else data.top_p,
         truncation=data.truncation or "disabled",
         user=unset if data.user is None else data.user,
     )
-
-
-def _reasoning_of(given: Reasoning | None) -> Mapping[str, Any]:
-    return {"effort": None, "summary": None, **(msgspec.to_builtins(given) if given else {})}
 
 
 def _text_of(given: TextOptions) -> Mapping[str, Any]:
@@ -180,4 +182,5 @@ _left_out: Final = IgnoredFields(_OF_RESPONSES)
 
 def ignored_fields(data: ResponseParameters) -> Sequence[str]:
     """The names of fields that were left out, and whose values would have changed a model's answer."""
-    return [_NAMES.get(name, name) for name in _left_out.of(data)]
+    names = _left_out.of(data)
+    return [_NAMES.get(name, name) for name in names] if names else ()

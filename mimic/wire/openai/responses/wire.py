@@ -6,6 +6,7 @@ from typing import ClassVar, Final, Literal
 import msgspec
 
 from mimic.engine.base import (
+    TEXT,
     AnswerFormat,
     ChatMessage,
     Completion,
@@ -27,7 +28,7 @@ from mimic.wire.openai.ignored import not_acted_on
 from mimic.wire.openai.responses.answer import finished
 from mimic.wire.openai.responses.events import NOT_JSON, error_events, plan_of
 from mimic.wire.openai.responses.history import History, Past
-from mimic.wire.openai.responses.items import RawItem, read_items, referenced_id
+from mimic.wire.openai.responses.items import ItemList, RawItem, read_items, referenced_id
 from mimic.wire.openai.responses.request import (
     InputFields,
     ResponseParameters,
@@ -39,23 +40,23 @@ from mimic.wire.openai.responses.tools import check_required, choice_of, format_
 from mimic.wire.openai.sampled import CompletionOptions
 
 _responses: Final = msgspec.json.Decoder(ResponseParameters)
+NO_PAST: Final = Past()
 _inputs: Final = msgspec.json.Decoder(InputFields)
 
 
 class ReadInput(msgspec.Struct, frozen=True):
     """The fields of :class:`InputFields` in neutral form.
 
-    ``past`` are the items before the own ones, ``ignored`` the names of items, parts and tools that are left out.
+    ``past`` are the items before the own ``items``, ``ignored`` the names of items, parts and tools that are left out.
     """
 
     prompt: Prompt
-    past: Sequence[RawItem]
+    past: Past
     items: Sequence[RawItem]
-    ancestors: Sequence[str]
-    tools: Sequence[Tool]
-    tool_choice: ToolChoice
-    answer_format: AnswerFormat
     ignored: Sequence[str]
+    tools: Sequence[Tool] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    answer_format: AnswerFormat = TEXT
 
 
 class TokenCount(msgspec.Struct, frozen=True):
@@ -79,26 +80,31 @@ class InputReader:
         if data.conversation is not None:
             text = "Mimic keeps no conversations. Use 'previous_response_id', or send the whole input each time."
             raise RequestError(400, text, param="conversation", code="unsupported_parameter")
-        items = [await self._resolve(item, owner) for item in data.items()]
-        past = Past()
+        items = data.items()
+        if isinstance(data.input, str):
+            own = ItemList([ChatMessage("user", data.input)], ())
+        else:
+            items = [await self._resolve(item, owner) for item in items]
+            own = read_items(items)
+        past, messages = NO_PAST, own.messages
         if data.previous_response_id is not None:
             past = await self._history.before(data.previous_response_id, owner)
-        own = read_items(items)
-        messages = [*read_items(past.items).messages, *own.messages] if past.items else own.messages
-        texts = [message.text for message in messages]
+            messages = [*read_items(past.items).messages, *own.messages]
         if data.instructions is not None:
-            messages = [ChatMessage("system", data.instructions), *messages]
+            prompt = Prompt([ChatMessage("system", data.instructions), *messages])
+        else:
+            prompt = Prompt(messages)
+        read = ReadInput(prompt, past, items, own.ignored)
+        if data.tools is None and data.tool_choice is None and data.text is None:
+            return read
         check_required(data.tool_choice, data.tools or ())
         tools, ignored_tools = await tools_of(data.tools or ())
-        return ReadInput(
-            Prompt(messages),
-            past.items,
-            items,
-            past.responses,
-            tools,
-            choice_of(data.tool_choice, tools),
-            await format_of(data.text.format if data.text else None, texts),
-            [*own.ignored, *ignored_tools],
+        return msgspec.structs.replace(
+            read,
+            tools=tools,
+            tool_choice=choice_of(data.tool_choice, tools),
+            answer_format=await format_of(data.text.format if data.text else None, [one.text for one in messages]),
+            ignored=[*own.ignored, *ignored_tools],
         )
 
     async def _resolve(self, item: RawItem, owner: str) -> RawItem:
@@ -124,7 +130,9 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
             text = "Responses in the background need records, which MIMIC_RECORDS=off switches off."
             raise RequestError(400, text, param="background", code="unsupported_parameter")
         given = await self._input.read(data, known.owner)
-        ignored = [*ignored_fields(data), *given.ignored]
+        ignored = ignored_fields(data)
+        if given.ignored:
+            ignored = [*ignored, *given.ignored]
         if ignored and options.strict:
             raise not_acted_on(ignored[0])
         return ResponseRequest(
@@ -145,7 +153,7 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
                 data, new_id("resp"), model, created_now(), is_stored=data.store is not False and self._history.is_on
             ),
             items=given.items,
-            ancestors=given.ancestors,
+            ancestors=given.past.responses,
         )
 
     def whole(self, request: ResponseRequest, result: Completion) -> bytes:
