@@ -70,7 +70,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "frequency_penalty": "Ignored.",
     "function_call": "Older form of `tool_choice`.",
     "functions": "Older form of `tools`.",
-    "include": "Accepted; `message.output_text.logprobs` is ignored.",
+    "include": "`message.output_text.logprobs`: the text has log probabilities.",
     "input": "Texts, or tokens of `cl100k_base`.",
     "instructions": "A system message before the input.",
     "logit_bias": "Ignored.",

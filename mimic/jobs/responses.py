@@ -177,7 +177,7 @@ class ResponseStore(History):
 
     async def _events(self, record: Record, stored: StoredResponse, after: int) -> AsyncIterator[bytes]:
         """Yield the events, until the response is cancelled."""
-        plan = plan_of(stored.response, stored.completion(), int(record.created + stored.last))
+        plan = plan_of(stored.response, stored.completion(), int(record.created + stored.last), stored.top)
         ending, most = plan.ending, None
         if stored.error:
             error = RequestError(500, stored.error.message, code=stored.error.code)
@@ -214,6 +214,7 @@ def _stored(request: ResponseRequest, completion: Completion, context: RequestCo
         items=[identified(item, response.id, index) for index, item in enumerate(request.items)],
         ancestors=request.ancestors,
         usage=completion.usage,
+        top=request.logprobs,
         timing=context.timing,
         error=error,
         sent=sent,

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from mimic.engine.base import Answer, Answers, Completion, FinishReason, ToolCall, Usage
+from mimic.engine.logprobs import Logprobs
 from mimic.gateway.pacing import Timing
 from mimic.records.base import Record
 from mimic.wire.openai.responses.answer import ResponseError, ResponseObject, finished
@@ -34,8 +35,8 @@ class StoredResponse(msgspec.Struct, frozen=True, kw_only=True):
     """The data of a record.
 
     ``response`` is the response at its start; ``items`` are its own input, and ``ancestors`` the ids of the responses
-    before it, the oldest first. The answer has a text or calls. Without ``timing`` all tokens are due at once.
-    ``error`` is a failure after ``sent`` tokens.
+    before it, the oldest first. The answer has a text or calls; ``top`` is the number of likely tokens to show, if any.
+    Without ``timing`` all tokens are due at once. ``error`` is a failure after ``sent`` tokens.
     """
 
     response: ResponseObject
@@ -46,6 +47,8 @@ class StoredResponse(msgspec.Struct, frozen=True, kw_only=True):
     calls: Sequence[StoredCall]
     finish_reason: FinishReason
     usage: Usage
+    logprobs: Logprobs = ()
+    top: int | None = None
     timing: Timing | None = None
     error: ResponseError | None = None
     sent: int = 0
@@ -53,7 +56,7 @@ class StoredResponse(msgspec.Struct, frozen=True, kw_only=True):
     def completion(self) -> Completion:
         """The answer as the engine gave it."""
         calls = [ToolCall(call.id, call.name, call.arguments, call.is_custom, call.tokens) for call in self.calls]
-        answer = Answer(self.text, self.tokens, self.finish_reason, None, calls)
+        answer = Answer(self.text, self.tokens, self.finish_reason, None, calls, logprobs=self.logprobs)
         return Completion([Answers(None, None, [answer])], self.usage)
 
     @property
@@ -92,6 +95,7 @@ def stored_answer(answer: Answer) -> dict[str, Any]:
         "tokens": list(answer.tokens),
         "calls": calls,
         "finish_reason": answer.finish_reason,
+        "logprobs": answer.logprobs,
     }
 
 
@@ -112,4 +116,4 @@ def response_at(record: Record, stored: StoredResponse, seconds: float) -> Respo
             return replace(response, status="in_progress")
     if stored.error is not None:
         return replace(response, status="failed", error=stored.error)
-    return finished(response, stored.completion(), int(record.created + stored.last))
+    return finished(response, stored.completion(), int(record.created + stored.last), stored.top)

@@ -313,6 +313,32 @@ def test_a_limit_of_tokens(client: OpenAI) -> None:
     assert ask(client, "hi", max_output_tokens=16).status == "completed"
 
 
+def test_log_probabilities(client: OpenAI, stored: Server) -> None:
+    """A text has the log probabilities of a chat, whole, in a stream, and when it is fetched."""
+    fields: Any = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
+    messages: Any = [{"role": "user", "content": "and now?"}]
+    chat = client.chat.completions.create(
+        model="m", messages=messages, logprobs=True, top_logprobs=2, temperature=0.9, seed=1
+    )
+    known = {one.token: one for one in chat.choices[0].logprobs.content or ()} if chat.choices[0].logprobs else {}
+    answer = ask(client, "and now?", temperature=0.9, **fields)
+    [part] = answer.output[0].content
+    assert "".join(one.token for one in part.logprobs) == answer.output_text
+    assert part.logprobs[0].logprob < 0
+    assert len(part.logprobs[0].top_logprobs) == 2
+    first = part.logprobs[0].token
+    assert first not in known or known[first].logprob == part.logprobs[0].logprob
+    events = events_of(client, "and now?", temperature=0.9, **fields)
+    deltas = [event for event in events if event.type == "response.output_text.delta"]
+    shown = [one.token for event in deltas for one in event.logprobs]
+    assert shown == [one.token for one in events[-1].response.output[0].content[0].logprobs]
+    assert len(shown) == len(deltas)
+    with sdk(stored) as keyed:
+        kept = ask(keyed, "and now?", **fields)
+        assert facts(keyed.responses.retrieve(kept.id)) == facts(kept)
+    assert ask(client, "and now?", top_logprobs=2).output[0].content[0].logprobs == []
+
+
 def test_ignored_parts_of_a_request(client: OpenAI, serve: SharedServers) -> None:
     """A header names fields, tools, items and parts that were left out; in strict mode they are a 400."""
     given: Any = [

@@ -7,6 +7,7 @@ import msgspec
 
 from mimic.engine.base import Answer, Completion, ToolCall, Usage
 from mimic.errors import RequestError
+from mimic.wire.openai.logprobs import ContentLogprob, chat_logprobs, logprobs_in
 
 Status: TypeAlias = Literal["queued", "in_progress", "completed", "failed", "cancelled", "incomplete"]
 ItemStatus: TypeAlias = Literal["in_progress", "completed", "incomplete"]
@@ -20,7 +21,7 @@ class OutputText(msgspec.Struct, frozen=True, tag_field="type", tag="output_text
 
     text: str
     annotations: Sequence[None] = ()
-    logprobs: Sequence[None] = ()
+    logprobs: Sequence[ContentLogprob] = ()
 
 
 class OutputMessage(msgspec.Struct, frozen=True, tag_field="type", tag="message"):
@@ -135,8 +136,12 @@ class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
     user: str | msgspec.UnsetType = msgspec.UNSET
 
 
-def finished(response: ResponseObject, completion: Completion, at: int) -> ResponseObject:
-    """The response with its answer; incomplete if the answer was cut at the limit of tokens."""
+def finished(response: ResponseObject, completion: Completion, at: int, top: int | None = None) -> ResponseObject:
+    """The response with its answer; incomplete if the answer was cut at the limit of tokens.
+
+    ``at`` is the end in seconds since 1970, and ``top`` the number of likely tokens to show with log probabilities;
+    None shows none.
+    """
     answer = completion.answers[0]
     is_cut = answer.finish_reason == "length"
     return msgspec.structs.replace(
@@ -144,7 +149,7 @@ def finished(response: ResponseObject, completion: Completion, at: int) -> Respo
         status="incomplete" if is_cut else "completed",
         completed_at=None if is_cut else at,
         incomplete_details=IncompleteDetails("max_output_tokens") if is_cut else None,
-        output=output_of(response.id, answer),
+        output=output_of(response.id, answer, top),
         usage=ResponseUsage.of(completion.usage),
     )
 
@@ -155,11 +160,13 @@ def failed(response: ResponseObject, error: RequestError) -> ResponseObject:
     return msgspec.structs.replace(response, status="failed", error=ResponseError(code, str(error)))
 
 
-def output_of(response_id: str, answer: Answer) -> Sequence[OutputItem]:
+def output_of(response_id: str, answer: Answer, top: int | None) -> Sequence[OutputItem]:
     """The items of an answer: a message, or calls of tools. Of a cut answer the last item is incomplete."""
     status: ItemStatus = "incomplete" if answer.finish_reason == "length" else "completed"
     if not answer.tool_calls:
-        return (OutputMessage(item_id(response_id, "msg", 0), status, (OutputText(answer.text),)),)
+        logprobs = () if top is None else chat_logprobs(logprobs_in(answer, top)).content
+        text = OutputText(answer.text, logprobs=logprobs)
+        return (OutputMessage(item_id(response_id, "msg", 0), status, (text,)),)
     last = len(answer.tool_calls) - 1
     return [
         call_item(response_id, index, call, status if index == last else "completed")

@@ -10,6 +10,7 @@ from mimic.engine.base import Answer, Completion
 from mimic.errors import RequestError
 from mimic.wire.base import EventPlan
 from mimic.wire.openai.errors import type_of
+from mimic.wire.openai.logprobs import ContentLogprob
 from mimic.wire.openai.responses.answer import (
     OutputFunctionCall,
     OutputItem,
@@ -39,7 +40,8 @@ IN_BACKGROUND: Final[Sequence[tuple[str, Status]]] = (
 class ItemStream(msgspec.Struct, frozen=True):
     """An item in a stream: events that open it, one for each token, and events that close it.
 
-    The bytes of a token's event are ``before``, its sequence number, ``between``, its text, and ``after``.
+    The bytes of a token's event are ``before``, its sequence number, ``between``, its text, and ``after``. ``details``
+    are other bytes after each token.
     """
 
     opening: Sequence[bytes]
@@ -50,6 +52,7 @@ class ItemStream(msgspec.Struct, frozen=True):
     """The sequence number of the first event of the opening."""
     tokens: Sequence[int]
     closing: Sequence[bytes]
+    details: Sequence[bytes] = ()
 
     @property
     def steps(self) -> int:
@@ -79,6 +82,9 @@ class ItemStream(msgspec.Struct, frozen=True):
     def _token_events(self) -> list[bytes]:
         before, between, after = self.before, self.between, self.after
         numbered = enumerate(texts_of(self.tokens), self.number_after(0))
+        if self.details:
+            pairs = zip(numbered, self.details, strict=True)
+            return [b"%b%d%b%b%b" % (before, number, between, text, end) for (number, text), end in pairs]
         return [b"%b%d%b%b%b" % (before, number, between, text, after) for number, text in numbered]
 
 
@@ -134,12 +140,12 @@ class ResponsePlan(EventPlan, frozen=True, kw_only=True):
     response: ResponseObject
 
 
-def plan_of(response: ResponseObject, completion: Completion, at: int) -> EventPlan:
-    """The stream of a response that ends at a moment, in seconds since 1970."""
+def plan_of(response: ResponseObject, completion: Completion, at: int, top: int | None = None) -> EventPlan:
+    """The stream of a response: see :func:`finished`."""
     beginning = IN_BACKGROUND if response.background else BEGINNING
     begun = {status: _json(msgspec.structs.replace(response, status=status)) for _, status in beginning}
     opening = [_response_event(name, number, begun[status]) for number, (name, status) in enumerate(beginning)]
-    whole = finished(response, completion, at)
+    whole = finished(response, completion, at, top)
     answer, number, items = completion.answers[0], len(beginning), []
     for index, item in enumerate(whole.output):
         items.append(_item_stream(index, item, _tokens_of(answer, index), number))
@@ -201,15 +207,21 @@ def _message_stream(index: int, item: OutputMessage, tokens: Sequence[int], firs
             _event("response.output_item.added", first, output_index=index, item=begun),
             _event("response.content_part.added", first + 1, **place, part=OutputText("")),
         ),
-        *_around("response.output_text.delta", place, b',"logprobs":[]}\n\n'),
+        *_around("response.output_text.delta", place, _with_logprobs(())),
         first,
         tokens,
         (
-            _event("response.output_text.done", after, **place, text=part.text, logprobs=()),
+            _event("response.output_text.done", after, **place, text=part.text, logprobs=part.logprobs),
             _event("response.content_part.done", after + 1, **place, part=part),
             _event("response.output_item.done", after + 2, output_index=index, item=item),
         ),
+        [_with_logprobs((one,)) for one in part.logprobs],
     )
+
+
+def _with_logprobs(logprobs: Sequence[ContentLogprob]) -> bytes:
+    """The end of a token's event."""
+    return b',"logprobs":%b}\n\n' % _json(logprobs)
 
 
 def _around(kind: str, place: dict[str, Any], after: bytes) -> tuple[bytes, bytes, bytes]:

@@ -17,6 +17,7 @@ from mimic.wire.openai.tools import MAX_TOOLS
 LEAST_TOKENS: Final = 16
 """The lowest limit of an answer's tokens that OpenAI accepts."""
 
+LOGPROBS: Final = "message.output_text.logprobs"
 NO_REASONING: Final[Mapping[str, Any]] = {"effort": None, "summary": None}
 PLAIN_TEXT: Final[Mapping[str, Any]] = {"format": {"type": "text"}, "verbosity": "medium"}
 """Values that a response repeats by default."""
@@ -96,6 +97,11 @@ class ResponseParameters(InputFields, frozen=True, kw_only=True):
             1.0 if self.temperature is None else self.temperature, 1.0 if self.top_p is None else self.top_p
         )
 
+    @property
+    def logprobs(self) -> int | None:
+        """The number of likely tokens to show with log probabilities; None shows none."""
+        return (self.top_logprobs or 0) if self.include and LOGPROBS in self.include else None
+
     def limits(self) -> Limits:
         """The limits of the answer."""
         return NO_LIMITS if self.max_output_tokens is None else Limits(max_tokens=self.max_output_tokens)
@@ -163,18 +169,12 @@ def _is_not_medium(text: TextOptions) -> bool:
     return text.verbosity not in {None, "medium"}
 
 
-def _asks_for_logprobs(include: Sequence[str]) -> bool:
-    return "message.output_text.logprobs" in include
-
-
 _OF_INPUTS: Final[Mapping[str, Matters]] = {"reasoning": _has_effort, "text": _is_not_medium}
 _OF_RESPONSES: Final[Mapping[str, Matters]] = {
     **_OF_INPUTS,
     "context_management": bool,
-    "include": _asks_for_logprobs,
     "moderation": bool,
     "prompt": bool,
-    "top_logprobs": bool,
 }
 _NAMES: Final = {"reasoning": "reasoning.effort", "text": "text.verbosity"}
 _left_out: Final = IgnoredFields(_OF_RESPONSES)

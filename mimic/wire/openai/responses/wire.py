@@ -148,6 +148,7 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
             answer_format=given.answer_format,
             policy=options.policy if overrides is NO_OVERRIDES else overrides.policy(options.policy),
             stream=bool(data.stream),
+            logprobs=data.logprobs,
             ignored=ignored,
             response=response_of(
                 data, new_id("resp"), model, created_now(), is_stored=data.store is not False and self._history.is_on
@@ -157,13 +158,13 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
         )
 
     def whole(self, request: ResponseRequest, result: Completion) -> bytes:
-        return msgspec.json.encode(finished(request.response, result, created_now()))
+        return msgspec.json.encode(finished(request.response, result, created_now(), request.logprobs))
 
     def streams(self, request: ResponseRequest) -> bool:
         return request.stream
 
     def events(self, request: ResponseRequest, result: Completion) -> EventPlan:
-        return plan_of(request.response, result, created_now())
+        return plan_of(request.response, result, created_now(), request.logprobs)
 
     def broken(self, kind: Literal["malformed", "error"], error: RequestError, plan: EventPlan, sent: int) -> bytes:
         return NOT_JSON if kind == "malformed" else error_events(plan, error, sent)
