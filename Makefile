@@ -33,7 +33,7 @@ test test-clients test-lowest coverage: export PYTHONDONTWRITEBYTECODE :=
 test: $(DEVELOPED)  ## The test suite, real MongoDB included
 	$(BIN)/pytest $(IN_PARALLEL) --numprocesses 4 --ignore tests/clients
 
-test-clients: $(DEVELOPED)  ## The tests through clients: OpenAI's SDKs for Python and Node, LangChain, LiteLLM, llm
+test-clients: $(DEVELOPED)  ## The tests through clients: OpenAI's SDKs, LangChain, LlamaIndex, Vercel AI SDK and others
 	$(BIN)/pytest $(IN_PARALLEL) --numprocesses 2 tests/clients
 
 test-lowest: $(LOWEST)  ## The test suite with the lowest versions that pyproject.toml allows: TESTS=tests
@@ -76,11 +76,14 @@ bench: $(DEVELOPED)  ## Compare v1, v2 and v3 under load: STORE=sqlite SIZE=100M
 bench-sizes: $(DEVELOPED)  ## The same with 10, 100 and 673 MB: STORE=sqlite DURATION=10 USERS=16
 	@$(BIN)/python -m benchmarks.sizes $(TO_STORE) $(OF_LOAD)
 
-lock: $(DEVELOPED)  ## Pin the newest versions that fit, in requirements.lock
+lock: $(DEVELOPED)  ## Pin the newest versions that fit, in both files named requirements.lock
 	$(BIN)/pip install --quiet 'uv>=0.9'
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --strip-extras --no-annotate \
 	  --no-emit-package pip --no-emit-package setuptools --custom-compile-command 'make lock' \
 	  --group dev --group clients --group bench --group docs --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --strip-extras --no-annotate \
+	  --custom-compile-command 'make lock' --output-file tests/clients/older_sdk/requirements.lock \
+	  tests/clients/older_sdk/requirements.in
 
 audit: $(DEVELOPED)  ## Look the pinned versions up in the online database of known vulnerabilities
 	$(BIN)/pip install --quiet 'pip-audit>=2.9'

@@ -30,7 +30,7 @@ LONG_FILES = [
     *("test_full_disk.py", "test_server.py", "test_literal.py", "test_damage.py", "test_bodies.py", "test_browser.py"),
     *("test_mongodb.py", "test_fuzz.py", "test_seeding_api.py", "test_run.py", "test_reseeding.py", "test_secrets.py"),
     *("test_slow_clients.py", "test_cli.py", "test_clock.py", "test_prometheus.py", "test_golden.py", "test_loader.py"),
-    "test_documents.py",
+    *("test_documents.py", "test_older_sdk.py", "test_llm.py"),
 ]
 """The slowest test files, the slowest first."""
 

@@ -1,11 +1,11 @@
-"""The index of messages by what they are like: made by a seeding, a folder of files, searched by servers. By tantivy.
+"""Index of messages by their words: a folder of tantivy's files, made by a seeding and searched by servers.
 
 It holds every message that something followed, in corpus order: its normalized text as a digest, and its terms in a
-field for each role; of a short message, of which there are many alike, also parts of its terms, and the terms of the
-message before it.
+field for each role. Short messages are often alike, so the index also has the parts of their terms, and the terms of
+the message before.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from os import strerror
@@ -17,6 +17,7 @@ from tantivy import Document, Index, Occur, Order, Query, SchemaBuilder
 
 from mimic.corpus.calls import canonical
 from mimic.corpus.conversation import Conversation, Coordinates, Message, former_role_of, role_of
+from mimic.corpus.measure import LONGEST_KNOWN, weight
 from mimic.corpus.schemas import digest
 from mimic.corpus.similarity import normalized, parts, terms
 from mimic.corpus.stores.tempdirs import NO_SPACE
@@ -24,16 +25,18 @@ from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
 
 MAX_TERMS: Final = 24
 MAX_TERMS_BEFORE: Final = 12
-"""Terms of a message, and of the one before it, that are looked for: the rarest ones."""
+"""Number of terms of a message, and of the message before it, that are searched: the rarest ones."""
 MAX_COUNTED: Final = 256
-"""Terms of which it is asked how rare they are; of more, some from everywhere in the text."""
+"""Number of terms whose frequencies are looked up; of more, some from everywhere in the text."""
 SHORT: Final = 8
-"""Terms up to which a message is short."""
+"""Number of terms up to which a message is short."""
+MOST_WEIGHTS: Final = 50_000
+"""Words of a role whose weights are remembered."""
 WRITER_BYTES: Final = 15_000_000
-"""Memory that is filled before it is written."""
+"""Memory that is filled before it is written to the disk."""
 
 ASSISTANTS_SHARE: Final = 0.3
-"""How much less of an assistant's message is indexed, which is long and seldom asked for."""
+"""Share of an excerpt that is indexed of an assistant's message: it is long, and rarely the last message of a chat."""
 
 SPOKEN: Final = ("user", "assistant", "system")
 """Roles with a search by similarity. Tool calls and results only match if they are equal."""
@@ -44,11 +47,11 @@ _BEFORE: Final = "before"
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """What tantivy raises where an index is damaged, as ours."""
+    """Translate the errors that tantivy raises for a damaged index."""
     try:
         yield
     except BaseException as exc:
-        # A panic of Rust's is no Exception, and its class cannot be imported.
+        # A panic of Rust is no Exception, and its class cannot be imported.
         if isinstance(exc, ValueError | OSError) or type(exc).__module__ == "pyo3_runtime":
             problem = "the index of the corpus is damaged, or of another version of Mimic: seed anew"
             raise UnusableStore(f"{problem} ({exc})", public=problem) from exc
@@ -56,10 +59,10 @@ def _reading() -> Iterator[None]:
 
 
 class IndexWriter:
-    """Makes an index in an empty folder; without ``nearest`` one in which only equal messages are found.
+    """Makes an index in an empty folder; without ``nearest``, an index that only finds equal messages.
 
-    It blocks. The folder is complete after :meth:`finish`. ``messages`` counts what was entered. Every method raises
-    StoreFull where there is no space left. A context manager: after it nothing writes to the folder any more.
+    Methods block. The folder is complete after :meth:`finish`. ``messages`` counts the messages that were added. Every
+    method raises StoreFull where no space is left. A context manager: after it nothing writes to the folder.
     """
 
     def __init__(self, folder: Path, *, nearest: bool = True) -> None:
@@ -73,10 +76,10 @@ class IndexWriter:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        del self._index_writer  # which ends its threads, and waits for them
+        del self._index_writer  # ends its threads, and waits for them
 
     def add(self, conversation: Conversation) -> None:
-        """Enter the next conversation of the corpus."""
+        """Add the next conversation of the corpus."""
         start, previous = self._next, None
         for index, (message, _) in enumerate(pairwise(conversation.messages)):
             place = Coordinates(start.message + index, start.conversation, index)
@@ -87,7 +90,7 @@ class IndexWriter:
         self._next = Coordinates(start.message + len(conversation.messages), start.conversation + 1, 0)
 
     def finish(self) -> None:
-        """Write what is left."""
+        """Write the messages that are still in memory."""
         with _writing():
             self._index_writer.commit()
             self._index_writer.wait_merging_threads()
@@ -109,15 +112,15 @@ class IndexWriter:
 
 
 class MatchIndex:
-    """An index to search, in several threads at once. Once it is open, the folder may be removed.
+    """An open index that several threads may search at once. Its folder may be removed.
 
-    Every method raises UnusableStore where it turns out that the index is damaged.
+    Every method raises UnusableStore where the index is damaged.
     """
 
     def __init__(self, folder: Path, *, messages: int | None = None, max_terms: int = MAX_TERMS) -> None:
-        """Raises UnusableStore where there is no index in the folder, or none that this version of tantivy reads.
+        """Raises UnusableStore where the folder has no index, or none that this version of tantivy reads.
 
-        Also where it holds another number of ``messages`` than it was seeded with: it is another corpus's.
+        Also where it does not hold as many ``messages`` as were seeded: it belongs to another corpus.
         """
         self._damage: UnusableStore | None = None
         with _reading():
@@ -125,7 +128,7 @@ class MatchIndex:
             index.config_reader("Manual")
             self._searcher = index.searcher()
             self._schema = index.schema
-            Query.term_query(self._schema, _NORMAL, 0)  # which another program's index has no field for
+            Query.term_query(self._schema, _NORMAL, 0)  # raises for another program's index, which lacks the field
         if messages not in (None, self._searcher.num_docs):
             text = (
                 f"the index of the corpus holds {self._searcher.num_docs} messages instead of {messages}: restore the "
@@ -133,9 +136,10 @@ class MatchIndex:
             )
             raise UnusableStore(text, public=text)
         self._max_terms = max_terms
+        self._weights: dict[str, dict[str, float]] = {role: {} for role in SPOKEN}
 
     def check(self) -> None:
-        """Raises the damage that a search has met."""
+        """Raises the damage that a search found before."""
         if self._damage:
             raise UnusableStore.caused_by(self._damage)
 
@@ -149,9 +153,9 @@ class MatchIndex:
             raise
 
     def equal(self, message: Message, previous: Message | None, most: int) -> list[Coordinates]:
-        """Messages that are equal to this one when normalized, in corpus order.
+        """Return messages that are equal when normalized, in corpus order.
 
-        Where the one before it is given and short ones follow something like that, those, the most alike first.
+        With ``previous``, return only messages after a similar message where there are any, the most similar first.
         """
         key = normal_digest(message)
         if key is None:
@@ -174,17 +178,32 @@ class MatchIndex:
         return self._at([address for _, address in hits])
 
     def similar(self, message: Message, most: int) -> list[Coordinates]:
-        """Messages of the same role that share the rarest terms with this one (by BM25), the most similar first."""
+        """Return messages of the same role that share the rarest terms (by BM25), the most similar first."""
         with self._searching():
             return self._nearest(message, _terms(message), most)
 
     def misspelt(self, message: Message, most: int) -> list[Coordinates]:
-        """Short messages of the same role that share parts of terms with this one, which is short, too."""
+        """Return short messages of the same role that share parts of terms with a short message."""
         found = _terms(message)
         if len(found) > SHORT:
             return []
         with self._searching():
             return self._nearest(message, parts(found), most)
+
+    def weigh(self, role: str, words: Iterable[str]) -> Mapping[str, float]:
+        """The weight of each word among the messages of a role that has an index: its information in nats."""
+        known = self._weights[role]
+        with self._searching():
+            return {word: known.get(word) or self._weight(role, word) for word in words}
+
+    def _weight(self, role: str, word: str) -> float:
+        found = weight(word, self._searcher.doc_freq(role, word), self._searcher.num_docs)
+        if len(word) <= LONGEST_KNOWN:
+            known = self._weights[role]
+            if len(known) >= MOST_WEIGHTS:
+                known.clear()
+            known[word] = found
+        return found
 
     def _nearest(self, message: Message, found: Sequence[str], most: int) -> list[Coordinates]:
         role = role_of(message.sender)
@@ -192,7 +211,7 @@ class MatchIndex:
         return self._places(self._any_of(role, wanted), most) if wanted else []
 
     def _rarest(self, field: str, found: Sequence[str], most: int) -> list[str]:
-        """Those of some terms that the field has, the rarest first: the others say little, and cost much."""
+        """Return the terms that the field has, the rarest first: the others say little, and cost much."""
         terms_once = list(dict.fromkeys(found))
         some = terms_once[:: len(terms_once) // MAX_COUNTED + 1]
         known = [(count, term) for term in some if (count := self._searcher.doc_freq(field, term))]
@@ -202,7 +221,7 @@ class MatchIndex:
         return Query.boolean_query([(Occur.Should, Query.term_query(self._schema, field, term)) for term in wanted])
 
     def _places(self, query: Query, most: int) -> list[Coordinates]:
-        """What scores highest; what scores the same, in corpus order."""
+        """Return the places with the highest scores; equal scores are in corpus order."""
         hits = self._searcher.search(query, most, count=False).hits
         places = self._at([address for _, address in hits])
         order = sorted(range(len(hits)), key=lambda number: (-hits[number][0], places[number]))
@@ -215,7 +234,7 @@ class MatchIndex:
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """What tantivy raises, always a ValueError, as ours."""
+    """Translate tantivy's errors, which are always ValueError."""
     try:
         yield
     except (ValueError, OSError) as exc:
@@ -225,7 +244,7 @@ def _writing() -> Iterator[None]:
 
 
 def normal_digest(message: Message, *, former: bool = False) -> int | None:
-    """What messages have in common that are equal when normalized; None for one that is too long for it.
+    """The common key of all messages that are equal when normalized; None for a message that is too long.
 
     With ``former``, as in an index that Mimic 0.1 made.
     """

@@ -14,10 +14,12 @@ similar message. ``part`` finds a message by a part of the user's text, on any o
 
 DEPTHS: Final[tuple[Depth, ...]] = get_args(Depth)
 RUNGS: Final[tuple[Rung, ...]] = get_args(Rung)
+EXACT: Final[frozenset[Rung]] = frozenset(("previous", "last", "normalized"))
+"""The rungs that match the message itself: its answer has the requested shape."""
 INDEXED: Final[tuple[Depth, ...]] = ("normalized", "nearest")
 """The rungs that need an index."""
 
-MIN_SCORE: Final = 0.2
+MIN_SCORE: Final = 0.45
 
 
 def reaches(depth: Depth, rung: Depth) -> bool:

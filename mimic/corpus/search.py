@@ -1,16 +1,17 @@
 """A search of the corpus for messages that are similar to a text."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from mimic.corpus.conversation import Coordinates, Message
+from mimic.corpus.conversation import Coordinates, Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.index import MatchIndex
+from mimic.corpus.measure import Measure
 from mimic.corpus.schemas import POSITION, SCHEMAS, Document, Version, conversation_of
-from mimic.corpus.similarity import likeness, trigrams
 
 Role: TypeAlias = Literal["user", "assistant", "system"]
 
@@ -22,10 +23,10 @@ SHOWN_CHARACTERS: Final = 300
 
 
 class SearchHit(msgspec.Struct, frozen=True, rename={"sender": "from"}):
-    """A message that was found: its text or the beginning of it, its length in characters, and its similarity.
+    """A message that was found: its text or the beginning of it, its length in characters, and its score.
 
-    A ``score`` of 1 means equal apart from case, punctuation and white space. ``position`` is the position in the
-    conversation, ``document`` the position of the message's document in the corpus; both count from 0.
+    The ``score`` is that of :mod:`mimic.corpus.measure`; 1 means equal when normalized. ``position`` is the position in
+    the conversation, ``document`` the position of the message's document in the corpus; both count from 0.
     """
 
     sender: str
@@ -43,19 +44,25 @@ async def search(corpus: Corpus, version: Version, text: str, role: Role | None,
     Finds messages that have an answer and share words with the text. If there are none, finds messages that share parts
     of words. Raises NotSeeded if the corpus lacks the version, and RungNotSeeded if it was seeded without the index.
     """
-    index, text_trigrams = await corpus.index(version), trigrams(text)
-    queries = [Message(one, text) for one in ((role,) if role else get_args(Role))]
+    index = await corpus.index(version)
+    roles: Sequence[Role] = (role,) if role else get_args(Role)
+    places, measures = await asyncio.to_thread(_candidates, index, roles, text)
     hits: dict[tuple[str, str], SearchHit] = {}
-    async for place, document in _documents(corpus, version, await asyncio.to_thread(_candidates, index, queries)):
-        if hit := _hit(version, place, document, text_trigrams):
+    async for place, document in _documents(corpus, version, places):
+        if hit := _hit(version, place, document, measures):
             hits.setdefault((hit.sender, hit.value), hit)
     return sorted(hits.values(), key=lambda hit: -hit.score)[:most]
 
 
-def _candidates(index: MatchIndex, queries: Sequence[Message]) -> list[Coordinates]:
-    """The places that the index finds for each message; if none, the places that it finds despite spelling mistakes."""
+def _candidates(index: MatchIndex, roles: Sequence[Role], text: str) -> tuple[list[Coordinates], Mapping[str, Measure]]:
+    """The places that the index finds role by role, and a measure for each role.
+
+    If the index finds nothing, the places that it finds despite spelling mistakes.
+    """
+    queries = [Message(role, text) for role in roles]
     found = [place for message in queries for place in index.similar(message, CANDIDATES)]
-    return found or [place for message in queries for place in index.misspelt(message, CANDIDATES)]
+    found = found or [place for message in queries for place in index.misspelt(message, CANDIDATES)]
+    return found, {role: Measure(text, partial(index.weigh, role)) for role in roles if found}
 
 
 async def _documents(
@@ -72,16 +79,17 @@ async def _documents(
                 yield place, by_position[position(place)]
 
 
-def _hit(version: Version, place: Coordinates, document: Document, text_trigrams: frozenset[str]) -> SearchHit | None:
+def _hit(version: Version, place: Coordinates, document: Document, measures: Mapping[str, Measure]) -> SearchHit | None:
     located = SCHEMAS[version].message_at(document, place)
-    if located is None:
+    measure = measures.get(role_of(located.message.sender)) if located else None
+    if located is None or measure is None:
         return None
     message = located.message
     return SearchHit(
         sender=message.sender,
         value=message.value[:SHOWN_CHARACTERS],
         characters=len(message.value),
-        score=round(likeness(text_trigrams, trigrams(message.value)), 3),
+        score=round(measure.score(message.value), 3),
         document=document[POSITION],
         conversation=conversation_of(document),
         position=place.index,

@@ -1,4 +1,4 @@
-"""How alike two texts are, in any language: when they are equal but for how they are written, and when nearly. Pure."""
+"""Texts normalized, and taken apart into terms and runs of characters, in any language. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -8,31 +8,31 @@ from unicodedata import category, combining, normalize
 
 HEAD: Final = 700
 TAIL: Final = 300
-"""Characters of the beginning and of the end of a text by which it is compared."""
+"""Characters of the beginning and of the end of a text that are compared."""
 LONGEST_NORMALIZED: Final = 20_000
-"""Characters from which on a text is not normalized: it would hold others up."""
+"""Characters of the longest text that is normalized: a longer one would delay other requests."""
 MOST_MARKS: Final = 30
-"""Combining characters in a row that Unicode expects at most (UAX #15, section 13). To sort n takes n * n steps."""
+"""The most combining characters in a row that Unicode expects (UAX #15, section 13). To sort n takes n * n steps."""
 SHORT: Final = HEAD + TAIL + 1
-"""Characters up to which that does not matter, being a millisecond: those of an excerpt."""
+"""Characters, those of an excerpt, up to which combining characters are not counted: sorting takes a millisecond."""
 
 MOST_KNOWN: Final = 20_000
-"""Characters of which that is remembered, more than any language has: of all there are it would take 100 MB."""
+"""Characters whose decomposition is remembered, more than any language has. All of Unicode would take 100 MB."""
 
 _CJK: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD: Final = re.compile(rf"[^\W_{_CJK}]+")
 _WITHOUT_BLANKS: Final = re.compile(rf"([{_CJK}]+)")
 
-# ASCII, which most texts are, to lower case, with a blank for all but letters and digits.
+# Most texts are ASCII: to lower case, with a blank for all but letters and digits.
 _ASCII_WORDS: Final = bytes(code if chr(code).isalnum() else ord(" ") for code in bytes(range(256)).lower())
 
-# What keeps most texts from being NFKC as they are. To replace it first spares them the slow way there.
+# The characters that keep most texts from being NFKC. To replace them first avoids the slow path.
 _OFTEN: Final = "\uff0c\uff1f\uff01\uff1a\uff1b\uff08\uff09\uff5e\u2026\u00a0\u3000"
 _COMPATIBLE: Final = {character: normalize("NFKC", character) for character in _OFTEN}
 
 
 class _Marks(dict[str, bool]):
-    """Whether characters begin with a combining one once they are decomposed; looked up once for each of them."""
+    """For each character, true if its decomposition begins with a combining character; looked up once."""
 
     def __init__(self, most_known: int = MOST_KNOWN) -> None:
         super().__init__()
@@ -50,10 +50,10 @@ _TOO_MANY: Final = b"\1" * (MOST_MARKS + 1)
 
 
 def normalized(text: str) -> str | None:
-    """A text without what is only a way of writing it; None where that takes too long.
+    """Return a text without differences of spelling; None where that takes too long.
 
-    Unicode NFKC with case folded (The Unicode Standard, section 3.13), white space collapsed, punctuation around it
-    (general category P) dropped. Of a text that is nothing but punctuation, that stays.
+    Unicode NFKC with case folded (The Unicode Standard, section 3.13), white space collapsed, and outer punctuation
+    (general category P) dropped. A text of punctuation only keeps it.
     """
     if len(text) > LONGEST_NORMALIZED:
         return None
@@ -68,15 +68,15 @@ def normalized(text: str) -> str | None:
 
 
 def excerpt(text: str, share: float = 1.0) -> str:
-    """A text, or the beginning and the end of a long one; with a ``share``, so much less of it."""
+    """Return a text, or the beginning and the end of a long one, whose lengths are multiplied by ``share``."""
     head, tail = int(HEAD * share), int(TAIL * share)
     return text if len(text) <= head + tail else f"{text[:head]} {text[-tail:]}"
 
 
 def terms(text: str, share: float = 1.0) -> list[str]:
-    """What of a text's excerpt is looked for: words in lower case, and pairs of characters where words have no blanks.
+    """Return the words of a text's excerpt in lower case, and pairs of characters in scripts without blanks.
 
-    As often as they come, in no particular order.
+    Repeated terms are kept. The order is arbitrary.
     """
     chosen = excerpt(text, share)
     if chosen.isascii():
@@ -89,22 +89,22 @@ def terms(text: str, share: float = 1.0) -> list[str]:
 
 
 def parts(found: Sequence[str]) -> list[str]:
-    """The runs of three characters in some terms, by which one is found that has a mistake in it; each once.
+    """Return the runs of three characters in some terms, each once: they find terms with spelling mistakes.
 
-    No term begins as they do.
+    They begin with an underscore, unlike any term.
     """
     padded = [f"_{term}_" for term in found]
     return list({f"_{term[start : start + 3]}": None for term in padded for start in range(len(term) - 2)})
 
 
 def trigrams(text: str) -> frozenset[str]:
-    """The runs of three characters in a text's excerpt, normalized, with a blank on either side."""
+    """Return the runs of three characters in a text's normalized excerpt, with a blank on either side."""
     padded = f" {normalized(excerpt(text))} "
     return frozenset(map(add, map(add, padded, padded[1:]), padded[2:]))
 
 
 def likeness(one: frozenset[str], other: frozenset[str]) -> float:
-    """How alike two texts are by their trigrams, from 0 to 1: Dice's coefficient (Dice 1945, Ecology 26(3))."""
+    """Return Dice's coefficient of the trigrams of two texts, from 0 to 1 (Dice 1945, Ecology 26(3))."""
     return 2 * len(one & other) / (len(one) + len(other)) if one or other else 1.0
 
 

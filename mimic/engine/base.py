@@ -255,7 +255,7 @@ class Completion(msgspec.Struct, frozen=True):
             for result in self.results
         ]
         tokens = sum(len(answer.tokens) for result in results for answer in result.answers)
-        return Completion(results, Usage(self.usage.prompt_tokens, tokens))
+        return replace(self, results=results, usage=Usage(self.usage.prompt_tokens, tokens))
 
 
 class LargeCompletion(Completion, frozen=True):

@@ -5,6 +5,7 @@ from typing import Final
 
 from mimic.corpus.corpus import Corpus
 from mimic.engine.base import Answers, CompletionRequest, Engine, Prompt
+from mimic.engine.instruction import InstructionEngine
 from mimic.engine.retrieval import cut_answers
 from mimic.engine.substitute import SubstituteEngine
 from mimic.errors import Miss
@@ -58,12 +59,15 @@ class TextEngine(Engine):
 
 
 def chain(first: Engine, on_miss: str, corpus: Corpus) -> Engine:
-    """An engine, followed by the fallback that MIMIC_ON_MISS sets."""
-    if on_miss == ANY:
-        return SubstituteEngine(first, corpus)
+    """An engine, the text that a chat dictates, and the fallback that MIMIC_ON_MISS sets.
+
+    With ``404`` every answer is one of the corpus, so no text is dictated.
+    """
     if on_miss == NOT_FOUND:
         return first
-    return Chain([first, EchoEngine() if on_miss == ECHO else TextEngine(on_miss)])
+    if on_miss == ANY:
+        return InstructionEngine(SubstituteEngine(first, corpus))
+    return InstructionEngine(Chain([first, EchoEngine() if on_miss == ECHO else TextEngine(on_miss)]))
 
 
 async def _answers(text: str, request: CompletionRequest) -> Answers:

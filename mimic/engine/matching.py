@@ -53,7 +53,8 @@ async def find_match(
     tried: list[Sequence[Message]] = []
     left_out = NOT_SPOKEN - {CALL, RESULT} if policy.keeps_tools else NOT_SPOKEN
     while chat:
-        for rung, asked in attempts(chat, messages_without(left_out, chat), version):
+        spoken = messages_without(left_out, chat)
+        for rung, asked in attempts(chat, spoken, version):
             if asked in tried or not policy.reaches(rung):
                 continue
             tried.append(asked)
@@ -61,8 +62,8 @@ async def find_match(
                 return Match(rung, 1.0, asked, await look_up(asked))
             except NoCompletion:
                 continue
-        messages, chat = chat, _before_answer(chat)
-    spoken = messages_without(left_out, messages) or messages
+        messages, chat = chat, _before_answer(chat, spoken)
+    spoken = spoken or messages
     while True:
         similar = await _find_similar(corpus, spoken, version, policy)
         with suppress(NoCompletion):  # the index holds answered messages only; the corpus was replaced: try again
@@ -93,9 +94,8 @@ def messages_without(roles: Container[str], messages: Sequence[Message]) -> Sequ
     return [message for message in messages if ROLES.get(message.sender, message.sender) not in roles and message.value]
 
 
-def _before_answer(messages: Sequence[Message]) -> Sequence[Message] | None:
-    """A chat up to the user's last message, if it ends with an assistant's message; else None."""
-    spoken = spoken_of(messages)
+def _before_answer(messages: Sequence[Message], spoken: Sequence[Message]) -> Sequence[Message] | None:
+    """A chat up to the user's last message, if ``spoken`` ends with an assistant's message; else None."""
     if not spoken or role_of(spoken[-1].sender) != "assistant":
         return None
     ends = [end for end, one in enumerate(messages, 1) if one.value and role_of(one.sender) == "user"]

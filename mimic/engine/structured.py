@@ -3,10 +3,12 @@
 import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
 
+from mimic.corpus.ladder import EXACT
 from mimic.engine.base import AnswerFormat, Answers, CompletionRequest, Engine, Limits, Prompt
 from mimic.engine.instances.maker import instance
 from mimic.engine.instances.schema import JsonSchema, SchemaProblem
@@ -23,6 +25,12 @@ FIELDS: Final = re.compile(
     re.IGNORECASE,
 )
 """A list of field names."""
+_QUOTED: Final = r"(?:\"\w{1,60}\"|'\w{1,60}'|`\w{1,60}`)"
+QUOTED_FIELDS: Final = re.compile(
+    rf"((?:{_QUOTED}(?:,\s?(?:and\s)?|\sand\s)){{0,60}}{_QUOTED})\s(?:fields?|keys?|properties|attributes)\b",
+    re.IGNORECASE,
+)
+"""A list of quoted names, before the word for fields."""
 NUMBERS: Final = frozenset(
     ("age", "amount", "count", "total", "price", "cost", "quantity", "number", "year", "score", "rating", "percentage")
 )
@@ -50,20 +58,23 @@ class StructuredEngine(Engine):
         text_request = msgspec.structs.replace(request, limits=UNLIMITED, logprobs=None)
         found = await self._engine.answer(prompt, text_request)
         texts = [answer.text for answer in found.answers]
-        documents = await asyncio.to_thread(_documents, texts, request.answer_format, prompt)
+        is_exact = found.rung in EXACT
+        documents = await asyncio.to_thread(_documents, texts, request.answer_format, prompt, is_exact=is_exact)
         answers = await cut_answers(documents, [answer.source for answer in found.answers], request.limits)
         return Answers(found.rung, found.score, answers)
 
 
-def _documents(texts: Sequence[str], answer_format: AnswerFormat, prompt: Prompt) -> Sequence[str]:
+def _documents(texts: Sequence[str], wanted: AnswerFormat, prompt: Prompt, *, is_exact: bool) -> Sequence[str]:
     """The texts as JSON by a schema, or as any objects. Equal texts are converted once. Blocks."""
-    schema = answer_format.schema
-    shape, question = schema or shape_of(prompt), _question(prompt)
+    schema = wanted.schema
+    found, question = schema or shape_of(prompt), _question(prompt)
+    shape = found or JsonSchema(_object({"answer": {"type": "string"}}))
+    required = schema if is_exact else found
     try:
-        documents = {text: _find(text, schema) or _make(text, shape, question) for text in dict.fromkeys(texts)}
+        documents = {text: _find(text, required) or _make(text, shape, question) for text in dict.fromkeys(texts)}
     except SchemaProblem as exc:
         text = f"Invalid schema for response_format: {exc}."
-        raise RequestError(400, text, param=answer_format.param, code="invalid_json_schema") from exc
+        raise RequestError(400, text, param=wanted.param, code="invalid_json_schema") from exc
     return [documents[text] for text in texts]
 
 
@@ -77,30 +88,51 @@ def _find(text: str, schema: JsonSchema | None) -> str | None:
 
 
 def _make(text: str, schema: JsonSchema, question: str) -> str:
-    return msgspec.json.encode(instance(schema, TextValues(text, question))).decode()
+    return msgspec.json.encode(instance(schema, TextValues(_readable(text), question))).decode()
 
 
-def shape_of(prompt: Prompt) -> JsonSchema:
+def _readable(text: str) -> str:
+    """A text without change, or the values of the JSON in it, one per line."""
+    for part in (text, *FENCE.findall(text)):
+        value = _parse(part)
+        if isinstance(value, (dict, list)):
+            return "\n".join(_leaves(value))
+    return text
+
+
+def _leaves(value: JsonValue) -> Iterator[str]:
+    """The texts and numbers in a JSON value."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, (dict, list)):
+            waiting += reversed(list(one.values() if isinstance(one, dict) else one))
+        elif one is not None:
+            yield str(one)
+
+
+def shape_of(prompt: Prompt) -> JsonSchema | None:
     """The schema of the object that a chat requests: a schema in the chat, an example, or a list of field names.
 
-    The last message with a shape counts. Without a shape or a valid schema, the object has one field, ``answer``.
+    The last message with a shape counts. None without a shape, or if the schema in the chat is not valid.
     """
     try:
-        return JsonSchema(_find_shape(prompt))
+        document = _find_shape(prompt)
+        return None if document is None else JsonSchema(document)
     except (SchemaProblem, RecursionError):
-        return JsonSchema(_object({"answer": {"type": "string"}}))
+        return None
 
 
-def _find_shape(prompt: Prompt) -> Mapping[str, Any]:
+def _find_shape(prompt: Prompt) -> Mapping[str, Any] | None:
     for message in reversed(prompt.messages):
         text = (message.text or "")[:LONGEST]
         for value in _objects(text):
             return value if isinstance(value.get("properties"), dict) else _schema_like(value)
-        for match in FIELDS.finditer(text):
+        for match in chain(FIELDS.finditer(text), QUOTED_FIELDS.finditer(text)):
             names = [name for name in NAME.findall(re.sub(r"\([^)]*\)", "", match[1])) if name not in {"and", "or"}]
-            if len(names) > 1 or (names and match.group().rstrip().endswith(("'", '"', "`"))):
+            if len(names) > 1 or (names and match[1].rstrip().endswith(("'", '"', "`"))):
                 return _object({name: _schema_named(name) for name in names})
-    return _object({"answer": {"type": "string"}})
+    return None
 
 
 def _schema_named(name: str) -> Mapping[str, Any]:

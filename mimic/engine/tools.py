@@ -30,6 +30,7 @@ from mimic.engine.likeness import likeness
 from mimic.engine.overrides import ToolMode, ToolOptions
 from mimic.engine.retrieval import cut_answers
 from mimic.engine.structured import StructuredEngine
+from mimic.engine.written_calls import read_written_calls
 from mimic.errors import Miss, RequestError
 
 MOST_CALLS: Final = 16
@@ -70,6 +71,8 @@ class ToolEngine(Engine):
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
         """Call tools or answer. Raises RequestError if no arguments meet a schema, and the next engine's errors."""
         allowed = self._allowed(request)
+        if request.tools:
+            prompt = read_written_calls(prompt, request.tools)
         if not allowed:
             return await self._engine.answer(prompt, request)
         if found := await find_calls(self._corpus, prompt, request, allowed):

@@ -1,4 +1,4 @@
-"""The index of messages in the making, beside the reading of the dump: by a process of its own once there is much."""
+"""Making of the index while the dump is read: by a process of its own once there is enough text."""
 
 import asyncio
 import os
@@ -19,12 +19,12 @@ from mimic.errors import StoreFull, StoreUnavailable
 from mimic_seed.index_worker import FULL, pack, send, write_index
 
 PACK_CHARACTERS: Final = 256 * 1024
-"""Characters of text that are handed over at a time. Of less, the index is made here: a process takes time to start."""
+"""Characters of text that are sent at a time. Less is indexed in this process, since another starts slowly."""
 
 COMMAND: Final = ("-P", "-m", "mimic_seed.index_worker")
 
 GIVE_MEMORY_BACK: Final = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
-"""For glibc's malloc: by itself it would come to keep tens of megabytes that are free (mallopt(3))."""
+"""Settings of glibc's malloc, which keeps tens of megabytes of free memory by default (mallopt(3))."""
 
 
 class Indexing:
@@ -64,7 +64,7 @@ class Indexing:
             await self._send(self._process, self._packed())
 
     async def finish(self) -> None:
-        """Write what is left, and wait for it."""
+        """Write the remaining conversations, and wait for the index."""
         if self._process:
             await self._send(self._process, self._packed())
             await self._send(self._process, b"")
@@ -85,7 +85,7 @@ class Indexing:
         return packed
 
     async def _start(self) -> Process:
-        # Not in our process group: Ctrl-C is for us, who then end it.
+        # Not in our process group: Ctrl-C stops this process, which then stops the other.
         arguments = (*self._command, str(self._folder), self._depth)
         environment = {**GIVE_MEMORY_BACK, **os.environ}
         receiver, sender = os.pipe()
@@ -96,21 +96,21 @@ class Indexing:
             )
 
     async def _send(self, process: Process, packed: bytes) -> None:
-        """Hand a pack over once the one before it is. In a thread: meanwhile the next one is read."""
+        """Send a pack in a thread, after the pack before it. Meanwhile the next one is read."""
         await self._sent(process)
         self._sending = asyncio.get_running_loop().run_in_executor(None, send, self._to_process, packed)
 
     async def _sent(self, process: Process) -> None:
         if not self._sending:
             return
-        await asyncio.wait([self._sending])  # which, unlike to await it, does not give it up when cancelled
+        await asyncio.wait([self._sending])  # to await the future itself would cancel it, too
         try:
             self._sending.result()
         except OSError:
             await self._end(process)
 
     async def _end(self, process: Process) -> None:
-        """Wait until it ends. Raises what it failed with."""
+        """Wait for the end of the process. Raises StoreFull or StoreUnavailable where it failed."""
         before = os.times()
         _, said = await process.communicate()
         if process.returncode:
@@ -126,5 +126,5 @@ class Indexing:
         await process.communicate()
         if self._sending:
             await asyncio.gather(self._sending, return_exceptions=True)
-        with suppress(OSError):  # what it did not take
+        with suppress(OSError):  # for data that it did not read
             self._to_process.close()

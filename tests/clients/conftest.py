@@ -1,5 +1,6 @@
-"""A server for the clients, and an independent count of tokens."""
+"""Servers for the clients, and an independent count of tokens."""
 
+import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,8 @@ import tiktoken
 from tests.clients.chats import CORPUS
 from tests.support.node import Command, node_with_sdk
 from tests.support.servers import SharedServers
+
+SAMPLE = Path(__file__).parents[2] / "seed" / "mimic_seed" / "sample.json"
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
@@ -33,8 +36,14 @@ def base_url(serve: SharedServers) -> str:
 
 @pytest.fixture(scope="session")
 def node(request: pytest.FixtureRequest) -> tuple[Command, Path]:
-    """A node and a folder with OpenAI's SDK."""
+    """A node and a folder with the packages of the tests."""
     return node_with_sdk(request.config.cache)
+
+
+@pytest.fixture(scope="session")
+def default_url(serve: SharedServers) -> str:
+    """The base URL of a server with the sample corpus and the default settings."""
+    return f"{serve(json.loads(SAMPLE.read_bytes()), MIMIC_ON_MISS='any').url}/v1"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""OpenAI's SDK for Node, in a real Node."""
+"""OpenAI's SDK for Node and the Vercel AI SDK, in a real Node."""
 
 import json
 import os
@@ -29,7 +29,7 @@ BEFORE: dict[str, tuple[str, int]] = {
     "disconnect; after=0": ("APIConnectionError", 2),
     "slow-headers; seconds=60": ("APIConnectionTimeoutError", 2),
 }
-"""The Node SDK's error and number of tries with one retry, streamed or not."""
+"""Errors of the Node SDK, and the number of its attempts with one retry, streamed or not."""
 
 IN_A_STREAM: dict[str, tuple[str, int]] = {
     "disconnect; after=2": ("TypeError", 1),
@@ -46,19 +46,30 @@ IN_A_WHOLE_ANSWER: dict[str, tuple[str, int]] = {
 HARMLESS = {"slow-headers; seconds=0.4": RED, "stall; after=1; seconds=0.4": RED, "empty": ""}
 
 
-@pytest.fixture(scope="module")
-def asked_by_node(node: tuple[Command, Path], base_url: str) -> Any:
-    """The results of all requests of the Node SDK."""
+def run(node: tuple[Command, Path], base_url: str, *arguments: str) -> Any:
+    """The output of a program that sends requests to a URL."""
     command, folder = node
     environment = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY}
-    run = (*command, "client.mjs")
-    asked = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert asked.returncode == 0, asked.stderr
-    return json.loads(asked.stdout)
+    program = (*command, *arguments)
+    done = subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def asked_by_node(node: tuple[Command, Path], base_url: str) -> Any:
+    """All that the Node SDK got."""
+    return run(node, base_url, "client.mjs")
+
+
+@pytest.fixture(scope="module")
+def agents(node: tuple[Command, Path], default_url: str) -> Any:
+    """All that loops of tools and structured answers came to."""
+    return run(node, default_url, "agents.mjs")
 
 
 def test_the_node_sdk(asked_by_node: Any, o200k: tiktoken.Encoding) -> None:
-    """Complete, streamed with usage, and by the ``.stream()`` helper, the answer is the same and true."""
+    """Complete, streamed with usage, and the ``.stream()`` helper, which all give the same true answer."""
     completion = asked_by_node["complete"]["completion"]
     assert completion["choices"][0]["message"]["content"] == HELLO
     assert asked_by_node["complete"]["match"] == "last"
@@ -76,7 +87,7 @@ def test_the_node_sdk(asked_by_node: Any, o200k: tiktoken.Encoding) -> None:
 
 
 def test_the_node_sdk_with_several_answers(asked_by_node: Any) -> None:
-    """``n`` works, complete and through the helper of a stream."""
+    """``n``, complete and put together from a stream by the helper."""
     complete, streamed = (
         [choice["message"]["content"] for choice in completion["choices"]] for completion in asked_by_node["several"]
     )
@@ -86,7 +97,7 @@ def test_the_node_sdk_with_several_answers(asked_by_node: Any) -> None:
 
 
 def test_the_other_routes_through_the_node_sdk(asked_by_node: Any) -> None:
-    """Legacy completions, models, and embeddings in both encodings work."""
+    """Legacy completions, models, embeddings in both encodings."""
     legacy = asked_by_node["legacy"]
     assert legacy["completion"]["choices"][0]["text"] == HELLO
     assert "".join(chunk["choices"][0]["text"] for chunk in legacy["chunks"]) == HELLO
@@ -100,7 +111,7 @@ def test_the_other_routes_through_the_node_sdk(asked_by_node: Any) -> None:
 
 
 def test_errors_through_the_node_sdk(asked_by_node: Any) -> None:
-    """Errors have the SDK's classes, the code and the field; those of streams come before they begin."""
+    """Its classes, the code and the field; on streams before they begin."""
     errors = asked_by_node["errors"]
     never_said = {name: errors[name] for name in ("never_said", "streamed", "helped")}
     for error in never_said.values():
@@ -110,18 +121,31 @@ def test_errors_through_the_node_sdk(asked_by_node: Any) -> None:
     assert (errors["model"]["status"], errors["model"]["type"]) == (403, "permission_error")
 
 
+def test_tools_and_schemas_through_the_node_sdk(agents: Any) -> None:
+    """``runTools`` ends with the result of the tool, and a Zod schema is met; complete and streamed."""
+    assert agents["tools"] == [{"text": "It is sunny in San Francisco, CA", "asked": ["San Francisco, CA"]}] * 2
+    assert agents["parsed"] == [{"name": "John Doe", "age": 42}] * 2
+
+
+@pytest.mark.parametrize("provider", ["compatible", "openai"])
+def test_the_vercel_ai_sdk(agents: Any, provider: str) -> None:
+    """A loop of tools ends after the second step, and each object validates; complete and streamed."""
+    found = agents["vercel"][provider]
+    assert found["loops"] == {
+        "texts": ["It is sunny in San Francisco, CA"] * 2,
+        "steps": [2, 2],
+        "asked": ["San Francisco, CA"] * 2,
+    }
+    assert found["objects"] == [{"name": "John Doe", "age": 42}] * 4
+
+
 @pytest.mark.parametrize("how", ["streamed", "whole"])
 def test_faults_through_the_node_sdk(node: tuple[Command, Path], how: str) -> None:
-    """The SDK raises its errors, retries, and honours a Retry-After of up to a minute; the journal has the tries."""
+    """The SDK raises its errors, retries, and honours Retry-After up to a minute; the journal has the attempts."""
     expected = BEFORE | (IN_A_STREAM if how == "streamed" else IN_A_WHOLE_ANSWER)
-    command, folder = node
     with MimicServer(CORPUS) as server:
-        environment = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": KEY}
-        run = (*command, "faults.mjs", json.dumps([*expected, *HARMLESS]), how)
-        done = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
+        came = run(node, server.base_url, "faults.mjs", json.dumps([*expected, *HARMLESS]), how)
         requests = server.requests(patience=5)
-    came = json.loads(done.stdout)
     at = {fault: [request.at for request in requests if request.fault == fault] for fault in came}
     assert {fault: (came[fault]["raised"], len(at[fault])) for fault in expected} == expected
     assert {fault: came[fault]["text"] for fault in HARMLESS} == HARMLESS
@@ -130,6 +154,6 @@ def test_faults_through_the_node_sdk(node: tuple[Command, Path], how: str) -> No
     assert came["status=429; code=insufficient_quota"]["type"] == "insufficient_quota"
     assert came["error; after=2; code=overloaded"]["code"] == "overloaded"
     if how == "streamed":
-        assert {came[fault].get("text") for fault in IN_A_STREAM} == {"red\n", None}  # a stall has not shown it yet
+        assert {came[fault].get("text") for fault in IN_A_STREAM} == {"red\n", None}  # a stall has not reported it yet
     left = {request.fault for request in requests if request.client_left}
     assert left == {"slow-headers; seconds=60", "stall; after=2; seconds=60"}

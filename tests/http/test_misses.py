@@ -19,6 +19,7 @@ DUMP = [
     conversation("e0", ("human", "Tell me a joke"), ("gpt", "Knock knock."), ("human", "go on"), ("gpt", "Boo.")),
     conversation("e1", ("human", "How far is the moon?"), ("gpt", "384,400 km."), ("human", "and the sun?")),
     conversation("e2", ("human", "Explain the tides to me, slowly, please. " * 20), ("gpt", "The moon pulls.")),
+    conversation("e3", ("human", "Repeat exactly: no"), ("gpt", "Nope.")),
     conversation("r0", ("human", "Расскажи шутку"), ("gpt", "Тук-тук."), ("human", "дальше"), ("gpt", "Бу.")),
     conversation("z0", ("human", "讲个笑话"), ("gpt", "咚咚。"), ("human", "继续"), ("gpt", "哈。")),
 ]
@@ -52,6 +53,15 @@ def text_of(response: httpx.Response) -> str:
     assert response.headers["x-mimic-match"] == "none"
     content: str = response.json()["choices"][0]["message"]["content"]
     return content
+
+
+def test_a_message_may_dictate_its_answer(server: Server) -> None:
+    """The text is the answer, complete and streamed, without an exact match, and without a rung in the request."""
+    assert text_of(chat(server, "reply exactly PONG")) == "PONG"
+    assert '"content":"OK"' in chat(server, "respond with only the word OK", stream=True).text
+    assert chat(server, "Say exactly nothing", headers={"x-mimic-match": "last"}).status_code == 404
+    known = chat(server, "Repeat exactly: no")
+    assert (known.headers["x-mimic-match"], known.json()["choices"][0]["message"]["content"]) == ("last", "Nope.")
 
 
 def test_a_miss_gets_a_real_answer(server: Server) -> None:

@@ -162,6 +162,21 @@ def test_a_loop_of_an_agent_ends(client: OpenAI) -> None:
     assert names == ["add_numbers"], "the tool that was not called yet"
 
 
+def test_calls_written_as_text_are_calls(client: OpenAI) -> None:
+    """A client may write calls and results into texts, as smolagents does, and always require a call: its loop ends."""
+    answer = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
+    tools: Any = [WEATHER, {"type": "function", "function": {"name": "final_answer", "parameters": answer}}]
+    messages: list[Any] = [
+        {"role": "user", "content": "New task:\nWhat is the weather in Paris?"},
+        {"role": "assistant", "content": "Calling tools:\n[{'function': {'name': 'get_weather', 'arguments': {}}}]"},
+        {"role": "user", "content": "Observation:\nIt is sunny."},
+    ]
+    asked = client.chat.completions.create(model="m", messages=messages, tools=tools, tool_choice="required")
+    assert calls(asked.choices[0]) == [("final_answer", {"answer": "It is sunny."})]
+    free = client.chat.completions.create(model="m", messages=messages, tools=tools)
+    assert free.choices[0].message.content == "It is sunny."
+
+
 def test_a_stream_of_calls(client: OpenAI, url: str) -> None:
     """The id, the type and the name come first, then the arguments, a token per chunk; the SDK joins them."""
     asked: Any = {"model": "m", "messages": [{"role": "user", "content": "Weather in Paris and Rome?"}], "tools": TOOLS}
@@ -279,6 +294,13 @@ def test_json_objects(client: OpenAI, said: str, made: dict[str, Any]) -> None:
     value = json.loads(ask(client, said, response_format={"type": "json_object"}).message.content)
     assert set(value) == set(made)
     assert value == made or all(isinstance(value[name], kind) for name, kind in made.items())
+
+
+def test_json_of_a_similar_message_has_the_requested_shape(client: OpenAI) -> None:
+    """JSON of the corpus in another shape gives its values. Names in quotes may precede the word "keys"."""
+    said = "Give me JSON 'setup' and 'count' keys"
+    choice = ask(client, said, response_format={"type": "json_object"}, extra_headers={"x-mimic-match": "nearest"})
+    assert json.loads(choice.message.content) == {"setup": "1", "count": 1}
 
 
 def test_an_invalid_schema_in_a_message_is_ignored(client: OpenAI) -> None:

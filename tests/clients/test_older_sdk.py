@@ -1,0 +1,108 @@
+"""Clients that need an older OpenAI SDK for Python, in an environment of their own, on a server with its defaults."""
+
+import json
+import os
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.clients.chats import KEY
+
+pytestmark = pytest.mark.timeout(400)  # the environment is downloaded first
+
+FOLDER = Path(__file__).parent / "older_sdk"
+LOCK = FOLDER / "requirements.lock"
+SUNNY = "It is sunny in San Francisco, CA"
+JOHN = {"name": "John Doe", "age": 42}
+
+SKIPPED = {
+    "test_init_from_env": "init_from_env_params not specified.",
+    "test_pdf_inputs": "Model does not support PDF inputs.",
+    "test_audio_inputs": "Model does not support audio inputs.",
+    "test_image_inputs": "Model does not support image message.",
+    "test_image_tool_message": "Model does not support image tool message.",
+    "test_pdf_tool_message": "Model does not support PDF tool message.",
+    "test_anthropic_inputs": "Model does not explicitly support Anthropic inputs.",
+    "test_stream_time": "VCR not set up.",
+}
+"""Standard tests that are skipped: they load files from the web, send another vendor's format, or need recordings."""
+MIN_ASKED = 43
+"""Standard tests that ask the server."""
+NOT_RUN = "test_serdes"
+"""A comparison with a snapshot of LangChain's, which asks no server."""
+
+
+@pytest.fixture(scope="module")
+def python(request: pytest.FixtureRequest) -> Path:
+    """The Python of the environment, which is made once for each lock file."""
+    digest = sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:16]
+    folder: Path = request.config.cache.mkdir(f"older-sdk-{digest}")
+    python, done = folder / "bin" / "python", folder / "installed"
+    if not done.exists():
+        uv = Path(sys.executable).with_name("uv")
+        environment = {
+            name: value for name, value in os.environ.items() if name != "SSL_CERT_DIR"
+        }  # of tests/conftest.py
+        environment["UV_SYSTEM_CERTS"] = "true"
+        for command in (
+            (uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder),
+            (uv, "pip", "install", "--quiet", "--python", python, "--requirement", LOCK),
+        ):
+            ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+            assert ran.returncode == 0, ran.stderr
+        done.touch()
+    return python
+
+
+def run(python: Path, url: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the Python with the server at a URL in its settings."""
+    environment = {"PATH": os.environ["PATH"], "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": url, "OPENAI_API_BASE": url}
+    command = (python, *arguments)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.fixture(scope="module")
+def outcomes(python: Path, default_url: str) -> Any:
+    """All that extractors and agents came to."""
+    done = run(python, default_url, FOLDER / "agents.py")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_instructor(outcomes: Any) -> None:
+    """Objects validate in each mode, whole, nested, and put together from a stream."""
+    assert set(outcomes["instructor"]) == {"TOOLS", "TOOLS_STRICT", "JSON", "JSON_SCHEMA"}
+    for found in outcomes["instructor"].values():
+        assert found["person"] == found["partial"] == JOHN
+        assert (found["order"]["customer"], found["order"]["status"]) == ("Jane Roe", "paid")
+        assert found["order"]["items"]
+
+
+def test_llama_index(outcomes: Any) -> None:
+    """A FunctionAgent calls its tool once and ends with the result, streamed and whole; a prediction is an object."""
+    assert outcomes["llama_index"] == {"answers": [SUNNY] * 2, "asked": ["San Francisco, CA"] * 2, "person": JOHN}
+
+
+def test_smolagents(outcomes: Any) -> None:
+    """A ToolCallingAgent requires a call in each step: first the tool is called, then ``final_answer``."""
+    assert outcomes["smolagents"] == {"answer": SUNNY, "asked": ["San Francisco, CA"], "steps": 3}
+
+
+def test_standard_tests_of_langchain(python: Path, default_url: str, tmp_path: Path) -> None:
+    """LangChain's standard tests of chat models pass for ChatOpenAI, except for those that are skipped."""
+    report, options = tmp_path / "report.xml", ("-c", os.devnull, "--noconftest", "-p", "no:cacheprovider")
+    named = ("-o", "asyncio_mode=auto", "-k", f"not {NOT_RUN}", f"--junitxml={report}", "--rootdir", FOLDER)
+    done = run(python, default_url, "-m", "pytest", *options, *named, FOLDER / "standard_tests.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    cases = list(ET.parse(report).iter("testcase"))
+    skipped = {
+        case.attrib["name"]: found.attrib["message"] for case in cases if (found := case.find("skipped")) is not None
+    }
+    assert skipped == SKIPPED
+    integration = [case for case in cases if case.attrib["classname"].endswith("TestIntegration")]
+    assert len([case for case in integration if case.find("skipped") is None]) >= 43
