@@ -146,6 +146,9 @@ def bodies(route: str, version: str, pairs: Sequence[Pair]) -> list[bytes]:
     made = []
     for messages in asked:
         chat = [{"role": ROLES.get(one.sender, "assistant"), "content": one.value} for one in messages]
+        if route == "response":
+            made.append(post("/v1/responses", {"model": f"mimic-{version}", "input": chat, "store": False}))
+            continue
         body = {"model": f"mimic-{version}", "messages": chat}
         made.append(post("/v1/chat/completions", {**body, "stream": True} if route == "stream" else body))
     return made

@@ -41,7 +41,18 @@ pygments_dark_style = "a11y-high-contrast-dark"
 
 ORDER = {
     "guide": (
-        *("getting-started", "clients", "matching", "sampling", "tools", "pace", "faults", "limits", "testing"),
+        *(
+            "getting-started",
+            "clients",
+            "matching",
+            "sampling",
+            "tools",
+            "responses",
+            "pace",
+            "faults",
+            "limits",
+            "testing",
+        ),
         *("seeding", "stores", "mongodb", "operations", "load-testing", "page"),
     ),
     "reference": ("settings", "routes", "errors", "command-line", "metrics"),
@@ -53,6 +64,7 @@ ORDER = {
         "engine",
         "wire",
         "gateway",
+        "jobs",
         "server",
         "seed",
         "testing",

@@ -33,23 +33,30 @@ from mimic.gateway.handle import Endpoint
 from mimic.gateway.journal import Journal
 from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
+from mimic.jobs.responses import ResponseStore
+from mimic.jobs.runner import Runner
+from mimic.jobs.stored import KIND as RESPONSE
 from mimic.records import open_records
 from mimic.records.sweeper import Sweeper
 from mimic.server.bodies import JSONRequest
 from mimic.server.cors import ANY
 from mimic.server.endpoints import answer_by
 from mimic.server.error_handlers import EXCEPTION_HANDLERS, AnyRequest, format_methods
+from mimic.server.guards import owner_of
 from mimic.server.host_guard import is_loopback
 from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
 from mimic.server.pipeline import add_layers
 from mimic.server.routes import corpus as corpus_routes
-from mimic.server.routes import docs, journal, native, openai, page, seeding, status
+from mimic.server.routes import docs, journal, native, openai, page, responses, seeding, status
 from mimic.settings import Settings
 from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
+from mimic.wire.openai import responses as responses_format
 from mimic.wire.openai.base import Names
+from mimic.wire.openai.responses.compaction import CompactWire, compact
+from mimic.wire.openai.responses.wire import ResponsesWire, TokenCountWire, count_tokens
 from mimic.wire.openai.sampled import CompletionOptions
 
 log = structlog.get_logger("mimic")
@@ -60,6 +67,9 @@ DOCUMENTED = {
     native_wire.PATH: native.complete,
     chat.PATH: openai.complete_chat,
     completions.PATH: openai.complete_prompt,
+    responses_format.PATH: responses.create_response,
+    responses_format.COUNT_PATH: responses.count_input_tokens,
+    responses_format.COMPACT_PATH: responses.compact_input,
     embeddings.PATH: openai.embed_texts,
 }
 """Handlers of the endpoints, which only the OpenAPI document uses."""
@@ -80,6 +90,7 @@ ROUTES = (
     openai.list_models,
     openai.retrieve_model,
     openai.delete_model,
+    *responses.ROUTES,
 )
 """Routes that Litestar answers, in the order of the OpenAPI document."""
 
@@ -102,9 +113,11 @@ class _Parts:
         self.ledger = Ledger(ledger_file)
         self.guard = BruteForceGuard(self.ledger)
         self.gateway = _gateway(settings, self.ledger, self.guard)
-        self.endpoints = _endpoints(settings, self.corpus, self.retrieval)
-        self.metrics = Metrics()
         self.records = open_records(settings.records, settings.store, settings.record_options, _folder_of(ledger_file))
+        self.responses = ResponseStore(self.records)
+        self.runner = Runner(self.records, {RESPONSE: self.responses.finish})
+        self.endpoints = _endpoints(settings, self.corpus, self.retrieval, self.responses)
+        self.metrics = Metrics()
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
 
@@ -147,6 +160,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
                 parts.metrics.shared(),
                 parts.records,
                 Sweeper(parts.records),
+                parts.runner,
             ):
                 yield
 
@@ -160,6 +174,8 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             "metrics": _provide(parts.metrics),
             "ledger": _provide(parts.ledger),
             "records": _provide(parts.records),
+            "responses": _provide(parts.responses),
+            "owner": Provide(owner_of, sync_to_thread=False),
             "seeder": _provide(parts.seeder),
         },
         lifespan=[lifespan],
@@ -202,7 +218,9 @@ def _names(settings: Settings) -> Names:
     return Names(settings.version, settings.strict_models)
 
 
-def _endpoints(settings: Settings, corpus: Corpus, retrieval: RetrievalEngine) -> Sequence[Endpoint]:
+def _endpoints(
+    settings: Settings, corpus: Corpus, retrieval: RetrievalEngine, stored: ResponseStore
+) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
     names = _names(settings)
     policy = MatchPolicy(settings.match, settings.min_score, templates=settings.prompt_templates)
@@ -213,6 +231,9 @@ def _endpoints(settings: Settings, corpus: Corpus, retrieval: RetrievalEngine) -
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),
         Endpoint(chat.PATH, chat.ChatWire(options), engine.complete, ANSWERED),
         Endpoint(completions.PATH, completions.CompletionsWire(options), engine.complete, ANSWERED),
+        Endpoint(responses_format.PATH, ResponsesWire(options, stored), engine.complete, ANSWERED, stored.keep),
+        Endpoint(responses_format.COUNT_PATH, TokenCountWire(options, stored), count_tokens, Policy(limited=True)),
+        Endpoint(responses_format.COMPACT_PATH, CompactWire(names, stored), compact, Policy(limited=True)),
         Endpoint(embeddings.PATH, embeddings.EmbeddingsWire(names), embed_all, Policy(limited=True)),
     )
 
@@ -261,7 +282,7 @@ def _collect_seldom() -> None:
 
 
 @route(
-    [seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH],
+    [seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, responses.RESPONSE_PATH],
     http_method=HttpMethod.OPTIONS,
     status_code=204,
     include_in_schema=False,

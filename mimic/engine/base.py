@@ -74,13 +74,17 @@ class ChatMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 class Tool(msgspec.Struct, frozen=True):
-    """A tool that the model may call: a function with a schema for its parameters, or a custom tool with a text."""
+    """A tool that the model may call: a function with a schema for its parameters, or a custom tool with a text.
+
+    ``param`` is the path of the schema in the request, for errors.
+    """
 
     name: str
     description: str = ""
     parameters: JsonSchema | None = None
     is_custom: bool = False
     source: str = ""
+    param: str | None = None
 
 
 class ToolChoice(msgspec.Struct, frozen=True):
@@ -91,10 +95,11 @@ class ToolChoice(msgspec.Struct, frozen=True):
 
 
 class AnswerFormat(msgspec.Struct, frozen=True):
-    """The form of an answer: text, any JSON object, or JSON by a schema."""
+    """The form of an answer: text, any JSON object, or JSON by a schema. ``param`` is the path of the schema."""
 
     kind: Literal["text", "json_object", "json_schema"] = "text"
     schema: JsonSchema | None = None
+    param: str | None = None
 
 
 TEXT: Final = AnswerFormat()
@@ -128,10 +133,14 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct):
-    """The facts of a request that are read so far, for metrics, journal and traces."""
+    """The facts of a request that are known so far, for metrics, journal and traces.
+
+    ``owner`` is the owner of the records that the request may read and write, on endpoints with records.
+    """
 
     model: str | None = None
     version: Version | None = None
+    owner: str = ""
 
 
 class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from mimic.corpus.ladder import EXACT
-from mimic.engine.base import Answers, CompletionRequest, Engine, Limits, Prompt
+from mimic.engine.base import AnswerFormat, Answers, CompletionRequest, Engine, Limits, Prompt
 from mimic.engine.instances.maker import instance
 from mimic.engine.instances.schema import JsonSchema, SchemaProblem
 from mimic.engine.instances.text_values import TextValues
@@ -57,25 +57,24 @@ class StructuredEngine(Engine):
             return await self._engine.answer(prompt, request)
         text_request = msgspec.structs.replace(request, limits=UNLIMITED, logprobs=None)
         found = await self._engine.answer(prompt, text_request)
-        schema = request.answer_format.schema
         texts = [answer.text for answer in found.answers]
         is_exact = found.rung in EXACT
-        documents = await asyncio.to_thread(_documents, texts, schema, prompt, is_exact=is_exact)
+        documents = await asyncio.to_thread(_documents, texts, request.answer_format, prompt, is_exact=is_exact)
         answers = await cut_answers(documents, [answer.source for answer in found.answers], request.limits)
         return Answers(found.rung, found.score, answers)
 
 
-def _documents(texts: Sequence[str], schema: JsonSchema | None, prompt: Prompt, *, is_exact: bool) -> Sequence[str]:
+def _documents(texts: Sequence[str], wanted: AnswerFormat, prompt: Prompt, *, is_exact: bool) -> Sequence[str]:
     """The texts as JSON by a schema, or as any objects. Equal texts are converted once. Blocks."""
+    schema = wanted.schema
     found, question = schema or shape_of(prompt), _question(prompt)
     shape = found or JsonSchema(_object({"answer": {"type": "string"}}))
     required = schema if is_exact else found
     try:
         documents = {text: _find(text, required) or _make(text, shape, question) for text in dict.fromkeys(texts)}
     except SchemaProblem as exc:
-        raise RequestError(
-            400, f"Invalid schema for response_format: {exc}.", param="response_format", code="invalid_json_schema"
-        ) from exc
+        text = f"Invalid schema for response_format: {exc}."
+        raise RequestError(400, text, param=wanted.param, code="invalid_json_schema") from exc
     return [documents[text] for text in texts]
 
 

@@ -171,7 +171,7 @@ def _calls(chosen: Sequence[Tool], prompt: Prompt, request: CompletionRequest) -
     question = texts[0] if texts else ""
     times = min(subjects(question), MOST_CALLS) if len(chosen) == 1 and request.parallel_tool_calls else 1
     pairs = [(tool, ChatValues(texts, index, results)) for tool in chosen for index in range(times)]
-    planned = [(tool, _arguments(tool, values, question, request)) for tool, values in pairs]
+    planned = [(tool, _arguments(tool, values, question)) for tool, values in pairs]
     distinct = list(dict.fromkeys((tool.name, arguments, tool.is_custom) for tool, arguments in planned))
     return _with_ids(distinct, prompt)
 
@@ -191,7 +191,7 @@ def _with_ids(planned: Sequence[tuple[str, str, bool]], prompt: Prompt) -> Seque
     return calls
 
 
-def _arguments(tool: Tool, values: ChatValues, question: str, request: CompletionRequest) -> str:
+def _arguments(tool: Tool, values: ChatValues, question: str) -> str:
     """The arguments of a call: JSON by the tool's schema, or the question itself for a custom tool."""
     if tool.is_custom:
         return question
@@ -200,11 +200,8 @@ def _arguments(tool: Tool, values: ChatValues, question: str, request: Completio
     try:
         made = instance(tool.parameters, values)
     except SchemaProblem as exc:
-        index = [other.name for other in request.tools].index(tool.name)
-        path = f"tools[{index}].function.parameters"
-        raise RequestError(
-            400, f"Invalid schema for function '{tool.name}': {exc}.", param=path, code="invalid_function_parameters"
-        ) from exc
+        text = f"Invalid schema for function '{tool.name}': {exc}."
+        raise RequestError(400, text, param=tool.param, code="invalid_function_parameters") from exc
     return msgspec.json.encode(made).decode()
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from random import Random
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import msgspec
 import structlog
@@ -17,10 +17,13 @@ from mimic.gateway.auth import Keys
 from mimic.gateway.concurrency_limit import ConcurrencyLimit
 from mimic.gateway.faults import Fault, FaultInjector, injected_error
 from mimic.gateway.ledger import Changes, Ledger
-from mimic.gateway.pacing import INSTANT, PaceOptions
+from mimic.gateway.pacing import INSTANT, PaceOptions, Timing
 from mimic.gateway.rate_limits import RateLimiter
 
 log = structlog.get_logger("mimic")
+
+SEED_BITS: Final = 63
+"""Bits of the seed of a timing, which must fit into the integers of any format."""
 
 
 class HungUp(Exception):
@@ -108,10 +111,10 @@ class RequestContext:
     """The state of one request, an async context manager. Its creator enters it.
 
     ``key`` is the API key of the request. ``overrides`` are its own choices of match, pace and fault. ``headers`` are
-    added to every answer, errors included. ``injected`` is the fault, after it was injected. ``tool_calls`` are the
-    names of the tools that the answer calls, unless ``is_plain`` is true. If ``is_plain`` is true,
-    :meth:`admit`, :meth:`due` and :meth:`inject` would do nothing. Calling them all the same would take a tenth of the
-    time of a short answer.
+    added to every answer, errors included. ``timing`` has the times of the tokens after :meth:`due`, if they wait.
+    ``injected`` is the fault, after it was injected. ``tool_calls`` are the names of the tools that the answer calls,
+    unless ``is_plain`` is true. If ``is_plain`` is true, :meth:`admit`, :meth:`due` and :meth:`inject` would do
+    nothing. Calling them all the same would take a tenth of the time of a short answer.
     """
 
     __slots__ = (
@@ -130,6 +133,7 @@ class RequestContext:
         "observer",
         "overrides",
         "query",
+        "timing",
         "tool_calls",
         "usage",
     )
@@ -155,8 +159,11 @@ class RequestContext:
             self._pace, self.overrides = gateway.pace.choose(overrides)
             self.is_plain = False
         self.known = Known()
+        if gateway.keys.are_required:
+            self.known.owner = gateway.keys.owner_of(key)
         self.headers: dict[str, str] = {}
         self.usage: Usage | None = None
+        self.timing: Timing | None = None
         self.tool_calls: Sequence[str] = ()
         self.injected: Fault | None = None
         self._fault: Fault | None = None
@@ -167,7 +174,7 @@ class RequestContext:
     @property
     def owner(self) -> str:
         """The owner of the records of this request: see :meth:`Keys.owner_of`."""
-        return self._gateway.keys.owner_of(self.key)
+        return self.known.owner
 
     async def __aenter__(self) -> Self:
         return self
@@ -299,10 +306,11 @@ class RequestContext:
         delay = fault.seconds or 0.0 if fault and fault.kind == "slow-headers" else 0.0
         if pace is INSTANT and not delay:
             return None
-        began = asyncio.get_running_loop().time() + delay
-        return (
-            began + moment for moment in pace.moments(self._gateway.random, self._gateway.pace.stretch(self._in_flight))
-        )
+        gateway = self._gateway
+        seed = gateway.random.getrandbits(SEED_BITS)
+        self.timing = timing = Timing(pace, seed, gateway.pace.stretch(self._in_flight), delay)
+        began = asyncio.get_running_loop().time()
+        return (began + moment for moment in timing.moments())
 
     async def wait_until(self, moment: float) -> None:
         """Wait for a moment on the event loop's clock. Raises RequestError (499) if the client leaves meanwhile."""

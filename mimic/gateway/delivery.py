@@ -3,9 +3,9 @@
 import asyncio
 import re
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, islice
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -96,7 +96,7 @@ def _stream(
 
 async def pace_steps(
     opening: bytes, steps: Iterable[bytes], ending: bytes, due: Iterator[float] | None
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Yield each step at its due time, the opening before the first step and the ending after the last.
 
     Frames that are due now are sent together, up to ``BYTES_AT_ONCE``.
@@ -124,17 +124,18 @@ async def _interrupt(
     wire: AnyWire, plan: EventPlan, due: Iterator[float] | None, fault: Fault, context: RequestContext
 ) -> AsyncIterator[bytes]:
     """Yield a stream with a fault after ``fault.after`` steps, or before the last step of a shorter stream."""
-    opening, steps = plan.opening, iter(plan.steps)
+    opening, steps, sent = plan.opening, iter(plan.steps), 0
     if fault.after is not None:
         first_steps = list(islice(steps, fault.after + 1))
         async for part in pace_steps(opening, first_steps[:-1], b"", due):
             yield part
-        opening, steps = b"", chain(first_steps[-1:], steps)
+        opening, steps, sent = b"", chain(first_steps[-1:], steps), len(first_steps) - 1
     if fault.kind == "disconnect":
         await context.hang_up()
         return
     if fault.kind in {"error", "malformed"}:
-        yield wire.broken("error" if fault.kind == "error" else "malformed", injected_error(fault))
+        kind: Literal["error", "malformed"] = "error" if fault.kind == "error" else "malformed"
+        yield wire.broken(kind, injected_error(fault), plan, sent)
     if fault.kind == "error":
         return
     if fault.kind == "stall":

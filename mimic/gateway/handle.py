@@ -22,12 +22,16 @@ Read: TypeAlias = Callable[[], Awaitable[bytes | RequestError]]
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """A kind of request: its path, its wire format, its answer function and its policy."""
+    """A kind of request: its path, its wire format, its answer function and its policy.
+
+    ``keep`` stores a result before it is sent. It may return a reply to send instead, as for work in the background.
+    """
 
     path: str
     wire: AnyWire
     answer: Callable[[Any], Awaitable[Any]]
     policy: Policy = Policy()
+    keep: Callable[[Any, Any, RequestContext], Awaitable[Reply | None]] | None = None
 
 
 async def handle(endpoint: Endpoint, read: Read, context: RequestContext) -> Reply:
@@ -52,19 +56,21 @@ async def handle(endpoint: Endpoint, read: Read, context: RequestContext) -> Rep
         result = _observe(request, await endpoint.answer(request), context)
         if result.usage is not None:
             context.charge(result.usage)
+        if endpoint.keep is not None and (kept := await endpoint.keep(request, result, context)) is not None:
+            return kept
         if due is not None:
             due = await delivery.wait_until_due(endpoint.wire, request, result, context, due)
         if result.is_large:  # on the event loop it would delay other requests
             return await asyncio.to_thread(delivery.reply, endpoint.wire, request, result, context, due)
         return delivery.reply(endpoint.wire, request, result, context, due)
-    except HungUp:
-        raise
     except Exception as exc:  # noqa: BLE001 - every failure is answered and logged
         return _error_reply(endpoint, exc, context)
 
 
 def _error_reply(endpoint: Endpoint, exc: Exception, context: RequestContext) -> Reply:
-    """Return the reply for a failure, and count a miss."""
+    """Return the reply for a failure, and count a miss. Raises HungUp again: nothing more can be sent."""
+    if isinstance(exc, HungUp):
+        raise exc
     if isinstance(exc, NoCompletion) and context.known.version:
         context.observer.missed(context.known.version)
     return delivery.error_reply(endpoint.wire, request_error(exc, context.observer.request_id, endpoint.path))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from random import Random
 from typing import Final
 
@@ -39,6 +40,27 @@ class Pace(msgspec.Struct, frozen=True):
         while True:
             yield moment
             moment += stretch * self.between.draw(random)
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """The times of the tokens of one answer. The same timing gives the same times again, in any process.
+
+    ``delay`` is in seconds, before everything else.
+    """
+
+    pace: Pace
+    seed: int
+    stretch: float = 1.0
+    delay: float = 0.0
+
+    def moments(self) -> Iterator[float]:
+        """Yield the time of each token without end, in seconds from the start of the request."""
+        random = Random(self.seed)  # noqa: S311 - to be repeated, not to be secret
+        return (self.delay + moment for moment in self.pace.moments(random, self.stretch))
+
+    def moment(self, token: int) -> float:
+        """The time of a token, counted from 0."""
+        return next(islice(self.moments(), token, None))
 
 
 INSTANT: Final = Pace()

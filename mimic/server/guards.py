@@ -2,10 +2,12 @@
 
 from typing import Any, Final
 
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from mimic.errors import RequestError
+from mimic.gateway.auth import bearer
 from mimic.gateway.context import Gateway
 
 KEYS_SCHEME: Final = "MIMIC_API_KEYS"
@@ -26,6 +28,12 @@ async def has_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseR
     except RequestError:
         return False
     return True
+
+
+def owner_of(request: Request[Any, Any, Any]) -> str:
+    """Return the owner of the records that a request may read and write."""
+    gateway: Gateway = request.app.state.gateway
+    return gateway.keys.owner_of(bearer(request.headers.get("authorization", "")) or "")
 
 
 def address_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

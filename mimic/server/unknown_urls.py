@@ -12,16 +12,9 @@ VERSION: Final = "/v1"
 _CHATS: Final = "Use chat completions (/v1/chat/completions)"
 _TEXTS_ONLY: Final = "Mimic answers with texts only: leave these requests out"
 ABSENT: Final[Mapping[str, str]] = {
-    "/responses": (
-        f"Mimic has no Responses API yet. {_CHATS}: set_default_openai_api('chat_completions') in openai-agents "
-        "(setOpenAIAPI('chat_completions') in JavaScript), "
-        "openai.chat(...) in the Vercel AI SDK, ChatOpenAI(use_responses_api=False) in LangChain "
-        "(useResponsesApi: false in LangChain.js), OpenAIChatModel in pydantic-ai, "
-        "client.chat.completions in OpenAI's SDKs"
-    ),
     "/conversations": (
-        "Mimic keeps no conversations: send the whole chat each time, in openai-agents with SQLiteSession in place of "
-        "OpenAIConversationsSession"
+        "Mimic keeps no conversations: use previous_response_id, or send the whole chat each time, "
+        "in openai-agents with SQLiteSession in place of OpenAIConversationsSession"
     ),
     "/assistants": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",
     "/threads": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",

@@ -71,8 +71,11 @@ class Wire(ABC, Generic[Q, R]):
     def error(self, error: RequestError) -> bytes:
         """The JSON body of an error."""
 
-    def broken(self, kind: Literal["malformed", "error"], error: RequestError) -> bytes:
-        """The last frame of a stream that breaks off: a malformed one, or an event with the error."""
+    def broken(self, kind: Literal["malformed", "error"], error: RequestError, plan: EventPlan, sent: int) -> bytes:
+        """The last frames of a stream that breaks off: a malformed one, or events with the error.
+
+        ``sent`` is the number of the plan's steps that were sent.
+        """
         raise NotImplementedError
 
 

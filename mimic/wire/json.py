@@ -31,6 +31,15 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         _refuse(body, problem, decoder.type)
 
 
+def convert(value: Any, kind: type[T], path: str) -> T:
+    """Convert a decoded value at a path of the body. Raises RequestError with the field."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as exc:
+        violation = violation_in(str(exc), kind, path)
+        raise RequestError(400, violation.message, param=violation.param, code=violation.code) from None
+
+
 def _number(text: str) -> int | float:
     """A number by the rules of JSON Schema: 2.0 is an integer. Raises ValueError if it is out of range."""
     number = float(text)

@@ -27,14 +27,17 @@ class Violation(msgspec.Struct, frozen=True):
     code: str
 
 
-def violation_in(error: str, kind: Any) -> Violation:
+def violation_in(error: str, kind: Any, prefix: str = "") -> Violation:
     """The violation in a msgspec.ValidationError such as "Expected `int`, got `str` - at `$.n`".
 
-    ``kind`` is the expected type of the whole document.
+    ``kind`` is the expected type of the whole document, or of the part of it at the path ``prefix``.
     """
     message, _, place = error.partition(" - at ")
-    path = place.strip("`").removeprefix("$").removeprefix(".")
-    return violation_at(message, path, allowed_at(kind, path) if is_of_words(message) else ())
+    inner = place.strip("`").removeprefix("$")
+    path = inner.removeprefix(".")
+    return violation_at(
+        message, f"{prefix}{inner}" if prefix else path, allowed_at(kind, path) if is_of_words(message) else ()
+    )
 
 
 def is_of_words(message: str) -> bool:
@@ -100,6 +103,9 @@ def _word(message: str, where: str) -> tuple[str, str]:
         side, end = ("above", "maximum") if found[2].startswith("<") else ("below", "minimum")
         text = f"Invalid {where}: {kind} {side} {end} value. Expected a value {found[2]} {found[3]}."
         return text, f"{kind}_{side}_{end[:3]}_value"
+    if found := re.fullmatch(r"Expected `object` of length <= (\d+)", message):
+        text = f"Invalid {where}: too many properties. Expected an object with at most {found[1]} properties."
+        return text, "object_above_max_properties"
     if found := re.fullmatch(r"Expected `(array|str)` of length ([<>]=) (\d+)", message):
         kind = "array" if found[1] == "array" else "string"
         if found[2] == ">=":

@@ -11,6 +11,7 @@ NATIVE: Final = "/conversation/completion"
 CHAT: Final = "/v1/chat/completions"
 PROMPT: Final = "/v1/completions"
 EMBEDDINGS: Final = "/v1/embeddings"
+RESPONSES: Final = "/v1/responses"
 SEED: Final = "/conversation/seed"
 JOURNAL: Final = "/mimic/requests"
 
@@ -487,6 +488,31 @@ def prompts() -> Iterator[Case]:
     yield from _framings("prompt")
 
 
+def responses() -> Iterator[Case]:
+    """Responses: a text, calls, and a cut text, whole and in a stream; counts, errors and faults."""
+    function = {"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
+    bodies: dict[str, dict[str, Any]] = {
+        "text": {"model": "mimic-v3", "input": SKY, "temperature": 0},
+        "instructions": {"model": "mimic-v3", "input": SKY, "instructions": "Be brief", "metadata": {"a": "b"}},
+        "call": {"model": "mimic-v3", "input": SKY, "tools": [function], "tool_choice": "required"},
+        "custom": {"input": SKY, "tools": [{"type": "custom", "name": "note"}], "tool_choice": "required"},
+        "ignored": {"input": SKY, "tools": [{"type": "web_search"}], "reasoning": {"effort": "low"}},
+        "item": {"input": [{"role": "user", "content": [{"type": "input_text", "text": SKY}]}]},
+        "cut": {"model": "mimic-v3", "input": SKY, "temperature": 0, "max_output_tokens": 16},
+        "miss": {"model": "mimic-v3", "input": "nobody said this"},
+        "wrong item": {"input": [{"role": "user"}]},
+        "too short": {"input": SKY, "max_output_tokens": 1},
+        "unknown response": {"input": SKY, "previous_response_id": "resp_1"},
+    }
+    for name, body in bodies.items():
+        yield post(f"response {name}", RESPONSES, body)
+        yield post(f"response {name} stream", RESPONSES, {**body, "stream": True})
+    yield post("response count", f"{RESPONSES}/input_tokens", bodies["instructions"])
+    for fault in ("error; after=1", "malformed; after=1", "disconnect; after=1", "empty", "status=500"):
+        body = {**bodies["text"], "stream": True}
+        yield post(f"response with {fault}", RESPONSES, body, ("x-mimic-fault", fault))
+
+
 def embeddings() -> Iterator[Case]:
     """Embeddings, good and bad."""
     for encoding in (None, "float", "base64"):
@@ -915,6 +941,7 @@ GROUPS: Final[Sequence[Group]] = [
         Group("chats", list(chats())),
         Group("bad chats", list(bad_chats())),
         Group("prompts", list(prompts())),
+        Group("responses", list(responses())),
         Group("embeddings", list(embeddings())),
         Group("faults", list(faults())),
         Group("others", [*others(), *reading()]),

@@ -20,7 +20,8 @@ _UNSTEADY_HEADERS: Final = re.compile(
 _SAME_LENGTH: Final = (
     (re.compile(r"\b(chatcmpl|cmpl)-[0-9a-f]{24}"), r"\1-*"),
     (re.compile(r"\breq_[0-9a-f]{24}"), "req_*"),
-    (re.compile(r'"created":[1-9]\d{9}\b'), '"created":"*"'),
+    (re.compile(r"\b(resp|msg|fc|ctc)_[0-9a-f]{48}"), r"\1_*"),
+    (re.compile(r'"(created|created_at|completed_at)":[1-9]\d{9}\b'), r'"\1":"*"'),
 )
 _OTHER_LENGTH: Final = (
     (re.compile(r"(Please try again in) [0-9ms.]+s\b"), r"\1 *"),

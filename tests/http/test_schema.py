@@ -25,6 +25,19 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, 
 include-name = "POST /v1/chat/completions"
 # Nor that a JSON schema within the request has to be one, that tools have different names, and a choice names one.
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, "5xx"]
+
+[[operations]]
+include-name = "POST /v1/responses"
+# Nor that a previous response and the items that are referred to exist.
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, "5xx"]
+
+[[operations]]
+include-name = "POST /v1/responses/input_tokens"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, "5xx"]
+
+[[operations]]
+include-name = "POST /v1/responses/compact"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, "5xx"]
 """
 
 

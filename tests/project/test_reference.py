@@ -23,7 +23,7 @@ VIOLATIONS = (
     *("Object missing required field `a`", "Expected `int`, got `str`", "Invalid enum value 'a'"),
     *("Expected `int` <= 1", "Expected `int` >= 1", "Expected `float` <= 1.0", "Expected `float` >= 1.0"),
     *("Expected `array` of length >= 1", "Expected `str` of length >= 1"),
-    *("Expected `array` of length <= 1", "Expected `str` of length <= 1"),
+    *("Expected `array` of length <= 1", "Expected `str` of length <= 1", "Expected `object` of length <= 1"),
 )
 """Messages of msgspec, one of each kind."""
 

@@ -14,14 +14,29 @@ from litestar.openapi.spec import OpenAPI
 
 from mimic.tokens import LAST_CL100K_TOKEN, LAST_TOKEN
 from mimic.wire.native import NativeRequest
-from mimic.wire.openai.chat import MAY_BE_SILENT, ChatCompletionRequest, OpenAIMessage, Part
+from mimic.wire.openai.chat import MAY_BE_SILENT, ChatCompletionRequest, OpenAIMessage
 from mimic.wire.openai.completions import TextCompletionRequest
 from mimic.wire.openai.embeddings import MAX_INPUTS, EmbeddingRequest
+from mimic.wire.openai.parts import MUST_HAVE_TEXT, Part
+from mimic.wire.openai.responses.items import (
+    CALLS,
+    MESSAGE,
+    RESULTS,
+    InputCustomCall,
+    InputFunctionCall,
+    InputMessage,
+    InputResult,
+)
+from mimic.wire.openai.responses.request import InputFields, ResponseParameters
 from mimic.wire.openai.sampled import MAX_ANSWERS
 
 Fields = dict[str, Any]
 
-BODIES: Final = (NativeRequest, ChatCompletionRequest, TextCompletionRequest, EmbeddingRequest)
+ITEMS: Final = (InputMessage, InputFunctionCall, InputCustomCall, InputResult)
+BODIES: Final = (
+    *(NativeRequest, ChatCompletionRequest, TextCompletionRequest, EmbeddingRequest),
+    *(ResponseParameters, InputFields, *ITEMS),
+)
 
 _STREAMED: Final = {
     "anyOf": [
@@ -39,6 +54,19 @@ def _text_schemas(most: int, least: int, last_token: int) -> list[Fields]:
     return [text, {**tokens, "minItems": 1}, *several]
 
 
+_OTHER_ITEM: Final = {
+    "type": "object",
+    "properties": {"type": {"type": "string", "not": {"enum": sorted({MESSAGE} | CALLS | RESULTS)}}},
+    "required": ["type"],
+}
+_ITEM: Final = {"anyOf": [*({"$ref": f"#/components/schemas/{kind.__name__}"} for kind in ITEMS), _OTHER_ITEM]}
+_INPUT: Final = {
+    "input": {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": _ITEM}, {"type": "null"}],
+        "description": "A text, or items. Items of other types than those here are ignored.",
+    }
+}
+
 RULES: Final[Mapping[type, Fields]] = {
     OpenAIMessage: {
         "anyOf": [
@@ -48,7 +76,7 @@ RULES: Final[Mapping[type, Fields]] = {
     },
     Part: {
         "anyOf": [
-            {"properties": {"type": {"not": {"const": "text"}}}},
+            {"properties": {"type": {"not": {"enum": sorted(MUST_HAVE_TEXT)}}}},
             {"properties": {"text": {"type": "string"}}, "required": ["text"]},
         ]
     },
@@ -64,6 +92,8 @@ PROPERTIES: Final[Mapping[type, Fields]] = {
             "description": f"One prompt or several. The number of prompts times `n` is at most {MAX_ANSWERS}.",
         }
     },
+    ResponseParameters: _INPUT,
+    InputFields: _INPUT,
     EmbeddingRequest: {"input": {"anyOf": _text_schemas(MAX_INPUTS, 1, LAST_CL100K_TOKEN)}},
 }
 """Fields with an exact schema that their types cannot express."""

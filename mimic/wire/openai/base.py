@@ -15,7 +15,7 @@ from mimic.errors import RequestError
 from mimic.spelling import shown
 from mimic.tokens import EncodingName
 from mimic.wire import sse
-from mimic.wire.base import Wire
+from mimic.wire.base import EventPlan, Wire
 from mimic.wire.openai.errors import error_body
 
 Q = TypeVar("Q")
@@ -37,6 +37,11 @@ class Names(msgspec.Struct, frozen=True):
 
     version: Version = "v3"
     strict: bool = False
+
+    @property
+    def default(self) -> str:
+        """The name of a model for requests without one."""
+        return f"mimic-{self.version}"
 
     def version_of(self, model: str) -> Version:
         """The schema version for a model name. With strict names, raises RequestError for an unknown name."""
@@ -82,7 +87,7 @@ class OpenAIWire(Wire[Q, R], Generic[Q, R]):
     def error(self, error: RequestError) -> bytes:
         return msgspec.json.encode(error_body(error))
 
-    def broken(self, kind: Literal["malformed", "error"], error: RequestError) -> bytes:
+    def broken(self, kind: Literal["malformed", "error"], error: RequestError, plan: EventPlan, sent: int) -> bytes:
         return NOT_JSON if kind == "malformed" else sse.frames([error_body(error)])
 
 

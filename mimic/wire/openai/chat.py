@@ -14,6 +14,7 @@ from mimic.wire.base import Steps
 from mimic.wire.openai.base import OpenAIUsage, created_now, new_id
 from mimic.wire.openai.ignored import OF_CHATS, IgnoredFields, ignored_parts
 from mimic.wire.openai.logprobs import ChatLogprobs, chat_logprobs, logprobs_in, with_logprobs
+from mimic.wire.openai.parts import Part, joined_text, missing
 from mimic.wire.openai.sampled import OpenAIRequest, Sampled, SampledWire, UsageField, choice_in_json
 from mimic.wire.openai.tools import (
     MAX_TOOLS,
@@ -46,13 +47,6 @@ NOTHING_GIVEN: Final = (None,) * 5
 Role: TypeAlias = Literal["developer", "system", "user", "assistant", "tool", "function"]
 
 
-class Part(msgspec.Struct, frozen=True):
-    """A part of a message. A part with a text counts as text, whatever its type; other parts are ignored."""
-
-    type: str
-    text: str | None = None
-
-
 class OpenAIMessage(msgspec.Struct, frozen=True):
     """A message of the chat. An assistant's message with tool calls may have no content."""
 
@@ -77,20 +71,10 @@ class OpenAIMessage(msgspec.Struct, frozen=True):
             text = f"Invalid type for '{path}.content': expected a string or an array, but got null instead."
             raise RequestError(400, text, param=f"{path}.content", code="invalid_type")
         if content is msgspec.UNSET and self.role not in MAY_BE_SILENT:
-            raise _missing(f"{path}.content")
+            raise missing(f"{path}.content")
         if isinstance(content, str):
             return content
-        if not content:
-            return None
-        texts = []
-        for number, part in enumerate(content):
-            if isinstance(part, str):
-                texts.append(part)
-            elif part.text is not None:
-                texts.append(part.text)
-            elif part.type == "text":
-                raise _missing(f"{path}.content[{number}].text")
-        return "".join(texts) if texts else None
+        return joined_text(content, f"{path}.content") if content else None
 
 
 class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
@@ -349,8 +333,3 @@ def _call_delta(number: int, call: ToolCall, text: str, request: OpenAIRequest, 
         return Delta(tool_calls=(ToolCallDelta(number, function=function, custom=custom),))
     kind: Literal["function", "custom"] = "custom" if call.is_custom else "function"
     return Delta(tool_calls=(ToolCallDelta(number, call.id, kind, function, custom),))
-
-
-def _missing(path: str) -> RequestError:
-    text = f"Missing required parameter: '{path}'."
-    return RequestError(400, text, param=path, code="missing_required_parameter")

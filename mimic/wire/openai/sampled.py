@@ -30,6 +30,8 @@ DONE: Final = b"data: [DONE]\n\n"
 _NO_CHOICES: Final = b'"choices":[]'
 
 Penalty: TypeAlias = Annotated[float, msgspec.Meta(ge=-2, le=2)]
+Temperature: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=2)]
+TopP: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 UsageField: TypeAlias = OpenAIUsage | msgspec.UnsetType | None
 """The usage in a chunk: absent if not requested, null before the last chunk."""
 
@@ -45,8 +47,8 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
 
     model: Annotated[str, msgspec.Meta(min_length=1)]
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_ANSWERS)] | None = None
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: str | Annotated[Sequence[str], msgspec.Meta(max_length=4)] | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None

@@ -1,4 +1,4 @@
-"""Tools in OpenAI's chat format: definitions, the choice of tools, and calls; also the forms of answers."""
+"""Tools in OpenAI's formats: definitions, the choice of tools, and calls; also the forms of answers."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -144,6 +144,7 @@ class CustomToolCall(msgspec.Struct, frozen=True, tag_field="type", tag="custom"
     custom: CustomInput
 
 
+AnyDefinition: TypeAlias = FunctionDefinition | CustomDefinition
 AnyTool: TypeAlias = FunctionTool | CustomTool
 AnyChoice: TypeAlias = Literal["none", "auto", "required"] | FunctionNamed | CustomNamed | AllowedChoice
 AnyToolCall: TypeAlias = FunctionToolCall | CustomToolCall
@@ -169,43 +170,46 @@ def render(call: ToolCall) -> AnyToolCall:
 
 
 async def tools_of(tools: Sequence[AnyTool], functions: Sequence[FunctionDefinition]) -> Sequence[Tool]:
-    """Check the tools of a request, and return them in neutral form. Raises RequestError."""
-    found = []
-    for index, tool in enumerate(tools):
-        path = f"tools[{index}]"
-        if isinstance(tool, CustomTool):
-            source = msgspec.json.encode(tool.custom).decode()
-            found.append(Tool(tool.custom.name, tool.custom.description or "", None, is_custom=True, source=source))
+    """Check the tools of a chat, and return them in neutral form. Raises RequestError."""
+    found: list[tuple[str, AnyDefinition]] = [
+        (f"tools[{index}].custom", tool.custom)
+        if isinstance(tool, CustomTool)
+        else (f"tools[{index}].function", tool.function)
+        for index, tool in enumerate(tools)
+    ]
+    found += [(f"functions[{index}]", function) for index, function in enumerate(functions)]
+    return await defined_tools(found)
+
+
+async def defined_tools(definitions: Sequence[tuple[str, AnyDefinition]]) -> Sequence[Tool]:
+    """Check definitions of tools, and return them in neutral form. Each has its path. Raises RequestError."""
+    tools: dict[str, Tool] = {}
+    for path, definition in definitions:
+        if isinstance(definition, CustomDefinition):
+            source = msgspec.json.encode(definition).decode()
+            tool = Tool(definition.name, definition.description or "", None, is_custom=True, source=source)
         else:
-            found.append(await _function(tool.function, f"{path}.function"))
-    found += [await _function(function, f"functions[{index}]") for index, function in enumerate(functions)]
-    names: set[str] = set()
-    for index, known in enumerate(found):
-        if known.name in names:
-            path = f"tools[{index}].function.name" if tools else f"functions[{index}].name"
-            raise _refusal(f"Invalid '{path}': the name '{known.name}' is used twice.", path, "invalid_value")
-        names.add(known.name)
-    return found
+            tool = await _function(definition, path)
+        if tool.name in tools:
+            param = f"{path}.name"
+            raise _refusal(f"Invalid '{param}': the name '{tool.name}' is used twice.", param, "invalid_value")
+        tools[tool.name] = tool
+    return list(tools.values())
 
 
 async def _function(function: FunctionDefinition, path: str) -> Tool:
-    schema = None
+    schema, param = None, f"{path}.parameters"
     if function.parameters is not None:
         context = f"function '{function.name}'"
         schema = await schema_of(
-            function.parameters,
-            bool(function.strict),
-            context,
-            f"{path}.parameters",
-            "invalid_function_parameters",
+            function.parameters, bool(function.strict), context, param, "invalid_function_parameters"
         )
         root = schema.root
         if isinstance(root, bool) or root.get("type", "object") != "object":
             problem = f"schema must be a JSON Schema of 'type: \"object\"', got 'type: {_type_of(root)}'."
-            raise _refusal(
-                f"Invalid schema for {context}: {problem}", f"{path}.parameters", "invalid_function_parameters"
-            )
-    return Tool(function.name, function.description or "", schema, source=msgspec.json.encode(function).decode())
+            raise _refusal(f"Invalid schema for {context}: {problem}", param, "invalid_function_parameters")
+    source = msgspec.json.encode(function).decode()
+    return Tool(function.name, function.description or "", schema, source=source, param=param)
 
 
 def choice_of(given: AnyChoice | None, tools: Sequence[Tool]) -> ToolChoice:
@@ -219,10 +223,22 @@ def choice_of(given: AnyChoice | None, tools: Sequence[Tool]) -> ToolChoice:
         return ToolChoice(given)
     if isinstance(given, AllowedChoice):
         names = [_name_of(tool) for tool in given.allowed_tools.tools]
-        _check_known(names, tools, "tool_choice.allowed_tools.tools")
-        return ToolChoice(given.allowed_tools.mode, frozenset(names))
-    _check_known([_name_of(given)], tools, "tool_choice")
-    return ToolChoice("required", frozenset([_name_of(given)]))
+        return choice_among(names, tools, "tool_choice.allowed_tools.tools", given.allowed_tools.mode)
+    return choice_among([_name_of(given)], tools, "tool_choice")
+
+
+def choice_among(
+    names: Sequence[str], tools: Sequence[Tool], param: str, mode: Literal["auto", "required"] = "required"
+) -> ToolChoice:
+    """The choice of some tools. Raises RequestError for an unknown name."""
+    known = {tool.name for tool in tools}
+    for name in names:
+        if name not in known:
+            text = f"Tool choice '{name}' not found in 'tools' parameter."
+            if param == "function_call":
+                text = f"Function '{name}' not found in 'functions' parameter."
+            raise _refusal(text, param, None)
+    return ToolChoice(mode, frozenset(names))
 
 
 def old_choice_of(given: Literal["none", "auto"] | Named | None, tools: Sequence[Tool]) -> ToolChoice:
@@ -233,8 +249,7 @@ def old_choice_of(given: Literal["none", "auto"] | Named | None, tools: Sequence
         text = "Invalid value for 'function_call': 'function_call' is only allowed when 'functions' are specified."
         raise _refusal(text, "function_call", None)
     if isinstance(given, Named):
-        _check_known([given.name], tools, "function_call")
-        return ToolChoice("required", frozenset([given.name]))
+        return choice_among([given.name], tools, "function_call")
     return ToolChoice(given)
 
 
@@ -243,17 +258,25 @@ async def format_of(given: AnyFormat | None, texts: Sequence[str | None]) -> Ans
     if given is None or isinstance(given, TextFormat):
         return TEXT
     if isinstance(given, JsonObjectFormat):
-        if not any("json" in (text or "").lower() for text in texts):
-            text = (
-                "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
-            )
-            raise _refusal(text, "messages", None)
-        return AnswerFormat("json_object")
-    context = f"response_format '{given.json_schema.name}'"
-    strict = bool(given.json_schema.strict)
-    return AnswerFormat(
-        "json_schema", await schema_of(given.json_schema.schema, strict, context, "response_format", None)
-    )
+        problem = (
+            "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
+        )
+        return json_object_format(texts, problem, "messages")
+    return await schema_format(given.json_schema, "response_format")
+
+
+def json_object_format(texts: Sequence[str | None], problem: str, param: str) -> AnswerFormat:
+    """The format of any JSON object. Raises RequestError if no text of the chat has the word JSON."""
+    if not any("json" in (text or "").lower() for text in texts):
+        raise _refusal(problem, param, None)
+    return AnswerFormat("json_object")
+
+
+async def schema_format(given: JsonSchemaFormat, param: str) -> AnswerFormat:
+    """The format of JSON by a schema. Raises RequestError for an invalid schema."""
+    context = f"response_format '{given.name}'"
+    schema = await schema_of(given.schema, bool(given.strict), context, param, None)
+    return AnswerFormat("json_schema", schema, param)
 
 
 async def schema_of(document: SchemaDocument, strict: bool, context: str, param: str, code: str | None) -> JsonSchema:
@@ -305,16 +328,6 @@ def _check_strict_node(node: Mapping[str, Any], path: Sequence[str | int]) -> No
         raise SchemaProblem(path, text + repr(missing[0]))
     if sum(part == "properties" for part in path) >= MAX_STRICT_DEPTH:
         raise SchemaProblem(path, f"at most {MAX_STRICT_DEPTH} levels of nesting are permitted")
-
-
-def _check_known(names: Sequence[str], tools: Sequence[Tool], param: str) -> None:
-    known = [tool.name for tool in tools]
-    for name in names:
-        if name not in known:
-            text = f"Tool choice '{name}' not found in 'tools' parameter."
-            if param == "function_call":
-                text = f"Function '{name}' not found in 'functions' parameter."
-            raise _refusal(text, param, None)
 
 
 def _name_of(choice: FunctionNamed | CustomNamed) -> str:

@@ -58,9 +58,8 @@ def test_without_a_similar_route_there_is_no_suggestion(path: str) -> None:
 
 def test_missing_apis_are_named_with_a_replacement() -> None:
     """The suggestion comes with and without the version, and for paths below; existing routes get none."""
-    switches = ("set_default_openai_api('chat_completions')", "openai.chat(...)", "use_responses_api=False")
-    for path in ("/v1/responses", "/responses", "/v1/responses/resp_1/input_items", "/v1/v1/responses"):
-        assert all(switch in hint(path, ROUTES) for switch in (*switches, "OpenAIChatModel"))
+    for path in ("/v1/conversations", "/conversations", "/v1/conversations/c/items", "/v1/v1/conversations"):
+        assert "SQLiteSession" in hint(path, ROUTES)
     for start in ABSENT:
         assert hint(f"/v1{start}/some_id", ROUTES) == f". {ABSENT[start]}."
     assert "Did you mean" in hint("/v1/responsibility/chat/completions", ROUTES)

@@ -1,0 +1,229 @@
+"""The store of responses: it keeps them, finds them by id, and finishes those that work in the background."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+
+from mimic.engine.base import Completion
+from mimic.errors import RecordChanged, RequestError
+from mimic.gateway.context import RequestContext
+from mimic.gateway.delivery import Reply, headers_of, pace_steps
+from mimic.gateway.faults import injected_error
+from mimic.jobs.stored import (
+    CANCELLED,
+    KIND,
+    StoredResponse,
+    response_at,
+    seconds_since,
+    stored_answer,
+    stored_in,
+    written,
+)
+from mimic.records.base import Change, Claim, Draft, Record, Records
+from mimic.spelling import shown
+from mimic.wire.openai.responses.answer import ResponseObject, failed, response_id_of
+from mimic.wire.openai.responses.events import Resumed, error_events, plan_of
+from mimic.wire.openai.responses.history import History, Past, no_item, no_previous_response
+from mimic.wire.openai.responses.items import RawItem, identified
+from mimic.wire.openai.responses.request import ResponseRequest
+
+ANSWERED: Final = frozenset({"completed", "incomplete"})
+"""States of a response with an answer, which an input can follow."""
+MAX_ANCESTORS: Final = 256
+MAX_HISTORY: Final = 1_000_000
+"""Bytes of the responses before an input, as they are stored."""
+SECONDS_WITHOUT_STORE: Final = 600.0
+"""Seconds that a response in the background with ``store: false`` can be fetched."""
+SECONDS_BETWEEN_CHECKS: Final = 1.0
+"""Seconds after which a resumed stream looks for a cancellation."""
+
+
+class InputItems(msgspec.Struct, frozen=True):
+    """A page of the input of a response."""
+
+    data: Sequence[RawItem]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+    object: str = "list"
+
+
+class ResponseStore(History):
+    """Responses in the records. Each method with an owner finds the responses of this owner only."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self.is_on = records.is_on
+
+    # Keeping
+
+    async def keep(self, request: ResponseRequest, completion: Completion, context: RequestContext) -> Reply | None:
+        """Store a response. Returns the reply for one in the background, which is not streamed: it is queued."""
+        response = request.response
+        if not response.store and not response.background:
+            return None
+        stored = _stored(request, completion, context)
+        await self._records.put(
+            Draft(
+                kind=KIND,
+                id=response.id,
+                owner=context.known.owner,
+                state="queued" if response.background else "completed",
+                data=written(stored),
+                lives=msgspec.UNSET if response.store else SECONDS_WITHOUT_STORE,
+                due=stored.last if response.background else None,
+            )
+        )
+        if not response.background or request.stream:
+            return None
+        return Reply(msgspec.json.encode(response), headers_of(completion))
+
+    async def finish(self, claim: Claim) -> None:
+        """Finish a response in the background that is due. Raises RecordChanged after a cancellation."""
+        stored = stored_in(claim.record)
+        state = "failed" if stored.error else response_at(claim.record, stored, float("inf")).status
+        await self._records.update(claim.record, Change(state=state, due=None), claim.lease)
+
+    # By id
+
+    async def find(self, response_id: str, owner: str) -> tuple[Record, StoredResponse]:
+        """A stored response. Raises RequestError (404)."""
+        record = await self._records.get(KIND, response_id, owner)
+        if record is None:
+            raise RequestError(404, f"Response with id '{shown(response_id)}' not found.")
+        return record, stored_in(record)
+
+    async def get(self, response_id: str, owner: str) -> ResponseObject:
+        """A response in its state at the moment. Raises RequestError (404)."""
+        record, stored = await self.find(response_id, owner)
+        return response_at(record, stored, seconds_since(record))
+
+    async def delete(self, response_id: str, owner: str) -> None:
+        """Delete a response. Raises RequestError (404)."""
+        if not await self._records.delete(KIND, response_id, owner):
+            raise RequestError(404, f"Response with id '{shown(response_id)}' not found.")
+
+    async def cancel(self, response_id: str, owner: str) -> ResponseObject:
+        """Cancel a response in the background, unless it has ended. Raises RequestError."""
+        while True:
+            record, stored = await self.find(response_id, owner)
+            response = response_at(record, stored, seconds_since(record))
+            if not response.background:
+                raise RequestError(400, "Cannot cancel a synchronous response.")
+            if response.status not in {"queued", "in_progress"}:
+                return response
+            try:
+                await self._records.update(record, Change(state=CANCELLED, due=None))
+            except RecordChanged:  # it ended, or was cancelled, in between
+                continue
+            return msgspec.structs.replace(response, status="cancelled")
+
+    async def input_items(
+        self, response_id: str, owner: str, limit: int, after: str | None, *, newest_first: bool
+    ) -> InputItems:
+        """A page of the own input of a response. Raises RequestError."""
+        _, stored = await self.find(response_id, owner)
+        items = list(reversed(stored.items)) if newest_first else list(stored.items)
+        start = 0
+        if after is not None:
+            ids = [item["id"] for item in items]
+            if after not in ids:
+                raise no_item(after)
+            start = ids.index(after) + 1
+        page = items[start : start + limit]
+        first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
+        return InputItems(page, first, last, len(items) > start + limit)
+
+    # History
+
+    async def before(self, response_id: str, owner: str) -> Past:
+        """Inputs and outputs of a response and of its ancestors. Raises RequestError if one is missing."""
+        record = await self._records.get(KIND, response_id, owner)
+        if record is None:
+            raise no_previous_response(response_id)
+        stored = stored_in(record)
+        status, ancestors = response_at(record, stored, seconds_since(record)).status, stored.ancestors
+        if status not in ANSWERED:
+            text = f"The previous response with id '{shown(response_id)}' has no answer: its status is '{status}'."
+            raise RequestError(400, text, param="previous_response_id", code="invalid_value")
+        found = {one.id: one for one in await self._records.get_all(KIND, ancestors, owner)} if ancestors else {}
+        for missing in (one for one in ancestors if one not in found):
+            raise no_previous_response(missing)
+        records = [*(found[one] for one in ancestors), record]
+        if len(records) > MAX_ANCESTORS or sum(len(one.data) for one in records) > MAX_HISTORY:
+            text = f"The conversation is too long: at most {MAX_ANCESTORS} responses, and {MAX_HISTORY:,} bytes."
+            raise RequestError(400, text, param="previous_response_id", code="context_length_exceeded")
+        items = [item for one in records for item in _all_items(one)]
+        return Past(items, [*ancestors, response_id])
+
+    async def item(self, item_id: str, owner: str) -> RawItem:
+        """An item of a stored response. Raises RequestError if it is missing."""
+        record = await self._records.get(KIND, response_id_of(item_id), owner)
+        for item in _all_items(record) if record else ():
+            if item.get("id") == item_id:
+                return item
+        raise no_item(item_id)
+
+    # Streams
+
+    async def stream(self, response_id: str, owner: str, after: int) -> AsyncIterator[bytes]:
+        """The events of a response after a sequence number, each at its time. Raises RequestError (404)."""
+        record, stored = await self.find(response_id, owner)
+        return self._events(record, stored, after)
+
+    async def _events(self, record: Record, stored: StoredResponse, after: int) -> AsyncIterator[bytes]:
+        """Yield the events, until the response is cancelled."""
+        plan = plan_of(stored.response, stored.completion(), int(record.created + stored.last), stored.top)
+        ending, most = plan.ending, None
+        if stored.error:
+            error = RequestError(500, stored.error.message, code=stored.error.code)
+            ending, most = error_events(plan, error, stored.sent), stored.sent
+        checked = time.monotonic()
+        async with aclosing(pace_steps(b"", Resumed(plan, ending, after, most), b"", _due(record, stored))) as parts:
+            async for part in parts:
+                if record.due is not None and time.monotonic() - checked > SECONDS_BETWEEN_CHECKS:
+                    checked = time.monotonic()
+                    now = await self._records.get(KIND, record.id, None)
+                    if now is None or now.state == CANCELLED:
+                        return
+                if part:
+                    yield part
+
+
+def _due(record: Record, stored: StoredResponse) -> Iterator[float] | None:
+    """The due time of each token on the event loop's clock; None if all are due."""
+    if record.due is None or stored.timing is None:
+        return None
+    began = asyncio.get_running_loop().time() - seconds_since(record)
+    return (began + moment for moment in stored.timing.moments())
+
+
+def _stored(request: ResponseRequest, completion: Completion, context: RequestContext) -> StoredResponse:
+    """The data of a new response. With the fault ``error`` it fails after the fault's number of tokens."""
+    response, error, sent = request.response, None, 0
+    fault = None if context.is_plain else context.inject()
+    if fault is not None and fault.kind == "error":
+        error = failed(response, injected_error(fault)).error
+        sent = min(fault.after or 0, max(0, len(completion.answers[0].tokens) - 1))
+    return StoredResponse(
+        response=response,
+        items=[identified(item, response.id, index) for index, item in enumerate(request.items)],
+        ancestors=request.ancestors,
+        usage=completion.usage,
+        top=request.logprobs,
+        timing=context.timing,
+        error=error,
+        sent=sent,
+        **stored_answer(completion.answers[0]),
+    )
+
+
+def _all_items(record: Record) -> Sequence[RawItem]:
+    """The input of a response, and its output if it is complete."""
+    stored = stored_in(record)
+    response = response_at(record, stored, seconds_since(record))
+    return [*stored.items, *msgspec.to_builtins(response.output)]

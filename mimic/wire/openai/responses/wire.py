@@ -1,0 +1,200 @@
+"""The wires of the Responses API: answers, and counts of tokens."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Final, Literal
+
+import msgspec
+
+from mimic.engine.base import (
+    TEXT,
+    AnswerFormat,
+    ChatMessage,
+    Completion,
+    CompletionRequest,
+    Known,
+    Prompt,
+    Tool,
+    ToolChoice,
+    chat_tokens,
+    definition_tokens,
+)
+from mimic.engine.overrides import NO_OVERRIDES, Overrides
+from mimic.errors import RequestError
+from mimic.records.base import new_id
+from mimic.wire.base import EventPlan
+from mimic.wire.json import decode
+from mimic.wire.openai.base import OpenAIWire, created_now
+from mimic.wire.openai.ignored import not_acted_on
+from mimic.wire.openai.responses.answer import finished
+from mimic.wire.openai.responses.events import NOT_JSON, error_events, plan_of
+from mimic.wire.openai.responses.history import History, Past
+from mimic.wire.openai.responses.items import ItemList, RawItem, read_items, referenced_id
+from mimic.wire.openai.responses.request import (
+    InputFields,
+    ResponseParameters,
+    ResponseRequest,
+    ignored_fields,
+    response_of,
+)
+from mimic.wire.openai.responses.tools import check_required, choice_of, format_of, tools_of
+from mimic.wire.openai.sampled import CompletionOptions
+
+_responses: Final = msgspec.json.Decoder(ResponseParameters)
+NO_PAST: Final = Past()
+_inputs: Final = msgspec.json.Decoder(InputFields)
+
+
+class ReadInput(msgspec.Struct, frozen=True):
+    """The fields of :class:`InputFields` in neutral form.
+
+    ``past`` are the items before the own ``items``, ``ignored`` the names of items, parts and tools that are left out.
+    """
+
+    prompt: Prompt
+    past: Past
+    items: Sequence[RawItem]
+    ignored: Sequence[str]
+    tools: Sequence[Tool] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    answer_format: AnswerFormat = TEXT
+
+
+class TokenCount(msgspec.Struct, frozen=True):
+    """The number of tokens of an input."""
+
+    is_large: ClassVar[bool] = False
+    usage: ClassVar[None] = None
+
+    input_tokens: int
+    object: Literal["response.input_tokens"] = "response.input_tokens"
+
+
+class InputReader:
+    """Reads inputs, with the items that they refer to."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    async def read(self, data: InputFields, owner: str) -> ReadInput:
+        """Read an input. Raises RequestError."""
+        if data.conversation is not None:
+            text = "Mimic keeps no conversations. Use 'previous_response_id', or send the whole input each time."
+            raise RequestError(400, text, param="conversation", code="unsupported_parameter")
+        items = data.items()
+        if isinstance(data.input, str):
+            own = ItemList([ChatMessage("user", data.input)], ())
+        else:
+            items = [await self._resolve(item, owner) for item in items]
+            own = read_items(items)
+        past, messages = NO_PAST, own.messages
+        if data.previous_response_id is not None:
+            past = await self._history.before(data.previous_response_id, owner)
+            messages = [*read_items(past.items).messages, *own.messages]
+        if data.instructions is not None:
+            prompt = Prompt([ChatMessage("system", data.instructions), *messages])
+        else:
+            prompt = Prompt(messages)
+        read = ReadInput(prompt, past, items, own.ignored)
+        if data.tools is None and data.tool_choice is None and data.text is None:
+            return read
+        check_required(data.tool_choice, data.tools or ())
+        tools, ignored_tools = await tools_of(data.tools or ())
+        return msgspec.structs.replace(
+            read,
+            tools=tools,
+            tool_choice=choice_of(data.tool_choice, tools),
+            answer_format=await format_of(data.text.format if data.text else None, [one.text for one in messages]),
+            ignored=[*own.ignored, *ignored_tools],
+        )
+
+    async def _resolve(self, item: RawItem, owner: str) -> RawItem:
+        """An item, or the item that it refers to."""
+        reference = referenced_id(item)
+        return item if reference is None else await self._history.item(reference, owner)
+
+
+class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
+    """OpenAI's responses."""
+
+    def __init__(self, options: CompletionOptions, history: History) -> None:
+        self._options = options
+        self._history = history
+        self._input = InputReader(history)
+
+    async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> ResponseRequest:
+        data = decode(_responses, body)
+        options = self._options
+        known.model = model = data.model or options.names.default
+        known.version = version = options.names.version_of(model)
+        if data.background and not self._history.is_on:
+            text = "Responses in the background need records, which MIMIC_RECORDS=off switches off."
+            raise RequestError(400, text, param="background", code="unsupported_parameter")
+        given = await self._input.read(data, known.owner)
+        ignored = ignored_fields(data)
+        if given.ignored:
+            ignored = [*ignored, *given.ignored]
+        if ignored and options.strict:
+            raise not_acted_on(ignored[0])
+        return ResponseRequest(
+            model=model,
+            version=version,
+            prompts=(given.prompt,),
+            sampling=data.sampling(),
+            limits=data.limits(),
+            tools=given.tools,
+            tool_choice=given.tool_choice,
+            parallel_tool_calls=data.parallel_tool_calls is not False,
+            tool_mode=None if overrides is NO_OVERRIDES else overrides.tool_mode(),
+            answer_format=given.answer_format,
+            policy=options.policy if overrides is NO_OVERRIDES else overrides.policy(options.policy),
+            stream=bool(data.stream),
+            logprobs=data.logprobs,
+            ignored=ignored,
+            response=response_of(
+                data, new_id("resp"), model, created_now(), is_stored=data.store is not False and self._history.is_on
+            ),
+            items=given.items,
+            ancestors=given.past.responses,
+        )
+
+    def whole(self, request: ResponseRequest, result: Completion) -> bytes:
+        return msgspec.json.encode(finished(request.response, result, created_now(), request.logprobs))
+
+    def streams(self, request: ResponseRequest) -> bool:
+        return request.stream
+
+    def events(self, request: ResponseRequest, result: Completion) -> EventPlan:
+        return plan_of(request.response, result, created_now(), request.logprobs)
+
+    def broken(self, kind: Literal["malformed", "error"], error: RequestError, plan: EventPlan, sent: int) -> bytes:
+        return NOT_JSON if kind == "malformed" else error_events(plan, error, sent)
+
+
+class TokenCountWire(OpenAIWire[CompletionRequest, TokenCount]):
+    """Counts of the tokens of an input."""
+
+    def __init__(self, options: CompletionOptions, history: History) -> None:
+        self._names = options.names
+        self._input = InputReader(history)
+
+    async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> CompletionRequest:
+        data = decode(_inputs, body)
+        known.model = model = data.model or self._names.default
+        version = self._names.version_of(model)
+        given = await self._input.read(data, known.owner)
+        return CompletionRequest(
+            model=model,
+            version=version,
+            prompts=(given.prompt,),
+            tools=given.tools,
+            answer_format=given.answer_format,
+            ignored=given.ignored,
+        )
+
+    def whole(self, request: CompletionRequest, result: TokenCount) -> bytes:
+        return msgspec.json.encode(result)
+
+
+async def count_tokens(request: CompletionRequest) -> TokenCount:
+    """Count the tokens of an input as the usage of a response does."""
+    return TokenCount(await chat_tokens(request.prompts[0].messages) + await definition_tokens(request))
