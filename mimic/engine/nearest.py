@@ -24,9 +24,9 @@ MOST_MISSPELT: Final = 20
 """Candidates that share words with a message, and that share parts of words with a short one."""
 AT_A_TIME: Final = 10
 """Candidates that are read and compared at a time: their documents may have megabytes each."""
-CERTAIN: Final = 0.95
+CERTAIN: Final = 0.9
 """Score from which on no further candidates are read."""
-DOUBTFUL: Final = 0.9
+DOUBTFUL: Final = 0.75
 """Score below which a spelling mistake may hide a better candidate."""
 AGREEMENT: Final = 0.2
 """How alike the messages before must at least be to prefer one message to another."""
