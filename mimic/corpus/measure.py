@@ -14,7 +14,7 @@
 - In a short message, a word counts as a word of the other message that has nearly the same letters, with the lower of
   the two weights. A common word with a typing error would be a rare word otherwise.
 
-The constants are a logistic regression on real prompts, judged by sentence embeddings (``benchmarks/judge.py``).
+The constants are a logistic regression on real prompts, judged by sentence embeddings (``benchmarks/calibrate.py``).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -91,11 +91,19 @@ class Measure:
                 score, best, highest = other, position, log(other / (1 - other)) if other < 1 else inf
         return score, best
 
+    def features(self, text: str) -> tuple[float, float, float]:
+        """Return s, log(s') and t for another text. A calibration fits the constants to them."""
+        return *self._shares(text), likeness(self._trigrams, trigrams(text))
+
     def _logit(self, text: str) -> float:
         """Sum of all terms but that of the order."""
+        share, small_share = self._shares(text)
+        return BIAS + SHARE * share + SMALL_SHARE * small_share
+
+    def _shares(self, text: str) -> tuple[float, float]:
         common, mine, other = self._common(text)
         share = common / sqrt(mine * other) if common else 0.0
-        return BIAS + SHARE * share + SMALL_SHARE * log((1 + common) / sqrt((1 + mine) * (1 + other)))
+        return share, log((1 + common) / sqrt((1 + mine) * (1 + other)))
 
     def _score(self, text: str, logit: float) -> float:
         normal = normalized(excerpt(text))
