@@ -29,10 +29,10 @@ BIAS: Final = -0.08
 SHARE: Final = 2.61
 SMALL_SHARE: Final = 4.22
 ORDER: Final = 1.33
-BEGINNING: Final = 0.5
-"""Added for a text that begins with the whole message: a message that was cut off has many such neighbours."""
+BEGINNING: Final = 1.5
+"""Added for a text that begins with the whole message: a message that was cut off is like many others, too."""
 LEAST_BEGINNING: Final = 12
-"""Characters of a message from which on its text may be a beginning."""
+"""Bytes of UTF-8 from which on a message may be a beginning: three words of English, or four characters of Chinese."""
 
 PRIOR_MESSAGES: Final = 100
 """K: messages that count like those of the corpus."""
@@ -70,6 +70,7 @@ class Measure:
     def __init__(self, text: str, weigh: Weigh) -> None:
         self._weigh = weigh
         self._normal = normalized(excerpt(text))
+        self._beginning = self._normal if self._normal and len(self._normal.encode()) >= LEAST_BEGINNING else None
         self._trigrams = trigrams(text)
         self._weights = weigh(dict.fromkeys(terms(text)))
         self._runs = _spread(self._weights)
@@ -110,7 +111,7 @@ class Measure:
         if normal is not None and normal == self._normal:
             return 1.0
         logit += ORDER * likeness(self._trigrams, trigrams(text))
-        if normal and self._normal and len(self._normal) >= LEAST_BEGINNING and normal.startswith(self._normal):
+        if normal and self._beginning and normal.startswith(self._beginning):
             logit += BEGINNING
         return 1 / (1 + exp(-logit))
 
