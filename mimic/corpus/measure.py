@@ -11,6 +11,7 @@
 - s = S / sqrt(A * B) is the common share (Ochiai 1957). It does not depend on the length. s' is the same with 1 nat
   added to S, A and B.
 - t is Dice's coefficient (1945) of the trigrams of the whole texts. They cross the boundaries of words: order counts.
+- BEGINNING is added for a text that begins with the whole message.
 - In a short message, a word counts as a word of the other message that has nearly the same letters, with the lower of
   the two weights. A common word with a typing error would be a rare word otherwise.
 
@@ -30,7 +31,7 @@ SHARE: Final = 2.61
 SMALL_SHARE: Final = 4.22
 ORDER: Final = 1.33
 BEGINNING: Final = 1.5
-"""Added for a text that begins with the whole message: a message that was cut off is like many others, too."""
+"""Makes up for the end that a message lacks which was cut off."""
 LEAST_BEGINNING: Final = 12
 """Bytes of UTF-8 from which on a message may be a beginning: three words of English, or four characters of Chinese."""
 
