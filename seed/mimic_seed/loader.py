@@ -15,7 +15,7 @@ from mimic.corpus.schemas import SCHEMAS, Schema, Version
 from mimic.corpus.sizes import conversation_size
 from mimic.corpus.stores.base import Replacement, Store
 from mimic.errors import NothingToSeed, SkippedConversation
-from mimic_seed.conversation_builder import CONVERSATION_SHAPE
+from mimic_seed.formats import SHAPES
 from mimic_seed.index_process import Indexing
 from mimic_seed.joining import Joiner
 from mimic_seed.profiler import Profiler
@@ -182,7 +182,7 @@ class _Loading:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self._skipped.most_common())
         return (
             f"the input holds no conversation that can be seeded ({reasons}); nothing was replaced. "
-            f"The expected shape of a conversation: {CONVERSATION_SHAPE}; other shapes are not read yet"
+            f"Understood are: {SHAPES}"
         )
 
 

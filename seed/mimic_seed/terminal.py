@@ -17,7 +17,7 @@ from rich.table import Table
 
 from mimic.corpus.manifest import Progress, Report
 from mimic.corpus.profile import Profile
-from mimic_seed.conversation_builder import CONVERSATION_SHAPE
+from mimic_seed.formats import SHAPES
 
 SECONDS_BETWEEN_LINES = 5.0
 NAMED_SENDERS = 10
@@ -76,7 +76,7 @@ def _print_report(report: Report) -> None:
         console.print("Examples:")
         for skipped in report.examples:
             console.print(f"  {skipped}", markup=False, soft_wrap=True)
-        console.print(f"The expected shape of a conversation: {CONVERSATION_SHAPE}.", markup=False, soft_wrap=True)
+        console.print(f"Understood are: {SHAPES}.", markup=False, soft_wrap=True)
     if report.profile and report.profile.unreachable_messages:
         _print_unreachable(console, report.profile)
     if report.unusable_ids:
