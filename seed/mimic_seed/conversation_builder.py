@@ -11,7 +11,7 @@ from mimic.corpus.sizes import LARGEST_DOCUMENT, fits
 from mimic_seed.formats import WITHOUT_MESSAGES, id_of, messages_in
 from mimic_seed.formats.base import UNUSABLE, Broken, Unreadable
 from mimic_seed.formats.messages import is_message
-from mimic_seed.shapes import ELEMENT, MESSAGES, Place
+from mimic_seed.shapes import ELEMENT, MESSAGE, MESSAGES, Place
 
 DEEPEST = 1_048_576
 """The deepest nesting of arrays and objects; the parser needs a byte for each level."""
@@ -35,6 +35,7 @@ TOO_LARGE = ("larger than 16 MiB", "as one document it is larger than 16 MiB, th
 MIXED = ("a list of messages with other elements", "")
 
 _KNOWN = ELEMENT.keys or frozenset()
+KEPT_OF_MESSAGE = MESSAGE.keys or frozenset()
 
 
 class TooDeep(ValueError):
@@ -47,8 +48,8 @@ class TooDeep(ValueError):
 class ConversationBuilder:
     """Builds conversations from ijson's events.
 
-    Depth counts the open arrays and objects; elements of the file open at ``depth``. Only values that a format reads are
-    kept (:mod:`mimic_seed.shapes`). If the elements are messages, the whole array is one conversation.
+    Depth counts the open arrays and objects; elements of the file open at ``depth``. Only values that a format reads
+    are kept (:mod:`mimic_seed.shapes`). If the elements are messages, the whole array is one conversation.
     """
 
     def __init__(self, depth: int) -> None:
@@ -95,7 +96,7 @@ class ConversationBuilder:
             elif event == "string" and self._skipped_from < 0 and stack and not self._is_broken:
                 container, place = stack[-1]
                 if place.is_message:  # most of all values
-                    if self._key in place.keys:
+                    if self._key in KEPT_OF_MESSAGE:
                         container[self._key] = value
                         self._cost += len(value)
                 else:

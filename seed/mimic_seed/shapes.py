@@ -54,8 +54,7 @@ MESSAGES.objects = {"": MESSAGE}
 _TREE: Final = Place(cost=128)
 _NODE: Final = Place(chatgpt.NODE, cost=128)
 _SAID: Final = Place(chatgpt.MESSAGE, cost=128)
-_TREE.objects = {"": _NODE}
-_TREE.other = SHALLOW
+_TREE.other = _NODE
 _NODE.objects = {"message": _SAID}
 _SAID.objects = {"author": SHALLOW, "content": ANY}
 

@@ -26,8 +26,8 @@ def messages(element: Element, left_out: LeftOut) -> Sequence[Message]:
     """The messages in order. If the export names the last one, the branch that leads to it."""
     items = list_of(element["chat_messages"], "chat_messages")
     last = element.get("current_leaf_message_uuid")
-    by_name = {item.get("uuid"): item for item in items if isinstance(item, dict)}
-    if last in by_name:
+    by_name = {item["uuid"]: item for item in items if isinstance(item, dict) and isinstance(item.get("uuid"), str)}
+    if isinstance(last, str) and last in by_name:
         branch = branch_to(last, {name: item.get("parent_message_uuid") for name, item in by_name.items()})
         if aside := len(items) - len(branch):
             left_out["messages of side branches"] += aside

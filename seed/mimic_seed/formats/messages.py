@@ -48,7 +48,9 @@ PARTS: Final[Mapping[str, str]] = {
     "reasoning": "reasoning texts",
 }
 """Types of content parts that the corpus does not keep, and their names in reports."""
-BULKY: Final = frozenset({"image_url", "input_audio", "source", "file", "image", "audio", "video", "video_url", "document"})
+BULKY: Final = frozenset(
+    {"image_url", "input_audio", "source", "file", "image", "audio", "video", "video_url", "document"}
+)
 """Fields of a content part with data that are not read."""
 
 _RESULT_ROLES: Final = frozenset({"tool", "function"})

@@ -32,7 +32,7 @@ def _call(call: Any, where: str) -> CorpusCall:
     inner = call.get("function") or call.get("custom") or call
     if not isinstance(inner, Mapping) or not isinstance(name := inner.get("name"), str) or isinstance(name, Broken):
         raise _broken(where)
-    arguments = next((inner[field] for field in ("arguments", "input", "parameters") if field in inner), {})
+    arguments: Any = next((inner[field] for field in ("arguments", "input", "parameters") if field in inner), {})
     if isinstance(arguments, Broken):
         raise Unreadable("lone surrogate", f"{where} holds a lone surrogate")
     if isinstance(arguments, str) and "custom" not in call:
