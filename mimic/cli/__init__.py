@@ -1,8 +1,9 @@
-"""The command line: ``mimic seed`` and ``mimic serve``."""
+"""The command line: ``mimic seed``, ``mimic serve`` and ``mimic export``."""
 
 import click
 
 from mimic import __version__
+from mimic.cli.export import export
 from mimic.cli.seed import seed
 from mimic.cli.serve import serve
 
@@ -18,3 +19,4 @@ def main() -> None:
 
 main.add_command(seed)
 main.add_command(serve)
+main.add_command(export)

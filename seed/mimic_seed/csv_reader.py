@@ -31,7 +31,7 @@ class CsvReader:
     """A push parser for tables, with the interface of :class:`mimic_seed.reader.DumpReader`."""
 
     def __init__(self, delimiter: str) -> None:
-        csv.field_size_limit(LARGEST_ELEMENT)
+        csv.field_size_limit(2 * LARGEST_ELEMENT)  # the reader itself limits rows
         self.unusable_ids = 0
         self.left_out: Counter[str] = Counter()
         self._delimiter = delimiter
@@ -44,6 +44,8 @@ class CsvReader:
         """Lines of rows that are not complete: the last one is inside quotes."""
         self._size = 0
         self._quotes = 0
+        self._fewest_lines = 0
+        """Lines to wait for before rows are parsed again, so that the time does not grow with their square."""
         self._columns: Sequence[str] | None = None
         self._position = 0
 
@@ -78,18 +80,19 @@ class CsvReader:
         """Take a line. Rows are parsed as soon as every quote before the end of a line is closed."""
         self._rows.append(line)
         self._quotes += line.count('"')
-        if self._quotes % 2 and not is_all:
+        if (self._quotes % 2 or len(self._rows) < self._fewest_lines) and not is_all:
             return
         try:
             rows = list(csv.reader(self._rows, delimiter=self._delimiter, strict=True))
         except csv.Error as exc:
-            if str(exc) == _CUT_OFF and not is_all:
+            if str(exc) == _CUT_OFF and not is_all:  # a quote inside of a cell without quotes
+                self._fewest_lines = 2 * len(self._rows)
                 return
             expected = "the table ends here, inside quotes (truncated file?)" if str(exc) == _CUT_OFF else str(exc)
             raise BrokenDump(self._offset, expected, self._line) from exc
         self._line += len(self._rows)
         self._rows.clear()
-        self._size = self._quotes = 0
+        self._size = self._quotes = self._fewest_lines = 0
         for cells in rows:
             if cells:
                 yield from self._read(cells)
