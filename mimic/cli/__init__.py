@@ -1,8 +1,9 @@
-"""The command line: ``mimic seed``, ``mimic serve`` and ``mimic export``."""
+"""The command line: commands to seed, serve and export a corpus, and to ask a server."""
 
 import click
 
 from mimic import __version__
+from mimic.cli.client import chat, search
 from mimic.cli.export import export
 from mimic.cli.seed import seed
 from mimic.cli.serve import serve
@@ -20,3 +21,5 @@ def main() -> None:
 main.add_command(seed)
 main.add_command(serve)
 main.add_command(export)
+main.add_command(chat)
+main.add_command(search)

@@ -6,12 +6,12 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from importlib.resources import files
 from typing import Any, cast
 
 import click
 
 from mimic.cli.configuration import STORE_HELP, read_settings
+from mimic.cli.own_files import SAMPLE
 from mimic.corpus.ladder import DEPTHS, Depth
 from mimic.corpus.manifest import ExitCode, warnings_of
 from mimic.corpus.schemas import VERSIONS, Version
@@ -79,7 +79,7 @@ def seed(
         os.nice(NICENESS)
     settings = read_settings(_warn, store=store, match=match, seed_join_splits=_as_setting(join_splits))
     chosen = _versions(versions)
-    names = names or [str(files("mimic_seed") / "sample.json")]
+    names = names or [SAMPLE]
     context.exit(asyncio.run(_seed(names, settings, chosen, strict=strict, if_empty=if_empty, quiet=quiet)))
 
 
