@@ -243,6 +243,9 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "fields of embeddings": fields("/v1/embeddings"),
     "options of seed": command("seed"),
     "options of serve": command("serve"),
+    "options of export": command("export"),
+    "options of chat": command("chat"),
+    "options of search": command("search"),
     "metrics": metrics,
 }
 """The generated tables by name."""

@@ -48,7 +48,14 @@ def chat(text: str | None, url: str | None, model: str | None) -> None:
 @click.argument("text")
 @click.option("--url", metavar="URL", help=URL_HELP)
 @click.option("--version", "version", metavar="VERSION", help="The schema version. [default: that of MIMIC_VERSION]")
-@click.option("--limit", default=10, show_default=True, type=click.IntRange(1, 50), help="The most messages to show.")
+@click.option(
+    "--limit",
+    metavar="NUMBER",
+    default=10,
+    show_default=True,
+    type=click.IntRange(1, 50),
+    help="The most messages to show.",
+)
 def search(text: str, url: str | None, version: str | None, limit: int) -> None:
     """Find messages of the corpus that are similar to TEXT, on a running server."""
     query = {"q": text, "limit": str(limit)} | ({"version": version} if version else {})
