@@ -24,7 +24,9 @@ from contextlib import ExitStack
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from prometheus_client import values
 
 STRICT: Final = ("-P", "-W", "error")
 LOADED_LATE: Final = ("mimic.cli", "mimic.server.workers", "uvloop", "uvicorn.lifespan.on")
@@ -208,14 +210,14 @@ def _fork_spawned() -> None:
     """Replace the new interpreters of ``multiprocessing`` with forks: they read the same pickled process."""
     spawn = multiprocessing.util.spawnv_passfds
 
-    def spawn_or_fork(path: bytes, arguments: Sequence[object], kept: Sequence[int]) -> int:
-        if "--multiprocessing-fork" not in arguments:
-            return spawn(path, arguments, kept)
+    def spawn_or_fork(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
+        if "--multiprocessing-fork" not in args:
+            return spawn(path, args, passfds)
         if not (pid := os.fork()):
             code = 1
             try:
-                code = _spawned(arguments, kept)
-            except BaseException:
+                code = _spawned(args, passfds)
+            except BaseException:  # noqa: BLE001 - reported, as a new interpreter does
                 traceback.print_exc()
             finally:
                 os._exit(code)
@@ -224,7 +226,7 @@ def _fork_spawned() -> None:
     multiprocessing.util.spawnv_passfds = spawn_or_fork
 
 
-def _spawned(arguments: Sequence[object], kept: Sequence[int]) -> int:
+def _spawned(arguments: Sequence[Any], kept: Sequence[int]) -> int:
     """Be a spawned process; return its exit code. The arguments are those of ``multiprocessing.spawn.spawn_main``."""
     for number in signal.valid_signals():  # as exec does
         if callable(signal.getsignal(number)):
@@ -235,7 +237,9 @@ def _spawned(arguments: Sequence[object], kept: Sequence[int]) -> int:
         first = descriptor + 1
     os.closerange(first, os.sysconf("SC_OPEN_MAX"))
     given = dict(re.findall(r"(tracker_fd|pipe_handle)=(\d+)", str(arguments[-2])))
-    multiprocessing.resource_tracker._resource_tracker._fd = int(given["tracker_fd"])
+    vars(multiprocessing.resource_tracker._resource_tracker)["_fd"] = int(given["tracker_fd"])
+    # Chosen by the environment while prometheus_client is loaded.
+    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
     pipe = int(given["pipe_handle"])
     code: int = multiprocessing.spawn._main(pipe, os.dup(pipe))
     return code
