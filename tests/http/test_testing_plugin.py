@@ -216,7 +216,9 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(("name", "tests"), [("shared", 24), ("kept", 2), ("settings", 3), ("journal", 2), ("async", 1)])
+@pytest.mark.parametrize(
+    ("name", "tests"), [("shared", 24), ("kept", 2), ("settings", 3), ("journal", 2), ("async", 1)]
+)
 def test_facts_of_one_session(session: str, name: str, tests: int) -> None:
     """The facts of IN_ONE_SESSION: shared servers, their number, settings and keys, journals, and event loops."""
     assert len(re.findall(rf"^test_{name}\.py::.* PASSED", session, re.MULTILINE)) == tests, session
