@@ -3,13 +3,15 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from benchmarks.outcomes import Outcome, Result, Sizes, Soak
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 RESULTS: Final = Path(__file__).parent / "results"
 """The folder of the results that the documentation shows."""
@@ -51,7 +53,9 @@ def write_soak(soak: Soak, folder: Path) -> str:
     return _write(soak, f"soak-{soak.store}", f"{text}\n", picture_of_soak(soak), folder, indent=-1)
 
 
-def _write(found: Result | Sizes | Soak, name: str, text: str, figure: Figure, folder: Path, *, indent: int = 2) -> str:
+def _write(
+    found: Result | Sizes | Soak, name: str, text: str, figure: "Figure", folder: Path, *, indent: int = 2
+) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=indent) + b"\n")
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
@@ -151,10 +155,10 @@ def _milliseconds(value: float) -> str:
     return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"  # noqa: PLR2004 - three digits
 
 
-def picture(result: Result) -> Figure:
+def picture(result: Result) -> "Figure":
     """Requests per second and latencies of the three versions, side by side."""
     versions = _versions(result)
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = _figure(10, 4.2)
     rates, latencies = figure.subplots(1, 2)
     colours = [COLOURS[version] for version in versions]
     bars = rates.bar(versions, [result.loads[version].rate for version in versions], color=colours)
@@ -171,10 +175,10 @@ def picture(result: Result) -> Figure:
     return figure
 
 
-def picture_of_sizes(sizes: Sizes) -> Figure:
+def picture_of_sizes(sizes: Sizes) -> "Figure":
     """Requests per second, latencies and seeding against the size of the dump."""
     versions = _versions(sizes.results[0])
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
+    figure = _figure(13, 4.2)
     panels: Mapping[str, Callable[[Result, str], float]] = {
         "requests/s": lambda result, version: result.loads[version].rate,
         "p99 in ms": lambda result, version: result.loads[version].p99_ms,
@@ -208,9 +212,9 @@ def summary(soak: Soak) -> str:
     )
 
 
-def picture_of_soak(soak: Soak) -> Figure:
+def picture_of_soak(soak: Soak) -> "Figure":
     """Memory, handles, requests per second and p99 over time; the times of seedings are grey."""
-    figure = Figure(figsize=(13, 6.5), layout="constrained")
+    figure = _figure(13, 6.5)
     minutes = [sample.seconds / 60 for sample in soak.samples]
     pids = sorted({pid for sample in soak.samples for pid in sample.memory_bytes})
     memory, handles, rate, slow = figure.subplots(2, 2).flat
@@ -233,7 +237,14 @@ def picture_of_soak(soak: Soak) -> Figure:
     return figure
 
 
-def _describe(axes: Axes, title: str, *, logarithmic: bool) -> None:
+def _figure(width: float, height: float) -> "Figure":
+    """Return an empty figure, with its size in inches."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - takes half a second to load
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _describe(axes: "Axes", title: str, *, logarithmic: bool) -> None:
     axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(y=0.15)

@@ -1,5 +1,6 @@
 """Shared fixtures: real stores, SQLite files and a real mongod, found or started once."""
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ import pymongo
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.corpora import SeededStores
 from tests.support.mongod import Mongod, ReplicaSet, skip_without_mongod
 from tests.support.servers import SharedServers
 from tests.support.stores import STORES, empty_store
@@ -23,6 +25,9 @@ os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
 # Shared machines are slow at times, and generated examples are the subject, not their speed.
 settings.register_profile("mimic", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mimic")
+
+
+gc.disable()  # until all files are collected: loading modules leaves no garbage, and takes a tenth longer with it
 
 
 LONG_FILES = [
@@ -39,6 +44,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slowest files, so that no process is left alone with one of them at the end."""
     order = {name: number for number, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))  # a stable sort of the others
+
+
+def pytest_collection_finish() -> None:
+    """Exclude modules and collected tests from garbage collection, which takes a tenth of the time of tests."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
@@ -105,6 +116,15 @@ def store_url(request: pytest.FixtureRequest) -> str:
 
 store = pytest.fixture(params=[*STORES[:2], pytest.param(STORES[2], marks=pytest.mark.soak)])(empty_store)
 """An empty store, on each backend; tests/stores use both drivers of MongoDB always, other tests in the long run."""
+
+
+@pytest.fixture(scope="session")
+def seeded(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[SeededStores]:
+    """Stores by backend and dump, for tests that change nothing."""
+    stores = SeededStores(tmp_path_factory.mktemp("seeded"), lambda: str(request.getfixturevalue("mongodb_server")))
+    yield stores
+    if os.environ.get("MIMIC_TEST_MONGODB_URL"):  # a server of this session is removed with its data
+        stores.close()
 
 
 @pytest.fixture(scope="session")

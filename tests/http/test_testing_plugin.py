@@ -1,6 +1,7 @@
 """The pytest plugin, in a pytest of its own, as users run it."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -58,7 +59,14 @@ def run(project: Path, code: str, *options: str, **variables: str) -> str:
     """Run these tests with the plugin; return the output of pytest. They must pass."""
     client = CLIENT if "answer(" in code or "ask(" in code else ""
     (project / "test_app.py").write_text(START + client + dedent(code))
-    done = subprocess.run(
+    done = start_pytest(project, *options, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def start_pytest(project: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest in the project to its end."""
+    return subprocess.run(
         command(*options),
         cwd=project,
         env=environment(project, **variables),
@@ -67,14 +75,153 @@ def run(project: Path, code: str, *options: str, **variables: str) -> str:
         check=False,
         timeout=100,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def listens(url: str) -> bool:
     """Return True if a server listens on the port."""
     with socket.socket() as caller:
         return caller.connect_ex(("127.0.0.1", httpx.URL(url).port)) == 0
+
+
+FORKED = """
+import mimic.testing
+from tests.support.servers import ForkedMimicServer
+
+mimic.testing.MimicServer = ForkedMimicServer
+"""
+"""Starts servers with a tenth of the processor time: sessions of other tests start them as users do."""
+IN_ONE_SESSION = {
+    "shared": """
+        # Tests of a session share a server by corpus and settings, unless a dump was written again.
+        import json, pathlib
+        urls = set()
+
+        @pytest.mark.parametrize("number", range(20))
+        def test_one(mimic_server, number):
+            urls.add(mimic_server(list(SMALL)).url)
+            assert answer() == "hello"
+            assert len(urls) == 1
+
+        def test_two_at_a_time(mimic_server):
+            small = mimic_server(SMALL)
+            other = mimic_server(OTHER)
+            assert answer() == "who is there?"
+            assert answer(base_url=small.base_url) == "hello"
+            assert mimic_server(SMALL) is small
+            assert answer() == "hello"
+            assert mimic_server(SMALL, settings={"MIMIC_VERSION": "v2"}) is not small
+
+        def test_an_outage(mimic_server):
+            mimic_server(SMALL).stop()
+            with pytest.raises(APIConnectionError):
+                answer(max_retries=0)
+
+        def test_after_the_outage(mimic_server):
+            mimic_server(SMALL)
+            assert answer() == "hello"
+
+        def test_a_dump(mimic_server):
+            dump = pathlib.Path("dump.json")
+            dump.write_text(json.dumps(SMALL))
+            first = mimic_server(dump)
+            assert mimic_server("dump.json") is first
+            dump.write_text(json.dumps(OTHER))
+            mimic_server(dump)
+            assert answer() == "who is there?"
+    """,
+    "kept": """
+        # The servers used last are kept, and within a test all that it has started.
+        import httpx, mimic.pytest_plugin
+
+        urls = []
+
+        @pytest.fixture(scope="module", autouse=True)
+        def keep_one():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(mimic.pytest_plugin, "KEPT", 1)
+                yield
+
+        def test_both_run(mimic_server):
+            urls.extend(mimic_server(corpus).url for corpus in (SMALL, OTHER))
+            for url in urls:
+                httpx.get(f"{url}/health").raise_for_status()
+
+        def test_one_is_left(mimic_server):
+            assert mimic_server(OTHER).url == urls[1]
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(urls[0])
+    """,
+    "settings": """
+        # Settings and keys reach the server; clients use the first key.
+        import openai
+
+        def test_keys(mimic_server):
+            server = mimic_server(SMALL, settings={"MIMIC_API_KEYS": ", sk-one, sk-two", "MIMIC_WORKERS": "2"})
+            assert server.api_key == os.environ["OPENAI_API_KEY"] == "sk-one"
+            assert answer() == "hello"
+            with pytest.raises(openai.AuthenticationError):
+                answer(api_key="sk-three")
+
+        def test_misspelt(mimic_server):
+            with pytest.raises(Exception, match="MIMIC_API_KEY: is not a setting"):
+                mimic_server(SMALL, settings={"MIMIC_API_KEY": "sk-one"})
+
+        def test_no_text(mimic_server):
+            with pytest.raises(Exception, match="MIMIC_RPM: is 3: expected a string"):
+                mimic_server(SMALL, settings={"MIMIC_RPM": 3})
+    """,
+    "journal": """
+        # A shared server has an empty journal and unused limits for each test.
+        import openai
+        SETTINGS = {"MIMIC_RPM": "1"}
+
+        @pytest.mark.parametrize("number", range(2))
+        def test_tries(mimic_server, number):
+            server = mimic_server(SMALL, settings=SETTINGS)
+            assert server.requests() == []
+            assert answer() == "hello"
+            assert mimic_server(SMALL, settings=SETTINGS) is server
+            with pytest.raises(openai.RateLimitError):
+                answer(max_retries=0)
+            assert [request.status for request in server.requests()] == [200, 429]
+            server.reset()
+            assert answer() == "hello"
+    """,
+    "async": """
+        # A server starts within an event loop, too.
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        @pytest.mark.anyio
+        async def test_it(mimic_server):
+            mimic_server(SMALL)
+            async with AsyncOpenAI() as client:
+                assert (await ask(client)).choices[0].message.content == "hello"
+    """,
+}
+"""Files of tests that share a session, by name; the first line is their fact."""
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The output of a pytest that has run the files of IN_ONE_SESSION."""
+    project = tmp_path_factory.mktemp("session")
+    (project / "tmp").mkdir()
+    (project / "conftest.py").write_text(FORKED)
+    for name, code in IN_ONE_SESSION.items():
+        (project / f"test_{name}.py").write_text(START + CLIENT + dedent(code))
+    done = start_pytest(project, "-v")
+    assert list((project / "tmp").glob("mimic-*")) == []
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "tests"), [("shared", 24), ("kept", 2), ("settings", 3), ("journal", 2), ("async", 1)]
+)
+def test_facts_of_one_session(session: str, name: str, tests: int) -> None:
+    """The facts of IN_ONE_SESSION: shared servers, their number, settings and keys, journals, and event loops."""
+    assert len(re.findall(rf"^test_{name}\.py::.* PASSED", session, re.MULTILINE)) == tests, session
 
 
 def test_nothing_of_the_developer_counts(project: Path) -> None:
@@ -149,14 +296,20 @@ def test_clients_get_an_error_before_the_fixture_is_called(project: Path) -> Non
 def test_frozen_clocks(project: Path) -> None:
     """Mimic works if loaded with a frozen clock, then and later; a wait ends although the clock stands still."""
     code = """
-        import contextlib, datetime, freezegun, time_machine
+        import contextlib, datetime, freezegun, json, time_machine, urllib.request
+
+        def post(base_url, key, **headers):
+            asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+            headers = {"authorization": f"Bearer {key}", "content-type": "application/json", **headers}
+            request = urllib.request.Request(f"{base_url}/chat/completions", json.dumps(asked).encode(), headers)
+            return urllib.request.urlopen(request)
 
         @pytest.fixture(scope="session", autouse=True)
         def loaded():
             with freezegun.freeze_time("2020-01-01"):
                 from mimic.testing import MimicServer
                 with MimicServer(SMALL) as server:
-                    answer(base_url=server.base_url, api_key="any")
+                    post(server.base_url, "any").close()
                     [request] = server.requests()
                     assert request.at.year > 2020
 
@@ -169,137 +322,11 @@ def test_frozen_clocks(project: Path) -> None:
             }
             with clocks[how]:
                 server = mimic_server(SMALL, settings={"MIMIC_API_KEYS": f"sk-{how}"})
-                stall = {"x-mimic-fault": "stall; after=0; seconds=30"}
-                with OpenAI() as client, client.chat.completions.create(
-                    model="m", messages=[{"role": "user", "content": "hi"}], stream=True, extra_headers=stall
-                ):
+                with post(server.base_url, server.api_key, **{"x-mimic-fault": "stall; after=0; seconds=30"}):
                     [request] = server.requests(patience=0.1)
                 assert request.last_byte_ms is None
             assert type(request.at) is datetime.datetime
             assert abs(request.at - datetime.datetime.now(datetime.UTC)) < datetime.timedelta(minutes=2)
-    """
-    run(project, code)
-
-
-def test_servers_are_shared_by_corpus_and_settings(project: Path) -> None:
-    """Tests of a session share a server by corpus and settings, unless a dump was written again."""
-    code = """
-        import json, pathlib
-        urls = set()
-
-        @pytest.mark.parametrize("number", range(20))
-        def test_one(mimic_server, number):
-            urls.add(mimic_server(list(SMALL)).url)
-            assert answer() == "hello"
-            assert len(urls) == 1
-
-        def test_two_at_a_time(mimic_server):
-            small = mimic_server(SMALL)
-            other = mimic_server(OTHER)
-            assert answer() == "who is there?"
-            assert answer(base_url=small.base_url) == "hello"
-            assert mimic_server(SMALL) is small
-            assert answer() == "hello"
-            assert mimic_server(SMALL, settings={"MIMIC_VERSION": "v2"}) is not small
-
-        def test_an_outage(mimic_server):
-            mimic_server(SMALL).stop()
-            with pytest.raises(APIConnectionError):
-                answer(max_retries=0)
-
-        def test_after_the_outage(mimic_server):
-            mimic_server(SMALL)
-            assert answer() == "hello"
-
-        def test_a_dump(mimic_server):
-            dump = pathlib.Path("dump.json")
-            dump.write_text(json.dumps(SMALL))
-            first = mimic_server(dump)
-            assert mimic_server("dump.json") is first
-            dump.write_text(json.dumps(OTHER))
-            mimic_server(dump)
-            assert answer() == "who is there?"
-    """
-    assert "24 passed" in run(project, code)
-
-
-def test_only_so_many_servers_are_kept(project: Path) -> None:
-    """The servers used last are kept, and within a test all that it has started."""
-    code = """
-        import httpx, mimic.pytest_plugin
-
-        mimic.pytest_plugin.KEPT = 1
-        urls = []
-
-        def test_both_run(mimic_server):
-            urls.extend(mimic_server(corpus).url for corpus in (SMALL, OTHER))
-            for url in urls:
-                httpx.get(f"{url}/health").raise_for_status()
-
-        def test_one_is_left(mimic_server):
-            assert mimic_server(OTHER).url == urls[1]
-            with pytest.raises(httpx.ConnectError):
-                httpx.get(urls[0])
-    """
-    run(project, code)
-
-
-def test_settings_and_keys(project: Path) -> None:
-    """Settings and keys reach the server; clients use the first key."""
-    code = """
-        import openai
-
-        def test_keys(mimic_server):
-            server = mimic_server(SMALL, settings={"MIMIC_API_KEYS": ", sk-one, sk-two", "MIMIC_WORKERS": "2"})
-            assert server.api_key == os.environ["OPENAI_API_KEY"] == "sk-one"
-            assert answer() == "hello"
-            with pytest.raises(openai.AuthenticationError):
-                answer(api_key="sk-three")
-
-        def test_misspelt(mimic_server):
-            with pytest.raises(Exception, match="MIMIC_API_KEY: is not a setting"):
-                mimic_server(SMALL, settings={"MIMIC_API_KEY": "sk-one"})
-
-        def test_no_text(mimic_server):
-            with pytest.raises(Exception, match="MIMIC_RPM: is 3: expected a string"):
-                mimic_server(SMALL, settings={"MIMIC_RPM": 3})
-    """
-    run(project, code)
-
-
-def test_each_test_has_a_journal_of_its_own(project: Path) -> None:
-    """A shared server has an empty journal and unused limits for each test."""
-    code = """
-        import openai
-        SETTINGS = {"MIMIC_RPM": "1"}
-
-        @pytest.mark.parametrize("number", range(2))
-        def test_tries(mimic_server, number):
-            server = mimic_server(SMALL, settings=SETTINGS)
-            assert server.requests() == []
-            assert answer() == "hello"
-            assert mimic_server(SMALL, settings=SETTINGS) is server
-            with pytest.raises(openai.RateLimitError):
-                answer(max_retries=0)
-            assert [request.status for request in server.requests()] == [200, 429]
-            server.reset()
-            assert answer() == "hello"
-    """
-    run(project, code)
-
-
-def test_async_tests(project: Path) -> None:
-    """A server starts within an event loop, too."""
-    code = """
-        @pytest.fixture
-        def anyio_backend():
-            return "asyncio"
-
-        @pytest.mark.anyio
-        async def test_it(mimic_server):
-            mimic_server(SMALL)
-            async with AsyncOpenAI() as client:
-                assert (await ask(client)).choices[0].message.content == "hello"
     """
     run(project, code)
 

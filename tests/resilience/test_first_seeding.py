@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.support.corpora import SMALL, conversation, seed, twin
-from tests.support.servers import Seeding, Server, children, seed_command
+from tests.support.servers import Seeding, Server, children, run_mimic
 from tests.support.timing import wait_until
 
 LARGE: Final = json.dumps(twin("new", 2000))
@@ -31,9 +31,8 @@ def folder(tmp_path: Path) -> Path:
 def run(folder: Path, *arguments: str, limit: int | None = None, **environment: str) -> tuple[int, str]:
     """Run ``mimic seed``; return its exit code and its output."""
     before = () if limit is None else ("prlimit", f"--fsize={limit}")
-    command = (*before, *seed_command("--store", f"sqlite:///{folder}/corpus.db", *arguments))
-    environment = {"PATH": os.environ["PATH"], **environment}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    words = ("seed", "--quiet", "--store", f"sqlite:///{folder}/corpus.db", *arguments)
+    done = run_mimic(words, environment, before=before)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stderr
 
@@ -173,9 +172,7 @@ def test_a_store_that_is_no_file_is_refused_and_left_alone(folder: Path, kinds: 
     before = sorted(file.name for file in folder.iterdir())
     for name, path in kinds.items():
         was = path.lstat()
-        done = subprocess.run(
-            seed_command("--store", str(path), str(dump)), capture_output=True, text=True, check=False, timeout=60
-        )
+        done = run_mimic(("seed", "--quiet", "--store", path, dump), {})
         target = path.resolve()
         assert done.returncode == 3
         assert done.stderr == f"Error: {target} is {names.get(name, 'a device')} and not a file: name another store\n"

@@ -106,7 +106,14 @@ def assert_server_answers(server: Server, corpus: Sequence[Any]) -> None:
         assert given == reference(corpus, [("human", "question 7")], "v3")
 
 
-def test_wherever_space_runs_out_the_old_corpus_stays(disk: Path, large: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "shares",
+    [(0, 0.01, 0.4, 0.8, 0.97), pytest.param((0.001, 0.1, 0.7, 0.9), marks=pytest.mark.soak)],
+    ids=lambda shares: str(len(shares)),
+)
+def test_wherever_space_runs_out_the_old_corpus_stays(
+    disk: Path, large: Path, tmp_path: Path, shares: Sequence[float]
+) -> None:
     """From no space at all to almost enough: an error, no new files, and the server answers as before.
 
     With space again, the next seeding succeeds.
@@ -116,7 +123,7 @@ def test_wherever_space_runs_out_the_old_corpus_stays(disk: Path, large: Path, t
     needed = sum(files(disk).values())
     seed(url, OLD, tmp_path)
     with Server(tmp_path, MIMIC_STORE=url) as server:
-        for share in (0, 0.001, 0.01, 0.1, 0.4, 0.7, 0.8, 0.9, 0.97):
+        for share in shares:
             leave(disk, int(needed * share))
             before = files(disk)
             error = seeding(url, large)

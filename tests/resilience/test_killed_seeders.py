@@ -26,15 +26,15 @@ from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.support.corpora import Pairs, ask, assert_no_leftovers, expire_lease, reference, seed, twin
 from tests.support.servers import Server
 
-SECONDS_BETWEEN: Final = 0.02
+SECONDS_BETWEEN: Final = 0.1
 """Seconds between two rounds of a reader's questions: seeder, server and other tests need some of two cores."""
 PHASES: Final = ("starting", "reading", "indexing", "publishing")
 VICTIMS: Final = ("the seeder", "the index process", "both")
 SECONDS_TO_END: Final = 20
 
 
-CORPORA: Final = {"old": twin("old", 300), "new": twin("new", 5000)}
-"""The second one takes about a second to seed."""
+CORPORA: Final = {"old": twin("old", 300), "new": twin("new", 3000)}
+"""The second one takes half a second to seed."""
 
 QUESTIONS: Final[Sequence[tuple[Version, str, Pairs]]] = [
     *((version, "question 7", [("human", "question 7")]) for version in VERSIONS),

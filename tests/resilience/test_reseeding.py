@@ -23,7 +23,7 @@ from tests.support.servers import Server
 CLIENTS: Final = 32
 SECONDS_BETWEEN: Final = 0.06
 """Most seconds between two requests of a client: server and seeder need some of two cores."""
-SECONDS_BESIDE_OTHERS: Final = 0.15
+SECONDS_BESIDE_OTHERS: Final = 0.3
 """SECONDS_BETWEEN while other tests run."""
 TIMES_ALONE: Final = 10
 """Seedings of the long run, which has the machine to itself."""

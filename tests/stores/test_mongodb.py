@@ -24,7 +24,7 @@ from mimic.corpus.stores.mongodb.timings import CATALOGUE_SECONDS, Timings
 from mimic.engine.outcomes import weigh
 from mimic.errors import NoCompletion, SeedingInProgress, SeedingLost, SettingError, StoreUnavailable, UnusableStore
 from mimic.testing import free_port
-from tests.support.corpora import SMALL, ask, conversation, fill
+from tests.support.corpora import SMALL, SeededStores, ask, conversation, fill
 from tests.support.mongod import Mongod
 from tests.support.stores import open_quickly
 from tests.support.timing import at_most
@@ -40,6 +40,19 @@ CONTINUE = [
     conversation(str(n), ("human", "go"), ("gpt", f"part {n}"), ("human", "continue"), ("gpt", f"answer {n}"))
     for n in range(10_000)
 ]
+
+
+@pytest.fixture
+def continue_url(seeded: SeededStores) -> str:
+    """The URL of a store of CONTINUE, for tests that change nothing."""
+    return seeded("mongodb", CONTINUE)
+
+
+@pytest.fixture
+async def continued(continue_url: str) -> AsyncIterator[AsyncDatabase[dict[str, Any]]]:
+    """The database of CONTINUE, seen directly."""
+    async with AsyncMongoClient[dict[str, Any]](continue_url) as client:
+        yield client.get_default_database()
 
 
 @pytest.fixture
@@ -65,21 +78,14 @@ async def collection_names(database: AsyncDatabase[dict[str, Any]]) -> list[str]
     ],
 )
 async def test_lookups_examine_only_what_they_return(
-    mongodb_url: str,
-    database: AsyncDatabase[dict[str, Any]],
-    tmp_path: Path,
-    version: Version,
-    messages: list[Message],
-    answers: int,
+    continued: AsyncDatabase[dict[str, Any]], version: Version, messages: list[Message], answers: int
 ) -> None:
     """By the server's own account, lookups examine as many documents and keys as answers, without a sort."""
-    async with open_quickly(mongodb_url) as store:
-        await fill(store, CONTINUE, tmp_path, [version])
-    [name] = [name for name in await database.list_collection_names() if name.startswith(version)]
+    [name] = [name for name in await continued.list_collection_names() if name.startswith(version)]
     lookup = SCHEMAS[version].lookup(messages)
     query = find_query(lookup, key_of(lookup, LAYOUT))
     command = {"find": name, **query, "sort": dict(query["sort"])}
-    explained = await database.command({"explain": command, "verbosity": "executionStats"})
+    explained = await continued.command({"explain": command, "verbosity": "executionStats"})
     statistics = explained["executionStats"]
     assert statistics["nReturned"] == answers
     assert statistics["totalDocsExamined"] == answers
@@ -91,13 +97,9 @@ async def test_lookups_examine_only_what_they_return(
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
-async def test_a_users_query_by_text_uses_an_index(
-    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path, version: Version
-) -> None:
+async def test_a_users_query_by_text_uses_an_index(continued: AsyncDatabase[dict[str, Any]], version: Version) -> None:
     """A user's own query uses an index for any order of fields, also for messages without a next one."""
-    async with open_quickly(mongodb_url) as store:
-        await fill(store, CONTINUE, tmp_path, [version], depth="last")
-    catalogue = await database["mimic"].find_one({"_id": "corpus"})
+    catalogue = await continued["mimic"].find_one({"_id": "corpus"})
     assert catalogue
     name = catalogue["versions"][version]["collection"]
     many = {"from": "human", "value": "continue"}
@@ -111,27 +113,26 @@ async def test_a_users_query_by_text_uses_an_index(
         ({**many, "nextMessageValue": "answer 77"}, 1),
         (many, 10_000),
     ):
-        explained = await database[name].find(query).explain()
+        explained = await continued[name].find(query).explain()
         assert "IXSCAN" in str(explained["queryPlanner"]["winningPlan"])
         assert explained["executionStats"]["nReturned"] == found
         examined = 10_000 if query["value"] == "continue" and query["from"] == "human" else found
         assert explained["executionStats"]["totalDocsExamined"] == examined
-    sorted_and_cut = await database[name].find(many).sort("_id").limit(3).explain()
+    sorted_and_cut = await continued[name].find(many).sort("_id").limit(3).explain()
     assert sorted_and_cut["executionStats"]["totalDocsExamined"] == 3
 
 
 async def test_documents_at_positions_are_read_without_the_others(
-    mongodb_url: str, database: AsyncDatabase[dict[str, Any]], tmp_path: Path
+    continue_url: str, continued: AsyncDatabase[dict[str, Any]]
 ) -> None:
     """By the server's profile, as many documents are examined as returned, in corpus order."""
-    async with open_quickly(mongodb_url) as store:
-        await fill(store, CONTINUE, tmp_path, ["v2"])
-        await database.command({"profile": 2})
+    async with open_quickly(continue_url) as store:
+        await continued.command({"profile": 2})
         for positions in ([7], [30_000, 5, 6, 7, 12_345], range(200, 400), []):
             found = await store.documents("v2", positions)
             assert [document["position"] for document in found] == sorted(positions)
-        await database.command({"profile": 0})
-    profiled = await database["system.profile"].find({"command.aggregate": {"$regex": "^v2_"}}).to_list()
+        await continued.command({"profile": 0})
+    profiled = await continued["system.profile"].find({"command.aggregate": {"$regex": "^v2_"}}).to_list()
     assert sum(one["nreturned"] for one in profiled) == 1 + 5 + 200
     assert sum(one["docsExamined"] for one in profiled) <= 1 + 5 + 200 + 10  # one more for the end of a range
 

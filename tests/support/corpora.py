@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 import pymongo
 import pytest
@@ -142,6 +143,38 @@ def seed(
             await fill(store, dump, folder, versions, depth=depth)
 
     asyncio.run(run())
+
+
+class SeededStores:
+    """Stores that the tests of a session share, by backend and dump: each is seeded once, in all versions.
+
+    Tests read, and change nothing. ``mongodb_server`` returns the URL of a server when it is needed.
+    """
+
+    def __init__(self, folder: Path, mongodb_server: Callable[[], str]) -> None:
+        self._folder = folder
+        self._mongodb_server = mongodb_server
+        self._urls: dict[tuple[str, str], str] = {}
+
+    def __call__(self, backend: str, dump: Dump) -> str:
+        """The URL of a store of that corpus, on ``sqlite`` or ``mongodb``."""
+        key = backend, json.dumps(dump)
+        if key not in self._urls:
+            folder = self._folder / f"store-{len(self._urls)}"
+            folder.mkdir()
+            url = f"sqlite:///{folder}/corpus.db"
+            if backend == "mongodb":
+                url = f"{self._mongodb_server()}/mimic_shared_{uuid4().hex[:12]}"
+            seed(url, dump, folder)
+            self._urls[key] = url
+        return self._urls[key]
+
+    def close(self) -> None:
+        """Remove the databases from a server that goes on."""
+        for url in self._urls.values():
+            if url.startswith("mongodb"):
+                with pymongo.MongoClient[dict[str, Any]](url) as client:
+                    client.drop_database(client.get_default_database().name)
 
 
 def assert_no_leftovers(url: str, folder: Path) -> None:

@@ -1,25 +1,32 @@
 """Forks programs off a process that has loaded Mimic: loading modules is most of the processor time of a start.
 
-A forked program does all that ``python -P -W error -m`` does after that, in an environment of its own. The forking
-process has one thread, and ends with the program that started it.
+A forked program does all that ``python -P -W error -m`` does after that, in an environment of its own. The workers
+that it spawns are forked too. The forking process has one thread, and ends with the program that started it.
 """
 
 import atexit
 import gc
 import json
+import multiprocessing.resource_tracker
+import multiprocessing.spawn
+import multiprocessing.util
 import os
+import re
 import runpy
 import select
 import signal
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from prometheus_client import values
 
 STRICT: Final = ("-P", "-W", "error")
 LOADED_LATE: Final = ("mimic.cli", "mimic.server.workers", "uvloop", "uvicorn.lifespan.on")
@@ -126,6 +133,7 @@ def main() -> None:
     if program := _fork_on_request():
         module, arguments = program
         sys.argv[1:] = arguments
+        _fork_spawned()
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
@@ -196,6 +204,45 @@ def _settle_in(streams: Sequence[int], environment: Mapping[str, str], folder: s
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+
+
+def _fork_spawned() -> None:
+    """Replace the new interpreters of ``multiprocessing`` with forks: they read the same pickled process."""
+    spawn = multiprocessing.util.spawnv_passfds
+
+    def spawn_or_fork(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
+        if "--multiprocessing-fork" not in args:
+            return spawn(path, args, passfds)
+        if not (pid := os.fork()):
+            code = 1
+            try:
+                code = _spawned(args, passfds)
+            except BaseException:  # noqa: BLE001 - reported, as a new interpreter does
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        return pid
+
+    multiprocessing.util.spawnv_passfds = spawn_or_fork
+
+
+def _spawned(arguments: Sequence[Any], kept: Sequence[int]) -> int:
+    """Be a spawned process; return its exit code. The arguments are those of ``multiprocessing.spawn.spawn_main``."""
+    for number in signal.valid_signals():  # as exec does
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    first = 3
+    for descriptor in sorted(kept):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+    given = dict(re.findall(r"(tracker_fd|pipe_handle)=(\d+)", str(arguments[-2])))
+    vars(multiprocessing.resource_tracker._resource_tracker)["_fd"] = int(given["tracker_fd"])
+    # Chosen by the environment while prometheus_client is loaded.
+    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+    pipe = int(given["pipe_handle"])
+    code: int = multiprocessing.spawn._main(pipe, os.dup(pipe))
+    return code
 
 
 if __name__ == "__main__":

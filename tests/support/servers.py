@@ -133,34 +133,44 @@ def seed_command(*arguments: str) -> tuple[str, ...]:
 class Seeding:
     """A real ``mimic seed`` of a dump that comes through a pipe, in pieces.
 
-    Another program starts it if there is one ``before`` it.
+    It is forked, or started as a new interpreter, as a ``Server`` is. Another program starts it if there is one
+    ``before`` it.
     """
 
     def __init__(self, url: str, dump: Sequence[Any], *, before: Sequence[str] = (), **environment: str) -> None:
         self._dump = json.dumps(dump).encode()
-        self.process = subprocess.Popen(
-            (*before, *seed_command("--not-nice", "--store", url, "-")),
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={"PATH": os.environ["PATH"], **environment},
-        )
+        self.process: Process
+        arguments = ("--not-nice", "--store", url, "-")
+        variables = {"PATH": os.environ["PATH"], **environment}
+        (receiver, sender), (said, errors) = os.pipe(), os.pipe()
+        if before or not _may_fork(environment):
+            command = (*before, *seed_command(*arguments))
+            self.process = subprocess.Popen(command, stdin=receiver, stderr=errors, env=variables)
+        else:
+            words = ["seed", "--quiet", *arguments]
+            self.process = fork_server().fork("mimic", words, variables, Path.cwd(), (receiver, 1, errors))
+        os.close(receiver)
+        os.close(errors)
+        self._input, self._errors = os.fdopen(sender, "wb"), os.fdopen(said, "rb")
 
     def feed(self, share: float) -> None:
         """Send a share of the rest."""
-        assert self.process.stdin
         count = round(share * len(self._dump))
         piece, self._dump = self._dump[:count], self._dump[count:]
         try:
-            self.process.stdin.write(piece)
-            self.process.stdin.flush()
+            self._input.write(piece)
+            self._input.flush()
         except BrokenPipeError:  # it has ended
             self._dump = b""
 
     def end(self) -> tuple[int, str]:
         """Send the rest, and wait; return the exit code and the output."""
         self.feed(1)
-        _, said = self.process.communicate(timeout=60)
-        return self.process.returncode, said.decode()
+        with suppress(BrokenPipeError):
+            self._input.close()
+        with self._errors:
+            said = self._errors.read().decode()
+        return self.process.wait(60), said
 
 
 def children(pid: int) -> set[int]:

@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
-from jsonschema import Draft202012Validator
 
 from mimic.engine.instances import phrases
 from mimic.engine.instances.chat_values import ChatValues, subjects
@@ -32,6 +31,13 @@ def of(*required: str, **properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(required or properties)}
 
 
+def judge_of(schema: Any) -> Any:
+    """An independent validator of a schema. It takes a second to load: processes that only collect this file do not."""
+    from jsonschema import Draft202012Validator  # noqa: PLC0415
+
+    return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
 def check(schema: Any) -> None:
     """Assert that the instance is deterministic and valid by an independent validator, or refused."""
     try:
@@ -39,7 +45,7 @@ def check(schema: Any) -> None:
     except SchemaProblem:
         return
     assert made == instance(JsonSchema(schema), NoValues(), "answer")
-    judge = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    judge = judge_of(schema)
     with suppress(RecursionError):  # of the validator, for a schema that refers to nothing but itself
         assert judge.is_valid(made), made
 
@@ -87,7 +93,7 @@ def test_instances_of_keywords(schema: Any, made: Any) -> None:
 def test_a_schema_that_contains_itself_comes_to_an_end() -> None:
     """A linked list ends; an endless schema is refused."""
     made = instance(JsonSchema(LIST), NoValues())
-    assert Draft202012Validator(LIST).is_valid(made)
+    assert judge_of(LIST).is_valid(made)
     with pytest.raises(SchemaProblem):
         instance(JsonSchema(of(next={"$ref": "#"})), NoValues())
 
@@ -144,7 +150,7 @@ def test_extreme_schemas_are_met_or_refused(schema: Any) -> None:
     """Extreme numbers of JSON are kept, and no search takes long."""
     with suppress(SchemaProblem):
         made = instance(JsonSchema(schema), NoValues())
-        assert Draft202012Validator(schema).is_valid(msgspec.json.decode(msgspec.json.encode(made)))
+        assert judge_of(schema).is_valid(msgspec.json.decode(msgspec.json.encode(made)))
 
 
 def test_numbers_that_are_too_long_for_json_are_not_taken() -> None:

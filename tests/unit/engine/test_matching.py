@@ -3,7 +3,7 @@
 import json
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ from mimic.engine.outcomes import Outcome, weigh
 from mimic.errors import Detached, NoCompletion, RungNotSeeded, StoreFull, UnusableStore
 from mimic_seed.loader import load
 from mimic_seed.source import Source
-from tests.support.corpora import Dump, conversation, fill
-from tests.support.stores import open_quickly
+from tests.support.corpora import Dump, SeededStores, conversation, fill
+from tests.support.stores import STORES, open_quickly
 
 pytestmark = pytest.mark.anyio
 
@@ -43,6 +43,20 @@ DUMP: Dump = [
     conversation("tool", ("tool", "It is 20 degrees outside"), ("gpt", "Nice weather.")),
     conversation("last", ("human", "Hello"), ("gpt", "Hi"), ("human", "Nobody answered this question about llamas")),
 ]
+
+
+@pytest.fixture(params=[*STORES[:2], pytest.param(STORES[2], marks=pytest.mark.soak)])
+def filled_url(request: pytest.FixtureRequest, seeded: SeededStores) -> tuple[str, Driver]:
+    """The URL of a store of DUMP, and the driver for it, for tests that change nothing."""
+    backend, _, driver = request.param.partition("-")
+    return seeded(backend, DUMP), "motor" if driver == "motor" else "pymongo"
+
+
+@pytest.fixture
+async def filled(filled_url: tuple[str, Driver]) -> AsyncIterator[Store]:
+    """A store of DUMP, on each backend, for tests that change nothing."""
+    async with open_quickly(*filled_url) as store:
+        yield store
 
 
 async def find(
@@ -71,55 +85,51 @@ async def seed(store: Store, folder: Path, dump: Dump = DUMP, depth: Depth = "ne
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_another_spelling_is_found(store: Store, tmp_path: Path, version: Version) -> None:
+async def test_another_spelling_is_found(filled: Store, version: Version) -> None:
     """The rung `normalized` has the score 1 in every version; an exact text is on the rung above."""
-    await fill(store, DUMP, tmp_path)
     for text in (LIST.lower(), f"  {LIST.upper()}!!", LIST.replace(" ", "\n"), f"“{LIST}”"):
-        match = await find(store, ("human", text), version=version)
+        match = await find(filled, ("human", text), version=version)
         assert (match.rung, match.score) == ("normalized", 1)
         assert match.asked == (Message("human", LIST),)
         assert answers(match) == ["Walk along it, and turn each pointer around."]
-    match = await find(store, ("human", LIST), version=version)
+    match = await find(filled, ("human", LIST), version=version)
     assert (match.rung, match.score) == ("last", 1)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_similar_message_is_found(store: Store, tmp_path: Path, version: Version) -> None:
+async def test_a_similar_message_is_found(filled: Store, version: Version) -> None:
     """Misspelled, reordered and halved texts, Chinese too, are on the rung `nearest`, with a score below 1."""
-    await fill(store, DUMP, tmp_path)
     for text, answer in (
         ("How do I revrese a linkd list in Pyhton?", "Walk along it, and turn each pointer around."),
         ("in Python a linked list how do I reverse?", "Walk along it, and turn each pointer around."),
         (FRANCE[: len(FRANCE) // 2], "Paris, two million."),
         ("我最近睡不好，怎么办", "睡前不要看手机。"),  # noqa: RUF001
     ):
-        match = await find(store, ("human", text), version=version)
+        match = await find(filled, ("human", text), version=version)
         assert match.rung == "nearest"
         assert 0.4 < match.score < 1
         assert answers(match) == [answer]
 
 
-async def test_a_short_word_with_a_mistake_is_found_by_its_parts(store: Store, tmp_path: Path) -> None:
+async def test_a_short_word_with_a_mistake_is_found_by_its_parts(filled: Store) -> None:
     """A misspelled word is found by its parts, although it shares no whole word."""
-    await fill(store, DUMP, tmp_path)
-    match = await find(store, ("human", "helo"))
+    match = await find(filled, ("human", "helo"))
     assert (match.rung, answers(match)) == ("nearest", ["Hi"])
 
 
-async def test_among_equal_matches_the_previous_message_decides(store: Store, tmp_path: Path) -> None:
+async def test_among_equal_matches_the_previous_message_decides(filled: Store) -> None:
     """A similar previous message is enough; without one the most frequent spelling answers, from all of the corpus."""
-    await fill(store, DUMP, tmp_path)
     for asked in ("Continue.", "contnue"):
         for before, answer in (("old ponds", "a frog"), ("print( 1 )", "print(2)")):
-            match = await find(store, ("human", "whatever"), ("gpt", before), ("human", asked))
+            match = await find(filled, ("human", "whatever"), ("gpt", before), ("human", asked))
             assert (match.asked[-1], answers(match)) == (Message("human", "continue"), [answer])
             assert len(match.asked) == 2
-        match = await find(store, ("gpt", "of something else entirely"), ("human", asked))
+        match = await find(filled, ("gpt", "of something else entirely"), ("human", asked))
         assert len(match.asked) == 1
-    match = await find(store, ("human", "Continue."))
+    match = await find(filled, ("human", "Continue."))
     assert (match.asked, answers(match)) == ((Message("human", "continue"),), ["a frog", "print(2)"])
     for version in ("v1", "v2"):
-        match = await find(store, ("gpt", "print( 1 )"), ("human", "Continue."), version=version)
+        match = await find(filled, ("gpt", "print( 1 )"), ("human", "Continue."), version=version)
         assert answers(match) == ["a frog", "print(2)"]
 
 
@@ -145,41 +155,37 @@ async def test_the_one_message_before_among_thousands_is_found(store: Store, tmp
         assert (match.rung, answers(match)) == ("nearest", [f"answer {n}"])
 
 
-async def test_a_message_of_another_role_is_no_match(store: Store, tmp_path: Path) -> None:
+async def test_a_message_of_another_role_is_no_match(filled: Store) -> None:
     """Another role, or a message without a next one, is no match; unknown roles match when normalized only."""
-    await fill(store, DUMP, tmp_path)
-    assert (await find(store, ("human", "What is love?"), policy=MatchPolicy(min_score=0))).asked[-1].value == FRANCE
+    assert (await find(filled, ("human", "What is love?"), policy=MatchPolicy(min_score=0))).asked[-1].value == FRANCE
     with pytest.raises(NoCompletion, match="No message is similar"):
-        await find(store, ("human", "Nobody answered this question about llamas"))
-    assert answers(await find(store, ("gpt", "What is love?"))) == ["a song"]
-    assert (await find(store, ("tool", "it is 20 degrees outside"))).rung == "normalized"
+        await find(filled, ("human", "Nobody answered this question about llamas"))
+    assert answers(await find(filled, ("gpt", "What is love?"))) == ["a song"]
+    assert (await find(filled, ("tool", "it is 20 degrees outside"))).rung == "normalized"
     with pytest.raises(NoCompletion):
-        await find(store, ("tool", "it is 25 degrees outside"))
+        await find(filled, ("tool", "it is 25 degrees outside"))
 
 
-async def test_messages_of_applications_are_ignored(store: Store, tmp_path: Path) -> None:
+async def test_messages_of_applications_are_ignored(filled: Store) -> None:
     """A system message and the last message of a tool are ignored."""
-    await fill(store, DUMP, tmp_path)
-    match = await find(store, ("system", "You are helpful."), ("human", LIST.lower()), ("tool", "{}"))
+    match = await find(filled, ("system", "You are helpful."), ("human", LIST.lower()), ("tool", "{}"))
     assert answers(match) == ["Walk along it, and turn each pointer around."]
 
 
-async def test_a_message_without_similar_ones_has_no_answer(store: Store, tmp_path: Path) -> None:
+async def test_a_message_without_similar_ones_has_no_answer(filled: Store) -> None:
     """The error has the best score and the required one."""
-    await fill(store, DUMP, tmp_path)
     for text in ("xyzzy", "", "?!", "👍", "\0", "x" * 200_000, "AND OR (", 'user:"x" -y', "[* TO *]", '{"$gt": ""}'):
         with pytest.raises(
             NoCompletion,
             match=r"(The most similar messages score less than MIMIC_LEAST_SCORE, 0\.45: .*|No message is similar)\.",
         ):
-            await find(store, ("human", text))
+            await find(filled, ("human", text))
     with pytest.raises(NoCompletion):
-        await find(store, ("human", "How do I revrese a linkd list in Pyhton?"), policy=MatchPolicy(min_score=0.99))
+        await find(filled, ("human", "How do I revrese a linkd list in Pyhton?"), policy=MatchPolicy(min_score=0.99))
 
 
-async def test_it_stops_at_the_lowest_rung(store: Store, tmp_path: Path) -> None:
+async def test_it_stops_at_the_lowest_rung(filled: Store) -> None:
     """The search stops at the lowest rung, and the error names it."""
-    await fill(store, DUMP, tmp_path)
     chats = {
         "previous": [("gpt", "Old pond"), ("human", "continue")],
         "last": [("gpt", "something"), ("human", "continue")],
@@ -188,10 +194,10 @@ async def test_it_stops_at_the_lowest_rung(store: Store, tmp_path: Path) -> None
     }
     for number, depth in enumerate(DEPTHS):
         for rung in DEPTHS[: number + 1]:
-            assert (await find(store, *chats[rung], policy=MatchPolicy(depth))).rung == rung
+            assert (await find(filled, *chats[rung], policy=MatchPolicy(depth))).rung == rung
         for rung in DEPTHS[number + 1 :]:
             with pytest.raises(NoCompletion, match=f"compared down to the rung '{depth}'"):
-                await find(store, *chats[rung], policy=MatchPolicy(depth))
+                await find(filled, *chats[rung], policy=MatchPolicy(depth))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -249,24 +255,23 @@ async def test_parts_belong_to_the_depth_nearest(store: Store, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_chat_that_ends_with_an_answer_is_cut(store: Store, tmp_path: Path, version: Version) -> None:
+async def test_a_chat_that_ends_with_an_answer_is_cut(filled: Store, version: Version) -> None:
     """The assistant's message is sought byte for byte; else the user's last message before it, down the ladder."""
-    await fill(store, DUMP, tmp_path)
     walk = ["Walk along it, and turn each pointer around."]
-    match = await find(store, ("human", LIST), ("gpt", "what is love"), version=version)
+    match = await find(filled, ("human", LIST), ("gpt", "what is love"), version=version)
     assert (match.rung, answers(match)) == ("last", ["a song"])
     for text, rung in ((LIST, "last"), (LIST.upper(), "normalized"), ("How do I revrese a linkd list?", "nearest")):
         for rest in ([("gpt", "Sure,")], [("gpt", "Sure,"), ("gpt", "here it is")], [("gpt", "{"), ("system", "JSON")]):
-            match = await find(store, ("human", "Hello"), ("human", text), *rest, version=version)
+            match = await find(filled, ("human", "Hello"), ("human", text), *rest, version=version)
             assert (match.rung, answers(match)) == (rung, walk)
-    match = await find(store, ("human", ""), ("gpt", "What is love?"), version=version)
+    match = await find(filled, ("human", ""), ("gpt", "What is love?"), version=version)
     assert (match.rung, answers(match)) == ("normalized", ["a song"])
     chat = [("human", LIST), ("gpt", "Sure,"), ("function_call", "{}"), ("observation", "done")]
-    assert answers(await find(store, *chat, version=version)) == walk
+    assert answers(await find(filled, *chat, version=version)) == walk
     with pytest.raises(NoCompletion, match="nothing follows 'done' of the role 'result'"):
-        await find(store, *chat, version=version, policy=MatchPolicy(keeps_tools=True))
+        await find(filled, *chat, version=version, policy=MatchPolicy(keeps_tools=True))
     with pytest.raises(NoCompletion, match="nothing follows 'xyzzy' of the role 'user'"):
-        await find(store, ("human", "xyzzy"), ("gpt", "Walk along"), version=version)
+        await find(filled, ("human", "xyzzy"), ("gpt", "Walk along"), version=version)
 
 
 @pytest.mark.parametrize("seeded", ["last", "normalized"])
@@ -384,7 +389,7 @@ async def test_both_stores_answer_the_same(tmp_path: Path, sqlite_url: str, mong
         for chat in asked:
             for version in VERSIONS:
                 policy = MatchPolicy(min_score=0)
-                matches = [await find(store, *chat, version=version, policy=policy) for store in (one, other)]
+                matches = [await find(filled, *chat, version=version, policy=policy) for store in (one, other)]
                 assert matches[0] == matches[1]
 
 
