@@ -68,7 +68,10 @@ def test_a_bomb_comes_in_small_pieces(name: str) -> None:
 
 def test_a_window_that_takes_much_memory_is_refused() -> None:
     """The window of zstd and the dictionary of xz are limited."""
-    options = {zstd.CompressionParameter.window_log: 28, zstd.CompressionParameter.enable_long_distance_matching: 1}
+    options: dict[int, int] = {
+        zstd.CompressionParameter.window_log: 28,
+        zstd.CompressionParameter.enable_long_distance_matching: 1,
+    }
     compressor = zstd.ZstdCompressor(options=options)
     stored = compressor.compress(b"x" * 1000) + compressor.flush()
     with pytest.raises(BrokenDump, match="the zstd data"):
