@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
@@ -59,8 +60,10 @@ def chat(text: str | None, url: str | None, model: str | None) -> None:
 def search(text: str, url: str | None, version: str | None, limit: int) -> None:
     """Find messages of the corpus that are similar to TEXT, on a running server."""
     query = {"q": text, "limit": str(limit)} | ({"version": version} if version else {})
-    response = _Server(read_settings(_warn), url).request("GET", f"/corpus/search?{urlencode(query, quote_via=quote)}")
-    for hit in json.loads(response.read())["results"]:
+    path = f"/corpus/search?{urlencode(query, quote_via=quote)}"
+    with _Server(read_settings(_warn), url).request("GET", path) as response:
+        hits = json.loads(response.read())["results"]
+    for hit in hits:
         place = f"{hit['conversation'] or ''}#{hit['position']}"
         cut = " ..." if hit["characters"] > len(hit["value"]) else ""
         click.echo(shown(f"{hit['score']:.3f} {hit['from']} {place}: {hit['value']}{cut}"))
@@ -76,36 +79,37 @@ class _Server:
         if settings.api_keys:
             self._headers["authorization"] = f"Bearer {settings.api_keys[0]}"
 
-    def request(self, method: str, path: str, body: Any = None) -> HTTPResponse:
-        """Send a request. Raises ClickException if the server cannot be reached, or answers with an error."""
+    @contextmanager
+    def request(self, method: str, path: str, body: Any = None) -> Iterator[HTTPResponse]:
+        """Send a request, and close its connection afterwards.
+
+        Raises ClickException if the server cannot be reached, answers with an error, or ends its answer early.
+        """
         parts = urlsplit(self._url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise click.UsageError(f"--url: {self._url!r} is no address such as http://127.0.0.1:8000")
         connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        data = None if body is None else json.dumps(body).encode()
         try:
-            connection = connect(parts.hostname, parts.port, timeout=SECONDS_TO_ANSWER)
-            data = None if body is None else json.dumps(body).encode()
-            connection.request(method, f"{parts.path}{path}", data, self._headers)
-            response = connection.getresponse()
-            if response.status != 200:  # noqa: PLR2004 - OK
-                raise click.ClickException(shown(_problem(response)))
-        except (OSError, HTTPException, ValueError) as exc:
+            with closing(connect(parts.hostname, parts.port, timeout=SECONDS_TO_ANSWER)) as connection:
+                connection.request(method, f"{parts.path}{path}", data, self._headers)
+                with connection.getresponse() as response:
+                    if response.status != 200:  # noqa: PLR2004 - OK
+                        raise click.ClickException(shown(_problem(response)))
+                    yield response
+        except (OSError, HTTPException) as exc:
             text = f"cannot reach {self._url}: {exc}. To start a server: mimic serve --sample"
             raise click.ClickException(text) from None
-        return response
 
 
 def _ask(server: _Server, model: str, messages: list[dict[str, str]]) -> str:
     """Print the answer to a chat as it comes, then its rung, score and source. Returns the answer."""
     body = {"model": model, "messages": messages, "stream": True}
-    response = server.request("POST", "/v1/chat/completions", body)
     answer = ""
-    try:
+    with server.request("POST", "/v1/chat/completions", body) as response:
         for text in _texts(response):
             answer += text
             click.echo(shown(text), nl=False)
-    except (OSError, HTTPException) as exc:
-        raise click.ClickException(f"the answer ended early: {exc}") from None
     click.echo()
     rung, score, source = (response.getheader(f"x-mimic-{name}", "none") for name in ("match", "score", "source"))
     click.secho(shown(f"[{rung}, score {score}, from {unquote(source)}]"), dim=True, err=True)

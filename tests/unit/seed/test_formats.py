@@ -315,7 +315,8 @@ def test_an_export_of_claude_is_read() -> None:
         ],
     )
     assert left_out(element) == {"attachments": 2, "reasoning texts": 1}
-    branched = [{**one, "parent_message_uuid": parent} for one, parent in zip(said[:3], (None, "1", "1"), strict=True)]
+    parents: list[Any] = [{"parent_message_uuid": parent} for parent in (None, "1", "1")]
+    branched = [one | parent for one, parent in zip(said, parents, strict=False)]
     taken = {"chat_messages": branched, "current_leaf_message_uuid": "2"}
     assert messages(taken) == [Message("human", "hi"), Message("assistant", "hello")]
     assert left_out(taken) == {"messages of side branches": 1, "attachments": 1}
