@@ -1,0 +1,52 @@
+"""Objects that the generated tests of OpenAI's SDK ask for by fixed ids, planted through the records' interface.
+
+The tests are in the source distribution of the package ``openai``. With Mimic's packages and this repository on the
+path, and the same MIMIC_RECORDS as the server::
+
+    TEST_API_BASE_URL=http://127.0.0.1:8000/v1 pytest -p tests.support.openai_fixtures tests/api_resources/responses
+
+Each test finds the objects again, since some tests delete them.
+"""
+
+import asyncio
+import os
+from typing import Final
+
+import pytest
+
+from mimic.engine.base import Usage
+from mimic.jobs.stored import KIND, StoredResponse, written
+from mimic.records import open_records
+from mimic.records.base import Draft, RecordOptions
+from mimic.wire.openai.responses.answer import ResponseObject
+from mimic.wire.openai.responses.items import identified
+
+RESPONSES: Final = ("resp_677efb5139a88190b512bc3fef8e535d", "resp_123", "response_id")
+
+
+async def plant(url: str) -> None:
+    """Plant all objects anew."""
+    async with open_records(url, "sqlite:///corpus.db", RecordOptions()) as records:
+        for response_id in RESPONSES:
+            await records.delete(KIND, response_id, None)
+            await records.put(Draft(kind=KIND, id=response_id, data=written(_response(response_id))))
+
+
+def _response(response_id: str) -> StoredResponse:
+    """A response that began in the background, and that is complete."""
+    return StoredResponse(
+        response=ResponseObject(id=response_id, created_at=1_700_000_000, model="m", background=True),
+        items=[identified({"role": "user", "content": "hi"}, response_id, 0)],
+        ancestors=(),
+        text="hello",
+        tokens=[24912],
+        calls=(),
+        finish_reason="stop",
+        usage=Usage(8, 1),
+    )
+
+
+@pytest.fixture(autouse=True)
+def planted() -> None:
+    """Plant the objects before each test."""
+    asyncio.run(plant(os.environ["MIMIC_RECORDS"]))
