@@ -33,6 +33,7 @@ from mimic.gateway.handle import Endpoint
 from mimic.gateway.journal import Journal
 from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
+from mimic.jobs.conversations import ConversationStore
 from mimic.jobs.responses import ResponseStore
 from mimic.jobs.runner import Runner
 from mimic.jobs.stored import KIND as RESPONSE
@@ -48,8 +49,8 @@ from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
 from mimic.server.pipeline import add_layers
+from mimic.server.routes import conversations, docs, journal, native, openai, page, responses, seeding, status
 from mimic.server.routes import corpus as corpus_routes
-from mimic.server.routes import docs, journal, native, openai, page, responses, seeding, status
 from mimic.settings import Settings
 from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
@@ -91,6 +92,7 @@ ROUTES = (
     openai.retrieve_model,
     openai.delete_model,
     *responses.ROUTES,
+    *conversations.ROUTES,
 )
 """Routes that Litestar answers, in the order of the OpenAPI document."""
 
@@ -114,7 +116,8 @@ class _Parts:
         self.guard = BruteForceGuard(self.ledger)
         self.gateway = _gateway(settings, self.ledger, self.guard)
         self.records = open_records(settings.records, settings.store, settings.record_options, _folder_of(ledger_file))
-        self.responses = ResponseStore(self.records)
+        self.conversations = ConversationStore(self.records)
+        self.responses = ResponseStore(self.records, self.conversations)
         self.runner = Runner(self.records, {RESPONSE: self.responses.finish})
         self.endpoints = _endpoints(settings, self.corpus, self.retrieval, self.responses)
         self.metrics = Metrics()
@@ -175,6 +178,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             "ledger": _provide(parts.ledger),
             "records": _provide(parts.records),
             "responses": _provide(parts.responses),
+            "conversations": _provide(parts.conversations),
             "owner": Provide(owner_of, sync_to_thread=False),
             "seeder": _provide(parts.seeder),
         },
@@ -282,7 +286,7 @@ def _collect_seldom() -> None:
 
 
 @route(
-    [seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, responses.RESPONSE_PATH],
+    [seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, responses.RESPONSE_PATH, *conversations.WITH_METHODS],
     http_method=HttpMethod.OPTIONS,
     status_code=204,
     include_in_schema=False,

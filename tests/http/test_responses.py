@@ -399,7 +399,7 @@ def test_ignored_parts_of_a_request(client: OpenAI, serve: SharedServers) -> Non
         ({"metadata": {"a": "x" * 513}}, None, "string_above_max_length"),
         ({"truncation": "sometimes"}, "truncation", "invalid_value"),
         ({"previous_response_id": "resp_1"}, "previous_response_id", "previous_response_not_found"),
-        ({"conversation": "conv_1"}, "conversation", "unsupported_parameter"),
+        ({"conversation": {}}, "conversation.id", "missing_required_parameter"),
     ],
 )
 def test_errors(url: str, fields: Any, param: str | None, code: str | None) -> None:

@@ -12,16 +12,22 @@ import asyncio
 import os
 from typing import Final
 
+import msgspec
 import pytest
 
 from mimic.engine.base import Usage
+from mimic.jobs.conversations import ITEM_KIND, StoredConversation
+from mimic.jobs.conversations import KIND as CONVERSATION
 from mimic.jobs.stored import KIND, StoredResponse, written
 from mimic.records import open_records
 from mimic.records.base import Draft, RecordOptions
 from mimic.wire.openai.responses.answer import ResponseObject
-from mimic.wire.openai.responses.items import identified
+from mimic.wire.openai.responses.items import completed_item, identified
 
 RESPONSES: Final = ("resp_677efb5139a88190b512bc3fef8e535d", "resp_123", "response_id")
+CONVERSATIONS: Final = ("conv_123", "string")
+ITEM: Final = "msg_abc"
+_CONVERSATION: Final = msgspec.json.encode(StoredConversation(1_700_000_000, {}))
 
 
 async def plant(url: str) -> None:
@@ -30,6 +36,12 @@ async def plant(url: str) -> None:
         for response_id in RESPONSES:
             await records.delete(KIND, response_id, None)
             await records.put(Draft(kind=KIND, id=response_id, data=written(_response(response_id))))
+        for conversation_id in CONVERSATIONS:
+            await records.delete(CONVERSATION, conversation_id, None)
+            await records.put(Draft(kind=CONVERSATION, id=conversation_id, data=_CONVERSATION))
+        await records.delete(ITEM_KIND, ITEM, None)
+        item = completed_item({"role": "user", "content": "hi", "id": ITEM})
+        await records.put(Draft(kind=ITEM_KIND, id=ITEM, parent=CONVERSATIONS[0], data=msgspec.json.encode(item)))
 
 
 def _response(response_id: str) -> StoredResponse:

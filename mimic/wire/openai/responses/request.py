@@ -8,7 +8,7 @@ import msgspec
 from mimic.engine.base import CompletionRequest, Limits
 from mimic.engine.sampling import Sampling
 from mimic.wire.openai.ignored import IgnoredFields, Matters
-from mimic.wire.openai.responses.answer import ResponseObject
+from mimic.wire.openai.responses.answer import ConversationReference, ResponseObject
 from mimic.wire.openai.responses.items import MESSAGE, RawItem
 from mimic.wire.openai.responses.tools import Mode, RawTool, TextOptions
 from mimic.wire.openai.sampled import DEFAULT_SAMPLING, NO_LIMITS, Temperature, TopP
@@ -51,13 +51,18 @@ class InputFields(msgspec.Struct, frozen=True, kw_only=True):
     input: str | Sequence[RawItem] | None = None
     instructions: str | None = None
     previous_response_id: str | None = None
-    conversation: str | Mapping[str, Any] | None = None
+    conversation: str | ConversationReference | None = None
     tools: Annotated[Sequence[RawTool], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: Mode | RawTool | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     reasoning: Reasoning | None = None
     truncation: Literal["auto", "disabled"] | None = None
+
+    @property
+    def conversation_id(self) -> str:
+        """The id of the conversation; empty without one."""
+        return self.conversation.id if isinstance(self.conversation, ConversationReference) else self.conversation or ""
 
     def items(self) -> Sequence[RawItem]:
         """The items of the input. A text is the message of a user."""
@@ -126,6 +131,7 @@ def response_of(
         model=model,
         status="queued" if data.background else "in_progress",
         background=bool(data.background),
+        conversation=unset if data.conversation is None else ConversationReference(data.conversation_id),
         instructions=data.instructions,
         max_output_tokens=data.max_output_tokens,
         max_tool_calls=data.max_tool_calls,
