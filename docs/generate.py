@@ -32,6 +32,11 @@ TABLE: Final = re.compile(r"(?<=<!-- table: )([a-z -]+)( -->\n).*?(?=<!-- end of
 
 ROUTES: Final[Mapping[str, str]] = {
     "POST /v1/chat/completions": "Answers a chat, whole or as a stream.",
+    "GET /v1/chat/completions": "Lists stored chat completions, a page at a time.",
+    "GET /v1/chat/completions/{completion_id}": "Gives a stored chat completion.",
+    "POST /v1/chat/completions/{completion_id}": "Replaces the metadata of a stored chat completion.",
+    "DELETE /v1/chat/completions/{completion_id}": "Deletes a stored chat completion.",
+    "GET /v1/chat/completions/{completion_id}/messages": "Gives the messages of a stored chat completion.",
     "POST /v1/completions": "Answers a prompt, whole or as a stream.",
     "POST /v1/responses": "Answers an input of the Responses API, whole or as a stream.",
     "POST /v1/responses/compact": "Gives one item that stands for the last ten items of an input.",
@@ -132,6 +137,7 @@ EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = {
             ("tools", "Functions and custom tools that the answer may call; built-in tools are ignored."),
         )
     },
+    ("/v1/chat/completions", "store"): "`true`: the completion is stored, and can be fetched later.",
     ("/v1/responses", "prompt"): "Ignored; the response repeats it.",
     ("/v1/responses", "stream_options"): "Accepted: no event is obfuscated.",
     ("/v1/responses", "user"): "Accepted; the response repeats it.",

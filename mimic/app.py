@@ -33,6 +33,7 @@ from mimic.gateway.handle import Endpoint
 from mimic.gateway.journal import Journal
 from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
+from mimic.jobs.chats import ChatStore
 from mimic.jobs.conversations import ConversationStore
 from mimic.jobs.responses import ResponseStore
 from mimic.jobs.runner import Runner
@@ -49,7 +50,7 @@ from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
 from mimic.server.pipeline import add_layers
-from mimic.server.routes import conversations, docs, journal, native, openai, page, responses, seeding, status
+from mimic.server.routes import chats, conversations, docs, journal, native, openai, page, responses, seeding, status
 from mimic.server.routes import corpus as corpus_routes
 from mimic.settings import Settings
 from mimic.wire import native as native_wire
@@ -91,6 +92,7 @@ ROUTES = (
     openai.list_models,
     openai.retrieve_model,
     openai.delete_model,
+    *chats.ROUTES,
     *responses.ROUTES,
     *conversations.ROUTES,
 )
@@ -119,7 +121,8 @@ class _Parts:
         self.conversations = ConversationStore(self.records)
         self.responses = ResponseStore(self.records, self.conversations)
         self.runner = Runner(self.records, {RESPONSE: self.responses.finish})
-        self.endpoints = _endpoints(settings, self.corpus, self.retrieval, self.responses)
+        self.chats = ChatStore(self.records)
+        self.endpoints = _endpoints(settings, self.corpus, self.retrieval, self.chats, self.responses)
         self.metrics = Metrics()
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
@@ -179,6 +182,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             "records": _provide(parts.records),
             "responses": _provide(parts.responses),
             "conversations": _provide(parts.conversations),
+            "chats": _provide(parts.chats),
             "owner": Provide(owner_of, sync_to_thread=False),
             "seeder": _provide(parts.seeder),
         },
@@ -223,7 +227,7 @@ def _names(settings: Settings) -> Names:
 
 
 def _endpoints(
-    settings: Settings, corpus: Corpus, retrieval: RetrievalEngine, stored: ResponseStore
+    settings: Settings, corpus: Corpus, retrieval: RetrievalEngine, kept: ChatStore, stored: ResponseStore
 ) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
     names = _names(settings)
@@ -231,9 +235,10 @@ def _endpoints(
     options = CompletionOptions(names, policy, settings.strict)
     engine = AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
     native_format = native_wire.NativeWire(settings.version, policy)
+    chat_format = chat.ChatWire(options)
     return (
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),
-        Endpoint(chat.PATH, chat.ChatWire(options), engine.complete, ANSWERED),
+        Endpoint(chat.PATH, chat_format, engine.complete, ANSWERED, partial(kept.keep, chat_format)),
         Endpoint(completions.PATH, completions.CompletionsWire(options), engine.complete, ANSWERED),
         Endpoint(responses_format.PATH, ResponsesWire(options, stored), engine.complete, ANSWERED, stored.keep),
         Endpoint(responses_format.COUNT_PATH, TokenCountWire(options, stored), count_tokens, Policy(limited=True)),
@@ -286,7 +291,10 @@ def _collect_seldom() -> None:
 
 
 @route(
-    [seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, responses.RESPONSE_PATH, *conversations.WITH_METHODS],
+    [
+        *(seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
+        *conversations.WITH_METHODS,
+    ],
     http_method=HttpMethod.OPTIONS,
     status_code=204,
     include_in_schema=False,

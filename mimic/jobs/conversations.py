@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from mimic.errors import RecordChanged, RequestError
+from mimic.jobs.pages import ObjectPage
 from mimic.records.base import Change, Draft, Order, Record, Records, new_id
 from mimic.spelling import shown
 from mimic.wire.openai.responses.items import RawItem, completed_item, prefix_of, read_items
@@ -32,22 +33,6 @@ class ConversationObject(msgspec.Struct, frozen=True, kw_only=True):
     object: Literal["conversation"] = "conversation"
     created_at: int
     metadata: Mapping[str, str]
-
-
-class ItemPage(msgspec.Struct, frozen=True):
-    """A page of items."""
-
-    data: Sequence[RawItem]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-    object: Literal["list"] = "list"
-
-    @classmethod
-    def of(cls, items: Sequence[RawItem], *, has_more: bool) -> "ItemPage":
-        """A page of some items."""
-        first, last = (items[0]["id"], items[-1]["id"]) if items else (None, None)
-        return cls(items, first, last, has_more)
 
 
 class ConversationStore:
@@ -93,12 +78,12 @@ class ConversationStore:
 
     # Items
 
-    async def add(self, conversation_id: str, owner: str, items: Sequence[RawItem]) -> ItemPage:
+    async def add(self, conversation_id: str, owner: str, items: Sequence[RawItem]) -> ObjectPage:
         """Append items. Raises RequestError for an invalid item, or if there is no conversation."""
         read_items(items, "items")
         added = _new(items)
         await self._append(conversation_id, owner, added)
-        return ItemPage.of(added, has_more=False)
+        return ObjectPage.of(added, has_more=False)
 
     async def append(self, conversation_id: str, owner: str, items: Sequence[RawItem]) -> None:
         """Append the items of a response, which have ids; items that are there already stay as they are.
@@ -109,11 +94,11 @@ class ConversationStore:
         if len(known) < len(items) and await self._records.get(KIND, conversation_id, owner):
             await self._append(conversation_id, owner, items)
 
-    async def page(self, conversation_id: str, owner: str, limit: int, after: str | None, order: Order) -> ItemPage:
+    async def page(self, conversation_id: str, owner: str, limit: int, after: str | None, order: Order) -> ObjectPage:
         """A page of items. Raises RequestError (404), and UnknownCursor."""
         await self._find(conversation_id, owner)
         found = await self._records.page(ITEM_KIND, owner, conversation_id, after=after, order=order, limit=limit)
-        return ItemPage.of([item_in(record) for record in found.records], has_more=found.has_more)
+        return ObjectPage.of([item_in(record) for record in found.records], has_more=found.has_more)
 
     async def item(self, conversation_id: str, item_id: str, owner: str) -> RawItem:
         """An item. Raises RequestError (404)."""

@@ -13,7 +13,8 @@ from mimic.errors import RecordChanged, RequestError
 from mimic.gateway.context import RequestContext
 from mimic.gateway.delivery import Reply, headers_of, pace_steps
 from mimic.gateway.faults import injected_error
-from mimic.jobs.conversations import ITEM_KIND, MAX_HISTORY, ConversationStore, ItemPage, item_in
+from mimic.jobs.conversations import ITEM_KIND, MAX_HISTORY, ConversationStore, item_in
+from mimic.jobs.pages import ObjectPage, page_of
 from mimic.jobs.stored import (
     CANCELLED,
     KIND,
@@ -54,8 +55,6 @@ class ResponseStore(History):
     async def keep(self, request: ResponseRequest, completion: Completion, context: RequestContext) -> Reply | None:
         """Store a response. Returns the reply for one in the background, which is not streamed: it is queued."""
         response, owner = request.response, context.known.owner
-        if not response.store and not response.background and not response.conversation:
-            return None
         stored = _stored(request, completion, context)
         if response.conversation and not response.background:
             await self._extend(stored, owner)
@@ -131,17 +130,11 @@ class ResponseStore(History):
 
     async def input_items(
         self, response_id: str, owner: str, limit: int, after: str | None, *, newest_first: bool
-    ) -> ItemPage:
+    ) -> ObjectPage:
         """A page of the own input of a response. Raises RequestError."""
         _, stored = await self.find(response_id, owner)
         items = list(reversed(stored.items)) if newest_first else list(stored.items)
-        start = 0
-        if after is not None:
-            ids = [item["id"] for item in items]
-            if after not in ids:
-                raise no_item(after)
-            start = ids.index(after) + 1
-        return ItemPage.of(items[start : start + limit], has_more=len(items) > start + limit)
+        return page_of(items, limit, after)
 
     # History
 

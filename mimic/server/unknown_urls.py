@@ -24,7 +24,6 @@ ABSENT: Final[Mapping[str, str]] = {
     "/videos": _TEXTS_ONLY,
     "/realtime": f"Mimic has no Realtime API. {_CHATS} with stream: true",
     "/fine_tuning": "Mimic has no models to tune: seed another corpus instead, with `mimic seed FILE`",
-    "/chat/completions": "Mimic keeps no chat completions: leave out `store`, and requests for stored completions",
 }
 """OpenAI's APIs that Mimic lacks, by the start of their paths, with an alternative for clients."""
 

@@ -615,8 +615,9 @@ def test_the_input_of_a_response(stored: Server) -> None:
         assert texts == ["number 0", "number 1", "number 2", "number 3", "yes", "hi"]
         ordered = client.responses.input_items.list(answer.id, order="asc", after=listed[-1].id, limit=1)
         assert ordered.data[0].id == listed[-2].id
-        with pytest.raises(openai.NotFoundError):
+        with pytest.raises(BadRequestError) as caught:
             client.responses.input_items.list(answer.id, after="msg_unknown")
+        assert caught.value.code == "unknown_cursor"
 
 
 def test_a_compaction(stored: Server) -> None:

@@ -16,6 +16,8 @@ import msgspec
 import pytest
 
 from mimic.engine.base import Usage
+from mimic.jobs.chats import KIND as CHAT
+from mimic.jobs.chats import StoredChat
 from mimic.jobs.conversations import ITEM_KIND, StoredConversation
 from mimic.jobs.conversations import KIND as CONVERSATION
 from mimic.jobs.stored import KIND, StoredResponse, written
@@ -28,6 +30,16 @@ RESPONSES: Final = ("resp_677efb5139a88190b512bc3fef8e535d", "resp_123", "respon
 CONVERSATIONS: Final = ("conv_123", "string")
 ITEM: Final = "msg_abc"
 _CONVERSATION: Final = msgspec.json.encode(StoredConversation(1_700_000_000, {}))
+CHAT_ID: Final = "completion_id"
+_CHAT: Final = StoredChat(
+    {
+        **{"id": CHAT_ID, "object": "chat.completion", "created": 1_700_000_000, "model": "m"},
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hello"}}],
+    },
+    {},
+    [{"role": "assistant", "content": "hi"}],
+)
+"""The SDK's type of stored messages knows the assistant's only."""
 
 
 async def plant(url: str) -> None:
@@ -39,6 +51,8 @@ async def plant(url: str) -> None:
         for conversation_id in CONVERSATIONS:
             await records.delete(CONVERSATION, conversation_id, None)
             await records.put(Draft(kind=CONVERSATION, id=conversation_id, data=_CONVERSATION))
+        await records.delete(CHAT, CHAT_ID, None)
+        await records.put(Draft(kind=CHAT, id=CHAT_ID, data=msgspec.json.encode(_CHAT)))
         await records.delete(ITEM_KIND, ITEM, None)
         item = completed_item({"role": "user", "content": "hi", "id": ITEM})
         await records.put(Draft(kind=ITEM_KIND, id=ITEM, parent=CONVERSATIONS[0], data=msgspec.json.encode(item)))

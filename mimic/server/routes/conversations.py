@@ -8,13 +8,14 @@ from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
-from mimic.jobs.conversations import ConversationObject, ConversationStore, ItemPage
+from mimic.jobs.conversations import ConversationObject, ConversationStore
+from mimic.jobs.pages import ObjectPage
 from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY, require_key
 from mimic.server.request_ids import check_client_id
 from mimic.wire.openai.base import created_now
 from mimic.wire.openai.responses.items import RawItem
-from mimic.wire.openai.responses.request import Metadata
+from mimic.wire.openai.sampled import Metadata
 
 PATH: Final = "/v1/conversations"
 CONVERSATION_PATH: Final = f"{PATH}/{{conversation_id:str}}"
@@ -142,7 +143,7 @@ async def list_items(
         Literal["asc", "desc"], QueryParameter(description="The order of the items: `desc` begins with the last one.")
     ] = "desc",
     after: Annotated[str | None, QueryParameter(description="The id of the item before the page.")] = None,
-) -> ItemPage:
+) -> ObjectPage:
     """Return a page of the items."""
     return await conversations.page(conversation_id, owner, limit, after, order)
 
@@ -161,7 +162,7 @@ async def add_items(
     data: JSONBody[AddedItems],
     conversations: NamedDependency[ConversationStore],
     owner: NamedDependency[str],
-) -> ItemPage:
+) -> ObjectPage:
     """Append up to 20 items. Each gets a new id."""
     return await conversations.add(conversation_id, owner, data.items)
 

@@ -1,7 +1,7 @@
 """The body of a request for a response: its fields, and the fields that the answer repeats."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -11,7 +11,7 @@ from mimic.wire.openai.ignored import IgnoredFields, Matters
 from mimic.wire.openai.responses.answer import ConversationReference, ResponseObject
 from mimic.wire.openai.responses.items import MESSAGE, RawItem
 from mimic.wire.openai.responses.tools import Mode, RawTool, TextOptions
-from mimic.wire.openai.sampled import DEFAULT_SAMPLING, NO_LIMITS, Temperature, TopP
+from mimic.wire.openai.sampled import DEFAULT_SAMPLING, NO_LIMITS, Metadata, Temperature, TopP
 from mimic.wire.openai.tools import MAX_TOOLS
 
 LEAST_TOKENS: Final = 16
@@ -21,11 +21,6 @@ LOGPROBS: Final = "message.output_text.logprobs"
 NO_REASONING: Final[Mapping[str, Any]] = {"effort": None, "summary": None}
 PLAIN_TEXT: Final[Mapping[str, Any]] = {"format": {"type": "text"}, "verbosity": "medium"}
 """Values that a response repeats by default."""
-
-Metadata: TypeAlias = Annotated[
-    Mapping[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=512)]],
-    msgspec.Meta(max_length=16),
-]
 
 
 class Reasoning(msgspec.Struct, frozen=True, omit_defaults=True):

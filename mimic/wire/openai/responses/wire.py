@@ -144,6 +144,7 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
             ignored = [*ignored, *given.ignored]
         if ignored and options.strict:
             raise not_acted_on(ignored[0])
+        is_stored = data.store is not False and self._history.is_on
         return ResponseRequest(
             model=model,
             version=version,
@@ -157,11 +158,10 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
             answer_format=given.answer_format,
             policy=options.policy if overrides is NO_OVERRIDES else overrides.policy(options.policy),
             stream=bool(data.stream),
+            stored=is_stored or bool(data.background) or data.conversation is not None,
             logprobs=data.logprobs,
             ignored=ignored,
-            response=response_of(
-                data, new_id("resp"), model, created_now(), is_stored=data.store is not False and self._history.is_on
-            ),
+            response=response_of(data, new_id("resp"), model, created_now(), is_stored=is_stored),
             items=given.items,
             ancestors=given.past.responses,
         )
