@@ -189,7 +189,7 @@ def fields(path: str) -> Callable[[], str]:
 
     def rows() -> Iterator[Row]:
         schemas = _openapi()["components"]["schemas"]
-        [operation] = [operation for _, route, operation in _operations() if route == path]
+        [operation] = [one for method, route, one in _operations() if (method, route) == ("POST", path)]
         [reference] = operation["requestBody"]["content"]["application/json"]["schema"]["allOf"]
         schema = schemas[reference["$ref"].rpartition("/")[2]]
         for name, field in sorted(schema["properties"].items()):

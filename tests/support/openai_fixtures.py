@@ -33,7 +33,10 @@ _CONVERSATION: Final = msgspec.json.encode(StoredConversation(1_700_000_000, {})
 CHAT_ID: Final = "completion_id"
 _CHAT: Final = StoredChat(
     {
-        **{"id": CHAT_ID, "object": "chat.completion", "created": 1_700_000_000, "model": "m"},
+        "id": CHAT_ID,
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": "m",
         "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hello"}}],
     },
     {},
