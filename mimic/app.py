@@ -15,6 +15,7 @@ import structlog
 from litestar import HttpMethod, Litestar, Response, Router, route
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 from uvicorn.config import STARTUP_FAILURE
 
@@ -77,6 +78,29 @@ DOCUMENTED = {
 """Handlers of the endpoints, which only the OpenAPI document uses."""
 TYPE_OF_PARAMETER = re.compile(r":\w+\}")
 """The type of a route's parameter, which the template of the route leaves out."""
+
+
+async def _show_methods(request: AnyRequest) -> Response[None]:
+    """Answer with the methods of a path that has several. Litestar would name only the first one."""
+    methods = next(
+        methods
+        for path, methods in request.app.route_handler_method_map.items()
+        if TYPE_OF_PARAMETER.sub("}", path) == request.scope["path_template"]
+    )
+    return Response(None, headers={"allow": format_methods(methods)})
+
+
+def _with_methods(*paths: str) -> HTTPRouteHandler:
+    """The handler of OPTIONS for some paths."""
+    return route(list(paths), http_method=HttpMethod.OPTIONS, status_code=204, include_in_schema=False)(_show_methods)
+
+
+BESIDE = {chat.PATH: (_with_methods(chat.PATH), chats.list_chats)}
+"""Handlers of other methods on the paths of endpoints."""
+show_methods = _with_methods(
+    *(seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
+    *conversations.WITH_METHODS,
+)
 ROUTES = (
     seeding.start_seeding,
     seeding.last_seeding,
@@ -250,8 +274,8 @@ def _endpoints(
 def _endpoint_routers(parts: _Parts) -> Iterator[Router]:
     """A route for each endpoint. Its handler is the documentation; its middleware answers."""
     for endpoint in parts.endpoints:
-        handler = DOCUMENTED[endpoint.path]
-        yield Router("/", route_handlers=[handler], middleware=[answer_by(endpoint, parts.gateway)])
+        handlers = [*BESIDE.get(endpoint.path, ()), DOCUMENTED[endpoint.path]]
+        yield Router("/", route_handlers=handlers, middleware=[answer_by(endpoint, parts.gateway)])
 
 
 def from_environment() -> RequestLog:
@@ -288,25 +312,6 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
-
-
-@route(
-    [
-        *(seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
-        *conversations.WITH_METHODS,
-    ],
-    http_method=HttpMethod.OPTIONS,
-    status_code=204,
-    include_in_schema=False,
-)
-async def show_methods(request: AnyRequest) -> Response[None]:
-    """Answer with the methods of a path that has several. Litestar would name only the first one."""
-    methods = next(
-        methods
-        for path, methods in request.app.route_handler_method_map.items()
-        if TYPE_OF_PARAMETER.sub("}", path) == request.scope["path_template"]
-    )
-    return Response(None, headers={"allow": format_methods(methods)})
 
 
 def _route(scope: Scope) -> str:

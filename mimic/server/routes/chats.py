@@ -147,4 +147,4 @@ async def list_messages(
     return await chats.messages(completion_id, owner, limit, after, order)
 
 
-ROUTES: Final = (list_chats, retrieve_chat, update_chat, delete_chat, list_messages)
+ROUTES: Final = (retrieve_chat, update_chat, delete_chat, list_messages)
