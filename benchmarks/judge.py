@@ -35,6 +35,7 @@ from mimic.corpus.conversation import Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import MIN_SCORE, MatchPolicy, Rung
 from mimic.corpus.stores import open_store
+from mimic.corpus.stores.base import Store
 from mimic.engine.matching import find_match
 from mimic.errors import NoCompletion
 from mimic_seed.loader import load
@@ -217,13 +218,18 @@ def prompts_of(chats: Sequence[Chat]) -> list[str]:
 async def ask(seeded: Sequence[Chat], prompts: Sequence[str]) -> list[Found]:
     """The message that is found for each prompt in a corpus of some chats. A prompt without one is left out."""
     with tempfile.TemporaryDirectory() as folder:
-        dump = Path(folder, "dump.json")
-        dump.write_text(json.dumps([element for chat in seeded for element in chat]))  # noqa: ASYNC240 - no task waits
         async with open_store(f"sqlite:///{folder}/corpus.db") as store:
-            await load(Source(dump), store, ["v3"], depth="nearest")
+            await seed(store, seeded, Path(folder))
             corpus = Corpus(store)
             answers = [await ask_one(corpus, prompt) for prompt in prompts]
     return [found for found in answers if found]
+
+
+async def seed(store: Store, chats: Sequence[Chat], folder: Path) -> None:
+    """Seed some chats, by way of a file in a folder."""
+    dump = folder / "dump.json"
+    dump.write_text(json.dumps([element for chat in chats for element in chat]))
+    await load(Source(dump), store, ["v3"], depth="nearest")
 
 
 async def ask_one(corpus: Corpus, prompt: str) -> Found | None:

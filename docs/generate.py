@@ -302,6 +302,9 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "options of serve": command("serve"),
     "options of records list": command("records list"),
     "options of records clear": command("records clear"),
+    "options of export": command("export"),
+    "options of chat": command("chat"),
+    "options of search": command("search"),
     "metrics": metrics,
 }
 """The generated tables by name."""

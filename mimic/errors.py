@@ -28,6 +28,7 @@
         ├── StoreFull            the store has no space left
         ├── UnusableStore        the file or database is not a corpus, or is damaged
         ├── Detached             a folder of the corpus is missing
+        ├── CorpusReplaced       a seeding replaced the corpus while it was read as a whole
         └── NotSeeded            nothing has been seeded, or not this version, or not for this rung
 """
 
@@ -230,6 +231,13 @@ class UnusableStore(StoreError):
 
 class Detached(StoreError):
     """A folder that belongs to a corpus is missing."""
+
+
+class CorpusReplaced(StoreError):
+    """A seeding replaced the corpus while it was read as a whole."""
+
+    def __init__(self) -> None:
+        super().__init__("a seeding replaced the corpus meanwhile: try again")
 
 
 class NotSeeded(StoreError):

@@ -13,7 +13,7 @@ from mimic.corpus.ladder import DEPTHS, MIN_SCORE, Depth
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import Driver
 from mimic.engine.overrides import TOOL_MODES, TOOL_SCORE, ToolMode, ToolOptions
-from mimic.engine.parts import HOLE, Template
+from mimic.engine.parts import HOLE, PromptTemplate
 from mimic.errors import SettingError
 from mimic.gateway.faults import Chance, FaultOptions, parse_chances
 from mimic.gateway.journal import MOST_ENTRIES
@@ -203,7 +203,7 @@ def _templates(text: str) -> tuple[str, ...]:
     except msgspec.MsgspecError as exc:
         raise ValueError(f"expected a JSON array of templates: {exc}") from None
     for template in templates:
-        Template.parse(template)
+        PromptTemplate.parse(template)
     return templates
 
 

@@ -1,8 +1,10 @@
-"""The command line: ``mimic seed``, ``mimic serve`` and ``mimic records``."""
+"""The command line: commands to seed, serve, export and list what is stored, and to ask a server."""
 
 import click
 
 from mimic import __version__
+from mimic.cli.client import chat, search
+from mimic.cli.export import export
 from mimic.cli.records import records
 from mimic.cli.seed import seed
 from mimic.cli.serve import serve
@@ -20,3 +22,6 @@ def main() -> None:
 main.add_command(seed)
 main.add_command(serve)
 main.add_command(records)
+main.add_command(export)
+main.add_command(chat)
+main.add_command(search)

@@ -1,4 +1,4 @@
-"""The command ``mimic seed``: from a dump to a corpus."""
+"""The command ``mimic seed``: from files of conversations to a corpus."""
 
 import asyncio
 import os
@@ -6,12 +6,12 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from importlib.resources import files
 from typing import Any, cast
 
 import click
 
 from mimic.cli.configuration import STORE_HELP, read_settings
+from mimic.cli.own_files import SAMPLE
 from mimic.corpus.ladder import DEPTHS, Depth
 from mimic.corpus.manifest import ExitCode, warnings_of
 from mimic.corpus.schemas import VERSIONS, Version
@@ -28,7 +28,7 @@ NICENESS = 5
 
 
 @click.command()
-@click.argument("file", required=False)
+@click.argument("names", metavar="[FILE]...", nargs=-1)
 @click.option("--sample", is_flag=True, help="Seed the sample corpus that ships with Mimic.")
 @click.option("--store", metavar="STORE", help=f"The store to fill. {STORE_HELP}")
 @click.option("--versions", default=",".join(VERSIONS), show_default=True, help="The schema versions to fill.")
@@ -49,7 +49,7 @@ NICENESS = 5
 @click.pass_context
 def seed(
     context: click.Context,
-    file: str | None,
+    names: Sequence[str],
     sample: bool,
     store: str | None,
     versions: str,
@@ -60,27 +60,31 @@ def seed(
     quiet: bool,
     nice: bool,
 ) -> None:
-    """Seed the corpus from a dump.
+    """Seed the corpus from files of conversations.
 
-    Replace the corpus by the conversations in FILE. With "-" as FILE, read standard input.
+    Replace the corpus by the conversations in all FILEs, in this order. With "-" as FILE, read standard input.
 
-    FILE is a ShareGPT dump: a JSON array or JSON Lines of {"id", "conversations": [{"from", "value"}, ...]}, gzipped or
-    not. Clients see the old corpus until the new one is complete.
+    The content of a FILE shows its format: conversations of ShareGPT or OpenAI (fine-tuning), instructions (Alpaca),
+    pairs of prompt and completion or question and answer, preferences (DPO), lists of messages, or the export of
+    ChatGPT or Claude (its zip archive). A FILE is a JSON array, JSON Lines, or CSV with a header, and may be compressed
+    with gzip, zstd, xz or bzip2. Clients see the old corpus until the new one is complete.
 
     Exit codes: 0 done, 1 bad input, 2 wrong usage, 3 unusable store, 4 another seeding is running.
     """
-    if (file is None) != sample:
+    if bool(names) == sample:
         raise click.UsageError("Give either FILE or --sample.")
+    if names.count("-") > 1:
+        raise click.UsageError('Give "-" once: standard input can be read once.')
     if nice and sys.platform != "win32":
         os.nice(NICENESS)
     settings = read_settings(_warn, store=store, match=match, seed_join_splits=_as_setting(join_splits))
     chosen = _versions(versions)
-    name = str(files("mimic_seed") / "sample.json") if file is None else file
-    context.exit(asyncio.run(_seed(name, settings, chosen, strict=strict, if_empty=if_empty, quiet=quiet)))
+    names = names or [SAMPLE]
+    context.exit(asyncio.run(_seed(names, settings, chosen, strict=strict, if_empty=if_empty, quiet=quiet)))
 
 
 async def _seed(
-    name: str, settings: Settings, versions: Sequence[Version], *, strict: bool, if_empty: bool, quiet: bool
+    names: Sequence[str], settings: Settings, versions: Sequence[Version], *, strict: bool, if_empty: bool, quiet: bool
 ) -> ExitCode:
     """Seed the store and report the result. Return the exit code."""
     task, loop = cast("asyncio.Task[Any]", asyncio.current_task()), asyncio.get_running_loop()
@@ -104,7 +108,7 @@ async def _seed(
                 return ExitCode.DONE
             with show_progress(quiet=quiet) as on_progress:
                 report = await load(
-                    Source(name),
+                    [Source(name) for name in names],
                     store,
                     versions,
                     batch_size=settings.seed_batch_size,
@@ -117,7 +121,7 @@ async def _seed(
         say("Stopped.")
         return ExitCode.STOPPED
     except MimicError as exc:
-        say(f"Error: {name}: {exc}" if isinstance(exc, DumpError) else f"Error: {exc}")
+        say(f"Error: {names[0]}: {exc}" if isinstance(exc, DumpError) and len(names) == 1 else f"Error: {exc}")
         return _exit_code(exc)
     if not quiet:
         show_report(report)

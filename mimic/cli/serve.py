@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 
 import click
+import msgspec
 import structlog
 
 from mimic.cli.banner import show_address, show_corpus, show_problem, show_warning, url_of
 from mimic.cli.configuration import STORE_HELP, read_settings
+from mimic.cli.own_files import SAMPLE, Watcher, seed_files
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.example import example_of
 from mimic.corpus.manifest import Seeded, warnings_of
@@ -23,7 +25,7 @@ from mimic.gateway.ledger import FILE_VARIABLE, Ledger
 from mimic.server.listening import CannotListen, address_of, first_beyond_loopback, open_sockets
 from mimic.server.observability import METRICS_FOLDER
 from mimic.server.observability.logs import configure_logs
-from mimic.settings import Settings
+from mimic.settings import VARIABLES, Settings
 
 log = structlog.get_logger("mimic")
 
@@ -31,31 +33,74 @@ SHORTEST_SECRET = 16
 
 
 @click.command()
+@click.argument("names", metavar="[FILE]...", nargs=-1)
+@click.option("--sample", is_flag=True, help="Serve the sample corpus that ships with Mimic.")
+@click.option("--watch", is_flag=True, help="Seed again whenever a FILE changes.")
 @click.option("--store", metavar="STORE", help=f"The store of the corpus. {STORE_HELP}")
 @click.option("--host", metavar="ADDRESS", help="The address to listen on. [MIMIC_HOST; default 127.0.0.1]")
 @click.option("--port", metavar="NUMBER", help="The port to listen on. [MIMIC_PORT; default 8000]")
 @click.option("--workers", metavar="NUMBER", help="The number of processes. [MIMIC_WORKERS; default 1]")
-def serve(store: str | None, host: str | None, port: str | None, workers: str | None) -> None:
+def serve(
+    names: Sequence[str],
+    sample: bool,
+    watch: bool,
+    store: str | None,
+    host: str | None,
+    port: str | None,
+    workers: str | None,
+) -> None:
     """Serve the API, and its documentation at /schema.
 
+    With FILE, or --sample, seed the files into a temporary store first. "mimic seed --help" lists the formats of FILE.
     SIGTERM or Ctrl-C stops the server after the requests in flight are answered.
     """
     os.environ.pop(METRICS_FOLDER, None)  # it may be another application's
     from mimic.server.workers import run_server  # noqa: PLC0415 - seeding does not need the server
 
     configure_logs()
+    _check_usage(names, sample=sample, watch=watch, store=store)
     settings = read_settings(log.warning, store=store, host=host, port=port, workers=workers)
     with ExitStack() as stack:
         sockets = [stack.enter_context(opened) for opened in _open_sockets(settings)]
         addresses = [address_of(opened) for opened in sockets]
         _warn_of_open_doors(settings, [host for host, _ in addresses])
         url = url_of(settings, *addresses[0])
+        if names or sample:
+            settings = _seeded(stack, settings, names or [SAMPLE], watch=watch)
         show_address(settings, url)
         asyncio.run(_check_corpus(settings, url))
         _allow_connections()
         if settings.workers > 1:
             _share(stack, settings)
         run_server(sockets, settings.workers, settings.client_timeout)
+
+
+def _check_usage(names: Sequence[str], *, sample: bool, watch: bool, store: str | None) -> None:
+    """Raises UsageError for options that contradict each other."""
+    if names and sample:
+        raise click.UsageError("Give either FILE or --sample.")
+    if store is not None and (names or sample):
+        raise click.UsageError("FILE and --sample have a temporary store: give either --store or one of them.")
+    if watch and (not names or "-" in names):
+        raise click.UsageError("--watch needs a FILE.")
+    if names.count("-") > 1:
+        raise click.UsageError('Give "-" once: standard input can be read once.')
+
+
+def _seeded(stack: ExitStack, settings: Settings, names: Sequence[str], *, watch: bool) -> Settings:
+    """Seed files into a temporary store, which the stack removes. Returns the settings with the store."""
+    try:
+        folder = stack.enter_context(folder_of_workers())
+    except OSError as exc:
+        raise click.ClickException(f"cannot make a folder for the corpus: {exc.strerror or exc}") from exc
+    store = os.environ[VARIABLES["store"][0]] = f"sqlite:///{folder}/corpus.db"
+    settings = msgspec.structs.replace(settings, store=store)
+    watcher = Watcher(names, store) if watch else None  # created first: a change during the seeding counts
+    seed_files(names, settings)
+    if watcher:
+        watcher.start()
+        stack.callback(watcher.stop)
+    return settings
 
 
 def _share(stack: ExitStack, settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """The manifest of a corpus: its contents, its source, and its last seeding, as plain data."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import IntEnum
@@ -35,6 +36,22 @@ class Origin(msgspec.Struct, frozen=True):
     sha256: str
 
 
+def combined(origins: Sequence[Origin]) -> Origin:
+    """The origin of a corpus from these files (at least one).
+
+    For several files, the SHA-256 is that of their SHA-256 sums in hexadecimal, each followed by a line end.
+    """
+    first, *others = origins
+    if not others:
+        return first
+    sums = "".join(f"{origin.sha256}\n" for origin in origins)
+    return Origin(
+        f"{first.name} and {len(others)} more",
+        sum(origin.bytes for origin in origins),
+        hashlib.sha256(sums.encode()).hexdigest(),
+    )
+
+
 class Size(msgspec.Struct, frozen=True):
     """The size of a version in bytes: its documents, the same on disk (compressed or not), and its indexes."""
 
@@ -56,7 +73,8 @@ class SeededIndex(msgspec.Struct, frozen=True):
 class Seeded(msgspec.Struct, frozen=True):
     """A version of the corpus in the store. Without an index, messages are found byte for byte only.
 
-    Entries by an earlier Mimic have no profile, or another ``layout`` (see :mod:`mimic.corpus.layout`).
+    ``sources`` are the files in order, ``source`` combines them. Entries by an earlier Mimic have no profile, no
+    ``sources``, or another ``layout`` (see :mod:`mimic.corpus.layout`).
     """
 
     documents: int
@@ -68,6 +86,7 @@ class Seeded(msgspec.Struct, frozen=True):
     index: SeededIndex | None = None
     profile: Profile | None = None
     layout: int = UNNUMBERED
+    sources: Sequence[Origin] = ()
 
 
 def warnings_of(seeded: Mapping[Any, Seeded]) -> Sequence[str]:
@@ -95,15 +114,20 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Skipped(msgspec.Struct, frozen=True):
-    """A skipped conversation: its position in the dump from 0, its id if it has one, and the reason."""
+    """A skipped conversation: its position in the file from 0, its id if it has one, and the reason.
+
+    ``source`` is the name of the file if the corpus has several.
+    """
 
     position: int
     id: str | None
     reason: str
     detail: str = ""
+    source: str = ""
 
     def __str__(self) -> str:
-        name = f"conversation {self.position}" + (f" (id {self.id})" if self.id is not None else "")
+        place = f"{self.source}, " if self.source else ""
+        name = f"{place}conversation {self.position}" + (f" (id {self.id})" if self.id is not None else "")
         return f"{name}: {self.detail or self.reason}"
 
 
@@ -125,7 +149,8 @@ class Report(msgspec.Struct, frozen=True):
     """The result of a successful seeding.
 
     ``joined`` counts the parts of chats that were joined to earlier parts. ``unusable_ids`` counts the conversations
-    that were kept without an id, because it was neither a string nor a number.
+    that were kept without an id, because it was neither a string nor a number. ``duplicate_ids`` counts the
+    conversations with the id of an earlier one. ``left_out`` counts data of the files that a corpus does not keep.
     """
 
     source: Origin
@@ -140,6 +165,9 @@ class Report(msgspec.Struct, frozen=True):
     index: SeededIndex | None = None
     profile: Profile | None = None
     unusable_ids: int = 0
+    sources: Sequence[Origin] = ()
+    duplicate_ids: int = 0
+    left_out: Mapping[str, int] = {}
 
     def seeded(self, version: str, at: datetime) -> Seeded:
         """The manifest entry of a version that this seeding wrote."""
@@ -154,6 +182,7 @@ class Report(msgspec.Struct, frozen=True):
             index=self.index,
             profile=self.profile,
             layout=LAYOUT,
+            sources=self.sources,
         )
 
 

@@ -11,10 +11,11 @@
 - s = S / sqrt(A * B) is the common share (Ochiai 1957). It does not depend on the length. s' is the same with 1 nat
   added to S, A and B.
 - t is Dice's coefficient (1945) of the trigrams of the whole texts. They cross the boundaries of words: order counts.
+- BEGINNING is added for a text that begins with the whole message.
 - In a short message, a word counts as a word of the other message that has nearly the same letters, with the lower of
   the two weights. A common word with a typing error would be a rare word otherwise.
 
-The constants are a logistic regression on real prompts, judged by sentence embeddings (``benchmarks/judge.py``).
+The constants are a logistic regression on real prompts, judged by sentence embeddings (``benchmarks/calibrate.py``).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,10 +30,10 @@ BIAS: Final = -0.08
 SHARE: Final = 2.61
 SMALL_SHARE: Final = 4.22
 ORDER: Final = 1.33
-BEGINNING: Final = 0.5
-"""Added for a text that begins with the whole message: a message that was cut off has many such neighbours."""
+BEGINNING: Final = 1.5
+"""Makes up for the end that a message lacks which was cut off."""
 LEAST_BEGINNING: Final = 12
-"""Characters of a message from which on its text may be a beginning."""
+"""Bytes of UTF-8 from which on a message may be a beginning: three words of English, or four characters of Chinese."""
 
 PRIOR_MESSAGES: Final = 100
 """K: messages that count like those of the corpus."""
@@ -70,6 +71,7 @@ class Measure:
     def __init__(self, text: str, weigh: Weigh) -> None:
         self._weigh = weigh
         self._normal = normalized(excerpt(text))
+        self._beginning = self._normal if self._normal and len(self._normal.encode()) >= LEAST_BEGINNING else None
         self._trigrams = trigrams(text)
         self._weights = weigh(dict.fromkeys(terms(text)))
         self._runs = _spread(self._weights)
@@ -91,18 +93,26 @@ class Measure:
                 score, best, highest = other, position, log(other / (1 - other)) if other < 1 else inf
         return score, best
 
+    def features(self, text: str) -> tuple[float, float, float]:
+        """Return s, log(s') and t for another text. A calibration fits the constants to them."""
+        return *self._shares(text), likeness(self._trigrams, trigrams(text))
+
     def _logit(self, text: str) -> float:
         """Sum of all terms but that of the order."""
+        share, small_share = self._shares(text)
+        return BIAS + SHARE * share + SMALL_SHARE * small_share
+
+    def _shares(self, text: str) -> tuple[float, float]:
         common, mine, other = self._common(text)
         share = common / sqrt(mine * other) if common else 0.0
-        return BIAS + SHARE * share + SMALL_SHARE * log((1 + common) / sqrt((1 + mine) * (1 + other)))
+        return share, log((1 + common) / sqrt((1 + mine) * (1 + other)))
 
     def _score(self, text: str, logit: float) -> float:
         normal = normalized(excerpt(text))
         if normal is not None and normal == self._normal:
             return 1.0
         logit += ORDER * likeness(self._trigrams, trigrams(text))
-        if normal and self._normal and len(self._normal) >= LEAST_BEGINNING and normal.startswith(self._normal):
+        if normal and self._beginning and normal.startswith(self._beginning):
             logit += BEGINNING
         return 1 / (1 + exp(-logit))
 

@@ -43,7 +43,7 @@ _FENCES: Final = ("```", '"""', "'''")
 Literals: TypeAlias = tuple[str, ...]
 
 
-class Part(msgspec.Struct, frozen=True):
+class PromptPart(msgspec.Struct, frozen=True):
     """A part of a message, as a message, and its strictness, from 0 to 1.
 
     The form of a prompt may mislead: the last paragraph is often a remark about the others. So the least score of such
@@ -58,14 +58,14 @@ class Part(msgspec.Struct, frozen=True):
         return min_score + self.strictness * (1 - min_score)
 
 
-class Template(msgspec.Struct, frozen=True):
+class PromptTemplate(msgspec.Struct, frozen=True):
     """The literal texts of a template before its hole and after it; between two of them any text may stand."""
 
     before: Literals
     after: Literals
 
     @classmethod
-    def parse(cls, template: str) -> "Template":
+    def parse(cls, template: str) -> "PromptTemplate":
         """Raises ValueError unless the template has the hole ``{text}`` once, and text beside it."""
         before, hole, after = template.strip().replace("\r\n", "\n").partition(HOLE)
         if not hole or HOLE in after or not (before or after):
@@ -107,7 +107,7 @@ class Template(msgspec.Struct, frozen=True):
         return end
 
 
-def parts_of(message: Message, templates: Sequence[str] = ()) -> list[Part]:
+def parts_of(message: Message, templates: Sequence[str] = ()) -> list[PromptPart]:
     """The parts of a user's message to seek, most specific first; empty for a message without parts.
 
     If a template fits, its hole is the only part. Otherwise the parts are the last fenced text, the longest quoted
@@ -119,18 +119,18 @@ def parts_of(message: Message, templates: Sequence[str] = ()) -> list[Part]:
     for template in templates:
         hole = _parsed(template).hole(text)
         if hole:
-            return [Part(Message(message.sender, hole), 0.0)]
+            return [PromptPart(Message(message.sender, hole), 0.0)]
     unlabelled = _without_labels(text)
     found = [_fenced(text), _quoted(text), _after_colon(unlabelled), _last_paragraph(unlabelled)]
     distinct = {part.strip(): len(terms(part)) for part in found if part}
     return [
-        Part(Message(message.sender, part), 0.5 if count >= LEAST_SIMILAR_TERMS else 1.0)
+        PromptPart(Message(message.sender, part), 0.5 if count >= LEAST_SIMILAR_TERMS else 1.0)
         for part, count in distinct.items()
         if part != text and count >= LEAST_TERMS
     ]
 
 
-_parsed: Final = lru_cache(maxsize=1024)(Template.parse)
+_parsed: Final = lru_cache(maxsize=1024)(PromptTemplate.parse)
 
 
 def _end_of(literal: str, at: int) -> int:

@@ -17,21 +17,25 @@ _SETTING: Final = "MIMIC_RECORDS"
 def open_records(url: str, store: str, options: RecordOptions, folder: Path | None = None) -> Records:
     """The records that a URL names. Enter them as an async context manager; the first write creates them.
 
-    ``url`` is a store URL, OFF, or empty: the database of the corpus at ``store``, or a file beside the corpus. If the
-    folder of the corpus is not writable, they are in a temporary file, which ends with the server. ``folder`` is a
-    temporary folder that the processes of a server share. Imports only the backend in use. Raises SettingError.
+    ``url`` is a store URL, OFF, or empty: the database of the corpus at ``store``, or a file beside the corpus. If this
+    place is not writable, they are in a temporary file, which ends with the server. ``folder`` is a temporary folder
+    that the processes of a server share. Imports only the backend in use. Raises SettingError.
     """
     if url == OFF:
         from mimic.records.off import NoRecords  # noqa: PLC0415 - only the backend in use
 
         return NoRecords()
-    if (url or store).startswith(("mongodb://", "mongodb+srv://")):
-        from mimic.records.mongodb import MongoDBRecords  # noqa: PLC0415
-
-        return MongoDBRecords(url or store, options)
     from mimic.records.file import RecordsFile, TemporaryFile  # noqa: PLC0415
     from mimic.records.sqlite import SQLiteRecords  # noqa: PLC0415
 
+    if (url or store).startswith(("mongodb://", "mongodb+srv://")):
+        from mimic.records.fallback import WritableRecords  # noqa: PLC0415
+        from mimic.records.mongodb import MongoDBRecords  # noqa: PLC0415
+
+        if url:
+            return MongoDBRecords(url, options)
+        temporary = SQLiteRecords(TemporaryFile("the database of the corpus", folder), options)
+        return WritableRecords(MongoDBRecords(store, options, setting="MIMIC_STORE"), temporary)
     if url:
         path = file_of(url, _SETTING)
         if not store.startswith("mongodb") and path.absolute() == file_of(store).absolute():
@@ -41,7 +45,7 @@ def open_records(url: str, store: str, options: RecordOptions, folder: Path | No
     beside = corpus.with_name(f"{corpus.name}.records")
     if _is_writable(beside):
         return SQLiteRecords(RecordsFile(beside), options)
-    return SQLiteRecords(TemporaryFile(beside.parent, folder), options)
+    return SQLiteRecords(TemporaryFile(str(beside.parent), folder), options)
 
 
 def _is_writable(path: Path) -> bool:

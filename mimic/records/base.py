@@ -107,12 +107,21 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """The right to work on a job. A later claim of the same record has a higher generation."""
+    """The right to work on a job. A later claim of the same record has a higher generation.
+
+    ``created`` is the time of the record: a lease does not hold for a later record of the same id.
+    """
 
     kind: str
     id: str
+    created: float
     holder: str
     generation: int
+
+    @classmethod
+    def of(cls, record: Record) -> "Lease":
+        """The lease that a record was just claimed with."""
+        return cls(record.kind, record.id, record.created, record.holder or "", record.generation)
 
 
 class Claim(NamedTuple):

@@ -114,11 +114,11 @@ class RecordsFile:
 class TemporaryFile(RecordsFile):
     """A file in a temporary folder, which ends with the server. The process that makes the file logs a warning.
 
-    ``wanted`` is the folder that cannot be written. ``shared`` is the temporary folder of a server with several
+    ``wanted`` names the place that is not writable. ``shared`` is the temporary folder of a server with several
     processes; one process makes a folder of its own.
     """
 
-    def __init__(self, wanted: Path, shared: Path | None) -> None:
+    def __init__(self, wanted: str, shared: Path | None) -> None:
         super().__init__(shared / NAME if shared else Path(NAME))
         self._wanted = wanted
         self._shared = shared

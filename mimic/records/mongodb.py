@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, TypeAlias
@@ -64,6 +64,7 @@ _INDEXES: Final = (
     IndexModel([("expires", 1)], name="expiring"),
     IndexModel([("holder", 1)], name="held", sparse=True),
 )
+_WRITES: Final = frozenset({"find", "insert", "update", "remove", "createIndex"})
 _Collection: TypeAlias = AsyncCollection[Fields]
 
 
@@ -86,15 +87,17 @@ class MongoDBRecords(Records):
         url: str,
         options: RecordOptions = RecordOptions(),  # noqa: B008 - frozen
         *,
+        setting: str = "MIMIC_RECORDS",
         idle_seconds: float = IDLE_SECONDS,
         trust_seconds: float = TRUST_SECONDS,
     ) -> None:
-        """Raises SettingError if the URL does not name a MongoDB database."""
+        """``setting`` names the URL in errors. Raises SettingError if it does not name a MongoDB database."""
         try:
-            read_address(url)
+            self._database = read_address(url).database
         except SettingError as exc:
-            raise SettingError("MIMIC_RECORDS", exc.problem) from None
+            raise SettingError(setting, exc.problem) from None
         self._url = url
+        self._setting = setting
         self._options = options
         self._idle_seconds = idle_seconds
         self._trust_seconds = trust_seconds
@@ -112,7 +115,7 @@ class MongoDBRecords(Records):
             return
         try:
             if self._holder:
-                with suppress(StoreError), _errors(self._connection):
+                with suppress(StoreError), self._errors():
                     await self._collection.update_many({"holder": self._holder}, {"$unset": {"holder": 1, "leased": 1}})
         finally:
             await self._connection.close()
@@ -122,7 +125,7 @@ class MongoDBRecords(Records):
             return [await self.put(draft) for draft in drafts]
         for draft in drafts:
             check_size(draft.data)
-        await self._prepare(len(drafts), sum(len(draft.data) + OVERHEAD for draft in drafts))
+        await self._prepare(drafts)
         keys = [_key(draft.kind, draft.id) for draft in drafts]
         writes = [
             UpdateOne({"_id": key}, [self._creation(draft, number)], upsert=True)
@@ -209,7 +212,7 @@ class MongoDBRecords(Records):
         if found is None:
             return None
         record = _record(found)
-        return Claim(record, Lease(record.kind, record.id, self._holder, record.generation))
+        return Claim(record, Lease.of(record))
 
     async def renew(self, lease: Lease, seconds: float) -> None:
         with self._errors():
@@ -224,11 +227,14 @@ class MongoDBRecords(Records):
     async def sweep(self) -> int:
         if not await self._has_any():
             return 0
+        removed = await self._remove_expired()
+        return removed + (await self._make_room(0, 0))[0]
+
+    async def _remove_expired(self) -> int:
         with self._errors():
             now = (await self._collection.database.command("hello"))["localTime"]
-        removed = await self._delete({"expires": {"$lte": now}, "format": {"$lte": FORMAT}})
         self._total.read_at = float("-inf")
-        return removed + (await self._make_room(0, 0))[0]
+        return await self._delete({"expires": {"$lte": now}, "format": {"$lte": FORMAT}})
 
     async def sizes(self) -> Mapping[str, KindSizes]:
         if not await self._has_any():
@@ -258,7 +264,7 @@ class MongoDBRecords(Records):
         return await self._delete({} if kind is None else {"kind": kind})
 
     async def _put(self, draft: Draft) -> Record:
-        await self._prepare(1, len(draft.data) + OVERHEAD)
+        await self._prepare([draft])
         found: Fields | None = None
         with self._errors():
             for attempt in range(1, ATTEMPTS + 1):
@@ -275,13 +281,20 @@ class MongoDBRecords(Records):
                         raise
         return self._created(found or {})
 
-    async def _prepare(self, records: int, size: int) -> None:
+    async def _prepare(self, drafts: Sequence[Draft]) -> None:
         """Make the indexes, before the first write of this process, and room. Raises RecordsFull."""
         if not self._has_indexes:
             with self._errors():
                 await self._collection.create_indexes(list(_INDEXES))
             self._has_indexes = True
-        if not (await self._make_room(records, size))[1]:
+        if await self._has_room(len(drafts), _size(drafts)):
+            return
+        keys = [_key(draft.kind, draft.id) for draft in drafts]
+        with self._errors():
+            found = self._collection.find({"_id": {"$in": keys}, **_LIVE}, {"_id": 1})
+            existing = {one["_id"] async for one in found}
+        new = [draft for key, draft in zip(keys, drafts, strict=True) if key not in existing]
+        if new and not (await self._make_room(len(new), _size(new)))[1]:
             raise RecordsFull
 
     def _created(self, found: Fields) -> Record:
@@ -314,13 +327,13 @@ class MongoDBRecords(Records):
             "finished": draft.due is None,
             "format": FORMAT,
             "revision": 1,
+            "generation": 0,
         }
         in_microseconds = {"$add": [{"$multiply": [{"$toLong": "$$NOW"}, 1000]}, number]}
         timed: Fields = {
             "created": "$$NOW",
             "expires": _NEVER if lives is None else _after(lives),
             "position": in_microseconds if draft.position is None else Int64(draft.position),
-            "generation": {"$add": [{"$ifNull": ["$generation", -1]}, 1]},
         }
         if draft.due is not None:
             timed["due"] = _after(draft.due)
@@ -329,7 +342,7 @@ class MongoDBRecords(Records):
     async def _update(self, record: Record, change: Change, lease: Lease | None) -> Record:
         condition: Fields = {"_id": _key(record.kind, record.id), "revision": record.revision, **_LIVE}
         if lease:
-            condition |= {"holder": lease.holder, "generation": lease.generation}
+            condition |= _held(lease)
         with self._errors():
             found = await self._collection.find_one_and_update(
                 condition, [{"$set": _changes(change)}], return_document=ReturnDocument.AFTER
@@ -358,16 +371,19 @@ class MongoDBRecords(Records):
         return sum(one.get("count", 0) for one in stats), sum(one.get("size", 0) for one in stats)
 
     async def _make_room(self, records: int, size: int) -> tuple[int, bool]:
-        """Remove the oldest finished records until the bounds have room. Returns their number, and the success.
+        """Remove expired records, then the oldest finished ones, until the bounds have room.
 
-        Removes no more than the excess that the sums showed first: after a crash of the server they may be wrong.
+        Returns the number of removed records, and the success. Removes no more than the excess that the sums showed
+        first: after a crash of the server they may be wrong.
         """
         if await self._has_room(records, size):
             return 0, True
+        removed = await self._remove_expired()
+        if await self._has_room(records, size):
+            return removed, True
         total = self._total
         excess = total.records + records - self._options.most
         excess_bytes = total.bytes + size - self._options.most_bytes
-        removed = 0
         while excess > 0 or excess_bytes > 0:
             found = await self._oldest_finished()
             if not found:
@@ -394,6 +410,20 @@ class MongoDBRecords(Records):
 
     # Connection
 
+    async def is_writable(self) -> bool:
+        """True if the user of the URL may write records in the database, or if the server has no users."""
+        with self._errors():
+            status = await self._connected().database.command("connectionStatus", showPrivileges=True)
+        info = status["authInfo"]
+        actions: set[str] = set()
+        for privilege in info["authenticatedUserPrivileges"]:
+            place = privilege["resource"]
+            if place.get("anyResource") or (
+                place.get("db") in {"", self._database} and place.get("collection") in {"", COLLECTION}
+            ):
+                actions.update(privilege["actions"])
+        return not info["authenticatedUsers"] or actions >= _WRITES
+
     async def _has_any(self) -> bool:
         """True if something is stored. An empty collection is checked again after some time."""
         now = time.monotonic()
@@ -414,18 +444,20 @@ class MongoDBRecords(Records):
             self._connection = DatabaseConnection(self._url, "pymongo", SERVING)
         return self._connection
 
-    def _errors(self) -> AbstractContextManager[None]:
-        return _errors(self._connected())
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Translate errors of MongoDB to RecordsUnavailable."""
+        try:
+            with self._connected().errors():
+                yield
+        except StoreError as exc:
+            text = str(exc).replace("MIMIC_STORE", self._setting)
+            raise RecordsUnavailable(text, public=exc.public) from exc.__cause__
 
 
-@contextmanager
-def _errors(connection: DatabaseConnection) -> Iterator[None]:
-    """Translate errors of MongoDB to RecordsUnavailable."""
-    try:
-        with connection.errors():
-            yield
-    except StoreError as exc:
-        raise RecordsUnavailable(str(exc), public=exc.public) from exc.__cause__
+def _size(drafts: Sequence[Draft]) -> int:
+    """The bytes that drafts count for the bounds."""
+    return sum(len(draft.data) + OVERHEAD for draft in drafts)
 
 
 def _key(kind: str, record_id: str) -> str:
@@ -439,6 +471,7 @@ def _owned(owner: str | None) -> Fields:
 def _held(lease: Lease) -> Fields:
     return {
         "_id": _key(lease.kind, lease.id),
+        "created": datetime.fromtimestamp(lease.created, UTC),
         "holder": lease.holder,
         "generation": lease.generation,
         **_LIVE,

@@ -42,7 +42,9 @@ _COLUMNS: Final = (
 _ALL: Final = ", ".join(_COLUMNS)
 _WITHOUT_DATA: Final = ", ".join("x''" if column == "data" else column for column in _COLUMNS)
 _LIVE: Final = f"format <= {FORMAT} AND (expires IS NULL OR expires > :now)"
-_HELD: Final = f"kind = :kind AND id = :id AND holder = :holder AND generation = :generation AND {_LIVE}"
+_HELD: Final = (
+    f"kind = :kind AND id = :id AND created = :created AND holder = :holder AND generation = :generation AND {_LIVE}"
+)
 
 _Values: TypeAlias = dict[str, Any]
 
@@ -168,7 +170,7 @@ class SQLiteRecords(Records):
             )
             row = connection.execute(f"SELECT {_ALL} FROM records WHERE number = :number", values).fetchone()
             record = _record(row)
-            return Claim(record, Lease(record.kind, record.id, values["holder"], record.generation))
+            return Claim(record, Lease.of(record))
 
         if await self._readers.run(find) is None:  # a poll does not lock the file
             return None
@@ -224,17 +226,15 @@ class SQLiteRecords(Records):
         """Create a record, or return the existing one. Runs in the writer's transaction."""
         now = self._now()
         values: _Values = {**msgspec.structs.asdict(draft), "now": now}
-        query = f"SELECT format, generation, expires <= :now, {_ALL} FROM records WHERE kind = :kind AND id = :id"
+        query = f"SELECT format, expires <= :now, {_ALL} FROM records WHERE kind = :kind AND id = :id"
         row = connection.execute(query, values).fetchone()
-        generation = 0
         if row:
-            written_format, generation, is_expired, *columns = row
+            written_format, is_expired, *columns = row
             if written_format > FORMAT:
                 raise RecordChanged
             if not is_expired:
                 return _record(columns)
             connection.execute("DELETE FROM records WHERE kind = :kind AND id = :id", values)
-            generation += 1  # an old lease is over
         if not self._make_room(connection, 1, len(draft.data) + OVERHEAD, now):
             raise RecordsFull
         record = Record(
@@ -249,7 +249,7 @@ class SQLiteRecords(Records):
             expires=_at(now, self._options.retention if draft.lives is msgspec.UNSET else draft.lives),
             due=_at(now, draft.due),
             revision=1,
-            generation=generation,
+            generation=0,
             holder=None,
         )
         columns = [*_COLUMNS, "format", "size"]
@@ -293,7 +293,7 @@ class SQLiteRecords(Records):
         query = f"SELECT number, {_ALL} FROM records WHERE kind = :kind AND id = :id AND {_LIVE}"
         row = connection.execute(query, values).fetchone()
         number, stored = (row[0], _record(row[1:])) if row else (None, None)
-        if lease and (stored is None or (stored.holder, stored.generation) != (lease.holder, lease.generation)):
+        if lease and (stored is None or Lease.of(stored) != lease):
             raise LeaseLost
         if stored is None or stored.revision != record.revision:
             raise RecordChanged

@@ -1,40 +1,41 @@
 """Builds conversations from the events of a JSON parser, and reports the problems of broken ones."""
 
-from collections.abc import Callable
+from collections import Counter
 from typing import Any
 
 import ijson
 
-from mimic.corpus.conversation import Conversation, Message
+from mimic.corpus.conversation import Conversation
 from mimic.corpus.manifest import Skipped
-from mimic.corpus.sizes import LARGEST_DOCUMENT, fits, message_size
-
-FIELD, ITEM, TEXT = 1, 2, 3
-"""Depths below an element of the dump: of its fields, of the items of its messages, and of a message's fields."""
+from mimic.corpus.sizes import LARGEST_DOCUMENT, fits
+from mimic_seed.formats import WITHOUT_MESSAGES, id_of, messages_in
+from mimic_seed.formats.base import UNUSABLE, Broken, Unreadable
+from mimic_seed.formats.messages import is_message
+from mimic_seed.shapes import ELEMENT, MESSAGE, MESSAGES, Shape
 
 DEEPEST = 1_048_576
 """The deepest nesting of arrays and objects; the parser needs a byte for each level."""
 
+DEEPEST_KEPT = 64
+"""The deepest nesting in an element whose values are kept."""
+
+LARGEST_ELEMENT = LARGEST_DOCUMENT + 1024 * 1024
+"""Approximate memory of an element in bytes, with the fields that the conversation does not keep."""
+
+LARGEST_TREE = 4 * LARGEST_DOCUMENT
+"""The same for a tree of messages, which has side branches and more fields."""
+
 SHOWN_OF_ID = 100
 """Characters of a skipped conversation's id in reports."""
 
-CONVERSATION_SHAPE = '{"id", "conversations": [{"from", "value"}, ...]}'
-"""The shape of a conversation."""
+SHOWN_FIELDS = 5
+"""Fields of an element of an unknown shape that reports name."""
 
-OTHER_SHAPES = frozenset(
-    {
-        *("messages", "conversation", "items", "dialog", "dialogue", "dialogs", "turns", "chat", "chat_messages"),
-        *("history", "mapping", "data", "rows", "instruction", "prompt", "question", "text", "chosen", "error"),
-    }
-)
-"""Fields in which other formats have their messages. They are not read, only named in reports."""
+TOO_LARGE = ("larger than 16 MiB", "as one document it is larger than 16 MiB, the limit of MongoDB")
+MIXED = ("a list of messages with other elements", "")
 
-_KEPT = frozenset({"from", "value"})
-_INSTEAD = {"from": ("role", "user", "assistant"), "value": ("content", "text", "markdown")}
-"""Fields of a message that are kept, and their names in other formats."""
-_OTHER_NAMES = frozenset(name for names in _INSTEAD.values() for name in names)
-
-_MISSING = object()
+_KNOWN = ELEMENT.keys or frozenset()
+KEPT_OF_MESSAGE = MESSAGE.keys or frozenset()
 
 
 class TooDeep(ValueError):
@@ -47,203 +48,187 @@ class TooDeep(ValueError):
 class ConversationBuilder:
     """Builds conversations from ijson's events.
 
-    Depth counts the open arrays and objects; elements of the dump open at ``depth``. Other data are ignored.
+    Depth counts the open arrays and objects; elements of the file open at ``depth``. Only values that a format reads
+    are kept (:mod:`mimic_seed.shapes`). If the elements are messages, the whole array is one conversation.
     """
 
     def __init__(self, depth: int) -> None:
         self.events = ijson.sendable_list()
         self.unusable_ids = 0
+        self.left_out: Counter[str] = Counter()
         self.finished: list[Conversation | Skipped] = []
         self._element_depth = depth
         self._depth = 0
         self._position = 0
-        self._in_messages = False
-        self._in_message = False
-        self._field = ""
-        self._begin_element()
-        self._handlers: dict[str, Callable[[Any], None]] = {
-            "map_key": self._key,
-            "start_map": lambda _: self._open(is_object=True),
-            "start_array": lambda _: self._open(is_object=False),
-            "end_map": self._close,
-            "end_array": self._close,
-        }
+        self._stack: list[tuple[Any, Shape]] = []
+        self._key = ""
+        self._skipped_from = -1
+        """The depth around a value that is not kept; -1 outside of one."""
+        self._is_broken = False
+        self._cost = 0
+        self._problem: tuple[str, str] | None = None
+        self._dropped_id: str | None = None
+        self._fields: list[str] = []
+        self._bare: list[Any] | None = None
+        self._bare_cost = 0
+        self._bare_problem: tuple[str, str] | None = None
 
     @property
     def between_elements(self) -> bool:
         return self._depth == self._element_depth
 
     def lone_surrogate(self) -> None:
-        """Report that the next text to parse has a lone surrogate, which UTF-8 cannot encode.
+        """Report that the next text to parse has a lone surrogate, which UTF-8 cannot encode."""
+        self._is_broken = True
 
-        In a message, it makes the conversation broken. In an id, the id is dropped. In other fields it is ignored.
-        """
-        depth = self._depth - self._element_depth
-        if depth == FIELD and self._awaits_id:
-            self._id_has_surrogate = True
-        elif self._in_messages and (depth == TEXT and self._text_field in _KEPT if self._in_message else depth == ITEM):
-            self._blame("lone surrogate", f"message {len(self._messages)} holds a lone surrogate", wholly=True)
-
-    def process_events(self) -> None:
+    def process_events(self) -> None:  # noqa: C901, PLR0912 - one pass over the events, one branch a kind
         """Process the new events."""
-        handlers = self._handlers
+        stack = self._stack
         for event, value in self.events:
-            handlers.get(event, self._scalar)(value)
+            if event == "map_key":
+                self._is_broken = False
+                if self._skipped_from < 0:
+                    self._key = value
+                    if stack[-1][1].keys is None:
+                        self._count(len(value) + 16)
+                    elif len(stack) == 1 and value not in _KNOWN and len(self._fields) < SHOWN_FIELDS:
+                        self._fields.append(value[:SHOWN_OF_ID])
+            elif event == "string" and self._skipped_from < 0 and stack and not self._is_broken:
+                container, place = stack[-1]
+                if place.is_message:  # most of all values
+                    if self._key in KEPT_OF_MESSAGE:
+                        container[self._key] = value
+                        self._cost += len(value)
+                else:
+                    self._keep(value)
+            elif event == "start_map" or event == "start_array":  # noqa: PLR1714 - faster than a tuple
+                self._depth += 1
+                if self._depth > DEEPEST:
+                    raise TooDeep
+                if self._skipped_from < 0:
+                    self._open(is_object=event == "start_map")
+            elif event == "end_map" or event == "end_array":  # noqa: PLR1714 - as above
+                self._depth -= 1
+                if self._skipped_from >= 0:
+                    if self._depth == self._skipped_from:
+                        self._skipped_from = -1
+                        if not stack and self.between_elements:
+                            self._end_element(None)
+                elif stack:
+                    closed, _ = stack.pop()
+                    if not stack:
+                        self._end_element(closed)
+                else:
+                    self._end_document()
+            elif self._skipped_from >= 0:
+                self._is_broken = False
+            else:
+                if self._is_broken and event == "string":
+                    value, self._is_broken = Broken(), False  # noqa: PLW2901 - without its text
+                if stack:
+                    self._keep(value)
+                else:
+                    self._end_element(value)
         self.events.clear()
 
-    def _key(self, key: str) -> None:
-        if self._depth == self._element_depth + FIELD:
-            self._begin_value(key)
-        elif self._depth == self._element_depth + TEXT:
-            self._text_field = key
+    def _keep(self, value: Any) -> None:
+        container, place = self._stack[-1]
+        if type(container) is dict:
+            if place.keys is not None and self._key not in place.keys:
+                return
+            container[self._key] = value
+        else:
+            container.append(value)
+        self._cost += place.scalar_cost + (len(value) if type(value) is str else 0)
+        if self._cost > LARGEST_ELEMENT:
+            self._count(0)
+
+    def _count(self, cost: int) -> None:
+        """Count the memory of kept values. An element that is too large is dropped, except for its id."""
+        self._cost += cost
+        limit = LARGEST_TREE if self._stack and "mapping" in self._stack[0][0] else LARGEST_ELEMENT
+        if self._cost <= limit or self._problem:
+            return
+        self._problem = TOO_LARGE
+        name = id_of(self._stack[0][0])[0]
+        self._dropped_id = name if name is None else name[:SHOWN_OF_ID]
+        self._stack.clear()
+        self._skipped_from = self._element_depth
 
     def _open(self, *, is_object: bool) -> None:
-        self._depth += 1
-        if self._depth > DEEPEST:
-            raise TooDeep
-        depth = self._depth - self._element_depth
-        if depth == FIELD:
-            self._begin_element()
-            if not is_object:
-                self._blame("a list instead of an object")
-        elif depth == ITEM:
-            self._begin_field(is_object=is_object)
-        elif depth == TEXT and self._in_messages:
-            self._begin_item(is_object=is_object)
-        elif depth == TEXT + 1:
-            self._depth -= 1
-            self._scalar(None)
-            self._depth += 1
+        if self._depth == self._element_depth:  # the array of the document
+            return
+        container: Any = {} if is_object else []
+        if not self._stack:
+            self._cost, self._problem, self._dropped_id = 0, None, None
+            self._fields.clear()
+            self._stack.append((container, ELEMENT if is_object else MESSAGES))
+            return
+        parent, place = self._stack[-1]
+        field = self._key if type(parent) is dict else ""
+        if place.keys is not None and field not in place.keys:
+            self._skipped_from = self._depth - 1
+            return
+        inner = (place.objects if is_object else place.arrays).get(field) or place.other
+        is_kept = inner is not None and len(self._stack) <= DEEPEST_KEPT
+        self._keep(container if is_kept else UNUSABLE)
+        if self._problem:  # the element was dropped
+            return
+        if inner is None or not is_kept:
+            self._skipped_from = self._depth - 1
+            return
+        self._stack.append((container, inner))
+        self._count(inner.cost)
 
-    def _close(self, _: None) -> None:
-        self._depth -= 1
-        depth = self._depth - self._element_depth
-        if depth == ITEM and self._in_messages:
-            self._end_item()
-        elif depth == FIELD:
-            self._in_messages = False
-        elif depth == 0:
-            self._end_element()
-
-    def _scalar(self, value: Any) -> None:
-        depth = self._depth - self._element_depth
-        if depth == TEXT and self._in_message:
-            if self._text_field in _KEPT or self._text_field in _OTHER_NAMES:
-                self._texts[self._text_field] = value
-            self._text_field = ""  # until the next key
-        elif depth == ITEM and self._in_messages:
-            self._blame("a message is not an object", f"message {len(self._messages)} is not an object")
-        elif depth == FIELD:
-            if self._field == "id":
-                self._take_id(value)
-            elif self._field == "conversations":
-                self._has_messages = True
-                self._blame("`conversations` is not an array")
-        elif depth == 0:
-            self._begin_element()
-            self._blame("not an object")
-            self._end_element()
-
-    def _begin_element(self) -> None:
-        self._problems: dict[str | None, tuple[str, str]] = {}
-        self._id: str | None = None
-        self._awaits_id = False
-        self._id_has_surrogate = False
-        self._id_is_unusable = False
-        self._other_shape = ""
-        self._messages: list[Message] = []
-        self._characters = 0
-        self._has_messages = False
-        self._in_messages = False
-        self._in_message = False
-        self._field = ""
-        self._text_field = ""
-        self._texts: dict[str, Any] = {}
-
-    def _begin_value(self, field: str) -> None:
-        """Begin the value of a field. If a field comes twice, the last value counts, as in most JSON parsers."""
-        self._field = field
-        self._problems.pop(field, None)
-        if field == "id":
-            self._id = None
-            self._awaits_id = True
-            self._id_has_surrogate = self._id_is_unusable = False
-        elif field == "conversations":
-            self._messages = []
-            self._characters = 0
-        elif field in OTHER_SHAPES:
-            self._other_shape = self._other_shape or field
-
-    def _begin_field(self, *, is_object: bool) -> None:
-        if self._field == "conversations":
-            self._in_messages = not is_object
-            self._has_messages = True
-            if is_object:
-                self._blame("`conversations` is not an array")
-        elif self._field == "id":
-            self._take_id(_MISSING)
-
-    def _begin_item(self, *, is_object: bool) -> None:
-        self._in_message = is_object
-        self._text_field = ""
-        self._texts = {}
-        if not is_object:
-            self._blame("a message is not an object", f"message {len(self._messages)} is not an object")
-
-    def _end_item(self) -> None:
-        if self._in_message:
-            sender, value = self._text("from"), self._text("value")
-            self._characters += message_size(sender, value)
-            self._messages.append(Message(sender, value))
-            if self._characters > LARGEST_DOCUMENT:
-                self._too_large()
-        self._in_message = False
-
-    def _text(self, name: str) -> str:
-        text = self._texts.get(name, _MISSING)
-        if isinstance(text, str):
-            return text
-        where = f"message {len(self._messages)}"
-        other = next((other for other in _INSTEAD[name] if other in self._texts), "")
-        if text is _MISSING and other:
-            self._blame(f"a message with `{other}` instead of `{name}`", f"{where} has `{other}` instead of `{name}`")
-        elif text is _MISSING:
-            self._blame(f"a message without `{name}`", f"{where} has no `{name}`")
+    def _end_element(self, element: Any) -> None:
+        found: Counter[str] = Counter()
+        name, is_unusable = id_of(element)
+        problem = self._problem
+        if not problem:
+            try:
+                conversation = Conversation(name, messages_in(element, found))
+            except Unreadable as exc:
+                if is_message(element) and self._is_bare(element):
+                    return
+                problem = exc.reason, exc.detail
+                if self._fields and isinstance(element, dict) and exc.reason == WITHOUT_MESSAGES:
+                    names = ", ".join(f"`{field}`" for field in self._fields)
+                    problem = exc.reason, f"it has {names}, and no messages"
+            else:
+                problem = None if fits(conversation) else TOO_LARGE
+        self._problem = None
+        if self._bare is not None:
+            self._bare_problem = self._bare_problem or MIXED
+        elif problem:
+            shown = self._dropped_id if name is None else name[:SHOWN_OF_ID]
+            self.finished.append(Skipped(self._position, shown, *problem))
         else:
-            self._blame(f"`{name}` is not a string", f"`{name}` of {where} is not a string")
-        return ""
-
-    def _take_id(self, value: Any) -> None:
-        """Take a string or a number as the id. The conversation does not keep any other id."""
-        self._awaits_id = False
-        if value is None or (isinstance(value, str) and not self._id_has_surrogate):
-            self._id = value
-        elif value is _MISSING or isinstance(value, bool | str):
-            self._id_is_unusable = True
-        else:
-            self._id = str(value)
-
-    def _end_element(self) -> None:
-        if not self._has_messages and self._other_shape:
-            self._blame(f"with `{self._other_shape}` instead of `conversations`")
-        elif not self._has_messages:
-            self._blame("without `conversations`")
-        conversation = Conversation(self._id, self._messages)
-        if not self._problems and not fits(conversation):
-            self._too_large()
-        if self._problems:
-            name = None if self._id is None else self._id[:SHOWN_OF_ID]
-            self.finished.append(Skipped(self._position, name, *next(iter(self._problems.values()))))
-        else:
-            self.unusable_ids += self._id_is_unusable
+            self.unusable_ids += is_unusable
+            self.left_out.update(found)
             self.finished.append(conversation)
         self._position += 1
 
-    def _too_large(self) -> None:
-        self._messages = []
-        self._characters = 0
-        self._blame("larger than 16 MiB", "as one document it is larger than 16 MiB, the limit of MongoDB")
+    def _is_bare(self, message: dict[str, Any]) -> bool:
+        """Take an element that is a message of a bare list. False if the list has begun with other elements."""
+        if self._bare is None:
+            if self._element_depth == 0 or self._position:
+                return False
+            self._bare = []
+        self._position += 1
+        self._bare_cost += self._cost + ELEMENT.cost
+        if self._bare_cost > LARGEST_ELEMENT:
+            self._bare_problem = self._bare_problem or TOO_LARGE
+        if self._bare_problem:
+            self._bare.clear()
+        else:
+            self._bare.append(message)
+        return True
 
-    def _blame(self, reason: str, detail: str = "", *, wholly: bool = False) -> None:
-        """Mark the element as broken: ``wholly``, or by the value of the current field. The first problem counts."""
-        self._problems.setdefault(None if wholly else self._field, (reason, detail))
+    def _end_document(self) -> None:
+        """Make a conversation of a bare list of messages."""
+        if self._bare is None:
+            return
+        bare, problem, self._bare, self._bare_problem = self._bare, self._bare_problem, None, None
+        self._position = 0
+        self._problem = problem
+        self._end_element(bare)

@@ -9,7 +9,7 @@ BEGINNING: Final = 512
 
 
 def _compressed(program: str, command: str) -> str:
-    return f"the file is compressed with {program}, but Mimic reads gzip only: `{command} FILE | mimic seed -`"
+    return f"the file is compressed with {program}, which Mimic does not read: `{command} FILE | mimic seed -`"
 
 
 def _table(name: str) -> str:
@@ -21,7 +21,8 @@ def _table(name: str) -> str:
 
 _UTF16: Final = "the file is UTF-16 or UTF-32 and not UTF-8: `iconv -f UTF-16 -t UTF-8 FILE | mimic seed -`"
 _ZIP: Final = (
-    "the file is a zip archive, or of a format built on one: for a dump in it, `unzip -p FILE NAME | mimic seed -`"
+    "the input is a zip archive, which cannot be read from a pipe: give it as a file, or `unzip -p FILE NAME | mimic "
+    "seed -`"
 )
 _PICKLE: Final = (
     "the file is a Python pickle, which can run any program: open it only if you trust it, and write it as JSON"
@@ -36,10 +37,6 @@ _MAGIC: Final[Sequence[tuple[int, bytes, str]]] = (
     (0, b"\0{", _UTF16),
     (0, b"\0\0\0[", _UTF16),
     (0, b"\0\0\0{", _UTF16),
-    (0, b"\x28\xb5\x2f\xfd", _compressed("zstd", "zstd -dc")),
-    (0, b"\xfd7zXZ\0", _compressed("xz", "xz -dc")),
-    (0, b"\x5d\0\0", _compressed("lzma", "xz -dc --format=lzma")),
-    (0, b"BZh", _compressed("bzip2", "bzip2 -dc")),
     (0, b"\x04\x22\x4d\x18", _compressed("lz4", "lz4 -dc")),
     (0, b"\x1f\x9d", _compressed("compress", "uncompress -c")),
     (0, b"\x89LZO", _compressed("lzop", "lzop -dc")),
@@ -67,7 +64,7 @@ _MAGIC: Final[Sequence[tuple[int, bytes, str]]] = (
 _PICKLE_PROTOCOL: Final = re.compile(rb"\x80[\x02-\x09][\x00-\xff]")
 _MARKUP: Final = re.compile(rb"<(?:!doctype\s+html|html|head|body|\?xml|!--)[\s>?-]?", re.IGNORECASE)
 _CELL: Final = rb"""(?:"[^"\n]*"|[\w.-]+(?: [\w.-]+)*)"""
-_CSV: Final = re.compile(_CELL + rb"(?:[,;\t|]" + _CELL + rb"?)+\r?\n")
+_CSV: Final = re.compile(_CELL + rb"([,;\t|])(?:" + _CELL + rb")?(?:\1(?:" + _CELL + rb")?)*\r?\n")
 """The first line of a table. Prose has a space after its commas."""
 
 
@@ -83,6 +80,10 @@ def kind_of(beginning: bytes) -> str | None:
             "the file is a web page (HTML or XML), probably from a failed download or a link to a page: "
             "download the dump itself"
         )
-    if _CSV.match(beginning):
-        return _table("CSV")
     return None
+
+
+def delimiter_of(beginning: bytes) -> str | None:
+    """The delimiter of a table, by its header; None if the file is no table."""
+    found = _CSV.match(beginning)
+    return found[1].decode() if found else None

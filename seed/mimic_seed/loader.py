@@ -1,26 +1,29 @@
-"""Loading a dump into a store: read it, make documents of every version, write batches, index, publish."""
+"""Loading dumps into a store: read them, make documents of every version, write batches, index, publish."""
 
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mimic.corpus.conversation import Conversation
 from mimic.corpus.ladder import INDEXED, Depth
-from mimic.corpus.manifest import Phase, Progress, Report, Size, Skipped, VersionReport
+from mimic.corpus.manifest import Phase, Progress, Report, Size, Skipped, VersionReport, combined
 from mimic.corpus.schemas import SCHEMAS, Schema, Version
 from mimic.corpus.sizes import conversation_size
 from mimic.corpus.stores.base import Replacement, Store
-from mimic.errors import NothingToSeed, SkippedConversation
-from mimic_seed.conversation_builder import CONVERSATION_SHAPE
+from mimic.errors import DumpError, NothingToSeed, SkippedConversation
+from mimic_seed.duplicates import Duplicates
+from mimic_seed.file_reader import FileReader
+from mimic_seed.formats import SHAPES
 from mimic_seed.index_process import Indexing
 from mimic_seed.joining import Joiner
 from mimic_seed.profiler import Profiler
-from mimic_seed.reader import DumpReader
-from mimic_seed.source import Source
+from mimic_seed.source import Document, Source
 
 BATCH_CHARACTERS = 256 * 1024
 """Characters of text that fill a batch, regardless of its number of documents."""
@@ -34,7 +37,7 @@ OnProgress = Callable[[Progress], None]
 
 
 async def load(
-    source: Source,
+    sources: Source | Sequence[Source],
     store: Store,
     versions: Sequence[Version],
     *,
@@ -45,21 +48,25 @@ async def load(
     on_progress: OnProgress = lambda _: None,
     make_index: Callable[[Path, Depth], Indexing] = Indexing,
 ) -> Report:
-    """Replace these versions of the store's corpus by the conversations of a source, in one pass. Opens the source.
+    """Replace these versions of the store's corpus by the conversations of sources, in one pass. Opens the sources.
 
     ``batch_size`` is in documents. ``depth`` is the lowest rung to serve; ``make_index(folder, depth)`` makes its
     index. With ``join_splits`` the parts of a long chat become one conversation.
 
-    Raises BrokenDump if the source is not a valid dump, and NothingToSeed if it has no conversation. If ``strict``,
+    Raises BrokenDump if a source is not a valid dump, and NothingToSeed if all have no conversation. If ``strict``,
     raises SkippedConversation at the first broken conversation. Raises SeedingError and StoreError. After any error the
     old corpus stays.
     """
-    async with store.replace(versions) as replacement, source, AsyncExitStack() as stack:
+    opened = [sources] if isinstance(sources, Source) else sources
+    async with store.replace(versions) as replacement, AsyncExitStack() as stack:
+        for source in opened:
+            with _named(source, opened):
+                await stack.enter_async_context(source)
         index = None
         if depth in INDEXED:
             index = await stack.enter_async_context(make_index(await replacement.workspace(), depth))
         batches = [_Batches(SCHEMAS[version], replacement, batch_size) for version in versions]
-        loading = _Loading(source, replacement, batches, index, Joiner() if join_splits else None, strict, on_progress)
+        loading = _Loading(opened, replacement, batches, index, Joiner() if join_splits else None, strict, on_progress)
         await loading.read()
         await loading.index()
         report = loading.report()
@@ -73,7 +80,7 @@ class _Loading:
 
     def __init__(
         self,
-        source: Source,
+        sources: Sequence[Source],
         replacement: Replacement,
         batches: Sequence["_Batches"],
         index: Indexing | None,
@@ -82,7 +89,7 @@ class _Loading:
         on_progress: OnProgress,
     ) -> None:
         self._started = time.perf_counter()
-        self._source = source
+        self._sources = sources
         self._replacement = replacement
         self._batches = batches
         self._index = index
@@ -95,21 +102,34 @@ class _Loading:
         self._skipped: Counter[str] = Counter()
         self._examples: list[Skipped] = []
         self._profiler = Profiler()
-        self._reader = DumpReader()
+        self._duplicates = Duplicates()
+        self._unusable_ids = 0
+        self._left_out: Counter[str] = Counter()
         self._recorded_at = 0.0
 
     async def read(self) -> None:
-        """Read the source to its end, and write all documents."""
-        async for chunk in self._source.chunks():
-            await self._take(self._reader.feed(chunk))
-            await self.report_progress("reading")
-        await self._take(self._reader.close())
+        """Read the sources to their ends, and write all documents."""
+        for source in self._sources:
+            async with aclosing(source.documents()) as documents:
+                with _named(source, self._sources):
+                    async for document in documents:
+                        with _named(document):
+                            await self._read(document, source.name if len(self._sources) > 1 else "")
         if self._joiner:
             await self._add(self._joiner.finish())
         if not self._conversations:
             raise NothingToSeed(self._why_nothing())
         for batches in self._batches:
             await batches.finish()
+
+    async def _read(self, document: Document, source: str) -> None:
+        reader = FileReader()
+        async for chunk in document.chunks:
+            await self._take(reader.feed(chunk), source)
+            await self.report_progress("reading")
+        await self._take(reader.close(), source)
+        self._unusable_ids += reader.unusable_ids
+        self._left_out.update(reader.left_out)
 
     async def index(self) -> None:
         for batches in self._batches:
@@ -120,9 +140,11 @@ class _Loading:
             self._index_name = await self._replacement.attach()
 
     def report(self) -> Report:
-        origin = self._source.origin()
+        origins = [source.origin() for source in self._sources]
+        origin = combined(origins)
         return Report(
             source=origin,
+            sources=origins,
             conversations=self._conversations,
             messages=self._messages,
             versions={batches.schema.version: batches.report(origin.bytes) for batches in self._batches},
@@ -132,7 +154,9 @@ class _Loading:
             peak_memory_bytes=peak_memory_bytes(),
             joined=self._joiner.joined if self._joiner else 0,
             index=self._index.seeded(self._index_name) if self._index else None,
-            unusable_ids=self._reader.unusable_ids,
+            unusable_ids=self._unusable_ids,
+            duplicate_ids=self._duplicates.count,
+            left_out=dict(self._left_out.most_common()),
             profile=self._profiler.profile(),
         )
 
@@ -140,8 +164,8 @@ class _Loading:
         """Report the progress to the callback, and record it in the store once a second."""
         progress = Progress(
             phase=phase,
-            bytes=self._source.bytes_read,
-            total_bytes=self._source.total_bytes,
+            bytes=sum(source.bytes_read for source in self._sources),
+            total_bytes=_sum(source.total_bytes for source in self._sources),
             conversations=self._conversations,
             messages=self._messages,
             seconds=time.perf_counter() - self._started,
@@ -151,11 +175,12 @@ class _Loading:
             self._recorded_at = progress.seconds
             await self._replacement.progress(progress)
 
-    async def _take(self, found: Sequence[Conversation | Skipped]) -> None:
+    async def _take(self, found: Sequence[Conversation | Skipped], source: str) -> None:
         for item in found:
             if isinstance(item, Skipped):
-                self._skip(item)
+                self._skip(item, source)
             else:
+                self._duplicates.add(item.id)
                 await self._add(self._joiner.add(item) if self._joiner else (item,))
 
     async def _add(self, conversations: Sequence[Conversation]) -> None:
@@ -169,12 +194,12 @@ class _Loading:
             if self._index:
                 await self._index.add(conversation)
 
-    def _skip(self, skipped: Skipped) -> None:
+    def _skip(self, skipped: Skipped, source: str) -> None:
         if self._strict:
             raise SkippedConversation(str(skipped))
         self._skipped[skipped.reason] += 1
         if len(self._examples) < NAMED_EXAMPLES:
-            self._examples.append(skipped)
+            self._examples.append(msgspec.structs.replace(skipped, source=source))
 
     def _why_nothing(self) -> str:
         if not self._skipped:
@@ -182,8 +207,25 @@ class _Loading:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self._skipped.most_common())
         return (
             f"the input holds no conversation that can be seeded ({reasons}); nothing was replaced. "
-            f"The expected shape of a conversation: {CONVERSATION_SHAPE}; other shapes are not read yet"
+            f"Understood are: {SHAPES}"
         )
+
+
+@contextmanager
+def _named(part: Source | Document, parts: Sequence[object] = ()) -> Iterator[None]:
+    """Name a part in an error of it: one of several sources, or a file in an archive."""
+    try:
+        yield
+    except DumpError as exc:
+        if part.name and len(parts) != 1:
+            exc.args = (f"{part.name}: {exc}",)
+        raise
+
+
+def _sum(sizes: Iterable[int | None]) -> int | None:
+    """The sum of sizes; None if one is unknown."""
+    known = list(sizes)
+    return None if None in known else sum(size or 0 for size in known)
 
 
 class _Batches:

@@ -1,8 +1,9 @@
-"""Reads conversations from the bytes of a ShareGPT dump. Pure: bytes go in, conversations come out.
+"""Reads conversations from the bytes of JSON. Pure: bytes go in, conversations come out.
 
-The dump is a JSON array of ``{"id", "conversations": [{"from", "value"}, ...]}``, or a sequence of these objects (JSON
-Lines). The first byte shows the format. ijson parses the JSON. This module builds conversations from its events, and
-finds the byte of an error. It keeps only the data of conversations, so the largest one limits the memory.
+The text is a JSON array of elements, or a sequence of elements (JSON Lines). An element is a conversation in any format
+of :mod:`mimic_seed.formats`, such as ShareGPT's ``{"id", "conversations": [{"from", "value"}, ...]}``. ijson parses the
+JSON. This module builds conversations from its events, and finds the byte of an error. It keeps only the data of
+conversations, so the largest one limits the memory.
 
 Data that no store accepts do not take memory either. The rest of a string beyond 16 MiB is checked, but not parsed. A
 number that is too long and brackets that are nested too deeply are errors.
@@ -10,9 +11,11 @@ number that is too long and brackets that are nested too deeply are errors.
 
 import re
 from bisect import bisect_left
+from collections import Counter
 from typing import Any, Protocol
 
 import ijson
+import msgspec
 
 from mimic.corpus.conversation import Conversation
 from mimic.corpus.manifest import Skipped
@@ -21,6 +24,7 @@ from mimic.corpus.surrogates import end_of_whole_escapes, lone_surrogates
 from mimic.errors import BrokenDump, ForeignFile
 from mimic_seed.conversation_builder import ConversationBuilder, TooDeep
 from mimic_seed.file_kinds import BEGINNING, kind_of
+from mimic_seed.formats.lists import is_bare
 from mimic_seed.string_tracker import StringTracker, end_of_string
 
 SLOW_BACKEND = ijson.backend != "yajl2_c"
@@ -34,6 +38,11 @@ PIECE = 256 * 1024
 
 LONGEST_NUMBER = PIECE
 """Bytes of a number, which the parser keeps until its end."""
+
+LONGEST_FIRST_LINE = PIECE
+"""Bytes of a first line to read in order to distinguish one list of messages from JSON Lines of lists."""
+LONGEST_KEY = 64
+"""Bytes to read in order to recognise a list of messages."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -58,8 +67,21 @@ LONGEST_WORD = 16
 MOST_SOUGHT = 256
 """Line ends of a piece to search one by one."""
 
+_LIST = re.compile(rb'\[\s*\{\s*"(?:role|from|content|value|name|tool_calls)"')
+"""The beginning of a list of messages."""
 _WORD_BEFORE = re.compile(rb"[-\w]*\Z")
 _WORD_BEHIND = re.compile(rb"\w*")
+
+
+def _is_line_of_messages(text: bytes) -> bool:
+    """True if a text begins with a line that is a whole list of messages, so that each line is a conversation."""
+    line, _, _ = text.partition(b"\n")
+    if not _LIST.match(line) or not line.rstrip().endswith(b"]"):
+        return False
+    try:
+        return is_bare(msgspec.json.decode(line, type=list[Any]))
+    except (ValueError, RecursionError):
+        return False
 
 
 class _Parser(Protocol):
@@ -92,6 +114,11 @@ class DumpReader:
     def unusable_ids(self) -> int:
         """The number of conversations so far that were kept without their ids."""
         return self._builder.unusable_ids
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """Counts of data so far that the corpus does not keep, by name."""
+        return self._builder.left_out
 
     def feed(self, data: bytes) -> list[Conversation | Skipped]:
         return [item for start in range(0, len(data), PIECE) for item in self._feed(data[start : start + PIECE])]
@@ -190,12 +217,15 @@ class DumpReader:
         if not is_all and len(text) < (2 if begins else BEGINNING):
             self._buffer += text
             return b""
+        if not is_all and b"\n" not in text and len(text) < (LONGEST_FIRST_LINE if _LIST.match(text) else LONGEST_KEY):
+            self._buffer += text
+            return b""
         if kind := kind_of(text[:BEGINNING]):
             raise ForeignFile(kind)
         if not begins:
             expected = "expected '[' (an array of conversations) or '{' (JSON Lines)"
             raise BrokenDump(self._offset, f"{expected}, found {chr(text[0])!a}")
-        self._lines = text[:1] == b"{"
+        self._lines = text[:1] == b"{" or _is_line_of_messages(text[:LONGEST_FIRST_LINE])
         self._builder = ConversationBuilder(depth=0 if self._lines else 1)
         self._events: _Parser = _new_parser(self._builder.events, self._lines)
         self._replay = _Replay(self._offset, primer=b"", lines=self._lines)

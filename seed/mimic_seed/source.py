@@ -1,22 +1,22 @@
-"""The source of a dump's bytes: a file or standard input, gzipped or not. The only I/O of reading a dump."""
+"""The source of a dump's bytes: a file or standard input, compressed or not. The only I/O of reading a dump."""
 
 import asyncio
 import hashlib
 import os
 import stat
 import sys
-import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from errno import EBADF
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import BinaryIO, Final, NamedTuple, Self
+from zipfile import ZipInfo
 
 from mimic.corpus.manifest import Origin
-from mimic.errors import BrokenDump, DumpError
-
-CHUNK_BYTES = 256 * 1024
-GZIP_MAGIC = b"\x1f\x8b"
+from mimic.errors import DumpError
+from mimic_seed import archive
+from mimic_seed.archive import Archive
+from mimic_seed.compression import CHUNK_BYTES, LONGEST_MAGIC, Decompressor, coding_of
 
 STANDARD_STREAMS: Final = (0, 1, 2)
 
@@ -24,11 +24,18 @@ CAN_WAIT: Final = sys.platform != "win32"
 """True if the event loop can wait for the pipes and terminals that a shell opens."""
 
 
+class Document(NamedTuple):
+    """A text in a source: its name in an archive (empty if the source is no archive), and its bytes in chunks."""
+
+    name: str
+    chunks: AsyncIterator[bytes]
+
+
 class Source:
     """The bytes of a dump, read once, in chunks. An async context manager.
 
-    ``-`` is standard input. Gzip is recognised by its first bytes. :meth:`chunks` yields the decompressed text.
-    ``bytes_read`` and :meth:`origin` describe the input as stored.
+    ``-`` is standard input. Compression is recognised by the first bytes. :meth:`documents` yields the decompressed
+    texts: one, or the files of a zip archive. ``bytes_read`` and :meth:`origin` describe the input as stored.
     """
 
     def __init__(self, name: str | Path) -> None:
@@ -77,21 +84,54 @@ class Source:
         """The name of the input, and the size and SHA-256 of the bytes read so far."""
         return Origin(self.name, self.bytes_read, self._sha256.hexdigest())
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the decompressed bytes, in chunks of bounded size.
+    async def documents(self) -> AsyncGenerator[Document]:
+        """Yield the texts in the source. Each must be read to its end before the next one.
 
-        Raises BrokenDump if gzip data are damaged or truncated.
+        Raises DumpError for a zip archive that cannot be read, or without conversations.
         """
-        data = await self._read()
-        while len(data) < len(GZIP_MAGIC) and (more := await self._read()):  # a pipe may give one byte at first
-            data += more
-        gunzip = _Gunzip() if data.startswith(GZIP_MAGIC) else None
+        beginning = await self._read()
+        while len(beginning) < LONGEST_MAGIC and (more := await self._read()):  # a pipe may give one byte at first
+            beginning += more
+        if beginning.startswith(archive.MAGIC) and self.total_bytes is not None:
+            while await self._read():  # for the SHA-256
+                pass
+            opened = await asyncio.to_thread(Archive, self._file)
+            members = opened.members()
+            share = self.total_bytes / (sum(one.file_size for one in members) or 1)
+            self.bytes_read = 0
+            for member in members:
+                yield Document(member.filename, self._chunks_of(opened, member, share))
+            self.bytes_read = self.total_bytes
+        else:
+            yield Document("", self._text(beginning))
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the decompressed bytes of all texts, in chunks of bounded size.
+
+        Raises BrokenDump if compressed data are damaged or truncated.
+        """
+        async for document in self.documents():
+            async for chunk in document.chunks:
+                yield chunk
+
+    async def _text(self, data: bytes) -> AsyncIterator[bytes]:
+        coding = coding_of(data)
+        decompressor = Decompressor(coding) if coding else None
         while data:
-            for piece in gunzip.feed(data) if gunzip else (data,):
+            for piece in decompressor.feed(data) if decompressor else (data,):
                 yield piece
             data = await self._read()
-        if gunzip:
-            gunzip.close()
+        if decompressor:
+            decompressor.close()
+
+    async def _chunks_of(self, opened: Archive, member: ZipInfo, share: float) -> AsyncIterator[bytes]:
+        """Yield a file of an archive. A byte of its text counts as a ``share`` of a byte that was read."""
+        chunks = opened.chunks(member)
+        begin, size = self.bytes_read, 0
+        while data := await asyncio.to_thread(next, chunks, b""):
+            yield data
+            size += len(data)
+            self.bytes_read = min(self.total_bytes or 0, begin + int(size * share))
 
     async def _read(self) -> bytes:
         try:
@@ -104,42 +144,6 @@ class Source:
         self.bytes_read += len(data)
         self._sha256.update(data)
         return data
-
-
-class _Gunzip:
-    """Decompression of one or more gzip members (RFC 1952), in pieces of bounded size."""
-
-    def __init__(self) -> None:
-        self._inflate: Any = None  # None between two members
-        self._text_bytes = 0
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        while True:
-            if self._inflate is None:
-                data = data.lstrip(b"\0")  # the padding of tapes, which gzip(1) also skips
-                if not data:
-                    return
-                self._inflate = zlib.decompressobj(wbits=31)
-            try:
-                piece = self._inflate.decompress(data, CHUNK_BYTES)
-            except zlib.error as exc:
-                raise BrokenDump(
-                    self._text_bytes, f"the gzip data after this byte of the text are damaged ({exc})"
-                ) from exc
-            self._text_bytes += len(piece)
-            yield piece
-            if self._inflate.eof:
-                data = self._inflate.unused_data
-                self._inflate = None
-                continue
-            data = self._inflate.unconsumed_tail
-            if not data and len(piece) < CHUNK_BYTES:
-                return
-
-    def close(self) -> None:
-        """Raises BrokenDump if the last member is not complete."""
-        if self._inflate is not None:
-            raise BrokenDump(self._text_bytes, "the gzip data end here, before their end mark (truncated file?)")
 
 
 def _refuse(path: Path) -> None:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from mimic.corpus.manifest import Progress, Report
 from mimic.corpus.profile import Profile
-from mimic_seed.conversation_builder import CONVERSATION_SHAPE
+from mimic_seed.formats import SHAPES
 
 SECONDS_BETWEEN_LINES = 5.0
 NAMED_SENDERS = 10
@@ -61,6 +61,9 @@ def _print_report(report: Report) -> None:
         f"({decimal(source.bytes)}) in {report.seconds:.1f} s; peak memory {decimal(report.peak_memory_bytes)}",
         markup=False,
     )
+    if len(report.sources) > 1:
+        for origin in report.sources:
+            console.print(f"  {origin.name} ({decimal(origin.bytes)}), SHA-256 {origin.sha256}", markup=False)
     console.print(_versions(report))
     if report.joined:
         console.print(f"Joined {report.joined:,} parts of chats to the parts before them")
@@ -69,18 +72,28 @@ def _print_report(report: Report) -> None:
             f"Index of {index.messages:,} messages down to the rung {index.depth}: {index.seconds:.1f} s, "
             f"{decimal(index.bytes)}"
         )
-    if report.skipped:
-        console.print(f"Skipped {sum(report.skipped.values()):,} conversations:")
-        for reason, count in report.skipped.items():
-            console.print(f"  {count:,} {reason}", markup=False)
-        console.print("Examples:")
-        for skipped in report.examples:
-            console.print(f"  {skipped}", markup=False, soft_wrap=True)
-        console.print(f"The expected shape of a conversation: {CONVERSATION_SHAPE}.", markup=False, soft_wrap=True)
+    _print_skipped(console, report)
+    if report.left_out:
+        counts = ", ".join(f"{count:,} {name}" for name, count in report.left_out.items())
+        console.print(f"Left out, since a corpus has texts only: {counts}", markup=False, soft_wrap=True)
+    if report.duplicate_ids:
+        console.print(f"Kept {report.duplicate_ids:,} conversations with the id of an earlier one")
     if report.profile and report.profile.unreachable_messages:
         _print_unreachable(console, report.profile)
     if report.unusable_ids:
         console.print(f"Kept {report.unusable_ids:,} conversations without their ids, which are no strings or numbers")
+
+
+def _print_skipped(console: Console, report: Report) -> None:
+    if not report.skipped:
+        return
+    console.print(f"Skipped {sum(report.skipped.values()):,} conversations:")
+    for reason, count in report.skipped.items():
+        console.print(f"  {count:,} {reason}", markup=False)
+    console.print("Examples:")
+    for skipped in report.examples:
+        console.print(f"  {skipped}", markup=False, soft_wrap=True)
+    console.print(f"Understood are: {SHAPES}.", markup=False, soft_wrap=True)
 
 
 def _print_unreachable(console: Console, profile: Profile) -> None:

@@ -59,7 +59,7 @@ def test_skipped_conversations_are_counted_and_named(sqlite_url: str, tmp_path: 
     assert "conversation 7 (id b0): message 0 has no `value`" in run.stdout
     assert "b9)" in run.stdout
     assert "b10)" not in run.stdout
-    assert 'The expected shape of a conversation: {"id", "conversations": [{"from", "value"}, ...]}.' in run.stdout
+    assert 'Understood are: {"conversations": [{"from", "value"}, ...]} or {"messages": ' in run.stdout
     strict = mimic("seed", file, "--store", sqlite_url, "--strict")
     assert strict.returncode == 1
     assert strict.stderr.splitlines()[-1] == f"Error: {file}: conversation 7 (id b0): message 0 has no `value`"
@@ -75,8 +75,8 @@ def test_skipped_conversations_are_counted_and_named(sqlite_url: str, tmp_path: 
         ('{"a": 1}]', "line 1, byte 8: expected a JSON value"),
         ('{"id": 1}\n{"id": NaN}', "line 2, byte 17: expected a JSON value, found NaN"),
         (
-            '{"messages": []}',
-            "(1 with `messages` instead of `conversations`); nothing was replaced. The expected shape",
+            '{"dialog": []}',
+            "(1 without messages, but with `dialog`); nothing was replaced. Understood are: ",
         ),
         ("<!doctype html>", "the file is a web page"),
         ("hello", "byte 0: expected '['"),

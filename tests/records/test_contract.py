@@ -371,6 +371,17 @@ async def test_the_oldest_finished_records_go_beyond_the_bounds(another: Open, o
     assert await records.get("job", "job-0", None) is None
 
 
+async def test_full_records_are_not_removed_for_nothing(another: Open) -> None:
+    """A draft that exists already removes no record, and expired records go before finished ones, also unfinished."""
+    records = await another(most=3)
+    await records.put_all([Draft(kind="a", id="1"), job("2", lives=0.05), Draft(kind="a", id="3")])
+    await records.put_all([Draft(kind="a", id="1"), Draft(kind="a", id="3")])
+    assert [record.id for record in (await records.page("a", "")).records] == ["1", "3"]
+    await asyncio.sleep(0.1)
+    await records.put(Draft(kind="a", id="4"))
+    assert [record.id for record in (await records.page("a", "")).records] == ["1", "3", "4"]
+
+
 async def test_a_sweep_removes_expired_records_and_those_beyond_the_bounds(records: Records, another: Open) -> None:
     """Expired jobs too."""
     await records.put_all([Draft(kind="a", id=f"short-{number}", lives=0.01) for number in range(5)])

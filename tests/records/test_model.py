@@ -13,7 +13,7 @@ from uuid import uuid4
 import msgspec
 import pymongo
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -54,8 +54,8 @@ class Stored(msgspec.Struct):
     data: bytes
     revision: int = 1
     generation: int = 0
-    lease: tuple[int, int] | None = None
-    """Process and generation of the lease."""
+    lease: tuple[int, int, int] | None = None
+    """Process, generation, and the age of the record."""
     is_lease_over: bool = False
 
 
@@ -82,7 +82,8 @@ class Model:
         """Create a record once, within the bounds."""
         if found := self.live(draft.kind, draft.id):
             return found
-        moment, old = self.moment(), self.records.pop((draft.kind, draft.id), None)
+        moment = self.moment()
+        self.records.pop((draft.kind, draft.id), None)
         if len(self.records) >= MOST:
             self.records = {key: one for key, one in self.records.items() if not one.is_expired}
         while len(self.records) >= MOST:
@@ -97,12 +98,11 @@ class Model:
             None if draft.due is None else moment + draft.due * 1_000_000,
             draft.lives is not None and draft.lives is not msgspec.UNSET and draft.lives < 0,
             draft.data,
-            generation=old.generation + 1 if old else 0,
         )
         self.records[draft.kind, draft.id] = stored
         return stored
 
-    def holds(self, found: Stored | None, lease: tuple[int, int]) -> bool:
+    def holds(self, found: Stored | None, lease: tuple[int, int, int]) -> bool:
         """True if a lease was neither taken over nor ended."""
         return found is not None and found.lease == lease
 
@@ -130,7 +130,7 @@ class RecordsMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.model = Model()
         self.read: list[tuple[Record, int]] = []
-        self.leases: list[tuple[Lease, tuple[int, int]]] = []
+        self.leases: list[tuple[Lease, tuple[int, int, int]]] = []
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
         """The result of a call. Each call is in a millisecond of its own, which is MongoDB's resolution."""
@@ -282,7 +282,7 @@ class RecordsMachine(RuleBasedStateMachine):
         if claim:
             job = jobs[0]
             job.generation += 1
-            job.lease, job.is_lease_over = (process, job.generation), seconds == 0
+            job.lease, job.is_lease_over = (process, job.generation, job.age), seconds == 0
             assert_same(claim.record, job)
             assert claim.lease.generation == job.generation
             self.read.append((claim.record, job.age))
@@ -332,30 +332,39 @@ class RecordsMachine(RuleBasedStateMachine):
             self.forget(*key)
 
     def forget(self, kind: str, record_id: str) -> None:
-        """Remove a record of the model. A new record of its id has other leases."""
+        """Remove a record of the model."""
         del self.model.records[kind, record_id]
-        self.leases = [one for one in self.leases if (one[0].kind, one[0].id) != (kind, record_id)]
 
     @rule(process=PROCESS)
     def sweep(self, process: int) -> None:
-        """Remove expired records."""
+        """Remove expired records. MongoDB may have removed some of them earlier."""
         expired = [key for key, one in self.model.records.items() if one.is_expired]
-        assert self.run(self.processes[process].sweep()) == len(expired)
+        assert self.run(self.processes[process].sweep()) <= len(expired)
         for key in expired:
             self.forget(*key)
 
     @invariant()
     def sizes_agree(self) -> None:
-        """Both objects see the same sizes."""
-        if hasattr(self, "processes"):
-            for records in self.processes:
-                sizes = self.loop.run_until_complete(records.sizes())
-                assert sum(one.records for one in sizes.values()) == len(self.model.records)
-                jobs = [one for one in self.model.records.values() if one.due_at is not None]
-                assert sum(one.jobs for one in sizes.values()) == len(jobs)
-                assert sum(one.bytes for one in sizes.values()) == sum(
-                    len(one.data) for one in self.model.records.values()
-                )
+        """Both objects see the same sizes, which may have expired records."""
+        if not hasattr(self, "processes"):
+            return
+        everything = list(self.model.records.values())
+        live = [one for one in everything if not one.is_expired]
+        for records in self.processes:
+            found = self.loop.run_until_complete(records.sizes()).values()
+            assert len(live) <= sum(one.records for one in found) <= len(everything)
+            for least, size, most in zip(
+                sums_of(live),
+                (sum(one.jobs for one in found), sum(one.bytes for one in found)),
+                sums_of(everything),
+                strict=True,
+            ):
+                assert least <= size <= most
+
+
+def sums_of(records: list[Stored]) -> tuple[int, int]:
+    """The number of jobs, and the bytes of all records."""
+    return sum(one.due_at is not None for one in records), sum(len(one.data) for one in records)
 
 
 def assert_same(record: Record, expected: Stored) -> None:
@@ -380,12 +389,17 @@ def explore(backend: str, request: pytest.FixtureRequest, examples: int, steps: 
             return f"{request.getfixturevalue('mongodb_server')}/{names[-1]}"
 
         machine = type("Machine", (RecordsMachine,), {"url": staticmethod(url)})
+        phases = set(Phase) - ({Phase.shrink} if backend == "mongodb" else set())  # which takes minutes there
         checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
         try:
             run_state_machine_as_test(
                 machine,
                 settings=settings(
-                    max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=checks
+                    max_examples=examples,
+                    stateful_step_count=steps,
+                    deadline=None,
+                    suppress_health_check=checks,
+                    phases=phases,
                 ),
             )
         finally:
@@ -406,4 +420,4 @@ def test_any_sequence_of_calls_is_that_of_the_model(backend: str, request: pytes
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_many_long_sequences_of_calls_are_those_of_the_model(backend: str, request: pytest.FixtureRequest) -> None:
     """Many long sequences."""
-    explore(backend, request, 400, 60)
+    explore(backend, request, 400 if backend == "sqlite" else 100, 50)

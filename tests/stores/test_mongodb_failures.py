@@ -11,9 +11,12 @@ from typing import Any, Final
 import httpx
 import pymongo
 import pytest
+from structlog.testing import capture_logs
 
 from mimic.corpus.stores import Driver, open_store
 from mimic.errors import SettingError, StoreUnavailable
+from mimic.records import open_records
+from mimic.records.base import Draft, RecordOptions
 from mimic.testing import free_port
 from tests.support.corpora import SMALL, ask, seed
 from tests.support.fake_mongod import fake_mongod
@@ -46,6 +49,24 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
         client.mimic.command("createUser", "writer", pwd=PASSWORD, roles=["readWrite"])
     yield mongod
     mongod.kill()
+
+
+@pytest.mark.anyio
+async def test_records_of_a_user_who_may_only_read_are_in_a_temporary_file(guarded: Mongod) -> None:
+    """With one warning; the database gets no collection, and another user's records are in it."""
+    at = f"127.0.0.1:{guarded.port}/mimic"
+    with capture_logs() as logs:
+        url = f"mongodb://reader:{ENCODED}@{at}?authSource=admin"
+        async with open_records("", url, RecordOptions()) as records:
+            assert await records.get("a", "1", None) is None
+            await records.put_all([Draft(kind="a", id="1"), Draft(kind="a", id="2")])
+            assert len((await records.page("a", "")).records) == 2
+    assert [entry["reason"] for entry in logs] == ["the database of the corpus is not writable"]
+    async with open_records("", f"mongodb://writer:{ENCODED}@{at}", RecordOptions()) as records:
+        assert await records.get("a", "1", None) is None
+        await records.put(Draft(kind="a", id="1"))
+    async with open_records("", f"mongodb://writer:{ENCODED}@{at}", RecordOptions()) as records:
+        assert await records.get("a", "1", None)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from mimic.corpus.conversation import Message
-from mimic.engine.parts import LONGEST, Part, Template, parts_of
+from mimic.engine.parts import LONGEST, PromptPart, PromptTemplate, parts_of
 
 LIST = "How do I reverse a linked list in Python?"
 RULES = "You are a careful assistant. " * 20
@@ -57,7 +57,7 @@ def test_the_form_needs_a_better_match_than_a_template() -> None:
     [short] = parts_of(Message("human", "The question is: What is Docker?"))
     [hole] = parts_of(Message("human", "The question is: Hi"), ["The question is: {text}"])
     assert [part.least(0.5) for part in (long, short, hole)] == [0.75, 1, 0.5]
-    assert hole == Part(Message("human", "Hi"), 0)
+    assert hole == PromptPart(Message("human", "Hi"), 0)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_the_form_needs_a_better_match_than_a_template() -> None:
 )
 def test_a_template_has_the_text_in_its_hole(template: str, prompt: str, hole: str | None) -> None:
     """The hole is the part alone; other names in braces stand for any text."""
-    assert Template.parse(template).hole(prompt.strip().replace("\r\n", "\n")) == hole
+    assert PromptTemplate.parse(template).hole(prompt.strip().replace("\r\n", "\n")) == hole
     if hole:
         assert texts(prompt, "Another {text} template", template) == [hole]
 
@@ -86,7 +86,7 @@ def test_a_template_has_the_text_in_its_hole(template: str, prompt: str, hole: s
 def test_a_template_has_one_hole_and_text_beside_it(template: str) -> None:
     """Other templates are errors."""
     with pytest.raises(ValueError, match=r"expected \{text\} once in a template"):
-        Template.parse(template)
+        PromptTemplate.parse(template)
 
 
 def test_hostile_prompts_take_no_time() -> None:

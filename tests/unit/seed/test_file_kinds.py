@@ -1,13 +1,10 @@
 """Files of other kinds: each is named, with a way to seed its content."""
 
-import bz2
 import io
-import lzma
 import pickle
 import sqlite3
 import tarfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,16 +34,13 @@ def _tarred() -> bytes:
 @pytest.mark.parametrize(
     ("data", "named", "advice"),
     [
-        (b"\x28\xb5\x2f\xfd\x20\x05\x29\0\0", "compressed with zstd", "`zstd -dc FILE | mimic seed -`"),
-        (lzma.compress(DUMP), "compressed with xz", "`xz -dc FILE | mimic seed -`"),
-        (lzma.compress(DUMP, lzma.FORMAT_ALONE), "compressed with lzma", "`xz -dc --format=lzma FILE"),
-        (bz2.compress(DUMP), "compressed with bzip2", "`bzip2 -dc FILE | mimic seed -`"),
+        (b"\x04\x22\x4d\x18", "compressed with lz4", "`lz4 -dc FILE | mimic seed -`"),
         (_zipped(), "a zip archive", "`unzip -p FILE NAME | mimic seed -`"),
         (_tarred(), "a tar archive", "`tar -xOf FILE NAME | mimic seed -`"),
         (b"PAR1\x15\x04\x15", "a Parquet file", "convert it to JSON Lines"),
         (b"\xff\xff\xff\xff\x10\0\0\0", "an Arrow file", "convert it to JSON Lines"),
-        (b"id,conversations\n1,hello\n", "a CSV file", "convert it to JSON Lines"),
-        (b'"id";"text"\r\n"1";"hello"\r\n', "a CSV file", "convert it to JSON Lines"),
+        (b"id,dialog\n1,hello\n", "a table (CSV) with the columns id, dialog", 'Understood are: {"conversations"'),
+        (b'"id";"text"\r\n"1";"hello"\r\n', "a table (CSV) with the columns id, text", "Understood are: "),
         *((pickle.dumps([1], protocol), "a Python pickle", "write it as JSON") for protocol in (2, 3, 4, 5)),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 673000000\n",
@@ -67,7 +61,7 @@ def test_a_file_of_another_kind_is_named(data: bytes, named: str, advice: str) -
     for step in (None, 1, 7):
         caught = error(data, step)
         assert isinstance(caught, ForeignFile)
-        assert str(caught).startswith("the file is ")
+        assert str(caught).startswith(("the file is ", "the input is "))
         assert named in str(caught)
         assert advice in str(caught)
 
@@ -80,10 +74,10 @@ def test_a_database_is_named(tmp_path: Path) -> None:
     assert "an SQLite database" in str(error((tmp_path / "own.db").read_bytes()))
 
 
-@pytest.mark.parametrize("kind", [bz2.compress, lzma.compress, lambda data: data.decode().encode("utf-16")])
-def test_a_file_that_was_cut_off_is_named_as_well(kind: Callable[[bytes], bytes]) -> None:
+def test_a_file_that_was_cut_off_is_named_as_well() -> None:
     """The first bytes are enough."""
-    assert isinstance(error(kind(DUMP)[:7]), ForeignFile)
+    for data in (DUMP.decode().encode("utf-16"), _zipped()):
+        assert isinstance(error(data[:7]), ForeignFile)
 
 
 @pytest.mark.parametrize("data", [b"Hello, world\n", b"\xff", b"P", b"version 2", b"2024-01-01 start", b"# a, b\n"])

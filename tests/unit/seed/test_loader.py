@@ -90,11 +90,11 @@ async def test_strict_makes_the_first_broken_conversation_fatal(store: Store, tm
     await fill(store, SMALL, tmp_path)
     before = await store.seeded()
     text = json.dumps([*SMALL, {"id": "bad"}, {"id": "worse"}])
-    with pytest.raises(SkippedConversation, match=r"conversation 7 \(id bad\): without `conversations`"):
+    with pytest.raises(SkippedConversation, match=r"conversation 7 \(id bad\): without messages"):
         await seed_text(store, text, tmp_path, strict=True)
     assert await store.seeded() == before
     report = await seed_text(store, text, tmp_path)
-    assert report.skipped == {"without `conversations`": 2}
+    assert report.skipped == {"without messages": 2}
     assert [skipped.position for skipped in report.examples] == [7, 8]
 
 

@@ -14,7 +14,7 @@ from mimic.corpus.sizes import LARGEST_DOCUMENT, fits
 from mimic.errors import BrokenDump
 from mimic_seed import reader
 from mimic_seed.reader import DumpReader
-from tests.support.reading import ONE, READ, error, expected_of, read
+from tests.support.reading import ONE, READ, all_expected, error, expected_of, read
 
 
 def test_ijson_has_its_fast_backend() -> None:
@@ -53,7 +53,8 @@ def test_the_content_of_the_real_dump_is_legal() -> None:
 @pytest.mark.parametrize(
     ("element", "reason", "named"),
     [
-        ('{"id": "b"}', "without `conversations`", "without `conversations`"),
+        ('{"id": "b"}', "without messages", "without messages"),
+        ('{"id": "b", "x": 1, "y": []}', "without messages", "it has `x`, `y`, and no messages"),
         ('{"id": "b", "conversations": {}}', "`conversations` is not an array", "`conversations` is not an array"),
         ('{"id": "b", "conversations": null}', "`conversations` is not an array", "`conversations` is not an array"),
         ('{"id": "b", "conversations": ["x"]}', "a message is not an object", "message 0 is not an object"),
@@ -134,23 +135,16 @@ def test_ignored_fields_may_be_broken(extra: str) -> None:
 @pytest.mark.parametrize(
     ("element", "reason"),
     [
-        ('{"messages": [{"role": "user", "content": "hi"}]}', "with `messages` instead of `conversations`"),
-        ('{"id": 1, "conversation": []}', "with `conversation` instead of `conversations`"),
-        ('{"items": []}', "with `items` instead of `conversations`"),
-        ('{"instruction": "a", "input": "", "output": "b"}', "with `instruction` instead of `conversations`"),
-        ('{"error": "Entry not found"}', "with `error` instead of `conversations`"),
-        (
-            '{"conversations": [{"role": "user", "content": "hi"}]}',
-            "a message with `role` instead of `from`",
-        ),
-        (
-            '{"conversations": [{"from": "human", "content": "hi"}]}',
-            "a message with `content` instead of `value`",
-        ),
+        ('{"dialog": [{"role": "user", "content": "hi"}]}', "without messages, but with `dialog`"),
+        ('{"instruction": "a", "result": "b"}', "without messages, but with `instruction`"),
+        ('{"error": "Entry not found"}', "without messages, but with `error`"),
+        ('{"role": "user", "content": "hi"}', "a message outside of a conversation"),
+        ('{"conversations": [{"user": "hi"}]}', "a message with `user` instead of `from`"),
+        ('{"conversations": [{"from": "human", "markdown": "hi"}]}', "a message with `markdown` instead of `value`"),
     ],
 )
 def test_other_shapes_are_named(element: str, reason: str) -> None:
-    """The error has the field found and the field expected."""
+    """The report has the field that was found."""
     for step in (None, 1):
         [skipped] = read(element, step)
         assert isinstance(skipped, Skipped)
@@ -358,7 +352,10 @@ def test_any_json_is_read_as_a_plain_parser_would(
     if any("\ud800" <= character <= "\udfff" for character in text) or not (elements or not as_lines):
         return
     found = [item.position if isinstance(item, Skipped) else item for item in read(data, step)]
-    assert found == [expected_of(position, element) for position, element in enumerate(elements)]
+    if as_lines:
+        assert found == [expected_of(position, element) for position, element in enumerate(elements)]
+    else:
+        assert found == all_expected(elements)
 
 
 @given(
