@@ -32,6 +32,11 @@ TABLE: Final = re.compile(r"(?<=<!-- table: )([a-z -]+)( -->\n).*?(?=<!-- end of
 
 ROUTES: Final[Mapping[str, str]] = {
     "POST /v1/chat/completions": "Answers a chat, whole or as a stream.",
+    "GET /v1/chat/completions": "Lists stored chat completions, a page at a time.",
+    "GET /v1/chat/completions/{completion_id}": "Gives a stored chat completion.",
+    "POST /v1/chat/completions/{completion_id}": "Replaces the metadata of a stored chat completion.",
+    "DELETE /v1/chat/completions/{completion_id}": "Deletes a stored chat completion.",
+    "GET /v1/chat/completions/{completion_id}/messages": "Gives the messages of a stored chat completion.",
     "POST /v1/completions": "Answers a prompt, whole or as a stream.",
     "POST /v1/responses": "Answers an input of the Responses API, whole or as a stream.",
     "POST /v1/responses/compact": "Gives one item that stands for the last ten items of an input.",
@@ -40,6 +45,14 @@ ROUTES: Final[Mapping[str, str]] = {
     "POST /v1/responses/{response_id}/cancel": "Cancels a response in the background.",
     "GET /v1/responses/{response_id}/input_items": "Gives the input of a stored response, a page at a time.",
     "POST /v1/responses/input_tokens": "Counts the tokens of an input.",
+    "POST /v1/conversations": "Creates a conversation, with up to 20 items.",
+    "GET /v1/conversations/{conversation_id}": "Gives a conversation, without its items.",
+    "POST /v1/conversations/{conversation_id}": "Replaces the metadata of a conversation.",
+    "DELETE /v1/conversations/{conversation_id}": "Deletes a conversation and its items.",
+    "GET /v1/conversations/{conversation_id}/items": "Gives the items of a conversation, a page at a time.",
+    "POST /v1/conversations/{conversation_id}/items": "Appends up to 20 items.",
+    "GET /v1/conversations/{conversation_id}/items/{item_id}": "Gives an item.",
+    "DELETE /v1/conversations/{conversation_id}/items/{item_id}": "Deletes an item, and gives the conversation.",
     "POST /v1/embeddings": "Gives a deterministic vector for each text.",
     "GET /v1/models": "Lists Mimic's own models.",
     "GET /v1/models/{model}": "Describes a model by any name that requests may use.",
@@ -63,7 +76,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "background": "The response is `queued` at once, and is fetched later.",
     "best_of": "Ignored.",
     "context_management": "Ignored.",
-    "conversation": "Refused: Mimic keeps no conversations.",
+    "conversation": "The conversation before the input, which gets input and output.",
     "dimensions": "Length of each vector.",
     "echo": "Each answer begins with its prompt.",
     "encoding_format": "Vectors as numbers, or as base64 of 32-bit floats.",
@@ -124,6 +137,7 @@ EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = {
             ("tools", "Functions and custom tools that the answer may call; built-in tools are ignored."),
         )
     },
+    ("/v1/chat/completions", "store"): "`true`: the completion is stored, and can be fetched later.",
     ("/v1/responses", "prompt"): "Ignored; the response repeats it.",
     ("/v1/responses", "stream_options"): "Accepted: no event is obfuscated.",
     ("/v1/responses", "user"): "Accepted; the response repeats it.",
@@ -175,7 +189,7 @@ def fields(path: str) -> Callable[[], str]:
 
     def rows() -> Iterator[Row]:
         schemas = _openapi()["components"]["schemas"]
-        [operation] = [operation for _, route, operation in _operations() if route == path]
+        [operation] = [one for method, route, one in _operations() if (method, route) == ("POST", path)]
         [reference] = operation["requestBody"]["content"]["application/json"]["schema"]["allOf"]
         schema = schemas[reference["$ref"].rpartition("/")[2]]
         for name, field in sorted(schema["properties"].items()):

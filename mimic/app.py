@@ -15,6 +15,7 @@ import structlog
 from litestar import HttpMethod, Litestar, Response, Router, route
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 from uvicorn.config import STARTUP_FAILURE
 
@@ -33,6 +34,8 @@ from mimic.gateway.handle import Endpoint
 from mimic.gateway.journal import Journal
 from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
+from mimic.jobs.chats import ChatStore
+from mimic.jobs.conversations import ConversationStore
 from mimic.jobs.responses import ResponseStore
 from mimic.jobs.runner import Runner
 from mimic.jobs.stored import KIND as RESPONSE
@@ -48,8 +51,8 @@ from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
 from mimic.server.pipeline import add_layers
+from mimic.server.routes import chats, conversations, docs, journal, native, openai, page, responses, seeding, status
 from mimic.server.routes import corpus as corpus_routes
-from mimic.server.routes import docs, journal, native, openai, page, responses, seeding, status
 from mimic.settings import Settings
 from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
@@ -75,6 +78,29 @@ DOCUMENTED = {
 """Handlers of the endpoints, which only the OpenAPI document uses."""
 TYPE_OF_PARAMETER = re.compile(r":\w+\}")
 """The type of a route's parameter, which the template of the route leaves out."""
+
+
+async def _show_methods(request: AnyRequest) -> Response[None]:
+    """Answer with the methods of a path that has several. Litestar would name only the first one."""
+    methods = next(
+        methods
+        for path, methods in request.app.route_handler_method_map.items()
+        if TYPE_OF_PARAMETER.sub("}", path) == request.scope["path_template"]
+    )
+    return Response(None, headers={"allow": format_methods(methods)})
+
+
+def _with_methods(*paths: str) -> HTTPRouteHandler:
+    """The handler of OPTIONS for some paths."""
+    return route(list(paths), http_method=HttpMethod.OPTIONS, status_code=204, include_in_schema=False)(_show_methods)
+
+
+BESIDE = {chat.PATH: (_with_methods(chat.PATH), chats.list_chats)}
+"""Handlers of other methods on the paths of endpoints."""
+show_methods = _with_methods(
+    *(seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
+    *conversations.WITH_METHODS,
+)
 ROUTES = (
     seeding.start_seeding,
     seeding.last_seeding,
@@ -90,7 +116,9 @@ ROUTES = (
     openai.list_models,
     openai.retrieve_model,
     openai.delete_model,
+    *chats.ROUTES,
     *responses.ROUTES,
+    *conversations.ROUTES,
 )
 """Routes that Litestar answers, in the order of the OpenAPI document."""
 
@@ -114,9 +142,11 @@ class _Parts:
         self.guard = BruteForceGuard(self.ledger)
         self.gateway = _gateway(settings, self.ledger, self.guard)
         self.records = open_records(settings.records, settings.store, settings.record_options, _folder_of(ledger_file))
-        self.responses = ResponseStore(self.records)
+        self.conversations = ConversationStore(self.records)
+        self.responses = ResponseStore(self.records, self.conversations)
         self.runner = Runner(self.records, {RESPONSE: self.responses.finish})
-        self.endpoints = _endpoints(settings, self.corpus, self.retrieval, self.responses)
+        self.chats = ChatStore(self.records)
+        self.endpoints = _endpoints(settings, self.corpus, self.retrieval, self.chats, self.responses)
         self.metrics = Metrics()
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
@@ -175,6 +205,8 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             "ledger": _provide(parts.ledger),
             "records": _provide(parts.records),
             "responses": _provide(parts.responses),
+            "conversations": _provide(parts.conversations),
+            "chats": _provide(parts.chats),
             "owner": Provide(owner_of, sync_to_thread=False),
             "seeder": _provide(parts.seeder),
         },
@@ -219,7 +251,7 @@ def _names(settings: Settings) -> Names:
 
 
 def _endpoints(
-    settings: Settings, corpus: Corpus, retrieval: RetrievalEngine, stored: ResponseStore
+    settings: Settings, corpus: Corpus, retrieval: RetrievalEngine, kept: ChatStore, stored: ResponseStore
 ) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
     names = _names(settings)
@@ -227,9 +259,10 @@ def _endpoints(
     options = CompletionOptions(names, policy, settings.strict)
     engine = AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
     native_format = native_wire.NativeWire(settings.version, policy)
+    chat_format = chat.ChatWire(options)
     return (
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),
-        Endpoint(chat.PATH, chat.ChatWire(options), engine.complete, ANSWERED),
+        Endpoint(chat.PATH, chat_format, engine.complete, ANSWERED, partial(kept.keep, chat_format)),
         Endpoint(completions.PATH, completions.CompletionsWire(options), engine.complete, ANSWERED),
         Endpoint(responses_format.PATH, ResponsesWire(options, stored), engine.complete, ANSWERED, stored.keep),
         Endpoint(responses_format.COUNT_PATH, TokenCountWire(options, stored), count_tokens, Policy(limited=True)),
@@ -241,8 +274,8 @@ def _endpoints(
 def _endpoint_routers(parts: _Parts) -> Iterator[Router]:
     """A route for each endpoint. Its handler is the documentation; its middleware answers."""
     for endpoint in parts.endpoints:
-        handler = DOCUMENTED[endpoint.path]
-        yield Router("/", route_handlers=[handler], middleware=[answer_by(endpoint, parts.gateway)])
+        handlers = [*BESIDE.get(endpoint.path, ()), DOCUMENTED[endpoint.path]]
+        yield Router("/", route_handlers=handlers, middleware=[answer_by(endpoint, parts.gateway)])
 
 
 def from_environment() -> RequestLog:
@@ -279,22 +312,6 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
-
-
-@route(
-    [seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, responses.RESPONSE_PATH],
-    http_method=HttpMethod.OPTIONS,
-    status_code=204,
-    include_in_schema=False,
-)
-async def show_methods(request: AnyRequest) -> Response[None]:
-    """Answer with the methods of a path that has several. Litestar would name only the first one."""
-    methods = next(
-        methods
-        for path, methods in request.app.route_handler_method_map.items()
-        if TYPE_OF_PARAMETER.sub("}", path) == request.scope["path_template"]
-    )
-    return Response(None, headers={"allow": format_methods(methods)})
 
 
 def _route(scope: Scope) -> str:

@@ -165,6 +165,8 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Most likely tokens to report in the place of each token; None if the request wants no log probabilities."""
     ignored: Sequence[str] = ()
     """Ignored fields that would change a model's answer."""
+    stored: bool = False
+    """True if the answer is stored, on endpoints that can store it."""
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -24,7 +24,8 @@ Read: TypeAlias = Callable[[], Awaitable[bytes | RequestError]]
 class Endpoint(msgspec.Struct, frozen=True):
     """A kind of request: its path, its wire format, its answer function and its policy.
 
-    ``keep`` stores a result before it is sent. It may return a reply to send instead, as for work in the background.
+    ``keep`` stores a result before it is sent, if the request is ``stored``. It may return a reply to send instead, as
+    for work in the background.
     """
 
     path: str
@@ -56,7 +57,7 @@ async def handle(endpoint: Endpoint, read: Read, context: RequestContext) -> Rep
         result = _observe(request, await endpoint.answer(request), context)
         if result.usage is not None:
             context.charge(result.usage)
-        if endpoint.keep is not None and (kept := await endpoint.keep(request, result, context)) is not None:
+        if endpoint.keep is not None and request.stored and (kept := await endpoint.keep(request, result, context)):
             return kept
         if due is not None:
             due = await delivery.wait_until_due(endpoint.wire, request, result, context, due)

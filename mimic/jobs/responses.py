@@ -13,6 +13,8 @@ from mimic.errors import RecordChanged, RequestError
 from mimic.gateway.context import RequestContext
 from mimic.gateway.delivery import Reply, headers_of, pace_steps
 from mimic.gateway.faults import injected_error
+from mimic.jobs.conversations import ITEM_KIND, MAX_HISTORY, ConversationStore, item_in
+from mimic.jobs.pages import ObjectPage, page_of
 from mimic.jobs.stored import (
     CANCELLED,
     KIND,
@@ -25,53 +27,44 @@ from mimic.jobs.stored import (
 )
 from mimic.records.base import Change, Claim, Draft, Record, Records
 from mimic.spelling import shown
-from mimic.wire.openai.responses.answer import ResponseObject, failed, response_id_of
+from mimic.wire.openai.responses.answer import ResponseObject, failed, item_id, output_of, response_id_of
 from mimic.wire.openai.responses.events import Resumed, error_events, plan_of
 from mimic.wire.openai.responses.history import History, Past, no_item, no_previous_response
-from mimic.wire.openai.responses.items import RawItem, identified
+from mimic.wire.openai.responses.items import FIRST_INPUT, RawItem, identified, prefix_of
 from mimic.wire.openai.responses.request import ResponseRequest
 
 ANSWERED: Final = frozenset({"completed", "incomplete"})
 """States of a response with an answer, which an input can follow."""
 MAX_ANCESTORS: Final = 256
-MAX_HISTORY: Final = 1_000_000
-"""Bytes of the responses before an input, as they are stored."""
 SECONDS_WITHOUT_STORE: Final = 600.0
 """Seconds that a response in the background with ``store: false`` can be fetched."""
 SECONDS_BETWEEN_CHECKS: Final = 1.0
 """Seconds after which a resumed stream looks for a cancellation."""
 
 
-class InputItems(msgspec.Struct, frozen=True):
-    """A page of the input of a response."""
-
-    data: Sequence[RawItem]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-    object: str = "list"
-
-
 class ResponseStore(History):
     """Responses in the records. Each method with an owner finds the responses of this owner only."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, conversations: ConversationStore) -> None:
         self._records = records
+        self._conversations = conversations
         self.is_on = records.is_on
 
     # Keeping
 
     async def keep(self, request: ResponseRequest, completion: Completion, context: RequestContext) -> Reply | None:
         """Store a response. Returns the reply for one in the background, which is not streamed: it is queued."""
-        response = request.response
+        response, owner = request.response, context.known.owner
+        stored = _stored(request, completion, context)
+        if response.conversation and not response.background:
+            await self._extend(stored, owner)
         if not response.store and not response.background:
             return None
-        stored = _stored(request, completion, context)
         await self._records.put(
             Draft(
                 kind=KIND,
                 id=response.id,
-                owner=context.known.owner,
+                owner=owner,
                 state="queued" if response.background else "completed",
                 data=written(stored),
                 lives=msgspec.UNSET if response.store else SECONDS_WITHOUT_STORE,
@@ -85,8 +78,21 @@ class ResponseStore(History):
     async def finish(self, claim: Claim) -> None:
         """Finish a response in the background that is due. Raises RecordChanged after a cancellation."""
         stored = stored_in(claim.record)
-        state = "failed" if stored.error else response_at(claim.record, stored, float("inf")).status
+        state = response_at(claim.record, stored, float("inf")).status
+        if state in ANSWERED:
+            await self._extend(stored, claim.record.owner)
         await self._records.update(claim.record, Change(state=state, due=None), claim.lease)
+
+    async def _extend(self, stored: StoredResponse, owner: str) -> None:
+        """Append input and output to the conversation of a response, if it has one."""
+        response = stored.response
+        if response.conversation and not stored.error:
+            inputs = [
+                {**item, "id": item_id(response.id, prefix_of(item), FIRST_INPUT + index)}
+                for index, item in enumerate(stored.items)
+            ]
+            output = msgspec.to_builtins(output_of(response.id, stored.completion().answers[0], stored.top))
+            await self._conversations.append(response.conversation.id, owner, [*inputs, *output])
 
     # By id
 
@@ -124,19 +130,11 @@ class ResponseStore(History):
 
     async def input_items(
         self, response_id: str, owner: str, limit: int, after: str | None, *, newest_first: bool
-    ) -> InputItems:
+    ) -> ObjectPage:
         """A page of the own input of a response. Raises RequestError."""
         _, stored = await self.find(response_id, owner)
         items = list(reversed(stored.items)) if newest_first else list(stored.items)
-        start = 0
-        if after is not None:
-            ids = [item["id"] for item in items]
-            if after not in ids:
-                raise no_item(after)
-            start = ids.index(after) + 1
-        page = items[start : start + limit]
-        first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
-        return InputItems(page, first, last, len(items) > start + limit)
+        return page_of(items, limit, after)
 
     # History
 
@@ -160,13 +158,20 @@ class ResponseStore(History):
         items = [item for one in records for item in _all_items(one)]
         return Past(items, [*ancestors, response_id])
 
-    async def item(self, item_id: str, owner: str) -> RawItem:
-        """An item of a stored response. Raises RequestError if it is missing."""
-        record = await self._records.get(KIND, response_id_of(item_id), owner)
+    async def conversation(self, conversation_id: str, owner: str) -> Past:
+        """The items of a conversation. Raises RequestError if it is missing."""
+        return Past(await self._conversations.all_items(conversation_id, owner))
+
+    async def item(self, reference: str, owner: str) -> RawItem:
+        """An item of a stored response, or of a conversation. Raises RequestError if it is missing."""
+        record = await self._records.get(KIND, response_id_of(reference), owner)
         for item in _all_items(record) if record else ():
-            if item.get("id") == item_id:
+            if item.get("id") == reference:
                 return item
-        raise no_item(item_id)
+        in_conversation = await self._records.get(ITEM_KIND, reference, owner)
+        if in_conversation is None:
+            raise no_item(reference)
+        return item_in(in_conversation)
 
     # Streams
 

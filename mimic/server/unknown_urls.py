@@ -12,10 +12,6 @@ VERSION: Final = "/v1"
 _CHATS: Final = "Use chat completions (/v1/chat/completions)"
 _TEXTS_ONLY: Final = "Mimic answers with texts only: leave these requests out"
 ABSENT: Final[Mapping[str, str]] = {
-    "/conversations": (
-        "Mimic keeps no conversations: use previous_response_id, or send the whole chat each time, "
-        "in openai-agents with SQLiteSession in place of OpenAIConversationsSession"
-    ),
     "/assistants": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",
     "/threads": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",
     "/batches": f"Mimic has no Batch API. {_CHATS} for each request",
@@ -28,7 +24,6 @@ ABSENT: Final[Mapping[str, str]] = {
     "/videos": _TEXTS_ONLY,
     "/realtime": f"Mimic has no Realtime API. {_CHATS} with stream: true",
     "/fine_tuning": "Mimic has no models to tune: seed another corpus instead, with `mimic seed FILE`",
-    "/chat/completions": "Mimic keeps no chat completions: leave out `store`, and requests for stored completions",
 }
 """OpenAI's APIs that Mimic lacks, by the start of their paths, with an alternative for clients."""
 

@@ -412,7 +412,7 @@ def test_models(client: OpenAI) -> None:
 def test_a_missing_api_names_its_replacement(client: OpenAI) -> None:
     """The exception's text names the API to use instead."""
     with pytest.raises(NotFoundError, match="Use chat completions") as caught:
-        client.responses.create(model="gpt-4o-mini", input="hi")
+        client.batches.list()
     assert caught.value.code == "unknown_url"
 
 

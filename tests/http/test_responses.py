@@ -399,7 +399,7 @@ def test_ignored_parts_of_a_request(client: OpenAI, serve: SharedServers) -> Non
         ({"metadata": {"a": "x" * 513}}, None, "string_above_max_length"),
         ({"truncation": "sometimes"}, "truncation", "invalid_value"),
         ({"previous_response_id": "resp_1"}, "previous_response_id", "previous_response_not_found"),
-        ({"conversation": "conv_1"}, "conversation", "unsupported_parameter"),
+        ({"conversation": {}}, "conversation.id", "missing_required_parameter"),
     ],
 )
 def test_errors(url: str, fields: Any, param: str | None, code: str | None) -> None:
@@ -615,8 +615,9 @@ def test_the_input_of_a_response(stored: Server) -> None:
         assert texts == ["number 0", "number 1", "number 2", "number 3", "yes", "hi"]
         ordered = client.responses.input_items.list(answer.id, order="asc", after=listed[-1].id, limit=1)
         assert ordered.data[0].id == listed[-2].id
-        with pytest.raises(openai.NotFoundError):
+        with pytest.raises(BadRequestError) as caught:
             client.responses.input_items.list(answer.id, after="msg_unknown")
+        assert caught.value.code == "unknown_cursor"
 
 
 def test_a_compaction(stored: Server) -> None:

@@ -38,6 +38,24 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, 
 [[operations]]
 include-name = "POST /v1/responses/compact"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, "5xx"]
+
+[[operations]]
+include-name = "GET /v1/chat/completions"
+# Nor that the object before a page is in the list.
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, "5xx"]
+
+[[operations]]
+include-name = "GET /v1/conversations/{conversation_id}/items"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, "5xx"]
+
+[[operations]]
+include-name = "POST /v1/conversations"
+# Nor the fields of items.
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, "5xx"]
+
+[[operations]]
+include-name = "POST /v1/conversations/{conversation_id}/items"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, "5xx"]
 """
 
 

@@ -11,7 +11,8 @@ from litestar.params import BodyKwarg, PathParameter, QueryParameter
 from litestar.response import Stream
 
 from mimic.gateway.delivery import STREAM_HEADERS
-from mimic.jobs.responses import InputItems, ResponseStore
+from mimic.jobs.pages import ObjectPage
+from mimic.jobs.responses import ResponseStore
 from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY, require_key
 from mimic.server.request_ids import check_client_id
@@ -181,7 +182,7 @@ async def list_input_items(
         Literal["asc", "desc"], QueryParameter(description="The order of the items: `desc` begins with the last one.")
     ] = "desc",
     after: Annotated[str | None, QueryParameter(description="The id of the item before the page.")] = None,
-) -> InputItems:
+) -> ObjectPage:
     """Return the own items of a response, without the items of the responses before it."""
     return await responses.input_items(response_id, owner, limit, after, newest_first=order == "desc")
 

@@ -15,7 +15,15 @@ from mimic.wire.openai.base import OpenAIUsage, created_now, new_id
 from mimic.wire.openai.ignored import OF_CHATS, IgnoredFields, ignored_parts
 from mimic.wire.openai.logprobs import ChatLogprobs, chat_logprobs, logprobs_in, with_logprobs
 from mimic.wire.openai.parts import Part, joined_text, missing
-from mimic.wire.openai.sampled import OpenAIRequest, Sampled, SampledWire, UsageField, choice_in_json
+from mimic.wire.openai.sampled import (
+    KeptChat,
+    Metadata,
+    OpenAIRequest,
+    Sampled,
+    SampledWire,
+    UsageField,
+    choice_in_json,
+)
 from mimic.wire.openai.tools import (
     MAX_TOOLS,
     AnyChoice,
@@ -42,7 +50,7 @@ MAY_BE_SILENT: Final = frozenset({"assistant", "function"})
 ChatFinishReason: TypeAlias = FinishReason | Literal["function_call"]
 """``function_call`` is the reason for the deprecated ``functions``."""
 
-NOTHING_GIVEN: Final = (None,) * 5
+NOTHING_GIVEN: Final = (None,) * 6
 
 Role: TypeAlias = Literal["developer", "system", "user", "assistant", "tool", "function"]
 
@@ -96,6 +104,8 @@ class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
     functions: Annotated[Sequence[FunctionDefinition], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
     function_call: Literal["none", "auto"] | Named | None = None
     response_format: AnyFormat | None = None
+    store: bool | None = None
+    metadata: Metadata | None = None
 
     @property
     def token_limit(self) -> int | None:
@@ -226,7 +236,7 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
 
     async def extend(self, request: OpenAIRequest, data: ChatCompletionRequest) -> OpenAIRequest:
         """The request with its tools and the form of its answer. Raises RequestError."""
-        given = (data.tools, data.tool_choice, data.functions, data.function_call, data.response_format)
+        given = (data.tools, data.tool_choice, data.functions, data.function_call, data.response_format, data.store)
         if given == NOTHING_GIVEN:
             return request
         tools = await tools_of(data.tools or (), data.functions or ())
@@ -240,6 +250,8 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
             parallel_tool_calls=data.parallel_tool_calls is not False and not is_old,
             answer_format=await format_of(data.response_format, texts),
             old_functions=is_old,
+            stored=bool(data.store),
+            kept=_kept(data) if data.store else None,
         )
 
     def whole(self, request: OpenAIRequest, result: Completion) -> bytes:
@@ -254,14 +266,10 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
                 replace(choice, logprobs=chat_logprobs(logprobs_in(answer, request.logprobs)))
                 for choice, answer in zip(choices, result.answers, strict=True)
             ]
+        answer_id, created = _identity(request)
+        usage = OpenAIUsage.of(result.usage)
         return msgspec.json.encode(
-            ChatCompletion(
-                id=new_id("chatcmpl"),
-                created=created_now(),
-                model=request.model,
-                choices=choices,
-                usage=OpenAIUsage.of(result.usage),
-            )
+            ChatCompletion(id=answer_id, created=created, model=request.model, choices=choices, usage=usage)
         )
 
     def stream(self, chunk: Template, index: int, answer: Answer, request: OpenAIRequest) -> Steps:
@@ -286,9 +294,8 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
         return (chat_logprobs((one,)) for one in logprobs_in(answer, request.logprobs))
 
     def blank(self, request: OpenAIRequest, usage: UsageField) -> ChatCompletionChunk:
-        return ChatCompletionChunk(
-            id=new_id("chatcmpl"), created=created_now(), model=request.model, choices=(), usage=usage
-        )
+        answer_id, created = _identity(request)
+        return ChatCompletionChunk(id=answer_id, created=created, model=request.model, choices=(), usage=usage)
 
     def choice(self, index: int, text: str | None, finish_reason: FinishReason | None = None) -> ChunkChoice:
         return ChunkChoice(index, Delta() if text is None else Delta(content=text), None, finish_reason)
@@ -296,6 +303,16 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
     def opening(self, request: OpenAIRequest, result: Completion) -> Iterable[bytes]:
         """The role of each answer."""
         return [_role_of(index, bool(answer.tool_calls)) for index, answer in enumerate(result.answers)]
+
+
+def _identity(request: OpenAIRequest) -> tuple[str, int]:
+    """Id and time of an answer."""
+    kept = request.kept
+    return (kept.id, kept.created) if kept else (new_id("chatcmpl"), created_now())
+
+
+def _kept(data: ChatCompletionRequest) -> KeptChat:
+    return KeptChat(new_id("chatcmpl"), created_now(), msgspec.to_builtins(data.messages), data.metadata or {})
 
 
 def _passed_over(messages: Sequence[OpenAIMessage]) -> Iterator[str]:

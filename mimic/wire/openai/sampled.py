@@ -6,7 +6,7 @@ All other fields of OpenAI's API are accepted and ignored.
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Annotated, ClassVar, Final, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -32,6 +32,11 @@ _NO_CHOICES: Final = b'"choices":[]'
 Penalty: TypeAlias = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 Temperature: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=2)]
 TopP: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Metadata: TypeAlias = Annotated[
+    Mapping[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=512)]],
+    msgspec.Meta(max_length=16),
+]
+"""Texts that an answer repeats."""
 UsageField: TypeAlias = OpenAIUsage | msgspec.UnsetType | None
 """The usage in a chunk: absent if not requested, null before the last chunk."""
 
@@ -116,6 +121,15 @@ C = TypeVar("C", bound=msgspec.Struct)
 """A chunk of a stream."""
 
 
+class KeptChat(msgspec.Struct, frozen=True):
+    """The facts of a chat to store: id and time of its answer, its messages as they came, and its metadata."""
+
+    id: str
+    created: int
+    messages: Sequence[dict[str, Any]]
+    metadata: Mapping[str, str]
+
+
 class OpenAIRequest(CompletionRequest, frozen=True, kw_only=True):
     """A request for completions, with the extra fields of OpenAI's formats.
 
@@ -125,6 +139,7 @@ class OpenAIRequest(CompletionRequest, frozen=True, kw_only=True):
     include_usage: bool = False
     echo: bool = False
     old_functions: bool = False
+    kept: KeptChat | None = None
 
 
 class CompletionOptions(msgspec.Struct, frozen=True):

@@ -97,6 +97,12 @@ class ResponseError(msgspec.Struct, frozen=True):
     message: str
 
 
+class ConversationReference(msgspec.Struct, frozen=True):
+    """A conversation by its id."""
+
+    id: str
+
+
 class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
     """A response. Many of its fields repeat those of the request, with their defaults."""
 
@@ -106,6 +112,7 @@ class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
     completed_at: int | None = None
     status: Status = "in_progress"
     background: bool = False
+    conversation: ConversationReference | msgspec.UnsetType = msgspec.UNSET
     error: ResponseError | None = None
     incomplete_details: IncompleteDetails | None = None
     instructions: str | None = None

@@ -28,6 +28,10 @@ class History(ABC):
         """Inputs and outputs of a response and of its ancestors. Raises RequestError if one is missing."""
 
     @abstractmethod
+    async def conversation(self, conversation_id: str, owner: str) -> Past:
+        """The items of a conversation. Raises RequestError if it is missing."""
+
+    @abstractmethod
     async def item(self, item_id: str, owner: str) -> RawItem:
         """An item of a stored response. Raises RequestError if it is missing."""
 

@@ -80,11 +80,11 @@ class ItemList(msgspec.Struct, frozen=True):
     ignored: Sequence[str]
 
 
-def read_items(items: Sequence[RawItem]) -> ItemList:
-    """Read the items of an input. Raises RequestError with the path of the field."""
+def read_items(items: Sequence[RawItem], field: str = "input") -> ItemList:
+    """Read the items in a field. Raises RequestError with the path of the field."""
     messages: list[ChatMessage] = []
     ignored: dict[str, None] = {}
-    for path, item in _expanded(items):
+    for path, item in _expanded(items, field):
         kind = _type_of(item, path)
         if kind == MESSAGE:
             messages.append(_message(item, path))
@@ -105,10 +105,10 @@ def compacted(items: Sequence[RawItem]) -> str:
     return f"{COMPACTION_MARK}{b64encode(msgspec.json.encode(last)).decode()}"
 
 
-def _expanded(items: Sequence[RawItem]) -> Iterator[tuple[str, RawItem]]:
+def _expanded(items: Sequence[RawItem], field: str = "input") -> Iterator[tuple[str, RawItem]]:
     """Yield items with their paths. Mimic's compactions become the items that they stand for."""
     for index, item in enumerate(items):
-        path, content = f"input[{index}]", item.get("encrypted_content")
+        path, content = f"{field}[{index}]", item.get("encrypted_content")
         if item.get("type") == COMPACTION and isinstance(content, str) and content.startswith(COMPACTION_MARK):
             for inner in _decode_items(content.removeprefix(COMPACTION_MARK), path):
                 yield path, inner
@@ -127,10 +127,20 @@ def _decode_items(content: str, path: str) -> Sequence[RawItem]:
 
 def identified(item: RawItem, response_id: str, index: int) -> RawItem:
     """An item of a stored input: complete, and with an id that leads to the response."""
+    if item.get("id") is None:
+        item = {**item, "id": item_id(response_id, prefix_of(item), FIRST_INPUT + index)}
+    return completed_item(item)
+
+
+def prefix_of(item: RawItem) -> str:
+    """The prefix of the id of an item."""
+    return _PREFIXES.get(item.get("type") or MESSAGE, "item")
+
+
+def completed_item(item: RawItem) -> RawItem:
+    """An item with the fields that OpenAI's answers have."""
     kind = item.get("type") or MESSAGE
     whole = {"type": kind, **item, "status": item.get("status") or "completed"}
-    if whole.get("id") is None:
-        whole["id"] = item_id(response_id, _PREFIXES.get(kind, "item"), FIRST_INPUT + index)
     if kind == MESSAGE:
         whole["content"] = _complete_parts(item["content"], is_output=item["role"] == "assistant")
     return whole

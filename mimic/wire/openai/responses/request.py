@@ -1,17 +1,17 @@
 """The body of a request for a response: its fields, and the fields that the answer repeats."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from mimic.engine.base import CompletionRequest, Limits
 from mimic.engine.sampling import Sampling
 from mimic.wire.openai.ignored import IgnoredFields, Matters
-from mimic.wire.openai.responses.answer import ResponseObject
+from mimic.wire.openai.responses.answer import ConversationReference, ResponseObject
 from mimic.wire.openai.responses.items import MESSAGE, RawItem
 from mimic.wire.openai.responses.tools import Mode, RawTool, TextOptions
-from mimic.wire.openai.sampled import DEFAULT_SAMPLING, NO_LIMITS, Temperature, TopP
+from mimic.wire.openai.sampled import DEFAULT_SAMPLING, NO_LIMITS, Metadata, Temperature, TopP
 from mimic.wire.openai.tools import MAX_TOOLS
 
 LEAST_TOKENS: Final = 16
@@ -21,11 +21,6 @@ LOGPROBS: Final = "message.output_text.logprobs"
 NO_REASONING: Final[Mapping[str, Any]] = {"effort": None, "summary": None}
 PLAIN_TEXT: Final[Mapping[str, Any]] = {"format": {"type": "text"}, "verbosity": "medium"}
 """Values that a response repeats by default."""
-
-Metadata: TypeAlias = Annotated[
-    Mapping[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=512)]],
-    msgspec.Meta(max_length=16),
-]
 
 
 class Reasoning(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,13 +46,18 @@ class InputFields(msgspec.Struct, frozen=True, kw_only=True):
     input: str | Sequence[RawItem] | None = None
     instructions: str | None = None
     previous_response_id: str | None = None
-    conversation: str | Mapping[str, Any] | None = None
+    conversation: str | ConversationReference | None = None
     tools: Annotated[Sequence[RawTool], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: Mode | RawTool | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     reasoning: Reasoning | None = None
     truncation: Literal["auto", "disabled"] | None = None
+
+    @property
+    def conversation_id(self) -> str:
+        """The id of the conversation; empty without one."""
+        return self.conversation.id if isinstance(self.conversation, ConversationReference) else self.conversation or ""
 
     def items(self) -> Sequence[RawItem]:
         """The items of the input. A text is the message of a user."""
@@ -126,6 +126,7 @@ def response_of(
         model=model,
         status="queued" if data.background else "in_progress",
         background=bool(data.background),
+        conversation=unset if data.conversation is None else ConversationReference(data.conversation_id),
         instructions=data.instructions,
         max_output_tokens=data.max_output_tokens,
         max_tool_calls=data.max_tool_calls,

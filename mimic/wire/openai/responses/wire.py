@@ -77,9 +77,6 @@ class InputReader:
 
     async def read(self, data: InputFields, owner: str) -> ReadInput:
         """Read an input. Raises RequestError."""
-        if data.conversation is not None:
-            text = "Mimic keeps no conversations. Use 'previous_response_id', or send the whole input each time."
-            raise RequestError(400, text, param="conversation", code="unsupported_parameter")
         items = data.items()
         if isinstance(data.input, str):
             own = ItemList([ChatMessage("user", data.input)], ())
@@ -87,8 +84,8 @@ class InputReader:
             items = [await self._resolve(item, owner) for item in items]
             own = read_items(items)
         past, messages = NO_PAST, own.messages
-        if data.previous_response_id is not None:
-            past = await self._history.before(data.previous_response_id, owner)
+        if data.previous_response_id is not None or data.conversation is not None:
+            past = await self._past(data, owner)
             messages = [*read_items(past.items).messages, *own.messages]
         if data.instructions is not None:
             prompt = Prompt([ChatMessage("system", data.instructions), *messages])
@@ -106,6 +103,18 @@ class InputReader:
             answer_format=await format_of(data.text.format if data.text else None, [one.text for one in messages]),
             ignored=[*own.ignored, *ignored_tools],
         )
+
+    async def _past(self, data: InputFields, owner: str) -> Past:
+        """The items before the input. Raises RequestError."""
+        if data.conversation is None:
+            return await self._history.before(data.previous_response_id or "", owner)
+        if data.previous_response_id is not None:
+            text = (
+                "Mutually exclusive parameters. Ensure you are only providing one of: 'previous_response_id' or "
+                "'conversation'."
+            )
+            raise RequestError(400, text, param="previous_response_id", code="mutually_exclusive_parameters")
+        return await self._history.conversation(data.conversation_id, owner)
 
     async def _resolve(self, item: RawItem, owner: str) -> RawItem:
         """An item, or the item that it refers to."""
@@ -135,6 +144,7 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
             ignored = [*ignored, *given.ignored]
         if ignored and options.strict:
             raise not_acted_on(ignored[0])
+        is_stored = data.store is not False and self._history.is_on
         return ResponseRequest(
             model=model,
             version=version,
@@ -148,11 +158,10 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
             answer_format=given.answer_format,
             policy=options.policy if overrides is NO_OVERRIDES else overrides.policy(options.policy),
             stream=bool(data.stream),
+            stored=is_stored or bool(data.background) or data.conversation is not None,
             logprobs=data.logprobs,
             ignored=ignored,
-            response=response_of(
-                data, new_id("resp"), model, created_now(), is_stored=data.store is not False and self._history.is_on
-            ),
+            response=response_of(data, new_id("resp"), model, created_now(), is_stored=is_stored),
             items=given.items,
             ancestors=given.past.responses,
         )

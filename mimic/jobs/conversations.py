@@ -1,0 +1,191 @@
+"""The store of conversations: lists of items that responses read and extend."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from mimic.errors import RecordChanged, RequestError
+from mimic.jobs.pages import ObjectPage
+from mimic.records.base import Change, Draft, Order, Record, Records, new_id
+from mimic.spelling import shown
+from mimic.wire.openai.responses.items import RawItem, completed_item, prefix_of, read_items
+
+KIND: Final = "conversation"
+ITEM_KIND: Final = "conversation_item"
+MAX_HISTORY: Final = 1_000_000
+"""Bytes of the items before an input, as they are stored."""
+PAGE: Final = 100
+
+
+class StoredConversation(msgspec.Struct, frozen=True):
+    """The data of a record. ``items`` counts the positions that were given to items."""
+
+    created_at: int
+    metadata: Mapping[str, str]
+    items: int = 0
+
+
+class ConversationObject(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation."""
+
+    id: str
+    object: Literal["conversation"] = "conversation"
+    created_at: int
+    metadata: Mapping[str, str]
+
+
+class ConversationStore:
+    """Conversations in the records. Each method with an owner finds the conversations of this owner only."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    async def create(
+        self, items: Sequence[RawItem], metadata: Mapping[str, str], owner: str, created_at: int
+    ) -> ConversationObject:
+        """Create a conversation with some items. Raises RequestError for an invalid item."""
+        read_items(items, "items")
+        if not self._records.is_on:
+            raise RequestError(400, "Conversations need records, which MIMIC_RECORDS=off switches off.")
+        stored = StoredConversation(created_at, metadata)
+        conversation_id = new_id("conv")
+        await self._records.put(Draft(kind=KIND, id=conversation_id, owner=owner, data=_written(stored)))
+        if items:
+            await self._append(conversation_id, owner, _new(items))
+        return _shown(conversation_id, stored)
+
+    async def get(self, conversation_id: str, owner: str) -> ConversationObject:
+        """A conversation. Raises RequestError (404)."""
+        return _shown(conversation_id, _stored_in(await self._find(conversation_id, owner)))
+
+    async def update(self, conversation_id: str, owner: str, metadata: Mapping[str, str]) -> ConversationObject:
+        """Replace the metadata. Raises RequestError (404)."""
+        while True:
+            record = await self._find(conversation_id, owner)
+            stored = msgspec.structs.replace(_stored_in(record), metadata=metadata)
+            try:
+                await self._records.update(record, Change(data=_written(stored)))
+            except RecordChanged:
+                continue
+            return _shown(conversation_id, stored)
+
+    async def delete(self, conversation_id: str, owner: str) -> None:
+        """Delete a conversation and its items. Raises RequestError (404)."""
+        if not await self._records.delete(KIND, conversation_id, owner):
+            raise _no_conversation(conversation_id)
+        await self._records.delete_under(ITEM_KIND, conversation_id, owner)
+
+    # Items
+
+    async def add(self, conversation_id: str, owner: str, items: Sequence[RawItem]) -> ObjectPage:
+        """Append items. Raises RequestError for an invalid item, or if there is no conversation."""
+        read_items(items, "items")
+        added = _new(items)
+        await self._append(conversation_id, owner, added)
+        return ObjectPage.of(added, has_more=False)
+
+    async def append(self, conversation_id: str, owner: str, items: Sequence[RawItem]) -> None:
+        """Append the items of a response, which have ids; items that are there already stay as they are.
+
+        Does nothing if the conversation was deleted.
+        """
+        known = await self._records.get_all(ITEM_KIND, [item["id"] for item in items], owner)
+        if len(known) < len(items) and await self._records.get(KIND, conversation_id, owner):
+            await self._append(conversation_id, owner, items)
+
+    async def page(self, conversation_id: str, owner: str, limit: int, after: str | None, order: Order) -> ObjectPage:
+        """A page of items. Raises RequestError (404), and UnknownCursor."""
+        await self._find(conversation_id, owner)
+        found = await self._records.page(ITEM_KIND, owner, conversation_id, after=after, order=order, limit=limit)
+        return ObjectPage.of([item_in(record) for record in found.records], has_more=found.has_more)
+
+    async def item(self, conversation_id: str, item_id: str, owner: str) -> RawItem:
+        """An item. Raises RequestError (404)."""
+        await self._find(conversation_id, owner)
+        record = await self._records.get(ITEM_KIND, item_id, owner)
+        if record is None or record.parent != conversation_id:
+            raise RequestError(404, f"Item with id '{shown(item_id)}' not found.")
+        return item_in(record)
+
+    async def delete_item(self, conversation_id: str, item_id: str, owner: str) -> ConversationObject:
+        """Delete an item, and return the conversation. Raises RequestError (404)."""
+        await self.item(conversation_id, item_id, owner)
+        await self._records.delete(ITEM_KIND, item_id, owner)
+        return await self.get(conversation_id, owner)
+
+    async def all_items(self, conversation_id: str, owner: str) -> Sequence[RawItem]:
+        """All items, in order. Raises RequestError if there are too many, or if there is no conversation."""
+        await self._find(conversation_id, owner)
+        items: list[RawItem] = []
+        after, size, has_more = None, 0, True
+        while has_more:
+            found = await self._records.page(ITEM_KIND, owner, conversation_id, after=after, limit=PAGE)
+            items += [item_in(record) for record in found.records]
+            size += sum(len(record.data) for record in found.records)
+            if size > MAX_HISTORY:
+                text = f"The conversation is too long: at most {MAX_HISTORY:,} bytes."
+                raise RequestError(400, text, param="conversation", code="context_length_exceeded")
+            has_more, after = found.has_more, found.records[-1].id if found.records else None
+        return items
+
+    async def _append(self, conversation_id: str, owner: str, items: Sequence[RawItem]) -> None:
+        """Reserve positions in the conversation, and write the items there."""
+        first = await self._reserve(conversation_id, owner, len(items))
+        drafts = [
+            Draft(
+                kind=ITEM_KIND,
+                id=item["id"],
+                owner=owner,
+                parent=conversation_id,
+                position=first + index,
+                data=msgspec.json.encode(item),
+            )
+            for index, item in enumerate(items)
+        ]
+        await self._records.put_all(drafts)
+
+    async def _reserve(self, conversation_id: str, owner: str, number: int) -> int:
+        """Reserve positions. Returns the first one."""
+        while True:
+            record = await self._find(conversation_id, owner)
+            stored = _stored_in(record)
+            changed = msgspec.structs.replace(stored, items=stored.items + number)
+            try:
+                await self._records.update(record, Change(data=_written(changed)))
+            except RecordChanged:  # another request reserved some
+                continue
+            return stored.items
+
+    async def _find(self, conversation_id: str, owner: str) -> Record:
+        record = await self._records.get(KIND, conversation_id, owner)
+        if record is None:
+            raise _no_conversation(conversation_id)
+        return record
+
+
+def _new(items: Sequence[RawItem]) -> Sequence[RawItem]:
+    """Items with new ids."""
+    return [completed_item({**item, "id": new_id(prefix_of(item))}) for item in items]
+
+
+def _shown(conversation_id: str, stored: StoredConversation) -> ConversationObject:
+    return ConversationObject(id=conversation_id, created_at=stored.created_at, metadata=stored.metadata)
+
+
+def _written(stored: StoredConversation) -> bytes:
+    return msgspec.json.encode(stored)
+
+
+def _stored_in(record: Record) -> StoredConversation:
+    return msgspec.json.decode(record.data, type=StoredConversation)
+
+
+def item_in(record: Record) -> RawItem:
+    """The item in a record."""
+    item: dict[str, Any] = msgspec.json.decode(record.data)
+    return item
+
+
+def _no_conversation(conversation_id: str) -> RequestError:
+    return RequestError(404, f"ConversationObject with id '{shown(conversation_id)}' not found.")
