@@ -389,7 +389,7 @@ async def test_both_stores_answer_the_same(tmp_path: Path, sqlite_url: str, mong
         for chat in asked:
             for version in VERSIONS:
                 policy = MatchPolicy(min_score=0)
-                matches = [await find(filled, *chat, version=version, policy=policy) for store in (one, other)]
+                matches = [await find(store, *chat, version=version, policy=policy) for store in (one, other)]
                 assert matches[0] == matches[1]
 
 
