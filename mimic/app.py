@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 
@@ -20,7 +20,7 @@ from uvicorn.config import STARTUP_FAILURE
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import MatchPolicy
 from mimic.corpus.stores import open_store
-from mimic.engine.embedding import embed_all
+from mimic.engine.embedding import EmbeddingsRequest, ModelEmbedding, Vectors, embed_all
 from mimic.engine.fallback import chain
 from mimic.engine.retrieval import RetrievalEngine
 from mimic.engine.tools import AssistantEngine
@@ -94,12 +94,14 @@ class _Parts:
             self.tracing = tracing.Tracing(_route, UNKNOWN_ROUTE)
             store = tracing.TracedStore(store, self.tracing, settings.store)
             retrieval = partial(tracing.TracedEngine, tracing=self.tracing)
-        self.corpus = Corpus(store)
+        model = settings.open_model()
+        self.corpus = Corpus(store, model=model)
         self.retrieval = retrieval(self.corpus)
         self.ledger = Ledger(ledger_file)
         self.guard = BruteForceGuard(self.ledger)
         self.gateway = _gateway(settings, self.ledger, self.guard)
-        self.endpoints = _endpoints(settings, self.corpus, self.retrieval)
+        embed = ModelEmbedding(model).embed_all if model else embed_all
+        self.endpoints = _endpoints(settings, self.corpus, self.retrieval, embed)
         self.metrics = Metrics()
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
@@ -185,7 +187,12 @@ def _names(settings: Settings) -> Names:
     return Names(settings.version, settings.strict_models)
 
 
-def _endpoints(settings: Settings, corpus: Corpus, retrieval: RetrievalEngine) -> Sequence[Endpoint]:
+def _endpoints(
+    settings: Settings,
+    corpus: Corpus,
+    retrieval: RetrievalEngine,
+    embed: Callable[[EmbeddingsRequest], Awaitable[Vectors]],
+) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
     names = _names(settings)
     policy = MatchPolicy(settings.match, settings.min_score, templates=settings.prompt_templates)
@@ -196,7 +203,7 @@ def _endpoints(settings: Settings, corpus: Corpus, retrieval: RetrievalEngine) -
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),
         Endpoint(chat.PATH, chat.ChatWire(options), engine.complete, ANSWERED),
         Endpoint(completions.PATH, completions.CompletionsWire(options), engine.complete, ANSWERED),
-        Endpoint(embeddings.PATH, embeddings.EmbeddingsWire(names), embed_all, Policy(limited=True)),
+        Endpoint(embeddings.PATH, embeddings.EmbeddingsWire(names), embed, Policy(limited=True)),
     )
 
 

@@ -13,12 +13,14 @@ from mimic.errors import (
     RungNotSeeded,
     SeedingInProgress,
     StoreError,
+    UnusableModel,
     UnusableStore,
 )
 
 log = structlog.get_logger("mimic")
 
 PUBLIC_TEXTS: Final[Mapping[type[MimicError], str]] = {
+    UnusableModel: "The embedding model cannot be used",
     UnusableStore: "The corpus is damaged, or not of this version of Mimic",
     StoreError: "The store of the corpus cannot be used at the moment",
 }
@@ -29,6 +31,7 @@ STATUS: Final[Mapping[type[MimicError], tuple[int, str | None]]] = {
     SeedingInProgress: (409, "seeding_in_progress"),
     RungNotSeeded: (503, "rung_not_seeded"),
     NotSeeded: (503, "not_seeded"),
+    UnusableModel: (503, "model_unusable"),
     UnusableStore: (503, "store_unusable"),
     StoreError: (503, "store_unavailable"),
 }

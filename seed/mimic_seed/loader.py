@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mimic.corpus.conversation import Conversation
 from mimic.corpus.ladder import INDEXED, Depth
@@ -14,13 +14,17 @@ from mimic.corpus.manifest import Phase, Progress, Report, Size, Skipped, Versio
 from mimic.corpus.schemas import SCHEMAS, Schema, Version
 from mimic.corpus.sizes import conversation_size
 from mimic.corpus.stores.base import Replacement, Store
-from mimic.errors import NothingToSeed, SkippedConversation
+from mimic.errors import NothingToSeed, SettingError, SkippedConversation
 from mimic_seed.conversation_builder import CONVERSATION_SHAPE
+from mimic_seed.embedding import Embedding
 from mimic_seed.index_process import Indexing
 from mimic_seed.joining import Joiner
 from mimic_seed.profiler import Profiler
 from mimic_seed.reader import DumpReader
 from mimic_seed.source import Source
+
+if TYPE_CHECKING:
+    from mimic.corpus.embedding_model import EmbeddingModel
 
 BATCH_CHARACTERS = 256 * 1024
 """Characters of text that fill a batch, regardless of its number of documents."""
@@ -44,22 +48,30 @@ async def load(
     join_splits: bool = False,
     on_progress: OnProgress = lambda _: None,
     make_index: Callable[[Path, Depth], Indexing] = Indexing,
+    model: "EmbeddingModel | None" = None,
 ) -> Report:
     """Replace these versions of the store's corpus by the conversations of a source, in one pass. Opens the source.
 
     ``batch_size`` is in documents. ``depth`` is the lowest rung to serve; ``make_index(folder, depth)`` makes its
-    index. With ``join_splits`` the parts of a long chat become one conversation.
+    index, and the depth ``meaning`` needs a ``model``. With ``join_splits`` the parts of a long chat become one
+    conversation.
 
     Raises BrokenDump if the source is not a valid dump, and NothingToSeed if it has no conversation. If ``strict``,
     raises SkippedConversation at the first broken conversation. Raises SeedingError and StoreError. After any error the
     old corpus stays.
     """
+    if depth == "meaning" and model is None:
+        raise SettingError("MIMIC_EMBEDDING_MODEL", "it is not set, and the rung 'meaning' needs it")
     async with store.replace(versions) as replacement, source, AsyncExitStack() as stack:
-        index = None
+        index, embedding = None, None
         if depth in INDEXED:
-            index = await stack.enter_async_context(make_index(await replacement.workspace(), depth))
+            folder = await replacement.workspace()
+            index = await stack.enter_async_context(make_index(folder, depth))
+            if depth == "meaning" and model:
+                embedding = stack.enter_context(Embedding(folder, model))
         batches = [_Batches(SCHEMAS[version], replacement, batch_size) for version in versions]
-        loading = _Loading(source, replacement, batches, index, Joiner() if join_splits else None, strict, on_progress)
+        joiner = Joiner() if join_splits else None
+        loading = _Loading(source, replacement, batches, index, embedding, joiner, strict, on_progress)
         await loading.read()
         await loading.index()
         report = loading.report()
@@ -77,6 +89,7 @@ class _Loading:
         replacement: Replacement,
         batches: Sequence["_Batches"],
         index: Indexing | None,
+        embedding: Embedding | None,
         joiner: Joiner | None,
         strict: bool,
         on_progress: OnProgress,
@@ -86,6 +99,7 @@ class _Loading:
         self._replacement = replacement
         self._batches = batches
         self._index = index
+        self._embedding = embedding
         self._index_name = ""
         self._joiner = joiner
         self._strict = strict
@@ -117,10 +131,15 @@ class _Loading:
             await batches.index()
         if self._index:
             await self._index.finish()
+            if self._embedding:
+                await self._embedding.finish(self._report_texts)
             self._index_name = await self._replacement.attach()
 
     def report(self) -> Report:
         origin = self._source.origin()
+        index = self._index.seeded(self._index_name) if self._index else None
+        if index and self._embedding:
+            index = self._embedding.described(index)
         return Report(
             source=origin,
             conversations=self._conversations,
@@ -131,13 +150,19 @@ class _Loading:
             seconds=time.perf_counter() - self._started,
             peak_memory_bytes=peak_memory_bytes(),
             joined=self._joiner.joined if self._joiner else 0,
-            index=self._index.seeded(self._index_name) if self._index else None,
+            index=index,
             unusable_ids=self._reader.unusable_ids,
             profile=self._profiler.profile(),
         )
 
-    async def report_progress(self, phase: Phase) -> None:
-        """Report the progress to the callback, and record it in the store once a second."""
+    async def _report_texts(self, texts: int, total: int, per_second: float) -> None:
+        await self.report_progress("embedding", (texts, total, per_second))
+
+    async def report_progress(self, phase: Phase, texts: tuple[int, int, float] = (0, 0, 0.0)) -> None:
+        """Report the progress to the callback, and record it in the store once a second.
+
+        ``texts`` are those with a vector, their total, and their number per second.
+        """
         progress = Progress(
             phase=phase,
             bytes=self._source.bytes_read,
@@ -145,9 +170,12 @@ class _Loading:
             conversations=self._conversations,
             messages=self._messages,
             seconds=time.perf_counter() - self._started,
+            texts=texts[0],
+            total_texts=texts[1],
+            texts_per_second=texts[2],
         )
         self._on_progress(progress)
-        if phase != "reading" or progress.seconds >= self._recorded_at + SECONDS_BETWEEN_RECORDS:
+        if phase in {"indexing", "publishing"} or progress.seconds >= self._recorded_at + SECONDS_BETWEEN_RECORDS:
             self._recorded_at = progress.seconds
             await self._replacement.progress(progress)
 
@@ -168,6 +196,8 @@ class _Loading:
                 await batches.add(conversation, characters)
             if self._index:
                 await self._index.add(conversation)
+            if self._embedding:
+                self._embedding.add(conversation)
 
     def _skip(self, skipped: Skipped) -> None:
         if self._strict:
