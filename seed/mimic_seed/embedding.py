@@ -26,7 +26,7 @@ OnTexts = Callable[[int, int, float], Awaitable[None]]
 """Takes the number of texts with a vector, the number of all texts, and the texts per second."""
 
 
-class Embedding:
+class TextEmbedding:
     """Vectors that conversations are added to. A context manager, which removes the file of the texts."""
 
     def __init__(self, folder: Path, model: "EmbeddingModel") -> None:

@@ -16,7 +16,7 @@ from mimic.corpus.sizes import conversation_size
 from mimic.corpus.stores.base import Replacement, Store
 from mimic.errors import NothingToSeed, SettingError, SkippedConversation
 from mimic_seed.conversation_builder import CONVERSATION_SHAPE
-from mimic_seed.embedding import Embedding
+from mimic_seed.embedding import TextEmbedding
 from mimic_seed.index_process import Indexing
 from mimic_seed.joining import Joiner
 from mimic_seed.profiler import Profiler
@@ -68,7 +68,7 @@ async def load(
             folder = await replacement.workspace()
             index = await stack.enter_async_context(make_index(folder, depth))
             if depth == "meaning" and model:
-                embedding = stack.enter_context(Embedding(folder, model))
+                embedding = stack.enter_context(TextEmbedding(folder, model))
         batches = [_Batches(SCHEMAS[version], replacement, batch_size) for version in versions]
         joiner = Joiner() if join_splits else None
         loading = _Loading(source, replacement, batches, index, embedding, joiner, strict, on_progress)
@@ -89,7 +89,7 @@ class _Loading:
         replacement: Replacement,
         batches: Sequence["_Batches"],
         index: Indexing | None,
-        embedding: Embedding | None,
+        embedding: TextEmbedding | None,
         joiner: Joiner | None,
         strict: bool,
         on_progress: OnProgress,

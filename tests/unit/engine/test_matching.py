@@ -180,16 +180,17 @@ async def test_a_message_without_similar_ones_has_no_answer(store: Store, tmp_pa
 async def test_it_stops_at_the_lowest_rung(store: Store, tmp_path: Path) -> None:
     """The search stops at the lowest rung, and the error names it."""
     await fill(store, DUMP, tmp_path)
-    chats = {
+    chats: dict[Depth, list[tuple[str, str]]] = {
         "previous": [("gpt", "Old pond"), ("human", "continue")],
         "last": [("gpt", "something"), ("human", "continue")],
         "normalized": [("gpt", "something"), ("human", "Continue?")],
         "nearest": [("human", "contineu")],
     }
-    for number, depth in enumerate(DEPTHS):
-        for rung in DEPTHS[: number + 1]:
+    depths = list(chats)
+    for number, depth in enumerate(depths):
+        for rung in depths[: number + 1]:
             assert (await find(store, *chats[rung], policy=MatchPolicy(depth))).rung == rung
-        for rung in DEPTHS[number + 1 :]:
+        for rung in depths[number + 1 :]:
             with pytest.raises(NoCompletion, match=f"compared down to the rung '{depth}'"):
                 await find(store, *chats[rung], policy=MatchPolicy(depth))
 
@@ -233,7 +234,7 @@ async def test_parts_belong_to_the_depth_nearest(store: Store, tmp_path: Path) -
     """A search that ends above it, or a corpus without its index, seeks no parts; templates are of the policy."""
     text = f"Please answer the question: {LIST}"
     await fill(store, DUMP, tmp_path)
-    for depth in DEPTHS[:-1]:
+    for depth in DEPTHS[: DEPTHS.index("nearest")]:
         with pytest.raises(NoCompletion):
             await find(store, ("human", text), policy=MatchPolicy(depth))
     assert (await find(store, ("human", text), policy=MatchPolicy("nearest"))).rung == "part"
