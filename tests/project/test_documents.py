@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Final
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from mimic.server.routes.native import EXAMPLE
 from mimic.settings import VARIABLES
 from tests.support.corpora import Dump
 from tests.support.documents import LANGUAGES, ROOT, SAMPLE, Reader, blocks_of, is_shown
+from tests.support.model import make_model_folder
 from tests.support.servers import SharedServers
 
 GUIDE = ROOT / "docs" / "guide"
