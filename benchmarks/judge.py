@@ -1,6 +1,7 @@
 """Ask a corpus for real prompts of other conversations, and let sentence embeddings judge the messages that it finds.
 
     python -m benchmarks.judge dump.json [--judge minilm] [--prompts 1500] [--swap] [--picture curve.png]
+        [--model FOLDER --judge e5]
 
 The chats of the dump are split in two: one half is seeded, prompts are drawn from the other half. A prompt that the
 corpus has (equal when normalized) is counted and left out. For all others the nearest message is found without a least
@@ -8,6 +9,8 @@ score. The judge is the cosine of the two sentence embeddings. It has two limits
 the same thing, and below the other they are plainly about another one. The least score is fixed on the prompts with
 even numbers, as the lowest score from which on 60% are about the same thing. Its figures are those of the prompts with
 odd numbers.
+
+With ``--model`` the corpus is also searched by meaning. The judge is to be of another make than that model.
 
 Needs the dependency group ``bench``. No judge is used at run time.
 """
@@ -33,6 +36,7 @@ from numpy.typing import NDArray
 from benchmarks.alike import table
 from mimic.corpus.conversation import Message, role_of
 from mimic.corpus.corpus import Corpus
+from mimic.corpus.embedding_model import EmbeddingModel
 from mimic.corpus.ladder import MIN_SCORE, MatchPolicy, Rung
 from mimic.corpus.stores import open_store
 from mimic.corpus.stores.base import Store
@@ -51,6 +55,8 @@ RIGHT_SHARE: Final = 0.6
 """Share of the answers that are to be about the same thing."""
 FEWEST: Final = 10
 """Answers from which on a share is computed."""
+LIKENESS: Final = frozenset({"nearest", "meaning"})
+"""Rungs whose messages are judged."""
 CURVE: Final = tuple(number / 20 for number in range(20))
 """Least scores that are shown."""
 SHOWN: Final = 80
@@ -158,6 +164,7 @@ class Judged(NamedTuple):
 @click.option("--chats", type=int, help="Chats that are taken at most, drawn at random with a fixed seed.")
 @click.option("--swap", is_flag=True, help="Seed the other half.")
 @click.option("--examples", default=0, show_default=True, help="Pairs that are shown, from the best score down.")
+@click.option("--model", "model_folder", type=click.Path(exists=True, path_type=Path), help="MIMIC_EMBEDDING_MODEL.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="File for the figures.")
 @click.option("--picture", type=click.Path(path_type=Path), help="File for the picture of the curve.")
 def main(
@@ -168,6 +175,7 @@ def main(
     *,
     swap: bool,
     examples: int,
+    model_folder: Path | None,
     out: Path | None,
     picture: Path | None,
 ) -> None:
@@ -177,8 +185,9 @@ def main(
     seeded, asked = halves[::-1] if swap else halves
     questions = prompts_of(asked)
     draw.shuffle(questions)
-    answers = asyncio.run(ask(seeded, questions[:prompts]))
-    nearest = [found for found in answers if found.rung == "nearest"]
+    model = EmbeddingModel(model_folder) if model_folder else None
+    answers = asyncio.run(ask(seeded, questions[:prompts], model))
+    nearest = [found for found in answers if found.rung in LIKENESS]
     judge = JUDGES[judge_name]()
     judged = judge_all(judge, nearest)
     figures = figures_of(judged, answers)
@@ -215,21 +224,21 @@ def prompts_of(chats: Sequence[Chat]) -> list[str]:
     return [m["value"] for messages in said for m in messages if role_of(m["from"]) == "user" and m["value"].strip()]
 
 
-async def ask(seeded: Sequence[Chat], prompts: Sequence[str]) -> list[Found]:
+async def ask(seeded: Sequence[Chat], prompts: Sequence[str], model: EmbeddingModel | None = None) -> list[Found]:
     """The message that is found for each prompt in a corpus of some chats. A prompt without one is left out."""
     with tempfile.TemporaryDirectory() as folder:
         async with open_store(f"sqlite:///{folder}/corpus.db") as store:
-            await seed(store, seeded, Path(folder))
-            corpus = Corpus(store)
+            await seed(store, seeded, Path(folder), model)
+            corpus = Corpus(store, model=model)
             answers = [await ask_one(corpus, prompt) for prompt in prompts]
     return [found for found in answers if found]
 
 
-async def seed(store: Store, chats: Sequence[Chat], folder: Path) -> None:
+async def seed(store: Store, chats: Sequence[Chat], folder: Path, model: EmbeddingModel | None = None) -> None:
     """Seed some chats, by way of a file in a folder."""
     dump = folder / "dump.json"
     dump.write_text(json.dumps([element for chat in chats for element in chat]))
-    await load(Source(dump), store, ["v3"], depth="nearest")
+    await load(Source(dump), store, ["v3"], depth="meaning" if model else "nearest", model=model)
 
 
 async def ask_one(corpus: Corpus, prompt: str) -> Found | None:
@@ -241,7 +250,7 @@ async def ask_one(corpus: Corpus, prompt: str) -> Found | None:
 
     started = time.perf_counter()
     try:
-        match = await find_match(corpus, [Message("user", prompt)], "v3", MatchPolicy("nearest", 0), keep)
+        match = await find_match(corpus, [Message("user", prompt)], "v3", MatchPolicy(min_score=0), keep)
     except NoCompletion:
         return None
     seconds = time.perf_counter() - started
@@ -267,7 +276,7 @@ def figures_of(judged: Judged, answers: Sequence[Found]) -> dict[str, Any]:
     fitted, reported = judged.half(0), judged.half(1)
     asked = len(answers) / 2
     least = least_score(fitted)
-    times = [found.milliseconds for found in answers if found.rung == "nearest"]
+    times = [found.milliseconds for found in answers if found.rung in LIKENESS]
     return {
         "rungs": Counter(found.rung for found in answers),
         "milliseconds": {"median": round(median(times), 2), "p95": round(float(np.quantile(times, 0.95)), 2)},

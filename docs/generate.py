@@ -53,7 +53,7 @@ ROUTES: Final[Mapping[str, str]] = {
     "POST /v1/conversations/{conversation_id}/items": "Appends up to 20 items.",
     "GET /v1/conversations/{conversation_id}/items/{item_id}": "Gives an item.",
     "DELETE /v1/conversations/{conversation_id}/items/{item_id}": "Deletes an item, and gives the conversation.",
-    "POST /v1/embeddings": "Gives a deterministic vector for each text.",
+    "POST /v1/embeddings": "Gives a vector for each text: of the stand-in, or of `MIMIC_EMBEDDING_MODEL`.",
     "GET /v1/models": "Lists Mimic's own models.",
     "GET /v1/models/{model}": "Describes a model by any name that requests may use.",
     "DELETE /v1/models/{model}": "Refuses to delete a model: 403.",
@@ -142,7 +142,7 @@ EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = {
     ("/v1/responses", "stream_options"): "Accepted: no event is obfuscated.",
     ("/v1/responses", "user"): "Accepted; the response repeats it.",
     ("/v1/completions", "logprobs"): "Most likely tokens to show in the place of each token, with log probabilities.",
-    ("/v1/embeddings", "model"): "Any name; `text-embedding-3-large` gets longer vectors by default.",
+    ("/v1/embeddings", "model"): "Any name; `text-embedding-3-large` gets longer vectors of the stand-in by default.",
 }
 """The effect of fields that have another effect on a route."""
 

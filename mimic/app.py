@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from uvicorn.config import STARTUP_FAILURE
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import MatchPolicy
 from mimic.corpus.stores import open_store
-from mimic.engine.embedding import embed_all
+from mimic.engine.embedding import EmbeddingsRequest, ModelEmbedding, Vectors, embed_all
 from mimic.engine.fallback import chain
 from mimic.engine.retrieval import RetrievalEngine
 from mimic.engine.tools import AssistantEngine
@@ -136,7 +136,8 @@ class _Parts:
             self.tracing = tracing.Tracing(_route, UNKNOWN_ROUTE)
             store = tracing.TracedStore(store, self.tracing, settings.store)
             retrieval = partial(tracing.TracedEngine, tracing=self.tracing)
-        self.corpus = Corpus(store)
+        model = settings.open_model()
+        self.corpus = Corpus(store, model=model)
         self.retrieval = retrieval(self.corpus)
         self.ledger = Ledger(ledger_file)
         self.guard = BruteForceGuard(self.ledger)
@@ -146,7 +147,8 @@ class _Parts:
         self.responses = ResponseStore(self.records, self.conversations)
         self.runner = Runner(self.records, {RESPONSE: self.responses.finish})
         self.chats = ChatStore(self.records)
-        self.endpoints = _endpoints(settings, self.corpus, self.retrieval, self.chats, self.responses)
+        embed = ModelEmbedding(model).embed_all if model else embed_all
+        self.endpoints = _endpoints(settings, self.corpus, self.retrieval, embed, self.chats, self.responses)
         self.metrics = Metrics()
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
@@ -251,7 +253,12 @@ def _names(settings: Settings) -> Names:
 
 
 def _endpoints(
-    settings: Settings, corpus: Corpus, retrieval: RetrievalEngine, kept: ChatStore, stored: ResponseStore
+    settings: Settings,
+    corpus: Corpus,
+    retrieval: RetrievalEngine,
+    embed: Callable[[EmbeddingsRequest], Awaitable[Vectors]],
+    kept: ChatStore,
+    stored: ResponseStore,
 ) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
     names = _names(settings)
@@ -267,7 +274,7 @@ def _endpoints(
         Endpoint(responses_format.PATH, ResponsesWire(options, stored), engine.complete, ANSWERED, stored.keep),
         Endpoint(responses_format.COUNT_PATH, TokenCountWire(options, stored), count_tokens, Policy(limited=True)),
         Endpoint(responses_format.COMPACT_PATH, CompactWire(names, stored), compact, Policy(limited=True)),
-        Endpoint(embeddings.PATH, embeddings.EmbeddingsWire(names), embed_all, Policy(limited=True)),
+        Endpoint(embeddings.PATH, embeddings.EmbeddingsWire(names), embed, Policy(limited=True)),
     )
 
 

@@ -27,6 +27,7 @@
         ├── StoreUnavailable     the store cannot be reached, or did not answer in time
         ├── StoreFull            the store has no space left
         ├── UnusableStore        the file or database is not a corpus, or is damaged
+        ├── UnusableModel        the embedding model cannot be loaded, or is not that of the corpus
         ├── Detached             a folder of the corpus is missing
         ├── CorpusReplaced       a seeding replaced the corpus while it was read as a whole
         └── NotSeeded            nothing has been seeded, or not this version, or not for this rung
@@ -229,6 +230,10 @@ class UnusableStore(StoreError):
         return cls(str(exc), public=exc.public)
 
 
+class UnusableModel(StoreError):
+    """The embedding model cannot be loaded, or is not the model of the corpus."""
+
+
 class Detached(StoreError):
     """A folder that belongs to a corpus is missing."""
 
@@ -254,5 +259,6 @@ class RungNotSeeded(NotSeeded):
     """The corpus was seeded without the index that a rung of the ladder needs."""
 
     def __init__(self, version: str, rung: str) -> None:
-        text = f"{version} was seeded without the index for the rung {rung!r}: run `mimic seed FILE --match nearest`"
+        depth = "meaning" if rung == "meaning" else "nearest"
+        text = f"{version} was seeded without the index for the rung {rung!r}: run `mimic seed FILE --match {depth}`"
         StoreError.__init__(self, text, public=text)

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
 
 from mimic.corpus.ladder import DEPTHS, MIN_SCORE, Depth
+from mimic.corpus.model_folder import model_folder
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import Driver
 from mimic.engine.overrides import TOOL_MODES, TOOL_SCORE, ToolMode, ToolOptions
@@ -22,6 +23,9 @@ from mimic.gateway.rate_limits import LimitOptions
 from mimic.records.base import RecordOptions
 from mimic.server.options import HOST_NAME, WILDCARDS, Defaults, SeedingOptions
 from mimic.spelling import closest
+
+if TYPE_CHECKING:
+    from mimic.corpus.embedding_model import EmbeddingModel
 
 SECONDS_A_DAY: Final = 86_400
 
@@ -43,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True):
     match: Depth | None = None
     min_score: float = MIN_SCORE
     prompt_templates: tuple[str, ...] = ()
+    embedding_model: Path | None = None
     on_miss: str = "any"
     tools: ToolMode = "auto"
     tool_score: float = TOOL_SCORE
@@ -131,6 +136,14 @@ class Settings(msgspec.Struct, frozen=True):
     def seeding_options(self) -> SeedingOptions:
         """The options of seeding over HTTP."""
         return SeedingOptions(self.seed_secret, self.seed_file, self.seed_batch_size, self.store, self.mongo_driver)
+
+    def open_model(self) -> "EmbeddingModel | None":
+        """The embedding model, which loads its files later; None if the setting is empty."""
+        if self.embedding_model is None:
+            return None
+        from mimic.corpus.embedding_model import EmbeddingModel  # noqa: PLC0415 - its packages are optional
+
+        return EmbeddingModel(self.embedding_model)
 
     def __repr__(self) -> str:
         """The settings without secrets, and without values that may hold a password."""
@@ -243,6 +256,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "match": ("MIMIC_MATCH", _one_of(*DEPTHS)),
     "min_score": ("MIMIC_LEAST_SCORE", _share),
     "prompt_templates": ("MIMIC_PROMPT_TEMPLATES", _templates),
+    "embedding_model": ("MIMIC_EMBEDDING_MODEL", model_folder),
     "on_miss": ("MIMIC_ON_MISS", str),
     "tools": ("MIMIC_TOOLS", _one_of(*TOOL_MODES)),
     "tool_score": ("MIMIC_TOOL_SCORE", _share),

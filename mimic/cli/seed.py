@@ -16,7 +16,7 @@ from mimic.corpus.ladder import DEPTHS, Depth
 from mimic.corpus.manifest import ExitCode, warnings_of
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import open_store
-from mimic.errors import DumpError, MimicError, SeedingError, SettingError, StoreError
+from mimic.errors import DumpError, MimicError, SeedingError, SettingError, StoreError, UnusableModel
 from mimic.settings import Settings
 from mimic_seed.loader import load
 from mimic_seed.reader import SLOW_BACKEND
@@ -116,6 +116,7 @@ async def _seed(
                     depth=settings.match or "nearest",
                     join_splits=settings.seed_join_splits,
                     on_progress=on_progress,
+                    model=settings.open_model() if settings.match == "meaning" else None,
                 )
     except asyncio.CancelledError:
         say("Stopped.")
@@ -139,6 +140,7 @@ def _exit_code(exc: MimicError) -> ExitCode:
     codes: Mapping[type[MimicError], ExitCode] = {
         DumpError: ExitCode.BAD_INPUT,
         SettingError: ExitCode.WRONG_USAGE,
+        UnusableModel: ExitCode.WRONG_USAGE,
         StoreError: ExitCode.STORE_UNREACHABLE,
         SeedingError: ExitCode.IN_PROGRESS,
     }

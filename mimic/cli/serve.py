@@ -153,7 +153,7 @@ async def _check_corpus(settings: Settings, url: str) -> None:
     """Print the corpus. Warn if the server cannot answer all requests yet; a later seeding may change that."""
     seeded: Mapping[Version, Seeded] = {}
     try:
-        async with Corpus(open_store(settings.store, settings.mongo_driver)) as corpus:
+        async with Corpus(open_store(settings.store, settings.mongo_driver), model=settings.open_model()) as corpus:
             seeded = await corpus.contents()
             await corpus.check(settings.version, settings.match)
             show_corpus(settings, url, seeded, await example_of(corpus, settings.version))
@@ -163,6 +163,10 @@ async def _check_corpus(settings: Settings, url: str) -> None:
             show_corpus(settings, url, seeded, None)
         else:
             show_problem(str(exc))
+    if settings.embedding_model is None and any(entry.index and entry.index.vectors for entry in seeded.values()):
+        warning = "the corpus can be searched by meaning: set MIMIC_EMBEDDING_MODEL to the model of the seeding"
+        log.warning(warning)
+        show_warning(warning)
     for warning in warnings_of(seeded):
         log.warning("an earlier version of Mimic seeded the corpus", reason=warning)
         show_warning(warning)

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from mimic.corpus.cache import OutcomeCache
 from mimic.corpus.conversation import Choice, Coordinates, LocatedMessage, Message
@@ -14,7 +14,11 @@ from mimic.corpus.ladder import INDEXED, Depth, reaches
 from mimic.corpus.manifest import Seeded, SeededIndex, Seeding
 from mimic.corpus.schemas import POSITION, SCHEMAS, Document, Lookup, Schema, Version
 from mimic.corpus.stores.base import Batches, Store
-from mimic.errors import Detached, NoCompletion, NotSeeded, RungNotSeeded, UnusableStore
+from mimic.errors import Detached, NoCompletion, NotSeeded, RungNotSeeded, UnusableModel, UnusableStore
+
+if TYPE_CHECKING:
+    from mimic.corpus.embedding_model import EmbeddingModel
+    from mimic.corpus.vectors import VectorIndex
 
 SECONDS_TO_REMEMBER: Final = 10.0
 """Seconds before an index that was found damaged is opened again."""
@@ -23,11 +27,14 @@ SECONDS_TO_REMEMBER: Final = 10.0
 class Corpus:
     """Answers from a store, with a cache of outcomes. An async context manager that opens and closes the store.
 
-    The corpus is the only user of its store.
+    The corpus is the only user of its store. Without a ``model``, it cannot search by meaning.
     """
 
-    def __init__(self, store: Store, cache: OutcomeCache | None = None) -> None:
+    def __init__(
+        self, store: Store, cache: OutcomeCache | None = None, *, model: "EmbeddingModel | None" = None
+    ) -> None:
         self._store = store
+        self._model = model
         self.outcome_cache = OutcomeCache(store.seeded) if cache is None else cache
         self._indexes: dict[str, MatchIndex] = {}
         self._opening = asyncio.Lock()
@@ -94,6 +101,35 @@ class Corpus:
                     raise UnusableStore.caused_by(exc) from exc
         return self._indexes[seeded.id]
 
+    async def meaning(
+        self, version: Version, *, is_required: bool = False
+    ) -> "tuple[EmbeddingModel, VectorIndex, MatchIndex] | None":
+        """The embedding model, the vectors of a version, and its index; None if the corpus or the server lacks them.
+
+        If they are required, raises RungNotSeeded or UnusableModel instead. Also raises UnusableModel if the vectors
+        are those of another model, and the errors of :meth:`index`.
+        """
+        try:
+            seeded = await self._seeded_index(version, "meaning")
+        except RungNotSeeded:
+            if is_required:
+                raise
+            return None
+        if self._model is None:
+            if is_required:
+                text = "the rung 'meaning' needs MIMIC_EMBEDDING_MODEL, the model of the seeding"
+                raise UnusableModel(text, public=text)
+            return None
+        fingerprint = await asyncio.to_thread(getattr, self._model, "fingerprint")
+        if seeded.model not in (None, fingerprint):
+            text = (
+                f"the vectors of {version} are those of a model with the SHA-256 {seeded.model}, and "
+                f"MIMIC_EMBEDDING_MODEL has {fingerprint}: use that model, or run `mimic seed FILE --match meaning`"
+            )
+            raise UnusableModel(text, public=text)
+        index = await self.index(version, "meaning")
+        return (self._model, index.vectors, index) if index.vectors else None  # None: no user said anything
+
     async def _open(self, seeded: SeededIndex) -> None:
         # The lock ends before the stack, so that waiting tasks do not wait for the removal of temporary files.
         async with AsyncExitStack() as stack, self._opening:
@@ -103,6 +139,10 @@ class Corpus:
             folder = await stack.enter_async_context(self._store.attached(seeded.id))
             try:
                 index = await asyncio.to_thread(MatchIndex, folder, messages=seeded.messages)
+                if self._model and seeded.vectors:
+                    from mimic.corpus.vectors import VectorIndex  # noqa: PLC0415 - its packages are optional
+
+                    index.vectors = await asyncio.to_thread(VectorIndex, folder, seeded.vectors)
             except UnusableStore as exc:
                 self._damaged = seeded.id, time.monotonic() + SECONDS_TO_REMEMBER, exc.with_traceback(None)
                 raise
@@ -163,6 +203,8 @@ class Corpus:
         index = seeded[version].index
         rung = depth or (index.depth if index else None)
         if rung in INDEXED:
+            if rung == "meaning":
+                await self.meaning(version, is_required=depth == "meaning")
             (await self.index(version, rung)).check()
 
     async def contents(self) -> Mapping[Version, Seeded]:

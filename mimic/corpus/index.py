@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from os import strerror
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import tantivy
 from tantivy import Document, Index, Occur, Order, Query, SchemaBuilder
@@ -22,6 +22,9 @@ from mimic.corpus.schemas import digest
 from mimic.corpus.similarity import normalized, parts, terms
 from mimic.corpus.stores.tempdirs import NO_SPACE
 from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
+
+if TYPE_CHECKING:
+    from mimic.corpus.vectors import VectorIndex
 
 MAX_TERMS: Final = 24
 MAX_TERMS_BEFORE: Final = 12
@@ -122,6 +125,8 @@ class MatchIndex:
 
         Also where it does not hold as many ``messages`` as were seeded: it belongs to another corpus.
         """
+        self.vectors: VectorIndex | None = None
+        """The vectors of the folder, if the owner opened them."""
         self._damage: UnusableStore | None = None
         with _reading():
             index = Index.open(str(folder))

@@ -4,20 +4,21 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-Depth: TypeAlias = Literal["previous", "last", "normalized", "nearest"]
+Depth: TypeAlias = Literal["previous", "last", "normalized", "nearest", "meaning"]
 """The lowest rung of a search, or of an index. The depth ``nearest`` includes the rung ``part``."""
 
-Rung: TypeAlias = Literal["previous", "last", "normalized", "nearest", "part"]
+Rung: TypeAlias = Literal["previous", "last", "normalized", "nearest", "meaning", "part"]
 """``previous`` finds the last two messages, byte for byte (v3 only). ``last`` finds the last message, byte for byte.
 ``normalized`` ignores case, white space, surrounding punctuation and the Unicode form. ``nearest`` finds the most
-similar message. ``part`` finds a message by a part of the user's text, on any of these rungs."""
+similar message. ``meaning`` finds the message of a user whose vector is nearest (see
+:mod:`mimic.corpus.embedding_model`). ``part`` finds a message by a part of the user's text, on any of these rungs."""
 
 DEPTHS: Final[tuple[Depth, ...]] = get_args(Depth)
 RUNGS: Final[tuple[Rung, ...]] = get_args(Rung)
 EXACT: Final[frozenset[Rung]] = frozenset(("previous", "last", "normalized"))
 """The rungs that match the message itself: its answer has the requested shape."""
-INDEXED: Final[tuple[Depth, ...]] = ("normalized", "nearest")
-"""The rungs that need an index."""
+INDEXED: Final[tuple[Depth, ...]] = ("normalized", "nearest", "meaning")
+"""The rungs that need an index. Only ``meaning`` needs its vectors."""
 
 MIN_SCORE: Final = 0.45
 

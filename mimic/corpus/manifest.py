@@ -14,7 +14,7 @@ from mimic.corpus.profile import Profile
 
 State: TypeAlias = Literal["running", "done", "failed", "interrupted"]
 
-Phase: TypeAlias = Literal["reading", "indexing", "publishing"]
+Phase: TypeAlias = Literal["reading", "indexing", "embedding", "publishing"]
 
 
 class ExitCode(IntEnum):
@@ -60,14 +60,20 @@ class Size(msgspec.Struct, frozen=True):
     index_bytes: int
 
 
-class SeededIndex(msgspec.Struct, frozen=True):
-    """The index that finds similar messages: the lowest rung it serves, the seconds it took, and its size."""
+class SeededIndex(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The index that finds similar messages: the lowest rung it serves, the seconds it took, and its size.
+
+    With the rung ``meaning`` it has ``vectors``, a number of different texts. ``model`` is the SHA-256 of their model.
+    """
 
     id: str
     depth: Depth
     messages: int
     seconds: float
     bytes: int
+    vectors: int = 0
+    vector_seconds: float = 0.0
+    model: str | None = None
 
 
 class Seeded(msgspec.Struct, frozen=True):
@@ -103,7 +109,10 @@ def warnings_of(seeded: Mapping[Any, Seeded]) -> Sequence[str]:
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """The progress of a seeding. ``total_bytes`` is None if the input is a pipe."""
+    """The progress of a seeding. ``total_bytes`` is None if the input is a pipe.
+
+    ``texts`` of ``total_texts`` have their vectors, in the phase ``embedding``.
+    """
 
     phase: Phase = "reading"
     bytes: int = 0
@@ -111,6 +120,9 @@ class Progress(msgspec.Struct, frozen=True):
     conversations: int = 0
     messages: int = 0
     seconds: float = 0.0
+    texts: int = 0
+    total_texts: int = 0
+    texts_per_second: float = 0.0
 
 
 class Skipped(msgspec.Struct, frozen=True):

@@ -26,7 +26,9 @@ class ExactEngine(Engine):
         keeps_tools = bool(prompt.messages) and prompt.messages[-1].is_result
         depth = request.policy.depth
         try:
-            policy = MatchPolicy("normalized" if depth in {None, "nearest"} else depth, keeps_tools=keeps_tools)
+            policy = MatchPolicy(
+                "normalized" if depth in {None, "nearest", "meaning"} else depth, keeps_tools=keeps_tools
+            )
             return await self._engine.answer(prompt, replace(request, policy=policy))
         except RungNotSeeded:
             policy = MatchPolicy("last", keeps_tools=keeps_tools)

@@ -14,11 +14,15 @@ from hashlib import blake2b
 from itertools import pairwise
 from math import sqrt
 from struct import unpack
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
 
 from mimic.engine.base import Usage
+from mimic.errors import RequestError
+
+if TYPE_CHECKING:
+    from mimic.corpus.embedding_model import EmbeddingModel
 
 PLACES: Final = 4
 """Coordinates that each feature moves, up or down."""
@@ -36,12 +40,16 @@ _HASH: Final = f"<{PLACES}I"
 
 
 class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A request for a vector of each text; ``tokens`` is the number for all texts."""
+    """A request for a vector of each text; ``tokens`` is the number for all texts.
+
+    ``dimensions`` is None if the request leaves them open; the stand-in then has ``default_dimensions``.
+    """
 
     model: str
     texts: Sequence[str]
     tokens: int
-    dimensions: int
+    dimensions: int | None
+    default_dimensions: int
 
     @property
     def usage(self) -> Usage:
@@ -60,13 +68,41 @@ class Vectors(msgspec.Struct, frozen=True):
 
 async def embed_all(request: EmbeddingsRequest) -> Vectors:
     """Compute the vectors of all texts; a large request runs in a thread."""
+    dimensions = request.dimensions or request.default_dimensions
 
     def vectors() -> list["array[float]"]:
-        return [embed(text, request.dimensions) for text in request.texts]
+        return [embed(text, dimensions) for text in request.texts]
 
-    is_large = request.tokens + len(request.texts) * request.dimensions > MUCH
+    is_large = request.tokens + len(request.texts) * dimensions > MUCH
     made = await asyncio.to_thread(vectors) if is_large else vectors()
     return Vectors(made, is_large)
+
+
+class ModelEmbedding:
+    """Vectors of an embedding model, as they are, or cut to the dimensions of the request and normalized again."""
+
+    def __init__(self, model: "EmbeddingModel") -> None:
+        self._model = model
+
+    async def embed_all(self, request: EmbeddingsRequest) -> Vectors:
+        """Compute the vectors of all texts. Raises UnusableModel, and RequestError for too many dimensions."""
+        made = []
+        for text in request.texts:
+            vector = await self._model.embed(text)
+            size = len(vector)
+            if request.dimensions and request.dimensions > size:
+                problem = f"the model has {size} dimensions, less than {request.dimensions}"
+                raise RequestError(400, f"Invalid 'dimensions': {problem}.", param="dimensions", code="invalid_value")
+            made.append(_cut(array("f", vector.tobytes()), request.dimensions))
+        return Vectors(made, sum(map(len, made)) > MUCH)
+
+
+def _cut(vector: "array[float]", dimensions: int | None) -> "array[float]":
+    """The first dimensions of a vector, with length 1."""
+    if not dimensions or dimensions == len(vector):
+        return vector
+    length = sqrt(sum(value * value for value in vector[:dimensions])) or 1.0
+    return array("f", [value / length for value in vector[:dimensions]])
 
 
 def embed(text: str, dimensions: int) -> "array[float]":

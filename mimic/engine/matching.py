@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from mimic.corpus.conversation import CALL, RESULT, ROLES, Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.index import MatchIndex
-from mimic.corpus.ladder import INDEXED, Depth, MatchPolicy, Rung
+from mimic.corpus.ladder import Depth, MatchPolicy, Rung
 from mimic.corpus.schemas import SCHEMAS, Version
-from mimic.engine.nearest import NOTHING, Asked, Candidates, find_equal, find_nearest
+from mimic.engine.meaning import find_by_meaning
+from mimic.engine.nearest import CERTAIN, NOTHING, Asked, Candidates, find_equal, find_nearest
 from mimic.engine.parts import parts_of
 from mimic.errors import NoCompletion, RungNotSeeded
 
@@ -21,6 +22,9 @@ SHOWN_CANDIDATES: Final = 3
 WAYS_OUT: Final = "MIMIC_ON_MISS=any answers it all the same; GET /corpus/search?q=TEXT shows what the corpus has."
 
 T = TypeVar("T")
+
+COMPARED: Final[tuple[Depth, ...]] = ("normalized", "nearest")
+"""The rungs below exact matches, in their order. The rung ``meaning`` competes with ``nearest``."""
 
 NOT_SPOKEN: Final = frozenset({"system", CALL, RESULT})
 """Roles that applications add to a chat, and that a corpus rarely has in the same place."""
@@ -115,7 +119,7 @@ async def _find_similar(corpus: Corpus, spoken: Sequence[Message], version: Vers
     """Search the rungs below exact matches for the last message of a chat. Raises NoCompletion."""
     *_, previous, last = None, *spoken
     before = previous if version == "v3" else None
-    for rung in INDEXED:
+    for rung in COMPARED:
         if not policy.reaches(rung):
             raise _nothing_follows(last, f"Texts were compared down to the rung {policy.depth!r}.")
         try:
@@ -128,6 +132,8 @@ async def _find_similar(corpus: Corpus, spoken: Sequence[Message], version: Vers
             found = _Similar(rung, 1.0, await find_equal(corpus, index, version, last, before))
         else:
             found = await _find_nearest(corpus, index, version, (last, before), policy)
+            if found.score < CERTAIN and policy.reaches("meaning"):
+                found = await _or_by_meaning(corpus, version, (last, before), policy, found)
         if found.asked:
             return found
     raise _nothing_follows(last, _not_enough(found.candidates, policy.min_score), found.candidates)
@@ -153,6 +159,28 @@ async def _find_nearest(
             found.append(_Similar("nearest" if message is last else "part", score, asked, candidates))
     best = max(found, key=lambda one: (bool(one.asked), one.score))
     return replace(best, candidates=found[0].candidates)
+
+
+async def _or_by_meaning(
+    corpus: Corpus, version: Version, wanted: tuple[Message, Message | None], policy: MatchPolicy, found: _Similar
+) -> _Similar:
+    """The match by meaning if its score is higher, else the match that was found by words.
+
+    If a template of the settings fits, the text in its hole has the meaning.
+    """
+    last, before = wanted
+    holes = [part.message for part in parts_of(last, policy.templates) if not part.strictness]
+    asked, candidates = await find_by_meaning(
+        corpus,
+        version,
+        holes[0] if holes else last,
+        before,
+        policy.min_score,
+        is_required=policy.depth == "meaning",
+    )
+    score = candidates[0][0] if candidates else 0.0
+    best = max(found, _Similar("meaning", score, asked), key=lambda one: (bool(one.asked), one.score))
+    return replace(best, candidates=sorted([*found.candidates, *candidates], reverse=True))
 
 
 async def _exactly(corpus: Corpus, version: Version, part: Message, before: Message | None) -> Asked:

@@ -18,12 +18,14 @@ from mimic.errors import (
     SeedingInProgress,
     StoreError,
     UnknownCursor,
+    UnusableModel,
     UnusableStore,
 )
 
 log = structlog.get_logger("mimic")
 
 PUBLIC_TEXTS: Final[Mapping[type[MimicError], str]] = {
+    UnusableModel: "The embedding model cannot be used",
     UnusableStore: "The corpus is damaged, or not of this version of Mimic",
     RecordsUnavailable: "The store of the records cannot be used at the moment",
     StoreError: "The store of the corpus cannot be used at the moment",
@@ -40,6 +42,7 @@ STATUS: Final[Mapping[type[MimicError], tuple[int, str | None]]] = {
     RecordsUnavailable: (503, "records_unavailable"),
     RungNotSeeded: (503, "rung_not_seeded"),
     NotSeeded: (503, "not_seeded"),
+    UnusableModel: (503, "model_unusable"),
     UnusableStore: (503, "store_unusable"),
     StoreError: (503, "store_unavailable"),
 }

@@ -18,6 +18,8 @@ from mimic.errors import StoreError, StoreFull
 
 FAILED: Final = 1
 FULL: Final = 28
+NEAREST: Final = frozenset({"nearest", "meaning"})
+"""Depths of an index with terms."""
 
 _decoder: Final = msgspec.msgpack.Decoder(list[Conversation])
 
@@ -29,7 +31,7 @@ def pack(conversations: Sequence[Conversation]) -> bytes:
 
 def write_index(folder: Path, packs: Iterable[bytes], depth: str) -> None:
     """Make the index of all that the packs hold. Raises StoreFull and StoreUnavailable."""
-    with IndexWriter(folder, nearest=depth == "nearest") as writer:
+    with IndexWriter(folder, nearest=depth in NEAREST) as writer:
         for packed in packs:
             for conversation in _decoder.decode(packed):
                 writer.add(conversation)

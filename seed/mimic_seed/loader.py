@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,14 +16,18 @@ from mimic.corpus.manifest import Phase, Progress, Report, Size, Skipped, Versio
 from mimic.corpus.schemas import SCHEMAS, Schema, Version
 from mimic.corpus.sizes import conversation_size
 from mimic.corpus.stores.base import Replacement, Store
-from mimic.errors import DumpError, NothingToSeed, SkippedConversation
+from mimic.errors import DumpError, NothingToSeed, SettingError, SkippedConversation
 from mimic_seed.duplicates import Duplicates
+from mimic_seed.embedding import TextEmbedding
 from mimic_seed.file_reader import FileReader
 from mimic_seed.formats import SHAPES
 from mimic_seed.index_process import Indexing
 from mimic_seed.joining import Joiner
 from mimic_seed.profiler import Profiler
 from mimic_seed.source import Document, Source
+
+if TYPE_CHECKING:
+    from mimic.corpus.embedding_model import EmbeddingModel
 
 BATCH_CHARACTERS = 256 * 1024
 """Characters of text that fill a batch, regardless of its number of documents."""
@@ -47,26 +51,34 @@ async def load(
     join_splits: bool = False,
     on_progress: OnProgress = lambda _: None,
     make_index: Callable[[Path, Depth], Indexing] = Indexing,
+    model: "EmbeddingModel | None" = None,
 ) -> Report:
     """Replace these versions of the store's corpus by the conversations of sources, in one pass. Opens the sources.
 
     ``batch_size`` is in documents. ``depth`` is the lowest rung to serve; ``make_index(folder, depth)`` makes its
-    index. With ``join_splits`` the parts of a long chat become one conversation.
+    index, and the depth ``meaning`` needs a ``model``. With ``join_splits`` the parts of a long chat become one
+    conversation.
 
     Raises BrokenDump if a source is not a valid dump, and NothingToSeed if all have no conversation. If ``strict``,
     raises SkippedConversation at the first broken conversation. Raises SeedingError and StoreError. After any error the
     old corpus stays.
     """
+    if depth == "meaning" and model is None:
+        raise SettingError("MIMIC_EMBEDDING_MODEL", "it is not set, and the rung 'meaning' needs it")
     opened = [sources] if isinstance(sources, Source) else sources
     async with store.replace(versions) as replacement, AsyncExitStack() as stack:
         for source in opened:
             with _named(source, opened):
                 await stack.enter_async_context(source)
-        index = None
+        index, embedding = None, None
         if depth in INDEXED:
-            index = await stack.enter_async_context(make_index(await replacement.workspace(), depth))
+            folder = await replacement.workspace()
+            index = await stack.enter_async_context(make_index(folder, depth))
+            if depth == "meaning" and model:
+                embedding = stack.enter_context(TextEmbedding(folder, model))
         batches = [_Batches(SCHEMAS[version], replacement, batch_size) for version in versions]
-        loading = _Loading(opened, replacement, batches, index, Joiner() if join_splits else None, strict, on_progress)
+        joiner = Joiner() if join_splits else None
+        loading = _Loading(opened, replacement, batches, index, embedding, joiner, strict, on_progress)
         await loading.read()
         await loading.index()
         report = loading.report()
@@ -84,6 +96,7 @@ class _Loading:
         replacement: Replacement,
         batches: Sequence["_Batches"],
         index: Indexing | None,
+        embedding: TextEmbedding | None,
         joiner: Joiner | None,
         strict: bool,
         on_progress: OnProgress,
@@ -93,6 +106,7 @@ class _Loading:
         self._replacement = replacement
         self._batches = batches
         self._index = index
+        self._embedding = embedding
         self._index_name = ""
         self._joiner = joiner
         self._strict = strict
@@ -137,11 +151,16 @@ class _Loading:
             await batches.index()
         if self._index:
             await self._index.finish()
+            if self._embedding:
+                await self._embedding.finish(self._report_texts)
             self._index_name = await self._replacement.attach()
 
     def report(self) -> Report:
         origins = [source.origin() for source in self._sources]
         origin = combined(origins)
+        index = self._index.seeded(self._index_name) if self._index else None
+        if index and self._embedding:
+            index = self._embedding.described(index)
         return Report(
             source=origin,
             sources=origins,
@@ -153,15 +172,21 @@ class _Loading:
             seconds=time.perf_counter() - self._started,
             peak_memory_bytes=peak_memory_bytes(),
             joined=self._joiner.joined if self._joiner else 0,
-            index=self._index.seeded(self._index_name) if self._index else None,
+            index=index,
             unusable_ids=self._unusable_ids,
             duplicate_ids=self._duplicates.count,
             left_out=dict(self._left_out.most_common()),
             profile=self._profiler.profile(),
         )
 
-    async def report_progress(self, phase: Phase) -> None:
-        """Report the progress to the callback, and record it in the store once a second."""
+    async def _report_texts(self, texts: int, total: int, per_second: float) -> None:
+        await self.report_progress("embedding", (texts, total, per_second))
+
+    async def report_progress(self, phase: Phase, texts: tuple[int, int, float] = (0, 0, 0.0)) -> None:
+        """Report the progress to the callback, and record it in the store once a second.
+
+        ``texts`` are those with a vector, their total, and their number per second.
+        """
         progress = Progress(
             phase=phase,
             bytes=sum(source.bytes_read for source in self._sources),
@@ -169,9 +194,12 @@ class _Loading:
             conversations=self._conversations,
             messages=self._messages,
             seconds=time.perf_counter() - self._started,
+            texts=texts[0],
+            total_texts=texts[1],
+            texts_per_second=texts[2],
         )
         self._on_progress(progress)
-        if phase != "reading" or progress.seconds >= self._recorded_at + SECONDS_BETWEEN_RECORDS:
+        if phase in {"indexing", "publishing"} or progress.seconds >= self._recorded_at + SECONDS_BETWEEN_RECORDS:
             self._recorded_at = progress.seconds
             await self._replacement.progress(progress)
 
@@ -193,6 +221,8 @@ class _Loading:
                 await batches.add(conversation, characters)
             if self._index:
                 await self._index.add(conversation)
+            if self._embedding:
+                self._embedding.add(conversation)
 
     def _skip(self, skipped: Skipped, source: str) -> None:
         if self._strict:

@@ -5,13 +5,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from io import TextIOWrapper
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
@@ -72,6 +73,8 @@ def _print_report(report: Report) -> None:
             f"Index of {index.messages:,} messages down to the rung {index.depth}: {index.seconds:.1f} s, "
             f"{decimal(index.bytes)}"
         )
+        if index.vectors:
+            console.print(f"Vectors of {index.vectors:,} different texts of users: {index.vector_seconds:.1f} s")
     _print_skipped(console, report)
     if report.left_out:
         counts = ", ".join(f"{count:,} {name}" for name, count in report.left_out.items())
@@ -129,17 +132,23 @@ def _versions(report: Report) -> Table:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[Progress], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TextColumn("{task.fields[rate]}"))
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[amount]}"))
     with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task("reading", total=None, rate="")
+        task = bar.add_task("reading", total=None, amount="")
+        shown_phase = ""
 
         def show(progress: Progress) -> None:
+            nonlocal shown_phase
+            counts_texts = progress.phase == "embedding"
+            if counts_texts and shown_phase != progress.phase:
+                bar.reset(task)  # the time that remains is that of the texts
+            shown_phase = progress.phase
             bar.update(
                 task,
                 description=progress.phase,
-                completed=progress.bytes,
-                total=progress.total_bytes,
-                rate=f"{_rate(progress):,.0f} messages/s",
+                completed=progress.texts if counts_texts else progress.bytes,
+                total=progress.total_texts if counts_texts else progress.total_bytes,
+                amount=_amount(progress),
             )
 
         yield show
@@ -155,11 +164,24 @@ def _lines() -> Callable[[Progress], None]:
         if progress.phase == shown_phase and now < shown_at + SECONDS_BETWEEN_LINES:
             return
         shown_at, shown_phase = now, progress.phase
-        of = f" of {decimal(progress.total_bytes)}" if progress.total_bytes else ""
-        messages = f"{progress.messages:,} messages, {_rate(progress):,.0f} messages/s"
-        say(f"{progress.phase}: {decimal(progress.bytes)}{of}, {messages}")
+        say(f"{progress.phase}: {_amount(progress)}{_remaining(progress)}")
 
     return show
+
+
+def _amount(progress: Progress) -> str:
+    """The work that is done, all of it, and the rate."""
+    if progress.phase == "embedding":
+        return f"{progress.texts:,} of {progress.total_texts:,} texts, {progress.texts_per_second:,.0f} texts/s"
+    of = f" of {decimal(progress.total_bytes)}" if progress.total_bytes else ""
+    return f"{decimal(progress.bytes)}{of}, {progress.messages:,} messages, {_rate(progress):,.0f} messages/s"
+
+
+def _remaining(progress: Progress) -> str:
+    """The time until all texts have a vector; empty in other phases."""
+    if progress.phase != "embedding" or not progress.texts_per_second:
+        return ""
+    return f", {timedelta(seconds=round((progress.total_texts - progress.texts) / progress.texts_per_second))} left"
 
 
 def _rate(progress: Progress) -> float:

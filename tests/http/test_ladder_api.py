@@ -98,7 +98,7 @@ def test_a_request_says_how_far_down_it_goes(server: Server) -> None:
         assert f"compared down to the rung '{depth}'" in refused["message"]
     bad = error(ask(server, "continue", x_mimic_match="deepest"), 400)
     assert (bad["param"], bad["code"]) == ("x-mimic-match", "invalid_value")
-    assert "expected one of previous, last, normalized, nearest, not 'deepest'" in bad["message"]
+    assert "expected one of previous, last, normalized, nearest, meaning, not 'deepest'" in bad["message"]
 
 
 def test_settings_say_how_far_down_it_goes(corpus: str, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_text_in_a_template_is_found(corpus: str, server: Server, tmp_path: Pa
     assert "rung 'normalized'" in error(ask(server, wrapped.format("x"), x_mimic_match="normalized"), 404)["message"]
     assert 'mimic_matches_total{rung="part",version="v3"} ' in httpx.get(f"{server.url}/metrics").text
     bad = error(ask(server, "continue", x_mimic_match="part"), 400)
-    assert "expected one of previous, last, normalized, nearest, not 'part'" in bad["message"]
+    assert "expected one of previous, last, normalized, nearest, meaning, not 'part'" in bad["message"]
     body = {"messages": [{"from": "human", "value": wrapped.format("tell me a joke")}]}
     answer = httpx.post(f"{server.url}/conversation/completion?match=nearest", json=body)
     assert (answer.headers["x-mimic-match"], len(answer.json()["choices"])) == ("part", 1)
@@ -148,7 +148,7 @@ def test_the_conversation_route_is_exact_unless_it_is_asked_not_to_be(server: Se
         assert answer.headers["x-mimic-match"] == "nearest"
     bad = error(choices("x", "?match=deepest"), 400)
     assert (bad["param"], bad["code"]) == ("match", "invalid_value")
-    assert "previous, last, normalized, nearest" in bad["message"]
+    assert "previous, last, normalized, nearest, meaning" in bad["message"]
 
 
 def test_a_named_rung_that_was_not_seeded_is_a_503(tmp_path: Path) -> None:

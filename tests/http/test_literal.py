@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mimic.corpus.ladder import DEPTHS, RUNGS
+from mimic.corpus.ladder import RUNGS
 from mimic.corpus.schemas import VERSIONS
 from tests.support.corpora import conversation, seed
 from tests.support.servers import Server
@@ -24,6 +24,8 @@ NAMES: Final = ["$where", "a.b", "$", ".", "'", '"', "a\0b", "_id", "messages.0"
 """Senders that would be query operators in MongoDB."""
 WORD: Final = "x" * 1_000_000
 EXACT: Final = "/conversation/completion"
+DEPTHS: Final = ("previous", "last", "normalized", "nearest")
+"""Rungs that need no embedding model."""
 
 
 @pytest.fixture(scope="module", params=["sqlite", "mongodb"])

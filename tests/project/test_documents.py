@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Final
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from mimic.server.routes.native import EXAMPLE
 from mimic.settings import VARIABLES
 from tests.support.corpora import Dump
 from tests.support.documents import LANGUAGES, ROOT, SAMPLE, Reader, blocks_of, is_shown
+from tests.support.model import make_model_folder
 from tests.support.servers import SharedServers
 
 GUIDE = ROOT / "docs" / "guide"
@@ -20,6 +22,8 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(GUIDE.glob("*.md"
 STARTING = ("README.md", "getting-started.md")
 """Documents that start the server on port 8000 themselves. The others need one that runs."""
 MONGODB = "mongodb://127.0.0.1:27017/mimic"
+MODEL: Final = "models/all-MiniLM-L6-v2"
+"""The folder of an embedding model that documents name."""
 CORPUS: Dump = json.loads(SAMPLE.read_text())
 
 of_each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.name)
@@ -33,6 +37,8 @@ def test_the_blocks_run(document: Path, tmp_path: Path, serve: SharedServers, re
     replaced = {}
     if any(MONGODB in block.text for block in blocks_of(document)):
         replaced[MONGODB] = request.getfixturevalue("mongodb_url")
+    if MODEL in document.read_text():
+        make_model_folder(tmp_path / MODEL)
     if document.name in STARTING:
         reader = Reader(tmp_path, replaced=replaced)
     else:

@@ -40,7 +40,12 @@ for module, names in {
 for name in sys.argv[1:]:
     import_module(name)
 """
-OPTIONAL = {"mimic.server.observability.tracing": "opentelemetry", "mimic.pytest_plugin": "pytest"}
+OPTIONAL = {
+    "mimic.corpus.embedding_model": "onnxruntime",
+    "mimic.corpus.vectors": "onnxruntime",
+    "mimic.pytest_plugin": "pytest",
+    "mimic.server.observability.tracing": "opentelemetry",
+}
 """Modules that need a package which Mimic does not require, each with that package."""
 
 

@@ -138,6 +138,8 @@ def test_domain_code_knows_no_http_and_no_driver() -> None:
         "pymongo": ("mimic.corpus.stores.mongodb", "mimic.records.mongodb", "mimic.testing.processes"),
         "sqlite3": ("mimic.corpus.stores.sqlite", "mimic.records", "mimic.gateway.ledger"),
         "tantivy": ("mimic.corpus.index",),
+        "onnxruntime": ("mimic.corpus.embedding_model",),
+        "tokenizers": ("mimic.corpus.embedding_model",),
         "opentelemetry": ("mimic.server.observability.tracing",),
     }
     for name, file in modules().items():

@@ -90,11 +90,12 @@ async def complete_prompt(
     security=SECURITY,
     description=(
         "A stand-in for an embedding model: the same text always gets the same vector of length 1, and texts that "
-        "share words get similar vectors. The vectors do not represent meaning."
+        "share words get similar vectors. The vectors do not represent meaning. With MIMIC_EMBEDDING_MODEL the vectors "
+        "are those of that model, whatever the model name."
     ),
     responses={
         200: ResponseSpec(embeddings.EmbeddingList, description="The vectors.", generate_examples=False),
-        **error_responses(400, 401, 404, 413, 415, 429),
+        **error_responses(400, 401, 404, 413, 415, 429, 503),
     },
 )
 async def embed_texts(

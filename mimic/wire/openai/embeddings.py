@@ -82,7 +82,8 @@ class EmbeddingsWire(OpenAIWire[OpenAIEmbeddingsRequest, Vectors]):
             model=data.model,
             texts=[given.text for given in inputs],
             tokens=sum([given.tokens for given in inputs]),
-            dimensions=data.dimensions or DIMENSIONS_OF.get(data.model, DIMENSIONS),
+            dimensions=data.dimensions,
+            default_dimensions=DIMENSIONS_OF.get(data.model, DIMENSIONS),
             as_base64=data.encoding_format == "base64",
         )
 

@@ -186,16 +186,17 @@ async def test_a_message_without_similar_ones_has_no_answer(filled: Store) -> No
 
 async def test_it_stops_at_the_lowest_rung(filled: Store) -> None:
     """The search stops at the lowest rung, and the error names it."""
-    chats = {
+    chats: dict[Depth, list[tuple[str, str]]] = {
         "previous": [("gpt", "Old pond"), ("human", "continue")],
         "last": [("gpt", "something"), ("human", "continue")],
         "normalized": [("gpt", "something"), ("human", "Continue?")],
         "nearest": [("human", "contineu")],
     }
-    for number, depth in enumerate(DEPTHS):
-        for rung in DEPTHS[: number + 1]:
+    depths = list(chats)
+    for number, depth in enumerate(depths):
+        for rung in depths[: number + 1]:
             assert (await find(filled, *chats[rung], policy=MatchPolicy(depth))).rung == rung
-        for rung in DEPTHS[number + 1 :]:
+        for rung in depths[number + 1 :]:
             with pytest.raises(NoCompletion, match=f"compared down to the rung '{depth}'"):
                 await find(filled, *chats[rung], policy=MatchPolicy(depth))
 
@@ -239,7 +240,7 @@ async def test_parts_belong_to_the_depth_nearest(store: Store, tmp_path: Path) -
     """A search that ends above it, or a corpus without its index, seeks no parts; templates are of the policy."""
     text = f"Please answer the question: {LIST}"
     await fill(store, DUMP, tmp_path)
-    for depth in DEPTHS[:-1]:
+    for depth in DEPTHS[: DEPTHS.index("nearest")]:
         with pytest.raises(NoCompletion):
             await find(store, ("human", text), policy=MatchPolicy(depth))
     assert (await find(store, ("human", text), policy=MatchPolicy("nearest"))).rung == "part"
