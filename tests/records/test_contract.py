@@ -184,10 +184,10 @@ async def test_one_of_many_concurrent_updates_wins(records: Records, another: Op
 
 async def test_expired_records_are_absent(records: Records) -> None:
     """Reads, writes and claims check the expiry themselves; a draft may have the id again."""
-    expired = await records.put(job(lives=0.05, owner="me", parent="p"))
+    expired = await records.put(job(lives=1.0, owner="me", parent="p"))
     claim = await records.claim(["job"], 10)
     assert claim
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(1.1)
     assert await records.get("job", "a", None) is None
     assert await records.page("job", "me", "p") == ([], False)
     assert await records.browse() == []
@@ -205,9 +205,9 @@ async def test_expired_records_are_absent(records: Records) -> None:
 
 async def test_an_update_extends_the_life(records: Records) -> None:
     """``lives`` counts from now; None is for ever."""
-    record = await records.put(Draft(kind="a", id="1", lives=0.3))
+    record = await records.put(Draft(kind="a", id="1", lives=1.0))
     record = await records.update(record, Change(lives=60))
-    await asyncio.sleep(0.35)
+    await asyncio.sleep(1.1)
     assert await records.get("a", "1", None) == record
     assert (await records.update(record, Change(lives=None))).expires is None
 
@@ -230,14 +230,14 @@ async def test_jobs_are_claimed_when_due_the_oldest_first(records: Records) -> N
 async def test_a_lease_excludes_other_claims_until_it_expires(records: Records, another: Open) -> None:
     """Each claim has the next generation. The revision stays, so that writes of others are not disturbed."""
     stored, other = await records.put(job()), await another()
-    first = await records.claim(["job"], 0.2)
+    first = await records.claim(["job"], 1.0)
     assert first
     assert (first.record.generation, first.record.revision, first.lease.generation) == (1, stored.revision, 1)
     assert await other.claim(["job"], 10) is None
-    await records.renew(first.lease, 0.4)
-    await asyncio.sleep(0.25)
+    await records.renew(first.lease, 2.5)
+    await asyncio.sleep(1.1)
     assert await other.claim(["job"], 10) is None
-    await asyncio.sleep(0.25)
+    await asyncio.sleep(1.5)
     second = await other.claim(["job"], 10)
     assert second
     assert second.lease.generation == 2
@@ -302,9 +302,9 @@ async def test_a_job_comes_again_later(records: Records) -> None:
     await records.put(job())
     claim = await records.claim(["job"], 60)
     assert claim
-    await records.update(claim.record, Change(due=0.2), claim.lease)
+    await records.update(claim.record, Change(due=1.0), claim.lease)
     assert await records.claim(["job"], 60) is None
-    await asyncio.sleep(0.25)
+    await asyncio.sleep(1.1)
     again = await records.claim(["job"], 60)
     assert again
     assert again.lease.generation == 2

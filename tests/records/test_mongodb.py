@@ -20,13 +20,13 @@ async def test_records_of_a_newer_format_are_absent_and_stay(mongodb_url: str) -
     """No read finds them, and neither a draft, an expiry nor the bounds remove them."""
     server, _, database = mongodb_url.rpartition("/")
     async with open_now(mongodb_url, RecordOptions(most=3)) as records:
-        await records.put_all([Draft(kind="a", id=name, due=due, lives=0.5) for name, due in (("1", None), ("2", 0))])
+        await records.put_all([Draft(kind="a", id=name, due=due, lives=1.5) for name, due in (("1", None), ("2", 0))])
         claim = await records.claim(["a"], 60)
         assert claim
         with pymongo.MongoClient[dict[str, Any]](server) as client:
             collection = client[database][COLLECTION]
             collection.update_many({}, {"$set": {"format": FORMAT + 1}})
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(1.6)
             assert await records.get_all("a", ["1", "2"], None) == []
             assert await records.page("a", "") == ([], False)
             assert await records.browse() == []

@@ -126,12 +126,12 @@ async def test_records_of_a_newer_format_are_absent_and_stay(tmp_path: Path) -> 
     """No read finds them, and neither a draft, an expiry nor the bounds remove them."""
     file = tmp_path / "records.db"
     async with SQLiteRecords(RecordsFile(file), RecordOptions(most=3)) as records:
-        await records.put_all([Draft(kind="a", id=name, due=due, lives=0.3) for name, due in (("1", None), ("2", 0))])
+        await records.put_all([Draft(kind="a", id=name, due=due, lives=1.0) for name, due in (("1", None), ("2", 0))])
         claim = await records.claim(["a"], 60)
         assert claim
         connection = sqlite3.connect(file, isolation_level=None)
         connection.execute("UPDATE records SET format = ?", (FORMAT + 1,))
-        await asyncio.sleep(0.35)
+        await asyncio.sleep(1.1)
         assert await records.get_all("a", ["1", "2"], None) == []
         assert await records.page("a", "") == ([], False)
         assert await records.browse() == []
@@ -155,13 +155,13 @@ async def test_a_clock_that_is_set_back_changes_no_order_and_no_lease(tmp_path: 
         SQLiteRecords(RecordsFile(tmp_path / "records.db"), now=lambda: now[0]) as other,
     ):
         await records.put(Draft(kind="a", id="1", due=-1000))
-        claim = await records.claim(["a"], 0.2)
+        claim = await records.claim(["a"], 1.0)
         assert claim
         now[0] -= 900
         await records.put(Draft(kind="a", id="0"))
         assert [record.id for record in (await records.page("a", "")).records] == ["1", "0"]
         assert await other.claim(["a"], 10) is None
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(1.1)
         assert await other.claim(["a"], 10)
 
 

@@ -25,13 +25,13 @@ async def both(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Records, R
 
 async def test_one_process_at_a_time_sweeps(both: tuple[Records, Records]) -> None:
     """The first call plans the job, and of two calls when it is due one sweeps."""
-    sweepers = [Sweeper(records, 0.05) for records in both]
+    sweepers = [Sweeper(records, 0.5) for records in both]
     assert [await sweeper.sweep_if_due() for sweeper in sweepers] == [None, None]
     assert await both[0].get(SWEEPER, SWEEPER, None) is None
     await both[0].put(Draft(kind="a", id="1", lives=0.01))
     assert await sweepers[0].sweep_if_due() is None
     assert await sweepers[1].sweep_if_due() is None
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.6)
     swept = await asyncio.gather(*(sweeper.sweep_if_due() for sweeper in sweepers))
     assert sorted(swept, key=str) == [1, None]
 
