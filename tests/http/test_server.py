@@ -249,7 +249,11 @@ def test_the_documentation_is_served_with_examples_that_work(small: Server) -> N
         ours = {"/conversation/completion", "/conversation/seed", "/corpus", "/health", "/ready", "/metrics"}
         ours |= {"/corpus/search", "/corpus/{version}/conversations/{document}"}
         ours |= {"/mimic/requests"}
-        openai = {"chat/completions", "completions", "embeddings", "models", "models/{model}"}
+        openai = {"chat/completions", "completions", "embeddings", "models", "models/{model}", "responses"}
+        openai |= {f"chat/completions/{{completion_id}}{part}" for part in ("", "/messages")}
+        openai |= {f"responses/{{response_id}}{part}" for part in ("", "/cancel", "/input_items")}
+        openai |= {"responses/compact", "responses/input_tokens", "conversations"}
+        openai |= {f"conversations/{{conversation_id}}{part}" for part in ("", "/items", "/items/{item_id}")}
         assert ours | {f"/v1/{route}" for route in openai} == set(document["paths"])
         page = client.get("/schema")
         assert page.headers["content-type"].startswith("text/html")
