@@ -13,6 +13,7 @@ const RUNGS = {
   last: "the last message matched",
   normalized: "the last message matched, except for its spelling",
   nearest: "the most similar message matched",
+  meaning: "a message with a similar meaning matched",
   part: "a part of the message matched",
   none: "no message matched; the answer is not from the corpus",
 };

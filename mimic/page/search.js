@@ -32,7 +32,7 @@ export function prepareSearch() {
 /** Show that a corpus cannot be searched, from the answer of `GET /corpus`. */
 export function showWhetherSearchable({ versions, default_version: preferred }) {
   const entry = versions[preferred] ?? Object.values(versions)[0];
-  const searchable = entry.index?.depth === "nearest";
+  const searchable = ["nearest", "meaning"].includes(entry.index?.depth);
   byId("search-outcome").textContent = searchable
     ? ""
     : "This corpus was seeded without the index for searches. To add the index, run `mimic seed FILE --match nearest`.";
