@@ -749,11 +749,15 @@ def test_a_failure_in_the_background(stored: Server) -> None:
         assert kinds == ["response.output_text.delta", "error", "response.failed"]
 
 
-def test_responses_survive_a_killed_server(tmp_path: Path, serve: SharedServers) -> None:
-    """After SIGKILL another server finishes the responses in the background; stored ones are still there."""
-    settings = {"MIMIC_STORE": serve.store(DUMP), "MIMIC_RECORDS": f"sqlite:///{tmp_path}/records.db"}
+def test_responses_survive_a_killed_server(tmp_path: Path, serve: SharedServers, store_url: str) -> None:
+    """After SIGKILL another server finishes the responses in the background; stored ones are still there.
+
+    Records are on each backend, and each server has two processes.
+    """
+    settings = {"MIMIC_STORE": serve.store(DUMP), "MIMIC_RECORDS": store_url, "MIMIC_WORKERS": "2"}
     with Server(tmp_path, **settings) as server, sdk(server) as client:
         kept = ask(client, "hi")
+        assert ask(client, "and now?", previous_response_id=kept.id, temperature=0).output_text.startswith("event:")
         waiting = [ask(client, "hi", background=True, extra_headers={"x-mimic-ttft-ms": "2000"}) for _ in range(5)]
         server.process.kill()
         server.process.wait()

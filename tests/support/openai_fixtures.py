@@ -46,7 +46,7 @@ _CHAT: Final = StoredChat(
 
 
 async def plant(url: str) -> None:
-    """Plant all objects anew."""
+    """Replace all objects."""
     async with open_records(url, "sqlite:///corpus.db", RecordOptions()) as records:
         for response_id in RESPONSES:
             await records.delete(KIND, response_id, None)
