@@ -20,6 +20,9 @@ OTHERS: Final = (
 )
 """Fields of shapes that are not read. Reports name them."""
 
+OUTSIDE: Final = "a message outside of a conversation"
+"""The reason for skipping a message among conversations."""
+
 WITHOUT_MESSAGES: Final = "without messages"
 """The reason for skipping an element of an unknown shape."""
 
@@ -43,7 +46,7 @@ def messages_in(element: Any, left_out: LeftOut) -> Sequence[Message]:
             return one.messages(element, left_out)
     other = next((field for field in OTHERS if field in element), None)
     if is_message(element):
-        raise Unreadable("a message outside of a conversation")
+        raise Unreadable(OUTSIDE)
     raise Unreadable(f"{WITHOUT_MESSAGES}, but with `{other}`" if other else WITHOUT_MESSAGES)
 
 
