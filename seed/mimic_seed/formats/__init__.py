@@ -50,6 +50,11 @@ def messages_in(element: Any, left_out: LeftOut) -> Sequence[Message]:
     raise Unreadable(f"{WITHOUT_MESSAGES}, but with `{other}`" if other else WITHOUT_MESSAGES)
 
 
+def is_lone_message(value: Any) -> bool:
+    """True if a value is a message, and has no field that makes it a conversation of its own."""
+    return is_message(value) and not any(one.matches(value) for one in FORMATS)
+
+
 def id_of(element: Any) -> tuple[str | None, bool]:
     """The id of an element, and True if it has an id that cannot be used: neither a string nor a number."""
     if not isinstance(element, dict):

@@ -333,7 +333,7 @@ def test_deep_and_large_values_are_bounded() -> None:
     call = {"function": {"name": "f", "arguments": {"a": deep}}}
     assert reason({"messages": [{"role": "assistant", "tool_calls": [call]}]}) == "a broken tool call"
     image = {"type": "image_url", "image_url": {"url": "x" * 20_000_000}}
-    large = {"id": "large", "messages": [{"role": "user", "content": ["x" * 18_000_000, []]}]}
+    large = {"id": "large", "messages": [{"role": "user", "content": ["x" * 9_000_000] * 2 + [[]]}]}
     after = read(json.dumps([large, 5, {"id": "c"}]))
     assert [one.id for one in after] == ["large", None, "c"]
     assert [getattr(one, "reason", "") for one in after] == ["larger than 16 MiB", "not an object", "without messages"]
