@@ -8,10 +8,9 @@ import ijson
 from mimic.corpus.conversation import Conversation
 from mimic.corpus.manifest import Skipped
 from mimic.corpus.sizes import LARGEST_DOCUMENT, fits
-from mimic_seed.formats import WITHOUT_MESSAGES, id_of, messages_in
+from mimic_seed.formats import OUTSIDE, WITHOUT_MESSAGES, id_of, messages_in
 from mimic_seed.formats.base import UNUSABLE, Broken, Unreadable
-from mimic_seed.formats.messages import is_message
-from mimic_seed.shapes import ELEMENT, MESSAGE, MESSAGES, Shape
+from mimic_seed.shapes import ELEMENT, MESSAGE, MESSAGES, Region
 
 DEEPEST = 1_048_576
 """The deepest nesting of arrays and objects; the parser needs a byte for each level."""
@@ -60,7 +59,7 @@ class ConversationBuilder:
         self._element_depth = depth
         self._depth = 0
         self._position = 0
-        self._stack: list[tuple[Any, Shape]] = []
+        self._stack: list[tuple[Any, Region]] = []
         self._key = ""
         self._skipped_from = -1
         """The depth around a value that is not kept; -1 outside of one."""
@@ -146,11 +145,13 @@ class ConversationBuilder:
     def _count(self, cost: int) -> None:
         """Count the memory of kept values. An element that is too large is dropped, except for its id."""
         self._cost += cost
-        limit = LARGEST_TREE if self._stack and "mapping" in self._stack[0][0] else LARGEST_ELEMENT
-        if self._cost <= limit or self._problem:
+        if self._cost <= LARGEST_ELEMENT or self._problem:
+            return
+        element = self._stack[0][0]
+        if isinstance(element, dict) and "mapping" in element and self._cost <= LARGEST_TREE:
             return
         self._problem = TOO_LARGE
-        name = id_of(self._stack[0][0])[0]
+        name = id_of(element)[0]
         self._dropped_id = name if name is None else name[:SHOWN_OF_ID]
         self._stack.clear()
         self._skipped_from = self._element_depth
@@ -188,7 +189,7 @@ class ConversationBuilder:
             try:
                 conversation = Conversation(name, messages_in(element, found))
             except Unreadable as exc:
-                if is_message(element) and self._is_bare(element):
+                if exc.reason == OUTSIDE and self._is_bare(element):
                     return
                 problem = exc.reason, exc.detail
                 if self._fields and isinstance(element, dict) and exc.reason == WITHOUT_MESSAGES:
@@ -196,11 +197,11 @@ class ConversationBuilder:
                     problem = exc.reason, f"it has {names}, and no messages"
             else:
                 problem = None if fits(conversation) else TOO_LARGE
-        self._problem = None
+        dropped_id, self._problem, self._dropped_id = self._dropped_id, None, None
         if self._bare is not None:
             self._bare_problem = self._bare_problem or MIXED
         elif problem:
-            shown = self._dropped_id if name is None else name[:SHOWN_OF_ID]
+            shown = dropped_id if name is None else name[:SHOWN_OF_ID]
             self.finished.append(Skipped(self._position, shown, *problem))
         else:
             self.unusable_ids += is_unusable

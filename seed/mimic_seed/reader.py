@@ -24,7 +24,7 @@ from mimic.corpus.surrogates import end_of_whole_escapes, lone_surrogates
 from mimic.errors import BrokenDump, ForeignFile
 from mimic_seed.conversation_builder import ConversationBuilder, TooDeep
 from mimic_seed.file_kinds import BEGINNING, kind_of
-from mimic_seed.formats.lists import is_bare
+from mimic_seed.formats import is_lone_message
 from mimic_seed.string_tracker import StringTracker, end_of_string
 
 SLOW_BACKEND = ijson.backend != "yajl2_c"
@@ -79,7 +79,7 @@ def _is_line_of_messages(text: bytes) -> bool:
     if not _LIST.match(line) or not line.rstrip().endswith(b"]"):
         return False
     try:
-        return is_bare(msgspec.json.decode(line, type=list[Any]))
+        return all(map(is_lone_message, msgspec.json.decode(line, type=list[Any])))
     except (ValueError, RecursionError):
         return False
 

@@ -8,7 +8,7 @@ from mimic_seed.formats import chatgpt, claude, lists, pairs
 from mimic_seed.formats import messages as of_messages
 
 
-class Shape:
+class Region:
     """A kind of array or object in an element.
 
     ``keys`` are the fields of an object to keep, or None for all. ``arrays`` and ``objects`` are the places of its
@@ -20,23 +20,23 @@ class Shape:
 
     def __init__(self, keys: frozenset[str] | None = None, *, cost: int = 32, scalar_cost: int = 16) -> None:
         self.keys = keys
-        self.arrays: Mapping[str, Shape] = {}
-        self.objects: Mapping[str, Shape] = {}
-        self.other: Shape | None = None
+        self.arrays: Mapping[str, Region] = {}
+        self.objects: Mapping[str, Region] = {}
+        self.other: Region | None = None
         self.cost = cost
         self.scalar_cost = scalar_cost
         self.is_message = False
 
 
-ANY: Final = Shape()
+ANY: Final = Region()
 ANY.other = ANY
-SHALLOW: Final = Shape()
+SHALLOW: Final = Region()
 """An array or object whose values are only counted."""
-PARTS: Final = Shape()
-PART: Final = Shape()
-MESSAGE: Final = Shape(of_messages.KEPT | claude.MESSAGE, scalar_cost=0)
-MESSAGES: Final = Shape()
-ELEMENT: Final = Shape(formats.FIELDS | of_messages.KEPT, scalar_cost=0)
+PARTS: Final = Region()
+PART: Final = Region()
+MESSAGE: Final = Region(of_messages.KEPT | claude.MESSAGE, scalar_cost=0)
+MESSAGES: Final = Region()
+ELEMENT: Final = Region(formats.FIELDS | of_messages.KEPT, scalar_cost=0)
 
 PARTS.objects = {"": PART}
 PART.other = ANY
@@ -51,9 +51,9 @@ MESSAGE.arrays = {
 MESSAGE.objects = {**dict.fromkeys(of_messages.LEFT_OUT, SHALLOW), "function_call": ANY}
 MESSAGES.objects = {"": MESSAGE}
 
-_TREE: Final = Shape(cost=128)
-_NODE: Final = Shape(chatgpt.NODE, cost=128)
-_SAID: Final = Shape(chatgpt.MESSAGE, cost=128)
+_TREE: Final = Region(cost=128)
+_NODE: Final = Region(chatgpt.NODE, cost=128)
+_SAID: Final = Region(chatgpt.MESSAGE, cost=128)
 _TREE.other = _NODE
 _NODE.objects = {"message": _SAID}
 _SAID.objects = {"author": SHALLOW, "content": ANY}

@@ -1,12 +1,14 @@
 """Seeding over HTTP: guarded by a secret, in a process of its own, with a public status."""
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,35 @@ def outcome(url: str) -> dict[str, Any]:
             return dict(answer)
         time.sleep(0.05)
     pytest.fail("it does not end")
+
+
+def test_a_file_of_another_format_is_seeded(sqlite_url: str, tmp_path: Path) -> None:
+    """SEED_FILE may be an export in a zip archive. The report counts left-out data, and /corpus has the SHA-256."""
+    file = tmp_path / "export.zip"
+    said = [{"sender": "human", "text": "hi", "files": [{}]}, {"sender": "assistant", "text": "hello"}]
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("conversations.json", json.dumps([{"uuid": "u", "chat_messages": said}]))
+    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(file), SEED_SECRET=SECRET) as server:
+        assert httpx.post(f"{server.url}/conversation/seed", json={"secret": SECRET}).status_code == 202
+        report = outcome(server.url)["report"]
+        assert (report["conversations"], report["left_out"]) == (1, {"attachments": 1})
+        corpus = httpx.get(f"{server.url}/corpus").json()["versions"]["v3"]
+        expected = {
+            "name": "export.zip",
+            "bytes": file.stat().st_size,
+            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        }
+        assert corpus["sources"] == [expected]
+        assert corpus["source"] == expected
+        body = {"model": "mimic-v3", "messages": [{"role": "user", "content": "hi"}]}
+        answer = httpx.post(f"{server.url}/v1/chat/completions", json=body)
+        assert answer.json()["choices"][0]["message"]["content"] == "hello"
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("conversations.json", "[{")
+        url = f"{server.url}/conversation/seed"  # 409 until the process of the first seeding has ended
+        wait_until(lambda: httpx.post(url, json={"secret": SECRET}).status_code == 202)
+        wait_until(lambda: outcome(server.url)["state"] == "failed")
+        assert outcome(server.url)["error"].startswith("conversations.json: byte 2: the input ends here")
 
 
 def test_without_a_secret_it_is_switched_off(sqlite_url: str, tmp_path: Path, dump: Path) -> None:

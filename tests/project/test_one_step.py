@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,9 @@ def test_the_sample_is_served_at_once(tmp_path: Path) -> None:
         wait_until(lambda: mimic(tmp_path, "chat", "Why is the sky blue?", "--url", url).returncode == 0)
         assert time.monotonic() - began < 60
     assert not list(tmp_path.glob("*.db"))
+
+
+def test_the_name_of_the_distribution_is_a_command() -> None:
+    """Tools that run a distribution by its name find ``mimic-chat``, the same program as ``mimic``."""
+    scripts = {script.name: script.value for script in entry_points(group="console_scripts")}
+    assert scripts["mimic-chat"] == scripts["mimic"] == "mimic.cli:main"

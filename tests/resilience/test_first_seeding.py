@@ -43,7 +43,7 @@ def run(folder: Path, *arguments: str, limit: int | None = None, **environment: 
         ("", (), 1),
         ("[]", (), 1),
         (LARGE[:-1], (), 1),
-        ('{"messages": []}', (), 1),
+        ('{"dialog": []}', (), 1),
         ("PAR1", (), 1),
         (json.dumps([*SMALL, {}]), ("--strict",), 1),
         (None, (), 1),

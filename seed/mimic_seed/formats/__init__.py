@@ -20,6 +20,9 @@ OTHERS: Final = (
 )
 """Fields of shapes that are not read. Reports name them."""
 
+OUTSIDE: Final = "a message outside of a conversation"
+"""The reason for skipping a message among conversations."""
+
 WITHOUT_MESSAGES: Final = "without messages"
 """The reason for skipping an element of an unknown shape."""
 
@@ -43,8 +46,13 @@ def messages_in(element: Any, left_out: LeftOut) -> Sequence[Message]:
             return one.messages(element, left_out)
     other = next((field for field in OTHERS if field in element), None)
     if is_message(element):
-        raise Unreadable("a message outside of a conversation")
+        raise Unreadable(OUTSIDE)
     raise Unreadable(f"{WITHOUT_MESSAGES}, but with `{other}`" if other else WITHOUT_MESSAGES)
+
+
+def is_lone_message(value: Any) -> bool:
+    """True if a value is a message, and has no field that makes it a conversation of its own."""
+    return is_message(value) and not any(one.matches(value) for one in FORMATS)
 
 
 def id_of(element: Any) -> tuple[str | None, bool]:

@@ -195,6 +195,9 @@ def test_a_list_of_messages_and_other_elements_is_skipped() -> None:
     assert first == Conversation(None, [])
     assert isinstance(second, Skipped)
     assert second.reason == "a message outside of a conversation"
+    for field, expected in ((5, "`conversations` is not an array"), ([], "")):
+        [element] = read(json.dumps([{**USER, "conversations": field}]))
+        assert getattr(element, "reason", "") == expected
     [large] = read(json.dumps([{"role": "user", "content": "x" * 1_000_000}] * 18))
     assert isinstance(large, Skipped)
     assert large.reason == "larger than 16 MiB"
@@ -330,6 +333,10 @@ def test_deep_and_large_values_are_bounded() -> None:
     call = {"function": {"name": "f", "arguments": {"a": deep}}}
     assert reason({"messages": [{"role": "assistant", "tool_calls": [call]}]}) == "a broken tool call"
     image = {"type": "image_url", "image_url": {"url": "x" * 20_000_000}}
+    large = {"id": "large", "messages": [{"role": "user", "content": ["x" * 9_000_000] * 2 + [[]]}]}
+    after = read(json.dumps([large, 5, {"id": "c"}]))
+    assert [one.id for one in after] == ["large", None, "c"]
+    assert [getattr(one, "reason", "") for one in after] == ["larger than 16 MiB", "not an object", "without messages"]
     [found] = read(json.dumps([{"messages": [{"role": "user", "content": ["hi", image]}]}]))
     assert found == Conversation(None, [Message("user", "hi")])
 
