@@ -281,7 +281,7 @@ async def test_a_lease_does_not_outlast_its_seeder_because_the_clock_was_set_bac
         later = datetime.now(UTC) + timedelta(hours=1)
         await database.mimic.update_one({"_id": "corpus"}, {"$set": {"seeding.heartbeat": later}})
 
-    async with open_quickly(mongodb_url, timings=Timings(heartbeat_seconds=1, grace_seconds=0)) as store:
+    async with open_quickly(mongodb_url, timings=Timings(heartbeat_seconds=2, grace_seconds=0)) as store:
         with pytest.raises(SeedingLost):
             async with store.replace(["v2"]) as seeder:
                 for state in ("interrupted", "running"):  # the next beat is of the present
@@ -290,10 +290,10 @@ async def test_a_lease_does_not_outlast_its_seeder_because_the_clock_was_set_bac
                     seeding = await store.seeding()
                     assert seeding
                     assert seeding.state == state
-                    await asyncio.sleep(1.5)
+                    await asyncio.sleep(2.8)
                 await set_back()
                 await fill(store, SMALL, tmp_path)
-                await asyncio.sleep(1.5)
+                await asyncio.sleep(2.8)
                 await seeder.progress(seeder.seeding.progress)
         assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
 
