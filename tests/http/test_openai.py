@@ -406,7 +406,7 @@ def test_an_unknown_route_gets_a_suggestion(v1: httpx.Client) -> None:
     """The error suggests another route, for any method, without reading the body or repeating a long path."""
     for path, told in (
         ("/v1/chat/completions", "The base URL holds /v1 twice. Did you mean /v1/chat/completions?"),
-        ("/responses", "set_default_openai_api('chat_completions')"),
+        ("/batches", "Mimic has no Batch API"),
         ("/" + "x" * 10_000, "/v1/" + "x" * 196 + "..."),
     ):
         for answer in (v1.post(path, json=WHY), v1.get(path)):
@@ -429,7 +429,7 @@ def test_other_errors(v1: httpx.Client) -> None:
     assert error_of(v1.get("/nothing"), 404)["code"] == "unknown_url"
     without = httpx.post(f"{str(v1.base_url).removesuffix('/v1/')}/chat/completions", json=WHY)
     assert without.json()["error"]["message"].endswith("Did you mean /v1/chat/completions?")
-    assert error_of(v1.get("/chat/completions"), 405)["code"] == "method_not_allowed"
+    assert error_of(v1.get("/completions"), 405)["code"] == "method_not_allowed"
     assert error_of(v1.post("/chat/completions", content=b"x" * 10_000_001), 413)["code"] == "request_too_large"
 
 
