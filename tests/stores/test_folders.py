@@ -55,3 +55,27 @@ async def test_an_unusable_place_is_an_error(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(StoreUnavailable, match=f"cannot use {tmp_path}/missing/mimic-index-.*: No such file"):
         async with temporary_folder():
             pass
+
+
+MAKES_MANY = """
+import asyncio
+from mimic.corpus.stores.tempdirs import temporary_folder
+
+async def main():
+    for _ in range(400):
+        async with temporary_folder() as folder:
+            (folder / "file").write_text("x")
+            await asyncio.sleep(0)
+            (folder / "file").read_text()
+
+asyncio.run(main())
+"""
+
+
+def test_processes_that_clean_up_leave_new_folders_alone(tmp_path: Path) -> None:
+    """A folder that was made a moment ago, and is not locked yet, is removed before its process locks it, or stays."""
+    command, environment = [sys.executable, "-c", MAKES_MANY], {"TMPDIR": str(tmp_path)}
+    makers = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    errors = [maker.communicate(timeout=100)[1] for maker in makers]
+    assert errors == [""] * 4
+    assert list(tmp_path.iterdir()) == []

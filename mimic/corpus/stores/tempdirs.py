@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import sys
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -95,8 +96,19 @@ def _remove_abandoned() -> None:
         for folder in (*parent.glob(f"{INDEX}*"), *parent.glob(f"{WORKERS}*")):
             with suppress(OSError):  # folders of other users
                 if (lock_file := _lock_folder(folder)) is not None:
-                    os.close(lock_file)
-                    remove_folder(folder)
+                    _remove_locked(folder, lock_file)
+
+
+def _remove_locked(folder: Path, lock_file: int) -> None:
+    """Remove an abandoned folder. The lock ends last: a process that has just made the folder must not lock it now."""
+    if sys.platform == "win32":  # an open file cannot be removed there
+        os.close(lock_file)
+        remove_folder(folder)
+        return
+    try:
+        remove_folder(folder)
+    finally:
+        os.close(lock_file)
 
 
 def _lock_folder(folder: Path) -> int | None:
