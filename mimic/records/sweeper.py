@@ -1,14 +1,12 @@
 """The sweeper removes expired records. It is a job among the records, so one process at a time does it."""
 
-import asyncio
-from contextlib import suppress
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import structlog
 
 from mimic.errors import RecordError, RecordsUnavailable
 from mimic.records.base import SWEEPER, Change, Draft, Records
+from mimic.records.periodic import PeriodicTask
 
 log = structlog.get_logger("mimic")
 
@@ -17,26 +15,18 @@ INTERVAL: Final = 60.0
 LEASE_SECONDS: Final = 300.0
 
 
-class Sweeper:
-    """A task in the background, as an async context manager. It does nothing while nothing is stored."""
+class Sweeper(PeriodicTask):
+    """Removes expired records in the background. It does nothing while nothing is stored."""
 
     def __init__(self, records: Records, interval: float = INTERVAL) -> None:
-        self._records = records
-        self._interval = interval
-        self._task: asyncio.Task[None] | None = None
+        super().__init__(records, interval)
 
-    async def __aenter__(self) -> Self:
-        if self._records.is_on:
-            self._task = asyncio.create_task(self._run())
-        return self
+    async def step(self) -> None:
+        await self.sweep_if_due()
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+    def failed(self, error: RecordError | RecordsUnavailable) -> None:
+        if isinstance(error, RecordsUnavailable):  # otherwise the records are full, or another process took over
+            log.warning("expired records cannot be removed", reason=str(error))
 
     async def sweep_if_due(self) -> int | None:
         """Sweep if the job is due and no other process has it. Returns the number of removed records, or None."""
@@ -48,17 +38,3 @@ class Sweeper:
         removed = await self._records.sweep()
         await self._records.update(claim.record, Change(due=self._interval), claim.lease)
         return removed
-
-    async def _run(self) -> None:
-        is_failing = False
-        while True:
-            await asyncio.sleep(self._interval)
-            try:
-                await self.sweep_if_due()
-                is_failing = False
-            except RecordError:  # full, or another process took over
-                pass
-            except RecordsUnavailable as exc:
-                if not is_failing:
-                    log.warning("expired records cannot be removed", reason=str(exc))
-                is_failing = True
