@@ -11,13 +11,12 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 from mimic.jobs.chats import ChatStore, StoredChat
 from mimic.jobs.pages import ObjectPage
 from mimic.server.error_handlers import error_responses
-from mimic.server.guards import SECURITY, require_key
-from mimic.server.request_ids import check_client_id
+from mimic.server.guards import SECURITY
+from mimic.server.routes.shared import GUARDS
 from mimic.wire.openai.chat import PATH
 from mimic.wire.openai.sampled import Metadata
 
 COMPLETION_PATH: Final = f"{PATH}/{{completion_id:str}}"
-GUARDS: Final = (require_key, check_client_id)
 MOST: Final = 100
 _FILTER: Final = "metadata["
 

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, PathParameter, QueryParameter
+from litestar.params import JSONBody, PathParameter
 
 from mimic.jobs.conversations import ConversationObject, ConversationStore
 from mimic.jobs.pages import ObjectPage
 from mimic.server.error_handlers import error_responses
-from mimic.server.guards import SECURITY, require_key
-from mimic.server.request_ids import check_client_id
+from mimic.server.guards import SECURITY
+from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
 from mimic.wire.openai.base import created_now
 from mimic.wire.openai.responses.items import RawItem
 from mimic.wire.openai.sampled import Metadata
@@ -23,8 +23,6 @@ ITEMS_PATH: Final = f"{CONVERSATION_PATH}/items"
 ITEM_PATH: Final = f"{ITEMS_PATH}/{{item_id:str}}"
 WITH_METHODS: Final = (CONVERSATION_PATH, ITEMS_PATH, ITEM_PATH)
 """Paths with several methods."""
-GUARDS: Final = (require_key, check_client_id)
-MOST_ITEMS: Final = 100
 MOST_ADDED: Final = 20
 
 ConversationId = Annotated[str, PathParameter(description="The id of a conversation.", min_length=1, max_length=200)]
@@ -138,11 +136,9 @@ async def list_items(
     conversation_id: ConversationId,
     conversations: NamedDependency[ConversationStore],
     owner: NamedDependency[str],
-    limit: Annotated[int, QueryParameter(description="The maximum number of items.", ge=1, le=MOST_ITEMS)] = 20,
-    order: Annotated[
-        Literal["asc", "desc"], QueryParameter(description="The order of the items: `desc` begins with the last one.")
-    ] = "desc",
-    after: Annotated[str | None, QueryParameter(description="The id of the item before the page.")] = None,
+    limit: ItemLimit = 20,
+    order: ItemOrder = "desc",
+    after: AfterItem = None,
 ) -> ObjectPage:
     """Return a page of the items."""
     return await conversations.page(conversation_id, owner, limit, after, order)

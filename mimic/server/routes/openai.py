@@ -10,15 +10,14 @@ from litestar.params import BodyKwarg, FromPath
 
 from mimic.corpus.corpus import Corpus
 from mimic.server.error_handlers import error_responses
-from mimic.server.guards import SECURITY, require_key
-from mimic.server.request_ids import check_client_id
+from mimic.server.guards import SECURITY
 from mimic.server.routes.docs import FaultyOperation, LimitedOperation
+from mimic.server.routes.shared import GUARDS
 from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai.base import EMBEDDING_MODEL, Names
 from mimic.wire.openai.errors import ErrorBody
 from mimic.wire.openai.models import Model, ModelList, deletion_refused, model_named, models_of
 
-GUARDS: Final = (require_key, check_client_id)
 MODEL_PATH: Final = "/v1/models/{model:path}"
 CHAT_EXAMPLE: Final = {"model": "mimic-v3", "messages": [{"role": "user", "content": "Write a haiku about the sea"}]}
 PROMPT_EXAMPLE: Final = {"model": "mimic-v3", "prompt": "Write a haiku about the sea"}

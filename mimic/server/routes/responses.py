@@ -14,9 +14,9 @@ from mimic.gateway.delivery import STREAM_HEADERS
 from mimic.jobs.pages import ObjectPage
 from mimic.jobs.responses import ResponseStore
 from mimic.server.error_handlers import error_responses
-from mimic.server.guards import SECURITY, require_key
-from mimic.server.request_ids import check_client_id
+from mimic.server.guards import SECURITY
 from mimic.server.routes.docs import FaultyOperation, LimitedOperation
+from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
 from mimic.wire.base import EVENTS
 from mimic.wire.openai.responses import COMPACT_PATH, COUNT_PATH, PATH
 from mimic.wire.openai.responses.answer import ResponseObject
@@ -26,8 +26,6 @@ from mimic.wire.openai.responses.wire import TokenCount
 
 EXAMPLE: Final = {"model": "mimic-v3", "input": "Write a haiku about the sea"}
 RESPONSE_PATH: Final = f"{PATH}/{{response_id:str}}"
-GUARDS: Final = (require_key, check_client_id)
-MOST_ITEMS: Final = 100
 
 ResponseId = Annotated[str, PathParameter(description="The id of a stored response.", min_length=1, max_length=200)]
 
@@ -177,11 +175,9 @@ async def list_input_items(
     response_id: ResponseId,
     responses: NamedDependency[ResponseStore],
     owner: NamedDependency[str],
-    limit: Annotated[int, QueryParameter(description="The maximum number of items.", ge=1, le=MOST_ITEMS)] = 20,
-    order: Annotated[
-        Literal["asc", "desc"], QueryParameter(description="The order of the items: `desc` begins with the last one.")
-    ] = "desc",
-    after: Annotated[str | None, QueryParameter(description="The id of the item before the page.")] = None,
+    limit: ItemLimit = 20,
+    order: ItemOrder = "desc",
+    after: AfterItem = None,
 ) -> ObjectPage:
     """Return the own items of a response, without the items of the responses before it."""
     return await responses.input_items(response_id, owner, limit, after, newest_first=order == "desc")
