@@ -28,7 +28,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
 from mimic.corpus.conversation import role_of
 from mimic.corpus.ladder import RUNGS
-from mimic.corpus.similarity import normalized
+from mimic.corpus.similar.similarity import normalized
 
 LocatedMessage: TypeAlias = tuple[str, str]
 Talks: TypeAlias = Mapping[str, Sequence[Sequence[LocatedMessage]]]

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from benchmarks.judge import JUDGES, Chat, Judge, prompts_of, read_chats, seed, split
 from mimic.corpus.conversation import Message
 from mimic.corpus.corpus import Corpus
-from mimic.corpus.measure import Measure
+from mimic.corpus.similar.measure import Measure
 from mimic.corpus.stores import open_store
-from mimic.engine.nearest import MOST_SIMILAR
+from mimic.engine.matching.nearest import MOST_SIMILAR
 
 Floats: TypeAlias = NDArray[np.float64]
 

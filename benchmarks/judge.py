@@ -36,11 +36,11 @@ from numpy.typing import NDArray
 from benchmarks.alike import table
 from mimic.corpus.conversation import Message, role_of
 from mimic.corpus.corpus import Corpus
-from mimic.corpus.embedding_model import EmbeddingModel
 from mimic.corpus.ladder import MIN_SCORE, MatchPolicy, Rung
+from mimic.corpus.similar.embedding_model import EmbeddingModel
 from mimic.corpus.stores import open_store
 from mimic.corpus.stores.base import Store
-from mimic.engine.matching import find_match
+from mimic.engine.matching.rungs import find_match
 from mimic.errors import NoCompletion
 from mimic_seed.loader import load
 from mimic_seed.source import Source

@@ -25,7 +25,7 @@ from mimic.corpus.stores import open_store
 from mimic.engine.embedding import EmbeddingsRequest, ModelEmbedding, Vectors, embed_all
 from mimic.engine.fallback import chain
 from mimic.engine.retrieval import RetrievalEngine
-from mimic.engine.tools import AssistantEngine
+from mimic.engine.tools.assistant import AssistantEngine
 from mimic.gateway.auth import BruteForceGuard, Keys
 from mimic.gateway.concurrency_limit import ConcurrencyLimit
 from mimic.gateway.context import Gateway, Policy
@@ -34,11 +34,7 @@ from mimic.gateway.handle import Endpoint
 from mimic.gateway.journal import Journal
 from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
-from mimic.jobs.chats import ChatStore
-from mimic.jobs.conversations import ConversationStore
-from mimic.jobs.responses import ResponseStore
 from mimic.jobs.runner import Runner
-from mimic.jobs.stored import KIND as RESPONSE
 from mimic.records import open_records
 from mimic.records.sweeper import Sweeper
 from mimic.server.bodies import JSONRequest
@@ -54,6 +50,10 @@ from mimic.server.pipeline import add_layers
 from mimic.server.routes import chats, conversations, docs, journal, native, openai, page, responses, seeding, status
 from mimic.server.routes import corpus as corpus_routes
 from mimic.settings import Settings
+from mimic.stored.chats import ChatStore
+from mimic.stored.conversations import ConversationStore
+from mimic.stored.response_state import KIND as RESPONSE
+from mimic.stored.responses import ResponseStore
 from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai import responses as responses_format

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import msgspec
 
 from mimic.corpus.ladder import DEPTHS, MIN_SCORE, Depth
-from mimic.corpus.model_folder import model_folder
 from mimic.corpus.schemas import VERSIONS, Version
+from mimic.corpus.similar.model_folder import model_folder
 from mimic.corpus.stores import Driver
+from mimic.engine.matching.parts import HOLE, PromptTemplate
 from mimic.engine.overrides import TOOL_MODES, TOOL_SCORE, ToolMode, ToolOptions
-from mimic.engine.parts import HOLE, PromptTemplate
 from mimic.errors import SettingError
 from mimic.gateway.faults import Chance, FaultOptions, parse_chances
 from mimic.gateway.journal import MOST_ENTRIES
@@ -25,7 +25,7 @@ from mimic.server.options import HOST_NAME, WILDCARDS, Defaults, SeedingOptions
 from mimic.spelling import closest
 
 if TYPE_CHECKING:
-    from mimic.corpus.embedding_model import EmbeddingModel
+    from mimic.corpus.similar.embedding_model import EmbeddingModel
 
 SECONDS_A_DAY: Final = 86_400
 
@@ -141,7 +141,7 @@ class Settings(msgspec.Struct, frozen=True):
         """The embedding model, which loads its files later; None if the setting is empty."""
         if self.embedding_model is None:
             return None
-        from mimic.corpus.embedding_model import EmbeddingModel  # noqa: PLC0415 - its packages are optional
+        from mimic.corpus.similar.embedding_model import EmbeddingModel  # noqa: PLC0415 - its packages are optional
 
         return EmbeddingModel(self.embedding_model)
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Final, Self
 
 from mimic.corpus.cache import OutcomeCache
 from mimic.corpus.conversation import Choice, Coordinates, LocatedMessage, Message
-from mimic.corpus.index import MatchIndex
 from mimic.corpus.ladder import INDEXED, Depth, reaches
 from mimic.corpus.manifest import Seeded, SeededIndex, Seeding
 from mimic.corpus.schemas import POSITION, SCHEMAS, Document, Lookup, Schema, Version
+from mimic.corpus.similar.index import MatchIndex
 from mimic.corpus.stores.base import Batches, Store
 from mimic.errors import Detached, NoCompletion, NotSeeded, RungNotSeeded, UnusableModel, UnusableStore
 
 if TYPE_CHECKING:
-    from mimic.corpus.embedding_model import EmbeddingModel
-    from mimic.corpus.vectors import VectorIndex
+    from mimic.corpus.similar.embedding_model import EmbeddingModel
+    from mimic.corpus.similar.vectors import VectorIndex
 
 SECONDS_TO_REMEMBER: Final = 10.0
 """Seconds before an index that was found damaged is opened again."""
@@ -140,7 +140,7 @@ class Corpus:
             try:
                 index = await asyncio.to_thread(MatchIndex, folder, messages=seeded.messages)
                 if self._model and seeded.vectors:
-                    from mimic.corpus.vectors import VectorIndex  # noqa: PLC0415 - its packages are optional
+                    from mimic.corpus.similar.vectors import VectorIndex  # noqa: PLC0415 - its packages are optional
 
                     index.vectors = await asyncio.to_thread(VectorIndex, folder, seeded.vectors)
             except UnusableStore as exc:

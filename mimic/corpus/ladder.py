@@ -11,7 +11,8 @@ Rung: TypeAlias = Literal["previous", "last", "normalized", "nearest", "meaning"
 """``previous`` finds the last two messages, byte for byte (v3 only). ``last`` finds the last message, byte for byte.
 ``normalized`` ignores case, white space, surrounding punctuation and the Unicode form. ``nearest`` finds the most
 similar message. ``meaning`` finds the message of a user whose vector is nearest (see
-:mod:`mimic.corpus.embedding_model`). ``part`` finds a message by a part of the user's text, on any of these rungs."""
+:mod:`mimic.corpus.similar.embedding_model`). ``part`` finds a message by a part of the user's text, on any of these
+rungs."""
 
 DEPTHS: Final[tuple[Depth, ...]] = get_args(Depth)
 RUNGS: Final[tuple[Rung, ...]] = get_args(Rung)
@@ -34,7 +35,7 @@ class MatchPolicy(msgspec.Struct, frozen=True):
     Without a ``depth``, the search goes as far as the corpus was seeded for. A ``depth`` that the corpus was not seeded
     for is an error. ``is_named`` is set if the request itself names the depth. With ``keeps_tools`` a chat is
     compared with its tool calls and results, without a second attempt that ignores them. ``templates`` are the prompts
-    that applications wrap around the user's text (see :mod:`mimic.engine.parts`).
+    that applications wrap around the user's text (see :mod:`mimic.engine.matching.parts`).
     """
 
     depth: Depth | None = None

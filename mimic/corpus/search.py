@@ -9,9 +9,9 @@ import msgspec
 
 from mimic.corpus.conversation import Coordinates, Message, role_of
 from mimic.corpus.corpus import Corpus
-from mimic.corpus.index import MatchIndex
-from mimic.corpus.measure import Measure
 from mimic.corpus.schemas import POSITION, SCHEMAS, Document, Version, conversation_of
+from mimic.corpus.similar.index import MatchIndex
+from mimic.corpus.similar.measure import Measure
 
 Role: TypeAlias = Literal["user", "assistant", "system"]
 
@@ -25,8 +25,8 @@ SHOWN_CHARACTERS: Final = 300
 class SearchHit(msgspec.Struct, frozen=True, rename={"sender": "from"}):
     """A message that was found: its text or the beginning of it, its length in characters, and its score.
 
-    The ``score`` is that of :mod:`mimic.corpus.measure`; 1 means equal when normalized. ``position`` is the position in
-    the conversation, ``document`` the position of the message's document in the corpus; both count from 0.
+    The ``score`` is that of :mod:`mimic.corpus.similar.measure`; 1 means equal when normalized. ``position`` is the
+    position in the conversation, ``document`` the position of the message's document in the corpus; both count from 0.
     """
 
     sender: str

@@ -22,7 +22,7 @@ from mimic.engine.base import Usage
 from mimic.errors import RequestError
 
 if TYPE_CHECKING:
-    from mimic.corpus.embedding_model import EmbeddingModel
+    from mimic.corpus.similar.embedding_model import EmbeddingModel
 
 PLACES: Final = 4
 """Coordinates that each feature moves, up or down."""

@@ -26,7 +26,7 @@ from mimic.engine.base import (
     Prompt,
 )
 from mimic.engine.logprobs import Logprobs, logprobs_of
-from mimic.engine.matching import Match, find_match
+from mimic.engine.matching.rungs import Match, find_match
 from mimic.engine.outcomes import KEPT_CHARACTERS, Outcome, read, read_most, weigh
 from mimic.engine.sampling import draw, key_of, nucleus
 
@@ -48,7 +48,7 @@ class RetrievalEngine(Engine):
         self._kept_characters = kept_characters
 
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
-        """Draw from all messages that came next. Raises the errors of :func:`mimic.engine.matching.find_match`."""
+        """Draw from all messages that came next. Raises the errors of ``mimic.engine.matching.rungs.find_match``."""
         messages, version, sampling = prompt.corpus_messages(), request.version, request.sampling
         look_up = partial(weigh, self._corpus, version=version, kept_characters=self._kept_characters)
         while True:

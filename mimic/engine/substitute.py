@@ -14,7 +14,7 @@ from mimic.corpus.conversation import Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import MatchPolicy
 from mimic.engine.base import Answers, ChatMessage, CompletionRequest, Engine, Prompt
-from mimic.engine.matching import spoken_of
+from mimic.engine.matching.rungs import spoken_of
 from mimic.engine.sampling import key_of
 from mimic.errors import Miss, NoCompletion
 

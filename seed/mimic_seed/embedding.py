@@ -16,8 +16,8 @@ from mimic.corpus.manifest import SeededIndex
 from mimic.corpus.schemas import digest
 
 if TYPE_CHECKING:
-    from mimic.corpus.embedding_model import EmbeddingModel
-    from mimic.corpus.vectors import VectorWriter
+    from mimic.corpus.similar.embedding_model import EmbeddingModel
+    from mimic.corpus.similar.vectors import VectorWriter
 
 AT_A_TIME: Final = 16
 """Texts between two reports of the progress."""
@@ -30,7 +30,7 @@ class TextEmbedding:
     """Vectors that conversations are added to. A context manager, which removes the file of the texts."""
 
     def __init__(self, folder: Path, model: "EmbeddingModel") -> None:
-        from mimic.corpus import embedding_model, vectors  # noqa: PLC0415 - their packages are optional
+        from mimic.corpus.similar import embedding_model, vectors  # noqa: PLC0415 - their packages are optional
 
         self._vectors = vectors
         self._longest = embedding_model.MAX_CHARACTERS

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from mimic.corpus.conversation import Conversation
-from mimic.corpus.index import IndexWriter
+from mimic.corpus.similar.index import IndexWriter
 from mimic.errors import StoreError, StoreFull
 
 FAILED: Final = 1

@@ -27,7 +27,7 @@ from mimic_seed.profiler import Profiler
 from mimic_seed.source import Document, Source
 
 if TYPE_CHECKING:
-    from mimic.corpus.embedding_model import EmbeddingModel
+    from mimic.corpus.similar.embedding_model import EmbeddingModel
 
 BATCH_CHARACTERS = 256 * 1024
 """Characters of text that fill a batch, regardless of its number of documents."""

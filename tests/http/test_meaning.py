@@ -20,7 +20,7 @@ from tests.support.servers import Server, run_mimic
 pytest.importorskip("onnxruntime")
 pytest.importorskip("tokenizers")
 
-from mimic.corpus.embedding_model import EmbeddingModel
+from mimic.corpus.similar.embedding_model import EmbeddingModel
 
 DUMP = [
     conversation(

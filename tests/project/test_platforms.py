@@ -41,8 +41,8 @@ for name in sys.argv[1:]:
     import_module(name)
 """
 OPTIONAL = {
-    "mimic.corpus.embedding_model": "onnxruntime",
-    "mimic.corpus.vectors": "onnxruntime",
+    "mimic.corpus.similar.embedding_model": "onnxruntime",
+    "mimic.corpus.similar.vectors": "onnxruntime",
     "mimic.pytest_plugin": "pytest",
     "mimic.server.observability.tracing": "opentelemetry",
 }

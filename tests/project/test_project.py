@@ -23,19 +23,9 @@ PACKAGES = {"mimic": ROOT, "mimic_seed": ROOT / "seed"}
 """Our packages and their parent folders."""
 
 FOLDERS = (
-    *(
-        "mimic",
-        "mimic.errors",
-        "mimic.spelling",
-        "mimic.tokens",
-        "mimic.corpus",
-        "mimic_seed",
-        "mimic.records",
-        "mimic.engine",
-        "mimic.wire",
-    ),
-    *("mimic.gateway", "mimic.jobs", "mimic.server", "mimic.settings", "mimic.app", "mimic.cli", "mimic.__main__"),
-    *("mimic.testing", "mimic.pytest_plugin"),
+    *("mimic", "mimic.errors", "mimic.spelling", "mimic.tokens", "mimic.corpus", "mimic_seed", "mimic.records"),
+    *("mimic.engine", "mimic.wire", "mimic.gateway", "mimic.stored", "mimic.jobs", "mimic.server"),
+    *("mimic.settings", "mimic.app", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
 )
 """Packages and modules from the lowest layer up: each may import from those before it."""
 
@@ -71,7 +61,7 @@ def test_the_wall_clock_decides_nothing() -> None:
         "mimic.server.observability.requests": 1,  # the time of a request
         "mimic.wire.openai.base": 1,  # created
         "mimic.records.off": 1,  # created
-        "mimic.jobs.stored": 1,  # the state of a response in the background, which other machines and servers share
+        "mimic.stored.response_state": 1,  # the state of a response, for all machines and servers
         "mimic.server.routes.seeding": 1,  # the start of this server's seeding
         "mimic.corpus.stores.base": 2,  # the start of a seeding, and the time of a seeded version
     }
@@ -137,9 +127,9 @@ def test_domain_code_knows_no_http_and_no_driver() -> None:
         "uvicorn": ("mimic.app", "mimic.server.http11.protocol", "mimic.server.workers"),
         "pymongo": ("mimic.corpus.stores.mongodb", "mimic.records.mongodb", "mimic.testing.processes"),
         "sqlite3": ("mimic.corpus.stores.sqlite", "mimic.records", "mimic.gateway.ledger"),
-        "tantivy": ("mimic.corpus.index",),
-        "onnxruntime": ("mimic.corpus.embedding_model",),
-        "tokenizers": ("mimic.corpus.embedding_model",),
+        "tantivy": ("mimic.corpus.similar.index",),
+        "onnxruntime": ("mimic.corpus.similar.embedding_model",),
+        "tokenizers": ("mimic.corpus.similar.embedding_model",),
         "opentelemetry": ("mimic.server.observability.tracing",),
     }
     for name, file in modules().items():

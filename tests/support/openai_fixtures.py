@@ -16,13 +16,13 @@ import msgspec
 import pytest
 
 from mimic.engine.base import Usage
-from mimic.jobs.chats import KIND as CHAT
-from mimic.jobs.chats import StoredChat
-from mimic.jobs.conversations import ITEM_KIND, StoredConversation
-from mimic.jobs.conversations import KIND as CONVERSATION
-from mimic.jobs.stored import KIND, StoredResponse, written
 from mimic.records import open_records
 from mimic.records.base import Draft, RecordOptions
+from mimic.stored.chats import KIND as CHAT
+from mimic.stored.chats import StoredChat
+from mimic.stored.conversations import ITEM_KIND, StoredConversation
+from mimic.stored.conversations import KIND as CONVERSATION
+from mimic.stored.response_state import KIND, StoredResponse, written
 from mimic.wire.openai.responses.answer import ResponseObject
 from mimic.wire.openai.responses.items import completed_item, identified
 

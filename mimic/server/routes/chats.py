@@ -8,11 +8,11 @@ from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
-from mimic.jobs.chats import ChatStore, StoredChat
-from mimic.jobs.pages import ObjectPage
 from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY
 from mimic.server.routes.shared import GUARDS
+from mimic.stored.chats import ChatStore, StoredChat
+from mimic.stored.pages import ObjectPage
 from mimic.wire.openai.chat import PATH
 from mimic.wire.openai.sampled import Metadata
 

@@ -8,11 +8,11 @@ from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter
 
-from mimic.jobs.conversations import ConversationObject, ConversationStore
-from mimic.jobs.pages import ObjectPage
 from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY
 from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
+from mimic.stored.conversations import ConversationObject, ConversationStore
+from mimic.stored.pages import ObjectPage
 from mimic.wire.openai.base import created_now
 from mimic.wire.openai.responses.items import RawItem
 from mimic.wire.openai.sampled import Metadata

@@ -11,12 +11,12 @@ from litestar.params import BodyKwarg, PathParameter, QueryParameter
 from litestar.response import Stream
 
 from mimic.gateway.delivery import STREAM_HEADERS
-from mimic.jobs.pages import ObjectPage
-from mimic.jobs.responses import ResponseStore
 from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY
 from mimic.server.routes.docs import FaultyOperation, LimitedOperation
 from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
+from mimic.stored.pages import ObjectPage
+from mimic.stored.responses import ResponseStore
 from mimic.wire.base import EVENTS
 from mimic.wire.openai.responses import COMPACT_PATH, COUNT_PATH, PATH
 from mimic.wire.openai.responses.answer import ResponseObject

@@ -7,7 +7,7 @@ import pytest
 
 from mimic.corpus.calls import CorpusCall, call_message, calls_in, canonical
 from mimic.corpus.conversation import Message
-from mimic.corpus.index import normal_digest
+from mimic.corpus.similar.index import normal_digest
 
 PARIS = CorpusCall("get_weather", {"location": "Paris", "days": 2})
 WRITTEN = '{"name": "get_weather", "arguments": {"location": "Paris", "days": 2}}'

@@ -19,7 +19,7 @@ from mimic.corpus.schemas import VERSIONS, Document, Lookup, Version
 from mimic.corpus.stores.base import Batches, Store
 from mimic.engine import retrieval as answering
 from mimic.engine.base import Answer, Answers, ChatMessage, CompletionRequest, ContinuationsRequest, Limits, Prompt
-from mimic.engine.matching import Match, attempts, find_match, spoken_of
+from mimic.engine.matching.rungs import Match, attempts, find_match, spoken_of
 from mimic.engine.outcomes import Outcome, weigh
 from mimic.engine.retrieval import RetrievalEngine
 from mimic.engine.sampling import Sampling, draw, key_of

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mimic.corpus.conversation import Conversation, Coordinates, Message
-from mimic.corpus.index import MatchIndex
 from mimic.corpus.schemas import VERSIONS
+from mimic.corpus.similar.index import MatchIndex
 from mimic.corpus.sizes import PART_SIZE
 from mimic.corpus.stores import open_store
 from mimic.errors import StoreFull, StoreUnavailable, UnusableStore

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from mimic.corpus.conversation import Message, role_of
-from mimic.corpus.similarity import terms
+from mimic.corpus.similar.similarity import terms
 
 LONGEST: Final = 100_000
 """Characters of a message up to which parts are sought."""

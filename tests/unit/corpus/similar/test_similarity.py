@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic.corpus import similarity
-from mimic.corpus.similarity import excerpt, likeness, normalized, parts, terms, trigrams
+from mimic.corpus.similar import similarity
+from mimic.corpus.similar.similarity import excerpt, likeness, normalized, parts, terms, trigrams
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 

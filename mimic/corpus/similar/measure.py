@@ -24,7 +24,7 @@ from functools import lru_cache
 from math import exp, inf, log, sqrt
 from typing import Final, TypeAlias
 
-from mimic.corpus.similarity import excerpt, likeness, normalized, terms, trigrams
+from mimic.corpus.similar.similarity import excerpt, likeness, normalized, terms, trigrams
 
 BIAS: Final = -0.08
 SHARE: Final = 2.61

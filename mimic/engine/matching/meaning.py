@@ -3,8 +3,8 @@
     score = 1 / (1 + exp(-SLOPE * (cosine - MIDDLE)))
 
 The score is about the probability that both messages are about the same thing, like that of
-:mod:`mimic.corpus.measure`. The constants are a logistic regression for all-MiniLM-L6-v2 on real prompts, judged by
-the sentence embeddings of another make (``benchmarks/judge.py``).
+:mod:`mimic.corpus.similar.measure`. The constants are a logistic regression for all-MiniLM-L6-v2 on real prompts,
+judged by the sentence embeddings of another make (``benchmarks/judge.py``).
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Final
 from mimic.corpus.conversation import Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.schemas import Version
-from mimic.engine.nearest import NOTHING, Asked, Candidates, find_equal
+from mimic.engine.matching.nearest import NOTHING, Asked, Candidates, find_equal
 
 SLOPE: Final = 13.4
 MIDDLE: Final = 0.597

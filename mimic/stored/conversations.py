@@ -6,9 +6,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from mimic.errors import RecordChanged, RequestError
-from mimic.jobs.pages import ObjectPage
 from mimic.records.base import Change, Draft, Order, Record, Records, new_id
 from mimic.spelling import shown
+from mimic.stored.pages import ObjectPage
 from mimic.wire.openai.responses.items import RawItem, completed_item, prefix_of, read_items
 
 KIND: Final = "conversation"

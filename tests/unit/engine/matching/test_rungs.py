@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from mimic.corpus import index as match_index
 from mimic.corpus.conversation import Conversation, Message
 from mimic.corpus.corpus import Corpus
-from mimic.corpus.index import IndexWriter, MatchIndex
 from mimic.corpus.ladder import DEPTHS, Depth, MatchPolicy
 from mimic.corpus.schemas import VERSIONS, Version
+from mimic.corpus.similar import index as match_index
+from mimic.corpus.similar.index import IndexWriter, MatchIndex
 from mimic.corpus.stores import Driver, open_store
 from mimic.corpus.stores.base import Store
 from mimic.corpus.stores.mongodb.timings import Timings
-from mimic.engine.matching import Match, find_match
+from mimic.engine.matching.rungs import Match, find_match
 from mimic.engine.outcomes import Outcome, weigh
 from mimic.errors import Detached, NoCompletion, RungNotSeeded, StoreFull, UnusableStore
 from mimic_seed.loader import load

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from mimic.corpus.conversation import Message
-from mimic.engine.parts import LONGEST, PromptPart, PromptTemplate, parts_of
+from mimic.engine.matching.parts import LONGEST, PromptPart, PromptTemplate, parts_of
 
 LIST = "How do I reverse a linked list in Python?"
 RULES = "You are a careful assistant. " * 20

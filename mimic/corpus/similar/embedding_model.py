@@ -19,7 +19,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from mimic.corpus.model_folder import MODEL_FILE, TOKENIZER_FILE
+from mimic.corpus.similar.model_folder import MODEL_FILE, TOKENIZER_FILE
 from mimic.errors import UnusableModel
 
 Matrix: TypeAlias = NDArray[np.float32]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mimic.corpus.conversation import Coordinates
-from mimic.corpus.model_folder import model_folder
+from mimic.corpus.similar.model_folder import model_folder
 from mimic.errors import SettingError, StoreFull, UnusableModel, UnusableStore
 from mimic.settings import Settings
 from tests.support.model import make_model_folder
@@ -15,8 +15,8 @@ np = pytest.importorskip("numpy")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("tokenizers")
 
-from mimic.corpus.embedding_model import EmbeddingModel, mean_pooled, normalized_rows  # noqa: E402 - after the skips
-from mimic.corpus.vectors import VectorIndex, VectorWriter, quantized, written_error  # noqa: E402
+from mimic.corpus.similar.embedding_model import EmbeddingModel, mean_pooled, normalized_rows  # noqa: E402 - after the skips
+from mimic.corpus.similar.vectors import VectorIndex, VectorWriter, quantized, written_error  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_a_byte_for_each_dimension_changes_a_cosine_by_less_than_a_hundredth() -
 
 def test_the_nearest_rows_of_a_file_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search is exact over all blocks, and the file may be removed."""
-    monkeypatch.setattr("mimic.corpus.vectors.ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr("mimic.corpus.similar.vectors.ROWS_AT_A_TIME", 7)
     vectors = drawn(50)
     places = [Coordinates(3 * row, row, row % 4) for row in range(50)]
     with VectorWriter(tmp_path, 50, 384) as writer:
@@ -147,7 +147,9 @@ def test_the_setting_names_what_is_missing(tmp_path: Path, folder: Path, monkeyp
     assert Settings.from_environment({"MIMIC_EMBEDDING_MODEL": str(folder)}).embedding_model == folder
     with pytest.raises(SettingError, match=r"^MIMIC_EMBEDDING_MODEL: .*model.onnx is no file"):
         Settings.from_environment({"MIMIC_EMBEDDING_MODEL": str(tmp_path)})
-    monkeypatch.setattr("mimic.corpus.model_folder.find_spec", lambda name: None if name == "tokenizers" else name)
+    monkeypatch.setattr(
+        "mimic.corpus.similar.model_folder.find_spec", lambda name: None if name == "tokenizers" else name
+    )
     with pytest.raises(ValueError, match=r"tokenizers is not installed: pip install 'mimic-chat\[meaning\]'"):
         model_folder(str(folder))
     assert Settings().open_model() is None

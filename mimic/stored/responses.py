@@ -13,9 +13,11 @@ from mimic.errors import RecordChanged, RequestError
 from mimic.gateway.context import RequestContext
 from mimic.gateway.delivery import Reply, headers_of, pace_steps
 from mimic.gateway.faults import injected_error
-from mimic.jobs.conversations import ITEM_KIND, MAX_HISTORY, ConversationStore, item_in
-from mimic.jobs.pages import ObjectPage, page_of
-from mimic.jobs.stored import (
+from mimic.records.base import Change, Claim, Draft, Record, Records
+from mimic.spelling import shown
+from mimic.stored.conversations import ITEM_KIND, MAX_HISTORY, ConversationStore, item_in
+from mimic.stored.pages import ObjectPage, page_of
+from mimic.stored.response_state import (
     CANCELLED,
     KIND,
     StoredResponse,
@@ -25,8 +27,6 @@ from mimic.jobs.stored import (
     stored_in,
     written,
 )
-from mimic.records.base import Change, Claim, Draft, Record, Records
-from mimic.spelling import shown
 from mimic.wire.openai.responses.answer import ResponseObject, failed, item_id, output_of, response_id_of
 from mimic.wire.openai.responses.events import Resumed, error_events, plan_of
 from mimic.wire.openai.responses.history import History, Past, no_item, no_previous_response

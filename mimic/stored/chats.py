@@ -8,9 +8,9 @@ import msgspec
 from mimic.engine.base import Completion
 from mimic.errors import RecordChanged, RequestError
 from mimic.gateway.context import RequestContext
-from mimic.jobs.pages import ObjectPage, page_of
 from mimic.records.base import Change, Draft, Order, Record, Records
 from mimic.spelling import shown
+from mimic.stored.pages import ObjectPage, page_of
 from mimic.wire.openai.chat import ChatWire
 from mimic.wire.openai.sampled import OpenAIRequest
 

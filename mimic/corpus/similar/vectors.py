@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from mimic.corpus.conversation import Coordinates
-from mimic.corpus.embedding_model import Matrix
+from mimic.corpus.similar.embedding_model import Matrix
 from mimic.corpus.stores.tempdirs import NO_SPACE
 from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
 

@@ -9,12 +9,12 @@ from msgspec.structs import replace
 
 from mimic.corpus.conversation import CALL, RESULT, ROLES, Message, role_of
 from mimic.corpus.corpus import Corpus
-from mimic.corpus.index import MatchIndex
 from mimic.corpus.ladder import Depth, MatchPolicy, Rung
 from mimic.corpus.schemas import SCHEMAS, Version
-from mimic.engine.meaning import find_by_meaning
-from mimic.engine.nearest import CERTAIN, NOTHING, Asked, Candidates, find_equal, find_nearest
-from mimic.engine.parts import parts_of
+from mimic.corpus.similar.index import MatchIndex
+from mimic.engine.matching.meaning import find_by_meaning
+from mimic.engine.matching.nearest import CERTAIN, NOTHING, Asked, Candidates, find_equal, find_nearest
+from mimic.engine.matching.parts import parts_of
 from mimic.errors import NoCompletion, RungNotSeeded
 
 SHOWN_CHARACTERS: Final = 60

@@ -4,7 +4,7 @@ import pytest
 
 from mimic.engine.base import Tool
 from mimic.engine.instances.schema import JsonSchema
-from mimic.engine.likeness import likeness
+from mimic.engine.tools.likeness import likeness
 
 FLIGHTS = Tool(
     "search_flights",

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic.corpus import index as match_index
 from mimic.corpus.conversation import Conversation, Message
-from mimic.corpus.index import IndexWriter, MatchIndex
 from mimic.corpus.ladder import MIN_SCORE
-from mimic.corpus.measure import Measure, weight
+from mimic.corpus.similar import index as match_index
+from mimic.corpus.similar.index import IndexWriter, MatchIndex
+from mimic.corpus.similar.measure import Measure, weight
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 MESSAGES = 10_000

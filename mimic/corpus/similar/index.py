@@ -17,14 +17,14 @@ from tantivy import Document, Index, Occur, Order, Query, SchemaBuilder
 
 from mimic.corpus.calls import canonical
 from mimic.corpus.conversation import Conversation, Coordinates, Message, former_role_of, role_of
-from mimic.corpus.measure import LONGEST_KNOWN, weight
 from mimic.corpus.schemas import digest
-from mimic.corpus.similarity import normalized, parts, terms
+from mimic.corpus.similar.measure import LONGEST_KNOWN, weight
+from mimic.corpus.similar.similarity import normalized, parts, terms
 from mimic.corpus.stores.tempdirs import NO_SPACE
 from mimic.errors import StoreFull, StoreUnavailable, UnusableStore
 
 if TYPE_CHECKING:
-    from mimic.corpus.vectors import VectorIndex
+    from mimic.corpus.similar.vectors import VectorIndex
 
 MAX_TERMS: Final = 24
 MAX_TERMS_BEFORE: Final = 12

@@ -9,10 +9,10 @@ from typing import Final, ParamSpec, TypeAlias, TypeVar
 
 from mimic.corpus.conversation import LocatedMessage, Message, role_of
 from mimic.corpus.corpus import Corpus
-from mimic.corpus.index import SPOKEN, MatchIndex, normal_digest
-from mimic.corpus.measure import Measure
 from mimic.corpus.schemas import Version
-from mimic.corpus.similarity import likeness, trigrams
+from mimic.corpus.similar.index import SPOKEN, MatchIndex, normal_digest
+from mimic.corpus.similar.measure import Measure
+from mimic.corpus.similar.similarity import likeness, trigrams
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from typing import Final
 
 from mimic.engine.base import Tool
 from mimic.engine.instances.values import WORDS
-from mimic.engine.words import COMMON, GENERIC, SIGNS
+from mimic.engine.tools.words import COMMON, GENERIC, SIGNS
 
 LONGEST: Final = 5_000
 """Characters of a message and of a description to read."""

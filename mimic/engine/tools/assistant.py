@@ -21,16 +21,16 @@ from mimic.engine.base import (
     Tool,
     ToolCall,
 )
-from mimic.engine.corpus_calls import ExactEngine, arguments_of, find_calls
 from mimic.engine.fallback import Chain
 from mimic.engine.instances.chat_values import ChatValues, subjects
 from mimic.engine.instances.maker import instance
 from mimic.engine.instances.schema import SchemaProblem
-from mimic.engine.likeness import likeness
 from mimic.engine.overrides import ToolMode, ToolOptions
 from mimic.engine.retrieval import cut_answers
 from mimic.engine.structured import StructuredEngine
-from mimic.engine.written_calls import read_written_calls
+from mimic.engine.tools.corpus_calls import ExactEngine, arguments_of, find_calls
+from mimic.engine.tools.likeness import likeness
+from mimic.engine.tools.written_calls import read_written_calls
 from mimic.errors import Miss, RequestError
 
 MOST_CALLS: Final = 16

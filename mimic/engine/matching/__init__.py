@@ -1,0 +1,1 @@
+"""Matching of a chat with the corpus."""

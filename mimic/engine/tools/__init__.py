@@ -1,0 +1,1 @@
+"""Tool calls: whether, which, and with what arguments."""
