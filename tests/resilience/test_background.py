@@ -70,12 +70,23 @@ async def texts(client: httpx.AsyncClient, talk: str) -> list[str]:
     return [item["content"][0]["text"] for item in items]
 
 
+def workers_of(server: Server) -> list[int]:
+    """The worker processes. The main process has another child, which tracks the resources of Python's processes."""
+    found = []
+    for child in children(server.process.pid):
+        with suppress(OSError):  # it has just ended
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(child)
+    return found
+
+
 async def kill_workers(server: Server) -> None:
-    """Kill one worker process after another."""
+    """Kill one worker process after another, also all of them at times."""
     while True:
-        await asyncio.sleep(0.7)
-        with suppress(OSError, IndexError):  # it has just ended, or none is there yet
-            os.kill(random.choice(sorted(children(server.process.pid))), signal.SIGKILL)
+        await asyncio.sleep(random.uniform(0.5, 2))
+        if workers := workers_of(server):
+            with suppress(ProcessLookupError):
+                os.kill(random.choice(workers), signal.SIGKILL)
 
 
 async def kill_mongod(mongod: Mongod) -> None:
