@@ -13,7 +13,7 @@ from mimic.records.base import Records
 log = structlog.get_logger("mimic")
 
 SECONDS_TO_CANCEL: Final = 1.0
-"""Time after which a cancellation is repeated: ``asyncio.wait_for`` of Python 3.11 may lose one, and PyMongo uses it."""
+"""Time after which a cancellation is repeated: PyMongo uses ``asyncio.wait_for``, which on Python 3.11 may lose one."""
 
 
 class PeriodicTask(ABC):
