@@ -119,8 +119,8 @@ def test_the_name_of_the_distribution_is_a_command() -> None:
 def test_a_server_loads_only_packages_that_it_needs() -> None:
     """The start of a server is mostly imports: without seeder, MongoDB drivers, and plugins for pydantic."""
     program = (
-        "import sys; from mimic.cli import main; from mimic.app import create_app; from mimic.settings import Settings\n"
-        "main(['serve', '--help'], standalone_mode=False); create_app(Settings())\n"
+        "import sys; from mimic.app import create_app, Settings; from mimic.cli import main; "
+        "main(['serve', '--help'], standalone_mode=False); create_app(Settings()); "
         "print(*sys.modules, file=sys.stderr)"
     )
     run = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
