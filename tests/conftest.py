@@ -31,11 +31,40 @@ gc.disable()  # until all files are collected: loading modules leaves no garbage
 
 
 LONG_FILES = [
-    *("test_contract.py", "test_testing_plugin.py", "test_outages.py", "test_killed_seeders.py", "test_replica_set.py"),
-    *("test_full_disk.py", "test_server.py", "test_literal.py", "test_damage.py", "test_bodies.py", "test_browser.py"),
-    *("test_mongodb.py", "test_fuzz.py", "test_seeding_api.py", "test_run.py", "test_reseeding.py", "test_secrets.py"),
-    *("test_slow_clients.py", "test_cli.py", "test_clock.py", "test_prometheus.py", "test_golden.py", "test_loader.py"),
-    *("test_documents.py", "test_older_sdk.py", "test_llm.py"),
+    *(
+        "test_documents.py",
+        "test_mongodb.py",
+        "test_replica_set.py",
+        "test_browser.py",
+        "test_contract.py",
+        "test_full_disk.py",
+    ),
+    *(
+        "test_workers.py",
+        "test_testing_server.py",
+        "test_damage.py",
+        "test_slow_clients.py",
+        "test_outages.py",
+        "test_schema.py",
+    ),
+    *(
+        "test_bodies.py",
+        "test_cli.py",
+        "test_clock.py",
+        "test_server.py",
+        "test_seeding_api.py",
+        "test_killed_seeders.py",
+    ),
+    *("test_testing_plugin.py", "test_run.py", "test_golden.py", "test_secrets.py", "test_meaning.py", "test_fuzz.py"),
+    *(
+        "test_logs.py",
+        "test_prometheus.py",
+        "test_mongodb_failures.py",
+        "test_reseeding.py",
+        "test_one_step.py",
+        "test_banner.py",
+    ),
+    *("test_misses.py", "test_websockets.py", "test_literal.py", "test_tracing.py", "test_older_sdk.py", "test_llm.py"),
 ]
 """The slowest test files, the slowest first."""
 

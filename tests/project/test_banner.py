@@ -5,10 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import pytest
 
@@ -18,10 +18,9 @@ from mimic.corpus.example import MOST_SOUGHT, example_of
 from mimic.corpus.schemas import VERSIONS
 from mimic.corpus.stores.base import Store
 from mimic.testing import free_port
-from mimic.testing.processes import Process, listens
+from mimic.testing.processes import listens
 from tests.support.corpora import SMALL, Dump, ask, conversation, fill, seed
-from tests.support.fork_server import fork_server
-from tests.support.servers import may_fork
+from tests.support.servers import start_mimic
 from tests.support.timing import wait_until
 
 NASTY: Final = 'it\'s $HOME `id` "q" \\n !! *? \u4f60\u597d'
@@ -31,25 +30,13 @@ DUMP: Final = [
 ]
 
 
-def _start(
-    folder: Path, arguments: Sequence[str], settings: Mapping[str, str], stdout: BinaryIO, stderr: BinaryIO
-) -> Process:
-    """A ``mimic``, forked unless a setting is one of Python's."""
-    environment = {"PATH": os.environ["PATH"], **settings}
-    if may_fork(settings):
-        return fork_server().fork("mimic", arguments, environment, folder, (0, stdout.fileno(), stderr.fileno()))
-    command = (sys.executable, "-P", "-W", "error", "-m", "mimic", *arguments)
-    environment = {"PYTHONIOENCODING": "utf-8", **environment}
-    return subprocess.Popen(command, env=environment, cwd=folder, stdout=stdout, stderr=stderr)
-
-
 @contextmanager
 def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[tuple[int, Path]]:
     """A server: its port, and the file of its standard output at the time when it listens."""
     port = free_port()
     out, log = folder / "out", folder / "log"
     with out.open("wb") as stdout, log.open("wb") as stderr:
-        server = _start(folder, ["serve", "--port", str(port), *arguments], settings, stdout, stderr)
+        server = start_mimic(["serve", "--port", str(port), *arguments], settings, folder, stdout, stderr)
     try:
         wait_until(lambda: listens(port) or server.poll() is not None)
         assert server.poll() is None, log.read_text()

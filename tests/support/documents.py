@@ -5,6 +5,7 @@ tests in it. A block of ``text``, ``http`` or ``json`` after these shows the sta
 for any text. A block of ``yaml`` is parsed. The ports 8000 to 8009 are replaced by free ones.
 """
 
+import json
 import os
 import queue
 import re
@@ -39,9 +40,9 @@ LINKED: Final = ("Makefile", "pyproject.toml", "requirements.lock", "mimic", "se
 """Parts of the project's folder that a reader's commands may use."""
 UNUSED: Final = ("cacheprovider", "faker", "langsmith_plugin", "locust", "schemathesis", "hypothesispytest", "xdist")
 """Plugins that take long to load."""
-DOWNLOADED: Final = ("ShareGPT_V3_unfiltered_cleaned_split.json", "dump.json")
-"""Dumps that documents name; the sample corpus is in the place of them."""
 SAMPLE: Final = ROOT / "seed" / "mimic_seed" / "sample.json"
+DOWNLOADED: Final = {"ShareGPT_V3_unfiltered_cleaned_split.json": 1000, "dump.json": 20}
+"""Dumps that documents name, and the most conversations of the sample corpus in the place of each."""
 PYTEST: Final = ("-q", "-c", os.devnull, "-W", "error", *(f"-pno:{name}" for name in UNUSED))
 SHIMS: Final = {
     ".venv/bin/python": 'exec {python} "$@"',
@@ -99,8 +100,8 @@ class Reader:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(f"#!/bin/bash\n{command.format(python=shlex.quote(sys.executable))}\n")
             file.chmod(0o755)
-        for name in DOWNLOADED:
-            (folder / name).symlink_to(SAMPLE)
+        for name, most in DOWNLOADED.items():
+            (folder / name).write_text(json.dumps(json.loads(SAMPLE.read_text())[:most]))
         for mark in ("installed", "installed-dev"):
             (folder / ".venv" / mark).touch()
         self._environment = {

@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
@@ -228,6 +229,7 @@ def _settle_in(streams: Sequence[int], environment: Mapping[str, str], folder: s
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # chosen by the environment
 
 
 def _fork_spawned() -> None:

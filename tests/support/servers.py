@@ -23,8 +23,8 @@ from tests.support.fork_server import ForkedProcess, fork_server
 STRICT: Final = ("-W", "error")
 SECONDS: Final = 100
 """Seconds that a command may take."""
-READ_AFTER_LOADING: Final = ("MIMIC_", "SEED_", "OTEL_", "PROMETHEUS_MULTIPROC_DIR")
-"""Prefixes of variables that no module reads while it is loaded. SQLite reads TMPDIR then."""
+READ_AFTER_LOADING: Final = ("HOME", "MIMIC_", "SEED_", "OTEL_", "PROMETHEUS_MULTIPROC_DIR", "TMPDIR")
+"""Prefixes of variables that no module reads while it is loaded. Only SQLite reads TMPDIR then."""
 
 
 class Server(ServerProcess):
@@ -103,6 +103,18 @@ class SharedServers:
             self._stores[key] = f"sqlite:///{folder}/corpus.db"
             seed(self._stores[key], dump, folder)
         return self._stores[key]
+
+
+def start_mimic(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, stdout: BinaryIO, stderr: BinaryIO
+) -> Process:
+    """Start ``mimic`` in a folder with warnings as errors, forked or in a new interpreter as a ``Server`` is."""
+    variables = {"PATH": os.environ["PATH"], **environment}
+    if may_fork(environment):
+        return fork_server().fork("mimic", arguments, variables, folder, (0, stdout.fileno(), stderr.fileno()))
+    command = (sys.executable, "-P", *STRICT, "-m", "mimic", *arguments)
+    variables = {"PYTHONIOENCODING": "utf-8", **variables}
+    return subprocess.Popen(command, env=variables, cwd=folder, stdout=stdout, stderr=stderr)
 
 
 def run_mimic(
