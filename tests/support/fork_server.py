@@ -226,10 +226,28 @@ def _settle_in(streams: Sequence[int], environment: Mapping[str, str], folder: s
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    for name in ("stdin", "stdout", "stderr"):
+        _reopen(name)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # chosen by the environment
+
+
+def _reopen(name: str) -> None:
+    """Replace a standard stream: the old object remembers the kind of file that it was opened with."""
+    old = getattr(sys, name)
+    number, is_line_buffered = old.fileno(), name == "stderr" or old.isatty()
+    new = open(  # noqa: SIM115 - a file descriptor, for the whole life of the process
+        number,
+        "r" if name == "stdin" else "w",
+        buffering=1 if is_line_buffered else -1,
+        encoding=old.encoding,
+        errors=old.errors,
+        closefd=False,
+    )
+    setattr(sys, name, new)
+    setattr(sys, f"__{name}__", new)
 
 
 def _fork_spawned() -> None:
