@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.project.test_banner import serving
+from tests.support.servers import run_mimic
 from tests.support.timing import wait_until
 
 
@@ -17,11 +17,7 @@ def mimic(
     folder: Path, *arguments: object, stdin: str | None = None, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line in a folder."""
-    command = [sys.executable, "-P", "-W", "error", "-m", "mimic", *map(str, arguments)]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONIOENCODING": "utf-8", **settings}
-    return subprocess.run(
-        command, input=stdin, capture_output=True, text=True, cwd=folder, env=environment, check=False
-    )
+    return run_mimic([str(one) for one in arguments], settings, stdin=(stdin or "").encode(), folder=folder)
 
 
 def write(file: Path, answer: str) -> None:
