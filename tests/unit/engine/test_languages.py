@@ -24,6 +24,6 @@ from mimic.engine.languages import language_of, script_of
     ],
 )
 def test_the_language_of_a_text(text: str, language: str) -> None:
-    """Latin script has languages, told by common words; other scripts stand for themselves."""
+    """Common words distinguish languages in Latin script; other scripts stand for themselves."""
     assert language_of(text) == language
     assert script_of(text) == (language if language.isupper() else "LATIN" if any(map(str.isalpha, text)) else "")
