@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - people write these characters
 """The language of a short text."""
 
 import pytest
