@@ -20,9 +20,10 @@ FORM: Final = re.compile(rf"{ORDER.pattern}|json|schema|```", re.IGNORECASE)
 """Words of lines that describe the form of an answer."""
 IN_A_FENCE: Final = re.compile(r"```json\b|\bcode\s?(?:block|fence)s?\b", re.IGNORECASE)
 _FIELD: Final = r"[\"'`]?\w{1,60}[\"'`]?"
+_TYPE: Final = r"(?:\s?\([^)\n]{0,300}\))?"
 FIELDS: Final = re.compile(
     r"\b(?:fields?|keys?|properties|attributes)\b[^:\n.{]{0,40}?(?::|\bnamed\b|\bcalled\b|\bare\b)?\s{0,3}"
-    rf"((?:{_FIELD}(?:\s?\([^)\n]{{0,60}}\))?(?:,\s?(?:and\s)?|\sand\s)){{0,60}}{_FIELD})",
+    rf"((?:{_FIELD}{_TYPE}(?:,\s?(?:and\s|then\s)?|\sand\s)){{0,60}}{_FIELD}{_TYPE})",
     re.IGNORECASE,
 )
 """A list of field names."""
@@ -32,6 +33,22 @@ QUOTED_FIELDS: Final = re.compile(
     re.IGNORECASE,
 )
 """A list of quoted names, before the word for fields."""
+LINKS: Final = frozenset({"and", "or", "then"})
+IN_PARENTHESES: Final = re.compile(r"\([^)\n]*\)")
+TYPED: Final = re.compile(r"(\w{1,60})[\"'`]?\s?\(([^)\n]{1,300})\)")
+"""A field name with its type."""
+TYPES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "str": {"type": "string"},
+    "int": {"type": "integer"},
+    "float": {"type": "number"},
+    "bool": {"type": "boolean"},
+    "list": {"type": "array", "items": {"type": "string"}},
+    "dict": {"type": "object"},
+}
+PYTHON_TYPE: Final = re.compile(rf"\bvalid Python ({'|'.join(TYPES)}|Literal)\b")
+LITERAL: Final = re.compile(r"['\"]([^'\"\n]{1,64})['\"]")
+ENDING: Final = frozenset(("final", "finish", "done", "submit", "answer", "respond", "reply", "terminate"))
+"""Words in the names of tools that take an agent's answer and end its loop."""
 NUMBERS: Final = frozenset(
     ("age", "amount", "count", "total", "price", "cost", "quantity", "number", "year", "score", "rating", "percentage")
 )
@@ -88,10 +105,26 @@ def _find_shape(prompt: Prompt) -> Mapping[str, Any] | None:
         if shown := list(_objects(text)):
             return _last_schema(shown) or _schema_like(shown[0])
         for match in chain(FIELDS.finditer(text), QUOTED_FIELDS.finditer(text)):
-            names = [name for name in NAME.findall(re.sub(r"\([^)]*\)", "", match[1])) if name not in {"and", "or"}]
-            if len(names) > 1 or (names and match[1].rstrip().endswith(("'", '"', "`"))):
-                return object_schema({name: _schema_named(name) for name in names})
+            listed = IN_PARENTHESES.sub("", match[1]).rstrip()
+            names = [name for name in NAME.findall(listed) if name not in LINKS]
+            if len(names) > 1 or (names and listed.endswith(("'", '"', "`"))):
+                typed = dict(TYPED.findall(match[1]))
+                return object_schema(
+                    {name: _schema_typed(typed.get(name, "")) or _schema_named(name) for name in names}
+                )
     return None
+
+
+def _schema_typed(text: str) -> Mapping[str, Any] | None:
+    """A schema for a type in the notation of Python, as DSPy writes it; None without one."""
+    found = PYTHON_TYPE.search(text)
+    if found is None:
+        return None
+    if found[1] == "Literal":
+        # A member that ends a loop comes first: it is chosen where the chat mentions none.
+        members = sorted(LITERAL.findall(text), key=lambda member: ENDING.isdisjoint(Field(member).words))
+        return {"enum": members} if members else None
+    return TYPES[found[1]]
 
 
 def _schema_named(name: str) -> Mapping[str, Any]:

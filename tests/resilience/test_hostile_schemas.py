@@ -66,6 +66,7 @@ def test_hostile_schemas_are_no_errors_of_the_server(client: httpx.Client, schem
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 @settings(max_examples=5_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schema=SCHEMAS)
 def test_thousands_of_hostile_schemas_are_no_errors_of_the_server(client: httpx.Client, schema: Any) -> None:

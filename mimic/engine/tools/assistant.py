@@ -30,7 +30,7 @@ from mimic.engine.instances.schema import SchemaProblem
 from mimic.engine.instances.values import Field
 from mimic.engine.overrides import ToolMode, ToolOptions
 from mimic.engine.retrieval import cut_answers
-from mimic.engine.shapes import PROPERTIES
+from mimic.engine.shapes import ENDING, PROPERTIES
 from mimic.engine.structured import StructuredEngine
 from mimic.engine.tools.code_agent import FINAL, CodeEngine
 from mimic.engine.tools.corpus_calls import ExactEngine, arguments_of, find_calls
@@ -39,8 +39,6 @@ from mimic.engine.tools.written_calls import read_written_calls
 from mimic.errors import Miss, RequestError
 
 MOST_CALLS: Final = 16
-ENDING: Final = frozenset(("final", "finish", "done", "submit", "answer", "respond", "reply", "terminate"))
-"""Words in the names of tools that take an agent's answer and end its loop."""
 
 
 class AssistantEngine(Engine):

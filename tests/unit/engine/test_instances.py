@@ -58,6 +58,7 @@ def test_drawn_schemas_get_valid_instances(schema: Any) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schemas())
 def test_ten_thousand_drawn_schemas_get_valid_instances(schema: Any) -> None:
