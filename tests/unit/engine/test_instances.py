@@ -256,6 +256,7 @@ Enjoy your breakfast!"""
         (RECIPE, "Give me a recipe", of(answer=TEXT), {"answer": RECIPE}),
         ("Nice to meet you!", "Jason is 25 years old", of(name=TEXT, age=WHOLE), {"name": "Jason", "age": 25}),
         ("It seems good to me.", "Is it bad?", of(verdict={"enum": ["good", "bad"]}), {"verdict": "bad"}),
+        ("7 × 8 = 56. Think of 5, 6, 7, 8.", "What is 7 * 8?", of(answer=WHOLE), {"answer": 56}),  # noqa: RUF001
         ("No, not at all.", "Is it?", of(true={"type": "boolean"}), {"true": False}),
     ],
 )
