@@ -27,7 +27,7 @@ export function preparePlainText() {
  * an element of the chat, and `onPaint` is called after each painting.
  */
 export function answerShape(turn, onPaint) {
-  const text = element("div", { class: "text waiting", dir: "auto" });
+  const text = element("div", { class: "text waiting" });
   const calls = element("div", { class: "calls" });
   const meta = element("footer", { class: "meta" });
   const whole = turn("answer", "Mimic", text, calls, meta);

@@ -46,19 +46,18 @@ function offset(text, line) {
 }
 
 const plain = (name) => () => element(name);
-const withDirection = (name) => () => element(name, { dir: "auto" });
-const cell = (name) => (token) => element(name, { dir: "auto", class: ALIGNMENTS[token.attrGet("style")] });
+const cell = (name) => (token) => element(name, { class: ALIGNMENTS[token.attrGet("style")] });
 
 const ALIGNMENTS = { "text-align:right": "end", "text-align:center": "middle" };
 
 /** The elements that a text can have. All others of the parser are shown as their text. */
 const OPENING = {
-  paragraph_open: withDirection("p"),
-  heading_open: ({ tag }) => element("h4", { dir: "auto", class: `level-${Number(tag[1])}` }), // below the page's own h3
+  paragraph_open: plain("p"),
+  heading_open: ({ tag }) => element("h4", { class: `level-${Number(tag[1])}` }), // below the page's own h3
   blockquote_open: plain("blockquote"),
   bullet_list_open: plain("ul"),
   ordered_list_open: (token) => element("ol", { start: Number(token.attrGet("start") ?? 1) }),
-  list_item_open: withDirection("li"),
+  list_item_open: plain("li"),
   table_open: plain("table"),
   thead_open: plain("thead"),
   tbody_open: plain("tbody"),

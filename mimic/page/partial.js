@@ -5,26 +5,30 @@
  * lacks. Without them, signs such as `**` would be seen for a moment, and a paragraph would become a list or a table.
  */
 export function withoutPartialMarkup(text) {
-  const fence = openFence(text);
-  if (fence) return withoutClosingFence(text, fence);
+  const { open, end } = fences(text);
+  if (open) return withoutClosingFence(text, open);
+  if (end > text.length) return text; // its last line closes a fence
   const held = withoutTable(withoutLine(text));
-  const start = startOfLastLine(held);
+  const start = Math.max(end, startOfLastLine(held));
   return held.slice(0, start) + closed(withoutLink(held.slice(start)));
 }
 
 const FENCE = /^[ \t>]*(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})([^\n]*)$/;
 
-/** The signs of the fence that is open at the end, and the position of its line. */
-function openFence(text) {
+/** The fence that is open at the end: its signs and the position of its line. `end` is the end of the last closed one. */
+function fences(text) {
   let open = null;
   let position = 0;
+  let end = 0;
   for (const line of text.split("\n")) {
     const [, signs, info] = line.match(FENCE) ?? [];
-    if (!open && signs && !(signs[0] === "`" && info.includes("`"))) open = { signs, position };
-    else if (open && signs?.startsWith(open.signs) && !info.trim()) open = null;
+    const isOpening = !open && signs && !(signs[0] === "`" && info.includes("`"));
+    const isClosing = open && signs?.startsWith(open.signs) && !info.trim();
+    if (isOpening) open = { signs, position };
     position += line.length + 1;
+    if (isClosing) [open, end] = [null, position];
   }
-  return open;
+  return { open, end };
 }
 
 /** The language of a block is shown when it is complete; signs at its end may become the closing fence. */
@@ -63,8 +67,8 @@ function startOfLastLine(text) {
   return /^[ \t]*\|/.test(last) ? start + last.lastIndexOf("|") + 1 : start;
 }
 
-const PARTIAL_LINK = /!?\[[^[\]\n]{0,200}(?:\](?:\([^\s()]{0,2000}(?:\s+"[^"\n]{0,200}"?)?)?)?$/;
-const PARTIAL_ADDRESS = /<[a-z][a-z0-9+.-]{0,20}(?::[^\s<>]{0,2000})?$/i;
+const PARTIAL_LINK = /!?\[[^[\]\n]{0,200}(?:\](?:\([^\s()]{0,2000}(?:\s+(?:"[^"\n]{0,200}"?)?)?)?)?$|!$/;
+const PARTIAL_ADDRESS = /<(?:[a-z][a-z0-9+.-]{0,20}(?::[^\s<>]{0,2000})?)?$/i;
 const PARTIAL_ENTITY = /&(?:#?\w{0,30})$/;
 
 const withoutLink = (line) => [PARTIAL_LINK, PARTIAL_ADDRESS, PARTIAL_ENTITY].reduce((rest, part) => rest.replace(part, ""), line);
