@@ -9,7 +9,7 @@ export function snippets({ body, headers, answer, hasKey, base }) {
   const request = { fields, headers, hasKey, base };
   const calls = answer?.tool_calls?.map(called) ?? [];
   const isExact = answer && calls.every(({ arguments: given }) => typeof given === "object");
-  return { curl: curl(request), python: python(request), pytest: isExact ? pytest(fields, wellFormed(answer)) : null };
+  return { curl: curlCommand(request), python: pythonProgram(request), pytest: isExact ? pytestTest(fields, wellFormed(answer)) : null };
 }
 
 /** The value without halves of characters, which UTF-8 cannot have. */
@@ -19,14 +19,14 @@ const wellFormed = (value) => JSON.parse(JSON.stringify(value), (_, part) => (ty
 const json = (value, indent) => JSON.stringify(value, null, indent).replace(UNSEEN, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 /** The body is a here-document, in which the shell changes nothing. Each of its lines begins with a space or a brace. */
-function curl({ fields, headers, hasKey, base }) {
+function curlCommand({ fields, headers, hasKey, base }) {
   const sent = ["content-type: application/json", ...Object.entries(headers).map((pair) => pair.join(": "))];
   const lines = [`curl -s ${base}/chat/completions`, ...sent.map((header) => `  -H '${header}'`)];
   if (hasKey) lines.push('  -H "authorization: Bearer $OPENAI_API_KEY"');
   return `${lines.join(" \\\n")} -d @- <<'END'\n${json(fields, 2)}\nEND\n`;
 }
 
-function python({ fields, headers, hasKey, base }) {
+function pythonProgram({ fields, headers, hasKey, base }) {
   const key = hasKey ? "" : ', api_key="unused"';
   const extra = Object.keys(headers).length ? { extra_headers: headers } : {};
   return `${hasKey ? "# The key is in the environment: OPENAI_API_KEY\n" : ""}from openai import OpenAI
@@ -40,7 +40,7 @@ print(message.content or message.tool_calls)
 }
 
 /** A test whose server has this conversation only. */
-function pytest({ model, messages, tools, tool_choice: choice, max_tokens: most }, answer) {
+function pytestTest({ model, messages, tools, tool_choice: choice, max_tokens: most }, answer) {
   const asked = { model, messages, ...(tools && { tools, tool_choice: choice }), ...(most && { max_tokens: most }) };
   const talk = [...distinct(messages), answer].map(line);
   const calls = answer.tool_calls;

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,58 +9,10 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from mimic.testing import free_port
-from tests.support.browser import Browser, chromium
+from tests.page.talks import BIDI, DUMP, LONG, SCRIPT, STORY
+from tests.support.browser import Browser
 from tests.support.corpora import SMALL, conversation, seed
 from tests.support.servers import ForkedMimicServer, Server
-
-LONG = conversation("long", *((("human", "gpt")[n % 2], f"message {n}") for n in range(130)))
-STORY = " ".join(f"word{n}" for n in range(120))
-SCRIPT = "<script>document.title = 'run'; alert(1)</script><img src=x onerror=alert(2)><b>bold</b>"
-BIDI = "\u202eevil\u2066 \u200f\u0007"
-ENDLESS = "x" * 1_000_000
-HOSTILE = [
-    conversation(f"{SCRIPT}#{number}", (f"human{SCRIPT}", SCRIPT), ("human", SCRIPT), ("gpt", f"{SCRIPT} {BIDI}"))
-    for number in range(3)
-]
-DUMP = [
-    *SMALL,
-    LONG,
-    conversation("story", ("human", "tell me a story"), ("gpt", STORY), ("human", "and then?"), ("gpt", "The end.")),
-    conversation("endless", ("human", "endless"), ("gpt", ENDLESS), ("human", BIDI), ("gpt", BIDI)),
-    conversation(
-        "tools",
-        ("human", "is it raining in Oslo"),
-        ("function_call", '{"name": "get_weather", "arguments": {"location": "Oslo"}}'),
-        ("observation", '{"rain": true}'),
-        ("gpt", "It rains."),
-    ),
-    *(conversation(f"unseen_{number}", ("human", "\u200b"), ("gpt", "\u200b")) for number in range(2)),
-    *HOSTILE,
-]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser for all tests."""
-    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """A server of the corpus for these tests."""
-    with ForkedMimicServer(DUMP) as server:
-        yield server.url
-
-
-@pytest.fixture
-def page(browser: Browser, url: str) -> Iterator[Browser]:
-    """The page, just opened; at the end it must have no errors and no requests to other servers."""
-    browser.open(url)
-    browser.find("#welcome")
-    yield browser
-    assert browser.logged() == []
-    assert {request["url"].startswith((f"{url}/", "data:")) for request in browser.sent()} == {True}
 
 
 def test_a_chat_with_the_keyboard_alone(page: Browser) -> None:
@@ -289,8 +240,8 @@ def test_tool_calls_are_readable(page: Browser) -> None:
     said = [line.text.splitlines() for line in page.all("#said li")]
     assert said == [
         ["human #0", "is it raining in Oslo"],
-        ["function_call tool call #1", "get_weather", "{", '  "location": "Oslo"', "}"],
-        ["observation tool result #2", "{", '  "rain": true', "}"],
+        ["function_call tool call #1", "Tool call get_weather", "Copy", "{", '  "location": "Oslo"', "}"],
+        ["observation tool result #2", "Result", "Copy", "{", '  "rain": true', "}"],
         ["gpt #3", "It rains."],
     ]
     assert page.overflow() == 0
