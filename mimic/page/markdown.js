@@ -9,7 +9,10 @@ import { withoutPartialMarkup } from "./partial.js";
 /** Elements within elements. Deeper ones are left out, and their texts are kept. */
 const DEEPEST = 32;
 
-const parser = new MarkdownIt({ html: false, breaks: true, linkify: false, maxNesting: DEEPEST });
+/** Blocks within blocks. The parser leaves out the texts of deeper ones. */
+const MOST_LEVELS = 100;
+
+const parser = new MarkdownIt({ html: false, breaks: true, linkify: false, maxNesting: MOST_LEVELS });
 parser.disable("lheading"); // a line of dashes below a text is a rule, which a text that still grows needs
 parser.validateLink = isLink;
 
@@ -26,15 +29,21 @@ export class MarkdownView {
   /** Show the text up to now. It begins with the text of the last call; `isWhole` at its end. */
   show(text, isWhole) {
     const source = text.includes("\r") ? text.replace(/\r\n?/g, "\n") : text;
-    if (isWhole && this.#definitions.references) this.#blocks = this.#start = 0; // links before their definitions
+    this.#showRest(source, isWhole);
+    if (isWhole && this.#start && this.#definitions.references) {
+      this.#blocks = this.#start = 0; // links may come before their definitions
+      this.#showRest(source, isWhole);
+    }
+  }
+
+  #showRest(source, isWhole) {
     const rest = source.slice(this.#start);
     const tokens = parser.parse(isWhole ? rest : withoutPartialMarkup(rest), this.#definitions);
     const blocks = build(tokens);
     patch(this.holder, blocks, this.#blocks);
-    if (blocks.length > 1) {
-      this.#blocks += blocks.length - 1;
-      this.#start += offset(rest, tokens.findLast(({ level, map }) => level === 0 && map).map[0]);
-    }
+    if (blocks.length < 2) return;
+    this.#blocks += blocks.length - 1;
+    this.#start += offset(rest, tokens.findLast(({ level, map }) => level === 0 && map).map[0]);
   }
 }
 
