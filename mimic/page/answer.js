@@ -10,16 +10,19 @@ export const LONGEST_SHOWN = 100_000;
 /** A painting is followed by a pause of this many times its length, so that a long answer leaves time for clicks. */
 const PAUSE = 3;
 
-const BEGINS_AS_JSON = /^\s*(?:\{\s*(?:["}]|$)|\[\s*(?:[[{"\]]|$))/;
+/** The beginning of JSON, also of JSON that a limit of tokens cuts. */
+const BEGINS_AS_JSON = /^\s*(?:\{\s*(?:"|$)|\[\s*[{"])/;
 
 /** The answers of the page, each by its element. */
 const views = new WeakMap();
 
 /** Show all answers as the checkbox for plain text says. */
 export function preparePlainText() {
-  byId("plain-text").onchange = () => {
+  const showAll = () => {
     for (const holder of byId("log").querySelectorAll(".answer > .text")) views.get(holder).showAgain();
   };
+  byId("plain-text").onchange = showAll;
+  byId("knobs").addEventListener("reset", () => setTimeout(showAll));
 }
 
 /**
@@ -103,7 +106,7 @@ class TextView {
   }
 
   #isJson(shown) {
-    return !byId("plain-text").checked && (this.#isWhole ? isJson(shown) : BEGINS_AS_JSON.test(shown));
+    return !byId("plain-text").checked && (BEGINS_AS_JSON.test(shown) || (this.#isWhole && isJson(shown)));
   }
 
   #paintMarkdown(shown) {

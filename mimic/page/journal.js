@@ -103,9 +103,12 @@ function list(shown) {
 const shape = (id) => element("li", { data: { id } }, element("details", {}, element("summary", {}), element("div", { class: "entry" })));
 
 function fill(item, entry) {
+  const text = JSON.stringify(entry, null, 2);
+  if (item.shownText === text) return;
+  item.shownText = text;
   const [summary, body] = item.firstChild.children;
   patch(summary, cells(entry));
-  patch(body, [codeBlock(JSON.stringify(entry, null, 2), "JSON")]);
+  patch(body, [codeBlock(text, "JSON")]);
 }
 
 function cells({ at, method, path, status, model, match, completion_tokens: tokens, last_byte_ms: ended, fault, client_left: left, tool_calls: calls }) {

@@ -18,7 +18,6 @@ export function prepareTools() {
   byId("example-tools").onclick = () => {
     box.value = JSON.stringify(EXAMPLE, null, 2);
     box.oninput();
-    byId("knobs").oninput();
     box.focus();
   };
   byId("knobs").addEventListener("reset", () => box.setCustomValidity(""));
@@ -75,10 +74,14 @@ export class Calls {
   }
 }
 
+/** The number of forms, for their ids. */
+let forms = 0;
+
 /** A form for the results of calls. `messages` are the results for the chat; `close` shows them in place of the form. */
 export function resultsForm(calls, onSend) {
+  forms++;
   const boxes = calls.map(({ name }, number) => {
-    const id = `result-${crypto.randomUUID?.() ?? Math.random()}-${number}`;
+    const id = `result-${forms}-${number}`;
     const box = element("textarea", { id, rows: 1, placeholder: '{"…": "…"}', spellcheck: false });
     return { box, field: element("div", { class: "field" }, element("label", { htmlFor: id }, "Result of ", element("bdi", {}, name)), box) };
   });
