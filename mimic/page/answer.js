@@ -1,7 +1,7 @@
 // The shape of an answer: its text as Markdown, as JSON, or as it is, and its tool calls.
 
 import { foldedBlock, isJson } from "./code.js";
-import { byId, element, number, patch } from "./elements.js";
+import { byId, directionOf, element, number, patch } from "./elements.js";
 import { MarkdownView } from "./markdown.js";
 
 /** Characters of an answer to show. The whole answer is kept. */
@@ -98,6 +98,7 @@ class TextView {
   #paint() {
     const shown = this.text.slice(0, LONGEST_SHOWN);
     const isMarkdown = !byId("plain-text").checked && !this.#isJson(shown);
+    this.holder.dir = directionOf(shown);
     this.holder.classList.toggle("waiting", !this.#isWhole && !shown);
     this.holder.classList.toggle("markdown", isMarkdown);
     if (isMarkdown) this.#paintMarkdown(shown);

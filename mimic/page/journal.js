@@ -100,15 +100,23 @@ function list(shown) {
   items.forEach((item, index) => holder.children[index] !== item && holder.insertBefore(item, holder.children[index] ?? null));
 }
 
-const shape = (id) => element("li", { data: { id } }, element("details", {}, element("summary", {}), element("div", { class: "entry" })));
+function shape(id) {
+  const details = element("details", {}, element("summary", {}), element("div", { class: "entry" }));
+  details.ontoggle = () => fillBody(details.parentNode);
+  return element("li", { data: { id } }, details);
+}
 
 function fill(item, entry) {
   const text = JSON.stringify(entry, null, 2);
   if (item.shownText === text) return;
   item.shownText = text;
-  const [summary, body] = item.firstChild.children;
-  patch(summary, cells(entry));
-  patch(body, [codeBlock(text, "JSON")]);
+  patch(item.firstChild.firstChild, cells(entry));
+  fillBody(item);
+}
+
+/** Show the values of an open entry. There may be hundreds that are not open. */
+function fillBody({ firstChild: details, shownText }) {
+  patch(details.lastChild, details.open ? [codeBlock(shownText, "JSON")] : []);
 }
 
 function cells({ at, method, path, status, model, match, completion_tokens: tokens, last_byte_ms: ended, fault, client_left: left, tool_calls: calls }) {

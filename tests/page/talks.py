@@ -110,6 +110,7 @@ HOSTILE_MARKDOWN = """<script>document.title = 'run'; alert(1)</script>
 |:--|--:|
 | &#60;script&#62;alert(16)&#60;/script&#62; | `<script>` |
 """
+ARABIC = "1. مرحبا **بك** هنا\n2. أولا\n\nEnglish too.\n\n```\nx = 1\n```\n"
 MEGABYTE = (f"- **a** `b` <b>c</b> [d](https://example.com) {'x' * 950}\n\n" * 1100)[:1_000_000]
 QUOTES = 'it\'s "quoted" $(touch pwned) `touch pwned` \\n \\ !! %s {x} \U0001f642 \u202eevil\u2066\nEND\n\'\'\'\n"""\n#'
 REPLY = f"{QUOTES[::-1]}\nEND\n$HOME 'END' \u00a0\u200b\u2028 \U0001f642"
@@ -131,5 +132,6 @@ DUMP = [
     conversation("hostile", ("human", "be hostile"), ("gpt", HOSTILE_MARKDOWN)),
     conversation("megabyte", ("human", "a megabyte of markdown"), ("gpt", MEGABYTE)),
     conversation("json", ("human", "json please"), ("gpt", '{"a": [1.50,12345678901234567890, {}], "b" : "x\\n{y}"}')),
+    conversation("arabic", ("human", "arabic please"), ("gpt", ARABIC)),
     conversation("quotes", ("human", QUOTES), ("gpt", REPLY)),
 ]

@@ -133,6 +133,23 @@ def test_code_is_copied_with_the_keyboard(page: Browser) -> None:
     assert page.find("#text").get_property("value") == "def f(x):\n    return x + 1\n"
 
 
+def test_each_paragraph_has_its_own_direction(page: Browser) -> None:
+    """An answer in Arabic begins at the right, its lists too; a paragraph in English and code begin at the left."""
+    page.ask("arabic please")
+    script = """
+        const answer = document.querySelector(".markdown");
+        const begin = (part) => {
+            const range = document.createRange();
+            range.selectNodeContents(part);
+            const [text, all] = [range.getBoundingClientRect(), answer.getBoundingClientRect()];
+            return text.left - all.left < all.right - text.right ? "left" : "right";
+        };
+        return [...answer.querySelectorAll("p, pre")].map(begin);
+    """
+    assert page.driver.execute_script(script) == ["right", "right", "left", "left"]
+    assert page.find(".markdown").get_attribute("dir") == "rtl"
+
+
 def test_hostile_markdown_is_text(page: Browser) -> None:
     """No HTML of an answer becomes an element, and no link leads elsewhere than to the web or to mail."""
     page.ask("be hostile")

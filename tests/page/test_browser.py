@@ -255,7 +255,7 @@ def test_the_corpus_is_shown(page: Browser) -> None:
     shown = page.text_of("#profile")
     assert str(len(DUMP)) in page.text_of("#profile > .facts")
     assert all(version in shown for version in ("v1", "v2", "v3"))
-    assert page.text_of(".shares").startswith("gpt90 · 48.4%")
+    assert page.text_of(".shares").startswith("gpt91 · 48.4%")
     plots = [plot.get_attribute("aria-label") or "" for plot in page.all("[role=img]")]
     assert plots[0].startswith("Conversations: ")
     assert len(plots) >= 3
