@@ -8,9 +8,9 @@ export function withoutPartialMarkup(text) {
   const { open, end } = fences(text);
   if (open) return withoutClosingFence(text, open);
   if (end > text.length) return text; // its last line closes a fence
-  const held = withoutTable(withoutLine(text));
+  const held = withoutTable(withoutLine(withoutLink(text)));
   const start = Math.max(end, startOfLastLine(held));
-  return held.slice(0, start) + closed(withoutLink(held.slice(start)));
+  return held.slice(0, start) + closed(held.slice(start));
 }
 
 const FENCE = /^[ \t>]*(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})([^\n]*)$/;
@@ -39,7 +39,7 @@ function withoutClosingFence(text, { signs, position }) {
 }
 
 /** Signs at the beginning of a line: of a heading, a list, a quotation, a rule, a fence, a table, a definition. */
-const ONLY_SIGNS = /^(?:[ \t>#\-+*=_~`|:]*|(?:[ \t>]|[-+*][ \t])*\d{1,9}[.)]?[ \t]*| {0,3}\[[^\]\n]{1,99}\]:.*)$/;
+const ONLY_SIGNS = /^(?:[ \t>#\-+*=_~`|:]*|(?:[ \t>]|[-+*][ \t])*\d{1,9}(?:[.)][ \t#\-+*=_~`|:]*)?| {0,3}\[[^\]\n]{1,99}\]:.*)$/;
 
 function withoutLine(text) {
   const start = text.lastIndexOf("\n") + 1;
@@ -71,7 +71,11 @@ const PARTIAL_LINK = /!?\[[^[\]\n]{0,200}(?:\](?:\([^\s()]{0,2000}(?:\s+(?:"[^"\
 const PARTIAL_ADDRESS = /<(?:[a-z][a-z0-9+.-]{0,20}(?::[^\s<>]{0,2000})?)?$/i;
 const PARTIAL_ENTITY = /&(?:#?\w{0,30})$/;
 
-const withoutLink = (line) => [PARTIAL_LINK, PARTIAL_ADDRESS, PARTIAL_ENTITY].reduce((rest, part) => rest.replace(part, ""), line);
+function withoutLink(text) {
+  const start = text.lastIndexOf("\n") + 1;
+  const partial = [PARTIAL_LINK, PARTIAL_ADDRESS, PARTIAL_ENTITY];
+  return text.slice(0, start) + partial.reduce((line, part) => line.replace(part, ""), text.slice(start));
+}
 
 /** The line with closing signs for its open code and emphasis; open signs at its end are left out. */
 function closed(line) {
@@ -85,14 +89,14 @@ function closed(line) {
     } else if (sign === "`") {
       const signs = run(line, position);
       const end = closingCode(line, position + signs.length, signs);
-      if (end < 0) return closedCode(line, position, signs) + closing(open);
+      if (end < 0) return closedCode(line, position, signs).trimEnd() + closing(open);
       position = end;
     } else if ("*_~".includes(sign)) {
       const signs = run(line, position);
-      const isLast = position + signs.length === line.length;
-      const rest = close(open, signs, line[position - 1]);
-      if (isLast && rest) line = line.slice(0, line.length - rest);
-      else if (rest && opens(signs, line[position - 1], line[position + signs.length])) open.push({ sign, length: rest });
+      const [before, after] = [line[position - 1], line[position + signs.length]];
+      const rest = flanks(after, before) ? close(open, signs) : signs.length;
+      if (after === undefined && rest) line = line.slice(0, line.length - rest);
+      else if (rest && opens(signs, before, after)) open.push({ sign, length: rest });
       position += signs.length;
     } else position++;
   }
@@ -123,9 +127,8 @@ function closedCode(line, position, signs) {
 }
 
 /** Close what these signs close. Returns the number of signs that close nothing. */
-function close(open, signs, before) {
+function close(open, signs) {
   let rest = signs.length;
-  if (before === undefined || /\s/.test(before)) return rest;
   while (rest && open.at(-1)?.sign === signs[0]) {
     const innermost = open.at(-1);
     const count = Math.min(rest, innermost.length);
@@ -136,9 +139,14 @@ function close(open, signs, before) {
   return rest;
 }
 
-function opens(signs, before = " ", after = " ") {
-  if (/\s/.test(after) || (signs[0] === "~" && signs.length !== 2)) return false;
-  return signs[0] !== "_" || !/[\p{L}\p{N}]/u.test(before);
+function opens(signs, before, after) {
+  if (!flanks(before, after) || (signs[0] === "~" && signs.length !== 2)) return false;
+  return signs[0] !== "_" || !/[\p{L}\p{N}]/u.test(before ?? "");
+}
+
+/** True for signs that belong to the text on their inner side (CommonMark, left- and right-flanking runs). */
+function flanks(outer = " ", inner = " ") {
+  return !/\s/.test(inner) && (!/[\p{P}\p{S}]/u.test(inner) || /[\s\p{P}\p{S}]/u.test(outer));
 }
 
 const closing = (open) => open.toReversed().map(({ sign, length }) => sign.repeat(length)).join("");

@@ -82,7 +82,14 @@ See [this] and ![picture](https://example.com/i.png)!
       indented
 
 *all emphasised over
-two lines*
+two lines*. *You learn: `if` and `for`.* 2x**(x - 1)** and "**quoted** *text*".
+
+**Title**
+1. **First:** one
+
+**Tasks**
+- [ ] open
+- [x] done
 
 **a**b**c** ***both*** *a **b***
 """

@@ -4,8 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from tests.page.talks import MARKDOWN, QUOTES, REPLY, STREAMED
 from tests.support.browser import Browser
 from tests.support.corpora import SMALL
+from tests.support.documents import SAMPLE
 from tests.support.servers import ForkedMimicServer
 
 ALLOWED: Final[Mapping[str, str]] = {
@@ -46,28 +46,43 @@ MILLISECONDS: Final = 10_000
 """The time that one of these may take: a parser that backtracks takes minutes."""
 
 WRITTEN: Final = """
-const [parts, done] = arguments;
+const [text, ends, done] = arguments;
 import("/page/markdown.js").then(({ MarkdownView }) => {
     const holder = document.createElement("div");
     const view = new MarkdownView(holder);
     const seen = () => {
         const copy = holder.cloneNode(true);
         for (const bar of copy.querySelectorAll(".code-bar")) bar.remove();
-        return copy.textContent.replace(/\\s+/g, "");
+        const blocks = [...holder.children].map(({ tagName }) => tagName);
+        return { text: copy.textContent.replace(/\\s+/g, ""), blocks };
     };
-    const shown = [];
-    parts.forEach((part, index) => {
-        view.show(part, index === parts.length - 1);
-        shown.push([seen(), [...holder.children].map(({ tagName }) => tagName)]);
+    const changes = [];
+    let shown = { text: "", blocks: [] };
+    let steps = 0;
+    for (const end of [...ends, text.length]) {
+        view.show(text.slice(0, end), end === text.length);
+        const now = seen();
+        const areSame = shown.blocks.every((block, index) => now.blocks[index] === block);
+        if (!areSame || !now.text.startsWith(shown.text)) {
+            changes.push([text.slice(Math.max(0, end - 50), end), shown.text.slice(-50), now.text.slice(-50)]);
+        }
+        if (now.text !== shown.text) steps++;
+        shown = now;
         if (holder.children.length > 1) holder.firstChild.dataset.kept = "yes";
-    });
+    }
     const whole = document.createElement("div");
-    new MarkdownView(whole).show(parts.at(-1), true);
-    const isKept = holder.firstChild.dataset.kept;
+    new MarkdownView(whole).show(text, true);
+    const { kept } = holder.firstChild.dataset;
     delete holder.firstChild.dataset.kept;
-    done({ shown, isKept, isWhole: whole.isEqualNode(holder) });
+    done({ changes, steps, kept, shown, isWhole: whole.isEqualNode(holder) });
 }, (problem) => done(String(problem)));
 """
+"""Shows a text up to each of some ends. Changes are those other than additions."""
+
+
+def written(page: Browser, text: str, ends: Iterable[int]) -> Any:
+    """Show a text on the page as it grows."""
+    return page.driver.execute_async_script(WRITTEN, text, list(ends))
 
 
 def call(page: Browser, module: str, function: str, *arguments: Any) -> Any:
@@ -211,30 +226,35 @@ def test_a_megabyte_of_markdown_fits(page: Browser) -> None:
 @pytest.mark.parametrize("step", [1, 7])
 def test_partial_markdown_does_not_flicker(page: Browser, step: int) -> None:
     """A text that grows is only added to: no sign of markup is seen, no block becomes another, and the end is right."""
-    ends = [*range(step, len(STREAMED), step), len(STREAMED)]
-    written = page.driver.execute_async_script(WRITTEN, [STREAMED[:end] for end in ends])
-    seen, blocks = zip(*written["shown"], strict=True)
-    assert all(after.startswith(before) for before, after in pairwise(seen))
-    assert all(after[: len(before)] == before for before, after in pairwise(blocks))
-    assert written["isWhole"]
-    assert len(set(seen)) > len(ends) / 4  # it is shown while it arrives
+    found = written(page, STREAMED, range(step, len(STREAMED), step))
+    assert found["changes"] == []
+    assert found["isWhole"]
+    assert found["steps"] > len(STREAMED) / step / 4  # it is shown while it arrives
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_the_sample_corpus_does_not_flicker(page: Browser) -> None:
+    """Of all answers of the sample corpus, after each character, at most one shows a change other than an addition."""
+    talks = json.loads(SAMPLE.read_text())
+    answers = [said["value"] for talk in talks for said in talk["conversations"] if said["from"] == "gpt"]
+    assert len(answers) > 700
+    changes = [change for text in answers for change in written(page, text, range(1, len(text)))["changes"]]
+    assert len(changes) <= 1, changes
 
 
 def test_only_the_last_block_is_rendered_again(page: Browser) -> None:
     """A mark that a test leaves on the first block is still there at the end."""
-    written = page.driver.execute_async_script(
-        WRITTEN, ["one\n\ntwo", "one\n\ntwo\n\nthr", "one\n\ntwo\n\nthree **four**"]
-    )
-    assert written["isKept"] == "yes"
-    assert [seen for seen, _ in written["shown"]] == ["onetwo", "onetwothr", "onetwothreefour"]
+    found = written(page, "one\n\ntwo\n\nthree **four**", [8, 14])
+    assert found["kept"] == "yes"
+    assert found["shown"] == {"text": "onetwothreefour", "blocks": ["P", "P", "P"]}
 
 
 def test_links_may_come_before_their_addresses(page: Browser) -> None:
     """At the end of an answer, its definitions apply to all of it."""
-    parts = ["See [it].\n\nLater\n\n", "See [it].\n\nLater\n\n[it]: https://example.com\n"]
-    written = page.driver.execute_async_script(WRITTEN, parts)
-    assert written["isWhole"]
-    assert written["shown"][-1] == ["Seeit.Later", ["P", "P"]]
+    found = written(page, "See [it].\n\nLater\n\n[it]: https://example.com\n", [18])
+    assert found["isWhole"]
+    assert found["shown"] == {"text": "Seeit.Later", "blocks": ["P", "P"]}
 
 
 def test_json_is_indented_and_can_be_folded(page: Browser) -> None:
