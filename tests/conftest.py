@@ -32,7 +32,8 @@ gc.disable()  # until all files are collected: loading modules leaves no garbage
 
 LONG_FILES = [
     *("test_contract.py", "test_testing_plugin.py", "test_outages.py", "test_killed_seeders.py", "test_replica_set.py"),
-    *("test_full_disk.py", "test_server.py", "test_literal.py", "test_damage.py", "test_bodies.py", "test_browser.py"),
+    *("test_full_disk.py", "test_server.py", "test_literal.py", "test_damage.py", "test_bodies.py"),
+    *("test_browser.py", "test_answers.py"),
     *("test_mongodb.py", "test_fuzz.py", "test_seeding_api.py", "test_run.py", "test_reseeding.py", "test_secrets.py"),
     *("test_slow_clients.py", "test_cli.py", "test_clock.py", "test_prometheus.py", "test_golden.py", "test_loader.py"),
     *("test_documents.py", "test_older_sdk.py", "test_llm.py"),
