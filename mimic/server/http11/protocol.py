@@ -247,7 +247,10 @@ class HttpProtocol(HttpToolsProtocol):
         if not websocket.handshake_initiated:  # too long headers, for instance; uvicorn would wait forever
             self._write(refusals.INVALID_HANDSHAKE, refusals.log_refusal(refusals.INVALID_HANDSHAKE))
             self.transport.close()
-        elif early:
+            return
+        if not websocket.close_sent:  # the handshake is accepted
+            websocket.scope["extensions"][CUT] = transport.close
+        if early:
             websocket.data_received(early)
 
     # Late clients

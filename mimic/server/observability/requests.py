@@ -36,6 +36,10 @@ MOST_IGNORED: Final = 100
 """Names of ignored fields that a process logs; clients choose those of content parts."""
 SWITCHING: Final = 101
 """The status of a WebSocket that was opened."""
+HANDSHAKE: Final = "GET"
+"""The method of a request that opens a WebSocket."""
+MESSAGE: Final = "WEBSOCKET"
+"""The method in metrics, journal and log of a request that is a message on an open WebSocket."""
 
 
 class RequestRecord:
@@ -60,9 +64,11 @@ class RequestRecord:
         "request_id",
     )
 
-    def __init__(self, scope: HTTPScope | WebSocketScope, send: Send, watcher: "RequestLog") -> None:
+    def __init__(
+        self, scope: HTTPScope | WebSocketScope, send: Send, watcher: "RequestLog", method: str = HANDSHAKE
+    ) -> None:
         self._scope = scope
-        self._method = scope["method"] if scope["type"] == HTTP else "GET"  # the method of a handshake
+        self._method = scope["method"] if scope["type"] == HTTP else method
         self._send = send
         self._watcher = watcher
         self._started = time.perf_counter()
@@ -74,6 +80,10 @@ class RequestRecord:
         self._journal = watcher.journal if watcher.journal is not None and is_recorded(scope) else None
         self._entry = None if self._journal is None else self._first_entry()
         self.is_recorded = self._journal is not None
+
+    def of_message(self) -> "RequestRecord":
+        """Return the record of a request that came as a message on this WebSocket."""
+        return RequestRecord(self._scope, self._send, self._watcher, MESSAGE)
 
     def _first_entry(self) -> Entry:
         path = shorten(self._scope["path"]) or ""
@@ -217,11 +227,15 @@ class RequestRecord:
         )
 
     def _begin(self, message: Any, status: int) -> None:
+        message["headers"] = self.begin(status, message.get("headers", ()))
+
+    def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Record the start of an answer. Returns its headers with those that each answer has."""
         seconds = time.perf_counter() - self._started
         self._status = status
         if self._entry:
-            self._entry = _start_entry(self._entry, status, dict(message.get("headers", ())), seconds)
-        headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
+            self._entry = _start_entry(self._entry, status, dict(headers), seconds)
+        headers = [*headers, (b"x-request-id", self.request_id.encode())]
         context = self.context
         if context and context.headers:
             headers += [(name.encode(), value.encode()) for name, value in context.headers.items()]
@@ -230,7 +244,7 @@ class RequestRecord:
             headers += [(b"openai-version", OPENAI_VERSION), (b"openai-processing-ms", b"%d" % milliseconds)]
         if context and context.injected:
             headers.append((FAULT_HEADER.encode(), str(context.injected).encode()))
-        message["headers"] = headers
+        return headers
 
 
 def record_of(scope: Scope) -> RequestRecord:

@@ -1,7 +1,7 @@
 """The object ``response``: its fields, its items, and its forms from the start to the end."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,10 @@ ItemStatus: TypeAlias = Literal["in_progress", "completed", "incomplete"]
 
 _ERROR_CODES = frozenset({"server_error", "rate_limit_exceeded", "invalid_prompt"})
 """Codes of a failed response that Mimic gives. Clients accept no others than those of OpenAI."""
+
+
+NO_ANSWER: Final = Answer("", (), "stop", None)
+"""The answer of a response without output."""
 
 
 class OutputText(msgspec.Struct, frozen=True, tag_field="type", tag="output_text"):
@@ -149,14 +153,13 @@ def finished(response: ResponseObject, completion: Completion, at: int, top: int
     ``at`` is the end in seconds since 1970, and ``top`` the number of likely tokens to show with log probabilities;
     None shows none.
     """
-    answer = completion.answers[0]
-    is_cut = answer.finish_reason == "length"
+    is_cut = answer_of(completion).finish_reason == "length"
     return msgspec.structs.replace(
         response,
         status="incomplete" if is_cut else "completed",
         completed_at=None if is_cut else at,
         incomplete_details=IncompleteDetails("max_output_tokens") if is_cut else None,
-        output=output_of(response.id, answer, top),
+        output=output_of(response.id, completion, top),
         usage=ResponseUsage.of(completion.usage),
     )
 
@@ -167,8 +170,16 @@ def failed(response: ResponseObject, error: RequestError) -> ResponseObject:
     return msgspec.structs.replace(response, status="failed", error=ResponseError(code, str(error)))
 
 
-def output_of(response_id: str, answer: Answer, top: int | None) -> Sequence[OutputItem]:
+def answer_of(completion: Completion) -> Answer:
+    """The answer of a response; :data:`NO_ANSWER` if the request wants no output."""
+    return completion.answers[0] if completion.answers else NO_ANSWER
+
+
+def output_of(response_id: str, completion: Completion, top: int | None) -> Sequence[OutputItem]:
     """The items of an answer: a message, or calls of tools. Of a cut answer the last item is incomplete."""
+    answer = answer_of(completion)
+    if answer is NO_ANSWER:
+        return ()
     status: ItemStatus = "incomplete" if answer.finish_reason == "length" else "completed"
     if not answer.tool_calls:
         logprobs = () if top is None else chat_logprobs(logprobs_in(answer, top)).content

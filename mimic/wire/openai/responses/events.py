@@ -89,9 +89,10 @@ class ItemStream(msgspec.Struct, frozen=True):
 
 
 class ItemStreams(msgspec.Struct, frozen=True):
-    """The items of an answer, one after the other."""
+    """The items of an answer, one after the other. ``first`` is the sequence number of the first event."""
 
     items: Sequence[ItemStream]
+    first: int
 
     def __iter__(self) -> Iterator[bytes]:
         for item in self.items:
@@ -107,7 +108,7 @@ class ItemStreams(msgspec.Struct, frozen=True):
             if sent < item.steps:
                 return item.number_after(sent) if sent else item.first
             sent -= item.steps
-        return self.items[-1].next_number
+        return self.items[-1].next_number if self.items else self.first
 
 
 class Resumed(msgspec.Struct, frozen=True):
@@ -146,13 +147,13 @@ def plan_of(response: ResponseObject, completion: Completion, at: int, top: int 
     begun = {status: _json(msgspec.structs.replace(response, status=status)) for _, status in beginning}
     opening = [_response_event(name, number, begun[status]) for number, (name, status) in enumerate(beginning)]
     whole = finished(response, completion, at, top)
-    answer, number, items = completion.answers[0], len(beginning), []
+    number, items = len(beginning), []
     for index, item in enumerate(whole.output):
-        items.append(_item_stream(index, item, _tokens_of(answer, index), number))
+        items.append(_item_stream(index, item, _tokens_of(completion.answers[0], index), number))
         number = items[-1].next_number
     ending = _response_event(f"response.{whole.status}", number, _json(whole))
     tokens = completion.usage.completion_tokens
-    return ResponsePlan(b"".join(opening), ItemStreams(items), ending, tokens, response=response)
+    return ResponsePlan(b"".join(opening), ItemStreams(items, len(beginning)), ending, tokens, response=response)
 
 
 def error_events(plan: EventPlan, error: RequestError, sent: int) -> bytes:

@@ -9,6 +9,7 @@ from mimic.engine.base import CompletionRequest, Limits
 from mimic.engine.sampling import Sampling
 from mimic.wire.openai.ignored import IgnoredFields, Matters
 from mimic.wire.openai.responses.answer import ConversationReference, ResponseObject
+from mimic.wire.openai.responses.history import NO_PAST, Past
 from mimic.wire.openai.responses.items import MESSAGE, RawItem
 from mimic.wire.openai.responses.tools import Mode, RawTool, TextOptions
 from mimic.wire.openai.sampled import DEFAULT_SAMPLING, NO_LIMITS, Metadata, Temperature, TopP
@@ -108,11 +109,15 @@ class ResponseParameters(InputFields, frozen=True, kw_only=True):
 
 
 class ResponseRequest(CompletionRequest, frozen=True, kw_only=True):
-    """A request for a response: the response at its start, its own input, and the ids of the responses before it."""
+    """A request for a response: the response at its start, its own input, and the items before it.
+
+    Without ``generate``, the response has no output, and only makes its input known to the server.
+    """
 
     response: ResponseObject
     items: Sequence[RawItem]
-    ancestors: Sequence[str] = ()
+    past: Past = NO_PAST
+    generate: bool = True
 
 
 def response_of(
