@@ -137,12 +137,12 @@ class ResponsesWebSocket:
 
     def _lane_error(self, envelope: Envelope) -> RequestError | None:
         lane = envelope.stream_id
-        if lane is None or lane in self._lanes:
+        if lane is None:
             return None
         if not is_stream_id(lane):
             text = "Invalid 'stream_id': expected 1 to 256 letters, digits, underscores, hyphens or periods."
             return RequestError(400, text, param="stream_id", code="invalid_stream_id")
-        if len(self._lanes.keys() - {None}) >= MAX_LANES:
+        if lane not in self._lanes and len(self._lanes.keys() - {None}) >= MAX_LANES:
             text = f"A connection has at most {MAX_LANES} different values of 'stream_id'."
             return RequestError(400, text, param="stream_id", code="websocket_stream_limit_reached")
         return None

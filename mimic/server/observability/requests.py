@@ -1,7 +1,7 @@
 """Observation of requests: an id for each, metrics, the journal, and the log."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -139,9 +139,9 @@ class RequestRecord:
             if not self.has_ended and not message.get("more_body", False):
                 self.close()
         elif message["type"] == "http.response.start" or message["type"] == "websocket.http.response.start":
-            self._begin(message, message["status"])
+            message["headers"] = self.begin(message["status"], message.get("headers", ()))
         elif message["type"] == "websocket.accept":
-            self._begin(message, SWITCHING)
+            message["headers"] = self.begin(SWITCHING, message.get("headers", ()))
             self._record_now()
         elif message["type"] == "websocket.close":
             self._status = self._status or FORBIDDEN  # the server's answer to a rejected handshake
@@ -226,10 +226,7 @@ class RequestRecord:
             **{name: value for name, value in facts.items() if value and value != route},
         )
 
-    def _begin(self, message: Any, status: int) -> None:
-        message["headers"] = self.begin(status, message.get("headers", ()))
-
-    def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    def begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Record the start of an answer. Returns its headers with those that each answer has."""
         seconds = time.perf_counter() - self._started
         self._status = status

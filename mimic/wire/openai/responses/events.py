@@ -70,22 +70,25 @@ class ItemStream(msgspec.Struct, frozen=True):
 
     def __iter__(self) -> Iterator[bytes]:
         """The events of each token: the opening comes with the first one, and the closing with the last one."""
-        steps = self._token_events() or [b""]
-        steps[0] = b"".join((*self.opening, steps[0]))
-        steps[-1] = b"".join((steps[-1], *self.closing))
-        return iter(steps)
+        events = self._token_events()
+        waiting = b"".join((*self.opening, next(events, b"")))
+        for event in events:
+            yield waiting
+            waiting = event
+        yield b"".join((waiting, *self.closing))
 
     def joined(self) -> bytes:
         """All events."""
         return b"".join((*self.opening, *self._token_events(), *self.closing))
 
-    def _token_events(self) -> list[bytes]:
+    def _token_events(self) -> Iterator[bytes]:
+        """Yield the event of each token. They are made when they are sent: a client may read slowly."""
         before, between, after = self.before, self.between, self.after
         numbered = enumerate(texts_of(self.tokens), self.number_after(0))
         if self.details:
             pairs = zip(numbered, self.details, strict=True)
-            return [b"%b%d%b%b%b" % (before, number, between, text, end) for (number, text), end in pairs]
-        return [b"%b%d%b%b%b" % (before, number, between, text, after) for number, text in numbered]
+            return (b"%b%d%b%b%b" % (before, number, between, text, end) for (number, text), end in pairs)
+        return (b"%b%d%b%b%b" % (before, number, between, text, after) for number, text in numbered)
 
 
 class ItemStreams(msgspec.Struct, frozen=True):
