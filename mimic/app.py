@@ -265,7 +265,7 @@ def _names(settings: Settings) -> Names:
 
 def _options(settings: Settings) -> CompletionOptions:
     policy = MatchPolicy(settings.match, settings.min_score, templates=settings.prompt_templates)
-    return CompletionOptions(_names(settings), policy, settings.strict)
+    return CompletionOptions(_names(settings), policy, settings.strict, settings.reasoning)
 
 
 def _engine(settings: Settings, retrieval: RetrievalEngine, corpus: Corpus) -> AssistantEngine:

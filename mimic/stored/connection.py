@@ -89,7 +89,7 @@ class ConnectionResponses(History):
 def _recent(lane: str | None, request: ResponseRequest, completion: Completion) -> RecentResponse:
     response_id, past = request.response.id, request.past
     inputs = [identified(item, response_id, index) for index, item in enumerate(request.items)]
-    output: Sequence[RawItem] = msgspec.to_builtins(output_of(response_id, completion, request.logprobs))
+    output: Sequence[RawItem] = msgspec.to_builtins(output_of(request.response, completion, request.logprobs))
     items = [*past.items, *inputs, *output]
     size = len(msgspec.json.encode(items))
     if size > MAX_HISTORY:

@@ -91,7 +91,7 @@ class ResponseStore(History):
                 {**item, "id": item_id(response.id, prefix_of(item), FIRST_INPUT + index)}
                 for index, item in enumerate(stored.items)
             ]
-            output = msgspec.to_builtins(output_of(response.id, stored.completion(), stored.top))
+            output = msgspec.to_builtins(output_of(response, stored.completion(), stored.top))
             await self._conversations.append(response.conversation.id, owner, [*inputs, *output])
 
     # By id

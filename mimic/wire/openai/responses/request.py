@@ -25,7 +25,7 @@ PLAIN_TEXT: Final[Mapping[str, Any]] = {"format": {"type": "text"}, "verbosity":
 
 
 class Reasoning(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Options of reasoning. They are ignored, since an answer of the corpus has no reasoning."""
+    """Options of reasoning. The effort ``none`` gives none, and every other one the number of the setting."""
 
     effort: str | None = None
     summary: str | None = None
@@ -102,6 +102,11 @@ class ResponseParameters(InputFields, frozen=True, kw_only=True):
     def logprobs(self) -> int | None:
         """The number of likely tokens to show with log probabilities; None shows none."""
         return (self.top_logprobs or 0) if self.include and LOGPROBS in self.include else None
+
+    @property
+    def has_reasoning(self) -> bool:
+        """True if a model may reason before its answer."""
+        return self.reasoning is None or self.reasoning.effort != "none"
 
     def limits(self) -> Limits:
         """The limits of the answer."""

@@ -147,12 +147,16 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
         if ignored and options.strict:
             raise not_acted_on(ignored[0])
         is_stored = data.store is not False and self._history.is_on
+        limits, reasoning = data.limits(), 0
+        if options.reasoning and data.has_reasoning:
+            limits, reasoning = limits.after_reasoning(options.reasoning)
         return ResponseRequest(
             model=model,
             version=version,
             prompts=(given.prompt,),
             sampling=data.sampling(),
-            limits=data.limits(),
+            limits=limits,
+            reasoning=reasoning,
             tools=given.tools,
             tool_choice=given.tool_choice,
             parallel_tool_calls=data.parallel_tool_calls is not False,
