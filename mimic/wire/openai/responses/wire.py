@@ -28,7 +28,7 @@ from mimic.wire.openai.ignored import not_acted_on
 from mimic.wire.openai.responses.answer import finished
 from mimic.wire.openai.responses.events import NOT_JSON, error_events, plan_of
 from mimic.wire.openai.responses.history import NO_PAST, History, Past
-from mimic.wire.openai.responses.items import ItemList, RawItem, read_items, referenced_id
+from mimic.wire.openai.responses.items import ItemList, RawItem, check_results, read_items, referenced_id
 from mimic.wire.openai.responses.request import (
     InputFields,
     ResponseParameters,
@@ -86,6 +86,8 @@ class InputReader:
         if data.previous_response_id is not None or data.conversation is not None:
             past = await self._past(data, owner)
             messages = [*read_items(past.items).messages, *own.messages]
+        if own.results:
+            check_results(own.results, [*past.items, *items])
         if data.instructions is not None:
             prompt = Prompt([ChatMessage("system", data.instructions), *messages])
         else:
