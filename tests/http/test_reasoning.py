@@ -38,8 +38,9 @@ def events_of(client: OpenAI, **fields: Any) -> list[Any]:
 
 def test_a_chat_counts_reasoning(client: OpenAI) -> None:
     """The tokens are in the usage of each answer, and in a stream's; the effort ``none`` has none."""
-    for asked, reasoning in (({}, 100), ({"n": 2}, 200), ({"reasoning_effort": "high"}, 100)):
-        usage = client.chat.completions.create(model="m", messages=HI, **asked).usage  # type: ignore[call-overload]
+    cases: list[tuple[Any, int]] = [({}, 100), ({"n": 2}, 200), ({"reasoning_effort": "high"}, 100)]
+    for asked, reasoning in cases:
+        usage: Any = client.chat.completions.create(model="m", messages=HI, **asked).usage
         assert usage.completion_tokens_details.reasoning_tokens == reasoning
         assert usage.completion_tokens == reasoning + 2 * asked.get("n", 1)
         assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens

@@ -12,7 +12,8 @@ import httpx
 import pytest
 from openai import OpenAI
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 from mimic.testing.processes import resident_bytes
 from tests.support.corpora import Dump, conversation
@@ -38,24 +39,24 @@ def server(serve: SharedServers) -> Server:
 
 
 @contextmanager
-def opened(server: Server, **headers: str) -> Iterator[ClientConnection]:
+def opened(server: Server, **headers: str) -> Iterator[Connection]:
     """A connection with headers of its own."""
     url = f"{server.url.replace('http', 'ws')}/v1/responses"
     with connect(url, additional_headers=headers, max_size=None, open_timeout=30, close_timeout=1) as connection:
         yield connection
 
 
-def create(connection: ClientConnection, given: Any = "hi", **fields: Any) -> None:
+def create(connection: Connection, given: Any = "hi", **fields: Any) -> None:
     """Send a request."""
     connection.send(json.dumps({"type": "response.create", "model": "m", "input": given, **fields}))
 
 
-def received(connection: ClientConnection) -> Any:
+def received(connection: Connection) -> Any:
     """The next event."""
     return json.loads(connection.recv(timeout=30))
 
 
-def rest(connection: ClientConnection) -> list[Any]:
+def rest(connection: Connection) -> list[Any]:
     """The events of one answer."""
     events = [received(connection)]
     while events[-1]["type"] not in LAST:
@@ -63,7 +64,7 @@ def rest(connection: ClientConnection) -> list[Any]:
     return events
 
 
-def ask(connection: ClientConnection, given: Any = "hi", **fields: Any) -> Any:
+def ask(connection: Connection, given: Any = "hi", **fields: Any) -> Any:
     """The last event of an answer."""
     create(connection, given, **fields)
     return rest(connection)[-1]

@@ -96,9 +96,9 @@ def messages_in(frames: bytes, stream_id: str | None) -> Iterator[tuple[str, str
 
 
 def error_message(body: bytes, status: int, headers: Mapping[str, str], stream_id: str | None) -> str:
-    """The message for an error, whose body over HTTP is ``body``."""
+    """The message for an error, whose body over HTTP is ``body``. It has a code, which Open Responses requires."""
     detail = msgspec.json.decode(body, type=ErrorBody).error
-    error = {**msgspec.to_builtins(detail), "headers": headers}
+    error = {**msgspec.to_builtins(detail), "code": detail.code or detail.type, "headers": headers}
     return msgspec.json.encode(EventError(status, error, stream_id)).decode()
 
 
