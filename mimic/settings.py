@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True):
     on_miss: str = "any"
     tools: ToolMode = "auto"
     tool_score: float = TOOL_SCORE
+    reasoning: int = 0
     pace: str = "instant"
     ttft_ms: Delay | None = None
     itl_ms: Delay | None = None
@@ -261,6 +262,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "on_miss": ("MIMIC_ON_MISS", str),
     "tools": ("MIMIC_TOOLS", _one_of(*TOOL_MODES)),
     "tool_score": ("MIMIC_TOOL_SCORE", _share),
+    "reasoning": ("MIMIC_REASONING", _integer(0, 1_000_000)),
     "pace": ("MIMIC_PACE", _one_of(*PACES)),
     "ttft_ms": ("MIMIC_TTFT_MS", parse_delay),
     "itl_ms": ("MIMIC_ITL_MS", parse_delay),
