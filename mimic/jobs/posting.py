@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import h11
 
 SECONDS: Final = 10.0
-"""Seconds for a request, until the head of its answer."""
 SECONDS_FOR_BODY: Final = 1.0
 MOST_READ: Final = 65_536
 """Bytes of an answer that are read, the head and the body each."""
@@ -23,10 +22,11 @@ _PIECE: Final = 16_384
 
 
 class Poster:
-    """Sends POST requests, each on a connection of its own."""
+    """Sends POST requests, each on a connection of its own. ``seconds`` is the time until the head of the answer."""
 
-    def __init__(self, guard: TargetGuard) -> None:
+    def __init__(self, guard: TargetGuard, seconds: float = SECONDS) -> None:
         self._guard = guard
+        self._seconds = seconds
         self._tls: ssl.SSLContext | None = None
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, is_checked: bool) -> int:
@@ -35,7 +35,7 @@ class Poster:
         Raises WebhookFailed.
         """
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(self._seconds):
                 return await self._post(TargetURL.parse(url), headers, body, is_checked=is_checked)
         except (OSError, ValueError) as exc:
             raise WebhookFailed(_reason(exc)) from exc
@@ -54,7 +54,7 @@ class Poster:
         for number, address in enumerate(addresses, 1):
             try:
                 # The last address has all the time that is left.
-                async with asyncio.timeout(None if number == len(addresses) else SECONDS / len(addresses)):
+                async with asyncio.timeout(None if number == len(addresses) else self._seconds / len(addresses)):
                     reader, writer = await asyncio.open_connection(
                         address, url.port, ssl=tls, server_hostname=url.host if tls else None
                     )

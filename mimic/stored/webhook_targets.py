@@ -54,7 +54,7 @@ class TargetURL(NamedTuple):
         except ValueError:
             raise ValueError("expected a URL with a valid host and port") from None
         host = (parts.hostname or "").removesuffix(".")
-        if parts.scheme not in PORTS or not _is_host(host) or port == 0:
+        if parts.scheme not in PORTS or not _is_host(host, "[" in parts.netloc) or port == 0:
             raise ValueError("expected a URL like https://app.example/webhooks")
         if "@" in parts.netloc or "#" in url:
             raise ValueError("expected a URL without a user, a password and a fragment")
@@ -144,11 +144,11 @@ def _plain(address: _Address) -> _Address:
     return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
-def _is_host(host: str) -> bool:
-    if re.fullmatch(HOST_NAME, host):
-        return len(host) <= MOST_OF_HOST
+def _is_host(host: str, is_in_brackets: bool) -> bool:
+    if not is_in_brackets:
+        return len(host) <= MOST_OF_HOST and re.fullmatch(HOST_NAME, host) is not None
     with suppress(ValueError):
-        return ip_address(host).version == 6  # noqa: PLR2004 - an address of IPv4 looks like a name
+        return isinstance(ip_address(host), IPv6Address)
     return False
 
 

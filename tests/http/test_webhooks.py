@@ -1,8 +1,7 @@
 """Webhooks through OpenAI's own SDK: endpoints, events of responses in the background, and their deliveries."""
 
-import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from openai.types.webhooks import ResponseCompletedWebhookEvent
 from mimic.wire.openai.webhooks import new_secret
 from tests.support.corpora import Dump, conversation
 from tests.support.receiver import Received, Receiver, receiver
-from tests.support.records import BACKENDS, url_of
 from tests.support.servers import Server, SharedServers
 
 DUMP: Dump = [conversation("a", ("human", "hi"), ("gpt", "hello " * 40))]
@@ -87,28 +85,16 @@ def deliveries(server: Server, key: str = "one") -> list[dict[str, Any]]:
             return found
 
 
-def delivery(server: Server, endpoint_id: str | None, response_id: str) -> dict[str, Any]:
-    """The delivery of a response's event to an endpoint, or to the setting's target."""
-    [found] = [
-        one
-        for one in deliveries(server)
-        if one["webhook_endpoint_id"] == endpoint_id and one["event"]["data"]["id"] == response_id
-    ]
-    return found
-
-
-def ended(find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """A delivery, once it is not pending."""
+def delivery(server: Server, endpoint_id: str | None, response_id: str, *, status: str = "") -> dict[str, Any]:
+    """The delivery of a response's event to an endpoint, or to the setting's target, once it has a status."""
     until = time.monotonic() + 30
-    while (found := find())["status"] == "pending":
-        assert time.monotonic() < until
+    while True:
+        for one in deliveries(server):
+            is_wanted = (one["webhook_endpoint_id"], one["event"]["data"]["id"]) == (endpoint_id, response_id)
+            if is_wanted and one["status"] == (status or one["status"]):
+                return one
+        assert time.monotonic() < until, deliveries(server)
         time.sleep(0.05)
-    return found
-
-
-def event_of(received: Sequence[Received], response_id: str) -> Received:
-    """The first request with an event of a response."""
-    return next(one for one in received if response_id.encode() in one.body)
 
 
 # Endpoints
@@ -205,17 +191,14 @@ def test_events_of_every_outcome(server: Server, hooks: Receiver, client: OpenAI
     assert {event.data.id: event.type for event in events} == expected
     assert all(event.id.startswith("evt_") and event.object == "event" for event in events)
     assert abs(events[0].created_at - time.time()) < 60
-    assert {one.headers["webhook-id"] for one in received} == {
-        delivery(server, made.id, one)["id"] for one in expected
-    }
-    by_setting = hooks.wait("/ok/setting", 4)
+    assert {one.headers["webhook-id"] for one in received} == {delivery(server, made.id, one)["id"] for one in expected}
     for response_id, event_type in expected.items():
-        event = unwrapped(event_of(by_setting, response_id), SECRET)
+        event = unwrapped(hooks.wait("/ok/setting", containing=response_id)[0], SECRET)
         assert event.type == event_type
         of_endpoint = next(one for one in events if one.data.id == response_id)
         assert event.id == of_endpoint.id
-    found = ended(lambda: delivery(server, made.id, completed))
-    assert (found["status"], found["tries"], found["attempts"][0]["status_code"]) == ("delivered", 1, 204)
+    found = delivery(server, made.id, completed, status="delivered")
+    assert (found["tries"], found["attempts"][0]["status_code"]) == (1, 204)
     client.webhooks.delete(made.id)
 
 
@@ -245,12 +228,12 @@ def test_an_endpoint_gets_its_own_events_only(server: Server, hooks: Receiver, c
     with sdk(server, "two") as other:
         mine = client.webhooks.create(name="a", url=f"{hooks.url}/ok/mine", event_types=["response.completed"])
         theirs = other.webhooks.create(name="b", url=f"{hooks.url}/ok/theirs", event_types=ALL)
-        assert list(other.webhooks.list())[0].id == theirs.id
+        assert next(iter(other.webhooks.list())).id == theirs.id
         incomplete, completed = begin(client, max_output_tokens=16), begin(client)
         of_other = begin(other)
         assert unwrapped(hooks.wait("/ok/theirs")[0], theirs.signing_secret).data.id == of_other
         assert unwrapped(hooks.wait("/ok/mine")[0], mine.signing_secret).data.id == completed
-        event_of(hooks.wait("/ok/setting"), completed)
+        hooks.wait("/ok/setting", containing=completed)
         ids = {one["event"]["data"]["id"] for one in deliveries(server, "two")}
         assert of_other in ids
         assert not ids & {incomplete, completed}
@@ -297,19 +280,16 @@ def test_a_test_shows_the_answer(hooks: Receiver, client: OpenAI) -> None:
 
 
 def test_a_failed_attempt_is_repeated(server: Server, hooks: Receiver, client: OpenAI) -> None:
-    """Attempts follow with growing pauses and the same id, each with a signature of its time, until a 2xx."""
-    made = client.webhooks.create(name="a", url=f"{hooks.url}/fail/2", event_types=ALL)
+    """A second attempt follows after a pause, with the same id and a signature of its own time, and then no other."""
+    made = client.webhooks.create(name="a", url=f"{hooks.url}/fail/1", event_types=ALL)
     response_id = begin(client)
-    received = hooks.wait("/fail/2", 3)
+    received = hooks.wait("/fail/1", 2)
     assert len({(one.headers["webhook-id"], one.body) for one in received}) == 1
-    pauses = [later.at - earlier.at for earlier, later in zip(received, received[1:], strict=False)]
-    assert pauses[0] >= 0.9
-    assert pauses[1] >= 1.9
+    assert received[1].at - received[0].at >= 0.9
     for one in received:
         assert unwrapped(one, made.signing_secret).data.id == response_id
-    found = ended(lambda: delivery(server, made.id, response_id))
-    assert found["status"] == "delivered"
-    assert [one["status_code"] for one in found["attempts"]] == [500, 500, 200]
+    found = delivery(server, made.id, response_id, status="delivered")
+    assert [one["status_code"] for one in found["attempts"]] == [500, 200]
     client.webhooks.delete(made.id)
 
 
@@ -321,14 +301,17 @@ def test_answers_that_are_no_acknowledgement(server: Server, hooks: Receiver, cl
     }
     response_id = begin(client)
     for path, endpoint in made.items():
-        hooks.wait(f"/{path}/a", 2)
-        found = delivery(server, endpoint.id, response_id)
-        assert found["status"] == "pending"
+        hooks.wait(f"/{path}/a")
+        while not (found := delivery(server, endpoint.id, response_id))["tries"]:
+            time.sleep(0.05)
         first = found["attempts"][0]
-        assert (first["status_code"], first["error"]) == ((302, None) if path == "redirect" else (None, "invalid_answer"))
+        expected = (302, None) if path == "redirect" else (None, "invalid_answer")
+        assert (found["status"], first["status_code"], first["error"]) == ("pending", *expected)
+    for endpoint in made.values():
         client.webhooks.delete(endpoint.id)
-        found = ended(lambda endpoint=endpoint: delivery(server, endpoint.id, response_id))  # type: ignore[misc]
-        assert (found["status"], found["attempts"][-1]["error"]) == ("failed", "target_removed")
+    for endpoint in made.values():
+        found = delivery(server, endpoint.id, response_id, status="failed")
+        assert found["attempts"][-1]["error"] == "target_removed"
     assert hooks.all("/ok/redirected") == []
 
 
@@ -339,44 +322,36 @@ def test_large_and_endless_answers(server: Server, hooks: Receiver, client: Open
     ]
     response_id = begin(client)
     for one in made:
-        found = ended(lambda one=one: delivery(server, one.id, response_id))  # type: ignore[misc]
-        assert (found["status"], found["tries"]) == ("delivered", 1)
+        assert delivery(server, one.id, response_id, status="delivered")["tries"] == 1
         client.webhooks.delete(one.id)
 
 
 def test_a_receiver_that_hangs_delays_no_other(server: Server, hooks: Receiver, client: OpenAI) -> None:
-    """While an attempt waits, others are delivered, and responses are finished; after 10 s it is a failure."""
+    """While an attempt waits, responses are finished, and their events go to other receivers."""
     made = client.webhooks.create(name="a", url=f"{hooks.url}/hang/a", event_types=ALL)
     first = begin(client)
     hooks.wait("/hang/a")
-    before = len(hooks.all("/ok/setting"))
     second = begin(client)
-    event_of(hooks.wait("/ok/setting", before + 1), second)
+    hooks.wait("/ok/setting", containing=second)
     assert delivery(server, made.id, first)["tries"] == 0
-    hooks.wait("/hang/a", 3)
-    found = delivery(server, made.id, first)
-    assert (found["tries"], found["attempts"][0]["error"]) == (1, "timeout")
     client.webhooks.delete(made.id)
     hooks.release()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_killed_server_delivers_after_a_restart(
-    backend: str, request: pytest.FixtureRequest, serve: SharedServers, tmp_path: Path
-) -> None:
+def test_a_killed_server_delivers_after_a_restart(serve: SharedServers, tmp_path: Path) -> None:
     """An event whose attempt died with its server arrives with the same id, from another server."""
-    records = url_of(backend, request)
     with receiver() as hooks:
         settings = {
             "MIMIC_STORE": serve.store(DUMP),
-            "MIMIC_RECORDS": records,
+            "MIMIC_RECORDS": f"sqlite:///{tmp_path}/records.db",
             "MIMIC_WEBHOOKS": f"{hooks.url}/hang/a,{hooks.url}/ok/b",
             "MIMIC_WEBHOOK_SECRET": SECRET,
         }
         with Server(tmp_path, **settings) as server, sdk(server) as client:
             response_id = begin(client)
             [first] = hooks.wait("/hang/a")
-            hooks.wait("/ok/b")
+            while [one["status"] for one in deliveries(server)].count("delivered") < 1:
+                time.sleep(0.01)
             server.process.kill()
             server.process.wait()
         hooks.release()

@@ -47,11 +47,11 @@ class Receiver:
         with self._changed:
             return self._to(path)
 
-    def wait(self, path: str, number: int = 1) -> Sequence[Received]:
-        """Wait for a number of requests to a path."""
+    def wait(self, path: str, number: int = 1, containing: str = "") -> Sequence[Received]:
+        """Wait for a number of requests to a path, whose bodies contain a text."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self._to(path)) >= number, SECONDS), self._all
-            return self._to(path)
+            assert self._changed.wait_for(lambda: len(self._to(path, containing)) >= number, SECONDS), self._all
+            return self._to(path, containing)
 
     def release(self) -> None:
         """End all requests that hang."""
@@ -61,60 +61,57 @@ class Receiver:
         """Wait until the end."""
         self._released.wait(SECONDS)
 
-    def _to(self, path: str) -> list[Received]:
-        return [one for one in self._all if one.path == path]
+    def _to(self, path: str, containing: str = "") -> list[Received]:
+        return [one for one in self._all if one.path == path and containing.encode() in one.body]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        found: Receiver = self.server.found  # type: ignore[attr-defined]
+        body = self.rfile.read(int(self.headers["content-length"]))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        number = found.add(Received(self.path, headers, body, time.monotonic()))
+        kind, number_of_path = self.path.split("/")[1:3]
+        if kind == "hang":
+            found.hang()
+        elif kind == "text":
+            self.wfile.write(b"hello\r\n\r\n")
+        elif kind == "open":
+            self._answer(200)
+            found.hang()
+        elif kind != "close":
+            statuses = {"ok": 204, "redirect": 302, "large": 200}
+            if kind == "fail":
+                statuses["fail"] = 500 if number <= int(number_of_path) else 200
+            body = bytes(10_000_000) if kind == "large" else b""
+            status = statuses.get(kind) or int(number_of_path)
+            self._answer(status, body, **{"content-length": str(len(body)), "location": f"{found.url}/ok/redirected"})
+
+    def _answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except OSError:  # the sender has left
+            self.close_connection = True
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing: pytest shows the requests of a failed test."""
 
 
 @contextmanager
 def receiver() -> Iterator[Receiver]:
     """A receiver on a free port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            number = found.add(Received(self.path, headers, body, time.monotonic()))
-            kind, _, rest = self.path.removeprefix("/").partition("/")
-            if kind == "hang":
-                found.hang()
-            elif kind == "text":
-                self.wfile.write(b"hello\r\n\r\n")
-            elif kind == "fail":
-                self._answer(500 if number <= int(rest.partition("/")[0]) else 200)
-            elif kind == "status":
-                self._answer(int(rest.partition("/")[0]))
-            elif kind == "redirect":
-                self._answer(302, location=f"{found.url}/ok/redirected")
-            elif kind == "large":
-                self._answer(200, bytes(10_000_000))
-            elif kind == "open":
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.flush()
-                found.hang()
-            elif kind == "ok":
-                self._answer(204)
-
-        def _answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-            self.send_response(status)
-            for name, value in {"content-length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def handle(self) -> None:
-            try:
-                super().handle()
-            except OSError:  # the sender has left
-                self.close_connection = True
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing: pytest shows the requests of a failed test."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         server.daemon_threads = True
         server.block_on_close = False
-        found = Receiver(server)
+        server.found = found = Receiver(server)  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
