@@ -58,7 +58,7 @@ ROUTES: Final[Mapping[str, str]] = {
     "GET /v1/webhook_endpoints/{webhook_endpoint_id}": "Gives a webhook endpoint, without its secret.",
     "POST /v1/webhook_endpoints/{webhook_endpoint_id}": "Changes name, URL or types of events of a webhook endpoint.",
     "DELETE /v1/webhook_endpoints/{webhook_endpoint_id}": "Deletes a webhook endpoint; its pending deliveries fail.",
-    "POST /v1/webhook_endpoints/{webhook_endpoint_id}/test": "Sends a sample event, and gives the status of the answer.",
+    "POST /v1/webhook_endpoints/{webhook_endpoint_id}/test": "Sends a sample event, and gives the answer's status.",
     "POST /v1/webhook_endpoints/{webhook_endpoint_id}/rotate_secret": "Replaces the secret, and gives the new one.",
     "GET /v1/webhook_event_types": "Lists the types of events that Mimic sends.",
     "POST /v1/embeddings": "Gives a vector for each text: of the stand-in, or of `MIMIC_EMBEDDING_MODEL`.",

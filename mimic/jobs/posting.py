@@ -5,14 +5,13 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import h11
 
 from mimic import __version__
 from mimic.errors import WebhookFailed
 from mimic.stored.webhook_targets import TargetGuard, TargetURL
-
-if TYPE_CHECKING:
-    import h11
 
 SECONDS: Final = 10.0
 SECONDS_FOR_BODY: Final = 1.0
@@ -35,15 +34,18 @@ class Poster:
         Raises WebhookFailed.
         """
         try:
-            async with asyncio.timeout(self._seconds):
-                return await self._post(TargetURL.parse(url), headers, body, is_checked=is_checked)
-        except (OSError, ValueError) as exc:
+            async with asyncio.timeout(self._seconds) as limit:
+                target = TargetURL.parse(url)
+                addresses = await self._guard.addresses(target, is_checked=is_checked)
+                async with self._connected(target, addresses) as (reader, writer):
+                    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_READ)
+                    _send(connection, writer, target, headers, body)
+                    status = await _read_status(connection, reader)
+                    limit.reschedule(None)  # the status is the outcome, even if the body is late
+                    await _read_body(connection, reader)
+                    return status
+        except (OSError, ValueError, h11.RemoteProtocolError) as exc:
             raise WebhookFailed(_reason(exc)) from exc
-
-    async def _post(self, url: TargetURL, headers: Mapping[str, str], body: bytes, *, is_checked: bool) -> int:
-        addresses = await self._guard.addresses(url, is_checked=is_checked)
-        async with self._connected(url, addresses) as (reader, writer):
-            return await _exchange(url, headers, body, reader, writer)
 
     @asynccontextmanager
     async def _connected(
@@ -74,58 +76,42 @@ class Poster:
         return self._tls
 
 
-async def _exchange(
-    url: TargetURL,
+def _send(
+    connection: h11.Connection,
+    writer: asyncio.StreamWriter,
+    target: TargetURL,
     headers: Mapping[str, str],
     body: bytes,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-) -> int:
-    """Send a request and read its answer. Returns the status. Raises OSError, and ValueError for an invalid answer."""
-    import h11  # noqa: PLC0415 - most servers send no webhooks
-
-    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_READ)
+) -> None:
     own = {
-        "host": url.authority,
+        "host": target.authority,
         "user-agent": f"Mimic/{__version__}",
         "content-type": "application/json",
         "content-length": str(len(body)),
         "connection": "close",
     }
-    request = h11.Request(method="POST", target=url.path, headers=list({**own, **headers}.items()))
+    request = h11.Request(method="POST", target=target.path, headers=list({**own, **headers}.items()))
     for event in (request, h11.Data(data=body), h11.EndOfMessage()):
         writer.write(connection.send(event) or b"")
-    try:
-        status = await _read_status(connection, reader)
-    except h11.RemoteProtocolError as exc:
-        raise ValueError("not HTTP") from exc
-    with suppress(OSError, h11.RemoteProtocolError):
-        async with asyncio.timeout(SECONDS_FOR_BODY):
-            await _read_body(connection, reader)
-    return status
 
 
-async def _read_status(connection: "h11.Connection", reader: asyncio.StreamReader) -> int:
-    import h11  # noqa: PLC0415
-
+async def _read_status(connection: h11.Connection, reader: asyncio.StreamReader) -> int:
     while True:
         event = await _next_event(connection, reader)
         if isinstance(event, h11.Response):
             return event.status_code
 
 
-async def _read_body(connection: "h11.Connection", reader: asyncio.StreamReader) -> None:
-    """Read the rest of an answer, so that its sender is not interrupted, up to a limit."""
-    import h11  # noqa: PLC0415
-
+async def _read_body(connection: h11.Connection, reader: asyncio.StreamReader) -> None:
+    """Read the rest of an answer, so that its sender is not interrupted: up to a limit, and for a short time."""
     size = 0
-    while size < MOST_READ and isinstance(event := await _next_event(connection, reader), h11.Data):
-        size += len(event.data)
+    with suppress(OSError, h11.RemoteProtocolError):
+        async with asyncio.timeout(SECONDS_FOR_BODY):
+            while size < MOST_READ and isinstance(event := await _next_event(connection, reader), h11.Data):
+                size += len(event.data)
 
 
-async def _next_event(connection: "h11.Connection", reader: asyncio.StreamReader) -> object:
-    import h11  # noqa: PLC0415
-
+async def _next_event(connection: h11.Connection, reader: asyncio.StreamReader) -> object:
     while (event := connection.next_event()) is h11.NEED_DATA:
         connection.receive_data(await reader.read(_PIECE))
     return event

@@ -64,7 +64,7 @@ def client(server: Server) -> Iterator[OpenAI]:
 
 def begin(client: OpenAI, **options: Any) -> str:
     """The id of a new response in the background."""
-    return client.responses.create(model="m", input="hi", background=True, **options).id
+    return str(client.responses.create(model="m", input="hi", background=True, **options).id)
 
 
 def unwrapped(received: Received, secret: str) -> Any:

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+from standardwebhooks import Webhook
 
 ResponseEventType: TypeAlias = Literal[
     "response.completed", "response.failed", "response.cancelled", "response.incomplete"
@@ -109,8 +110,6 @@ def hint_of(secret: str) -> str:
 
 def signed_headers(message_id: str, body: bytes, signing_secrets: Sequence[str], at: int) -> Mapping[str, str]:
     """The headers of a message that is sent at a time in seconds since 1970, with a signature by each secret."""
-    from standardwebhooks import Webhook  # noqa: PLC0415 - most servers send no webhooks
-
     moment, text = datetime.fromtimestamp(at, UTC), body.decode()
     signatures = [Webhook(secret).sign(message_id, moment, text) for secret in signing_secrets]
     return {

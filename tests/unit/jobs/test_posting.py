@@ -5,7 +5,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -154,6 +154,25 @@ async def test_an_endless_answer(head: bytes, piece: bytes, expected: int | str)
     async with answering(head, piece) as (port, sent):
         assert await post(f"http://app.example:{port}/", resolver(["127.0.0.1"])[0]) == expected
     assert sent[0] < 100 * MOST_READ  # the rest is in the buffers of the system
+
+
+async def test_a_late_body() -> None:
+    """The status is the outcome, although the time is over before the body."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.2)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n")
+        with suppress(OSError):
+            await reader.read()
+        writer.close()
+        is_over.set()
+
+    is_over = asyncio.Event()
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await post(f"http://app.example:{port}/", resolver(["127.0.0.1"])[0], seconds=0.6) == 200
+        await is_over.wait()
 
 
 @pytest.fixture
