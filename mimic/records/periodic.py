@@ -23,7 +23,8 @@ class PeriodicTask(ABC):
         self._records = records
         self._interval = interval
         self._task: asyncio.Task[None] | None = None
-        self._is_ending = False
+        self.is_ending = False
+        """True from the moment when the task is to end."""
 
     async def __aenter__(self) -> Self:
         if self._records.is_on:
@@ -33,7 +34,7 @@ class PeriodicTask(ABC):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._is_ending = True
+        self.is_ending = True
         while self._task and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task], timeout=SECONDS_TO_CANCEL)
@@ -48,7 +49,7 @@ class PeriodicTask(ABC):
 
     async def _run(self) -> None:
         is_failing = False
-        while not self._is_ending:
+        while not self.is_ending:
             await asyncio.sleep(self._interval)
             try:
                 await self.step()
