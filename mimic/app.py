@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from litestar import HttpMethod, Litestar, Response, Router, route
@@ -23,7 +24,7 @@ from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import MatchPolicy
 from mimic.corpus.stores import open_store
 from mimic.engine.embedding import EmbeddingsRequest, ModelEmbedding, Vectors, embed_all
-from mimic.engine.fallback import chain
+from mimic.engine.fallback import NOT_FOUND, PlainEngine, chain
 from mimic.engine.retrieval import RetrievalEngine
 from mimic.engine.tools.assistant import AssistantEngine
 from mimic.gateway.auth import BruteForceGuard, Keys
@@ -35,14 +36,17 @@ from mimic.gateway.journal import Journal
 from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
 from mimic.jobs.runner import Runner
+from mimic.recordings.options import RECORDED, UPSTREAM
+from mimic.recordings.place import open_recordings
 from mimic.records import open_records
+from mimic.records.base import Records
 from mimic.records.sweeper import Sweeper
 from mimic.server.bodies import JSONRequest
 from mimic.server.cors import ANY
 from mimic.server.endpoints import answer_by
 from mimic.server.error_handlers import EXCEPTION_HANDLERS, AnyRequest, format_methods
 from mimic.server.guards import owner_of
-from mimic.server.host_guard import is_loopback
+from mimic.server.listening import is_loopback
 from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
@@ -61,6 +65,9 @@ from mimic.wire.openai.base import Names
 from mimic.wire.openai.responses.compaction import CompactWire, compact
 from mimic.wire.openai.responses.wire import ResponsesWire, TokenCountWire, count_tokens
 from mimic.wire.openai.sampled import CompletionOptions
+
+if TYPE_CHECKING:
+    from mimic.recordings.relay import Relay
 
 log = structlog.get_logger("mimic")
 
@@ -148,7 +155,10 @@ class _Parts:
         self.runner = Runner(self.records, {RESPONSE: self.responses.finish})
         self.chats = ChatStore(self.records)
         embed = ModelEmbedding(model).embed_all if model else embed_all
-        self.endpoints = _endpoints(settings, self.corpus, self.retrieval, embed, self.chats, self.responses)
+        self.relay = _relay(settings, self.records, self.ledger)
+        self.endpoints = _endpoints(
+            settings, self.corpus, self.retrieval, embed, self.chats, self.responses, self.relay
+        )
         self.metrics = Metrics()
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
@@ -193,6 +203,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
                 parts.records,
                 Sweeper(parts.records),
                 parts.runner,
+                parts.relay or nullcontext(),
             ):
                 yield
 
@@ -248,6 +259,39 @@ def _gateway(settings: Settings, ledger: Ledger, guard: BruteForceGuard) -> Gate
     )
 
 
+def _relay(settings: Settings, records: Records, ledger: Ledger) -> "Relay | None":
+    """The recordings and the upstream; None if no setting uses them."""
+    if not settings.uses_recordings:
+        return None
+    from mimic.recordings.relay import Relay  # noqa: PLC0415 - its HTTP client takes a while to import
+    from mimic.recordings.upstream import Upstream  # noqa: PLC0415
+
+    upstream = settings.upstream_options
+    kept = open_recordings(settings.recordings, records, settings.recordings_ignore)
+    return Relay(settings.relay_options, kept, Upstream(upstream) if upstream else None, settings.redactor, ledger)
+
+
+def _relayed(
+    relay: "Relay", settings: Settings, retrieval: RetrievalEngine, corpus: Corpus, endpoints: Sequence[Endpoint]
+) -> Iterator[Endpoint]:
+    """The endpoints, with recordings and the upstream in the chain of answers."""
+    first, _, rest = settings.on_miss.partition(",")
+    has_fallback = bool(rest) or (settings.match != RECORDED and not settings.upstream)
+    only_corpus = settings.upstream and settings.match != RECORDED
+    fallback = AssistantEngine(
+        retrieval, chain(retrieval, (rest or NOT_FOUND) if first == UPSTREAM else first, corpus), settings.tool_options
+    )
+    for endpoint in endpoints:
+        if endpoint.policy.queued:
+            yield relay.endpoint(
+                endpoint,
+                PlainEngine(retrieval).complete if only_corpus else None,
+                fallback.complete if has_fallback else None,
+            )
+        else:
+            yield endpoint
+
+
 def _names(settings: Settings) -> Names:
     return Names(settings.version, settings.strict_models)
 
@@ -259,15 +303,16 @@ def _endpoints(
     embed: Callable[[EmbeddingsRequest], Awaitable[Vectors]],
     kept: ChatStore,
     stored: ResponseStore,
+    relay: "Relay | None",
 ) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
     names = _names(settings)
-    policy = MatchPolicy(settings.match, settings.min_score, templates=settings.prompt_templates)
+    policy = MatchPolicy(settings.depth, settings.min_score, templates=settings.prompt_templates)
     options = CompletionOptions(names, policy, settings.strict)
     engine = AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
     native_format = native_wire.NativeWire(settings.version, policy)
     chat_format = chat.ChatWire(options)
-    return (
+    endpoints = (
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),
         Endpoint(chat.PATH, chat_format, engine.complete, ANSWERED, partial(kept.keep, chat_format)),
         Endpoint(completions.PATH, completions.CompletionsWire(options), engine.complete, ANSWERED),
@@ -276,6 +321,7 @@ def _endpoints(
         Endpoint(responses_format.COMPACT_PATH, CompactWire(names, stored), compact, Policy(limited=True)),
         Endpoint(embeddings.PATH, embeddings.EmbeddingsWire(names), embed, Policy(limited=True)),
     )
+    return endpoints if relay is None else tuple(_relayed(relay, settings, retrieval, corpus, endpoints))
 
 
 def _endpoint_routers(parts: _Parts) -> Iterator[Router]:

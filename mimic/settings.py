@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
@@ -20,7 +20,21 @@ from mimic.gateway.faults import Chance, FaultOptions, parse_chances
 from mimic.gateway.journal import MOST_ENTRIES
 from mimic.gateway.pacing import PACES, Delay, PaceOptions, parse_delay
 from mimic.gateway.rate_limits import LimitOptions
+from mimic.recordings.options import (
+    NO_RULES,
+    OF_REQUEST,
+    RECORDED,
+    UPSTREAM,
+    IgnoreRules,
+    Order,
+    Record,
+    RelayOptions,
+    UpstreamOptions,
+    parse_url,
+)
+from mimic.recordings.redaction import Redactor, hook_of
 from mimic.records.base import RecordOptions
+from mimic.server.listening import is_loopback
 from mimic.server.options import HOST_NAME, WILDCARDS, Defaults, SeedingOptions
 from mimic.spelling import closest
 
@@ -44,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True):
     hosts: tuple[str, ...] = ()
     strict_models: bool = False
     strict: bool = False
-    match: Depth | None = None
+    match: Depth | Literal["recorded"] | None = None
     min_score: float = MIN_SCORE
     prompt_templates: tuple[str, ...] = ()
     embedding_model: Path | None = None
@@ -64,6 +78,13 @@ class Settings(msgspec.Struct, frozen=True):
     access_log: bool = False
     traces: bool = False
     client_timeout: int = 60
+    upstream: str = ""
+    upstream_key: str = ""
+    recordings: str = ""
+    record: Record = "off"
+    recordings_ignore: IgnoreRules = NO_RULES
+    recordings_order: Order = "newest"
+    recordings_redact: str = ""
     records: str = ""
     records_most: int = 100_000
     records_bytes: int = 1_000_000_000
@@ -86,7 +107,55 @@ class Settings(msgspec.Struct, frozen=True):
                     values[field] = parse(text)
                 except ValueError as exc:
                     raise SettingError(name, str(exc)) from None
-        return cls(**values)
+        settings = cls(**values)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raises SettingError for settings that exclude each other."""
+        if not self.upstream:
+            for field, value in (("record", self.record != "off"), ("upstream_key", self.upstream_key)):
+                if value:
+                    raise SettingError(VARIABLES[field][0], "needs MIMIC_UPSTREAM, the URL of the real service")
+            if self.on_miss.partition(",")[0] == UPSTREAM:
+                raise SettingError("MIMIC_ON_MISS", "upstream needs MIMIC_UPSTREAM, the URL of the real service")
+        elif self.on_miss.partition(",")[0] != UPSTREAM and self.record != "all":
+            raise SettingError("MIMIC_UPSTREAM", "is never asked without MIMIC_ON_MISS=upstream or MIMIC_RECORD=all")
+        if self.upstream_key == OF_REQUEST and self.api_keys:
+            problem = "request passes the keys of clients on, and MIMIC_API_KEYS are not for the upstream"
+            raise SettingError("MIMIC_UPSTREAM_KEY", problem)
+        if self.upstream_key not in {"", OF_REQUEST} and not self.api_keys and not is_loopback(self.host):
+            problem = (
+                f"anybody who reaches {self.host} could spend this key: set MIMIC_API_KEYS, or MIMIC_HOST=127.0.0.1"
+            )
+            raise SettingError("MIMIC_UPSTREAM_KEY", problem)
+
+    @property
+    def uses_recordings(self) -> bool:
+        """True if recordings or the upstream may answer."""
+        return bool(self.upstream or self.recordings or self.match == RECORDED)
+
+    @property
+    def depth(self) -> Depth | None:
+        """The lowest rung of a search of the corpus; None is the depth of its index."""
+        return None if self.match == RECORDED else self.match
+
+    @property
+    def relay_options(self) -> RelayOptions:
+        """The rules of recordings."""
+        return RelayOptions(self.record, self.match == RECORDED, self.recordings_order, self.recordings_ignore)
+
+    @property
+    def upstream_options(self) -> UpstreamOptions | None:
+        """The upstream; None without one."""
+        return UpstreamOptions(self.upstream, self.upstream_key) if self.upstream else None
+
+    @property
+    def redactor(self) -> Redactor:
+        """The removal of secrets from recordings."""
+        hook = hook_of(self.recordings_redact) if self.recordings_redact else None
+        secrets = (self.upstream_key, self.seed_secret, *self.api_keys)
+        return Redactor([secret for secret in secrets if secret != OF_REQUEST], hook)
 
     @property
     def needs_ledger(self) -> bool:
@@ -98,6 +167,7 @@ class Settings(msgspec.Struct, frozen=True):
             or self.api_keys
             or self.seed_secret
             or (self.faults and self.fault_seed is not None)
+            or (self.uses_recordings and self.recordings_order == "turn")
         )
 
     @property
@@ -130,7 +200,7 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def defaults(self) -> Defaults:
         """The defaults for requests."""
-        return Defaults(self.version, self.match, self.journal)
+        return Defaults(self.version, self.depth, self.journal)
 
     @property
     def seeding_options(self) -> SeedingOptions:
@@ -220,6 +290,11 @@ def _templates(text: str) -> tuple[str, ...]:
     return templates
 
 
+def _hook(text: str) -> str:
+    hook_of(text)
+    return text
+
+
 def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(origin for part in text.split(",") if (origin := part.strip()))
     for origin in origins:
@@ -238,7 +313,7 @@ def _hosts(text: str) -> tuple[str, ...]:
     return hosts
 
 
-SECRET: Final = frozenset({"store", "records", "api_keys", "seed_secret"})
+SECRET: Final = frozenset({"store", "records", "api_keys", "seed_secret", "upstream_key"})
 """Settings that are never shown: secrets, and the URLs of stores, which may hold a password."""
 
 VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
@@ -253,7 +328,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "hosts": ("MIMIC_HOSTS", _hosts),
     "strict_models": ("MIMIC_STRICT_MODELS", _switch),
     "strict": ("MIMIC_STRICT", _switch),
-    "match": ("MIMIC_MATCH", _one_of(*DEPTHS)),
+    "match": ("MIMIC_MATCH", _one_of(*DEPTHS, RECORDED)),
     "min_score": ("MIMIC_LEAST_SCORE", _share),
     "prompt_templates": ("MIMIC_PROMPT_TEMPLATES", _templates),
     "embedding_model": ("MIMIC_EMBEDDING_MODEL", model_folder),
@@ -273,6 +348,13 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "access_log": ("MIMIC_ACCESS_LOG", _switch),
     "traces": ("MIMIC_TRACES", _traces),
     "client_timeout": ("MIMIC_CLIENT_TIMEOUT", _integer(1, 86_400)),
+    "upstream": ("MIMIC_UPSTREAM", parse_url),
+    "upstream_key": ("MIMIC_UPSTREAM_KEY", str),
+    "recordings": ("MIMIC_RECORDINGS", str),
+    "record": ("MIMIC_RECORD", _one_of("off", "new", "all")),
+    "recordings_ignore": ("MIMIC_RECORDINGS_IGNORE", IgnoreRules.parse),
+    "recordings_order": ("MIMIC_RECORDINGS_ORDER", _one_of("newest", "turn")),
+    "recordings_redact": ("MIMIC_RECORDINGS_REDACT", _hook),
     "records": ("MIMIC_RECORDS", str),
     "records_most": ("MIMIC_RECORDS_MOST", _integer(1, 1_000_000_000)),
     "records_bytes": ("MIMIC_RECORDS_BYTES", _integer(10_000_000, 1_000_000_000_000)),

@@ -5,6 +5,7 @@ import click
 from mimic import __version__
 from mimic.cli.client import chat, search
 from mimic.cli.export import export
+from mimic.cli.recordings import recordings
 from mimic.cli.records import records
 from mimic.cli.seed import seed
 from mimic.cli.serve import serve
@@ -22,6 +23,7 @@ def main() -> None:
 main.add_command(seed)
 main.add_command(serve)
 main.add_command(records)
+main.add_command(recordings)
 main.add_command(export)
 main.add_command(chat)
 main.add_command(search)

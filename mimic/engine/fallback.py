@@ -58,6 +58,19 @@ class TextEngine(Engine):
         return await _answers(self._text, request)
 
 
+class PlainEngine(Engine):
+    """Passes plain chats on. Tools and JSON by a schema are a miss: what Mimic makes of them is no model's answer."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
+        """Answer a plain chat. Raises Miss, and the errors of the engine."""
+        if request.tools or request.answer_format.kind != "text" or any(one.is_result for one in prompt.messages):
+            raise Miss("The request has tools, or wants JSON", code="completion_not_found")
+        return await self._engine.answer(prompt, request)
+
+
 def chain(first: Engine, on_miss: str, corpus: Corpus) -> Engine:
     """An engine, the text that a chat dictates, and the fallback that MIMIC_ON_MISS sets.
 

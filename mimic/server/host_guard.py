@@ -11,7 +11,6 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from mimic.errors import RequestError
 from mimic.gateway.delivery import Reply
 from mimic.server.endpoints import send_reply
-from mimic.server.listening import addresses_of, first_beyond_loopback
 from mimic.server.options import WILDCARDS
 from mimic.server.websocket import refuse_handshake
 from mimic.spelling import shown
@@ -66,15 +65,6 @@ async def _refuse(host: str, scope: Scope, receive: Receive, send: Send) -> None
     else:
         reply = Reply(msgspec.json.encode(error_body(error)), status=error.status)
         await send_reply(reply, None, scope, receive, send)
-
-
-def is_loopback(host: str) -> bool:
-    """Return True if only programs on the same machine can reach a server that listens on a host."""
-    try:
-        addresses = addresses_of(host)
-    except (OSError, UnicodeError):  # no such host
-        return False
-    return first_beyond_loopback(str(address[0]) for _, address in addresses) is None
 
 
 def name_in(header: bytes) -> str:

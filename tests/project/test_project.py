@@ -24,7 +24,7 @@ PACKAGES = {"mimic": ROOT, "mimic_seed": ROOT / "seed"}
 
 FOLDERS = (
     *("mimic", "mimic.errors", "mimic.spelling", "mimic.tokens", "mimic.corpus", "mimic_seed", "mimic.records"),
-    *("mimic.engine", "mimic.wire", "mimic.gateway", "mimic.stored", "mimic.jobs", "mimic.server"),
+    *("mimic.engine", "mimic.wire", "mimic.gateway", "mimic.recordings", "mimic.stored", "mimic.jobs", "mimic.server"),
     *("mimic.settings", "mimic.app", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
 )
 """Packages and modules from the lowest layer up: each may import from those before it."""

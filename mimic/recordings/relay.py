@@ -1,0 +1,292 @@
+"""The chain of answers with recordings: recordings, the corpus, the upstream, and the fallback."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias
+
+import httpx
+import msgspec
+import structlog
+
+from mimic.engine.base import CompletionRequest
+from mimic.errors import Miss, NotRecorded, NotSeeded, RequestError, StoreError
+from mimic.gateway.context import RequestContext
+from mimic.gateway.delivery import STREAM_HEADERS, Reply
+from mimic.gateway.handle import Endpoint
+from mimic.gateway.ledger import Ledger
+from mimic.gateway.originals import OriginalCompletion
+from mimic.recordings.answers import UPSTREAM, completion_of, live_headers, original_of
+from mimic.recordings.base import Chunk, Recording, Recordings
+from mimic.recordings.identity import (
+    Identity,
+    differences,
+    identity_of,
+    likeness_of,
+    map_texts,
+)
+from mimic.recordings.options import RelayOptions
+from mimic.recordings.redaction import Redactor
+from mimic.recordings.tape import Tape
+from mimic.recordings.upstream import Upstream, cancel_all, returned_headers, upstream_error
+from mimic.wire.base import EVENTS, JSON, Given, GivenAnswer
+
+log = structlog.get_logger("mimic")
+
+Answer: TypeAlias = Callable[[Any], Awaitable[Any]]
+
+ERROR: Final = 400
+LINE_ENDS: Final = (b"\n", b"\r")
+SECONDS_AFTER_CLIENT: Final = 60.0
+"""Seconds to read on for a recording after the client has left."""
+SECONDS_TO_STOP: Final = 5.0
+"""Seconds that a server which stops waits for the ends of recordings."""
+SHOWN_DIFFERENCES: Final = 10
+
+
+class Relay:
+    """The parts that the endpoints share, as an async context manager: recordings, upstream, and recordings to finish.
+
+    ``fallback`` is false if a request that only the upstream could answer is a miss while the upstream is paused.
+    """
+
+    def __init__(
+        self,
+        options: RelayOptions,
+        recordings: Recordings,
+        upstream: Upstream | None,
+        redactor: Redactor,
+        ledger: Ledger,
+    ) -> None:
+        self.options = options
+        self.recordings = recordings
+        self.upstream = upstream
+        self.redactor = redactor
+        self._ledger = ledger
+        self._unfinished: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self.recordings.__aenter__()
+        if self.upstream:
+            await self.upstream.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._unfinished:
+            await asyncio.wait(self._unfinished, timeout=SECONDS_TO_STOP)
+        await cancel_all(self._unfinished)
+        if self.upstream:
+            await self.upstream.__aexit__(exc_type, exc, traceback)
+        await self.recordings.__aexit__(exc_type, exc, traceback)
+
+    def endpoint(self, endpoint: Endpoint, corpus: Answer | None, fallback: Answer | None) -> Endpoint:
+        """An endpoint that answers by the chain. ``corpus`` raises Miss; without ``fallback`` a miss is an error."""
+        return msgspec.structs.replace(endpoint, relay=_RelayedEndpoint(self, endpoint, corpus, fallback).answer)
+
+    def pick(self, found: Sequence[Recording], path: str, *, stream: bool) -> Recording:
+        """One of several recordings of a request. Those in the form of the request come first: their bytes fit."""
+        found = [one for one in found if one.path == path and one.stream == stream] or found
+        if self.options.order == "newest" or len(found) == 1 or not self._ledger.is_open:
+            return found[-1]
+        with self._ledger.transaction() as changes:
+            return found[changes.count(f"recording {found[0].key}") % len(found)]
+
+    async def not_recorded(self, identity: Identity) -> NotRecorded:
+        """The error of a request without a recording: it shows the differences from the nearest one."""
+        recordings = await self.recordings.all()
+        if not recordings:
+            return NotRecorded("Nothing is recorded")
+        identities = {one.key: Identity.of(one.request, self.options.rules) for one in recordings}
+        nearest = max(identities, key=lambda key: likeness_of(identity, identities[key]))
+        lines = differences(identity, identities[nearest])
+        shown = "; ".join(lines[:SHOWN_DIFFERENCES])
+        more = f"; and {len(lines) - SHOWN_DIFFERENCES} more" if len(lines) > SHOWN_DIFFERENCES else ""
+        return NotRecorded(f"This request is not recorded. The nearest recording ({nearest}) differs: {shown}{more}")
+
+    def finish(self, work: Awaitable[None]) -> None:
+        """Finish some work in the background, also after the request has ended."""
+        task = asyncio.ensure_future(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+
+    async def keep(self, recording: Recording) -> None:
+        """Keep a recording. A failure is logged: the client has its answer all the same."""
+        try:
+            if await self.recordings.add(recording):
+                log.info("recorded", key=recording.key, path=recording.path)
+        except StoreError as exc:
+            reason = f"{exc}{f': {exc.__cause__!r}' if exc.__cause__ else ''}"
+            log.error("an answer could not be recorded", key=recording.key, reason=reason)  # noqa: TRY400
+
+
+class _RelayedEndpoint:
+    """The chain of one endpoint."""
+
+    def __init__(self, relay: Relay, endpoint: Endpoint, corpus: Answer | None, fallback: Answer | None) -> None:
+        self._relay = relay
+        self._endpoint = endpoint
+        self._wire = endpoint.wire
+        self._corpus = corpus
+        self._fallback = fallback
+
+    async def answer(self, request: Any, body: bytes, context: RequestContext) -> Any:
+        """A completion, or the reply of the upstream. Raises Miss, RequestError, and the errors of the stores."""
+        if not isinstance(request, CompletionRequest) or not self._wire.is_relayed(request):
+            return await self._endpoint.answer(request)
+        relay = self._relay
+        redactor = relay.redactor.knowing(context.key)
+        identity = identity_of(request, body, relay.options.rules, redactor.clean)
+        missed: Exception | None = None
+        if relay.options.record != "all":
+            if found := await relay.recordings.find(identity):
+                return await self._replayed(found, request)
+            if self._corpus is not None:
+                try:
+                    return await self._corpus(request)
+                except (Miss, NotSeeded) as exc:
+                    missed = exc
+        upstream = relay.upstream
+        if upstream is not None and not upstream.is_paused:
+            return await _Forwarding(relay, upstream, self._endpoint, identity, redactor, context).answer(request, body)
+        if self._fallback is not None:
+            return await self._fallback(request)
+        raise missed or await relay.not_recorded(identity)
+
+    async def _replayed(self, found: Sequence[Recording], request: CompletionRequest) -> OriginalCompletion:
+        recording = self._relay.pick(found, self._endpoint.path, stream=request.stream)
+        fits = recording.path == self._endpoint.path and recording.stream == request.stream
+        return await completion_of(
+            recording.answer, request, "recorded", original_of(recording) if fits else None, recording.key
+        )
+
+
+class _Forwarding:
+    """One request that is passed on to the upstream."""
+
+    def __init__(
+        self,
+        relay: Relay,
+        upstream: Upstream,
+        endpoint: Endpoint,
+        identity: Identity,
+        redactor: Redactor,
+        context: RequestContext,
+    ) -> None:
+        self._relay = relay
+        self._upstream = upstream
+        self._endpoint = endpoint
+        self._identity = identity
+        self._redactor = redactor
+        self._context = context
+
+    async def answer(self, request: CompletionRequest, body: bytes) -> Any:
+        """The answer of the upstream: as it comes for a stream or an error, else as a whole."""
+        context = self._context
+        sent = self._endpoint.wire.forwarded(request, body)
+        tape = Tape()
+        response = await self._upstream.send(self._endpoint.path, sent, context.client_headers, context.key)
+        kind = response.headers.get("content-type", JSON).partition(";")[0].strip()
+        if response.status_code < ERROR and kind == EVENTS:
+            headers = {**STREAM_HEADERS, **returned_headers(response), **live_headers()}
+            return Reply(self._live(response, request, tape), headers, media_type=EVENTS)
+        await _read_all(response, tape)
+        if response.status_code >= ERROR:
+            return Reply(tape.body, returned_headers(response), response.status_code, kind)
+        given = self._endpoint.wire.given(tape.body, is_stream=False)
+        if given is None:
+            log.warning("an answer of the upstream has no known form", path=self._endpoint.path)
+            return Reply(tape.body, {**returned_headers(response), **live_headers()}, media_type=kind)
+        await self._record(given, tape, is_stream=False)
+        return await completion_of(given.answer, request, UPSTREAM, tape.original(given.id, kind), self._identity.key)
+
+    async def _live(self, response: httpx.Response, request: CompletionRequest, tape: Tape) -> AsyncGenerator[bytes]:
+        """Yield the pieces of a stream as they come. Cut the connection where the upstream cuts its own.
+
+        The answer is counted and recorded before its last piece is sent: the client may ask again right after.
+        """
+        pieces = response.aiter_bytes()
+        given: Given | None = None
+        try:
+            async for piece in pieces:
+                tape.add(piece)
+                if given is None and piece.endswith(LINE_ENDS) and (given := self._given(tape)):
+                    await self._settle(request, given, tape)
+                yield piece
+            if given is None:
+                log.warning("a stream of the upstream has no end, and is not recorded", path=self._endpoint.path)
+            await response.aclose()
+        except httpx.TransportError as exc:
+            log.warning("the upstream cut its answer", cause=repr(exc))
+            await response.aclose()
+            await self._context.hang_up()
+        finally:
+            if not response.is_closed:  # the client has left
+                self._relay.finish(self._read_on(response, pieces, tape, is_done=given is not None))
+
+    def _given(self, tape: Tape) -> Given | None:
+        """The answer, if the stream is complete. Only pieces near the end of an answer are worth a look."""
+        if not any(mark in tape.last for mark in self._endpoint.wire.ends):
+            return None
+        return self._endpoint.wire.given(tape.body, is_stream=True)
+
+    async def _read_on(
+        self, response: httpx.Response, pieces: AsyncIterator[bytes], tape: Tape, *, is_done: bool
+    ) -> None:
+        """Read the rest of a stream for its recording, within bounds."""
+        try:
+            if self._relay.options.record == "off" or is_done:
+                return
+            with suppress(TimeoutError, httpx.TransportError):
+                async with asyncio.timeout(SECONDS_AFTER_CLIENT):
+                    async for piece in pieces:
+                        tape.add(piece)
+                    if given := self._endpoint.wire.given(tape.body, is_stream=True):
+                        await self._record(given, tape, is_stream=True)
+        finally:
+            await response.aclose()
+
+    async def _settle(self, request: CompletionRequest, given: Given, tape: Tape) -> None:
+        """Count, charge, store and record a stream at its end."""
+        context = self._context
+        completion = await completion_of(given.answer, request, UPSTREAM, None, self._identity.key)
+        if context.known.version:
+            context.observer.completed(context.known.version, completion)
+        with suppress(RequestError):  # the stream was sent: the tokens are missing from the bucket of later requests
+            context.charge(completion.usage)
+        if self._endpoint.keep is not None and request.stored:
+            await self._endpoint.keep(self._endpoint.wire.identified(request, given.id), completion, context)
+        await self._record(given, tape, is_stream=True)
+
+    async def _record(self, given: Given, tape: Tape, *, is_stream: bool) -> None:
+        if self._relay.options.record == "off" or tape.is_too_long:
+            return
+        clean = self._redactor.clean
+        answer = msgspec.convert(map_texts(msgspec.to_builtins(given.answer), clean), GivenAnswer)
+        chunks: Sequence[Chunk] = tape.chunks() if answer == given.answer else ()
+        whole = "".join(chunk.text for chunk in chunks)
+        if clean(whole) != whole:  # a secret outside of the answer's texts
+            chunks = ()
+        recording = Recording(
+            key=self._identity.key,
+            request=self._identity.parts,
+            answer=answer,
+            path=self._endpoint.path,
+            stream=is_stream,
+            id=given.id,
+            chunks=chunks,
+        )
+        await self._relay.keep(recording)
+
+
+async def _read_all(response: httpx.Response, tape: Tape) -> None:
+    """Read a whole answer. Raises RequestError if it is cut."""
+    try:
+        async for piece in response.aiter_bytes():
+            tape.add(piece)
+    except httpx.TransportError as exc:
+        raise upstream_error(f"it cut its answer ({type(exc).__name__})") from exc
+    finally:
+        await response.aclose()
