@@ -24,7 +24,7 @@ from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import MatchPolicy
 from mimic.corpus.stores import open_store
 from mimic.engine.embedding import EmbeddingsRequest, ModelEmbedding, Vectors, embed_all
-from mimic.engine.fallback import NOT_FOUND, PlainEngine, chain
+from mimic.engine.fallback import NoEngine, PlainEngine, chain
 from mimic.engine.retrieval import RetrievalEngine
 from mimic.engine.tools.assistant import AssistantEngine
 from mimic.gateway.auth import BruteForceGuard, Keys
@@ -275,21 +275,17 @@ def _relayed(
     relay: "Relay", settings: Settings, retrieval: RetrievalEngine, corpus: Corpus, endpoints: Sequence[Endpoint]
 ) -> Iterator[Endpoint]:
     """The endpoints, with recordings and the upstream in the chain of answers."""
+    answer_corpus, answer_rest = None, None
+    if settings.match != RECORDED and settings.upstream:
+        answer_corpus = PlainEngine(retrieval).complete
     first, _, rest = settings.on_miss.partition(",")
-    has_fallback = bool(rest) or (settings.match != RECORDED and not settings.upstream)
-    only_corpus = settings.upstream and settings.match != RECORDED
-    fallback = AssistantEngine(
-        retrieval, chain(retrieval, (rest or NOT_FOUND) if first == UPSTREAM else first, corpus), settings.tool_options
-    )
+    if first == UPSTREAM and rest:  # the corpus was asked before
+        none = NoEngine()
+        answer_rest = AssistantEngine(none, chain(none, rest, corpus), settings.tool_options).complete
+    elif settings.match != RECORDED and not settings.upstream:
+        answer_rest = AssistantEngine(retrieval, chain(retrieval, first, corpus), settings.tool_options).complete
     for endpoint in endpoints:
-        if endpoint.policy.queued:
-            yield relay.endpoint(
-                endpoint,
-                PlainEngine(retrieval).complete if only_corpus else None,
-                fallback.complete if has_fallback else None,
-            )
-        else:
-            yield endpoint
+        yield relay.endpoint(endpoint, answer_corpus, answer_rest) if endpoint.policy.queued else endpoint
 
 
 def _names(settings: Settings) -> Names:

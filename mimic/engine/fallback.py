@@ -8,7 +8,7 @@ from mimic.engine.base import Answers, CompletionRequest, Engine, Prompt
 from mimic.engine.instruction import InstructionEngine
 from mimic.engine.retrieval import cut_answers
 from mimic.engine.substitute import SubstituteEngine
-from mimic.errors import Miss
+from mimic.errors import Miss, NoCompletion
 
 ANY: Final = "any"
 NOT_FOUND: Final = "404"
@@ -56,6 +56,14 @@ class TextEngine(Engine):
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
         """Answer with the text."""
         return await _answers(self._text, request)
+
+
+class NoEngine(Engine):
+    """Has no answer to anything, in the place of a corpus that was asked already."""
+
+    async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
+        """Raises NoCompletion."""
+        raise NoCompletion
 
 
 class PlainEngine(Engine):

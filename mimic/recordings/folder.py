@@ -61,7 +61,7 @@ class FolderRecordings(Recordings):
         return [one for file in self._files() for one in self._recordings_in(file) if one.key == key]
 
     def _recordings_in(self, file: Path) -> Sequence[Recording]:
-        """The recordings in a file, with the keys of the rules; none if it does not exist. Raises RecordingsUnusable."""
+        """The recordings in a file, with keys by the rules. Raises RecordingsUnusable."""
         try:
             status = file.stat()
             version = (status.st_mtime_ns, status.st_size)

@@ -22,11 +22,11 @@ PATTERNS: Final = (
     r"\bAIza[A-Za-z0-9_-]{30,}",  # Google
     r"\bhf_[A-Za-z0-9]{20,}",  # Hugging Face
     r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",  # JSON Web Tokens
-    r"(?i)\bbearer +[A-Za-z0-9._~+/=-]{16,}",
+    r"\b[Bb]earer +[A-Za-z0-9._~+/=-]{16,}",
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----",
 )
 """Forms of secrets that services give out."""
-_PATTERN: Final = re.compile("|".join(f"(?:{re.sub(r'^[(][?]i[)]', '', pattern)})" for pattern in PATTERNS))
+_PATTERN: Final = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS))
 
 
 class Redactor:

@@ -1,8 +1,9 @@
 """The chain of answers with recordings: recordings, the corpus, the upstream, and the fallback."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
@@ -35,8 +36,11 @@ from mimic.wire.base import EVENTS, JSON, Given, GivenAnswer
 log = structlog.get_logger("mimic")
 
 Answer: TypeAlias = Callable[[Any], Awaitable[Any]]
+WhenWhole: TypeAlias = Callable[..., Awaitable[bool]]
 
 ERROR: Final = 400
+PIECES_AHEAD: Final = 16
+"""Pieces of a stream that wait for a slow client."""
 LINE_ENDS: Final = (b"\n", b"\r")
 SECONDS_AFTER_CLIENT: Final = 60.0
 """Seconds to read on for a recording after the client has left."""
@@ -106,11 +110,12 @@ class Relay:
         more = f"; and {len(lines) - SHOWN_DIFFERENCES} more" if len(lines) > SHOWN_DIFFERENCES else ""
         return NotRecorded(f"This request is not recorded. The nearest recording ({nearest}) differs: {shown}{more}")
 
-    def finish(self, work: Awaitable[None]) -> None:
-        """Finish some work in the background, also after the request has ended."""
-        task = asyncio.ensure_future(work)
+    def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Start work that may last longer than its request."""
+        task = asyncio.create_task(work)
         self._unfinished.add(task)
         task.add_done_callback(self._unfinished.discard)
+        return task
 
     async def keep(self, recording: Recording) -> None:
         """Keep a recording. A failure is logged: the client has its answer all the same."""
@@ -205,51 +210,34 @@ class _Forwarding:
     async def _live(self, response: httpx.Response, request: CompletionRequest, tape: Tape) -> AsyncGenerator[bytes]:
         """Yield the pieces of a stream as they come. Cut the connection where the upstream cuts its own.
 
-        The answer is counted and recorded before its last piece is sent: the client may ask again right after.
+        A task of its own reads them, so that a recording is complete although its client has left.
         """
-        pieces = response.aiter_bytes()
-        given: Given | None = None
+        pieces: asyncio.Queue[bytes | None] = asyncio.Queue(PIECES_AHEAD)
+        reader = _Reader(response, tape, pieces, partial(self._when_whole, request, tape))
+        task = self._relay.start(reader.read())
         try:
-            async for piece in pieces:
-                tape.add(piece)
-                if given is None and piece.endswith(LINE_ENDS) and (given := self._given(tape)):
-                    await self._settle(request, given, tape)
+            while (piece := await pieces.get()) is not None:
                 yield piece
-            if given is None:
-                log.warning("a stream of the upstream has no end, and is not recorded", path=self._endpoint.path)
-            await response.aclose()
-        except httpx.TransportError as exc:
-            log.warning("the upstream cut its answer", cause=repr(exc))
-            await response.aclose()
+        finally:
+            reader.abandon()
+            if not task.done():
+                seconds = 0.0 if self._relay.options.record == "off" else SECONDS_AFTER_CLIENT
+                asyncio.get_running_loop().call_later(seconds, task.cancel)
+        if reader.is_cut:
             await self._context.hang_up()
-        finally:
-            if not response.is_closed:  # the client has left
-                self._relay.finish(self._read_on(response, pieces, tape, is_done=given is not None))
 
-    def _given(self, tape: Tape) -> Given | None:
-        """The answer, if the stream is complete. Only pieces near the end of an answer are worth a look."""
-        if not any(mark in tape.last for mark in self._endpoint.wire.ends):
-            return None
-        return self._endpoint.wire.given(tape.body, is_stream=True)
+    async def _when_whole(self, request: CompletionRequest, tape: Tape, *, has_client: bool) -> bool:
+        """Count and record the answer, if it is complete. Only pieces near the end of an answer are worth a look."""
+        wire = self._endpoint.wire
+        if not any(mark in tape.last for mark in wire.ends) or not (given := wire.given(tape.body, is_stream=True)):
+            return False
+        if has_client:
+            await self._settle(request, given)
+        await self._record(given, tape, is_stream=True)
+        return True
 
-    async def _read_on(
-        self, response: httpx.Response, pieces: AsyncIterator[bytes], tape: Tape, *, is_done: bool
-    ) -> None:
-        """Read the rest of a stream for its recording, within bounds."""
-        try:
-            if self._relay.options.record == "off" or is_done:
-                return
-            with suppress(TimeoutError, httpx.TransportError):
-                async with asyncio.timeout(SECONDS_AFTER_CLIENT):
-                    async for piece in pieces:
-                        tape.add(piece)
-                    if given := self._endpoint.wire.given(tape.body, is_stream=True):
-                        await self._record(given, tape, is_stream=True)
-        finally:
-            await response.aclose()
-
-    async def _settle(self, request: CompletionRequest, given: Given, tape: Tape) -> None:
-        """Count, charge, store and record a stream at its end."""
+    async def _settle(self, request: CompletionRequest, given: Given) -> None:
+        """Count, charge and store a stream at its end."""
         context = self._context
         completion = await completion_of(given.answer, request, UPSTREAM, None, self._identity.key)
         if context.known.version:
@@ -258,7 +246,6 @@ class _Forwarding:
             context.charge(completion.usage)
         if self._endpoint.keep is not None and request.stored:
             await self._endpoint.keep(self._endpoint.wire.identified(request, given.id), completion, context)
-        await self._record(given, tape, is_stream=True)
 
     async def _record(self, given: Given, tape: Tape, *, is_stream: bool) -> None:
         if self._relay.options.record == "off" or tape.is_too_long:
@@ -279,6 +266,53 @@ class _Forwarding:
             chunks=chunks,
         )
         await self._relay.keep(recording)
+
+
+class _Reader:
+    """Reads a stream of the upstream into a queue, whose end is None.
+
+    ``when_whole`` is called after each piece that ends a line, before the piece is passed on: a client may ask again
+    right after the last one. It returns true for a complete answer.
+    """
+
+    def __init__(
+        self, response: httpx.Response, tape: Tape, pieces: "asyncio.Queue[bytes | None]", when_whole: WhenWhole
+    ) -> None:
+        self._response = response
+        self._tape = tape
+        self._pieces = pieces
+        self._when_whole = when_whole
+        self._is_abandoned = False
+        self.is_cut = False
+        """True if the upstream cut its answer."""
+
+    async def read(self) -> None:
+        """Read all pieces."""
+        is_whole = False
+        try:
+            async for piece in self._response.aiter_bytes():
+                self._tape.add(piece)
+                if not is_whole and piece.endswith(LINE_ENDS):
+                    is_whole = await self._when_whole(has_client=not self._is_abandoned)
+                await self._pass_on(piece)
+            if not is_whole:
+                log.warning("a stream of the upstream has no end, and is not recorded")
+        except httpx.TransportError as exc:
+            self.is_cut = True
+            log.warning("the upstream cut its answer", cause=repr(exc))
+        finally:
+            await self._response.aclose()
+            await self._pass_on(None)
+
+    async def _pass_on(self, piece: bytes | None) -> None:
+        if not self._is_abandoned:
+            await self._pieces.put(piece)
+
+    def abandon(self) -> None:
+        """Pass nothing more on, since the client has left."""
+        self._is_abandoned = True
+        while not self._pieces.empty():  # a reader may wait for space
+            self._pieces.get_nowait()
 
 
 async def _read_all(response: httpx.Response, tape: Tape) -> None:

@@ -39,9 +39,12 @@ class _Response(msgspec.Struct, frozen=True):
     usage: _Usage | None = None
 
 
+NOTHING: Final = msgspec.Raw()
+
+
 class _Event(msgspec.Struct, frozen=True):
     type: str
-    response: msgspec.Raw | None = None
+    response: msgspec.Raw = NOTHING
 
 
 _response: Final = msgspec.json.Decoder(_Response).decode
@@ -57,7 +60,7 @@ def given_response(body: bytes, *, is_stream: bool) -> Given | None:
         last = None
         for data in events_in(body):
             last = read_or_none(_event, data)
-        if last is None or last.response is None or last.type.removeprefix("response.") not in FINISHED:
+        if last is None or not bytes(last.response) or last.type.removeprefix("response.") not in FINISHED:
             return None
         found = last.response
     response = read_or_none(_response, found)
