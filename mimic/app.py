@@ -155,11 +155,11 @@ class _Parts:
         self.runner = Runner(self.records, {RESPONSE: self.responses.finish})
         self.chats = ChatStore(self.records)
         embed = ModelEmbedding(model).embed_all if model else embed_all
-        self.relay = _relay(settings, self.records, self.ledger)
+        self.metrics = Metrics()
+        self.relay = _relay(settings, self.records, self.ledger, self.metrics)
         self.endpoints = _endpoints(
             settings, self.corpus, self.retrieval, embed, self.chats, self.responses, self.relay
         )
-        self.metrics = Metrics()
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
 
@@ -259,16 +259,24 @@ def _gateway(settings: Settings, ledger: Ledger, guard: BruteForceGuard) -> Gate
     )
 
 
-def _relay(settings: Settings, records: Records, ledger: Ledger) -> "Relay | None":
+def _relay(settings: Settings, records: Records, ledger: Ledger, metrics: Metrics) -> "Relay | None":
     """The recordings and the upstream; None if no setting uses them."""
     if not settings.uses_recordings:
         return None
+    from mimic.recordings.budget import Budget  # noqa: PLC0415
     from mimic.recordings.relay import Relay  # noqa: PLC0415 - its HTTP client takes a while to import
     from mimic.recordings.upstream import Upstream  # noqa: PLC0415
 
-    upstream = settings.upstream_options
-    kept = open_recordings(settings.recordings, records, settings.recordings_ignore)
-    return Relay(settings.relay_options, kept, Upstream(upstream) if upstream else None, settings.redactor, ledger)
+    options = settings.upstream_options
+    return Relay(
+        settings.relay_options,
+        open_recordings(settings.recordings, records, settings.recordings_ignore),
+        Upstream(options, metrics.show_pause) if options else None,
+        settings.redactor,
+        ledger,
+        Budget(records, settings.upstream_tokens_per_day) if settings.upstream_tokens_per_day else None,
+        metrics.count_upstream,
+    )
 
 
 def _relayed(

@@ -33,6 +33,7 @@ from mimic.recordings.options import (
     parse_url,
 )
 from mimic.recordings.redaction import Redactor, hook_of
+from mimic.records import OFF
 from mimic.records.base import RecordOptions
 from mimic.server.listening import is_loopback
 from mimic.server.options import HOST_NAME, WILDCARDS, Defaults, SeedingOptions
@@ -80,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True):
     client_timeout: int = 60
     upstream: str = ""
     upstream_key: str = ""
+    upstream_tokens_per_day: int = 0
     recordings: str = ""
     record: Record = "off"
     recordings_ignore: IgnoreRules = NO_RULES
@@ -112,22 +114,27 @@ class Settings(msgspec.Struct, frozen=True):
         return settings
 
     def check(self) -> None:
-        """Raises SettingError for settings that exclude each other."""
+        """Raises SettingError for settings of recordings that exclude each other."""
+        asks = self.on_miss.partition(",")[0] == UPSTREAM
         if not self.upstream:
-            for field, value in (("record", self.record != "off"), ("upstream_key", self.upstream_key)):
-                if value:
+            for field, is_set in (("record", self.record != "off"), ("upstream_key", self.upstream_key)):
+                if is_set:
                     raise SettingError(VARIABLES[field][0], "needs MIMIC_UPSTREAM, the URL of the real service")
-            if self.on_miss.partition(",")[0] == UPSTREAM:
+            if asks:
                 raise SettingError("MIMIC_ON_MISS", "upstream needs MIMIC_UPSTREAM, the URL of the real service")
-        elif self.on_miss.partition(",")[0] != UPSTREAM and self.record != "all":
+        elif not asks and self.record != "all":
             raise SettingError("MIMIC_UPSTREAM", "is never asked without MIMIC_ON_MISS=upstream or MIMIC_RECORD=all")
+        if self.records == OFF and (self.upstream_tokens_per_day or (self.uses_recordings and not self.recordings)):
+            raise SettingError("MIMIC_RECORDS", "recordings and the budget of the upstream need records, which are off")
+        self._check_key()
+
+    def _check_key(self) -> None:
+        """Raises SettingError if clients could spend a key that is not theirs, or lose theirs to the upstream."""
         if self.upstream_key == OF_REQUEST and self.api_keys:
             problem = "request passes the keys of clients on, and MIMIC_API_KEYS are not for the upstream"
             raise SettingError("MIMIC_UPSTREAM_KEY", problem)
         if self.upstream_key not in {"", OF_REQUEST} and not self.api_keys and not is_loopback(self.host):
-            problem = (
-                f"anybody who reaches {self.host} could spend this key: set MIMIC_API_KEYS, or MIMIC_HOST=127.0.0.1"
-            )
+            problem = f"all who reach {self.host} could spend this key: set MIMIC_API_KEYS, or MIMIC_HOST=127.0.0.1"
             raise SettingError("MIMIC_UPSTREAM_KEY", problem)
 
     @property
@@ -200,7 +207,7 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def defaults(self) -> Defaults:
         """The defaults for requests."""
-        return Defaults(self.version, self.depth, self.journal)
+        return Defaults(self.version, self.depth, self.journal, needs_corpus=not self.uses_recordings)
 
     @property
     def seeding_options(self) -> SeedingOptions:
@@ -350,6 +357,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "client_timeout": ("MIMIC_CLIENT_TIMEOUT", _integer(1, 86_400)),
     "upstream": ("MIMIC_UPSTREAM", parse_url),
     "upstream_key": ("MIMIC_UPSTREAM_KEY", str),
+    "upstream_tokens_per_day": ("MIMIC_UPSTREAM_TOKENS_PER_DAY", _integer(0, 10**12)),
     "recordings": ("MIMIC_RECORDINGS", str),
     "record": ("MIMIC_RECORD", _one_of("off", "new", "all")),
     "recordings_ignore": ("MIMIC_RECORDINGS_IGNORE", IgnoreRules.parse),

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import structlog
 
-from mimic.engine.base import CompletionRequest
+from mimic.engine.base import Completion, CompletionRequest
 from mimic.errors import Miss, NotRecorded, NotSeeded, RequestError, StoreError
 from mimic.gateway.context import RequestContext
 from mimic.gateway.delivery import STREAM_HEADERS, Reply
@@ -20,6 +20,7 @@ from mimic.gateway.ledger import Ledger
 from mimic.gateway.originals import OriginalCompletion
 from mimic.recordings.answers import UPSTREAM, completion_of, live_headers, original_of
 from mimic.recordings.base import Chunk, Recording, Recordings
+from mimic.recordings.budget import Budget, Reservation
 from mimic.recordings.identity import (
     Identity,
     differences,
@@ -62,8 +63,13 @@ class Relay:
         upstream: Upstream | None,
         redactor: Redactor,
         ledger: Ledger,
+        budget: Budget | None = None,
+        count: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """``count`` is called with the outcome of each request that was passed on."""
         self.options = options
+        self.budget = budget
+        self.count = count
         self.recordings = recordings
         self.upstream = upstream
         self.redactor = redactor
@@ -186,26 +192,47 @@ class _Forwarding:
         self._identity = identity
         self._redactor = redactor
         self._context = context
+        self._reserved: Reservation | None = None
 
     async def answer(self, request: CompletionRequest, body: bytes) -> Any:
         """The answer of the upstream: as it comes for a stream or an error, else as a whole."""
         context = self._context
         sent = self._endpoint.wire.forwarded(request, body)
-        tape = Tape()
-        response = await self._upstream.send(self._endpoint.path, sent, context.client_headers, context.key)
+        relay, tape = self._relay, Tape()
+        self._reserved = await relay.budget.reserve(request) if relay.budget else None
+        try:
+            response = await self._upstream.send(self._endpoint.path, sent, context.client_headers, context.key)
+        except RequestError:
+            await self._settle_budget(0)
+            relay.count("unreachable")
+            raise
         kind = response.headers.get("content-type", JSON).partition(";")[0].strip()
         if response.status_code < ERROR and kind == EVENTS:
             headers = {**STREAM_HEADERS, **returned_headers(response), **live_headers()}
             return Reply(self._live(response, request, tape), headers, media_type=EVENTS)
-        await _read_all(response, tape)
+        try:
+            await _read_all(response, tape)
+        except RequestError:
+            relay.count("cut")
+            raise
         if response.status_code >= ERROR:
+            await self._settle_budget(0)
+            relay.count("error")
             return Reply(tape.body, returned_headers(response), response.status_code, kind)
+        relay.count("answered")
         given = self._endpoint.wire.given(tape.body, is_stream=False)
         if given is None:
             log.warning("an answer of the upstream has no known form", path=self._endpoint.path)
             return Reply(tape.body, {**returned_headers(response), **live_headers()}, media_type=kind)
         await self._record(given, tape, is_stream=False)
-        return await completion_of(given.answer, request, UPSTREAM, tape.original(given.id, kind), self._identity.key)
+        original = tape.original(given.id, kind)
+        completion = await completion_of(given.answer, request, UPSTREAM, original, self._identity.key)
+        await self._settle_budget(completion.usage.total_tokens)
+        return completion
+
+    async def _settle_budget(self, tokens: int) -> None:
+        if self._reserved is not None:
+            await self._reserved.settle(tokens)
 
     async def _live(self, response: httpx.Response, request: CompletionRequest, tape: Tape) -> AsyncGenerator[bytes]:
         """Yield the pieces of a stream as they come. Cut the connection where the upstream cuts its own.
@@ -224,6 +251,7 @@ class _Forwarding:
                 seconds = 0.0 if self._relay.options.record == "off" else SECONDS_AFTER_CLIENT
                 asyncio.get_running_loop().call_later(seconds, task.cancel)
         if reader.is_cut:
+            self._relay.count("cut")
             await self._context.hang_up()
 
     async def _when_whole(self, request: CompletionRequest, tape: Tape, *, has_client: bool) -> bool:
@@ -231,21 +259,23 @@ class _Forwarding:
         wire = self._endpoint.wire
         if not any(mark in tape.last for mark in wire.ends) or not (given := wire.given(tape.body, is_stream=True)):
             return False
+        completion = await completion_of(given.answer, request, UPSTREAM, None, self._identity.key)
+        self._relay.count("answered")
+        await self._settle_budget(completion.usage.total_tokens)
         if has_client:
-            await self._settle(request, given)
+            await self._settle(request, given.id, completion)
         await self._record(given, tape, is_stream=True)
         return True
 
-    async def _settle(self, request: CompletionRequest, given: Given) -> None:
+    async def _settle(self, request: CompletionRequest, answer_id: str, completion: Completion) -> None:
         """Count, charge and store a stream at its end."""
         context = self._context
-        completion = await completion_of(given.answer, request, UPSTREAM, None, self._identity.key)
         if context.known.version:
             context.observer.completed(context.known.version, completion)
         with suppress(RequestError):  # the stream was sent: the tokens are missing from the bucket of later requests
             context.charge(completion.usage)
         if self._endpoint.keep is not None and request.stored:
-            await self._endpoint.keep(self._endpoint.wire.identified(request, given.id), completion, context)
+            await self._endpoint.keep(self._endpoint.wire.identified(request, answer_id), completion, context)
 
     async def _record(self, given: Given, tape: Tape, *, is_stream: bool) -> None:
         if self._relay.options.record == "off" or tape.is_too_long:

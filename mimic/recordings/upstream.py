@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -37,8 +37,10 @@ class Upstream:
     It follows no redirects, and ignores proxies and credentials of the environment.
     """
 
-    def __init__(self, options: UpstreamOptions) -> None:
+    def __init__(self, options: UpstreamOptions, show_pause: Callable[[bool], None] = lambda _: None) -> None:
+        """``show_pause`` is called at the beginning and at the end of a pause."""
         self._options = options
+        self._show_pause = show_pause
         self._stack = AsyncExitStack()
         self._client: httpx.AsyncClient | None = None
         self._failures = 0
@@ -93,6 +95,8 @@ class Upstream:
         if self._failures >= FAILURES:
             self._failures = 0
             self._paused_until = time.monotonic() + PAUSE
+            self._show_pause(True)
+            asyncio.get_running_loop().call_later(PAUSE, self._show_pause, False)
             log.error("the upstream is left alone for a while", seconds=PAUSE, failures=FAILURES)
 
     def _require_client(self) -> httpx.AsyncClient:

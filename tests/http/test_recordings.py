@@ -342,7 +342,7 @@ def test_a_recorded_pace_and_faults(pair: tuple[Recorder, Server]) -> None:
     assert posted(replayer.url, CHAT, body, x_mimic_pace="recorded").content == first.content
     with pytest.raises(httpx.TransportError):
         posted(replayer.url, CHAT, body, x_mimic_fault="disconnect;after=2")
-    assert posted(replayer.url, CHAT, body, x_mimic_fault="503").status_code == 503
+    assert posted(replayer.url, CHAT, body, x_mimic_fault="status=503").status_code == 503
 
 
 def test_a_response_that_was_passed_on_is_known(real: Server, pair: tuple[Recorder, Server]) -> None:
@@ -422,3 +422,30 @@ def test_the_command_line(starting: Any, real: Server, tmp_path: Path) -> None:
     assert run("list") == "Nothing is recorded.\n"
     assert run_mimic(["recordings", "delete", key], where).returncode == 1
     assert run_mimic(["recordings", "show", key], where).returncode == 1
+
+
+def test_a_budget_is_kept(starting: Any, real: Server) -> None:
+    """Tokens are reserved before a request and settled after it; what does not fit is refused, without a retry."""
+    recorder = starting(f"{real.url}/v1", MIMIC_RECORD="off", MIMIC_UPSTREAM_TOKENS_PER_DAY="1100")
+    body = {"model": "m", **SKY}
+    used = posted(recorder.url, CHAT, body).json()["usage"]["total_tokens"]
+    missing = {"model": "m", "messages": [{"role": "user", "content": "xyzzy"}]}
+    assert posted(recorder.url, CHAT, missing).status_code == 404  # settled with nothing
+    assert posted(recorder.url, CHAT, {**body, "stream": True}).status_code == 200
+    refused = posted(recorder.url, CHAT, {**body, "max_tokens": 1100 - 2 * used})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "upstream_budget_spent")
+    assert refused.headers["x-should-retry"] == "false"
+    assert f"has {1100 - 2 * used:,} left" in refused.json()["error"]["message"]
+    assert posted(recorder.url, CHAT, {**body, "max_tokens": 20}).status_code == 200
+
+
+def test_the_state_is_shown(starting: Any, real: Server) -> None:
+    """A server without a corpus is ready; metrics count what was passed on; the start says where answers come from."""
+    recorder = starting(f"{real.url}/v1")
+    assert httpx.get(f"{recorder.url}/ready").json() == {"versions": [], "status": "ready"}
+    posted(recorder.url, CHAT, {"model": "m", **SKY})
+    posted(recorder.url, CHAT, {"model": "m", "messages": [{"role": "user", "content": "xyzzy"}]})
+    metrics = httpx.get(f"{recorder.url}/metrics").text
+    assert 'mimic_upstream_requests_total{outcome="answered"} 1.0' in metrics
+    assert 'mimic_upstream_requests_total{outcome="error"} 1.0' in metrics
+    assert "mimic_upstream_paused 0.0" in metrics
