@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from mimic.recordings.options import NO_RULES, IgnoreRules
 LONGEST_WAIT: Final = 10.0
 """Seconds to wait for another process that writes."""
 WAIT: Final = 0.01
+SCAN_SECONDS: Final = 1.0
 FORMAT: Final = 1
 
 
@@ -41,6 +43,9 @@ class FolderRecordings(Recordings):
         self._folder = folder
         self._rules = rules
         self._read: dict[Path, tuple[tuple[int, int], Sequence[Recording]]] = {}
+        self._found: dict[str, list[Recording]] = {}
+        self._scanned: tuple[int, float] = (0, float("-inf"))
+        self._writing = threading.RLock()
 
     async def find(self, identity: Identity) -> Sequence[Recording]:
         return await asyncio.to_thread(self._find, identity.key)
@@ -58,7 +63,19 @@ class FolderRecordings(Recordings):
         return sorted(self._folder.glob("*.json"))
 
     def _find(self, key: str) -> Sequence[Recording]:
-        return [one for file in self._files() for one in self._recordings_in(file) if one.key == key]
+        """The recordings with a key. A file that is edited in place is noticed within SCAN_SECONDS."""
+        with self._writing:
+            try:
+                changed = self._folder.stat().st_mtime_ns
+            except FileNotFoundError:
+                return ()
+            if changed != self._scanned[0] or time.monotonic() - self._scanned[1] > SCAN_SECONDS:
+                self._found = {}
+                for file in self._files():
+                    for one in self._recordings_in(file):
+                        self._found.setdefault(one.key, []).append(one)
+                self._scanned = (changed, time.monotonic())
+            return self._found.get(key, ())
 
     def _recordings_in(self, file: Path) -> Sequence[Recording]:
         """The recordings in a file, with keys by the rules. Raises RecordingsUnusable."""
@@ -112,6 +129,11 @@ class FolderRecordings(Recordings):
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep other writers out, in this process and in others. Raises RecordingsUnusable."""
+        with self._writing, self._locked_folder():
+            yield
+
+    @contextmanager
+    def _locked_folder(self) -> Iterator[None]:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             opened = open_folder(self._folder)

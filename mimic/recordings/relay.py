@@ -7,7 +7,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
-import httpx
+import aiohttp
 import msgspec
 import structlog
 
@@ -31,7 +31,7 @@ from mimic.recordings.identity import (
 from mimic.recordings.options import RelayOptions
 from mimic.recordings.redaction import Redactor
 from mimic.recordings.tape import Tape
-from mimic.recordings.upstream import Upstream, cancel_all, returned_headers, upstream_error
+from mimic.recordings.upstream import FAILED, Upstream, cancel_all, returned_headers, upstream_error
 from mimic.wire.base import EVENTS, JSON, Given, GivenAnswer
 
 log = structlog.get_logger("mimic")
@@ -207,7 +207,7 @@ class _Forwarding:
             relay.count("unreachable")
             raise
         kind = response.headers.get("content-type", JSON).partition(";")[0].strip()
-        if response.status_code < ERROR and kind == EVENTS:
+        if response.status < ERROR and kind == EVENTS:
             headers = {**STREAM_HEADERS, **returned_headers(response), **live_headers()}
             return Reply(self._live(response, request, tape), headers, media_type=EVENTS)
         try:
@@ -215,10 +215,10 @@ class _Forwarding:
         except RequestError:
             relay.count("cut")
             raise
-        if response.status_code >= ERROR:
+        if response.status >= ERROR:
             await self._settle_budget(0)
             relay.count("error")
-            return Reply(tape.body, returned_headers(response), response.status_code, kind)
+            return Reply(tape.body, returned_headers(response), response.status, kind)
         relay.count("answered")
         given = self._endpoint.wire.given(tape.body, is_stream=False)
         if given is None:
@@ -234,7 +234,9 @@ class _Forwarding:
         if self._reserved is not None:
             await self._reserved.settle(tokens)
 
-    async def _live(self, response: httpx.Response, request: CompletionRequest, tape: Tape) -> AsyncGenerator[bytes]:
+    async def _live(
+        self, response: aiohttp.ClientResponse, request: CompletionRequest, tape: Tape
+    ) -> AsyncGenerator[bytes]:
         """Yield the pieces of a stream as they come. Cut the connection where the upstream cuts its own.
 
         A task of its own reads them, so that a recording is complete although its client has left.
@@ -280,12 +282,7 @@ class _Forwarding:
     async def _record(self, given: Given, tape: Tape, *, is_stream: bool) -> None:
         if self._relay.options.record == "off" or tape.is_too_long:
             return
-        clean = self._redactor.clean
-        answer = msgspec.convert(map_texts(msgspec.to_builtins(given.answer), clean), GivenAnswer)
-        chunks: Sequence[Chunk] = tape.chunks() if answer == given.answer else ()
-        whole = "".join(chunk.text for chunk in chunks)
-        if clean(whole) != whole:  # a secret outside of the answer's texts
-            chunks = ()
+        answer, chunks = await asyncio.to_thread(_without_secrets, given.answer, tape, self._redactor)
         recording = Recording(
             key=self._identity.key,
             request=self._identity.parts,
@@ -298,6 +295,15 @@ class _Forwarding:
         await self._relay.keep(recording)
 
 
+def _without_secrets(answer: GivenAnswer, tape: Tape, redactor: Redactor) -> tuple[GivenAnswer, Sequence[Chunk]]:
+    """An answer and its bytes without secrets; no bytes, if they have one. Blocks."""
+    clean = redactor.clean
+    cleaned = msgspec.convert(map_texts(msgspec.to_builtins(answer), clean), GivenAnswer)
+    chunks = tape.chunks()
+    whole = "".join(chunk.text for chunk in chunks)
+    return cleaned, chunks if cleaned == answer and clean(whole) == whole else ()
+
+
 class _Reader:
     """Reads a stream of the upstream into a queue, whose end is None.
 
@@ -306,7 +312,7 @@ class _Reader:
     """
 
     def __init__(
-        self, response: httpx.Response, tape: Tape, pieces: "asyncio.Queue[bytes | None]", when_whole: WhenWhole
+        self, response: aiohttp.ClientResponse, tape: Tape, pieces: "asyncio.Queue[bytes | None]", when_whole: WhenWhole
     ) -> None:
         self._response = response
         self._tape = tape
@@ -320,18 +326,18 @@ class _Reader:
         """Read all pieces."""
         is_whole = False
         try:
-            async for piece in self._response.aiter_bytes():
+            async for piece in self._response.content.iter_any():
                 self._tape.add(piece)
                 if not is_whole and piece.endswith(LINE_ENDS):
                     is_whole = await self._when_whole(has_client=not self._is_abandoned)
                 await self._pass_on(piece)
             if not is_whole:
                 log.warning("a stream of the upstream has no end, and is not recorded")
-        except httpx.TransportError as exc:
+        except FAILED as exc:
             self.is_cut = True
             log.warning("the upstream cut its answer", cause=repr(exc))
         finally:
-            await self._response.aclose()
+            self._response.close()
             await self._pass_on(None)
 
     async def _pass_on(self, piece: bytes | None) -> None:
@@ -345,12 +351,12 @@ class _Reader:
             self._pieces.get_nowait()
 
 
-async def _read_all(response: httpx.Response, tape: Tape) -> None:
+async def _read_all(response: aiohttp.ClientResponse, tape: Tape) -> None:
     """Read a whole answer. Raises RequestError if it is cut."""
     try:
-        async for piece in response.aiter_bytes():
+        async for piece in response.content.iter_any():
             tape.add(piece)
-    except httpx.TransportError as exc:
+    except FAILED as exc:
         raise upstream_error(f"it cut its answer ({type(exc).__name__})") from exc
     finally:
-        await response.aclose()
+        response.close()

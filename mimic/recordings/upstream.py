@@ -3,11 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
-import httpx
+import aiohttp
 import structlog
 
 from mimic.errors import RequestError
@@ -21,6 +20,8 @@ SENT_HEADERS: Final = frozenset({"accept", "content-type", "openai-beta", "opena
 """Headers that are passed on to the upstream. All others stay here: keys, cookies, and those of Mimic."""
 RETURNED_HEADERS: Final = frozenset({"retry-after", "retry-after-ms", "x-should-retry"})
 """Headers that are passed back to the client."""
+FAILED: Final = (aiohttp.ClientError, TimeoutError)
+"""Errors of a connection, or of an answer that is cut."""
 ATTEMPTS: Final = 2
 FAILURES: Final = 5
 """Failures in a row after which the upstream is left alone for a while."""
@@ -41,29 +42,33 @@ class Upstream:
         """``show_pause`` is called at the beginning and at the end of a pause."""
         self._options = options
         self._show_pause = show_pause
-        self._stack = AsyncExitStack()
-        self._client: httpx.AsyncClient | None = None
+        self._session: aiohttp.ClientSession | None = None
         self._failures = 0
         self._paused_until = float("-inf")
 
     async def __aenter__(self) -> Self:
-        timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, pool=None)
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-        client = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False, follow_redirects=False)
-        self._client = await self._stack.enter_async_context(client)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._stack.aclose()
+        if self._session is not None:
+            await self._session.close()
 
     @property
     def is_paused(self) -> bool:
         """True after several failures in a row, until the pause is over."""
         return time.monotonic() < self._paused_until
 
-    async def send(self, path: str, body: bytes, headers: Iterable[tuple[bytes, bytes]], key: str) -> httpx.Response:
+    async def send(
+        self, path: str, body: bytes, headers: Iterable[tuple[bytes, bytes]], key: str
+    ) -> aiohttp.ClientResponse:
         """Pass a request on. Returns the answer, whose body is not read yet; the caller closes it.
 
         A connection that fails is tried once more. Raises RequestError (502).
@@ -71,20 +76,20 @@ class Upstream:
         sent = _sent(headers)
         if key := (key if self._options.key == OF_REQUEST else self._options.key):
             sent["authorization"] = f"Bearer {key}"
-        client = self._require_client()
+        if self._session is None:
+            raise RuntimeError("the upstream is not open")
         url = f"{self._options.url.rstrip('/')}{path.removeprefix(PREFIX)}"
-        request = client.build_request("POST", url, content=body, headers=sent)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                response = await client.send(request, stream=True)
-            except httpx.TransportError as exc:
+                response = await self._session.post(url, data=body, headers=sent, allow_redirects=False)
+            except FAILED as exc:
                 log.warning("the upstream cannot be reached", attempt=attempt, cause=repr(exc))
                 cause = exc
             else:
                 self._failures = 0
-                if response.status_code in REDIRECTS:
-                    await response.aclose()
-                    raise upstream_error(f"it answers with a redirect ({response.status_code}), which is not followed")
+                if response.status in REDIRECTS:
+                    response.close()
+                    raise upstream_error(f"it answers with a redirect ({response.status}), which is not followed")
                 return response
         self._failed()
         raise upstream_error(f"it cannot be reached ({type(cause).__name__})")
@@ -99,15 +104,10 @@ class Upstream:
             asyncio.get_running_loop().call_later(PAUSE, self._show_pause, False)
             log.error("the upstream is left alone for a while", seconds=PAUSE, failures=FAILURES)
 
-    def _require_client(self) -> httpx.AsyncClient:
-        if self._client is None:
-            raise RuntimeError("the upstream is not open")
-        return self._client
 
-
-def returned_headers(response: httpx.Response) -> Mapping[str, str]:
+def returned_headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:
     """The headers of an answer that are passed back."""
-    return {name: value for name, value in response.headers.items() if name in RETURNED_HEADERS}
+    return {name: response.headers[name] for name in RETURNED_HEADERS if name in response.headers}
 
 
 def _sent(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -288,7 +288,7 @@ def test_an_upstream_that_is_away_is_left_alone(starting: Any) -> None:
     recorder = starting(url, MIMIC_ON_MISS="upstream,Nobody is there.")
     answers = [posted(recorder.url, CHAT, {"model": "m", **SKY}) for _ in range(6)]
     assert [one.status_code for one in answers] == [502] * 5 + [200]
-    assert "cannot be reached (ConnectError)" in answers[0].json()["error"]["message"]
+    assert "cannot be reached (ClientConnectorError)" in answers[0].json()["error"]["message"]
     assert answers[5].json()["choices"][0]["message"]["content"] == "Nobody is there."
 
 

@@ -61,6 +61,7 @@ def test_the_wall_clock_decides_nothing() -> None:
         "mimic.server.observability.requests": 1,  # the time of a request
         "mimic.wire.openai.base": 1,  # created
         "mimic.records.off": 1,  # created
+        "mimic.recordings.budget": 1,  # the day of a budget
         "mimic.stored.response_state": 1,  # the state of a response, for all machines and servers
         "mimic.server.routes.seeding": 1,  # the start of this server's seeding
         "mimic.corpus.stores.base": 2,  # the start of a seeding, and the time of a seeded version

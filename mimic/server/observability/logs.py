@@ -40,7 +40,6 @@ def configure_logs() -> None:
     root.handlers = [handler]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request to the upstream
     logging.getLogger("uvicorn.error").addFilter(_is_no_handshake)
     sys.excepthook = _log_uncaught
     threading.excepthook = sys.unraisablehook = _log_uncaught_elsewhere
