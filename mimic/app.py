@@ -17,6 +17,8 @@ from litestar import HttpMethod, Litestar, Response, Router, route
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import Scope
 from uvicorn.config import STARTUP_FAILURE
 
@@ -24,7 +26,7 @@ from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import MatchPolicy
 from mimic.corpus.stores import open_store
 from mimic.engine.embedding import EmbeddingsRequest, ModelEmbedding, Vectors, embed_all
-from mimic.engine.fallback import NoEngine, PlainEngine, chain
+from mimic.engine.fallback import NOT_FOUND, NoEngine, PlainEngine, chain
 from mimic.engine.retrieval import RetrievalEngine
 from mimic.engine.tools.assistant import AssistantEngine
 from mimic.gateway.auth import BruteForceGuard, Keys
@@ -35,7 +37,9 @@ from mimic.gateway.handle import Endpoint
 from mimic.gateway.journal import Journal
 from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
+from mimic.jobs.posting import Poster
 from mimic.jobs.runner import Runner
+from mimic.jobs.webhooks import WebhookSender
 from mimic.recordings.options import RECORDED, UPSTREAM
 from mimic.recordings.place import open_recordings
 from mimic.records import open_records
@@ -51,18 +55,37 @@ from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
 from mimic.server.pipeline import add_layers
-from mimic.server.routes import chats, conversations, docs, journal, native, openai, page, responses, seeding, status
+from mimic.server.responses_websocket import serve_responses
+from mimic.server.routes import (
+    chats,
+    conversations,
+    docs,
+    journal,
+    native,
+    openai,
+    page,
+    responses,
+    seeding,
+    status,
+    webhooks,
+)
 from mimic.server.routes import corpus as corpus_routes
 from mimic.settings import Settings
 from mimic.stored.chats import ChatStore
+from mimic.stored.connection import ConnectionResponses
 from mimic.stored.conversations import ConversationStore
 from mimic.stored.response_state import KIND as RESPONSE
 from mimic.stored.responses import ResponseStore
+from mimic.stored.webhook_deliveries import KIND as DELIVERY
+from mimic.stored.webhook_deliveries import DeliveryStore
+from mimic.stored.webhook_endpoints import EndpointStore
+from mimic.stored.webhook_targets import TargetGuard, TargetPolicy
 from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai import responses as responses_format
 from mimic.wire.openai.base import Names
 from mimic.wire.openai.responses.compaction import CompactWire, compact
+from mimic.wire.openai.responses.socket import SocketWire, complete_or_prepare
 from mimic.wire.openai.responses.wire import ResponsesWire, TokenCountWire, count_tokens
 from mimic.wire.openai.sampled import CompletionOptions
 
@@ -107,6 +130,7 @@ BESIDE = {chat.PATH: (_with_methods(chat.PATH), chats.list_chats)}
 show_methods = _with_methods(
     *(seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
     *conversations.WITH_METHODS,
+    *webhooks.WITH_METHODS,
 )
 ROUTES = (
     seeding.start_seeding,
@@ -126,8 +150,17 @@ ROUTES = (
     *chats.ROUTES,
     *responses.ROUTES,
     *conversations.ROUTES,
+    *webhooks.ROUTES,
 )
 """Routes that Litestar answers, in the order of the OpenAPI document."""
+
+
+class _Application(Litestar):
+    """Litestar without its plugins for pydantic and attrs: no route needs them, and pydantic takes 0.1 s to load."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
 
 
 class _Parts:
@@ -151,15 +184,26 @@ class _Parts:
         self.gateway = _gateway(settings, self.ledger, self.guard)
         self.records = open_records(settings.records, settings.store, settings.record_options, _folder_of(ledger_file))
         self.conversations = ConversationStore(self.records)
-        self.responses = ResponseStore(self.records, self.conversations)
-        self.runner = Runner(self.records, {RESPONSE: self.responses.finish})
+        targets, hooks = _target_guard(settings), settings.webhook_options
+        self.webhooks = EndpointStore(self.records, targets)
+        self.deliveries = DeliveryStore(self.records, self.webhooks, len(hooks.urls), hooks.seconds)
+        self.sender = WebhookSender(self.webhooks, self.deliveries, Poster(targets), hooks)
+        self.responses = ResponseStore(self.records, self.conversations, self.deliveries)
+        self.runner = Runner(self.records, {RESPONSE: self.responses.finish}, {DELIVERY: self.sender.deliver})
         self.chats = ChatStore(self.records)
         embed = ModelEmbedding(model).embed_all if model else embed_all
+        options, engine = _options(settings), _engine(settings, self.retrieval, self.corpus)
+        self.endpoints = _endpoints(options, engine, self.retrieval, embed, self.chats, self.responses)
+        self.socket = partial(
+            serve_responses,
+            gateway=self.gateway,
+            stored=self.responses,
+            endpoint_of=partial(_socket_endpoint, options, engine),
+        )
         self.metrics = Metrics()
         self.relay = _relay(settings, self.records, self.ledger, self.metrics)
-        self.endpoints = _endpoints(
-            settings, self.corpus, self.retrieval, embed, self.chats, self.responses, self.relay
-        )
+        if self.relay:
+            self.endpoints = tuple(_relayed(self.relay, settings, self.retrieval, self.corpus, self.endpoints))
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
 
@@ -174,6 +218,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
         _litestar(settings, parts),
         parts.gateway,
         {endpoint.path: endpoint for endpoint in parts.endpoints},
+        {responses_format.PATH: parts.socket},
         log=partial(
             RequestLog,
             metrics=parts.metrics,
@@ -183,7 +228,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
         ),
         trace=parts.tracing.watch if parts.tracing else None,
         origins=settings.cors_origins,
-        guards_host=not settings.api_keys and is_loopback(settings.host) and ANY not in settings.cors_origins,
+        guards_host=_is_private(settings) and ANY not in settings.cors_origins,
         hosts=settings.hosts,
     )
 
@@ -207,7 +252,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             ):
                 yield
 
-    return Litestar(
+    return _Application(
         [show_methods, *_endpoint_routers(parts), *ROUTES],
         dependencies={
             "corpus": _provide(parts.corpus),
@@ -220,6 +265,9 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             "responses": _provide(parts.responses),
             "conversations": _provide(parts.conversations),
             "chats": _provide(parts.chats),
+            "webhooks": _provide(parts.webhooks),
+            "deliveries": _provide(parts.deliveries),
+            "sender": _provide(parts.sender),
             "owner": Provide(owner_of, sync_to_thread=False),
             "seeder": _provide(parts.seeder),
         },
@@ -237,6 +285,15 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
         openapi_config=docs.openapi_config(),
         logging_config=None,
     )
+
+
+def _is_private(settings: Settings) -> bool:
+    """Return True for a server without keys that only programs on the same machine can reach."""
+    return not settings.api_keys and is_loopback(settings.host)
+
+
+def _target_guard(settings: Settings) -> TargetGuard:
+    return TargetGuard(TargetPolicy(settings.webhook_hosts, _is_private(settings)))
 
 
 def _folder_of(ledger_file: str) -> Path | None:
@@ -291,7 +348,7 @@ def _relayed(
         none = NoEngine()
         answer_rest = AssistantEngine(none, chain(none, rest, corpus), settings.tool_options).complete
     elif settings.match != RECORDED and not settings.upstream:
-        answer_rest = AssistantEngine(retrieval, chain(retrieval, first, corpus), settings.tool_options).complete
+        answer_rest = _engine(settings, retrieval, corpus).complete
     for endpoint in endpoints:
         yield relay.endpoint(endpoint, answer_corpus, answer_rest) if endpoint.policy.queued else endpoint
 
@@ -300,23 +357,37 @@ def _names(settings: Settings) -> Names:
     return Names(settings.version, settings.strict_models)
 
 
+def _options(settings: Settings) -> CompletionOptions:
+    policy = MatchPolicy(settings.depth, settings.min_score, templates=settings.prompt_templates)
+    return CompletionOptions(_names(settings), policy, settings.strict, settings.reasoning)
+
+
+def _engine(settings: Settings, retrieval: RetrievalEngine, corpus: Corpus) -> AssistantEngine:
+    """The engine without the upstream."""
+    first, _, rest = settings.on_miss.partition(",")
+    on_miss = (rest or NOT_FOUND) if first == UPSTREAM else settings.on_miss
+    return AssistantEngine(retrieval, chain(retrieval, on_miss, corpus), settings.tool_options)
+
+
+def _socket_endpoint(options: CompletionOptions, engine: AssistantEngine, recent: ConnectionResponses) -> Endpoint:
+    """The endpoint of one WebSocket, which knows the recent responses of its connection."""
+    answer = partial(complete_or_prepare, engine.complete)
+    return Endpoint(responses_format.PATH, SocketWire(options, recent), answer, ANSWERED)
+
+
 def _endpoints(
-    settings: Settings,
-    corpus: Corpus,
+    options: CompletionOptions,
+    engine: AssistantEngine,
     retrieval: RetrievalEngine,
     embed: Callable[[EmbeddingsRequest], Awaitable[Vectors]],
     kept: ChatStore,
     stored: ResponseStore,
-    relay: "Relay | None",
 ) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
-    names = _names(settings)
-    policy = MatchPolicy(settings.depth, settings.min_score, templates=settings.prompt_templates)
-    options = CompletionOptions(names, policy, settings.strict)
-    engine = AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
-    native_format = native_wire.NativeWire(settings.version, policy)
+    names = options.names
+    native_format = native_wire.NativeWire(names.version, options.policy)
     chat_format = chat.ChatWire(options)
-    endpoints = (
+    return (
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),
         Endpoint(chat.PATH, chat_format, engine.complete, ANSWERED, partial(kept.keep, chat_format)),
         Endpoint(completions.PATH, completions.CompletionsWire(options), engine.complete, ANSWERED),
@@ -325,7 +396,6 @@ def _endpoints(
         Endpoint(responses_format.COMPACT_PATH, CompactWire(names, stored), compact, Policy(limited=True)),
         Endpoint(embeddings.PATH, embeddings.EmbeddingsWire(names), embed, Policy(limited=True)),
     )
-    return endpoints if relay is None else tuple(_relayed(relay, settings, retrieval, corpus, endpoints))
 
 
 def _endpoint_routers(parts: _Parts) -> Iterator[Router]:
