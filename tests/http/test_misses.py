@@ -94,7 +94,17 @@ def test_different_requests_get_different_answers(server: Server) -> None:
 def test_the_answer_is_in_the_script_of_the_message(server: Server, text: str, answers: set[str]) -> None:
     """Candidates in the same script come first; this corpus is so small that every message is a candidate."""
     found = [text_of(chat(server, text * n)) for n in (1, 2, 3)]
-    assert set(found) & answers
+    assert set(found) <= answers
+
+
+def test_the_answer_is_in_the_language_of_the_message(serve: SharedServers) -> None:
+    """A message in the language is drawn even if it is rare."""
+    english = [conversation(f"e{n}", ("human", f"What is the number {n}?"), ("gpt", f"It is {n}.")) for n in range(90)]
+    rare = conversation("d", ("human", "Wie ist das Wetter?"), ("gpt", "Nass."))
+    server = serve([*english, rare], MIMIC_ON_MISS="any")
+    for text in ("Was kannst du für mich tun?", "Wer bist du?", "Ich habe eine Frage."):
+        answers = [chat(server, text, seed=seed).json()["choices"][0]["message"]["content"] for seed in range(8)]
+        assert answers == ["Nass."] * 8
 
 
 def test_the_nearest_messages_come_first(serve: SharedServers) -> None:

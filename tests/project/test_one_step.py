@@ -110,3 +110,16 @@ def test_the_name_of_the_distribution_is_a_command() -> None:
     """Tools that run a distribution by its name find ``mimic-chat``, the same program as ``mimic``."""
     scripts = {script.name: script.value for script in entry_points(group="console_scripts")}
     assert scripts["mimic-chat"] == scripts["mimic"] == "mimic.cli:main"
+
+
+def test_a_server_loads_only_packages_that_it_needs() -> None:
+    """The start of a server is mostly imports: without seeder, MongoDB drivers, and plugins for pydantic."""
+    program = (
+        "import sys; from mimic.app import create_app, Settings; from mimic.cli import main; "
+        "main(['serve', '--help'], standalone_mode=False); create_app(Settings()); "
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    run = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(run.stderr.split())
+    assert {"mimic.cli.serve", "litestar", "splintr"} <= loaded
+    assert not {"mimic_seed.loader", "mimic.cli.client", "pydantic", "pymongo", "motor", "onnxruntime"} & loaded

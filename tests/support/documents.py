@@ -53,6 +53,8 @@ SHIMS: Final = {
     ".venv/bin/locust": 'exec {python} -m locust "$@"',
     # The server's first lines are no output of a later block.
     ".venv/bin/mimic": '[ "$1" != serve ] || exec 1>&2\nexec {python} -S -E {fork_shim} {socket} mimic "$@"',
+    # The wheel's own test runs the installed command.
+    "bin/uvx": '[ "$1 $2 $3" = "--from . mimic-chat" ] && shift 3 && exec .venv/bin/mimic "$@"',
     "bin/docker": 'echo "$@" >> docker.log',
     "bin/llm": 'exec {python} -P -m llm "$@"',
     "bin/npm": 'echo "$@" >> npm.log',
