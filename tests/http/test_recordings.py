@@ -119,7 +119,7 @@ def test_a_recording_is_the_answer_again(
 
 
 def test_whole_and_streamed_share_a_recording(pair: tuple[Recorder, Server]) -> None:
-    """What was recorded whole is streamed in chunks, and the other way round; over another format too."""
+    """A whole recording is streamed in chunks, and a streamed one is sent whole; over another format too."""
     recorder, replayer = pair
     asked = {"model": "shared", **SKY}
     text = posted(recorder.url, CHAT, asked).json()["choices"][0]["message"]["content"]
@@ -183,7 +183,7 @@ def chat_chunk(text: str | None, reason: str | None = None) -> bytes:
 
 
 def test_only_some_headers_pass(starting: Any) -> None:
-    """Those that change the answer go to the service; keys, cookies and Mimic's own do not, in either direction."""
+    """Headers that change the answer go to the service; keys, cookies and those of Mimic do not, in either direction."""
     headers = "content-type: application/json\r\nset-cookie: a=b\r\nx-mimic-score: 9\r\nretry-after: 7\r\n"
     error = b'{"error": {"message": "slow down", "type": "requests"}}'
     with scripted([answer(error, "429 Too Many Requests", headers)]) as upstream:

@@ -1,4 +1,4 @@
-"""An upstream that sends given bytes, for tests of what a real service does seldom: cuts, redirects, other headers."""
+"""An upstream that sends given bytes, for tests of rare answers: cuts, redirects, other headers."""
 
 import socketserver
 import threading
