@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.project.test_banner import serving
+from tests.support.servers import run_mimic
 from tests.support.timing import wait_until
 
 
@@ -17,11 +18,7 @@ def mimic(
     folder: Path, *arguments: object, stdin: str | None = None, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line in a folder."""
-    command = [sys.executable, "-P", "-W", "error", "-m", "mimic", *map(str, arguments)]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONIOENCODING": "utf-8", **settings}
-    return subprocess.run(
-        command, input=stdin, capture_output=True, text=True, cwd=folder, env=environment, check=False
-    )
+    return run_mimic([str(one) for one in arguments], settings, stdin=(stdin or "").encode(), folder=folder)
 
 
 def write(file: Path, answer: str) -> None:
