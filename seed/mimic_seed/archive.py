@@ -20,7 +20,10 @@ LARGEST_RATIO: Final = 200
 """Bytes of text for each compressed byte, beyond the first 100 MB. Texts of people reach 10, repetitive logs 50."""
 
 _EXPORT: Final = re.compile(r"(?:.*/)?conversations(?:-\d+)?\.json")
-_BOMB: Final = f"the zip archive expands to more than {LARGEST_RATIO} times its size (a zip bomb?): if you trust it, unpack it first"
+_BOMB: Final = (
+    f"the zip archive expands to more than {LARGEST_RATIO} times its size (a zip bomb?): "
+    "if you trust it, unpack it first"
+)
 _READABLE: Final = re.compile(r".*\.(?:json|jsonl|ndjson|csv|tsv)", re.IGNORECASE)
 _FAILED: Final = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, OSError, ValueError)
 
