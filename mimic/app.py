@@ -16,6 +16,8 @@ from litestar import HttpMethod, Litestar, Response, Router, route
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import Scope
 from uvicorn.config import STARTUP_FAILURE
 
@@ -34,7 +36,9 @@ from mimic.gateway.handle import Endpoint
 from mimic.gateway.journal import Journal
 from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
+from mimic.jobs.posting import Poster
 from mimic.jobs.runner import Runner
+from mimic.jobs.webhooks import WebhookSender
 from mimic.records import open_records
 from mimic.records.sweeper import Sweeper
 from mimic.server.bodies import JSONRequest
@@ -47,18 +51,37 @@ from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
 from mimic.server.pipeline import add_layers
-from mimic.server.routes import chats, conversations, docs, journal, native, openai, page, responses, seeding, status
+from mimic.server.responses_websocket import serve_responses
+from mimic.server.routes import (
+    chats,
+    conversations,
+    docs,
+    journal,
+    native,
+    openai,
+    page,
+    responses,
+    seeding,
+    status,
+    webhooks,
+)
 from mimic.server.routes import corpus as corpus_routes
 from mimic.settings import Settings
 from mimic.stored.chats import ChatStore
+from mimic.stored.connection import ConnectionResponses
 from mimic.stored.conversations import ConversationStore
 from mimic.stored.response_state import KIND as RESPONSE
 from mimic.stored.responses import ResponseStore
+from mimic.stored.webhook_deliveries import KIND as DELIVERY
+from mimic.stored.webhook_deliveries import DeliveryStore
+from mimic.stored.webhook_endpoints import EndpointStore
+from mimic.stored.webhook_targets import TargetGuard, TargetPolicy
 from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai import responses as responses_format
 from mimic.wire.openai.base import Names
 from mimic.wire.openai.responses.compaction import CompactWire, compact
+from mimic.wire.openai.responses.socket import SocketWire, complete_or_prepare
 from mimic.wire.openai.responses.wire import ResponsesWire, TokenCountWire, count_tokens
 from mimic.wire.openai.sampled import CompletionOptions
 
@@ -100,6 +123,7 @@ BESIDE = {chat.PATH: (_with_methods(chat.PATH), chats.list_chats)}
 show_methods = _with_methods(
     *(seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
     *conversations.WITH_METHODS,
+    *webhooks.WITH_METHODS,
 )
 ROUTES = (
     seeding.start_seeding,
@@ -119,8 +143,17 @@ ROUTES = (
     *chats.ROUTES,
     *responses.ROUTES,
     *conversations.ROUTES,
+    *webhooks.ROUTES,
 )
 """Routes that Litestar answers, in the order of the OpenAPI document."""
+
+
+class _Application(Litestar):
+    """Litestar without its plugins for pydantic and attrs: no route needs them, and pydantic takes 0.1 s to load."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
 
 
 class _Parts:
@@ -144,11 +177,22 @@ class _Parts:
         self.gateway = _gateway(settings, self.ledger, self.guard)
         self.records = open_records(settings.records, settings.store, settings.record_options, _folder_of(ledger_file))
         self.conversations = ConversationStore(self.records)
-        self.responses = ResponseStore(self.records, self.conversations)
-        self.runner = Runner(self.records, {RESPONSE: self.responses.finish})
+        targets, hooks = _target_guard(settings), settings.webhook_options
+        self.webhooks = EndpointStore(self.records, targets)
+        self.deliveries = DeliveryStore(self.records, self.webhooks, len(hooks.urls), hooks.seconds)
+        self.sender = WebhookSender(self.webhooks, self.deliveries, Poster(targets), hooks)
+        self.responses = ResponseStore(self.records, self.conversations, self.deliveries)
+        self.runner = Runner(self.records, {RESPONSE: self.responses.finish}, {DELIVERY: self.sender.deliver})
         self.chats = ChatStore(self.records)
         embed = ModelEmbedding(model).embed_all if model else embed_all
-        self.endpoints = _endpoints(settings, self.corpus, self.retrieval, embed, self.chats, self.responses)
+        options, engine = _options(settings), _engine(settings, self.retrieval, self.corpus)
+        self.endpoints = _endpoints(options, engine, self.retrieval, embed, self.chats, self.responses)
+        self.socket = partial(
+            serve_responses,
+            gateway=self.gateway,
+            stored=self.responses,
+            endpoint_of=partial(_socket_endpoint, options, engine),
+        )
         self.metrics = Metrics()
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
@@ -164,6 +208,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
         _litestar(settings, parts),
         parts.gateway,
         {endpoint.path: endpoint for endpoint in parts.endpoints},
+        {responses_format.PATH: parts.socket},
         log=partial(
             RequestLog,
             metrics=parts.metrics,
@@ -173,7 +218,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
         ),
         trace=parts.tracing.watch if parts.tracing else None,
         origins=settings.cors_origins,
-        guards_host=not settings.api_keys and is_loopback(settings.host) and ANY not in settings.cors_origins,
+        guards_host=_is_private(settings) and ANY not in settings.cors_origins,
         hosts=settings.hosts,
     )
 
@@ -196,7 +241,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             ):
                 yield
 
-    return Litestar(
+    return _Application(
         [show_methods, *_endpoint_routers(parts), *ROUTES],
         dependencies={
             "corpus": _provide(parts.corpus),
@@ -209,6 +254,9 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             "responses": _provide(parts.responses),
             "conversations": _provide(parts.conversations),
             "chats": _provide(parts.chats),
+            "webhooks": _provide(parts.webhooks),
+            "deliveries": _provide(parts.deliveries),
+            "sender": _provide(parts.sender),
             "owner": Provide(owner_of, sync_to_thread=False),
             "seeder": _provide(parts.seeder),
         },
@@ -226,6 +274,15 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
         openapi_config=docs.openapi_config(),
         logging_config=None,
     )
+
+
+def _is_private(settings: Settings) -> bool:
+    """Return True for a server without keys that only programs on the same machine can reach."""
+    return not settings.api_keys and is_loopback(settings.host)
+
+
+def _target_guard(settings: Settings) -> TargetGuard:
+    return TargetGuard(TargetPolicy(settings.webhook_hosts, _is_private(settings)))
 
 
 def _folder_of(ledger_file: str) -> Path | None:
@@ -252,20 +309,32 @@ def _names(settings: Settings) -> Names:
     return Names(settings.version, settings.strict_models)
 
 
+def _options(settings: Settings) -> CompletionOptions:
+    policy = MatchPolicy(settings.match, settings.min_score, templates=settings.prompt_templates)
+    return CompletionOptions(_names(settings), policy, settings.strict, settings.reasoning)
+
+
+def _engine(settings: Settings, retrieval: RetrievalEngine, corpus: Corpus) -> AssistantEngine:
+    return AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
+
+
+def _socket_endpoint(options: CompletionOptions, engine: AssistantEngine, recent: ConnectionResponses) -> Endpoint:
+    """The endpoint of one WebSocket, which knows the recent responses of its connection."""
+    answer = partial(complete_or_prepare, engine.complete)
+    return Endpoint(responses_format.PATH, SocketWire(options, recent), answer, ANSWERED)
+
+
 def _endpoints(
-    settings: Settings,
-    corpus: Corpus,
+    options: CompletionOptions,
+    engine: AssistantEngine,
     retrieval: RetrievalEngine,
     embed: Callable[[EmbeddingsRequest], Awaitable[Vectors]],
     kept: ChatStore,
     stored: ResponseStore,
 ) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
-    names = _names(settings)
-    policy = MatchPolicy(settings.match, settings.min_score, templates=settings.prompt_templates)
-    options = CompletionOptions(names, policy, settings.strict)
-    engine = AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
-    native_format = native_wire.NativeWire(settings.version, policy)
+    names = options.names
+    native_format = native_wire.NativeWire(names.version, options.policy)
     chat_format = chat.ChatWire(options)
     return (
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),

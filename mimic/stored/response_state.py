@@ -18,6 +18,7 @@ from mimic.wire.openai.responses.answer import ResponseError, ResponseObject, fi
 from mimic.wire.openai.responses.items import RawItem
 
 KIND: Final = "response"
+QUEUED: Final = "queued"
 CANCELLED: Final = "cancelled"
 
 
@@ -35,8 +36,9 @@ class StoredResponse(msgspec.Struct, frozen=True, kw_only=True):
     """The data of a record.
 
     ``response`` is the response at its start; ``items`` are its own input, and ``ancestors`` the ids of the responses
-    before it, the oldest first. The answer has a text or calls; ``top`` is the number of likely tokens to show, if any.
-    Without ``timing`` all tokens are due at once. ``error`` is a failure after ``sent`` tokens.
+    before it, the oldest first. The answer has a text or calls, or nothing without ``has_output``; ``top`` is the
+    number of likely tokens to show, if any. Without ``timing`` all tokens are due at once. ``error`` is a failure after
+    ``sent`` tokens.
     """
 
     response: ResponseObject
@@ -52,9 +54,12 @@ class StoredResponse(msgspec.Struct, frozen=True, kw_only=True):
     timing: Timing | None = None
     error: ResponseError | None = None
     sent: int = 0
+    has_output: bool = True
 
     def completion(self) -> Completion:
         """The answer as the engine gave it."""
+        if not self.has_output:
+            return Completion((), self.usage)
         calls = [ToolCall(call.id, call.name, call.arguments, call.is_custom, call.tokens) for call in self.calls]
         answer = Answer(self.text, self.tokens, self.finish_reason, None, calls, logprobs=self.logprobs)
         return Completion([Answers(None, None, [answer])], self.usage)
@@ -109,11 +114,8 @@ def response_at(record: Record, stored: StoredResponse, seconds: float) -> Respo
     replace, response = msgspec.structs.replace, stored.response
     if record.state == CANCELLED:
         return replace(response, status="cancelled")
-    if response.background:
-        if record.due is not None and seconds < stored.first:
-            return replace(response, status="queued")
-        if record.due is not None and seconds < stored.last:
-            return replace(response, status="in_progress")
+    if record.state == QUEUED and seconds < stored.last:
+        return replace(response, status="queued" if seconds < stored.first else "in_progress")
     if stored.error is not None:
         return replace(response, status="failed", error=stored.error)
     return finished(response, stored.completion(), int(record.created + stored.last), stored.top)

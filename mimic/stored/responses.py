@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Final
 
 import msgspec
@@ -13,13 +13,14 @@ from mimic.errors import RecordChanged, RequestError
 from mimic.gateway.context import RequestContext
 from mimic.gateway.delivery import Reply, headers_of, pace_steps
 from mimic.gateway.faults import injected_error
-from mimic.records.base import Change, Claim, Draft, Record, Records
+from mimic.records.base import Change, Claim, Draft, Lease, Record, Records
 from mimic.spelling import shown
 from mimic.stored.conversations import ITEM_KIND, MAX_HISTORY, ConversationStore, item_in
 from mimic.stored.pages import ObjectPage, page_of
 from mimic.stored.response_state import (
     CANCELLED,
     KIND,
+    QUEUED,
     StoredResponse,
     response_at,
     seconds_since,
@@ -27,14 +28,19 @@ from mimic.stored.response_state import (
     stored_in,
     written,
 )
-from mimic.wire.openai.responses.answer import ResponseObject, failed, item_id, output_of, response_id_of
+from mimic.stored.webhook_deliveries import DeliveryStore
+from mimic.wire.openai.base import created_now
+from mimic.wire.openai.responses.answer import ResponseObject, answer_of, failed, item_id, output_of, response_id_of
 from mimic.wire.openai.responses.events import Resumed, error_events, plan_of
 from mimic.wire.openai.responses.history import History, Past, no_item, no_previous_response
 from mimic.wire.openai.responses.items import FIRST_INPUT, RawItem, identified, prefix_of
 from mimic.wire.openai.responses.request import ResponseRequest
+from mimic.wire.openai.webhooks import WebhookEvent
 
 ANSWERED: Final = frozenset({"completed", "incomplete"})
 """States of a response with an answer, which an input can follow."""
+WORKING: Final = frozenset({"queued", "in_progress"})
+"""States of a response that has not ended."""
 MAX_ANCESTORS: Final = 256
 SECONDS_WITHOUT_STORE: Final = 600.0
 """Seconds that a response in the background with ``store: false`` can be fetched."""
@@ -45,9 +51,10 @@ SECONDS_BETWEEN_CHECKS: Final = 1.0
 class ResponseStore(History):
     """Responses in the records. Each method with an owner finds the responses of this owner only."""
 
-    def __init__(self, records: Records, conversations: ConversationStore) -> None:
+    def __init__(self, records: Records, conversations: ConversationStore, webhooks: DeliveryStore) -> None:
         self._records = records
         self._conversations = conversations
+        self._webhooks = webhooks
         self.is_on = records.is_on
 
     # Keeping
@@ -56,32 +63,51 @@ class ResponseStore(History):
         """Store a response. Returns the reply for one in the background, which is not streamed: it is queued."""
         response, owner = request.response, context.known.owner
         stored = _stored(request, completion, context)
+        if response.store or response.background:
+            await self._put(stored, owner)
         if response.conversation and not response.background:
             await self._extend(stored, owner)
-        if not response.store and not response.background:
+        if not response.background or request.stream:
             return None
+        return Reply(msgspec.json.encode(response), headers_of(completion))
+
+    async def _put(self, stored: StoredResponse, owner: str) -> None:
+        response = stored.response
         await self._records.put(
             Draft(
                 kind=KIND,
                 id=response.id,
                 owner=owner,
-                state="queued" if response.background else "completed",
+                state=QUEUED if response.background else "completed",
                 data=written(stored),
                 lives=msgspec.UNSET if response.store else SECONDS_WITHOUT_STORE,
                 due=stored.last if response.background else None,
             )
         )
-        if not response.background or request.stream:
-            return None
-        return Reply(msgspec.json.encode(response), headers_of(completion))
 
     async def finish(self, claim: Claim) -> None:
         """Finish a response in the background that is due. Raises RecordChanged after a cancellation."""
-        stored = stored_in(claim.record)
-        state = response_at(claim.record, stored, float("inf")).status
-        if state in ANSWERED:
-            await self._extend(stored, claim.record.owner)
-        await self._records.update(claim.record, Change(state=state, due=None), claim.lease)
+        await self._finish(claim.record, claim.lease)
+
+    async def _finish(self, record: Record, lease: Lease | None = None) -> None:
+        """Write the outcome, unless it is written, and then announce it. Each step may be repeated."""
+        stored = stored_in(record)
+        if record.state == QUEUED:
+            state = response_at(record, stored, float("inf")).status
+            if state in ANSWERED:
+                await self._extend(stored, record.owner)
+            record = await self._end(record, state, lease)
+        if record.due is not None:
+            at = created_now() if record.state == CANCELLED else int(record.created + stored.last)
+            await self._webhooks.announce(WebhookEvent.of(f"response.{record.state}", record.id, at), record.owner)
+            await self._records.update(record, Change(due=None), lease)
+
+    async def _end(self, record: Record, state: str, lease: Lease | None = None) -> Record:
+        """Write the outcome. If a target wants the event, the record stays a job: its event is to be announced."""
+        if not await self._webhooks.targets(f"response.{state}", record.owner):
+            return await self._records.update(record, Change(state=state, due=None), lease)
+        due = msgspec.UNSET if lease else 0.0  # a change of due ends the lease, also another process's
+        return await self._records.update(record, Change(state=state, due=due), lease)
 
     async def _extend(self, stored: StoredResponse, owner: str) -> None:
         """Append input and output to the conversation of a response, if it has one."""
@@ -91,7 +117,7 @@ class ResponseStore(History):
                 {**item, "id": item_id(response.id, prefix_of(item), FIRST_INPUT + index)}
                 for index, item in enumerate(stored.items)
             ]
-            output = msgspec.to_builtins(output_of(response.id, stored.completion().answers[0], stored.top))
+            output = msgspec.to_builtins(output_of(response, stored.completion(), stored.top))
             await self._conversations.append(response.conversation.id, owner, [*inputs, *output])
 
     # By id
@@ -109,7 +135,11 @@ class ResponseStore(History):
         return response_at(record, stored, seconds_since(record))
 
     async def delete(self, response_id: str, owner: str) -> None:
-        """Delete a response. Raises RequestError (404)."""
+        """Delete a response. One that has ended is finished first. Raises RequestError (404)."""
+        record, stored = await self.find(response_id, owner)
+        if record.due is not None and response_at(record, stored, seconds_since(record)).status not in WORKING:
+            with suppress(RecordChanged):  # another process finishes it
+                await self._finish(record)
         if not await self._records.delete(KIND, response_id, owner):
             raise RequestError(404, f"Response with id '{shown(response_id)}' not found.")
 
@@ -120,10 +150,10 @@ class ResponseStore(History):
             response = response_at(record, stored, seconds_since(record))
             if not response.background:
                 raise RequestError(400, "Cannot cancel a synchronous response.")
-            if response.status not in {"queued", "in_progress"}:
+            if response.status not in WORKING:
                 return response
             try:
-                await self._records.update(record, Change(state=CANCELLED, due=None))
+                await self._end(record, CANCELLED)
             except RecordChanged:  # it ended, or was cancelled, in between
                 continue
             return msgspec.structs.replace(response, status="cancelled")
@@ -153,8 +183,7 @@ class ResponseStore(History):
             raise no_previous_response(missing)
         records = [*(found[one] for one in ancestors), record]
         if len(records) > MAX_ANCESTORS or sum(len(one.data) for one in records) > MAX_HISTORY:
-            text = f"The conversation is too long: at most {MAX_ANCESTORS} responses, and {MAX_HISTORY:,} bytes."
-            raise RequestError(400, text, param="previous_response_id", code="context_length_exceeded")
+            raise too_long()
         items = [item for one in records for item in _all_items(one)]
         return Past(items, [*ancestors, response_id])
 
@@ -199,6 +228,12 @@ class ResponseStore(History):
                     yield part
 
 
+def too_long() -> RequestError:
+    """The error for a previous response with too much before it."""
+    text = f"The conversation is too long: at most {MAX_ANCESTORS} responses, and {MAX_HISTORY:,} bytes."
+    return RequestError(400, text, param="previous_response_id", code="context_length_exceeded")
+
+
 def _due(record: Record, stored: StoredResponse) -> Iterator[float] | None:
     """The due time of each token on the event loop's clock; None if all are due."""
     if record.due is None or stored.timing is None:
@@ -209,21 +244,22 @@ def _due(record: Record, stored: StoredResponse) -> Iterator[float] | None:
 
 def _stored(request: ResponseRequest, completion: Completion, context: RequestContext) -> StoredResponse:
     """The data of a new response. With the fault ``error`` it fails after the fault's number of tokens."""
-    response, error, sent = request.response, None, 0
+    response, answer, error, sent = request.response, answer_of(completion), None, 0
     fault = None if context.is_plain else context.inject()
     if fault is not None and fault.kind == "error":
         error = failed(response, injected_error(fault)).error
-        sent = min(fault.after or 0, max(0, len(completion.answers[0].tokens) - 1))
+        sent = min(fault.after or 0, max(0, len(answer.tokens) - 1))
     return StoredResponse(
         response=response,
         items=[identified(item, response.id, index) for index, item in enumerate(request.items)],
-        ancestors=request.ancestors,
+        ancestors=request.past.responses,
         usage=completion.usage,
         top=request.logprobs,
         timing=context.timing,
         error=error,
         sent=sent,
-        **stored_answer(completion.answers[0]),
+        has_output=request.generate,
+        **stored_answer(answer),
     )
 
 

