@@ -140,7 +140,7 @@ def outcome_of(asked: Sequence[Asked], constants: Floats) -> Outcome:
 
 
 def words_of(asked: Sequence[Asked]) -> Outcome:
-    """What the search by words finds."""
+    """Results of the search by words."""
     return Outcome(*np.array([one.words for one in asked], float).T)
 
 
