@@ -72,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True):
     seed_secret: str = ""
     seed_file: Path = Path("seed/conversations.json")
     seed_join_splits: bool = False
+    seed_count_tokens: bool = False
     seed_batch_size: int = 1000
 
     @classmethod
@@ -282,6 +283,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),
     "seed_join_splits": ("SEED_JOIN_SPLITS", _switch),
+    "seed_count_tokens": ("SEED_COUNT_TOKENS", _switch),
     "seed_batch_size": ("SEED_BATCH_SIZE", _integer(1, 100_000)),
 }
 """The environment variable of each setting, and its parser."""

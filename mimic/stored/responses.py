@@ -56,10 +56,16 @@ class ResponseStore(History):
         """Store a response. Returns the reply for one in the background, which is not streamed: it is queued."""
         response, owner = request.response, context.known.owner
         stored = _stored(request, completion, context)
+        if response.store or response.background:
+            await self._put(stored, owner)
         if response.conversation and not response.background:
             await self._extend(stored, owner)
-        if not response.store and not response.background:
+        if not response.background or request.stream:
             return None
+        return Reply(msgspec.json.encode(response), headers_of(completion))
+
+    async def _put(self, stored: StoredResponse, owner: str) -> None:
+        response = stored.response
         await self._records.put(
             Draft(
                 kind=KIND,
@@ -71,9 +77,6 @@ class ResponseStore(History):
                 due=stored.last if response.background else None,
             )
         )
-        if not response.background or request.stream:
-            return None
-        return Reply(msgspec.json.encode(response), headers_of(completion))
 
     async def finish(self, claim: Claim) -> None:
         """Finish a response in the background that is due. Raises RecordChanged after a cancellation."""

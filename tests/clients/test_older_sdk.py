@@ -57,11 +57,12 @@ def outcomes(python: Path, default_url: str) -> Any:
 
 def test_instructor(outcomes: Any) -> None:
     """Objects validate in each mode, whole, nested, and put together from a stream."""
-    assert set(outcomes["instructor"]) == {"TOOLS", "TOOLS_STRICT", "JSON", "JSON_SCHEMA"}
+    assert set(outcomes["instructor"]) == {"TOOLS", "TOOLS_STRICT", "JSON", "JSON_SCHEMA", "MD_JSON"}
     for found in outcomes["instructor"].values():
-        assert found["person"] == found["partial"] == JOHN
+        assert found["person"] == found["partial"] == found["first_of_two"] == JOHN
         assert (found["order"]["customer"], found["order"]["status"]) == ("Jane Roe", "paid")
         assert found["order"]["items"]
+    assert outcomes["parallel_tools"] == [{"city": "Paris"}, {"city": "Rome"}]
 
 
 def test_llama_index(outcomes: Any) -> None:
@@ -70,8 +71,19 @@ def test_llama_index(outcomes: Any) -> None:
 
 
 def test_smolagents(outcomes: Any) -> None:
-    """A ToolCallingAgent requires a call in each step: first the tool is called, then ``final_answer``."""
-    assert outcomes["smolagents"] == {"answer": SUNNY, "asked": ["San Francisco, CA"], "steps": 3}
+    """Both kinds of agents call the tool once and end with its result; without need they end with an answer."""
+    expected = {"ToolCallingAgent": 3, "CodeAgent": 2}
+    assert outcomes["smolagents"].keys() == expected.keys()
+    for kind, steps in expected.items():
+        plain = outcomes["smolagents"][kind].pop("plain")
+        assert plain
+        assert plain != SUNNY
+        assert outcomes["smolagents"][kind] == {"answer": SUNNY, "asked": ["San Francisco, CA"], "steps": steps}
+
+
+def test_autogen(outcomes: Any) -> None:
+    """An AssistantAgent calls its tool once and ends with the result, whole and streamed; an output is an object."""
+    assert outcomes["autogen"] == {"answers": [SUNNY] * 2, "asked": ["San Francisco, CA"] * 2, "person": JOHN}
 
 
 @pytest.mark.parametrize("client", ["mirascope", "semantic_kernel"])
