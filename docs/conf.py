@@ -48,6 +48,7 @@ ORDER = {
             "sampling",
             "tools",
             "responses",
+            "webhooks",
             "pace",
             "faults",
             "limits",

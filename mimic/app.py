@@ -36,7 +36,9 @@ from mimic.gateway.handle import Endpoint
 from mimic.gateway.journal import Journal
 from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
+from mimic.jobs.posting import Poster
 from mimic.jobs.runner import Runner
+from mimic.jobs.webhooks import WebhookSender
 from mimic.records import open_records
 from mimic.records.sweeper import Sweeper
 from mimic.server.bodies import JSONRequest
@@ -50,7 +52,19 @@ from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
 from mimic.server.pipeline import add_layers
 from mimic.server.responses_websocket import serve_responses
-from mimic.server.routes import chats, conversations, docs, journal, native, openai, page, responses, seeding, status
+from mimic.server.routes import (
+    chats,
+    conversations,
+    docs,
+    journal,
+    native,
+    openai,
+    page,
+    responses,
+    seeding,
+    status,
+    webhooks,
+)
 from mimic.server.routes import corpus as corpus_routes
 from mimic.settings import Settings
 from mimic.stored.chats import ChatStore
@@ -58,6 +72,10 @@ from mimic.stored.connection import ConnectionResponses
 from mimic.stored.conversations import ConversationStore
 from mimic.stored.response_state import KIND as RESPONSE
 from mimic.stored.responses import ResponseStore
+from mimic.stored.webhook_deliveries import KIND as DELIVERY
+from mimic.stored.webhook_deliveries import DeliveryStore
+from mimic.stored.webhook_endpoints import EndpointStore
+from mimic.stored.webhook_targets import TargetGuard, TargetPolicy
 from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai import responses as responses_format
@@ -105,6 +123,7 @@ BESIDE = {chat.PATH: (_with_methods(chat.PATH), chats.list_chats)}
 show_methods = _with_methods(
     *(seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
     *conversations.WITH_METHODS,
+    *webhooks.WITH_METHODS,
 )
 ROUTES = (
     seeding.start_seeding,
@@ -124,6 +143,7 @@ ROUTES = (
     *chats.ROUTES,
     *responses.ROUTES,
     *conversations.ROUTES,
+    *webhooks.ROUTES,
 )
 """Routes that Litestar answers, in the order of the OpenAPI document."""
 
@@ -157,8 +177,12 @@ class _Parts:
         self.gateway = _gateway(settings, self.ledger, self.guard)
         self.records = open_records(settings.records, settings.store, settings.record_options, _folder_of(ledger_file))
         self.conversations = ConversationStore(self.records)
-        self.responses = ResponseStore(self.records, self.conversations)
-        self.runner = Runner(self.records, {RESPONSE: self.responses.finish})
+        targets, hooks = _target_guard(settings), settings.webhook_options
+        self.webhooks = EndpointStore(self.records, targets)
+        self.deliveries = DeliveryStore(self.records, self.webhooks, len(hooks.urls), hooks.seconds)
+        self.sender = WebhookSender(self.webhooks, self.deliveries, Poster(targets), hooks)
+        self.responses = ResponseStore(self.records, self.conversations, self.deliveries)
+        self.runner = Runner(self.records, {RESPONSE: self.responses.finish}, {DELIVERY: self.sender.deliver})
         self.chats = ChatStore(self.records)
         embed = ModelEmbedding(model).embed_all if model else embed_all
         options, engine = _options(settings), _engine(settings, self.retrieval, self.corpus)
@@ -194,7 +218,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
         ),
         trace=parts.tracing.watch if parts.tracing else None,
         origins=settings.cors_origins,
-        guards_host=not settings.api_keys and is_loopback(settings.host) and ANY not in settings.cors_origins,
+        guards_host=_is_private(settings) and ANY not in settings.cors_origins,
         hosts=settings.hosts,
     )
 
@@ -230,6 +254,9 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             "responses": _provide(parts.responses),
             "conversations": _provide(parts.conversations),
             "chats": _provide(parts.chats),
+            "webhooks": _provide(parts.webhooks),
+            "deliveries": _provide(parts.deliveries),
+            "sender": _provide(parts.sender),
             "owner": Provide(owner_of, sync_to_thread=False),
             "seeder": _provide(parts.seeder),
         },
@@ -247,6 +274,15 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
         openapi_config=docs.openapi_config(),
         logging_config=None,
     )
+
+
+def _is_private(settings: Settings) -> bool:
+    """Return True for a server without keys that only programs on the same machine can reach."""
+    return not settings.api_keys and is_loopback(settings.host)
+
+
+def _target_guard(settings: Settings) -> TargetGuard:
+    return TargetGuard(TargetPolicy(settings.webhook_hosts, _is_private(settings)))
 
 
 def _folder_of(ledger_file: str) -> Path | None:

@@ -31,8 +31,18 @@ gc.disable()  # until all files are collected: loading modules leaves no garbage
 
 
 LONG_FILES = [
-    *("documents", "mongodb", "replica_set", "browser", "answers", "contract", "full_disk", "workers", "testing_server"),
-    *("damage", "slow_clients", "outages", "schema", "bodies", "cli", "clock", "server"),
+    *(
+        "documents",
+        "mongodb",
+        "replica_set",
+        "browser",
+        "answers",
+        "contract",
+        "full_disk",
+        "workers",
+        "testing_server",
+    ),
+    *("testing_server", "damage", "slow_clients", "outages", "schema", "bodies", "cli", "clock", "server"),
     *("seeding_api", "killed_seeders", "testing_plugin", "run", "golden", "secrets", "meaning", "fuzz"),
     *("logs", "prometheus", "mongodb_failures", "reseeding", "one_step", "banner", "misses", "websockets"),
     *("literal", "tracing", "older_sdk", "llm"),

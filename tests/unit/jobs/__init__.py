@@ -1,0 +1,1 @@
+"""Tests of mimic.jobs on its own."""
