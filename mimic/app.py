@@ -16,6 +16,8 @@ from litestar import HttpMethod, Litestar, Response, Router, route
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import Scope
 from uvicorn.config import STARTUP_FAILURE
 
@@ -49,6 +51,7 @@ from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
 from mimic.server.pipeline import add_layers
+from mimic.server.responses_websocket import serve_responses
 from mimic.server.routes import (
     chats,
     conversations,
@@ -65,6 +68,7 @@ from mimic.server.routes import (
 from mimic.server.routes import corpus as corpus_routes
 from mimic.settings import Settings
 from mimic.stored.chats import ChatStore
+from mimic.stored.connection import ConnectionResponses
 from mimic.stored.conversations import ConversationStore
 from mimic.stored.response_state import KIND as RESPONSE
 from mimic.stored.responses import ResponseStore
@@ -77,6 +81,7 @@ from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai import responses as responses_format
 from mimic.wire.openai.base import Names
 from mimic.wire.openai.responses.compaction import CompactWire, compact
+from mimic.wire.openai.responses.socket import SocketWire, complete_or_prepare
 from mimic.wire.openai.responses.wire import ResponsesWire, TokenCountWire, count_tokens
 from mimic.wire.openai.sampled import CompletionOptions
 
@@ -143,6 +148,14 @@ ROUTES = (
 """Routes that Litestar answers, in the order of the OpenAPI document."""
 
 
+class _Application(Litestar):
+    """Litestar without its plugins for pydantic and attrs: no route needs them, and pydantic takes 0.1 s to load."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
+
+
 class _Parts:
     """The parts of an application, wired and not yet opened. Raises SettingError."""
 
@@ -164,15 +177,24 @@ class _Parts:
         self.gateway = _gateway(settings, self.ledger, self.guard)
         self.records = open_records(settings.records, settings.store, settings.record_options, _folder_of(ledger_file))
         self.conversations = ConversationStore(self.records)
-        targets, options = _target_guard(settings), settings.webhook_options
-        self.webhooks = EndpointStore(self.records, targets)
-        self.deliveries = DeliveryStore(self.records, self.webhooks, len(options.urls), options.seconds)
-        self.sender = WebhookSender(self.webhooks, self.deliveries, Poster(targets), options)
+        guard, hooks = _target_guard(settings), settings.webhook_options
+        self.webhooks = EndpointStore(self.records, guard)
+        self.deliveries = DeliveryStore(self.records, self.webhooks, len(hooks.urls), hooks.seconds)
+        self.sender = WebhookSender(self.webhooks, self.deliveries, Poster(guard), hooks)
         self.responses = ResponseStore(self.records, self.conversations, self.deliveries)
-        self.runner = Runner(self.records, {RESPONSE: self.responses.finish}, {DELIVERY: self.sender.deliver})
+        self.runner = Runner(
+            self.records, {RESPONSE: self.responses.finish}, slow_works={DELIVERY: self.sender.deliver}
+        )
         self.chats = ChatStore(self.records)
         embed = ModelEmbedding(model).embed_all if model else embed_all
-        self.endpoints = _endpoints(settings, self.corpus, self.retrieval, embed, self.chats, self.responses)
+        options, engine = _options(settings), _engine(settings, self.retrieval, self.corpus)
+        self.endpoints = _endpoints(options, engine, self.retrieval, embed, self.chats, self.responses)
+        self.socket = partial(
+            serve_responses,
+            gateway=self.gateway,
+            stored=self.responses,
+            endpoint_of=partial(_socket_endpoint, options, engine),
+        )
         self.metrics = Metrics()
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
@@ -188,6 +210,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
         _litestar(settings, parts),
         parts.gateway,
         {endpoint.path: endpoint for endpoint in parts.endpoints},
+        {responses_format.PATH: parts.socket},
         log=partial(
             RequestLog,
             metrics=parts.metrics,
@@ -220,7 +243,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             ):
                 yield
 
-    return Litestar(
+    return _Application(
         [show_methods, *_endpoint_routers(parts), *ROUTES],
         dependencies={
             "corpus": _provide(parts.corpus),
@@ -288,20 +311,32 @@ def _names(settings: Settings) -> Names:
     return Names(settings.version, settings.strict_models)
 
 
+def _options(settings: Settings) -> CompletionOptions:
+    policy = MatchPolicy(settings.match, settings.min_score, templates=settings.prompt_templates)
+    return CompletionOptions(_names(settings), policy, settings.strict, settings.reasoning)
+
+
+def _engine(settings: Settings, retrieval: RetrievalEngine, corpus: Corpus) -> AssistantEngine:
+    return AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
+
+
+def _socket_endpoint(options: CompletionOptions, engine: AssistantEngine, recent: ConnectionResponses) -> Endpoint:
+    """The endpoint of one WebSocket, which knows the recent responses of its connection."""
+    answer = partial(complete_or_prepare, engine.complete)
+    return Endpoint(responses_format.PATH, SocketWire(options, recent), answer, ANSWERED)
+
+
 def _endpoints(
-    settings: Settings,
-    corpus: Corpus,
+    options: CompletionOptions,
+    engine: AssistantEngine,
     retrieval: RetrievalEngine,
     embed: Callable[[EmbeddingsRequest], Awaitable[Vectors]],
     kept: ChatStore,
     stored: ResponseStore,
 ) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
-    names = _names(settings)
-    policy = MatchPolicy(settings.match, settings.min_score, templates=settings.prompt_templates)
-    options = CompletionOptions(names, policy, settings.strict)
-    engine = AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
-    native_format = native_wire.NativeWire(settings.version, policy)
+    names = options.names
+    native_format = native_wire.NativeWire(names.version, options.policy)
     chat_format = chat.ChatWire(options)
     return (
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),

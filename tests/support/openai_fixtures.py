@@ -30,10 +30,10 @@ RESPONSES: Final = ("resp_677efb5139a88190b512bc3fef8e535d", "resp_123", "respon
 CONVERSATIONS: Final = ("conv_123", "string")
 ITEM: Final = "msg_abc"
 _CONVERSATION: Final = msgspec.json.encode(StoredConversation(1_700_000_000, {}))
-CHAT_ID: Final = "completion_id"
+CHATS: Final = ("completion_id", "after")
 _CHAT: Final = StoredChat(
     {
-        "id": CHAT_ID,
+        "id": CHATS[0],
         "object": "chat.completion",
         "created": 1_700_000_000,
         "model": "m",
@@ -54,8 +54,9 @@ async def plant(url: str) -> None:
         for conversation_id in CONVERSATIONS:
             await records.delete(CONVERSATION, conversation_id, None)
             await records.put(Draft(kind=CONVERSATION, id=conversation_id, data=_CONVERSATION))
-        await records.delete(CHAT, CHAT_ID, None)
-        await records.put(Draft(kind=CHAT, id=CHAT_ID, data=msgspec.json.encode(_CHAT)))
+        for chat_id in CHATS:
+            await records.delete(CHAT, chat_id, None)
+            await records.put(Draft(kind=CHAT, id=chat_id, data=msgspec.json.encode(_CHAT)))
         await records.delete(ITEM_KIND, ITEM, None)
         item = completed_item({"role": "user", "content": "hi", "id": ITEM})
         await records.put(Draft(kind=ITEM_KIND, id=ITEM, parent=CONVERSATIONS[0], data=msgspec.json.encode(item)))
