@@ -177,14 +177,12 @@ class _Parts:
         self.gateway = _gateway(settings, self.ledger, self.guard)
         self.records = open_records(settings.records, settings.store, settings.record_options, _folder_of(ledger_file))
         self.conversations = ConversationStore(self.records)
-        guard, hooks = _target_guard(settings), settings.webhook_options
-        self.webhooks = EndpointStore(self.records, guard)
+        targets, hooks = _target_guard(settings), settings.webhook_options
+        self.webhooks = EndpointStore(self.records, targets)
         self.deliveries = DeliveryStore(self.records, self.webhooks, len(hooks.urls), hooks.seconds)
-        self.sender = WebhookSender(self.webhooks, self.deliveries, Poster(guard), hooks)
+        self.sender = WebhookSender(self.webhooks, self.deliveries, Poster(targets), hooks)
         self.responses = ResponseStore(self.records, self.conversations, self.deliveries)
-        self.runner = Runner(
-            self.records, {RESPONSE: self.responses.finish}, slow_works={DELIVERY: self.sender.deliver}
-        )
+        self.runner = Runner(self.records, {RESPONSE: self.responses.finish}, {DELIVERY: self.sender.deliver})
         self.chats = ChatStore(self.records)
         embed = ModelEmbedding(model).embed_all if model else embed_all
         options, engine = _options(settings), _engine(settings, self.retrieval, self.corpus)

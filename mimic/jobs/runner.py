@@ -37,8 +37,8 @@ class Runner(PeriodicTask):
         self,
         records: Records,
         works: Mapping[str, Work],
-        interval: float = INTERVAL,
         slow_works: Mapping[str, Work] | None = None,
+        interval: float = INTERVAL,
     ) -> None:
         super().__init__(records, interval)
         self._slow = list(slow_works or ())

@@ -57,7 +57,7 @@ class Worker:
         self.sender = WebhookSender(self.endpoints, self.deliveries, Poster(guard, timeout), options)
         self.responses = ResponseStore(records, ConversationStore(records), self.deliveries)
         works = {RESPONSE: self.responses.finish}
-        self.runner = Runner(records, works, 0.05, {DELIVERY: self.sender.deliver})
+        self.runner = Runner(records, works, {DELIVERY: self.sender.deliver}, interval=0.05)
 
 
 async def ask(records: Records) -> str:
