@@ -48,6 +48,7 @@ ORDER = {
             "sampling",
             "tools",
             "responses",
+            "moderations",
             "pace",
             "faults",
             "limits",

@@ -54,6 +54,7 @@ ROUTES: Final[Mapping[str, str]] = {
     "GET /v1/conversations/{conversation_id}/items/{item_id}": "Gives an item.",
     "DELETE /v1/conversations/{conversation_id}/items/{item_id}": "Deletes an item, and gives the conversation.",
     "POST /v1/embeddings": "Gives a vector for each text: of the stand-in, or of `MIMIC_EMBEDDING_MODEL`.",
+    "POST /v1/moderations": "Checks texts for the words of `MIMIC_MODERATION_WORDS`.",
     "GET /v1/models": "Lists Mimic's own models.",
     "GET /v1/models/{model}": "Describes a model by any name that requests may use.",
     "DELETE /v1/models/{model}": "Refuses to delete a model: 403.",
@@ -142,6 +143,8 @@ EXCEPTIONS: Final[Mapping[tuple[str, str], str]] = {
     ("/v1/responses", "stream_options"): "Accepted: no event is obfuscated.",
     ("/v1/responses", "user"): "Accepted; the response repeats it.",
     ("/v1/completions", "logprobs"): "Most likely tokens to show in the place of each token, with log probabilities.",
+    ("/v1/moderations", "input"): "A text, several texts, or one input in parts: texts and images.",
+    ("/v1/moderations", "model"): "Any name; by default `omni-moderation-latest`.",
     ("/v1/embeddings", "model"): "Any name; `text-embedding-3-large` gets longer vectors of the stand-in by default.",
 }
 """The effect of fields that have another effect on a route."""
@@ -298,6 +301,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "fields of a prompt": fields("/v1/completions"),
     "fields of a response": fields("/v1/responses"),
     "fields of embeddings": fields("/v1/embeddings"),
+    "fields of moderations": fields("/v1/moderations"),
     "options of seed": command("seed"),
     "options of serve": command("serve"),
     "options of records list": command("records list"),

@@ -24,6 +24,7 @@ from mimic.corpus.ladder import MatchPolicy
 from mimic.corpus.stores import open_store
 from mimic.engine.embedding import EmbeddingsRequest, ModelEmbedding, Vectors, embed_all
 from mimic.engine.fallback import chain
+from mimic.engine.moderation import Moderator
 from mimic.engine.retrieval import RetrievalEngine
 from mimic.engine.tools.assistant import AssistantEngine
 from mimic.gateway.auth import BruteForceGuard, Keys
@@ -47,7 +48,19 @@ from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
 from mimic.server.pipeline import add_layers
-from mimic.server.routes import chats, conversations, docs, journal, native, openai, page, responses, seeding, status
+from mimic.server.routes import (
+    chats,
+    conversations,
+    docs,
+    journal,
+    moderations,
+    native,
+    openai,
+    page,
+    responses,
+    seeding,
+    status,
+)
 from mimic.server.routes import corpus as corpus_routes
 from mimic.settings import Settings
 from mimic.stored.chats import ChatStore
@@ -58,6 +71,8 @@ from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai import responses as responses_format
 from mimic.wire.openai.base import Names
+from mimic.wire.openai.moderations import PATH as MODERATIONS
+from mimic.wire.openai.moderations import ModerationsWire
 from mimic.wire.openai.responses.compaction import CompactWire, compact
 from mimic.wire.openai.responses.wire import ResponsesWire, TokenCountWire, count_tokens
 from mimic.wire.openai.sampled import CompletionOptions
@@ -74,6 +89,7 @@ DOCUMENTED = {
     responses_format.COUNT_PATH: responses.count_input_tokens,
     responses_format.COMPACT_PATH: responses.compact_input,
     embeddings.PATH: openai.embed_texts,
+    MODERATIONS: moderations.check_texts,
 }
 """Handlers of the endpoints, which only the OpenAPI document uses."""
 TYPE_OF_PARAMETER = re.compile(r":\w+\}")
@@ -267,6 +283,7 @@ def _endpoints(
     engine = AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
     native_format = native_wire.NativeWire(settings.version, policy)
     chat_format = chat.ChatWire(options)
+    moderator = Moderator(settings.moderation_words)
     return (
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),
         Endpoint(chat.PATH, chat_format, engine.complete, ANSWERED, partial(kept.keep, chat_format)),
@@ -275,6 +292,7 @@ def _endpoints(
         Endpoint(responses_format.COUNT_PATH, TokenCountWire(options, stored), count_tokens, Policy(limited=True)),
         Endpoint(responses_format.COMPACT_PATH, CompactWire(names, stored), compact, Policy(limited=True)),
         Endpoint(embeddings.PATH, embeddings.EmbeddingsWire(names), embed, Policy(limited=True)),
+        Endpoint(MODERATIONS, ModerationsWire(names), moderator.moderate, Policy(limited=True)),
     )
 
 

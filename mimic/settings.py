@@ -1,7 +1,7 @@
 """The settings, parsed once from an environment that the caller passes."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.similar.model_folder import model_folder
 from mimic.corpus.stores import Driver
 from mimic.engine.matching.parts import HOLE, PromptTemplate
+from mimic.engine.moderation import WORDS, parse_words
 from mimic.engine.overrides import TOOL_MODES, TOOL_SCORE, ToolMode, ToolOptions
 from mimic.errors import SettingError
 from mimic.gateway.faults import Chance, FaultOptions, parse_chances
@@ -51,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True):
     on_miss: str = "any"
     tools: ToolMode = "auto"
     tool_score: float = TOOL_SCORE
+    moderation_words: Mapping[str, Sequence[str]] = msgspec.field(default_factory=lambda: WORDS)
     pace: str = "instant"
     ttft_ms: Delay | None = None
     itl_ms: Delay | None = None
@@ -220,6 +222,18 @@ def _templates(text: str) -> tuple[str, ...]:
     return templates
 
 
+def _words(text: str) -> Mapping[str, Sequence[str]]:
+    """Categories with their words, or the path of a file with them."""
+    if ":" not in text:
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ValueError(
+                f"expected words like 'violence: kill', or a file with them, not {text!r}: {exc}"
+            ) from None
+    return parse_words(text)
+
+
 def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(origin for part in text.split(",") if (origin := part.strip()))
     for origin in origins:
@@ -260,6 +274,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "on_miss": ("MIMIC_ON_MISS", str),
     "tools": ("MIMIC_TOOLS", _one_of(*TOOL_MODES)),
     "tool_score": ("MIMIC_TOOL_SCORE", _share),
+    "moderation_words": ("MIMIC_MODERATION_WORDS", _words),
     "pace": ("MIMIC_PACE", _one_of(*PACES)),
     "ttft_ms": ("MIMIC_TTFT_MS", parse_delay),
     "itl_ms": ("MIMIC_ITL_MS", parse_delay),

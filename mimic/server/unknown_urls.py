@@ -18,7 +18,6 @@ ABSENT: Final[Mapping[str, str]] = {
     "/files": "Mimic keeps no files: put their texts into the messages",
     "/uploads": "Mimic keeps no files: put their texts into the messages",
     "/vector_stores": "Mimic has no vector stores: keep the vectors of /v1/embeddings yourself",
-    "/moderations": "Mimic moderates nothing: leave the check out",
     "/audio": _TEXTS_ONLY,
     "/images": _TEXTS_ONLY,
     "/videos": _TEXTS_ONLY,
