@@ -25,12 +25,12 @@ def open_records(url: str, store: str, options: RecordOptions, folder: Path | No
         from mimic.records.off import NoRecords  # noqa: PLC0415 - only the backend in use
 
         return NoRecords()
-    from mimic.records.file import RecordsFile, TemporaryFile  # noqa: PLC0415
-    from mimic.records.sqlite import SQLiteRecords  # noqa: PLC0415
+    from mimic.records.sqlite.file import RecordsFile, TemporaryFile  # noqa: PLC0415
+    from mimic.records.sqlite.records import SQLiteRecords  # noqa: PLC0415
 
     if (url or store).startswith(("mongodb://", "mongodb+srv://")):
         from mimic.records.fallback import WritableRecords  # noqa: PLC0415
-        from mimic.records.mongodb import MongoDBRecords  # noqa: PLC0415
+        from mimic.records.mongodb.records import MongoDBRecords  # noqa: PLC0415
 
         if url:
             return MongoDBRecords(url, options)

@@ -28,8 +28,6 @@ They are never replaced, expired or removed by the bounds. Raise this number whe
 """
 MOST_BYTES: Final = 8 * 1024 * 1024
 """Limit of the ``data`` of a record. A document of MongoDB ends at 16 MB."""
-MOST_PAGE_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of ``data`` after which a page ends early."""
 OVERHEAD: Final = 256
 """Bytes that a record counts for the bounds, in addition to its ``data``."""
 
@@ -45,6 +43,14 @@ class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
     most: int = 100_000
     most_bytes: int = 1_000_000_000
     retention: float = 30 * 86_400.0
+
+    def have_room(self, records: int, size: int) -> bool:
+        """True if this number of records, with this number of bytes, is within the bounds."""
+        return records <= self.most and size <= self.most_bytes
+
+    def seconds_of(self, lives: float | msgspec.UnsetType | None) -> float | None:
+        """The seconds that a new record lives; None is for ever."""
+        return self.retention if lives is msgspec.UNSET else lives
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +71,11 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes = b""
     lives: float | msgspec.UnsetType | None = msgspec.UNSET
     due: float | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes that the record counts for the bounds."""
+        return len(self.data) + OVERHEAD
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from mimic.records.base import Change, Claim, Draft, KindSizes, Lease, Order, Record, RecordPage, Records
-from mimic.records.mongodb import MongoDBRecords
+from mimic.records.mongodb.records import MongoDBRecords
 
 
 class WritableRecords(Records):

@@ -9,7 +9,8 @@ import pytest
 
 from mimic.errors import LeaseLost, RecordChanged, RecordsUnavailable
 from mimic.records.base import FORMAT, Change, Draft, RecordOptions
-from mimic.records.mongodb import COLLECTION, MongoDBRecords
+from mimic.records.mongodb.database import COLLECTION
+from mimic.records.mongodb.records import MongoDBRecords
 from tests.support.mongod import Mongod, ReplicaSet
 from tests.support.records import open_now
 

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from mimic.errors import LeaseLost, RecordChanged, RecordsUnavailable, SettingError
 from mimic.records import OFF, open_records
 from mimic.records.base import FORMAT, Change, Draft, RecordOptions, Records, new_id
-from mimic.records.file import RecordsFile
-from mimic.records.sqlite import SQLiteRecords
+from mimic.records.sqlite.file import RecordsFile
+from mimic.records.sqlite.records import SQLiteRecords
 
 pytestmark = pytest.mark.anyio
 
@@ -182,8 +182,8 @@ import asyncio, resource, sys
 from pathlib import Path
 from mimic.errors import RecordsUnavailable
 from mimic.records.base import Draft
-from mimic.records.file import RecordsFile
-from mimic.records.sqlite import SQLiteRecords
+from mimic.records.sqlite.file import RecordsFile
+from mimic.records.sqlite.records import SQLiteRecords
 
 async def main():
     async with SQLiteRecords(RecordsFile(Path(sys.argv[1]))) as records:

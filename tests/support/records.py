@@ -6,9 +6,9 @@ from typing import Final
 import pytest
 
 from mimic.records.base import RecordOptions, Records
-from mimic.records.file import RecordsFile
-from mimic.records.mongodb import MongoDBRecords
-from mimic.records.sqlite import SQLiteRecords
+from mimic.records.mongodb.records import MongoDBRecords
+from mimic.records.sqlite.file import RecordsFile
+from mimic.records.sqlite.records import SQLiteRecords
 
 BACKENDS: Final = ("sqlite", "mongodb")
 

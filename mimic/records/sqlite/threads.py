@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple, TypeVar
 
 from mimic.errors import MimicError
-from mimic.records.file import RecordsFile
+from mimic.records.sqlite.file import RecordsFile
 
 MOST_TOGETHER: Final = 256
 """Changes in one commit."""

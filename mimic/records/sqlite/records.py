@@ -12,8 +12,6 @@ import msgspec
 from mimic.errors import LeaseLost, RecordChanged, RecordsFull, StoreError, UnknownCursor
 from mimic.records.base import (
     FORMAT,
-    MOST_PAGE_BYTES,
-    OVERHEAD,
     SWEEPER,
     Change,
     Claim,
@@ -26,9 +24,10 @@ from mimic.records.base import (
     RecordPage,
     Records,
 )
-from mimic.records.file import RecordsFile
-from mimic.records.holders import Holders
-from mimic.records.threads import Readers, Writer
+from mimic.records.paging import PageQuery
+from mimic.records.sqlite.file import RecordsFile
+from mimic.records.sqlite.holders import Holders
+from mimic.records.sqlite.threads import Readers, Writer
 
 SWEPT_TOGETHER: Final = 200
 """Records that a sweep removes in one commit. Other changes come in between."""
@@ -109,26 +108,25 @@ class SQLiteRecords(Records):
                 raise UnknownCursor(cursor)
             return RecordPage([], has_more=False)
         listed = f"kind = :kind AND parent = :parent AND {_owned(owner)} AND {_LIVE}"
-        values: _Values = {"kind": kind, "parent": parent, "owner": owner, "now": self._now(), "limit": limit + 1}
-        backwards = before is not None and after is None  # the page next to the cursor
-        ascends = (order == "asc") != backwards
+        query = PageQuery(after, before, order, limit)
+        values: _Values = {"kind": kind, "parent": parent, "owner": owner, "now": self._now(), "rows": query.rows}
 
         def read(connection: sqlite3.Connection) -> RecordPage:
             conditions = [listed]
-            for name, cursor, is_start in (("after", after, True), ("before", before, backwards)):
-                if cursor is not None:
-                    query = f"SELECT position, id FROM records WHERE {listed} AND id = :cursor"
-                    row = connection.execute(query, {**values, "cursor": cursor}).fetchone()
-                    if row is None:
-                        raise UnknownCursor(cursor)
-                    values[f"{name}_position"], values[f"{name}_id"] = row
-                    comparison = ">" if ascends == is_start else "<"
-                    conditions.append(f"(position, id) {comparison} (:{name}_position, :{name}_id)")
-            direction = "ASC" if ascends else "DESC"
-            query = f"SELECT {_ALL} FROM records WHERE {' AND '.join(conditions)}"
-            rows = connection.execute(f"{query} ORDER BY position {direction}, id {direction} LIMIT :limit", values)
-            records, has_more = _cut(rows, limit)
-            return RecordPage(records[::-1] if backwards else records, has_more)
+            for number, (cursor, is_above) in enumerate(query.cursors()):
+                values[f"position{number}"], values[f"id{number}"] = _place_of(connection, listed, values, cursor)
+                comparison = ">" if is_above else "<"
+                conditions.append(f"(position, id) {comparison} (:position{number}, :id{number})")
+            direction = "ASC" if query.ascends else "DESC"
+            rows = connection.execute(
+                f"SELECT {_ALL} FROM records WHERE {' AND '.join(conditions)} "
+                f"ORDER BY position {direction}, id {direction} LIMIT :rows",
+                values,
+            )
+            for row in rows:
+                if not query.add(_record(row)):
+                    break
+            return query.page()
 
         return await self._readers.run(read)
 
@@ -235,7 +233,7 @@ class SQLiteRecords(Records):
             if not is_expired:
                 return _record(columns)
             connection.execute("DELETE FROM records WHERE kind = :kind AND id = :id", values)
-        if not self._make_room(connection, 1, len(draft.data) + OVERHEAD, now):
+        if not self._make_room(connection, 1, draft.size, now):
             raise RecordsFull
         record = Record(
             kind=draft.kind,
@@ -246,7 +244,7 @@ class SQLiteRecords(Records):
             state=draft.state,
             data=draft.data,
             created=now,
-            expires=_at(now, self._options.retention if draft.lives is msgspec.UNSET else draft.lives),
+            expires=_at(now, self._options.seconds_of(draft.lives)),
             due=_at(now, draft.due),
             revision=1,
             generation=0,
@@ -275,7 +273,7 @@ class SQLiteRecords(Records):
             query = f"SELECT number FROM records WHERE format <= {FORMAT} AND number IS NOT :kept AND {condition}"
             while True:
                 has, taken = connection.execute("SELECT records, bytes FROM totals").fetchone()
-                if has + records <= self._options.most and taken + size <= self._options.most_bytes:
+                if self._options.have_room(has + records, taken + size):
                     return True
                 numbers = connection.execute(query, {"now": now, "kept": kept}).fetchall()
                 if not numbers:
@@ -295,7 +293,7 @@ class SQLiteRecords(Records):
         number, stored = (row[0], _record(row[1:])) if row else (None, None)
         if lease and (stored is None or Lease.of(stored) != lease):
             raise LeaseLost
-        if stored is None or stored.revision != record.revision:
+        if stored is None or (stored.created, stored.revision) != (record.created, record.revision):
             raise RecordChanged
         changed = _apply(stored, change, now)
         if len(changed.data) > len(stored.data):
@@ -357,16 +355,13 @@ def _record(row: Sequence[Any]) -> Record:
     return Record(**dict(zip(_COLUMNS, row, strict=True)))
 
 
-def _cut(rows: sqlite3.Cursor, limit: int) -> tuple[list[Record], bool]:
-    """The rows of a page, and whether more follow. Stops after MOST_PAGE_BYTES of data."""
-    records: list[Record] = []
-    size = 0
-    for row in rows:
-        if len(records) == limit or size >= MOST_PAGE_BYTES:
-            return records, True
-        records.append(_record(row))
-        size += len(records[-1].data)
-    return records, False
+def _place_of(connection: sqlite3.Connection, listed: str, values: _Values, cursor: str) -> tuple[int, str]:
+    """Position and id of a cursor in a list. Raises UnknownCursor."""
+    query = f"SELECT position, id FROM records WHERE {listed} AND id = :cursor"
+    row: tuple[int, str] | None = connection.execute(query, {**values, "cursor": cursor}).fetchone()
+    if row is None:
+        raise UnknownCursor(cursor)
+    return row
 
 
 def _apply(stored: Record, change: Change, now: float) -> Record:

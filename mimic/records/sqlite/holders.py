@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mimic.corpus.stores.locks import lock
-from mimic.records.file import RecordsFile
+from mimic.records.sqlite.file import RecordsFile
 
 SUFFIX: Final = ".lock"
 

@@ -1,0 +1,1 @@
+"""Records on MongoDB: documents, connection, bounds, and the records."""
