@@ -49,6 +49,7 @@ ORDER = {
             "tools",
             "responses",
             "moderations",
+            "files",
             "pace",
             "faults",
             "limits",

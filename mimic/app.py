@@ -52,6 +52,7 @@ from mimic.server.routes import (
     chats,
     conversations,
     docs,
+    files,
     journal,
     moderations,
     native,
@@ -65,6 +66,7 @@ from mimic.server.routes import corpus as corpus_routes
 from mimic.settings import Settings
 from mimic.stored.chats import ChatStore
 from mimic.stored.conversations import ConversationStore
+from mimic.stored.files import FileStore, FileSweeper
 from mimic.stored.response_state import KIND as RESPONSE
 from mimic.stored.responses import ResponseStore
 from mimic.wire import native as native_wire
@@ -116,6 +118,7 @@ BESIDE = {chat.PATH: (_with_methods(chat.PATH), chats.list_chats)}
 show_methods = _with_methods(
     *(seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
     *conversations.WITH_METHODS,
+    *files.WITH_METHODS,
 )
 ROUTES = (
     seeding.start_seeding,
@@ -135,6 +138,7 @@ ROUTES = (
     *chats.ROUTES,
     *responses.ROUTES,
     *conversations.ROUTES,
+    *files.ROUTES,
 )
 """Routes that Litestar answers, in the order of the OpenAPI document."""
 
@@ -163,6 +167,8 @@ class _Parts:
         self.responses = ResponseStore(self.records, self.conversations)
         self.runner = Runner(self.records, {RESPONSE: self.responses.finish})
         self.chats = ChatStore(self.records)
+        self.files = FileStore(self.records, settings.file_options)
+        self.file_sweeper = FileSweeper(self.records, [self.files.holds])
         embed = ModelEmbedding(model).embed_all if model else embed_all
         self.endpoints = _endpoints(settings, self.corpus, self.retrieval, embed, self.chats, self.responses)
         self.metrics = Metrics()
@@ -208,6 +214,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
                 parts.metrics.shared(),
                 parts.records,
                 Sweeper(parts.records),
+                parts.file_sweeper,
                 parts.runner,
             ):
                 yield
@@ -225,6 +232,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             "responses": _provide(parts.responses),
             "conversations": _provide(parts.conversations),
             "chats": _provide(parts.chats),
+            "files": _provide(parts.files),
             "owner": Provide(owner_of, sync_to_thread=False),
             "seeder": _provide(parts.seeder),
         },

@@ -24,6 +24,7 @@ from mimic.gateway.rate_limits import LimitOptions
 from mimic.records.base import RecordOptions
 from mimic.server.options import HOST_NAME, WILDCARDS, Defaults, SeedingOptions
 from mimic.spelling import closest
+from mimic.stored.files import FileOptions
 
 if TYPE_CHECKING:
     from mimic.corpus.similar.embedding_model import EmbeddingModel
@@ -70,6 +71,7 @@ class Settings(msgspec.Struct, frozen=True):
     records_most: int = 100_000
     records_bytes: int = 1_000_000_000
     records_days: int = 30
+    files_bytes: int = 5_000_000_000
     seed_secret: str = ""
     seed_file: Path = Path("seed/conversations.json")
     seed_join_splits: bool = False
@@ -128,6 +130,11 @@ class Settings(msgspec.Struct, frozen=True):
         return RecordOptions(
             most=self.records_most, most_bytes=self.records_bytes, retention=self.records_days * SECONDS_A_DAY
         )
+
+    @property
+    def file_options(self) -> FileOptions:
+        """The bound of all files."""
+        return FileOptions(most_bytes=self.files_bytes)
 
     @property
     def defaults(self) -> Defaults:
@@ -292,6 +299,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "records_most": ("MIMIC_RECORDS_MOST", _integer(1, 1_000_000_000)),
     "records_bytes": ("MIMIC_RECORDS_BYTES", _integer(10_000_000, 1_000_000_000_000)),
     "records_days": ("MIMIC_RECORDS_DAYS", _integer(1, 36_500)),
+    "files_bytes": ("MIMIC_FILES_BYTES", _integer(1_000_000, 1_000_000_000_000)),
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),
     "seed_join_splits": ("SEED_JOIN_SPLITS", _switch),
