@@ -61,6 +61,7 @@ from mimic.server.routes import (
     responses,
     seeding,
     status,
+    uploads,
 )
 from mimic.server.routes import corpus as corpus_routes
 from mimic.settings import Settings
@@ -69,6 +70,7 @@ from mimic.stored.conversations import ConversationStore
 from mimic.stored.files import FileStore, FileSweeper
 from mimic.stored.response_state import KIND as RESPONSE
 from mimic.stored.responses import ResponseStore
+from mimic.stored.uploads import UploadStore
 from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai import responses as responses_format
@@ -139,6 +141,7 @@ ROUTES = (
     *responses.ROUTES,
     *conversations.ROUTES,
     *files.ROUTES,
+    *uploads.ROUTES,
 )
 """Routes that Litestar answers, in the order of the OpenAPI document."""
 
@@ -168,7 +171,8 @@ class _Parts:
         self.runner = Runner(self.records, {RESPONSE: self.responses.finish})
         self.chats = ChatStore(self.records)
         self.files = FileStore(self.records, settings.file_options)
-        self.file_sweeper = FileSweeper(self.records, [self.files.holds])
+        self.uploads = UploadStore(self.records, self.files)
+        self.file_sweeper = FileSweeper(self.records, [self.files.holds, self.uploads.holds])
         embed = ModelEmbedding(model).embed_all if model else embed_all
         self.endpoints = _endpoints(settings, self.corpus, self.retrieval, embed, self.chats, self.responses)
         self.metrics = Metrics()
@@ -233,6 +237,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             "conversations": _provide(parts.conversations),
             "chats": _provide(parts.chats),
             "files": _provide(parts.files),
+            "uploads": _provide(parts.uploads),
             "owner": Provide(owner_of, sync_to_thread=False),
             "seeder": _provide(parts.seeder),
         },

@@ -15,7 +15,6 @@ ABSENT: Final[Mapping[str, str]] = {
     "/assistants": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",
     "/threads": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",
     "/batches": f"Mimic has no Batch API. {_CHATS} for each request",
-    "/uploads": "Mimic keeps no files: put their texts into the messages",
     "/vector_stores": "Mimic has no vector stores: keep the vectors of /v1/embeddings yourself",
     "/audio": _TEXTS_ONLY,
     "/images": _TEXTS_ONLY,

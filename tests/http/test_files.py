@@ -84,7 +84,7 @@ def test_lists(client: OpenAI) -> None:
     """Lists are newest first, by page and by purpose."""
     for one in client.files.list():
         client.files.delete(one.id)
-    made = [client.files.create(file=b"x", purpose=kind).id for kind in ("batch", "vision", "batch")]  # type: ignore[arg-type]
+    made = [client.files.create(file=b"x", purpose=kind).id for kind in ("batch", "vision", "batch")]
     assert [one.id for one in client.files.list()] == made[::-1]
     assert [one.id for one in client.files.list(order="asc", limit=1)] == made
     assert [one.id for one in client.files.list(purpose="batch", limit=1)] == [made[2], made[0]]
@@ -92,7 +92,7 @@ def test_lists(client: OpenAI) -> None:
     assert ([one.id for one in page.data], page.has_more) == ([made[1]], True)
     for wrong in ({"limit": 0}, {"limit": 10_001}, {"after": "x"}):
         with pytest.raises(openai.BadRequestError):
-            client.files.list(**wrong)  # type: ignore[arg-type]
+            client.files.list(**wrong)
 
 
 def test_expiry(client: OpenAI) -> None:

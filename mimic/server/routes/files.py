@@ -41,7 +41,8 @@ class DeletedFile(msgspec.Struct, frozen=True):
 
 
 _TEXT: Final = Schema(type=OpenAPIType.STRING)
-_FILE: Final = Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream")
+FILE: Final = Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream")
+"""A file in a form."""
 
 
 def form_of(fields: dict[str, Schema], *required: str) -> RequestBody:
@@ -56,7 +57,7 @@ class FileOperation(Operation):
 
     def __post_init__(self) -> None:
         expiry = dict.fromkeys(FIELDS_OF_EXPIRY.values(), _TEXT)
-        self.request_body = form_of({"file": _FILE, "purpose": _TEXT, **expiry}, "file", "purpose")
+        self.request_body = form_of({"file": FILE, "purpose": _TEXT, **expiry}, "file", "purpose")
 
 
 @post(
