@@ -50,6 +50,7 @@ ORDER = {
             "responses",
             "moderations",
             "files",
+            "batches",
             "pace",
             "faults",
             "limits",

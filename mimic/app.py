@@ -35,6 +35,8 @@ from mimic.gateway.handle import Endpoint
 from mimic.gateway.journal import Journal
 from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
+from mimic.jobs.batches import BatchWork
+from mimic.jobs.lines import LineAnswerer
 from mimic.jobs.runner import Runner
 from mimic.records import open_records
 from mimic.records.sweeper import Sweeper
@@ -44,11 +46,13 @@ from mimic.server.endpoints import answer_by
 from mimic.server.error_handlers import EXCEPTION_HANDLERS, AnyRequest, format_methods
 from mimic.server.guards import owner_of
 from mimic.server.host_guard import is_loopback
+from mimic.server.observability.lines import LineObserver
 from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
 from mimic.server.pipeline import add_layers
 from mimic.server.routes import (
+    batches,
     chats,
     conversations,
     docs,
@@ -65,6 +69,7 @@ from mimic.server.routes import (
 )
 from mimic.server.routes import corpus as corpus_routes
 from mimic.settings import Settings
+from mimic.stored.batches import BatchStore
 from mimic.stored.chats import ChatStore
 from mimic.stored.conversations import ConversationStore
 from mimic.stored.files import FileStore, FileSweeper
@@ -121,6 +126,7 @@ show_methods = _with_methods(
     *(seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
     *conversations.WITH_METHODS,
     *files.WITH_METHODS,
+    *batches.WITH_METHODS,
 )
 ROUTES = (
     seeding.start_seeding,
@@ -142,6 +148,7 @@ ROUTES = (
     *conversations.ROUTES,
     *files.ROUTES,
     *uploads.ROUTES,
+    *batches.ROUTES,
 )
 """Routes that Litestar answers, in the order of the OpenAPI document."""
 
@@ -172,10 +179,16 @@ class _Parts:
         self.chats = ChatStore(self.records)
         self.files = FileStore(self.records, settings.file_options)
         self.uploads = UploadStore(self.records, self.files)
-        self.file_sweeper = FileSweeper(self.records, [self.files.holds, self.uploads.holds])
+        self.batches = BatchStore(self.records, self.files, settings.batch_options)
+        holders = [self.files.holds, self.uploads.holds, self.batches.holds]
+        self.file_sweeper = FileSweeper(self.records, holders)
         embed = ModelEmbedding(model).embed_all if model else embed_all
         self.endpoints = _endpoints(settings, self.corpus, self.retrieval, embed, self.chats, self.responses)
         self.metrics = Metrics()
+        by_path = {endpoint.path: endpoint for endpoint in self.endpoints}
+        answerer = LineAnswerer(by_path, self.gateway, partial(LineObserver, self.metrics))
+        self.batch_work = BatchWork(self.records, self.files, self.batches, answerer)
+        self.batch_runner = Runner(self.records, self.batch_work.works)
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
 
@@ -220,6 +233,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
                 Sweeper(parts.records),
                 parts.file_sweeper,
                 parts.runner,
+                parts.batch_runner,
             ):
                 yield
 
@@ -238,6 +252,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             "chats": _provide(parts.chats),
             "files": _provide(parts.files),
             "uploads": _provide(parts.uploads),
+            "batches": _provide(parts.batches),
             "owner": Provide(owner_of, sync_to_thread=False),
             "seeder": _provide(parts.seeder),
         },

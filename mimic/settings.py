@@ -24,6 +24,7 @@ from mimic.gateway.rate_limits import LimitOptions
 from mimic.records.base import RecordOptions
 from mimic.server.options import HOST_NAME, WILDCARDS, Defaults, SeedingOptions
 from mimic.spelling import closest
+from mimic.stored.batches import BatchOptions
 from mimic.stored.files import FileOptions
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True):
     records_bytes: int = 1_000_000_000
     records_days: int = 30
     files_bytes: int = 5_000_000_000
+    batch_window: int = SECONDS_A_DAY
     seed_secret: str = ""
     seed_file: Path = Path("seed/conversations.json")
     seed_join_splits: bool = False
@@ -135,6 +137,11 @@ class Settings(msgspec.Struct, frozen=True):
     def file_options(self) -> FileOptions:
         """The bound of all files."""
         return FileOptions(most_bytes=self.files_bytes)
+
+    @property
+    def batch_options(self) -> BatchOptions:
+        """The completion window of batches."""
+        return BatchOptions(self.batch_window)
 
     @property
     def defaults(self) -> Defaults:
@@ -300,6 +307,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "records_bytes": ("MIMIC_RECORDS_BYTES", _integer(10_000_000, 1_000_000_000_000)),
     "records_days": ("MIMIC_RECORDS_DAYS", _integer(1, 36_500)),
     "files_bytes": ("MIMIC_FILES_BYTES", _integer(1_000_000, 1_000_000_000_000)),
+    "batch_window": ("MIMIC_BATCH_WINDOW", _integer(1, SECONDS_A_DAY)),
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),
     "seed_join_splits": ("SEED_JOIN_SPLITS", _switch),

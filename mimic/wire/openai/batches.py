@@ -123,9 +123,9 @@ class BatchLine(msgspec.Struct, frozen=True):
 
 
 class _Line(msgspec.Struct, frozen=True):
-    custom_id: Any = None
-    method: Any = None
-    url: Any = None
+    custom_id: Any = msgspec.UNSET
+    method: Any = msgspec.UNSET
+    url: Any = msgspec.UNSET
     body: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -137,34 +137,45 @@ _decode: Final = msgspec.json.Decoder(_Line).decode
 _model: Final = msgspec.json.Decoder(_Model).decode
 
 
-def read_line(line: bytes, endpoint: str) -> BatchLine | BatchError:
-    """Read a line of the input. Returns an error without its number if the line is not valid."""
-    if len(line) > MOST_LINE_BYTES:
-        return BatchError("line_too_large", f"This line is larger than {MOST_LINE_BYTES // 1_000_000} MB.")
+class InvalidLine(Exception):
+    """A line of the input is not valid. The error has no number of a line."""
+
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.error = BatchError(code, message, param)
+
+
+def read_line(line: bytes, endpoint: str) -> BatchLine:
+    """Read a line of the input. Raises InvalidLine."""
     try:
         found = _decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return BatchError("invalid_json_line", "This line is not parseable as a JSON object.")
+        raise InvalidLine("invalid_json_line", "This line is not parseable as a JSON object.") from None
     for name in ("custom_id", "method", "url", "body"):
-        if getattr(found, name) in {None, msgspec.UNSET} if name != "body" else found.body is msgspec.UNSET:
-            return BatchError("missing_required_parameter", f"Missing required parameter: '{name}'.", name)
+        if getattr(found, name) is msgspec.UNSET:
+            raise InvalidLine("missing_required_parameter", f"Missing required parameter: '{name}'.", name)
     if not isinstance(found.custom_id, str) or not 0 < len(found.custom_id) <= LONGEST_ID:
         text = f"Invalid 'custom_id': expected a string of 1 to {LONGEST_ID} characters."
-        return BatchError("invalid_custom_id", text, "custom_id")
+        raise InvalidLine("invalid_custom_id", text, "custom_id")
     if found.method != "POST":
-        return BatchError("invalid_method", "Invalid value for 'method': expected 'POST'.", "method")
+        raise InvalidLine("invalid_method", "Invalid value for 'method': expected 'POST'.", "method")
     if found.url != endpoint:
         text = f"The URL of this line, {shown(str(found.url))!r}, is not the endpoint of the batch, {endpoint!r}."
-        return BatchError("mismatched_endpoint", text, "url")
+        raise InvalidLine("mismatched_endpoint", text, "url")
     if isinstance(found.body, msgspec.UnsetType) or bytes(found.body)[:1] != b"{":
-        return BatchError("invalid_type", "Invalid type for 'body': expected an object.", "body")
+        raise InvalidLine("invalid_type", "Invalid type for 'body': expected an object.", "body")
     return BatchLine(found.custom_id, found.body)
 
 
-def duplicate(custom_id: str) -> BatchError:
+def too_long() -> InvalidLine:
+    """The error for a line that is too long."""
+    return InvalidLine("line_too_large", f"This line is larger than {MOST_LINE_BYTES // 1_000_000} MB.")
+
+
+def duplicate(custom_id: str) -> InvalidLine:
     """The error for an id that an earlier line has."""
     text = f"The custom_id {shown(custom_id)!r} is the id of an earlier line. Each line needs an id of its own."
-    return BatchError("duplicate_custom_id", text, "custom_id")
+    return InvalidLine("duplicate_custom_id", text, "custom_id")
 
 
 def model_of(line: BatchLine) -> str | None:
