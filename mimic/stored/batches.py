@@ -18,10 +18,10 @@ from mimic.wire.openai.batches import (
     BatchObject,
     BatchStatus,
     BatchTimes,
-    BatchUsage,
     NewBatch,
 )
 from mimic.wire.openai.files import BATCH
+from mimic.wire.openai.responses.answer import ResponseUsage
 
 KIND: Final = "batch"
 BLOCK_KIND: Final = "batch_block"
@@ -119,11 +119,7 @@ class StoredBatch(msgspec.Struct, frozen=True, kw_only=True):
             created_at=self.created_at,
             expires_at=self.created_at + self.window,
             request_counts=BatchCounts(self.total, tally.completed, tally.failed),
-            usage=BatchUsage(
-                input_tokens=tally.input_tokens,
-                output_tokens=tally.output_tokens,
-                total_tokens=tally.input_tokens + tally.output_tokens,
-            ),
+            usage=ResponseUsage(tally.input_tokens, tally.output_tokens, tally.input_tokens + tally.output_tokens),
             metadata=request.metadata,
             **msgspec.structs.asdict(self.times),
         )

@@ -22,7 +22,7 @@ class LineObserver(AnswerCounts):
         """Do nothing: the journal has no lines."""
 
     def ignored(self, fields: Sequence[str]) -> None:
-        """Do nothing: nobody would read a log of 50,000 lines."""
+        """Do nothing: a log of each line is too long to read."""
 
     def close(self) -> None:
         """Do nothing: the batch has its own counts."""

@@ -7,6 +7,7 @@ import msgspec
 
 from mimic.spelling import shown
 from mimic.wire.openai.files import ExpiresAfter
+from mimic.wire.openai.responses.answer import ResponseUsage
 from mimic.wire.openai.sampled import Metadata
 
 MOST_LINES: Final = 50_000
@@ -58,28 +59,6 @@ class BatchCounts(msgspec.Struct, frozen=True):
     failed: int = 0
 
 
-class InputDetails(msgspec.Struct, frozen=True):
-    """Details of the input's tokens."""
-
-    cached_tokens: int = 0
-
-
-class OutputDetails(msgspec.Struct, frozen=True):
-    """Details of the output's tokens."""
-
-    reasoning_tokens: int = 0
-
-
-class BatchUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of all lines."""
-
-    input_tokens: int = 0
-    input_tokens_details: InputDetails = InputDetails()
-    output_tokens: int = 0
-    output_tokens_details: OutputDetails = OutputDetails()
-    total_tokens: int = 0
-
-
 class BatchTimes(msgspec.Struct, frozen=True, kw_only=True):
     """The times of the changes of a batch, in Unix seconds."""
 
@@ -108,7 +87,7 @@ class BatchObject(BatchTimes, frozen=True, kw_only=True):
     created_at: int
     expires_at: int
     request_counts: BatchCounts = BatchCounts()
-    usage: BatchUsage = BatchUsage()
+    usage: ResponseUsage
     metadata: Mapping[str, str] | None = None
 
 
