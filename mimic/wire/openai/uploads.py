@@ -11,7 +11,7 @@ from mimic.wire.openai.files import ExpiresAfter, FileObject, Purpose
 class NewUpload(msgspec.Struct, frozen=True, kw_only=True):
     """The file that will come in parts."""
 
-    bytes: Annotated[int, msgspec.Meta(ge=1)]
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
     filename: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
     mime_type: str
     purpose: Purpose
