@@ -73,7 +73,12 @@ class BatchWork:
         batch = batch_in(claim.record)
         if claim.record.state == VALIDATING:
             await self._while_wanted(claim, self._validate(claim, batch))
-            return
+        elif claim.record.state in {IN_PROGRESS, CANCELLING}:
+            await self._finish_if_done(claim, batch)
+        else:
+            await self._clean_up(claim, batch)
+
+    async def _finish_if_done(self, claim: Claim, batch: StoredBatch) -> None:
         blocks = await self._batches.blocks(batch.id)
         if claim.record.state == CANCELLING:
             for block in blocks:
@@ -123,8 +128,7 @@ class BatchWork:
     async def _fail(self, claim: Claim, batch: StoredBatch, errors: Sequence[BatchError]) -> None:
         times = msgspec.structs.replace(batch.times, failed_at=created_now())
         changed = msgspec.structs.replace(batch, problems=errors, times=times)
-        await self._records.update(claim.record, Change(state="failed", data=written(changed), due=None), claim.lease)
-        await self._clean_up(batch)
+        await self._records.update(claim.record, Change(state="failed", data=written(changed), due=0), claim.lease)
 
     async def _finish(self, claim: Claim, batch: StoredBatch, blocks: Sequence[Block]) -> None:
         """Write the records of the files of results, then the end of the batch."""
@@ -140,16 +144,17 @@ class BatchWork:
         times = replace(batch.times, **{f"{state}_at": now, "finalizing_at": now})
         changed = replace(batch, tally=tally, times=times, has_output=bool(outputs), has_errors=bool(errors))
         self.before("status")
-        await self._records.update(claim.record, Change(state=state, data=written(changed), due=None), claim.lease)
-        await self._clean_up(batch)
+        await self._records.update(claim.record, Change(state=state, data=written(changed), due=0), claim.lease)
 
-    async def _clean_up(self, batch: StoredBatch) -> None:
-        """Release the input, and delete the blocks. A killed process leaves both for :meth:`release_input`."""
+    async def _clean_up(self, claim: Claim, batch: StoredBatch) -> None:
+        """Delete the blocks of a batch that has ended, and release its input."""
+        self.before("cleanup")
         await self._records.delete_under(BLOCK_KIND, batch.id, None)
         await self._files.unpin(batch.request.input_file_id, batch.id)
+        await self._records.update(claim.record, Change(due=None), claim.lease)
 
     async def release_input(self, claim: Claim) -> None:
-        """Release a file that ended or missing batches should have released."""
+        """Release a file whose batches were deleted."""
         for reader in file_in(claim.record).readers:
             batch = await self._records.get(KIND, reader, None)
             if batch is not None and not batch.is_finished:
@@ -231,8 +236,7 @@ class BatchWork:
         batch = batch_in(record)
         times = msgspec.structs.replace(batch.times, failed_at=created_now())
         changed = msgspec.structs.replace(batch, problems=[DELETED], times=times)
-        await self._records.update(record, Change(state="failed", data=written(changed), due=None))
-        await self._clean_up(batch)
+        await self._records.update(record, Change(state="failed", data=written(changed), due=0))
 
     async def _is_working(self, batch_id: str) -> bool:
         record = await self._records.get(KIND, batch_id, None)

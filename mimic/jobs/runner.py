@@ -1,7 +1,6 @@
 """The runner finishes jobs that are due. Every process has one; a lease keeps two of them from the same job."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Final, TypeAlias
 
 import structlog
@@ -40,7 +39,17 @@ class Runner(PeriodicTask):
         """Finish all jobs that are due. Returns their number. Raises RecordsUnavailable."""
         number = 0
         while claim := await self._records.claim(list(self._works), LEASE_SECONDS):
-            with suppress(RecordChanged):  # a cancellation, or another process
-                await self._works[claim.record.kind](claim)
+            await self._do(claim)
             number += 1
         return number
+
+    async def _do(self, claim: Claim) -> None:
+        """Do one work. A bug in it leaves the job to a later claim, and other jobs go on."""
+        try:
+            await self._works[claim.record.kind](claim)
+        except RecordChanged:  # a cancellation, or another process
+            pass
+        except (RecordError, RecordsUnavailable):
+            raise
+        except Exception:
+            log.exception("bug in work in the background", kind=claim.record.kind, id=claim.record.id)

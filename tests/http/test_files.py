@@ -279,3 +279,15 @@ def test_a_file_beyond_the_bound(serve: SharedServers, tmp_path: Path) -> None:
     url = serve(MIMIC_RECORDS="off").url
     answer = httpx.post(f"{url}/v1/files", files={"file": ("a", b"x")}, data={"purpose": "batch"})
     assert answer.status_code == 400
+
+
+def test_a_full_disk(serve: SharedServers, tmp_path: Path) -> None:
+    """A file that does not fit on the disk is a 503, leaves nothing, and the server goes on."""
+    settings = {"MIMIC_STORE": serve.store(), "MIMIC_RECORDS": f"sqlite:///{tmp_path}/r.db"}
+    with Server(tmp_path, "prlimit", "--fsize=3000000", **settings) as server:
+        for size, status in ((5_000_000, 503), (100, 200)):
+            data = {"file": ("a", bytes(size))}
+            answer = httpx.post(f"{server.url}/v1/files", files=data, data={"purpose": "batch"})
+            assert answer.status_code == status
+            assert status == 200 or "no space left" in answer.json()["error"]["message"]
+    assert [path.stat().st_size for path in (tmp_path / "r.db.files").rglob("whole*")] == [100]

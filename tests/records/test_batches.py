@@ -26,7 +26,7 @@ BATCH: Final = StoredBatch(
     window=86_400,
 )
 """The same batch in each run, so that the ids in its results are the same."""
-KILLS: Final = (("claim", 2), ("result", 2), ("file", 1), ("status", 1))
+KILLS: Final = (("claim", 2), ("result", 2), ("file", 1), ("status", 1), ("cleanup", 1))
 """The steps before which a process is killed, one after the other."""
 
 
