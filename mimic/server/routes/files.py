@@ -1,7 +1,7 @@
 """Routes of files."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import quote
 
 import msgspec
@@ -19,7 +19,7 @@ from mimic.server.routes.page import NO_SNIFFING
 from mimic.server.routes.shared import GUARDS, AfterItem, ItemOrder
 from mimic.stored.files import WHOLE, FilePage, FilePart, FileStore, StoredFile, lives_of, new_group
 from mimic.wire.openai.base import created_now
-from mimic.wire.openai.files import FIELDS_OF_EXPIRY, FileObject, file_fields, requested_range
+from mimic.wire.openai.files import FIELDS_OF_EXPIRY, FileObject, Purpose, file_fields, requested_range
 
 PATH: Final = "/v1/files"
 FILE_PATH: Final = f"{PATH}/{{file_id:str}}"
@@ -41,6 +41,7 @@ class DeletedFile(msgspec.Struct, frozen=True):
 
 
 _TEXT: Final = Schema(type=OpenAPIType.STRING)
+_PURPOSE: Final = Schema(type=OpenAPIType.STRING, enum=list(get_args(Purpose)))
 FILE: Final = Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream")
 """A file in a form."""
 
@@ -57,7 +58,7 @@ class FileOperation(Operation):
 
     def __post_init__(self) -> None:
         expiry = dict.fromkeys(FIELDS_OF_EXPIRY.values(), _TEXT)
-        self.request_body = form_of({"file": FILE, "purpose": _TEXT, **expiry}, "file", "purpose")
+        self.request_body = form_of({"file": FILE, "purpose": _PURPOSE, **expiry}, "file", "purpose")
 
 
 @post(

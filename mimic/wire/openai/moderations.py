@@ -11,7 +11,6 @@ from mimic.engine.overrides import Overrides
 from mimic.errors import RequestError
 from mimic.wire.json import decode
 from mimic.wire.openai.base import Names, OpenAIWire, new_id, unknown_model
-from mimic.wire.openai.parts import missing
 
 PATH: Final = "/v1/moderations"
 DEFAULT_MODEL: Final = "omni-moderation-latest"
@@ -34,16 +33,20 @@ class ImageURL(msgspec.Struct, frozen=True):
     url: str
 
 
-class ModerationPart(msgspec.Struct, frozen=True):
-    """A text or an image of one input."""
+class TextInput(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+    """A text of one input."""
 
-    type: Literal["text", "image_url"]
-    text: str | None = None
-    image_url: ImageURL | None = None
+    text: str
+
+
+class ImageInput(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):
+    """An image of one input."""
+
+    image_url: ImageURL
 
 
 InputKind: TypeAlias = Literal["text", "image"]
-ModerationInput: TypeAlias = str | Annotated[Sequence[str | ModerationPart], msgspec.Meta(min_length=1)]
+ModerationInput: TypeAlias = str | Annotated[Sequence[str | TextInput | ImageInput], msgspec.Meta(min_length=1)]
 
 
 class ModerationParameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,16 +106,11 @@ class ModerationsWire(OpenAIWire[OpenAIModerationRequest, Verdicts]):
         return msgspec.json.encode(ModerationList(new_id("modr"), request.model, results))
 
 
-def _of_parts(model: str, parts: Sequence[ModerationPart]) -> OpenAIModerationRequest:
-    """The request for one input in parts. Raises RequestError for a part without its field."""
-    for index, part in enumerate(parts):
-        if (part.text if part.type == "text" else part.image_url) is None:
-            raise missing(f"input[{index}].{part.type}")
+def _of_parts(model: str, parts: Sequence[TextInput | ImageInput]) -> OpenAIModerationRequest:
+    """The request for one input in parts."""
+    texts = [part.text for part in parts if isinstance(part, TextInput)]
     return OpenAIModerationRequest(
-        model=model,
-        texts=["\n".join(part.text for part in parts if part.text is not None)],
-        has_text=any(part.type == "text" for part in parts),
-        has_image=any(part.type == "image_url" for part in parts),
+        model=model, texts=["\n".join(texts)], has_text=bool(texts), has_image=len(texts) < len(parts)
     )
 
 
