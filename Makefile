@@ -15,6 +15,8 @@ LOWEST := .venv-lowest/installed
 NOT_LOWEST := --deselect tests/project/test_project.py::test_the_lock_file_has_every_dependency
 # Each process runs whole files. tests/conftest.py lists the files to run first.
 IN_PARALLEL := --dist loadfile --no-loadscope-reorder
+# More processes than two cores: much of a test is waiting.
+BY_FIVE := $(IN_PARALLEL) --numprocesses 5
 
 .DEFAULT_GOAL := run
 .PHONY: help run test test-clients test-lowest coverage soak soak-hour check docs reference changelog format bench \
@@ -31,17 +33,17 @@ run: $(INSTALLED)  ## Serve the sample corpus (or the corpus that is seeded alre
 test test-clients test-lowest coverage: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(DEVELOPED)  ## The test suite, real MongoDB included
-	$(BIN)/pytest $(IN_PARALLEL) --numprocesses 4 --ignore tests/clients
+	$(BIN)/pytest $(BY_FIVE) --ignore tests/clients
 
 test-clients: $(DEVELOPED)  ## The tests through clients: OpenAI's SDKs, LangChain, LlamaIndex, Vercel AI SDK and others
 	$(BIN)/pytest $(IN_PARALLEL) --numprocesses 2 tests/clients
 
 test-lowest: $(LOWEST)  ## The test suite with the lowest versions that pyproject.toml allows: TESTS=tests
-	.venv-lowest/bin/pytest $(IN_PARALLEL) --numprocesses 4 --ignore tests/clients $(NOT_LOWEST) $(TESTS)
+	.venv-lowest/bin/pytest $(BY_FIVE) --ignore tests/clients $(NOT_LOWEST) $(TESTS)
 
 coverage: $(MEASURED)  ## Measure the branch coverage in all processes; at least 95%: TESTS=tests
 	@rm -rf .venv-coverage/data && mkdir .venv-coverage/data
-	@status=0; .venv-coverage/bin/python -m pytest $(IN_PARALLEL) --numprocesses 4 $(TESTS) || status=$$?; \
+	@status=0; .venv-coverage/bin/python -m pytest $(BY_FIVE) $(TESTS) || status=$$?; \
 	  export COVERAGE_FILE=.venv-coverage/data/coverage; $(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$status
 
 soak: $(DEVELOPED)  ## The slow tests

@@ -3,13 +3,13 @@
     mimic seed sample --store sqlite:///mimic.db
     python -m benchmarks.responses --store sqlite:///mimic.db
 
-One server answers the kinds of requests in turn. The table has the median of the rounds. On a busy machine, processor
-time is more reliable than answers a second.
+One server answers the kinds of requests in turn. The table has the medians of the rounds; a ratio is that of two kinds
+in the same round. On a busy machine, processor time is more reliable than answers a second.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from statistics import median
@@ -52,17 +52,22 @@ def measure(store: str, records: str | None, rounds: int, seconds: float, connec
                     outcome = press(server.port, repeat(post(path, body)), connections, seconds)
                     outcomes[name].append(outcome)
                     costs[name].append((_processor_seconds(server.process.pid) - before) / len(outcome.latencies))
-    rows = {
-        name: (median(outcome.rate for outcome in found), median(costs[name]) * 1e6, sum(one.wrong for one in found))
-        for name, found in outcomes.items()
-    }
+    rates = {name: [outcome.rate for outcome in found] for name, found in outcomes.items()}
     click.echo("| request | answers/s | of chats | processor µs | of chats | errors |\n|---|---|---|---|---|---|")
-    of_chats, cost_of_chats, _ = rows[CHAT]
-    for name, (rate, cost, errors) in rows.items():
-        speed = f"{rate:,.0f} | {rate / of_chats:.2f} | {cost:.0f} | {cost / cost_of_chats:.2f}"
-        click.echo(f"| {name} | {speed} | {errors} |")
+    rows = {}
+    for name, found in outcomes.items():
+        speed, of_speed = median(rates[name]), _of_chats(rates[name], rates[CHAT])
+        cost, of_cost = median(costs[name]) * 1e6, _of_chats(costs[name], costs[CHAT])
+        errors = sum(one.wrong for one in found)
+        rows[name] = (speed, of_speed, cost, of_cost, errors)
+        click.echo(f"| {name} | {speed:,.0f} | {of_speed:.2f} | {cost:.0f} | {of_cost:.2f} | {errors} |")
     if file:
         file.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def _of_chats(values: Sequence[float], of_chats: Sequence[float]) -> float:
+    """The median ratio of two kinds in the same round."""
+    return median(one / chat for one, chat in zip(values, of_chats, strict=True))
 
 
 def _processor_seconds(pid: int) -> float:

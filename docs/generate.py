@@ -70,7 +70,7 @@ ROUTES: Final[Mapping[str, str]] = {
     "POST /v1/batches/{batch_id}/cancel": "Cancels a batch that has not ended.",
     "GET /v1/models": "Lists Mimic's own models.",
     "GET /v1/models/{model}": "Describes a model by any name that requests may use.",
-    "DELETE /v1/models/{model}": "Refuses to delete a model: 403.",
+    "DELETE /v1/models/{model}": "Accepts the deletion of a fine-tuned model, without effect; others are a 403.",
     "POST /conversation/completion": "Gives every message of the corpus that came next, in the order of the corpus.",
     "POST /conversation/seed": "Starts a seeding from `SEED_FILE`.",
     "GET /conversation/seed": "Reports the progress or the result of the last seeding.",

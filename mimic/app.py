@@ -16,6 +16,8 @@ from litestar import HttpMethod, Litestar, Response, Router, route
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import Scope
 from uvicorn.config import STARTUP_FAILURE
 
@@ -51,6 +53,7 @@ from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
 from mimic.server.pipeline import add_layers
+from mimic.server.responses_websocket import serve_responses
 from mimic.server.routes import (
     batches,
     chats,
@@ -71,6 +74,7 @@ from mimic.server.routes import corpus as corpus_routes
 from mimic.settings import Settings
 from mimic.stored.batches import BatchStore
 from mimic.stored.chats import ChatStore
+from mimic.stored.connection import ConnectionResponses
 from mimic.stored.conversations import ConversationStore
 from mimic.stored.files import FileStore, FileSweeper
 from mimic.stored.response_state import KIND as RESPONSE
@@ -83,6 +87,7 @@ from mimic.wire.openai.base import Names
 from mimic.wire.openai.moderations import PATH as MODERATIONS
 from mimic.wire.openai.moderations import ModerationsWire
 from mimic.wire.openai.responses.compaction import CompactWire, compact
+from mimic.wire.openai.responses.socket import SocketWire, complete_or_prepare
 from mimic.wire.openai.responses.wire import ResponsesWire, TokenCountWire, count_tokens
 from mimic.wire.openai.sampled import CompletionOptions
 
@@ -153,6 +158,14 @@ ROUTES = (
 """Routes that Litestar answers, in the order of the OpenAPI document."""
 
 
+class _Application(Litestar):
+    """Litestar without its plugins for pydantic and attrs: no route needs them, and pydantic takes 0.1 s to load."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
+
+
 class _Parts:
     """The parts of an application, wired and not yet opened. Raises SettingError."""
 
@@ -183,7 +196,15 @@ class _Parts:
         holders = [self.files.holds, self.uploads.holds, self.batches.holds]
         self.file_sweeper = FileSweeper(self.records, holders)
         embed = ModelEmbedding(model).embed_all if model else embed_all
-        self.endpoints = _endpoints(settings, self.corpus, self.retrieval, embed, self.chats, self.responses)
+        options, engine = _options(settings), _engine(settings, self.retrieval, self.corpus)
+        moderator = Moderator(settings.moderation_words)
+        self.endpoints = _endpoints(options, engine, self.retrieval, embed, self.chats, self.responses, moderator)
+        self.socket = partial(
+            serve_responses,
+            gateway=self.gateway,
+            stored=self.responses,
+            endpoint_of=partial(_socket_endpoint, options, engine),
+        )
         self.metrics = Metrics()
         by_path = {endpoint.path: endpoint for endpoint in self.endpoints}
         answerer = LineAnswerer(by_path, self.gateway, partial(LineObserver, self.metrics))
@@ -203,6 +224,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
         _litestar(settings, parts),
         parts.gateway,
         {endpoint.path: endpoint for endpoint in parts.endpoints},
+        {responses_format.PATH: parts.socket},
         log=partial(
             RequestLog,
             metrics=parts.metrics,
@@ -237,7 +259,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             ):
                 yield
 
-    return Litestar(
+    return _Application(
         [show_methods, *_endpoint_routers(parts), *ROUTES],
         dependencies={
             "corpus": _provide(parts.corpus),
@@ -296,22 +318,34 @@ def _names(settings: Settings) -> Names:
     return Names(settings.version, settings.strict_models)
 
 
+def _options(settings: Settings) -> CompletionOptions:
+    policy = MatchPolicy(settings.match, settings.min_score, templates=settings.prompt_templates)
+    return CompletionOptions(_names(settings), policy, settings.strict, settings.reasoning)
+
+
+def _engine(settings: Settings, retrieval: RetrievalEngine, corpus: Corpus) -> AssistantEngine:
+    return AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
+
+
+def _socket_endpoint(options: CompletionOptions, engine: AssistantEngine, recent: ConnectionResponses) -> Endpoint:
+    """The endpoint of one WebSocket, which knows the recent responses of its connection."""
+    answer = partial(complete_or_prepare, engine.complete)
+    return Endpoint(responses_format.PATH, SocketWire(options, recent), answer, ANSWERED)
+
+
 def _endpoints(
-    settings: Settings,
-    corpus: Corpus,
+    options: CompletionOptions,
+    engine: AssistantEngine,
     retrieval: RetrievalEngine,
     embed: Callable[[EmbeddingsRequest], Awaitable[Vectors]],
     kept: ChatStore,
     stored: ResponseStore,
+    moderator: Moderator,
 ) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
-    names = _names(settings)
-    policy = MatchPolicy(settings.match, settings.min_score, templates=settings.prompt_templates)
-    options = CompletionOptions(names, policy, settings.strict)
-    engine = AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
-    native_format = native_wire.NativeWire(settings.version, policy)
+    names = options.names
+    native_format = native_wire.NativeWire(names.version, options.policy)
     chat_format = chat.ChatWire(options)
-    moderator = Moderator(settings.moderation_words)
     return (
         Endpoint(native_wire.PATH, native_format, retrieval.continuations),
         Endpoint(chat.PATH, chat_format, engine.complete, ANSWERED, partial(kept.keep, chat_format)),

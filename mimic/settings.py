@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True):
     tools: ToolMode = "auto"
     tool_score: float = TOOL_SCORE
     moderation_words: Mapping[str, Sequence[str]] = msgspec.field(default_factory=lambda: WORDS)
+    reasoning: int = 0
     pace: str = "instant"
     ttft_ms: Delay | None = None
     itl_ms: Delay | None = None
@@ -77,6 +78,7 @@ class Settings(msgspec.Struct, frozen=True):
     seed_secret: str = ""
     seed_file: Path = Path("seed/conversations.json")
     seed_join_splits: bool = False
+    seed_count_tokens: bool = False
     seed_batch_size: int = 1000
 
     @classmethod
@@ -289,6 +291,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "tools": ("MIMIC_TOOLS", _one_of(*TOOL_MODES)),
     "tool_score": ("MIMIC_TOOL_SCORE", _share),
     "moderation_words": ("MIMIC_MODERATION_WORDS", _words),
+    "reasoning": ("MIMIC_REASONING", _integer(0, 1_000_000)),
     "pace": ("MIMIC_PACE", _one_of(*PACES)),
     "ttft_ms": ("MIMIC_TTFT_MS", parse_delay),
     "itl_ms": ("MIMIC_ITL_MS", parse_delay),
@@ -311,6 +314,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),
     "seed_join_splits": ("SEED_JOIN_SPLITS", _switch),
+    "seed_count_tokens": ("SEED_COUNT_TOKENS", _switch),
     "seed_batch_size": ("SEED_BATCH_SIZE", _integer(1, 100_000)),
 }
 """The environment variable of each setting, and its parser."""

@@ -31,6 +31,8 @@ _BOUNDARY: Final = re.compile(
     r"|(?<=[^\w\s])(?=[0-9])"  # between punctuation and a number
     r"|(?<=[A-Za-z\u4e00-\u9fff])(?=[,.;:!?\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])"  # before punctuation
 )
+_SPECIAL: Final = "<|"
+"""The beginning of a special token. One function of the encoder does not take it as ordinary text."""
 _ENCODING: Final = Tokenizer.from_pretrained("o200k_base")
 EncodingName: TypeAlias = Literal["o200k_base", "cl100k_base"]
 incremental_decoder = getincrementaldecoder("utf-8")
@@ -94,7 +96,9 @@ async def encode_all(texts: Sequence[str]) -> list[Sequence[int]]:
 
 def count(text: str) -> int:
     """The number of tokens of a text."""
-    return len(encode(text))
+    if len(text) > LONGEST_PIECE or _SPECIAL in text:
+        return len(encode(text))
+    return len(_ENCODING.encode_flat(text)) // 4  # a third less time: no list of integers; four bytes a token
 
 
 def text_of(tokens: Iterable[int], errors: str = "strict", encoding: EncodingName = "o200k_base") -> str:

@@ -31,19 +31,31 @@ gc.disable()  # until all files are collected: loading modules leaves no garbage
 
 
 LONG_FILES = [
-    *("test_contract.py", "test_testing_plugin.py", "test_outages.py", "test_killed_seeders.py", "test_replica_set.py"),
-    *("test_full_disk.py", "test_server.py", "test_literal.py", "test_damage.py", "test_bodies.py", "test_browser.py"),
-    *("test_mongodb.py", "test_fuzz.py", "test_seeding_api.py", "test_run.py", "test_reseeding.py", "test_secrets.py"),
-    *("test_slow_clients.py", "test_cli.py", "test_clock.py", "test_prometheus.py", "test_golden.py", "test_loader.py"),
-    *("test_documents.py", "test_older_sdk.py", "test_llm.py"),
+    *(
+        "documents",
+        "mongodb",
+        "replica_set",
+        "browser",
+        "answers",
+        "contract",
+        "full_disk",
+        "workers",
+        "testing_server",
+    ),
+    *("damage", "slow_clients", "outages", "schema", "bodies", "cli", "clock", "server"),
+    *("seeding_api", "killed_seeders", "testing_plugin", "run", "golden", "secrets", "meaning", "fuzz"),
+    *("logs", "prometheus", "mongodb_failures", "reseeding", "one_step", "banner", "misses", "websockets"),
+    *("literal", "tracing", "older_sdk", "llm"),
 ]
-"""The slowest test files, the slowest first."""
+"""The slowest test files, the slowest first, without ``test_`` and ``.py``."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slowest files, so that no process is left alone with one of them at the end."""
     order = {name: number for number, name in enumerate(LONG_FILES)}
-    items.sort(key=lambda item: order.get(item.path.name, len(order)))  # a stable sort of the others
+    items.sort(
+        key=lambda item: order.get(item.path.stem.removeprefix("test_"), len(order))
+    )  # a stable sort of the others
 
 
 def pytest_collection_finish() -> None:

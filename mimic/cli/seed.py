@@ -18,7 +18,7 @@ from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.stores import open_store
 from mimic.errors import DumpError, MimicError, SeedingError, SettingError, StoreError, UnusableModel
 from mimic.settings import Settings
-from mimic_seed.loader import load
+from mimic_seed.loader import CountTokens, load
 from mimic_seed.reader import SLOW_BACKEND
 from mimic_seed.source import Source
 from mimic_seed.terminal import say, show_progress, show_report
@@ -43,6 +43,11 @@ NICENESS = 5
     default=None,
     help="Join the parts of a long chat (X_0, X_4 ...) to one conversation. [SEED_JOIN_SPLITS; default no]",
 )
+@click.option(
+    "--count-tokens/--no-count-tokens",
+    default=None,
+    help="Keep the number of tokens of each message in the corpus. [SEED_COUNT_TOKENS; default no]",
+)
 @click.option("--if-empty", is_flag=True, help="Do nothing if the store is seeded already.")
 @click.option("--quiet", is_flag=True, help="Show errors only.")
 @click.option("--nice/--not-nice", default=True, hidden=True)  # off in a process that serves later
@@ -56,6 +61,7 @@ def seed(
     strict: bool,
     match: Depth | None,
     join_splits: bool | None,
+    count_tokens: bool | None,
     if_empty: bool,
     quiet: bool,
     nice: bool,
@@ -67,7 +73,8 @@ def seed(
     The content of a FILE shows its format: conversations of ShareGPT or OpenAI (fine-tuning), instructions (Alpaca),
     pairs of prompt and completion or question and answer, preferences (DPO), lists of messages, or the export of
     ChatGPT or Claude (its zip archive). A FILE is a JSON array, JSON Lines, or CSV with a header, and may be compressed
-    with gzip, zstd, xz or bzip2. Clients see the old corpus until the new one is complete.
+    with gzip, zstd, xz or bzip2. With the extra "parquet" it may be a Parquet file. Clients see the old corpus until
+    the new one is complete.
 
     Exit codes: 0 done, 1 bad input, 2 wrong usage, 3 unusable store, 4 another seeding is running.
     """
@@ -77,7 +84,8 @@ def seed(
         raise click.UsageError('Give "-" once: standard input can be read once.')
     if nice and sys.platform != "win32":
         os.nice(NICENESS)
-    settings = read_settings(_warn, store=store, match=match, seed_join_splits=_as_setting(join_splits))
+    switches = {"seed_join_splits": _as_setting(join_splits), "seed_count_tokens": _as_setting(count_tokens)}
+    settings = read_settings(_warn, store=store, match=match, **switches)
     chosen = _versions(versions)
     names = names or [SAMPLE]
     context.exit(asyncio.run(_seed(names, settings, chosen, strict=strict, if_empty=if_empty, quiet=quiet)))
@@ -117,6 +125,7 @@ async def _seed(
                     join_splits=settings.seed_join_splits,
                     on_progress=on_progress,
                     model=settings.open_model() if settings.match == "meaning" else None,
+                    count_tokens=_counter() if settings.seed_count_tokens else None,
                 )
     except asyncio.CancelledError:
         say("Stopped.")
@@ -127,6 +136,12 @@ async def _seed(
     if not quiet:
         show_report(report)
     return ExitCode.DONE
+
+
+def _counter() -> CountTokens:
+    from mimic.tokens import count  # noqa: PLC0415 - it takes 0.15 s to load
+
+    return count
 
 
 def _signals_that_stop() -> Iterator[signal.Signals]:

@@ -13,7 +13,6 @@ import structlog
 
 from mimic.cli.banner import show_address, show_corpus, show_problem, show_warning, url_of
 from mimic.cli.configuration import STORE_HELP, read_settings
-from mimic.cli.own_files import SAMPLE, Watcher, seed_files
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.example import example_of
 from mimic.corpus.manifest import Seeded, warnings_of
@@ -66,7 +65,7 @@ def serve(
         _warn_of_open_doors(settings, [host for host, _ in addresses])
         url = url_of(settings, *addresses[0])
         if names or sample:
-            settings = _seeded(stack, settings, names or [SAMPLE], watch=watch)
+            settings = _seeded(stack, settings, names, watch=watch)
         show_address(settings, url)
         asyncio.run(_check_corpus(settings, url))
         _allow_connections()
@@ -88,13 +87,16 @@ def _check_usage(names: Sequence[str], *, sample: bool, watch: bool, store: str 
 
 
 def _seeded(stack: ExitStack, settings: Settings, names: Sequence[str], *, watch: bool) -> Settings:
-    """Seed files into a temporary store, which the stack removes. Returns the settings with the store."""
+    """Seed files, or the sample, into a temporary store, which the stack removes. Returns settings with the store."""
+    from mimic.cli.own_files import SAMPLE, Watcher, seed_files  # noqa: PLC0415 - only to seed
+
     try:
         folder = stack.enter_context(folder_of_workers())
     except OSError as exc:
         raise click.ClickException(f"cannot make a folder for the corpus: {exc.strerror or exc}") from exc
     store = os.environ[VARIABLES["store"][0]] = f"sqlite:///{folder}/corpus.db"
     settings = msgspec.structs.replace(settings, store=store)
+    names = names or [SAMPLE]
     watcher = Watcher(names, store) if watch else None  # created first: a change during the seeding counts
     seed_files(names, settings)
     if watcher:

@@ -47,10 +47,14 @@ class Message(msgspec.Struct, frozen=True, gc=False, rename={"sender": "from"}):
 
 
 class Conversation(msgspec.Struct, frozen=True):
-    """An element of a dump: its messages in order. The id is optional in dumps."""
+    """An element of a dump: its messages in order. The id is optional in dumps.
+
+    ``tokens`` are the numbers of tokens of the messages, or empty if nobody counted them.
+    """
 
     id: str | None
     messages: Sequence[Message]
+    tokens: Sequence[int] = ()
 
 
 class Choice(msgspec.Struct, frozen=True, gc=False):

@@ -20,6 +20,10 @@ from mimic.corpus.conversation import (
     former_role_of,
     role_of,
 )
+from mimic.corpus.sizes import fits
+
+BYTES_OF_TOKENS: Final = 16
+"""The most bytes of a number of tokens in an array of BSON: its type, its index as a text, and 32 bits."""
 
 Version: TypeAlias = Literal["v1", "v2", "v3"]
 Document: TypeAlias = Mapping[str, Any]
@@ -28,6 +32,8 @@ POSITION: Final = "position"
 """The field that stores add to a document: its position in the corpus, from 0."""
 MESSAGES: Final = "conversations"
 """The field of a nested document that holds the messages of its conversation."""
+TOKENS: Final = "tokens"
+"""The optional field with the number of tokens of the document's message; of a nested document, of all its messages."""
 _ANSWER: Final = "nextMessageValue"
 _CONVERSATION: Final = "externalId"
 _INDEX: Final = "messageIndex"
@@ -62,7 +68,8 @@ class Schema(ABC):
 
     ``fields`` are all fields of a document. ``indexes`` are the indexed fields, present only in documents that hold an
     answer. ``integers`` are the fields with numbers. ``answer`` are the fields that :meth:`choices` reads, texts last.
-    Documents from a store also have a :data:`POSITION`. A nested document is a whole conversation.
+    Documents from a store also have a :data:`POSITION`, and :data:`TOKENS` if a seeding counted them. A nested document
+    is a whole conversation.
     """
 
     version: ClassVar[Version]
@@ -97,6 +104,11 @@ class Schema(ABC):
     def messages(self, document: Document) -> list[Message]:
         """The messages of a document: all of a nested document, otherwise one."""
 
+    def tokens(self, document: Document) -> Sequence[int]:
+        """The number of tokens of each of the document's messages; empty if no seeding counted them."""
+        found = document.get(TOKENS)
+        return () if found is None else found if self.is_nested else (found,)
+
     @abstractmethod
     def answered(self, document: Document) -> list[Message]:
         """The messages of a document that another message followed."""
@@ -126,7 +138,10 @@ class Nested(Schema):
 
     def documents(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
         messages = [{"from": message.sender, "value": message.value} for message in conversation.messages]
-        yield {"externalId": conversation.id, "conversations": messages}
+        document: dict[str, Any] = {"externalId": conversation.id, "conversations": messages}
+        if conversation.tokens and fits(conversation, BYTES_OF_TOKENS * len(messages)):
+            document[TOKENS] = list(conversation.tokens)
+        yield document
 
     def lookup(self, messages: Sequence[Message], *, by_role: bool = False, former: bool = False) -> Lookup:
         return Lookup("v1", *_conditions(messages[-1], by_role))
@@ -188,6 +203,8 @@ class NextMessage(Schema):
             }
             if following:
                 document.update(next(keys))
+            if conversation.tokens:
+                document[TOKENS] = conversation.tokens[index]
             yield document
 
     def _keys(self, messages: Sequence[Message]) -> Iterator[dict[str, int]]:

@@ -13,7 +13,7 @@ from mimic.corpus.schemas import POSITION, SCHEMAS, Document, Version, conversat
 from mimic.corpus.similar.index import MatchIndex
 from mimic.corpus.similar.measure import Measure
 
-Role: TypeAlias = Literal["user", "assistant", "system"]
+Role: TypeAlias = Literal["user", "assistant", "system", "call", "result"]
 
 CANDIDATES: Final = 50
 """Messages per role that the index returns for comparison with the text."""
@@ -45,8 +45,9 @@ async def search(corpus: Corpus, version: Version, text: str, role: Role | None,
     of words. Raises NotSeeded if the corpus lacks the version, and RungNotSeeded if it was seeded without the index.
     """
     index = await corpus.index(version)
-    roles: Sequence[Role] = (role,) if role else get_args(Role)
-    places, measures = await asyncio.to_thread(_candidates, index, roles, text)
+    roles = (role,) if role else get_args(Role)
+    searched = [one for one in roles if one in index.searched]
+    places, measures = await asyncio.to_thread(_candidates, index, searched, text)
     hits: dict[tuple[str, str], SearchHit] = {}
     async for place, document in _documents(corpus, version, places):
         if hit := _hit(version, place, document, measures):
@@ -54,7 +55,7 @@ async def search(corpus: Corpus, version: Version, text: str, role: Role | None,
     return sorted(hits.values(), key=lambda hit: -hit.score)[:most]
 
 
-def _candidates(index: MatchIndex, roles: Sequence[Role], text: str) -> tuple[list[Coordinates], Mapping[str, Measure]]:
+def _candidates(index: MatchIndex, roles: Sequence[str], text: str) -> tuple[list[Coordinates], Mapping[str, Measure]]:
     """The places that the index finds role by role, and a measure for each role.
 
     If the index finds nothing, the places that it finds despite spelling mistakes.

@@ -23,10 +23,10 @@ def conversation_size(conversation: Conversation) -> int:
     return PART_SIZE + len(conversation.id or "") + messages
 
 
-def fits(conversation: Conversation) -> bool:
-    """True if the conversation's documents stay below MongoDB's limit in every version."""
-    upper_bound = 1024 + 4 * conversation_size(conversation)  # a character has at most four bytes
-    return upper_bound <= LARGEST_DOCUMENT or nested_size(conversation) <= LARGEST_DOCUMENT
+def fits(conversation: Conversation, more_bytes: int = 0) -> bool:
+    """True if the conversation's documents, with some more bytes, stay below MongoDB's limit in every version."""
+    upper_bound = 1024 + more_bytes + 4 * conversation_size(conversation)  # a character has at most four bytes
+    return upper_bound <= LARGEST_DOCUMENT or nested_size(conversation) + more_bytes <= LARGEST_DOCUMENT
 
 
 def nested_size(conversation: Conversation) -> int:

@@ -131,6 +131,13 @@ class Limits(msgspec.Struct, frozen=True):
     stop: Sequence[str] = ()
     max_tokens: int | None = None
 
+    def after_reasoning(self, tokens: int) -> tuple["Limits", int]:
+        """The limits that are left after some tokens of reasoning, and the reasoning that they allow."""
+        if self.max_tokens is None:
+            return self, tokens
+        spent = min(tokens, self.max_tokens)
+        return Limits(self.stop, self.max_tokens - spent), spent
+
 
 class Known(msgspec.Struct):
     """The facts of a request that are known so far, for metrics, journal and traces.
@@ -163,6 +170,8 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     logprobs: int | None = None
     """Most likely tokens to report in the place of each token; None if the request wants no log probabilities."""
+    reasoning: int = 0
+    """Tokens of reasoning before each answer. They count as tokens of the answer."""
     ignored: Sequence[str] = ()
     """Ignored fields that would change a model's answer."""
     stored: bool = False
@@ -205,10 +214,11 @@ class Answers(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of ``o200k_base``, of the prompts and of the answers."""
+    """Tokens of ``o200k_base``, of the prompts and of the answers. Tokens of reasoning are a part of the latter."""
 
     prompt_tokens: int
     completion_tokens: int = 0
+    reasoning_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -257,7 +267,8 @@ class Completion(msgspec.Struct, frozen=True):
             for result in self.results
         ]
         tokens = sum(len(answer.tokens) for result in results for answer in result.answers)
-        return replace(self, results=results, usage=Usage(self.usage.prompt_tokens, tokens))
+        reasoning = self.usage.reasoning_tokens
+        return replace(self, results=results, usage=Usage(self.usage.prompt_tokens, tokens + reasoning, reasoning))
 
 
 class LargeCompletion(Completion, frozen=True):
@@ -315,15 +326,18 @@ class Engine(ABC):
                 if key not in found:
                     found[key] = await self.answer(prompt, request)
                 results.append(found[key])
-        prompt_tokens = completion_tokens = 0
+        prompt_tokens = completion_tokens = reasoning_tokens = 0
         for prompt, result in zip(request.prompts, results, strict=True):
             prompt_tokens += await chat_tokens(prompt.messages) if prompt.tokens is None else prompt.tokens
             for answer in result.answers:
                 completion_tokens += len(answer.tokens)
+        if request.reasoning:
+            reasoning_tokens = request.reasoning * sum(len(result.answers) for result in results)
+            completion_tokens += reasoning_tokens
         if request.tools or request.answer_format.schema is not None:
             prompt_tokens += await definition_tokens(request)
         kind = Completion if request.logprobs is None else LargeCompletion
-        return kind(results, Usage(prompt_tokens, completion_tokens))
+        return kind(results, Usage(prompt_tokens, completion_tokens, reasoning_tokens))
 
 
 async def chat_tokens(messages: Sequence[ChatMessage]) -> int:

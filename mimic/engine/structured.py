@@ -2,8 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,35 +12,12 @@ from mimic.engine.base import AnswerFormat, Answers, CompletionRequest, Engine, 
 from mimic.engine.instances.maker import instance
 from mimic.engine.instances.schema import JsonSchema, SchemaProblem
 from mimic.engine.instances.text_values import TextValues
-from mimic.engine.instances.values import Field, JsonValue
+from mimic.engine.instances.values import JsonValue
 from mimic.engine.retrieval import cut_answers
+from mimic.engine.shapes import object_schema, ordered_schema, shape_of, wants_fence, without_form
 from mimic.errors import RequestError
 
 FENCE: Final = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)```", re.DOTALL)
-_FIELD: Final = r"[\"'`]?\w{1,60}[\"'`]?"
-FIELDS: Final = re.compile(
-    r"\b(?:fields?|keys?|properties|attributes)\b[^:\n.{]{0,40}?(?::|\bnamed\b|\bcalled\b|\bare\b)?\s{0,3}"
-    rf"((?:{_FIELD}(?:\s?\([^)\n]{{0,60}}\))?(?:,\s?(?:and\s)?|\sand\s)){{0,60}}{_FIELD})",
-    re.IGNORECASE,
-)
-"""A list of field names."""
-_QUOTED: Final = r"(?:\"\w{1,60}\"|'\w{1,60}'|`\w{1,60}`)"
-QUOTED_FIELDS: Final = re.compile(
-    rf"((?:{_QUOTED}(?:,\s?(?:and\s)?|\sand\s)){{0,60}}{_QUOTED})\s(?:fields?|keys?|properties|attributes)\b",
-    re.IGNORECASE,
-)
-"""A list of quoted names, before the word for fields."""
-NUMBERS: Final = frozenset(
-    ("age", "amount", "count", "total", "price", "cost", "quantity", "number", "year", "score", "rating", "percentage")
-)
-TRUTHS: Final = frozenset(("is", "has", "can", "should", "was"))
-"""Words in the names of fields that hold numbers or booleans."""
-NAME: Final = re.compile(r"\w+")
-LONGEST: Final = 20_000
-"""Characters of a message to search for a shape."""
-MAX_EXAMPLE: Final = 4_000
-"""Characters of an example."""
-MAX_EXAMPLES: Final = 20
 UNLIMITED: Final = Limits()
 
 
@@ -54,7 +30,8 @@ class StructuredEngine(Engine):
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
         """Answer in JSON. Raises RequestError if no value meets the schema, and the errors of the other engine."""
         if request.answer_format.kind == "text":
-            return await self._engine.answer(prompt, request)
+            found = await self._engine.answer(prompt, request)
+            return await _by_order(found, prompt, request)
         text_request = msgspec.structs.replace(request, limits=UNLIMITED, logprobs=None)
         found = await self._engine.answer(prompt, text_request)
         texts = [answer.text for answer in found.answers]
@@ -64,11 +41,36 @@ class StructuredEngine(Engine):
         return Answers(found.rung, found.score, answers)
 
 
+async def _by_order(found: Answers, prompt: Prompt, request: CompletionRequest) -> Answers:
+    """The answers as JSON by a schema that the chat shows and orders; unchanged without one, and after an exact match.
+
+    Many clients describe the format in a message, and set no field of the request.
+    """
+    if found.rung in EXACT or request.policy.is_named:
+        return found
+    schema = await asyncio.to_thread(ordered_schema, prompt)
+    if schema is None:
+        return found
+    texts = [answer.text for answer in found.answers]
+    try:
+        documents = await asyncio.to_thread(
+            _documents, texts, AnswerFormat("json_schema", schema), prompt, is_exact=False
+        )
+    except RequestError:  # the schema is impossible, which is no error in a message
+        return found
+    if wants_fence(prompt):
+        documents = [f"```json\n{document}\n```" for document in documents]
+    answers = await cut_answers(documents, [answer.source for answer in found.answers], request.limits)
+    return Answers(found.rung, found.score, answers)
+
+
 def _documents(texts: Sequence[str], wanted: AnswerFormat, prompt: Prompt, *, is_exact: bool) -> Sequence[str]:
     """The texts as JSON by a schema, or as any objects. Equal texts are converted once. Blocks."""
     schema = wanted.schema
     found, question = schema or shape_of(prompt), _question(prompt)
-    shape = found or JsonSchema(_object({"answer": {"type": "string"}}))
+    if found is not None and wanted.param is None:  # a message shows the form
+        question = without_form(question)
+    shape = found or JsonSchema(object_schema({"answer": {"type": "string"}}))
     required = schema if is_exact else found
     try:
         documents = {text: _find(text, required) or _make(text, shape, question) for text in dict.fromkeys(texts)}
@@ -109,76 +111,6 @@ def _leaves(value: JsonValue) -> Iterator[str]:
             waiting += reversed(list(one.values() if isinstance(one, dict) else one))
         elif one is not None:
             yield str(one)
-
-
-def shape_of(prompt: Prompt) -> JsonSchema | None:
-    """The schema of the object that a chat requests: a schema in the chat, an example, or a list of field names.
-
-    The last message with a shape counts. None without a shape, or if the schema in the chat is not valid.
-    """
-    try:
-        document = _find_shape(prompt)
-        return None if document is None else JsonSchema(document)
-    except (SchemaProblem, RecursionError):
-        return None
-
-
-def _find_shape(prompt: Prompt) -> Mapping[str, Any] | None:
-    for message in reversed(prompt.messages):
-        text = (message.text or "")[:LONGEST]
-        for value in _objects(text):
-            return value if isinstance(value.get("properties"), dict) else _schema_like(value)
-        for match in chain(FIELDS.finditer(text), QUOTED_FIELDS.finditer(text)):
-            names = [name for name in NAME.findall(re.sub(r"\([^)]*\)", "", match[1])) if name not in {"and", "or"}]
-            if len(names) > 1 or (names and match[1].rstrip().endswith(("'", '"', "`"))):
-                return _object({name: _schema_named(name) for name in names})
-    return None
-
-
-def _schema_named(name: str) -> Mapping[str, Any]:
-    """A schema for a field by its name: ``age`` is a number, ``is_open`` a boolean."""
-    words = Field(name).words
-    if words & NUMBERS:
-        return {"type": "number"}
-    if words & TRUTHS:
-        return {"type": "boolean"}
-    is_many = name.endswith("s") and not name.endswith(("ss", "us", "is"))
-    return {"type": "array", "items": {"type": "string"}} if is_many else {"type": "string"}
-
-
-def _objects(text: str) -> Iterator[dict[str, JsonValue]]:
-    """The JSON objects in a text."""
-    at = -1
-    for _ in range(MAX_EXAMPLES):
-        at = text.find("{", at + 1)
-        if at < 0:
-            return
-        end = at
-        while (end := text.find("}", end + 1)) >= 0:
-            value = _parse(text[at : end + 1])
-            if isinstance(value, dict):
-                if value:
-                    yield value
-                break
-            if end - at > MAX_EXAMPLE:
-                break
-
-
-def _schema_like(value: JsonValue) -> Mapping[str, Any]:
-    """A schema of values similar to an example."""
-    if isinstance(value, dict):
-        return _object({name: _schema_like(inner) for name, inner in value.items()})
-    if isinstance(value, list):
-        return {"type": "array", "items": _schema_like(value[0]) if value else {}}
-    if isinstance(value, bool):
-        return {"type": "boolean"}
-    if isinstance(value, (int, float)):
-        return {"type": "integer" if isinstance(value, int) else "number"}
-    return {"type": "string"} if isinstance(value, str) else {}
-
-
-def _object(properties: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def _question(prompt: Prompt) -> str:

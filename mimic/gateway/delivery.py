@@ -173,7 +173,7 @@ def headers_of(result: Any) -> Mapping[str, str]:
         results = result.results
         if len(results) == 1 and len(results[0].answers) == 1:  # the usual case, in a third of the time
             return _headers_of_one(results[0])
-        return _match_headers(results)
+        return _match_headers(results) if results else {}
     if isinstance(result, Continuations) and result.rung is not None:
         return {MATCH_HEADER: result.rung, SCORE_HEADER: f"{result.score:.3f}"}
     return {}

@@ -1,12 +1,13 @@
 // The chat: messages, streamed answers, and their sources.
 
-import { Problem, events, post } from "./api.js";
+import { LONGEST_SHOWN, answerShape, preparePlainText } from "./answer.js";
+import { Problem, events, key, post } from "./api.js";
 import { openConversation } from "./conversation.js";
 import { byId, element, number, plural } from "./elements.js";
 import { problemShape, showProblem } from "./problems.js";
-
-/** Characters of an answer to show. The whole answer is kept. */
-const LONGEST_SHOWN = 100_000;
+import { showSimilar } from "./similar.js";
+import { prepareSnippets, showSnippets } from "./snippets-dialog.js";
+import { Calls, offered, prepareTools, resultsForm } from "./tools.js";
 
 const RUNGS = {
   previous: "the last two messages matched",
@@ -15,10 +16,18 @@ const RUNGS = {
   nearest: "the most similar message matched",
   meaning: "a message with a similar meaning matched",
   part: "a part of the message matched",
-  none: "no message matched; the answer is not from the corpus",
+  none: "no message matched",
 };
 
+/** The messages of the chat, as requests have them. */
 let history = [];
+
+/** The form for the results of the last answer's tool calls, or null. */
+let results = null;
+
+/** The last request and its answer, or null. */
+let newest = null;
+
 let running = null;
 
 /** Wire the composer. Enter sends, Shift+Enter starts a new line, Escape stops. */
@@ -36,6 +45,10 @@ export function prepareChat() {
   };
   byId("stop").onclick = () => running?.abort();
   byId("new-chat").onclick = begin;
+  byId("copy-chat").onclick = () => showSnippets({ ...newest, hasKey: key.get() !== null });
+  preparePlainText();
+  prepareTools();
+  prepareSnippets();
 }
 
 /** Show messages to try in the empty chat. */
@@ -56,8 +69,10 @@ export function propose(text) {
 function begin() {
   running?.abort();
   history = [];
+  results = newest = null;
   for (const turn of byId("log").querySelectorAll(".turn")) turn.remove();
   byId("welcome").hidden = false;
+  byId("copy-chat").hidden = true;
   byId("telling").textContent = "A new chat";
   byId("text").focus();
 }
@@ -66,46 +81,80 @@ async function say(text) {
   if (running || !text.trim() || !knobsAreRight()) return;
   byId("welcome").hidden = true;
   byId("text").value = "";
+  giveResults();
   history.push({ role: "user", content: text });
   add(turn("user", "You", shownText(text)));
   byId("text").focus();
   await answer();
 }
 
+async function sendResults() {
+  if (running || !knobsAreRight()) return;
+  giveResults();
+  byId("text").focus();
+  await answer();
+}
+
+/** Add the results of tool calls to the chat, if it waits for them. */
+function giveResults() {
+  history.push(...(results?.messages() ?? []));
+  results?.close();
+  results = null;
+}
+
 async function answer() {
   const chat = history;
   for (const again of byId("log").querySelectorAll(".again")) again.remove();
-  const shape = answerShape();
+  const shape = answerShape(turn, () => follow());
   add(shape.whole);
   working(new AbortController());
-  const outcome = await stream(shape, request());
+  const asked = request();
+  const outcome = await stream(shape, asked);
   working(null);
   if (chat !== history) return; // a new chat has begun meanwhile
   shape.finish();
+  newest = { ...asked, answer: outcome.problem ? null : message(outcome) };
+  byId("copy-chat").hidden = false;
+  showMiss(shape, outcome, asked.version);
   if (outcome.problem) giveBack(shape, outcome);
-  else {
-    history.push({ role: "assistant", content: outcome.text });
-    shape.meta.append(...facts(outcome), againButton(shape));
-    byId("telling").textContent = outcome.stopped ? "Stopped" : "Answered";
-  }
+  else accept(shape, outcome);
   follow(true);
 }
 
+function accept(shape, outcome) {
+  history.push(newest.answer);
+  if (!outcome.calls.isEmpty) {
+    results = resultsForm(outcome.calls.shown(), sendResults);
+    shape.meta.before(results.form);
+  }
+  shape.meta.append(...facts(outcome), againButton(shape));
+  byId("telling").textContent = outcome.stopped ? "Stopped" : "Answered";
+}
+
+/** The message of an answer, as the next request has it. */
+const message = ({ text, calls }) =>
+  calls.isEmpty ? { role: "assistant", content: text } : { role: "assistant", content: text || null, tool_calls: calls.sent() };
+
 /** Send a request and show the answer as it arrives. Returns the text, the usage, and the outcome. */
 async function stream(shape, { body, headers, version }) {
-  const outcome = { text: "", usage: null, first: null, ended: null, stopped: false, problem: null };
+  const outcome = { text: "", calls: new Calls(), rung: null, usage: null, first: null, ended: null, stopped: false, problem: null };
   const began = performance.now();
   try {
     const response = await post("v1/chat/completions", body, headers, running.signal);
+    outcome.rung = response.headers.get("x-mimic-match");
     shape.meta.append(...origin(response.headers, version));
     for await (const { choices, usage } of events(response)) {
       outcome.usage ??= usage;
       outcome.ended ??= choices[0]?.finish_reason;
-      const added = choices[0]?.delta.content;
-      if (!added) continue;
-      outcome.first ??= performance.now() - began;
-      outcome.text += added;
-      shape.append(added);
+      const { content, tool_calls: pieces } = choices[0]?.delta ?? {};
+      if (content || pieces) outcome.first ??= performance.now() - began;
+      if (pieces) {
+        outcome.calls.add(pieces);
+        shape.showCalls(outcome.calls.shown());
+      }
+      if (!content) continue;
+      outcome.text += content;
+      shape.append(content);
     }
   } catch (problem) {
     outcome.stopped = problem.name === "AbortError";
@@ -115,21 +164,33 @@ async function stream(shape, { body, headers, version }) {
   return outcome;
 }
 
-/** Show the problem of a failed answer, and put the message back into the composer. */
-function giveBack(shape, { problem, text: came }) {
-  const { content } = history.pop();
-  if (!came) shape.whole.replaceChildren();
-  if (problem.name === "AbortError") shape.whole.append(element("p", { class: "hint" }, "Stopped before the first token."));
+/** Show the most similar messages if no message of the corpus matched. */
+function showMiss(shape, { rung, problem, calls }, version) {
+  const { role, content } = history.at(-1);
+  const isMiss = problem ? problem.code === "completion_not_found" : rung === "none" && calls.isEmpty;
+  if (isMiss && role === "user") showSimilar(shape.whole, content, version, say).then(() => follow());
+}
+
+/** Show the problem of a failed answer. A message returns to the composer; results of tools are sent again. */
+function giveBack(shape, { problem, text: came, calls }) {
+  const similar = shape.whole.querySelector(".similar");
+  if (!came && calls.isEmpty) shape.whole.replaceChildren();
+  if (problem.name === "AbortError") shape.whole.append(element("p", { class: "hint" }, calls.isEmpty ? "Stopped before the first token." : "Stopped."));
   else {
     shape.whole.append(problemShape(problem));
     showProblem(problem);
   }
-  const text = byId("text");
-  if (!text.value) {
-    text.value = content;
-    text.select(); // so that typing replaces it
-  }
+  if (similar) shape.whole.append(similar);
+  if (history.at(-1).role === "user") returnToComposer(history.pop().content);
+  else shape.whole.append(againButton(shape));
   byId("telling").textContent = "No answer";
+}
+
+function returnToComposer(content) {
+  const text = byId("text");
+  if (text.value) return;
+  text.value = content;
+  text.select(); // so that typing replaces it
 }
 
 function request() {
@@ -145,6 +206,7 @@ function request() {
     stream: true,
     stream_options: { include_usage: true },
     ...Object.fromEntries(given(numbers).map(([name, text]) => [name, Number(text)])),
+    ...offered(),
   };
   return { body, headers: Object.fromEntries(given(headers)), version: body.model.replace("mimic-", "") };
 }
@@ -154,40 +216,9 @@ const given = (fields) => Object.entries(fields).filter(([, text]) => text !== "
 function knobsAreRight() {
   if (byId("knobs").checkValidity()) return true;
   byId("settings").open = true;
+  byId("knobs").querySelector(":invalid").closest("details").open = true;
   byId("knobs").reportValidity();
   return false;
-}
-
-function answerShape() {
-  const text = document.createTextNode("");
-  const meta = element("footer", { class: "meta" });
-  const whole = turn("answer", "Mimic", element("div", { class: "text waiting", dir: "auto" }, text), meta);
-  whole.setAttribute("aria-busy", "true");
-  let pending = "";
-  let length = 0;
-  const paint = () => {
-    const room = LONGEST_SHOWN - text.length;
-    text.appendData(pending.slice(0, room));
-    if (pending) text.parentNode.classList.remove("waiting");
-    pending = "";
-    follow();
-  };
-  return {
-    whole,
-    meta,
-    append(added) {
-      if (!pending) requestAnimationFrame(paint);
-      length += added.length;
-      pending += added;
-    },
-    finish() {
-      paint();
-      text.parentNode.classList.remove("waiting");
-      if (!length) text.data = "(empty)";
-      if (length > LONGEST_SHOWN) meta.append(fact(`${number(length - LONGEST_SHOWN)} more characters are not shown`));
-      whole.removeAttribute("aria-busy");
-    },
-  };
 }
 
 /** The rung, the score and the source of an answer, from its headers. */
@@ -219,7 +250,8 @@ const fact = (text, title = "") => element("span", { title }, text);
 function againButton(shape) {
   const onclick = () => {
     if (running || !knobsAreRight()) return;
-    history.pop();
+    if (history.at(-1).role === "assistant") history.pop();
+    results = null;
     shape.whole.remove();
     byId("text").focus();
     answer();

@@ -1,7 +1,10 @@
 // The panel with the conversation of a message.
 
+import { callBlock } from "./answer.js";
 import { get } from "./api.js";
+import { foldedBlock, isJson } from "./code.js";
 import { byId, element, number, plural } from "./elements.js";
+import { resultBlock } from "./tools.js";
 
 const PAGE = 50;
 const BEFORE = 10;
@@ -109,28 +112,11 @@ function shape(message, position) {
   );
 }
 
-/** The text of a message, with JSON of tools indented; a tool call is the name of the tool and its arguments. */
+/** The text of a message as it is in the corpus; tool calls, their results, and JSON can be folded. */
 function content({ role, value, tool_calls: calls }) {
-  if (role === "call" && calls.length) {
-    return calls.flatMap(({ name, arguments: given }) => [
-      element("p", { class: "called" }, element("code", {}, element("bdi", {}, name))),
-      textOf(readable(given), true),
-    ]);
-  }
-  return [role === "result" ? textOf(readable(value), true) : textOf(value)];
-}
-
-const textOf = (text, isCode = false) => element("div", { class: isCode ? "text code" : "text", dir: "auto" }, text || "(empty)");
-
-/** JSON objects and arrays, indented; any other text as it is, and JSON with numbers too long for JavaScript. */
-function readable(text) {
-  try {
-    const value = JSON.parse(text);
-    const isIndented = typeof value === "object" && value !== null && !/\d{16}/.test(text);
-    return isIndented ? JSON.stringify(value, null, 2) : text;
-  } catch {
-    return text;
-  }
+  if (role === "call" && calls.length) return calls.map(({ name, arguments: given }) => callBlock({ name, input: given }));
+  if (role === "result") return [resultBlock("", value)];
+  return [isJson(value) ? foldedBlock(["JSON"], value) : element("div", { class: "text", dir: "auto" }, value || "(empty)")];
 }
 
 /** The part of an id that fits in a header. */

@@ -94,21 +94,28 @@ function commonOf({ role, common: messages, messages: all, uncertainty }, onTry)
   return element("div", {}, element("h3", {}, heading), list, bound);
 }
 
-function origin({ source, seeded_at: at, index }) {
+function origin({ source, sources, seeded_at: at, index }) {
   const when = new Date(at);
   const time = element("time", { dateTime: at }, when.toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }));
+  const files = sources?.length ? sources : [source];
   return element(
-    "p",
-    { class: "muted origin" },
-    "Seeded from ",
-    element("bdi", {}, source.name),
-    ` (${size(source.bytes)}) on `,
-    time,
-    ". SHA-256 ",
-    element("code", {}, source.sha256),
-    index ? `. The index of similar messages takes ${size(index.bytes)}.` : ".",
+    "div",
+    { class: "origin" },
+    element("h3", {}, "Sources"),
+    element("ol", { class: "sources" }, ...files.map(file)),
+    element("p", { class: "muted" }, "Seeded on ", time, index ? `. The index of similar messages takes ${size(index.bytes)}.` : "."),
   );
 }
+
+/** A file of the corpus: its name, its size, and its SHA-256. */
+const file = ({ name, bytes, sha256 }) =>
+  element(
+    "li",
+    {},
+    element("bdi", {}, name),
+    element("span", { class: "value" }, size(bytes)),
+    element("code", { class: "muted", title: "SHA-256 of the file" }, element("span", { class: "unseen" }, "SHA-256 "), sha256),
+  );
 
 function table(versions, preferred) {
   const rows = Object.entries(versions).map(([version, { documents, size: taken }]) =>

@@ -11,11 +11,36 @@ export function element(name, { class: classes, data, attributes, ...properties 
   return made;
 }
 
+/**
+ * Make the children of an element, from an index on, equal to `nodes`. Nodes that are equal already stay, and with them
+ * the selection, the focus, and the position of a scroll.
+ */
+export function patch(parent, nodes, from = 0) {
+  nodes.forEach((node, index) => {
+    const old = parent.childNodes[from + index];
+    if (!old) parent.append(node);
+    else if (!old.isEqualNode(node)) align(old, node);
+  });
+  while (parent.childNodes.length > from + nodes.length) parent.lastChild.remove();
+}
+
+function align(old, node) {
+  if (!old.cloneNode(false).isEqualNode(node.cloneNode(false)) && !areTexts(old, node)) old.replaceWith(node);
+  else if (!areTexts(old, node)) patch(old, [...node.childNodes]);
+  else if (node.data.startsWith(old.data)) old.appendData(node.data.slice(old.data.length));
+  else old.data = node.data;
+}
+
+const areTexts = (...nodes) => nodes.every(({ nodeType }) => nodeType === Node.TEXT_NODE);
+
 /** An element of the page by its id. */
 export const byId = (id) => document.getElementById(id);
 
 /** A text of the corpus within a line; its control characters have no effect outside. */
 export const quoted = (text) => element("bdi", { class: "quoted" }, oneLine(text));
+
+/** The direction of a text: that of its first letter. The attribute `dir="auto"` takes long for thousands of elements. */
+export const directionOf = (text) => (/^\P{L}*[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/u.test(text) ? "rtl" : "ltr");
 
 /** The text on one line, with single blanks. An empty or invisible text gets a label. */
 export const oneLine = (text) => {

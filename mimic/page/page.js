@@ -2,9 +2,11 @@
 
 import { Problem, get, key } from "./api.js";
 import { prepareChat, propose, suggest } from "./chat.js";
+import { prepareCopying } from "./code.js";
 import { prepareConversation } from "./conversation.js";
 import { showCorpus, suggestions } from "./corpus.js";
 import { byId, element } from "./elements.js";
+import { prepareJournal } from "./journal.js";
 import { problemShape, showProblem } from "./problems.js";
 import { prepareSearch, showWhetherSearchable } from "./search.js";
 
@@ -23,7 +25,7 @@ async function look() {
     suggest(suggestions(corpus));
     showWhetherSearchable(corpus);
     byId("key").hidden = true;
-    byId("chat").hidden = byId("search").hidden = false;
+    byId("chat").hidden = byId("search").hidden = byId("journal").hidden = false;
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     if (showProblem(problem)) return;
@@ -92,4 +94,6 @@ prepareKey();
 prepareConversation();
 prepareChat();
 prepareSearch();
+prepareJournal();
+prepareCopying();
 await look();

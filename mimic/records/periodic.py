@@ -56,3 +56,5 @@ class PeriodicTask(ABC):
                 is_failing = True
             except RecordError as exc:
                 self.failed(exc)
+            except Exception:  # a record that cannot be worked on must not stop the work on others
+                log.exception("work in the background failed")

@@ -32,7 +32,7 @@ class Sweeper(PeriodicTask):
         """Sweep if the job is due and no other process has it. Returns the number of removed records, or None."""
         claim = await self._records.claim([SWEEPER], LEASE_SECONDS)
         if claim is None:
-            if await self._records.sizes() and not await self._records.get(SWEEPER, SWEEPER, None):
+            if not await self._records.get(SWEEPER, SWEEPER, None) and await self._records.sizes():
                 await self._records.put(Draft(kind=SWEEPER, id=SWEEPER, lives=None, due=self._interval))
             return None
         removed = await self._records.sweep()

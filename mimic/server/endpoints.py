@@ -7,7 +7,7 @@ import msgspec
 from litestar import Request
 from litestar.enums import ScopeType
 from litestar.response import Stream
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send, WebSocketScope
 
 from mimic.engine.overrides import (
     BETWEEN_HEADER,
@@ -61,7 +61,7 @@ class HttpRequest:
         self._length = headers.get(b"content-length", b"0")
         self._codings = _codings(scope) if CODINGS in headers else b""
         self._bad_id = _bad_id(scope) if CLIENT_HEADER in headers else None
-        self.overrides = NO_OVERRIDES if _CHOICES.isdisjoint(headers) else _overrides(scope)
+        self.overrides = NO_OVERRIDES if _CHOICES.isdisjoint(headers) else overrides_in(scope)
 
     def read(self) -> Awaitable[bytes | RequestError]:
         """Return the body, or the error to send instead."""
@@ -83,12 +83,13 @@ class HttpRequest:
         await cut(self._scope, self._receive)
 
 
-def _overrides(scope: HTTPScope) -> Overrides:
+def overrides_in(scope: HTTPScope | WebSocketScope) -> Overrides:
+    """Return the choices in the headers of a request."""
     chosen: dict[str, str] = {}
     for name, value in scope["headers"]:
         if name in _FIELDS:
             chosen.setdefault(_FIELDS[name], value.decode("latin-1"))
-    return msgspec.convert(chosen, Overrides)
+    return msgspec.convert(chosen, Overrides) if chosen else NO_OVERRIDES
 
 
 def _codings(scope: HTTPScope) -> bytes:

@@ -1,7 +1,7 @@
-"""Key checks for WebSockets: a handshake with a wrong key is refused with an error in the usual format."""
+"""WebSockets: their keys and routes. A handshake with a wrong key is refused with an error in the usual format."""
 
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
 
 import msgspec
 from litestar.enums import ScopeType
@@ -13,13 +13,16 @@ from mimic.gateway.errors import request_error
 from mimic.server.observability.requests import record_of
 from mimic.wire.openai.errors import error_body
 
+WebSocketRoute: TypeAlias = Callable[[WebSocketScope, Receive, Send], Awaitable[None]]
 
-class WebSocketKeys:
-    """Check the key of every WebSocket handshake before its route."""
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+class WebSocketRoutes:
+    """Check the key of every WebSocket handshake, and pass the WebSocket to the route of its path, if there is one."""
+
+    def __init__(self, app: ASGIApp, keys: Keys, routes: Mapping[str, WebSocketRoute]) -> None:
         self._app = app
         self._keys = keys
+        self._routes = routes
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Return the awaitable of the callee: a coroutine here would cost time for every request."""
@@ -35,8 +38,13 @@ class WebSocketKeys:
         except Exception as exc:  # noqa: BLE001 - every failure is answered and logged
             error = request_error(exc, record_of(scope).request_id, scope["path"])
             await refuse_handshake(error, receive, send)
-        else:
+            return
+        route = self._routes.get(scope["path"])
+        if route is None:
             await self._app(scope, receive, send)
+        else:
+            scope["path_template"] = scope["path"]
+            await route(scope, receive, send)
 
 
 async def refuse_handshake(error: RequestError, receive: Receive, send: Send) -> None:

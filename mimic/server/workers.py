@@ -18,14 +18,15 @@ from mimic.server.http11.deadlines import SlowClientMonitor
 from mimic.server.http11.lingering import LingeringConnections
 from mimic.server.http11.protocol import HttpProtocol
 from mimic.server.listening import address_of, authority
+from mimic.wire.openai import responses
 
 log = logging.getLogger("uvicorn.error")
 
 SECONDS_TO_FINISH: Final = 30
 SECONDS_TO_LOAD: Final = 20
 """Timeout for a worker's first answer to its parent process. With a tenth of a CPU it takes 7 s."""
-WEBSOCKET_PATHS: Final[frozenset[str]] = frozenset()
-"""Paths of WebSocket routes; none yet."""
+WEBSOCKET_PATHS: Final = frozenset({responses.PATH})
+"""Paths of WebSocket routes."""
 
 
 class Workers(Multiprocess):

@@ -1,6 +1,10 @@
-"""The store of conversations: lists of items that responses read and extend."""
+"""The store of conversations: lists of items that responses read and extend.
+
+A conversation and its items never expire. The bounds remove the conversation first, since its items are newer.
+"""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 import msgspec
@@ -50,7 +54,7 @@ class ConversationStore:
             raise RequestError(400, "Conversations need records, which MIMIC_RECORDS=off switches off.")
         stored = StoredConversation(created_at, metadata)
         conversation_id = new_id("conv")
-        await self._records.put(Draft(kind=KIND, id=conversation_id, owner=owner, data=_written(stored)))
+        await self._records.put(Draft(kind=KIND, id=conversation_id, owner=owner, data=_written(stored), lives=None))
         if items:
             await self._append(conversation_id, owner, _new(items))
         return _shown(conversation_id, stored)
@@ -71,10 +75,14 @@ class ConversationStore:
             return _shown(conversation_id, stored)
 
     async def delete(self, conversation_id: str, owner: str) -> None:
-        """Delete a conversation and its items. Raises RequestError (404)."""
-        if not await self._records.delete(KIND, conversation_id, owner):
-            raise _no_conversation(conversation_id)
+        """Delete a conversation and its items. Raises RequestError (404).
+
+        The items go first: a deletion that was interrupted can be repeated.
+        """
+        await self._find(conversation_id, owner)
         await self._records.delete_under(ITEM_KIND, conversation_id, owner)
+        await self._records.delete(KIND, conversation_id, owner)
+        await self._records.delete_under(ITEM_KIND, conversation_id, owner)  # those of appends in between
 
     # Items
 
@@ -91,8 +99,9 @@ class ConversationStore:
         Does nothing if the conversation was deleted.
         """
         known = await self._records.get_all(ITEM_KIND, [item["id"] for item in items], owner)
-        if len(known) < len(items) and await self._records.get(KIND, conversation_id, owner):
-            await self._append(conversation_id, owner, items)
+        if len(known) < len(items):
+            with suppress(RequestError):
+                await self._append(conversation_id, owner, items)
 
     async def page(self, conversation_id: str, owner: str, limit: int, after: str | None, order: Order) -> ObjectPage:
         """A page of items. Raises RequestError (404), and UnknownCursor."""
@@ -130,7 +139,10 @@ class ConversationStore:
         return items
 
     async def _append(self, conversation_id: str, owner: str, items: Sequence[RawItem]) -> None:
-        """Reserve positions in the conversation, and write the items there."""
+        """Reserve positions in the conversation, and write the items there.
+
+        Raises RequestError (404), also if the conversation is deleted meanwhile: then no item stays.
+        """
         first = await self._reserve(conversation_id, owner, len(items))
         drafts = [
             Draft(
@@ -140,10 +152,14 @@ class ConversationStore:
                 parent=conversation_id,
                 position=first + index,
                 data=msgspec.json.encode(item),
+                lives=None,
             )
             for index, item in enumerate(items)
         ]
         await self._records.put_all(drafts)
+        if await self._records.get(KIND, conversation_id, owner) is None:
+            await self._records.delete_under(ITEM_KIND, conversation_id, owner)
+            raise _no_conversation(conversation_id)
 
     async def _reserve(self, conversation_id: str, owner: str, number: int) -> int:
         """Reserve positions. Returns the first one."""

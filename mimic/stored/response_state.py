@@ -35,8 +35,9 @@ class StoredResponse(msgspec.Struct, frozen=True, kw_only=True):
     """The data of a record.
 
     ``response`` is the response at its start; ``items`` are its own input, and ``ancestors`` the ids of the responses
-    before it, the oldest first. The answer has a text or calls; ``top`` is the number of likely tokens to show, if any.
-    Without ``timing`` all tokens are due at once. ``error`` is a failure after ``sent`` tokens.
+    before it, the oldest first. The answer has a text or calls, or nothing without ``has_output``; ``top`` is the
+    number of likely tokens to show, if any. Without ``timing`` all tokens are due at once. ``error`` is a failure after
+    ``sent`` tokens.
     """
 
     response: ResponseObject
@@ -52,9 +53,12 @@ class StoredResponse(msgspec.Struct, frozen=True, kw_only=True):
     timing: Timing | None = None
     error: ResponseError | None = None
     sent: int = 0
+    has_output: bool = True
 
     def completion(self) -> Completion:
         """The answer as the engine gave it."""
+        if not self.has_output:
+            return Completion((), self.usage)
         calls = [ToolCall(call.id, call.name, call.arguments, call.is_custom, call.tokens) for call in self.calls]
         answer = Answer(self.text, self.tokens, self.finish_reason, None, calls, logprobs=self.logprobs)
         return Completion([Answers(None, None, [answer])], self.usage)

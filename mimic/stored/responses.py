@@ -27,7 +27,7 @@ from mimic.stored.response_state import (
     stored_in,
     written,
 )
-from mimic.wire.openai.responses.answer import ResponseObject, failed, item_id, output_of, response_id_of
+from mimic.wire.openai.responses.answer import ResponseObject, answer_of, failed, item_id, output_of, response_id_of
 from mimic.wire.openai.responses.events import Resumed, error_events, plan_of
 from mimic.wire.openai.responses.history import History, Past, no_item, no_previous_response
 from mimic.wire.openai.responses.items import FIRST_INPUT, RawItem, identified, prefix_of
@@ -56,10 +56,16 @@ class ResponseStore(History):
         """Store a response. Returns the reply for one in the background, which is not streamed: it is queued."""
         response, owner = request.response, context.known.owner
         stored = _stored(request, completion, context)
+        if response.store or response.background:
+            await self._put(stored, owner)
         if response.conversation and not response.background:
             await self._extend(stored, owner)
-        if not response.store and not response.background:
+        if not response.background or request.stream:
             return None
+        return Reply(msgspec.json.encode(response), headers_of(completion))
+
+    async def _put(self, stored: StoredResponse, owner: str) -> None:
+        response = stored.response
         await self._records.put(
             Draft(
                 kind=KIND,
@@ -71,9 +77,6 @@ class ResponseStore(History):
                 due=stored.last if response.background else None,
             )
         )
-        if not response.background or request.stream:
-            return None
-        return Reply(msgspec.json.encode(response), headers_of(completion))
 
     async def finish(self, claim: Claim) -> None:
         """Finish a response in the background that is due. Raises RecordChanged after a cancellation."""
@@ -91,7 +94,7 @@ class ResponseStore(History):
                 {**item, "id": item_id(response.id, prefix_of(item), FIRST_INPUT + index)}
                 for index, item in enumerate(stored.items)
             ]
-            output = msgspec.to_builtins(output_of(response.id, stored.completion().answers[0], stored.top))
+            output = msgspec.to_builtins(output_of(response, stored.completion(), stored.top))
             await self._conversations.append(response.conversation.id, owner, [*inputs, *output])
 
     # By id
@@ -153,8 +156,7 @@ class ResponseStore(History):
             raise no_previous_response(missing)
         records = [*(found[one] for one in ancestors), record]
         if len(records) > MAX_ANCESTORS or sum(len(one.data) for one in records) > MAX_HISTORY:
-            text = f"The conversation is too long: at most {MAX_ANCESTORS} responses, and {MAX_HISTORY:,} bytes."
-            raise RequestError(400, text, param="previous_response_id", code="context_length_exceeded")
+            raise too_long()
         items = [item for one in records for item in _all_items(one)]
         return Past(items, [*ancestors, response_id])
 
@@ -199,6 +201,12 @@ class ResponseStore(History):
                     yield part
 
 
+def too_long() -> RequestError:
+    """The error for a previous response with too much before it."""
+    text = f"The conversation is too long: at most {MAX_ANCESTORS} responses, and {MAX_HISTORY:,} bytes."
+    return RequestError(400, text, param="previous_response_id", code="context_length_exceeded")
+
+
 def _due(record: Record, stored: StoredResponse) -> Iterator[float] | None:
     """The due time of each token on the event loop's clock; None if all are due."""
     if record.due is None or stored.timing is None:
@@ -209,21 +217,22 @@ def _due(record: Record, stored: StoredResponse) -> Iterator[float] | None:
 
 def _stored(request: ResponseRequest, completion: Completion, context: RequestContext) -> StoredResponse:
     """The data of a new response. With the fault ``error`` it fails after the fault's number of tokens."""
-    response, error, sent = request.response, None, 0
+    response, answer, error, sent = request.response, answer_of(completion), None, 0
     fault = None if context.is_plain else context.inject()
     if fault is not None and fault.kind == "error":
         error = failed(response, injected_error(fault)).error
-        sent = min(fault.after or 0, max(0, len(completion.answers[0].tokens) - 1))
+        sent = min(fault.after or 0, max(0, len(answer.tokens) - 1))
     return StoredResponse(
         response=response,
         items=[identified(item, response.id, index) for index, item in enumerate(request.items)],
-        ancestors=request.ancestors,
+        ancestors=request.past.responses,
         usage=completion.usage,
         top=request.logprobs,
         timing=context.timing,
         error=error,
         sent=sent,
-        **stored_answer(completion.answers[0]),
+        has_output=request.generate,
+        **stored_answer(answer),
     )
 
 

@@ -6,7 +6,7 @@ A row is one element: its cells are the fields that the header names. A cell of 
 import codecs
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +22,9 @@ from mimic_seed.formats.base import Unreadable
 SHOWN_COLUMNS: Final = 10
 """Columns that an error names."""
 
-_JSON_COLUMNS: Final = frozenset((*lists.MESSAGES, "prompt", "completion", "chosen", "history"))
+_JSON_COLUMNS: Final = frozenset(
+    (*lists.MESSAGES, "prompt", "completion", "chosen", "history", "tools", "functions"),
+)
 _CUT_OFF: Final = "unexpected end of data"
 """csv's error for a text that ends inside quotes."""
 
@@ -102,7 +104,7 @@ class CsvReader:
             self._columns = self._header(cells)
             return
         position, self._position = self._position, self._position + 1
-        element = {name: _value(name, cell) for name, cell in zip(self._columns, cells, strict=False) if name}
+        element = {name: cell_value(name, cell) for name, cell in zip(self._columns, cells, strict=False) if name}
         name = id_of(element)[0]
         found: Counter[str] = Counter()
         try:
@@ -120,14 +122,18 @@ class CsvReader:
     def _header(self, cells: Sequence[str]) -> Sequence[str]:
         """The names of the columns. Raises ForeignFile if no format has them."""
         names = [cell.strip().casefold() for cell in cells]
-        empty = dict.fromkeys(names, "")
-        if not any(one.matches(empty) for one in FORMATS):
-            shown = ", ".join(cell[:SHOWN_OF_ID] for cell in cells[:SHOWN_COLUMNS])
-            raise ForeignFile(f"the file is a table (CSV) with the columns {shown}. Understood are: {SHAPES}")
+        check_columns("table (CSV)", cells, dict.fromkeys(names, ""))
         return names
 
 
-def _value(name: str, cell: str) -> Any:
+def check_columns(kind: str, columns: Sequence[str], example: Mapping[str, Any]) -> None:
+    """Raises ForeignFile if no format has the fields of an example row."""
+    if not any(one.matches(example) for one in FORMATS):
+        shown = ", ".join(column[:SHOWN_OF_ID] for column in columns[:SHOWN_COLUMNS])
+        raise ForeignFile(f"the file is a {kind} with the columns {shown}. Understood are: {SHAPES}")
+
+
+def cell_value(name: str, cell: str) -> Any:
     """The value of a cell: JSON in a column for messages, otherwise the text. An empty id is no id."""
     if name in IDS:
         return cell or None

@@ -24,6 +24,9 @@ _ZIP: Final = (
     "the input is a zip archive, which cannot be read from a pipe: give it as a file, or `unzip -p FILE NAME | mimic "
     "seed -`"
 )
+_PARQUET: Final = (
+    "the input is a Parquet file, which can be read neither from a pipe nor compressed: give it as a file of its own"
+)
 _PICKLE: Final = (
     "the file is a Python pickle, which can run any program: open it only if you trust it, and write it as JSON"
 )
@@ -45,7 +48,7 @@ _MAGIC: Final[Sequence[tuple[int, bytes, str]]] = (
     (0, b"7z\xbc\xaf\x27\x1c", "the file is a 7z archive: `7z e -so FILE NAME | mimic seed -`"),
     (0, b"Rar!\x1a\x07", "the file is a rar archive: `unrar p -inul FILE NAME | mimic seed -`"),
     (257, b"ustar", "the file is a tar archive: `tar -xOf FILE NAME | mimic seed -`"),
-    (0, b"PAR1", _table("Parquet")),
+    (0, b"PAR1", _PARQUET),
     (0, b"ARROW1", _table("Arrow")),
     (0, b"\xff\xff\xff\xff", _table("Arrow")),
     (0, b"FEA1", _table("Feather")),

@@ -38,6 +38,8 @@ NAMED_EXAMPLES = 10
 SECONDS_BETWEEN_RECORDS = 1.0
 
 OnProgress = Callable[[Progress], None]
+CountTokens = Callable[[str], int]
+"""Returns the number of tokens of a text."""
 
 
 async def load(
@@ -52,12 +54,13 @@ async def load(
     on_progress: OnProgress = lambda _: None,
     make_index: Callable[[Path, Depth], Indexing] = Indexing,
     model: "EmbeddingModel | None" = None,
+    count_tokens: CountTokens | None = None,
 ) -> Report:
     """Replace these versions of the store's corpus by the conversations of sources, in one pass. Opens the sources.
 
     ``batch_size`` is in documents. ``depth`` is the lowest rung to serve; ``make_index(folder, depth)`` makes its
     index, and the depth ``meaning`` needs a ``model``. With ``join_splits`` the parts of a long chat become one
-    conversation.
+    conversation. With ``count_tokens`` the documents have the number of tokens of their messages.
 
     Raises BrokenDump if a source is not a valid dump, and NothingToSeed if all have no conversation. If ``strict``,
     raises SkippedConversation at the first broken conversation. Raises SeedingError and StoreError. After any error the
@@ -78,7 +81,7 @@ async def load(
                 embedding = stack.enter_context(TextEmbedding(folder, model))
         batches = [_Batches(SCHEMAS[version], replacement, batch_size) for version in versions]
         joiner = Joiner() if join_splits else None
-        loading = _Loading(opened, replacement, batches, index, embedding, joiner, strict, on_progress)
+        loading = _Loading(opened, replacement, batches, index, embedding, joiner, strict, on_progress, count_tokens)
         await loading.read()
         await loading.index()
         report = loading.report()
@@ -100,6 +103,7 @@ class _Loading:
         joiner: Joiner | None,
         strict: bool,
         on_progress: OnProgress,
+        count_tokens: CountTokens | None,
     ) -> None:
         self._started = time.perf_counter()
         self._sources = sources
@@ -111,6 +115,7 @@ class _Loading:
         self._joiner = joiner
         self._strict = strict
         self._on_progress = on_progress
+        self._count_tokens = count_tokens
         self._conversations = 0
         self._messages = 0
         self._skipped: Counter[str] = Counter()
@@ -217,12 +222,20 @@ class _Loading:
             self._messages += len(conversation.messages)
             self._profiler.add(conversation)
             characters = conversation_size(conversation)
+            counted = self._counted(conversation)
             for batches in self._batches:
-                await batches.add(conversation, characters)
+                await batches.add(counted, characters)
             if self._index:
                 await self._index.add(conversation)
             if self._embedding:
                 self._embedding.add(conversation)
+
+    def _counted(self, conversation: Conversation) -> Conversation:
+        """The conversation with the numbers of tokens of its messages, if they are to be counted."""
+        if self._count_tokens is None:
+            return conversation
+        tokens = [self._count_tokens(message.value) for message in conversation.messages]
+        return msgspec.structs.replace(conversation, tokens=tokens)
 
     def _skip(self, skipped: Skipped, source: str) -> None:
         if self._strict:

@@ -14,9 +14,10 @@ from zipfile import ZipInfo
 
 from mimic.corpus.manifest import Origin
 from mimic.errors import DumpError
-from mimic_seed import archive
+from mimic_seed import archive, parquet
 from mimic_seed.archive import Archive
 from mimic_seed.compression import CHUNK_BYTES, LONGEST_MAGIC, Decompressor, coding_of
+from mimic_seed.parquet import ParquetRows
 
 STANDARD_STREAMS: Final = (0, 1, 2)
 
@@ -35,7 +36,8 @@ class Source:
     """The bytes of a dump, read once, in chunks. An async context manager.
 
     ``-`` is standard input. Compression is recognised by the first bytes. :meth:`documents` yields the decompressed
-    texts: one, or the files of a zip archive. ``bytes_read`` and :meth:`origin` describe the input as stored.
+    texts: one, or the files of a zip archive. The text of a Parquet file is its rows as JSON Lines. ``bytes_read`` and
+    :meth:`origin` describe the input as stored.
     """
 
     def __init__(self, name: str | Path) -> None:
@@ -87,23 +89,27 @@ class Source:
     async def documents(self) -> AsyncGenerator[Document]:
         """Yield the texts in the source. Each must be read to its end before the next one.
 
-        Raises DumpError for a zip archive that cannot be read, or without conversations.
+        Raises DumpError for a zip archive or a Parquet file that cannot be read, or has no conversations.
         """
         beginning = await self._read()
         while len(beginning) < LONGEST_MAGIC and (more := await self._read()):  # a pipe may give one byte at first
             beginning += more
-        if beginning.startswith(archive.MAGIC) and self.total_bytes is not None:
-            while await self._read():  # for the SHA-256
-                pass
+        if self.total_bytes is None or not beginning.startswith((*archive.MAGIC, parquet.MAGIC)):
+            yield Document("", self._text(beginning))
+            return
+        while await self._read():  # for the SHA-256; then the file is read again
+            pass
+        self.bytes_read = 0
+        if beginning.startswith(parquet.MAGIC):
+            rows = await asyncio.to_thread(ParquetRows, self._file)
+            yield Document("", self._rows_of(rows, self.total_bytes))
+        else:
             opened = await asyncio.to_thread(Archive, self._file)
             members = opened.members()
             share = self.total_bytes / (sum(one.file_size for one in members) or 1)
-            self.bytes_read = 0
             for member in members:
                 yield Document(member.filename, self._chunks_of(opened, member, share))
-            self.bytes_read = self.total_bytes
-        else:
-            yield Document("", self._text(beginning))
+        self.bytes_read = self.total_bytes
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the decompressed bytes of all texts, in chunks of bounded size.
@@ -132,6 +138,14 @@ class Source:
             yield data
             size += len(data)
             self.bytes_read = min(self.total_bytes or 0, begin + int(size * share))
+
+    async def _rows_of(self, rows: ParquetRows, total_bytes: int) -> AsyncIterator[bytes]:
+        """Yield the rows of a table. The share of the rows counts as the share of the bytes."""
+        chunks = rows.chunks()
+        while found := await asyncio.to_thread(next, chunks, None):
+            lines, share = found
+            yield lines
+            self.bytes_read = int(total_bytes * share)
 
     async def _read(self) -> bytes:
         try:

@@ -122,7 +122,7 @@ def test_answers_are_looked_at_closely() -> None:
 
 def test_a_small_benchmark_runs_from_end_to_end(dump: Path, tmp_path: Path) -> None:
     """Every version and route is asked, no answer is wrong, and the results are written in three formats."""
-    ended = bench("--dump", dump, "--duration", 2, "--users", 2, *folders(tmp_path))
+    ended = bench("--dump", dump, "--duration", 1, "--users", 2, *folders(tmp_path))
     assert ended.exit_code == 0, ended.output
     found = json.loads((tmp_path / "sqlite-small.json").read_text())
     assert list(found["seedings"]) == ["v1", "v2", "v3"]
@@ -148,7 +148,7 @@ def test_a_wrong_answer_makes_it_fail(dump: Path, tmp_path: Path, monkeypatch: p
 
     draw = questions.draw
     monkeypatch.setattr(questions, "draw", tampered)
-    ended = bench("--dump", dump, "--versions", "v2", "--duration", 2, "--users", 2, *folders(tmp_path))
+    ended = bench("--dump", dump, "--versions", "v2", "--duration", 1, "--users", 2, *folders(tmp_path))
     assert ended.exit_code == 1
     found = json.loads((tmp_path / "sqlite-small.json").read_text())["loads"]["v2"]
     assert 1 <= found["wrong"] < found["answers"]
@@ -156,7 +156,7 @@ def test_a_wrong_answer_makes_it_fail(dump: Path, tmp_path: Path, monkeypatch: p
 
 def test_sizes_are_compared_on_a_mongodb(mongodb_url: str, tmp_path: Path) -> None:
     """Databases are created for the benchmark, and dropped afterwards."""
-    options = ["--store", mongodb_url, "--sizes", "50kB,100kB", "--versions", "v2", "--duration", "2", "--users", "2"]
+    options = ["--store", mongodb_url, "--sizes", "50kB,100kB", "--versions", "v2", "--duration", "1", "--users", "2"]
     ended = CliRunner().invoke(sizes.main, [*options, *folders(tmp_path)], catch_exceptions=False)
     assert ended.exit_code == 0, ended.output
     found = json.loads((tmp_path / "mongodb-sizes.json").read_text())["results"]

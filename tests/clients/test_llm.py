@@ -20,9 +20,9 @@ def llm_home(base_url: str, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_llm(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the ``llm`` command in a home of its own, without a key."""
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LLM_USER_PATH": str(home)}
+def run_llm(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the ``llm`` command in a home of its own, without a key unless it is among the variables."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LLM_USER_PATH": str(home), **variables}
     command = (sys.executable, "-P", "-m", "llm", *arguments)
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
@@ -46,3 +46,13 @@ def test_the_llm_command_without_any_setting_up(base_url: str, tmp_path: Path) -
     asked = run_llm(tmp_path, "openai", "endpoint", base_url, "--model", "mimic-v3", "Name three colours")
     assert asked.stdout == f"{RED}\n"
     assert "mimic-v3" in run_llm(tmp_path, "openai", "endpoint", base_url, "--models").stdout.split()
+
+
+def test_the_default_model_of_the_llm_command(default_url: str, tmp_path: Path) -> None:
+    """Without a model it uses responses: a tool is called, and an object is made."""
+    variables = {"OPENAI_BASE_URL": default_url, "OPENAI_API_KEY": "unused"}
+    tool = 'def get_weather(city: str) -> str:\n    "Get the weather of a city."\n    return f"It is sunny in {city}"'
+    asked = run_llm(tmp_path, "--functions", tool, "What is the weather in Paris?", **variables)
+    assert (asked.stdout, asked.returncode) == ("It is sunny in Paris\n", 0), asked.stderr
+    found = run_llm(tmp_path, "--schema", "name, age int", "John Doe is 42 years old", **variables)
+    assert json.loads(found.stdout) == {"name": "John Doe", "age": 42}

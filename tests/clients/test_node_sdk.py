@@ -127,7 +127,7 @@ def test_tools_and_schemas_through_the_node_sdk(agents: Any) -> None:
     assert agents["parsed"] == [{"name": "John Doe", "age": 42}] * 2
 
 
-@pytest.mark.parametrize("provider", ["compatible", "openai"])
+@pytest.mark.parametrize("provider", ["compatible", "openai", "openai chat"])
 def test_the_vercel_ai_sdk(agents: Any, provider: str) -> None:
     """A loop of tools ends after the second step, and each object validates; complete and streamed."""
     found = agents["vercel"][provider]
@@ -137,6 +137,25 @@ def test_the_vercel_ai_sdk(agents: Any, provider: str) -> None:
         "asked": ["San Francisco, CA"] * 2,
     }
     assert found["objects"] == [{"name": "John Doe", "age": 42}] * 4
+
+
+def test_a_websocket_of_the_node_sdk(node: tuple[Command, Path], base_url: str) -> None:
+    """Events are those of a stream; a response is followed although it is not stored; an error is the SDK's."""
+    asked = run(node, base_url, "websocket.mjs")
+    deltas = [event["delta"] for event in asked["first"] if event["type"] == "response.output_text.delta"]
+    assert "".join(deltas) == SEA
+    [message] = asked["second"][-1]["response"]["output"]
+    assert message["content"][0]["text"] == "Its waves are made by the wind."
+    assert {event["stream_id"] for event in asked["second"]} == {"fork"}
+    [event] = asked["error"]
+    assert (event["status"], event["error"]["code"]) == (400, "previous_response_not_found")
+
+
+def test_compatcanary(node: tuple[Command, Path], default_url: str) -> None:
+    """The scanner of OpenAI's API gives all of its points."""
+    scan = ("node_modules/compatcanary/src/cli.js", "scan", "--format", "json", "--profile", "modern")
+    report = run(node, default_url, *scan, "--base-url", default_url, "--model", "mimic-v3")
+    assert (report["score"], report["summary"]["passes"]) == (100, report["summary"]["total"])
 
 
 @pytest.mark.parametrize("how", ["streamed", "whole"])

@@ -67,6 +67,14 @@ def run(python: Path, url: str, *arguments: str | Path) -> subprocess.CompletedP
 
 
 @pytest.fixture(scope="module")
+def responses(python: Path, default_url: str) -> Any:
+    """All that clients of responses came to."""
+    done = run(python, default_url, FOLDER / "responses.py")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
 def outcomes(python: Path, default_url: str) -> Any:
     """All that extractors and agents came to."""
     done = run(python, default_url, FOLDER / "agents.py")
@@ -76,11 +84,12 @@ def outcomes(python: Path, default_url: str) -> Any:
 
 def test_instructor(outcomes: Any) -> None:
     """Objects validate in each mode, whole, nested, and put together from a stream."""
-    assert set(outcomes["instructor"]) == {"TOOLS", "TOOLS_STRICT", "JSON", "JSON_SCHEMA"}
+    assert set(outcomes["instructor"]) == {"TOOLS", "TOOLS_STRICT", "JSON", "JSON_SCHEMA", "MD_JSON"}
     for found in outcomes["instructor"].values():
-        assert found["person"] == found["partial"] == JOHN
+        assert found["person"] == found["partial"] == found["first_of_two"] == JOHN
         assert (found["order"]["customer"], found["order"]["status"]) == ("Jane Roe", "paid")
         assert found["order"]["items"]
+    assert outcomes["parallel_tools"] == [{"city": "Paris"}, {"city": "Rome"}]
 
 
 def test_llama_index(outcomes: Any) -> None:
@@ -89,8 +98,25 @@ def test_llama_index(outcomes: Any) -> None:
 
 
 def test_smolagents(outcomes: Any) -> None:
-    """A ToolCallingAgent requires a call in each step: first the tool is called, then ``final_answer``."""
-    assert outcomes["smolagents"] == {"answer": SUNNY, "asked": ["San Francisco, CA"], "steps": 3}
+    """Both kinds of agents call the tool once and end with its result; without need they end with an answer."""
+    expected = {"ToolCallingAgent": 3, "CodeAgent": 2}
+    assert outcomes["smolagents"].keys() == expected.keys()
+    for kind, steps in expected.items():
+        plain = outcomes["smolagents"][kind].pop("plain")
+        assert plain
+        assert plain != SUNNY
+        assert outcomes["smolagents"][kind] == {"answer": SUNNY, "asked": ["San Francisco, CA"], "steps": steps}
+
+
+def test_autogen(outcomes: Any) -> None:
+    """An AssistantAgent calls its tool once and ends with the result, whole and streamed; an output is an object."""
+    assert outcomes["autogen"] == {"answers": [SUNNY] * 2, "asked": ["San Francisco, CA"] * 2, "person": JOHN}
+
+
+@pytest.mark.parametrize("client", ["mirascope", "semantic_kernel"])
+def test_clients_of_responses(responses: Any, client: str) -> None:
+    """A loop of tools ends with the result, whole and streamed, and an object validates."""
+    assert responses[client] == {"texts": [SUNNY] * 2, "asked": ["San Francisco, CA"] * 2, "person": JOHN}
 
 
 def test_standard_tests_of_langchain(python: Path, default_url: str, tmp_path: Path) -> None:
@@ -104,5 +130,6 @@ def test_standard_tests_of_langchain(python: Path, default_url: str, tmp_path: P
         case.attrib["name"]: found.attrib["message"] for case in cases if (found := case.find("skipped")) is not None
     }
     assert skipped == SKIPPED
-    integration = [case for case in cases if case.attrib["classname"].endswith("TestIntegration")]
-    assert len([case for case in integration if case.find("skipped") is None]) >= 43
+    for name in ("TestIntegration", "TestResponses"):
+        integration = [case for case in cases if case.attrib["classname"].endswith(name)]
+        assert len([case for case in integration if case.find("skipped") is None]) >= MIN_ASKED

@@ -397,12 +397,16 @@ def test_legacy_completions_streamed(lenient: OpenAI, o200k: tiktoken.Encoding) 
 
 
 def test_models(client: OpenAI) -> None:
-    """Models are listed; any name that chats accept can be retrieved, and none can be deleted."""
+    """Models are listed; any name that chats accept can be retrieved, and a fine-tuned one can be deleted."""
     models = list(client.models.list())
     assert {"mimic-v1", "mimic-v2", "mimic-v3"} <= {model.id for model in models}
     for model in models:
         assert client.models.retrieve(model.id) == model
-    for name in ("gpt-4o-mini", "openai/gpt-4o", "ft:gpt-4o-mini:org::a1"):
+    tuned = "ft:gpt-4o-mini:org::a1"
+    assert client.models.retrieve(tuned).id == tuned
+    deleted = client.models.delete(tuned)
+    assert (deleted.id, deleted.object, deleted.deleted) == (tuned, "model", True)
+    for name in ("gpt-4o-mini", "openai/gpt-4o"):
         assert client.models.retrieve(name).id == name
         with pytest.raises(PermissionDeniedError) as caught:
             client.models.delete(name)

@@ -14,11 +14,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-from mimic.testing import MimicServer, free_port
+from mimic.testing import free_port
 from tests.golden.cases import GROUPS, Group
 from tests.golden.client import ask
 from tests.golden.corpus import CORPUS
 from tests.golden.masking import ANY, counters, entry_of_journal, increase, recorded
+from tests.support.servers import ForkedMimicServer
 
 FOLDER: Final = Path(__file__).parent
 RECORD: Final = FOLDER / "record.json"
@@ -51,7 +52,7 @@ class Servers:
 
 @contextmanager
 def _seeded(group: Group) -> Iterator[int]:
-    with MimicServer(CORPUS, settings=group.settings) as server:
+    with ForkedMimicServer(CORPUS, settings=group.settings) as server:
         yield urlsplit(server.url).port or 0
 
 

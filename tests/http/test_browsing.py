@@ -193,6 +193,22 @@ def test_a_search_finds_similar_texts(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_tool_calls_and_results_are_found(client: httpx.Client, version: str) -> None:
+    """A search finds tool calls and results among all roles, and alone by their roles, also with typing errors."""
+    expected = {"call": ("get_weather paris", "function_call", 1), "result": ("rain", "observation", 2)}
+    for role, (query, sender, position) in expected.items():
+        for asked in ({"q": query}, {"q": query, "role": role}):
+            found = client.get("/corpus/search", params={**asked, "version": version}).json()["results"]
+            assert (sender, "tools", position) in {(hit["from"], hit["conversation"], hit["position"]) for hit in found}
+        alone = client.get("/corpus/search", params={"q": query, "role": role, "version": version}).json()["results"]
+        assert {hit["from"] for hit in alone} == {sender}
+    misspelt = client.get("/corpus/search", params={"q": "raim", "role": "result", "version": version}).json()
+    assert [hit["value"] for hit in misspelt["results"]] == ["rain"]
+    chat = {"model": f"mimic-{version}", "messages": [{"role": "user", "content": "get_weather paris"}]}
+    assert client.post("/v1/chat/completions", json=chat).headers.get("x-mimic-source") != "tools#2"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_result_leads_to_its_conversation(client: httpx.Client, version: str) -> None:
     """A result names its document in each version."""
     results = client.get(f"/corpus/search?q=message%2017&limit=3&version={version}").json()["results"]

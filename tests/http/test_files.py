@@ -90,7 +90,8 @@ def test_lists(client: OpenAI) -> None:
     assert [one.id for one in client.files.list(purpose="batch", limit=1)] == [made[2], made[0]]
     page = client.files.list(after=made[2], limit=1)
     assert ([one.id for one in page.data], page.has_more) == ([made[1]], True)
-    for wrong in ({"limit": 0}, {"limit": 10_001}, {"after": "x"}):
+    assert client.files.list(limit=0).data == []
+    for wrong in ({"limit": -1}, {"limit": 10_001}, {"after": "x"}):
         with pytest.raises(openai.BadRequestError):
             client.files.list(**wrong)
 

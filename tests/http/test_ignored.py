@@ -10,6 +10,10 @@ from tests.support.corpora import SMALL
 from tests.support.servers import Server, SharedServers
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+GRAMMAR = {
+    "type": "custom",
+    "custom": {"name": "note", "format": {"type": "grammar", "grammar": {"syntax": "regex", "definition": "a+"}}},
+}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:,"}}
 
 
@@ -32,6 +36,9 @@ def server(serve: SharedServers) -> Server:
         ({"presence_penalty": -1, "reasoning_effort": "low"}, "presence_penalty, reasoning_effort"),
         ({"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}, "modalities, audio"),
         ({"verbosity": "low", "web_search_options": {}}, "verbosity, web_search_options"),
+        ({"moderation": {"model": "omni-moderation-latest"}, "tools": [GRAMMAR]}, "moderation, tools.custom.format"),
+        ({"tools": [{"type": "custom", "custom": {"name": "note", "format": {"type": "text"}}}]}, None),
+        ({"prediction": {"type": "content", "content": "hi"}, "prompt_cache_key": "a"}, None),
         ({"frequency_penalty": 0, "logit_bias": {}, "modalities": ["text"], "verbosity": "medium"}, None),
         ({"store": True, "metadata": {"a": "b"}, "user": "me", "service_tier": "auto", "unknown": 1}, None),
         ({"frequency_penalty": None, "logit_bias": None, "audio": None}, None),

@@ -1,8 +1,6 @@
 """The ladder over HTTP: the lowest rung of a request, and the headers about the match."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import pytest
 from openai import NotFoundError, OpenAI
 
 from tests.support.corpora import conversation
-from tests.support.servers import Server, SharedServers
+from tests.support.servers import Server, SharedServers, run_mimic
 
 DUMP = [
     conversation("a_0", ("human", "Tell me a joke"), ("gpt", "Knock knock."), ("human", "continue"), ("gpt", "Boo.")),
@@ -166,8 +164,8 @@ def test_a_named_rung_that_was_not_seeded_is_a_503(tmp_path: Path) -> None:
 def run(folder: Path, *options: str, **environment: str) -> str:
     """Seed the dump by the command line; return its report."""
     (folder / "dump.json").write_text(json.dumps(DUMP))
-    command = [sys.executable, "-m", "mimic", "seed", "dump.json", "--store", "sqlite:///corpus.db", *options]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    done = run_mimic(["seed", "dump.json", "--store", "sqlite:///corpus.db", *options], environment, folder=folder)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 

@@ -109,7 +109,7 @@ def test_a_text_is_no_object(client: httpx.Client, value: object) -> None:
 def test_a_word_of_a_million_letters_is_a_word(client: httpx.Client, version: str) -> None:
     """A word of a million letters is found as it is, in capitals, or with an addition."""
     for text in (WORD, WORD.upper(), WORD + "y", f"{WORD} y", "y" * 1_000_000, "語" * 300_000, "$" * 1_000_000):
-        for rung in DEPTHS[1:]:
+        for rung in DEPTHS[1:] if text == WORD else DEPTHS[-1:]:
             answer = said(client, text, version, rung)
             assert answer.status_code in {200, 404}, answer.text[:200]
             if text == WORD:

@@ -71,6 +71,8 @@ def test_a_list(client: OpenAI) -> None:
     assert [one.id for one in chats.list(metadata={"n": "3", "all": "no"})] == []
     page = chats.list(limit=2)
     assert (len(page.data), page.has_more) == (2, True)
+    page = chats.list(limit=0)
+    assert (page.data, page.has_more) == ([], True)
 
 
 def test_messages_of_a_stored_completion(server: Server, client: OpenAI) -> None:

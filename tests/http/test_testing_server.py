@@ -15,7 +15,7 @@ from mimic.errors import SettingError
 from mimic.testing import MimicServer, NotStarted, Seedable
 from mimic.testing import server as testing
 from tests.support.corpora import SMALL
-from tests.support.servers import children
+from tests.support.servers import ForkedMimicServer, children
 
 
 def listens(url: str) -> bool:
@@ -76,7 +76,7 @@ def test_a_server_can_be_started_again_and_within_an_event_loop() -> None:
 )
 def test_a_broken_corpus_has_the_error_of_the_seeding(corpus: Seedable, message: str) -> None:
     """The error has the words of the seeding, and for a list the first broken conversation."""
-    with pytest.raises(NotStarted) as raised, MimicServer(corpus):
+    with pytest.raises(NotStarted) as raised, ForkedMimicServer(corpus):
         pass
     assert str(raised.value) == message
 
@@ -106,10 +106,10 @@ def test_a_port_that_was_taken_meanwhile(monkeypatch: pytest.MonkeyPatch) -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = iter([taken.getsockname()[1], testing.free_port()])
         monkeypatch.setattr(testing, "free_port", lambda: next(ports))
-        with MimicServer(SMALL) as server:
+        with ForkedMimicServer(SMALL) as server:
             assert completion(server, "hi")
         monkeypatch.setattr(testing, "free_port", lambda: taken.getsockname()[1])
-        with pytest.raises(NotStarted, match="cannot listen"), MimicServer(SMALL, attempts=2):
+        with pytest.raises(NotStarted, match="cannot listen"), ForkedMimicServer(SMALL, attempts=2):
             pass
 
 

@@ -1,8 +1,10 @@
 """The page in a real Chromium, as people see and use it."""
 
 import json
+import os
 import re
-from collections.abc import Iterator
+import subprocess
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,58 +12,10 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from mimic.testing import free_port
-from tests.support.browser import Browser, chromium
+from tests.page.talks import BIDI, DUMP, LONG, SCRIPT, STORY
+from tests.support.browser import Browser
 from tests.support.corpora import SMALL, conversation, seed
-from tests.support.servers import ForkedMimicServer, Server
-
-LONG = conversation("long", *((("human", "gpt")[n % 2], f"message {n}") for n in range(130)))
-STORY = " ".join(f"word{n}" for n in range(120))
-SCRIPT = "<script>document.title = 'run'; alert(1)</script><img src=x onerror=alert(2)><b>bold</b>"
-BIDI = "\u202eevil\u2066 \u200f\u0007"
-ENDLESS = "x" * 1_000_000
-HOSTILE = [
-    conversation(f"{SCRIPT}#{number}", (f"human{SCRIPT}", SCRIPT), ("human", SCRIPT), ("gpt", f"{SCRIPT} {BIDI}"))
-    for number in range(3)
-]
-DUMP = [
-    *SMALL,
-    LONG,
-    conversation("story", ("human", "tell me a story"), ("gpt", STORY), ("human", "and then?"), ("gpt", "The end.")),
-    conversation("endless", ("human", "endless"), ("gpt", ENDLESS), ("human", BIDI), ("gpt", BIDI)),
-    conversation(
-        "tools",
-        ("human", "is it raining in Oslo"),
-        ("function_call", '{"name": "get_weather", "arguments": {"location": "Oslo"}}'),
-        ("observation", '{"rain": true}'),
-        ("gpt", "It rains."),
-    ),
-    *(conversation(f"unseen_{number}", ("human", "\u200b"), ("gpt", "\u200b")) for number in range(2)),
-    *HOSTILE,
-]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser for all tests."""
-    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """A server of the corpus for these tests."""
-    with ForkedMimicServer(DUMP) as server:
-        yield server.url
-
-
-@pytest.fixture
-def page(browser: Browser, url: str) -> Iterator[Browser]:
-    """The page, just opened; at the end it must have no errors and no requests to other servers."""
-    browser.open(url)
-    browser.find("#welcome")
-    yield browser
-    assert browser.logged() == []
-    assert {request["url"].startswith((f"{url}/", "data:")) for request in browser.sent()} == {True}
+from tests.support.servers import ForkedMimicServer, Server, run_mimic
 
 
 def test_a_chat_with_the_keyboard_alone(page: Browser) -> None:
@@ -289,8 +243,8 @@ def test_tool_calls_are_readable(page: Browser) -> None:
     said = [line.text.splitlines() for line in page.all("#said li")]
     assert said == [
         ["human #0", "is it raining in Oslo"],
-        ["function_call tool call #1", "get_weather", "{", '  "location": "Oslo"', "}"],
-        ["observation tool result #2", "{", '  "rain": true', "}"],
+        ["function_call tool call #1", "Tool call get_weather", "Copy", "{", '  "location": "Oslo"', "}"],
+        ["observation tool result #2", "Result", "Copy", "{", '  "rain": true', "}"],
         ["gpt #3", "It rains."],
     ]
     assert page.overflow() == 0
@@ -301,7 +255,7 @@ def test_the_corpus_is_shown(page: Browser) -> None:
     shown = page.text_of("#profile")
     assert str(len(DUMP)) in page.text_of("#profile > .facts")
     assert all(version in shown for version in ("v1", "v2", "v3"))
-    assert page.text_of(".shares").startswith("gpt85 · 48.3%")
+    assert page.text_of(".shares").startswith("gpt91 · 48.4%")
     plots = [plot.get_attribute("aria-label") or "" for plot in page.all("[role=img]")]
     assert plots[0].startswith("Conversations: ")
     assert len(plots) >= 3
@@ -370,16 +324,17 @@ def test_without_an_index_the_search_says_so(browser: Browser, sqlite_url: str, 
         browser.until(lambda: browser.text_of("#search-outcome").startswith("v3 was seeded without the index"))
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280])
-def test_the_page_is_accessible(page: Browser, url: str, width: int) -> None:
+@pytest.mark.parametrize(("width", "schemes"), [(360, ["dark", "light"]), (768, ["light"]), (1280, ["dark", "light"])])
+def test_the_page_is_accessible(page: Browser, url: str, width: int, schemes: list[str]) -> None:
     """On a phone, a tablet and a desktop, light and dark, axe-core finds nothing, and the page fits the screen."""
 
     def faults() -> list[str]:
         found = []
-        for scheme in ("dark", "light"):
+        for scheme in schemes:
             page.prefer(scheme)
             assert page.overflow() == 0
-            found += page.faults_of_access()
+            # The schemes differ in their colours only.
+            found += page.faults_of_access(*(["color-contrast"] if scheme == "dark" else []))
         return found
 
     page.open(url, width=width)
@@ -418,14 +373,20 @@ def test_light_and_dark_are_the_visitor_s_choice(page: Browser) -> None:
 
 
 def test_an_empty_store_says_how_to_seed(browser: Browser, sqlite_url: str, tmp_path: Path) -> None:
-    """The page continues by itself after a seeding."""
+    """The page continues by itself after a seeding, and shows each file with its SHA-256."""
     with Server(tmp_path, MIMIC_STORE=sqlite_url) as server:
         browser.open(server.url)
         assert "mimic seed --sample" in browser.find("#empty").text
         assert not browser.find("main").text.count("Send")
         assert browser.faults_of_access() == []
-        seed(sqlite_url, SMALL, tmp_path)
+        files = [tmp_path / "one.json", tmp_path / "two.json"]
+        for file in files:
+            file.write_text(json.dumps(SMALL))
+        run_mimic(["seed", "--quiet", "--store", sqlite_url, *files], {})
         browser.find("#welcome")
+        sources = [source.text.splitlines() for source in browser.all(".sources li")]
+        digest = sha256(files[0].read_bytes()).hexdigest()
+        assert [(source[0], source[-1]) for source in sources] == [(file.name, digest) for file in files]
         assert not browser.all("#empty:not([hidden])")
         assert "hello" in browser.ask("hi").text
         assert browser.logged() == []
@@ -447,6 +408,13 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(browser: Browser) -> None:
         browser.find(".source").click()
         assert browser.find("#said [aria-current=true]").is_displayed()
         kept = browser.driver.execute_script("return [Object.values(sessionStorage), Object.values(localStorage)]")
+        browser.find("#close-conversation").click()
+        browser.find("#copy-chat").click()
+        copied = browser.text_of("#snippet code")
+        assert "sk-right-one" not in copied
+        variables = {"PATH": os.environ["PATH"], "NO_PROXY": "127.0.0.1", "OPENAI_API_KEY": "sk-right-one"}
+        ran = subprocess.run(("bash", "-c", copied), env=variables, capture_output=True, check=True)
+        assert json.loads(ran.stdout)["choices"][0]["message"]["content"] == browser.text_of(".turn.answer .text")
         assert "sk-right-one" in kept[0]
         assert "sk-right-one" not in kept[1]
         assert browser.logged() == []

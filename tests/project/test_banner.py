@@ -20,6 +20,7 @@ from mimic.corpus.stores.base import Store
 from mimic.testing import free_port
 from mimic.testing.processes import listens
 from tests.support.corpora import SMALL, Dump, ask, conversation, fill, seed
+from tests.support.servers import start_mimic
 from tests.support.timing import wait_until
 
 NASTY: Final = 'it\'s $HOME `id` "q" \\n !! *? \u4f60\u597d'
@@ -33,18 +34,16 @@ DUMP: Final = [
 def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[tuple[int, Path]]:
     """A server: its port, and the file of its standard output at the time when it listens."""
     port = free_port()
-    command = (sys.executable, "-P", "-W", "error", "-m", "mimic", "serve", "--port", str(port), *arguments)
     out, log = folder / "out", folder / "log"
     with out.open("wb") as stdout, log.open("wb") as stderr:
-        environment = {"PATH": os.environ["PATH"], "PYTHONIOENCODING": "utf-8", **settings}
-        server = subprocess.Popen(command, env=environment, cwd=folder, stdout=stdout, stderr=stderr)
-    with server:
-        try:
-            wait_until(lambda: listens(port) or server.poll() is not None)
-            assert server.poll() is None, log.read_text()
-            yield port, out
-        finally:
-            server.terminate()
+        server = start_mimic(["serve", "--port", str(port), *arguments], settings, folder, stdout, stderr)
+    try:
+        wait_until(lambda: listens(port) or server.poll() is not None)
+        assert server.poll() is None, log.read_text()
+        yield port, out
+    finally:
+        server.terminate()
+        server.wait(60)
     for line in log.read_text().splitlines():
         json.loads(line)
 

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from mimic.cli.seed import NICENESS
 from mimic.corpus.stores import open_store
 from mimic.testing import free_port
 from tests.support.corpora import SMALL, conversation, seed
-from tests.support.servers import Server, has_ipv6, run_mimic
+from tests.support.servers import Server, has_ipv6, run_mimic, start_mimic
 
 
-def mimic(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
+def mimic(
+    *arguments: str | Path, stdin: bytes = b"", folder: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run ``mimic`` as a user would, with warnings as errors."""
-    run = run_mimic(arguments, environment, stdin=stdin)
+    run = run_mimic(arguments, environment, stdin=stdin, folder=folder)
     assert "Traceback" not in run.stderr, run.stderr
     return run
 
@@ -128,11 +131,9 @@ def test_a_store_may_be_a_path(tmp_path: Path, dump: Path, store: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "home").mkdir()
     option = store.format(cwd=tmp_path)
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home")}
-    environment |= {} if option.startswith("--store") else {"MIMIC_STORE": option}
-    command = [sys.executable, "-m", "mimic", "seed", str(dump), "--quiet"]
-    command += [option] if option.startswith("--store") else []
-    subprocess.run(command, env=environment, cwd=tmp_path, check=True)
+    options, setting = ([option], {}) if option.startswith("--store") else ([], {"MIMIC_STORE": option})
+    environment = {"HOME": str(tmp_path / "home"), **setting}
+    assert run_mimic(["seed", dump, "--quiet", *options], environment, folder=tmp_path).returncode == 0
     made = tmp_path / "home" if "~" in store else tmp_path / "folder" if "folder" in store else tmp_path
     assert any((made / name).exists() for name in ("own.db", "own"))
 
@@ -231,15 +232,15 @@ def test_quiet_is_quiet(sqlite_url: str, dump: Path) -> None:
 def test_settings_come_from_the_environment_and_from_a_file(tmp_path: Path, dump: Path) -> None:
     """An option wins over the environment, the environment over .env."""
     (tmp_path / ".env").write_text(f"MIMIC_STORE=sqlite:///{tmp_path}/file.db\nSEED_BATCH_SIZE=2\n")
-    command = [sys.executable, "-m", "mimic", "seed", str(dump), "--quiet"]
-    environment = {"PATH": os.environ["PATH"]}
-    subprocess.run(command, env=environment, cwd=tmp_path, check=True)
-    assert (tmp_path / "file.db").exists()
-    environment["MIMIC_STORE"] = f"sqlite:///{tmp_path}/environment.db"
-    subprocess.run(command, env=environment, cwd=tmp_path, check=True)
-    assert (tmp_path / "environment.db").exists()
-    subprocess.run([*command, "--store", f"sqlite:///{tmp_path}/option.db"], env=environment, cwd=tmp_path, check=True)
-    assert (tmp_path / "option.db").exists()
+    option = "--store", f"sqlite:///{tmp_path}/option.db"
+    set_store = {"MIMIC_STORE": f"sqlite:///{tmp_path}/environment.db"}
+    ways: list[tuple[str, Sequence[str], dict[str, str]]]
+    ways = [("file", (), {}), ("environment", (), set_store), ("option", option, set_store)]
+    for name, arguments, environment in ways:
+        assert not (tmp_path / f"{name}.db").exists()
+        run = run_mimic(["seed", dump, "--quiet", *arguments], environment, folder=tmp_path)
+        assert run.returncode == 0, run.stderr
+        assert (tmp_path / f"{name}.db").exists()
 
 
 @pytest.mark.parametrize("place", ["environment", ".env"])
@@ -272,11 +273,9 @@ def test_a_bad_setting_is_named(dump: Path) -> None:
 def test_a_settings_file_that_is_no_text_is_named(tmp_path: Path, dump: Path) -> None:
     """A file in UTF-16, as some editors of Windows write it, is an error with its name."""
     (tmp_path / ".env").write_text("MIMIC_PORT=8001", encoding="utf-16")
-    command = [sys.executable, "-m", "mimic", "seed", str(dump)]
-    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "Error: .env cannot be read: 'utf-8' codec can't decode" in done.stderr
-    assert "Traceback" not in done.stderr
+    run = mimic("seed", dump, folder=tmp_path)
+    assert run.returncode == 2
+    assert "Error: .env cannot be read: 'utf-8' codec can't decode" in run.stderr
 
 
 def test_a_taken_port_is_an_error(sqlite_url: str, tmp_path: Path) -> None:
@@ -297,15 +296,17 @@ def test_a_taken_port_is_an_error(sqlite_url: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("host", "shown"), [("::1", "[::1]"), ("::", "[::1]"), ("0.0.0.0", "127.0.0.1"), ("localhost", "localhost")]
 )
-def test_the_address_is_shown_that_a_client_can_ask(sqlite_url: str, host: str, shown: str) -> None:
+def test_the_address_is_shown_that_a_client_can_ask(sqlite_url: str, tmp_path: Path, host: str, shown: str) -> None:
     """An IPv6 address has brackets; port 0 shows the port chosen by the system."""
-    command = [sys.executable, "-m", "mimic", "serve", "--host", host, "--store", sqlite_url]
     for port in (free_port(), 0):
-        given = [*command, "--port", str(port)]
-        with subprocess.Popen(given, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
-            assert server.stdout
-            said = server.stdout.readline().decode()
+        receiver, sender = os.pipe()
+        with os.fdopen(receiver) as out, os.fdopen(sender, "wb") as stdout, (tmp_path / "log").open("wb") as log:
+            arguments = ["serve", "--host", host, "--store", sqlite_url, "--port", str(port)]
+            server = start_mimic(arguments, {}, tmp_path, stdout, log)
+            stdout.close()
+            said = out.readline()
             server.kill()
+            server.wait()
         found = re.match(rf"Mimic on http://{re.escape(shown)}:(\d+), with a page", said)
         assert found
         assert int(found[1]) == port or (port == 0 and int(found[1]) > 0)

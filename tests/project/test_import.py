@@ -14,21 +14,21 @@ import pytest
 
 from mimic.corpus.stores import open_store
 from tests.support.corpora import SMALL
+from tests.support.servers import run_mimic
 
 HI = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
 
 
-def mimic(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def mimic(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
     """Run the command line."""
-    command = [sys.executable, "-m", "mimic", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, check=False)
+    return run_mimic(arguments, {}, stdin=stdin)
 
 
 def export(store: Path, *options: str) -> list[Any]:
     """The corpus of a store by ``mimic export``."""
     run = mimic("export", "--store", store, *options)
     assert run.returncode == 0, run.stderr
-    text = run.stdout.decode()
+    text = run.stdout
     return json.loads(text) if text.startswith("[") else list(map(json.loads, text.splitlines()))
 
 
@@ -43,7 +43,7 @@ async def test_several_files_make_one_corpus(tmp_path: Path) -> None:
         archive.writestr("conversations.json", json.dumps([{"uuid": "u", "chat_messages": [], "name": ""}]))
     run = mimic("seed", *files, "--store", tmp_path / "own.db")
     assert run.returncode == 0, run.stderr
-    report = run.stdout.decode()
+    report = run.stdout
     assert "Seeded 10 conversations, 25 messages from a.json and 3 more (" in report
     assert "Left out, since a corpus has texts only: 1 definitions of tools" in report
     assert "Kept 1 conversations with the id of an earlier one" in report
@@ -77,10 +77,10 @@ def test_an_error_names_the_file(tmp_path: Path, content: bytes | None, problem:
         bad.write_bytes(content)
     run = mimic("seed", good, bad, "--store", tmp_path / "own.db")
     assert run.returncode == 1
-    assert f"Error: {problem}" in run.stderr.decode()
+    assert f"Error: {problem}" in run.stderr
     alone = mimic("seed", bad, "--store", tmp_path / "own.db")
     assert alone.returncode == 1
-    assert f"Error: {bad}: {problem.removeprefix('b.json: ')}" in alone.stderr.decode()
+    assert f"Error: {bad}: {problem.removeprefix('b.json: ')}" in alone.stderr
     assert mimic("export", "--store", tmp_path / "own.db").returncode == 3
 
 
@@ -89,7 +89,7 @@ def test_wrong_usage(tmp_path: Path) -> None:
     assert mimic("seed", "-", "-", "--store", tmp_path / "own.db").returncode == 2
     assert mimic("seed", "--sample", "x", "--store", tmp_path / "own.db").returncode == 2
     piped = mimic("seed", "-", "--store", tmp_path / "own.db", stdin=b"PK\x03\x04" + b"x" * 1000)
-    assert b"a zip archive, which cannot be read from a pipe" in piped.stderr
+    assert "a zip archive, which cannot be read from a pipe" in piped.stderr
     assert mimic("export", "--format", "x").returncode == 2
 
 
@@ -100,7 +100,7 @@ def test_an_export_seeds_the_same_corpus(tmp_path: Path) -> None:
     for name, other in (("sharegpt", "b"), ("openai", "c"), ("openai", "d")):
         before = {"b": "a", "c": "b", "d": "c"}[other]
         piped = mimic("export", "--store", tmp_path / f"{before}.db", "--format", name).stdout
-        assert mimic("seed", "-", "--store", tmp_path / f"{other}.db", stdin=piped).returncode == 0
+        assert mimic("seed", "-", "--store", tmp_path / f"{other}.db", stdin=piped.encode()).returncode == 0
     assert export(tmp_path / "b.db") == sharegpt
     assert export(tmp_path / "d.db") == export(tmp_path / "c.db")
     assert all("id" not in one for one in export(tmp_path / "d.db", "--format", "openai", "--without-ids"))

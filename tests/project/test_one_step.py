@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.project.test_banner import serving
+from tests.support.servers import run_mimic
 from tests.support.timing import wait_until
 
 
@@ -17,11 +17,7 @@ def mimic(
     folder: Path, *arguments: object, stdin: str | None = None, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line in a folder."""
-    command = [sys.executable, "-P", "-W", "error", "-m", "mimic", *map(str, arguments)]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONIOENCODING": "utf-8", **settings}
-    return subprocess.run(
-        command, input=stdin, capture_output=True, text=True, cwd=folder, env=environment, check=False
-    )
+    return run_mimic([str(one) for one in arguments], settings, stdin=(stdin or "").encode(), folder=folder)
 
 
 def write(file: Path, answer: str) -> None:
@@ -114,3 +110,16 @@ def test_the_name_of_the_distribution_is_a_command() -> None:
     """Tools that run a distribution by its name find ``mimic-chat``, the same program as ``mimic``."""
     scripts = {script.name: script.value for script in entry_points(group="console_scripts")}
     assert scripts["mimic-chat"] == scripts["mimic"] == "mimic.cli:main"
+
+
+def test_a_server_loads_only_packages_that_it_needs() -> None:
+    """The start of a server is mostly imports: without seeder, MongoDB drivers, and plugins for pydantic."""
+    program = (
+        "import sys; from mimic.app import create_app, Settings; from mimic.cli import main; "
+        "main(['serve', '--help'], standalone_mode=False); create_app(Settings()); "
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    run = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(run.stderr.split())
+    assert {"mimic.cli.serve", "litestar", "splintr"} <= loaded
+    assert not {"mimic_seed.loader", "mimic.cli.client", "pydantic", "pymongo", "motor", "onnxruntime"} & loaded

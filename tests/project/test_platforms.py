@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.project.test_project import modules
-from tests.support.servers import Server
+from tests.support.servers import Server, run_mimic
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_POSIX = """
@@ -82,8 +82,7 @@ def test_a_server_without_uvloop_answers_in_whole_and_in_pieces(tmp_path: Path, 
     """The server runs on asyncio's event loop."""
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_UVLOOP)
     store = f"sqlite:///{tmp_path}/corpus.db"
-    seeding = [sys.executable, "-m", "mimic", "seed", "--sample", "--quiet", "--store", store]
-    subprocess.run(seeding, check=True, cwd=tmp_path)
+    assert run_mimic(["seed", "--sample", "--quiet", "--store", store], {}).returncode == 0
     question = {"model": "v2", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
     with (
         Server(tmp_path, MIMIC_STORE=store, MIMIC_WORKERS=workers, PYTHONPATH=str(tmp_path)) as server,

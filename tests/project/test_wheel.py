@@ -1,15 +1,23 @@
 """The wheel in a project that has a ``seed`` module of its own."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import venv
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent
 from zipfile import ZipFile
 
 import pytest
+
+from mimic.testing import free_port
+from mimic.testing.processes import listens
+from tests.support.timing import wait_until
 
 ROOT = Path(__file__).parents[2]
 CONSOLE_SCRIPT = Path(sysconfig.get_path("scripts")) / "mimic"
@@ -21,14 +29,28 @@ raise SystemExit("the user's own")
 """
 
 
+def build(kind: str, project: Path, folder: Path) -> Path:
+    """Build a wheel or an sdist of a project by its own build backend."""
+    program = f"import hatchling.build; print(hatchling.build.build_{kind}({str(folder)!r}))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=project, check=True, capture_output=True, text=True)
+    return folder / done.stdout.strip()
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built by its own build backend, and unpacked as by an installer."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = f"import hatchling.build; print(hatchling.build.build_wheel({str(folder)!r}))"
-    done = subprocess.run([sys.executable, "-c", build], cwd=ROOT, check=True, capture_output=True, text=True)
-    unpacked = folder / "unpacked"
-    with ZipFile(folder / done.stdout.strip()) as archive:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the sdist, as installers do."""
+    folder = tmp_path_factory.mktemp("built")
+    with tarfile.open(build("sdist", ROOT, folder)) as archive:
+        archive.extractall(folder, filter="data")
+    [source] = (path for path in folder.iterdir() if path.is_dir())
+    return build("wheel", source, folder)
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    """The wheel, unpacked as by an installer."""
+    unpacked = built.parent / "unpacked"
+    with ZipFile(built) as archive:
         archive.extractall(unpacked)
     return unpacked
 
@@ -98,3 +120,36 @@ def test_the_fixture_does_not_run_a_users_seed(wheel: Path, project: Path) -> No
     done = run(project, wheel, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:schemathesis")
     assert "1 passed" in done.stdout, done.stdout
     assert not was_run(project)
+
+
+def test_an_installed_wheel_answers(built: Path, tmp_path: Path) -> None:
+    """In a new environment, both commands run, and a file is served and asked in one step each."""
+    new = tmp_path / "environment"
+    venv.create(new, symlinks=True, with_pip=False)
+    place = {"base": str(new), "platbase": str(new)}
+    packages = Path(sysconfig.get_path("purelib", "venv", place))
+    # Dependencies of this environment, without its own Mimic, whose finder only this environment runs.
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    into = ("--prefix", str(new), "--no-deps", "--no-index", "--no-compile", "--quiet", "--disable-pip-version-check")
+    subprocess.run([sys.executable, "-m", "pip", "install", "--ignore-installed", *into, str(built)], check=True)
+    programs = Path(sysconfig.get_path("scripts", "venv", place))
+    said = [{"role": "user", "content": "Where is my order?"}, {"role": "assistant", "content": "It left."}]
+    (tmp_path / "own.jsonl").write_text(json.dumps({"messages": said}))
+    environment = {"PATH": os.environ["PATH"], "MIMIC_PORT": str(free_port())}
+    where = [
+        str(programs / "python"),
+        "-P",
+        "-c",
+        "import mimic, mimic_seed; print(mimic.__file__, mimic_seed.__file__)",
+    ]
+    for path in subprocess.check_output(where, text=True, cwd=tmp_path, env=environment).split():
+        assert Path(path).is_relative_to(new)
+    serving = subprocess.Popen([programs / "mimic-chat", "serve", "own.jsonl"], cwd=tmp_path, env=environment)
+    with serving:
+        try:
+            wait_until(lambda: listens(int(environment["MIMIC_PORT"])))
+            asked = [programs / "mimic", "chat", "where is my order"]
+            assert subprocess.check_output(asked, text=True, cwd=tmp_path, env=environment) == "It left.\n"
+        finally:
+            serving.terminate()
+    assert serving.returncode in {0, -signal.SIGTERM}

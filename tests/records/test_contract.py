@@ -2,21 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import msgspec
 import pytest
 
 from mimic.errors import LeaseLost, RecordChanged, RecordsFull, RecordTooLarge, UnknownCursor
 from mimic.records.base import MOST_BYTES, OVERHEAD, SWEEPER, Change, Draft, RecordOptions, Records, new_id
-from tests.support.records import BACKENDS, open_now, url_of
+from tests.support.records import WITH_REPLICA_SET, open_now, url_of
 
 pytestmark = pytest.mark.anyio
 
 Open = Callable[..., Awaitable[Records]]
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=WITH_REPLICA_SET)
 def url(request: pytest.FixtureRequest) -> str:
     """The URL of empty records."""
     return url_of(request.param, request)
@@ -369,6 +369,37 @@ async def test_the_oldest_finished_records_go_beyond_the_bounds(another: Open, o
     assert (await records.update(jobs[0], Change(state="done", due=None))).is_finished
     await records.put(job("one more", data=bytes(1000)))
     assert await records.get("job", "job-0", None) is None
+
+
+async def test_the_bounds_remove_no_job_while_jobs_run(another: Open) -> None:
+    """Two processes finish jobs while others fill the bounds: each job is finished once, and none is removed before."""
+    writer, *claimers = [await another(most=8) for _ in range(3)]
+    jobs = [f"{number:02}" for number in range(15)]
+    outcomes: list[str] = []
+
+    async def create() -> None:
+        for name in jobs:
+            while True:
+                with suppress(RecordsFull):
+                    await writer.put(job(name))
+                    break
+                await asyncio.sleep(0.01)
+            await asyncio.gather(
+                *(writer.put(Draft(kind="a", id=f"{name}-{n}")) for n in range(3)), return_exceptions=True
+            )
+
+    async def work(records: Records) -> None:
+        while len(outcomes) < len(jobs):
+            if claim := await records.claim(["job"], 60):
+                await asyncio.sleep(0.002)
+                outcomes.append((await records.update(claim.record, Change(due=None), claim.lease)).id)
+            else:
+                await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(create(), *map(work, claimers))
+    assert sorted(outcomes) == jobs
+    assert sum(size.records for size in (await writer.sizes()).values()) <= 8 + 2  # MongoDB's concurrent writers
 
 
 async def test_full_records_are_not_removed_for_nothing(another: Open) -> None:

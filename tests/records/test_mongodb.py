@@ -1,8 +1,10 @@
 """Records on MongoDB: formats, outages, and a replica set whose primary changes."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import pymongo
 import pytest
@@ -67,11 +69,40 @@ async def test_a_server_that_is_away_is_an_error(mongod: Mongod) -> None:
         assert await records.get("a", "1", None) == stored
 
 
+def url_of_set(replica_set: ReplicaSet) -> str:
+    """The URL of an empty database, whose clients wait for an election."""
+    return f"{replica_set.url}mimic_{uuid4().hex[:12]}?replicaSet=mimic&serverSelectionTimeoutMS=15000"
+
+
+async def kill(primary: Mongod) -> None:
+    """Kill the primary, and start it again after an election."""
+    await asyncio.to_thread(primary.kill)
+    await asyncio.sleep(3)
+    await asyncio.to_thread(primary.start)
+
+
+async def freeze(primary: Mongod) -> None:
+    """Stop the primary, which continues after an election."""
+    await asyncio.to_thread(primary.freeze)
+    await asyncio.sleep(3)
+    primary.thaw()
+
+
+async def step_down(primary: Mongod) -> None:
+    """Let the primary give up its place, in the middle of writes."""
+    with pymongo.MongoClient[dict[str, Any]](primary.url, directConnection=True) as client:
+        await asyncio.to_thread(client.admin.command, {"replSetStepDown": 5, "secondaryCatchUpPeriodSecs": 2})
+    await asyncio.sleep(1)
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(300)
-async def test_a_primary_that_dies_loses_no_record_and_no_lease(replica_set: ReplicaSet) -> None:
+@pytest.mark.parametrize("disturbance", [kill, freeze, step_down])
+async def test_a_change_of_the_primary_loses_no_record_and_no_lease(
+    replica_set: ReplicaSet, disturbance: Callable[[Mongod], Awaitable[None]]
+) -> None:
     """Every answered write is there, and each job has one outcome, which a claimer reported at most once."""
-    url = f"{replica_set.url}mimic?replicaSet=mimic&serverSelectionTimeoutMS=15000"
+    url = url_of_set(replica_set)
     async with open_now(url) as one, open_now(url) as other:
         stored: list[str] = []
         outcomes: list[str] = []
@@ -96,10 +127,7 @@ async def test_a_primary_that_dies_loses_no_record_and_no_lease(replica_set: Rep
         async def disturb() -> None:
             for _ in range(3):
                 await asyncio.sleep(2)
-                primary = await asyncio.to_thread(replica_set.primary)
-                await asyncio.to_thread(primary.kill)
-                await asyncio.sleep(3)
-                await asyncio.to_thread(primary.start)
+                await disturbance(await asyncio.to_thread(replica_set.primary))
             await asyncio.sleep(1)
             is_over.set()
 

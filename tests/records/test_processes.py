@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mimic.records.base import Change, Claim, Draft, Records
-from tests.support.records import BACKENDS, open_now, url_of
+from tests.support.records import WITH_REPLICA_SET, open_now, url_of
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 Start = Callable[[str, object], "subprocess.Popen[str]"]
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=WITH_REPLICA_SET)
 def url(request: pytest.FixtureRequest) -> str:
     """The URL of empty records."""
     return url_of(request.param, request)

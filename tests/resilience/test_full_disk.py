@@ -210,7 +210,7 @@ def test_no_space_for_temporary_files_is_an_error(disk: Path, mongodb_url: str, 
 
 def test_no_space_to_sort_an_index_is_an_error(sqlite_url: str, disk: Path, tmp_path: Path) -> None:
     """SQLite sorts large indexes in unnamed files, in a folder that may be on another disk than the corpus."""
-    many = [conversation(str(n), *(("human", f"{n} {part}") for part in range(1000))) for n in range(250)]
+    many = [conversation(str(n), *(("human", f"{n} {part}") for part in range(1000))) for n in range(100)]
     (tmp_path / "many.json").write_text(json.dumps(many))
     seed(sqlite_url, OLD, tmp_path)
     before = files(tmp_path)

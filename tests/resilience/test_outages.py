@@ -35,7 +35,7 @@ def slowest(answers: Sequence[Answer]) -> float:
     return max(answer.answered - answer.asked for answer in answers)
 
 
-@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+@pytest.mark.parametrize("driver", ["pymongo", pytest.param("motor", marks=pytest.mark.soak)])
 def test_a_store_that_goes_away_under_load_and_comes_back(mongod: Mongod, tmp_path: Path, driver: Driver) -> None:
     """Each of two outages gives 503 within 3 s, then right answers soon; no worker is replaced.
 

@@ -23,6 +23,9 @@ from mimic.corpus.stores.base import Replacement, Store
 from mimic.corpus.stores.mongodb.store import MongoDBStore
 from mimic.corpus.stores.mongodb.timings import Timings
 from mimic.errors import BrokenDump, NoCompletion, NotSeeded, SeedingInProgress
+from mimic.tokens import count
+from mimic_seed.loader import load
+from mimic_seed.source import Source
 from tests.support.corpora import (
     SMALL,
     Dump,
@@ -61,6 +64,20 @@ async def test_answers_are_those_of_the_reference(store: Store, tmp_path: Path) 
     """Each message and each pair of a small corpus gets the answers of plain lists, in each version."""
     await fill(store, SMALL, tmp_path)
     await assert_equals_reference(store, SMALL)
+
+
+async def test_tokens_are_kept_where_they_were_counted(store: Store, tmp_path: Path) -> None:
+    """With a count each message has its number of tokens, in each version; answers are the same; without one, none."""
+    (tmp_path / "dump.json").write_text(json.dumps(SMALL))
+    for count_tokens in (count, None):
+        report = await load(Source(tmp_path / "dump.json"), store, VERSIONS, count_tokens=count_tokens)
+        await assert_equals_reference(store, SMALL)
+        for version, schema in SCHEMAS.items():
+            documents = await store.documents(version, range(report.versions[version].documents))
+            kept = [number for document in documents for number in schema.tokens(document)]
+            said = [message.value for document in documents for message in schema.messages(document)]
+            assert kept == ([count(text) for text in said] if count_tokens else [])
+            assert len(said) == report.messages
 
 
 SENDERS = st.sampled_from(["human", "gpt", "system", "$or"])

@@ -13,6 +13,8 @@ from mimic.corpus.corpus import Corpus
 from mimic.corpus.layout import LAYOUT, UNNUMBERED, check_layout
 from mimic.corpus.manifest import warnings_of
 from mimic.corpus.schemas import SCHEMAS, VERSIONS
+from mimic.corpus.search import search
+from mimic.corpus.similar.index import SPOKEN
 from mimic.corpus.stores import open_store
 from mimic.corpus.stores.base import Store
 from mimic.errors import UnusableStore
@@ -41,7 +43,8 @@ async def test_it_is_answered_from(store_url: str) -> None:
             for messages, documents in zip(asked, found, strict=True):
                 values = [(one["nextMessageType"], one["nextMessageValue"]) for one in documents.first]
                 assert values == reference(STORED, messages, version)
-        await Corpus(store).index("v3")
+        assert (await Corpus(store).index("v3")).searched == SPOKEN
+        assert await search(Corpus(store), "v3", "hi", "call", 9) == []
 
 
 @pytest.mark.anyio

@@ -158,7 +158,8 @@ class Browser:
     def _log(self, kind: str) -> list[dict[str, Any]]:
         return cast("list[dict[str, Any]]", self.driver.get_log(kind))  # type: ignore[no-untyped-call]
 
-    def faults_of_access(self) -> list[str]:
-        """The findings of axe-core for people with disabilities: each rule, and its place."""
-        found = Axe().run(self.driver)["violations"]
+    def faults_of_access(self, *rules: str) -> list[str]:
+        """The findings of axe-core for people with disabilities: each rule, and its place. Without rules: by all."""
+        options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+        found = Axe().run(self.driver, options=options)["violations"]
         return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found for node in rule["nodes"]]

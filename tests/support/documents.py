@@ -5,6 +5,7 @@ tests in it. A block of ``text``, ``http`` or ``json`` after these shows the sta
 for any text. A block of ``yaml`` is parsed. The ports 8000 to 8009 are replaced by free ones.
 """
 
+import json
 import os
 import queue
 import re
@@ -21,6 +22,7 @@ from typing import Final, NamedTuple, Self
 import yaml
 
 from mimic.testing import free_port
+from tests.support.fork_shim import ForkListener
 
 ROOT: Final = Path(__file__).parents[2]
 SECONDS: Final = 60
@@ -39,17 +41,20 @@ LINKED: Final = ("Makefile", "pyproject.toml", "requirements.lock", "mimic", "se
 """Parts of the project's folder that a reader's commands may use."""
 UNUSED: Final = ("cacheprovider", "faker", "langsmith_plugin", "locust", "schemathesis", "hypothesispytest", "xdist")
 """Plugins that take long to load."""
-DOWNLOADED: Final = ("ShareGPT_V3_unfiltered_cleaned_split.json", "dump.json")
-"""Dumps that documents name; the sample corpus is in the place of them."""
 SAMPLE: Final = ROOT / "seed" / "mimic_seed" / "sample.json"
+DOWNLOADED: Final = {"ShareGPT_V3_unfiltered_cleaned_split.json": 1000, "dump.json": 20}
+"""Dumps that documents name, and the most conversations of the sample corpus in the place of each."""
 PYTEST: Final = ("-q", "-c", os.devnull, "-W", "error", *(f"-pno:{name}" for name in UNUSED))
+FORK_SHIM: Final = Path(__file__).with_name("fork_shim.py")
 SHIMS: Final = {
     ".venv/bin/python": 'exec {python} "$@"',
     ".venv/bin/pip": 'echo "$@" >> pip.log',
     ".venv/bin/pytest": 'echo "$@" >> pytest.log',
     ".venv/bin/locust": 'exec {python} -m locust "$@"',
     # The server's first lines are no output of a later block.
-    ".venv/bin/mimic": '[ "$1" != serve ] || exec 1>&2\nexec {python} -P -m mimic "$@"',
+    ".venv/bin/mimic": '[ "$1" != serve ] || exec 1>&2\nexec {python} -S -E {fork_shim} {socket} mimic "$@"',
+    # The wheel's own test runs the installed command.
+    "bin/uvx": '[ "$1 $2 $3" = "--from . mimic-chat" ] && shift 3 && exec .venv/bin/mimic "$@"',
     "bin/docker": 'echo "$@" >> docker.log',
     "bin/llm": 'exec {python} -P -m llm "$@"',
     "bin/npm": 'echo "$@" >> npm.log',
@@ -92,15 +97,17 @@ class Reader:
         self._replaced = replaced or {}
         self._ports = {} if port is None else {"8000": str(port)}
         self._until = ExitStack()
+        self._forks = ForkListener()
         for name in LINKED:
             (folder / name).symlink_to(ROOT / name)
         for name, command in SHIMS.items():
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(f"#!/bin/bash\n{command.format(python=shlex.quote(sys.executable))}\n")
+            names = {"python": shlex.quote(sys.executable), "fork_shim": FORK_SHIM, "socket": self._forks.socket}
+            file.write_text(f"#!/bin/bash\n{command.format(**names)}\n")
             file.chmod(0o755)
-        for name in DOWNLOADED:
-            (folder / name).symlink_to(SAMPLE)
+        for name, most in DOWNLOADED.items():
+            (folder / name).write_text(json.dumps(json.loads(SAMPLE.read_text())[:most]))
         for mark in ("installed", "installed-dev"):
             (folder / ".venv" / mark).touch()
         self._environment = {
@@ -112,13 +119,14 @@ class Reader:
         }
 
     def __enter__(self) -> Self:
+        self._until.enter_context(self._forks)
         self._errors = self._until.enter_context((self.folder / "errors").open("wb"))
         script, self._script = os.pipe()  # no command of a block can read the next block as its standard input
         self._until.callback(os.close, self._script)
         self._shell = subprocess.Popen(
             ("bash", "--norc", "--noprofile", f"/dev/fd/{script}"),
             stdin=subprocess.DEVNULL,
-            pass_fds=(script,),
+            pass_fds=(script, self._forks.socket),
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=self._environment,

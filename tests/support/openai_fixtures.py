@@ -35,15 +35,15 @@ RESPONSES: Final = ("resp_677efb5139a88190b512bc3fef8e535d", "resp_123", "respon
 CONVERSATIONS: Final = ("conv_123", "string")
 ITEM: Final = "msg_abc"
 _CONVERSATION: Final = msgspec.json.encode(StoredConversation(1_700_000_000, {}))
-FILES: Final = ("file_id", "input_file_id")
+FILES: Final = ("file_id", "input_file_id", "after")
 UPLOAD: Final = "upload_abc123"
 UPLOAD_GROUP: Final = "abc123"
 PARTS: Final = ("string",)
-BATCH: Final = "batch_id"
-CHAT_ID: Final = "completion_id"
+BATCHES: Final = ("batch_id", "after")
+CHATS: Final = ("completion_id", "after")
 _CHAT: Final = StoredChat(
     {
-        "id": CHAT_ID,
+        "id": CHATS[0],
         "object": "chat.completion",
         "created": 1_700_000_000,
         "model": "m",
@@ -64,8 +64,9 @@ async def plant(url: str) -> None:
         for conversation_id in CONVERSATIONS:
             await records.delete(CONVERSATION, conversation_id, None)
             await records.put(Draft(kind=CONVERSATION, id=conversation_id, data=_CONVERSATION))
-        await records.delete(CHAT, CHAT_ID, None)
-        await records.put(Draft(kind=CHAT, id=CHAT_ID, data=msgspec.json.encode(_CHAT)))
+        for chat_id in CHATS:
+            await records.delete(CHAT, chat_id, None)
+            await records.put(Draft(kind=CHAT, id=chat_id, data=msgspec.json.encode(_CHAT)))
         await _plant_files(records)
         await records.delete(ITEM_KIND, ITEM, None)
         item = completed_item({"role": "user", "content": "hi", "id": ITEM})
@@ -91,7 +92,10 @@ async def _plant_files(records: Records) -> None:
         *(Draft(kind=FILE, id=one, state="batch", data=file) for one in FILES),
         *(Draft(kind=PART_KIND, id=part, parent=UPLOAD, data=b"5") for part in PARTS),
         Draft(kind=UPLOAD_KIND, id=UPLOAD, state="pending", data=upload),
-        Draft(kind=BATCH_KIND, id=BATCH, state="in_progress", data=msgspec.json.encode(batch), due=86_400),
+        *(
+            Draft(kind=BATCH_KIND, id=one, state="in_progress", data=msgspec.json.encode(batch), due=86_400)
+            for one in BATCHES
+        ),
     ]
     for draft in drafts:
         await records.delete(draft.kind, draft.id, None)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import pytest
 
@@ -11,6 +12,8 @@ from mimic.records.sqlite.file import RecordsFile
 from mimic.records.sqlite.records import SQLiteRecords
 
 BACKENDS: Final = ("sqlite", "mongodb")
+WITH_REPLICA_SET: Final = (*BACKENDS, pytest.param("replica_set", marks=pytest.mark.soak))
+"""The backends, and a replica set in the long run."""
 
 
 def open_now(url: str, options: RecordOptions = RecordOptions()) -> Records:  # noqa: B008 - frozen
@@ -22,5 +25,7 @@ def open_now(url: str, options: RecordOptions = RecordOptions()) -> Records:  # 
 
 def url_of(backend: str, request: pytest.FixtureRequest) -> str:
     """The URL of empty records on a backend."""
+    if backend == "replica_set":
+        return f"{request.getfixturevalue('replica_set').url}mimic_test_{uuid4().hex[:12]}?replicaSet=mimic"
     url = str(request.getfixturevalue(f"{backend}_url"))
     return url if backend == "mongodb" else url.replace("corpus.db", "records.db")

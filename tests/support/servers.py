@@ -23,8 +23,8 @@ from tests.support.fork_server import ForkedProcess, fork_server
 STRICT: Final = ("-W", "error")
 SECONDS: Final = 100
 """Seconds that a command may take."""
-READ_AFTER_LOADING: Final = ("MIMIC_", "SEED_", "OTEL_", "PROMETHEUS_MULTIPROC_DIR")
-"""Prefixes of variables that no module reads while it is loaded. SQLite reads TMPDIR then."""
+READ_AFTER_LOADING: Final = ("HOME", "MIMIC_", "SEED_", "OTEL_", "PROMETHEUS_MULTIPROC_DIR", "TMPDIR")
+"""Prefixes of variables that no module reads while it is loaded. Only SQLite reads TMPDIR then."""
 
 
 class Server(ServerProcess):
@@ -39,7 +39,7 @@ class Server(ServerProcess):
     def __init__(self, folder: Path, *before: str, **settings: str) -> None:
         environment = {"PATH": os.environ["PATH"], "MIMIC_ON_MISS": "404", **settings}
         super().__init__(folder, environment, before=before, interpreter=STRICT)
-        self._forks = not before and _may_fork(settings)
+        self._forks = not before and may_fork(settings)
 
     def _start(self, log: BinaryIO) -> Process:
         if not self._forks:
@@ -47,7 +47,8 @@ class Server(ServerProcess):
         return fork_server().fork("mimic", ["serve"], self._environment, self._log.parent, (0, 1, log.fileno()))
 
 
-def _may_fork(environment: Iterable[str]) -> bool:
+def may_fork(environment: Iterable[str]) -> bool:
+    """True for variables that have no effect on the start of an interpreter."""
     return all(name.startswith(READ_AFTER_LOADING) for name in environment)
 
 
@@ -104,18 +105,38 @@ class SharedServers:
         return self._stores[key]
 
 
+def start_mimic(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, stdout: BinaryIO, stderr: BinaryIO
+) -> Process:
+    """Start ``mimic`` in a folder with warnings as errors, forked or in a new interpreter as a ``Server`` is."""
+    variables = {"PATH": os.environ["PATH"], **environment}
+    if may_fork(environment):
+        return fork_server().fork("mimic", arguments, variables, folder, (0, stdout.fileno(), stderr.fileno()))
+    command = (sys.executable, "-P", *STRICT, "-m", "mimic", *arguments)
+    variables = {"PYTHONIOENCODING": "utf-8", **variables}
+    return subprocess.Popen(command, env=variables, cwd=folder, stdout=stdout, stderr=stderr)
+
+
 def run_mimic(
-    arguments: Sequence[str | Path], environment: Mapping[str, str], *, before: Sequence[str] = (), stdin: bytes = b""
+    arguments: Sequence[str | Path],
+    environment: Mapping[str, str],
+    *,
+    before: Sequence[str] = (),
+    stdin: bytes = b"",
+    folder: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``mimic`` with warnings as errors, forked or in a new interpreter as a ``Server`` is."""
+    """Run ``mimic`` in a folder with warnings as errors, forked or in a new interpreter as a ``Server`` is."""
     words, variables = [str(argument) for argument in arguments], {"PATH": os.environ["PATH"], **environment}
-    if before or not _may_fork(environment):
+    if before or not may_fork(environment):
         command = (*before, sys.executable, "-P", *STRICT, "-m", "mimic", *words)
-        ran = subprocess.run(command, input=stdin, env=variables, capture_output=True, check=False, timeout=SECONDS)
+        ran = subprocess.run(
+            command, input=stdin, env=variables, capture_output=True, check=False, timeout=SECONDS, cwd=folder
+        )
         return subprocess.CompletedProcess(words, ran.returncode, ran.stdout.decode(), ran.stderr.decode())
     with TemporaryFile() as out, TemporaryFile() as err:
         receiver, sender = os.pipe()
-        process = fork_server().fork("mimic", words, variables, Path.cwd(), (receiver, out.fileno(), err.fileno()))
+        streams = (receiver, out.fileno(), err.fileno())
+        process = fork_server().fork("mimic", words, variables, folder or Path.cwd(), streams)
         os.close(receiver)
         with suppress(BrokenPipeError), os.fdopen(sender, "wb") as file:
             file.write(stdin)
@@ -143,7 +164,7 @@ class Seeding:
         arguments = ("--not-nice", "--store", url, "-")
         variables = {"PATH": os.environ["PATH"], **environment}
         (receiver, sender), (said, errors) = os.pipe(), os.pipe()
-        if before or not _may_fork(environment):
+        if before or not may_fork(environment):
             command = (*before, *seed_command(*arguments))
             self.process = subprocess.Popen(command, stdin=receiver, stderr=errors, env=variables)
         else:

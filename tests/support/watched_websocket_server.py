@@ -60,7 +60,7 @@ def main() -> None:
         log = partial(
             RequestLog, metrics=metrics, route_of=lambda scope: scope["path"], journal=journal, logs_requests=True
         )
-        app: Any = add_layers(Application(metrics, ledger), gateway, {}, log=log, guards_host=not keys)
+        app: Any = add_layers(Application(metrics, ledger), gateway, {}, {}, log=log, guards_host=not keys)
         uvicorn.run(app, port=int(port), log_config=None, lifespan="off", **protocol_options(5, {PATH}))
 
 

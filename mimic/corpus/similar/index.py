@@ -16,7 +16,7 @@ import tantivy
 from tantivy import Document, Index, Occur, Order, Query, SchemaBuilder
 
 from mimic.corpus.calls import canonical
-from mimic.corpus.conversation import Conversation, Coordinates, Message, former_role_of, role_of
+from mimic.corpus.conversation import CALL, RESULT, Conversation, Coordinates, Message, former_role_of, role_of
 from mimic.corpus.schemas import digest
 from mimic.corpus.similar.measure import LONGEST_KNOWN, weight
 from mimic.corpus.similar.similarity import normalized, parts, terms
@@ -38,11 +38,14 @@ MOST_WEIGHTS: Final = 50_000
 WRITER_BYTES: Final = 15_000_000
 """Memory that is filled before it is written to the disk."""
 
-ASSISTANTS_SHARE: Final = 0.3
-"""Share of an excerpt that is indexed of an assistant's message: it is long, and rarely the last message of a chat."""
+LONG_SHARE: Final = 0.3
+"""Share of an excerpt that is indexed of assistants' messages and of results: long, and rarely the end of a chat."""
+LONG: Final = frozenset({"assistant", RESULT})
 
 SPOKEN: Final = ("user", "assistant", "system")
-"""Roles with a search by similarity. Tool calls and results only match if they are equal."""
+"""Roles that match by similarity. Tool calls and results only match if they are equal."""
+SEARCHED: Final = (*SPOKEN, CALL, RESULT)
+"""Roles with a search by similarity, each with a field of the index."""
 
 _NORMAL: Final = "normal"
 _BEFORE: Final = "before"
@@ -105,11 +108,12 @@ class IndexWriter:
         key = normal_digest(message)
         if key is not None:
             document.add_integer(_NORMAL, key)
-        if self._nearest and (role := role_of(message.sender)) in SPOKEN:
+        if self._nearest and (role := role_of(message.sender)) in SEARCHED:
             found = _terms(message)
             if len(found) <= SHORT:
                 found += parts(found)
-                document.add_text(_BEFORE, " ".join(set(_terms(previous))) if previous else "")
+                if role in SPOKEN:
+                    document.add_text(_BEFORE, " ".join(set(_terms(previous))) if previous else "")
             document.add_text(role, " ".join(set(found)))
         return document
 
@@ -141,7 +145,9 @@ class MatchIndex:
             )
             raise UnusableStore(text, public=text)
         self._max_terms = max_terms
-        self._weights: dict[str, dict[str, float]] = {role: {} for role in SPOKEN}
+        self.searched: Final = tuple(role for role in SEARCHED if _has_field(self._schema, role))
+        """Roles with a search by similarity. An index of Mimic 0.1 has none for tool calls and results."""
+        self._weights: dict[str, dict[str, float]] = {role: {} for role in self.searched}
 
     def check(self) -> None:
         """Raises the damage that a search found before."""
@@ -212,7 +218,7 @@ class MatchIndex:
 
     def _nearest(self, message: Message, found: Sequence[str], most: int) -> list[Coordinates]:
         role = role_of(message.sender)
-        wanted = self._rarest(role, found, self._max_terms) if role in SPOKEN else []
+        wanted = self._rarest(role, found, self._max_terms) if role in self.searched else []
         return self._places(self._any_of(role, wanted), most) if wanted else []
 
     def _rarest(self, field: str, found: Sequence[str], most: int) -> list[str]:
@@ -259,7 +265,15 @@ def normal_digest(message: Message, *, former: bool = False) -> int | None:
 
 
 def _terms(message: Message) -> list[str]:
-    return terms(message.value, ASSISTANTS_SHARE if role_of(message.sender) == "assistant" else 1.0)
+    return terms(message.value, LONG_SHARE if role_of(message.sender) in LONG else 1.0)
+
+
+def _has_field(schema: tantivy.Schema, name: str) -> bool:
+    try:
+        Query.term_query(schema, name, "")
+    except ValueError:
+        return False
+    return True
 
 
 def _schema() -> tantivy.Schema:
@@ -268,6 +282,6 @@ def _schema() -> tantivy.Schema:
         builder.add_unsigned_field(coordinate, fast=True)
     builder.add_integer_field(_NORMAL, indexed=True)
     builder.add_text_field(_BEFORE, tokenizer_name="whitespace", index_option="basic")
-    for role in SPOKEN:
+    for role in SEARCHED:
         builder.add_text_field(role, tokenizer_name="whitespace", index_option="basic")
     return builder.build()

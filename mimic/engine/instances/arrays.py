@@ -33,13 +33,17 @@ class ArrayMaker:
         count = self._count(parts, place, fixed, len(contained))
         start = max(0, min(fixed, count - len(contained)))
         is_unique = any(part.get("uniqueItems") is True for part in parts)
+        needed = max(largest(parts, "minItems"), fixed, start + len(contained))
         made: list[JsonValue] = []
         for index in range(count):
             schemas = _schemas_of(parts, index)
             if start <= index < start + len(contained):
                 schemas.append(contained[index - start])
-            item = Field(place.field.name, place.field.description, index=index)
-            made.append(self._item(schemas, place.below(index), item, made if is_unique else ()))
+            item = Field(place.field.name, place.field.description, index=index, item=place.field.item)
+            value = self._item(schemas, place.below(index), item, made if is_unique else ())
+            if isinstance(value, dict) and index >= needed and any(equal(value, other) for other in made):
+                break  # the source has no more values of its own
+            made.append(value)
         return made
 
     def _count(self, parts: Sequence[Part], place: Place, fixed: int, contained: int) -> int:

@@ -133,7 +133,7 @@ class ChatValues(Values):
                 if value and self._is_free(value, field):
                     yield self._take(value, field)
             if field.words & {"name", "person", "customer", "author"} and not field.format:
-                yield from (name for name in phrases.names(text) if self._is_free(name, field))
+                yield from (self._take(name, field) for name in phrases.names(text) if self._is_free(name, field))
 
     def _likely(self, field: Field, text: str) -> Iterator[str]:
         """Texts that certainly or probably belong to the field."""

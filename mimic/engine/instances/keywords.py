@@ -33,7 +33,7 @@ def describe(field: Field, parts: Sequence[Part]) -> Field:
         description = description or str(part.get("description") or part.get("title") or "")
         kind = kind or str(part.get("format") or "")
         members = members or part.get("enum") or ()
-    return Field(field.name, description, kind, members, field.index)
+    return Field(field.name, description, kind, members, field.index, field.item)
 
 
 def types_of(parts: Sequence[Part]) -> list[Type]:

@@ -45,9 +45,10 @@ class ObjectMaker:
     def make(self, parts: Sequence[Part], place: Place) -> JsonValue:
         """An object. Raises Impossible."""
         names, parts = self._add_dependencies(self._names(parts, place), parts, place)
+        item = place.field.item if place.field.index is None else place.field.index
         made: dict[str, JsonValue] = {}
         for name in names:
-            made[name] = self._node(_schemas_of(parts, name), place.below(name), Field(name), 0)
+            made[name] = self._node(_schemas_of(parts, name), place.below(name), Field(name, item=item), 0)
         least = largest(parts, "minProperties")
         for name in self._new_names(parts, place):
             if len(made) >= least:
@@ -56,7 +57,7 @@ class ObjectMaker:
                 continue
             schemas = _schemas_of(parts, name, is_new=True)
             if False not in schemas:
-                made[name] = self._node(schemas, place.below(name), Field(name), 0)
+                made[name] = self._node(schemas, place.below(name), Field(name, item=item), 0)
         if len(made) < least:
             raise Impossible(place.path, f"no {least} properties were found")
         return made
@@ -67,8 +68,11 @@ class ObjectMaker:
         required = dict.fromkeys(name for part in parts for name in part.get("required") or ())
         optional = [name for name in declared if name not in required and self._is_possible(parts, name)]
         if optional:
+            wanted = [name for name in optional if self._is_wanted(parts, name, place)]
+            if not required and not wanted and not place.path:
+                wanted = [name for name in optional if _is_nested(parts, name)]  # the contents of the whole instance
             ways: list[list[str]] = [
-                [name for name in optional if self._is_wanted(parts, name, place)],
+                wanted,
                 [],
                 optional,
                 *[[name] for name in optional[:MAX_SINGLES]],
@@ -146,6 +150,12 @@ def _schemas_of(parts: Sequence[Part], name: str, *, is_new: bool = False) -> li
             own.append(part["unevaluatedProperties"])
         found += own
     return found
+
+
+def _is_nested(parts: Sequence[Part], name: str) -> bool:
+    """True if a property is an array or an object."""
+    schemas = [schema for schema in _schemas_of(parts, name) if isinstance(schema, Mapping)]
+    return any(schema.get("type") in {"array", "object"} for schema in schemas)
 
 
 @lru_cache(maxsize=256)

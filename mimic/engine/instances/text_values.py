@@ -49,6 +49,9 @@ class TextValues(Values):
         yield phrases.title(self._answer)
 
     def numbers(self, field: Field) -> Iterable[int | float]:
+        if field.words & TEXTS:
+            found = (phrases.numbers(sentence) for sentence in self._sentences)
+            yield from next(filter(None, found), ())[-1:]  # "12 + 30 = 42."
         yield from phrases.numbers_beside(self._answer, field.words)
         if self._question is not None:
             yield from self._question.numbers(field)

@@ -14,13 +14,17 @@ WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 
 
 class Field(msgspec.Struct, frozen=True, gc=False):
-    """A place for a value in an instance: its name, its facts from the schema, and its index in an array."""
+    """A place for a value in an instance: its name, its facts from the schema, and its index in an array.
+
+    ``item`` is the index of the object around it, if that is in an array: each object has values of its own.
+    """
 
     name: str = ""
     description: str = ""
     format: str = ""
     members: Sequence[Any] = ()
     index: int | None = None
+    item: int | None = None
 
     @property
     def words(self) -> frozenset[str]:

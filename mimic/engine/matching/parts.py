@@ -38,6 +38,7 @@ _QUOTED: Final = re.compile(
     r"|\u300c([^\u300c\u300d]+)\u300d"
     r"|\u300e([^\u300e\u300f]+)\u300f"
 )
+_MARKED: Final = re.compile(r"^\[\[ ## \w{1,60} ## \]\]\n(.+)", re.MULTILINE)
 _FENCES: Final = ("```", '"""', "'''")
 
 Literals: TypeAlias = tuple[str, ...]
@@ -110,8 +111,9 @@ class PromptTemplate(msgspec.Struct, frozen=True):
 def parts_of(message: Message, templates: Sequence[str] = ()) -> list[PromptPart]:
     """The parts of a user's message to seek, most specific first; empty for a message without parts.
 
-    If a template fits, its hole is the only part. Otherwise the parts are the last fenced text, the longest quoted
-    text, the text after the last colon, and the last paragraph. A label at the end, such as "Answer:", is dropped.
+    If a template fits, its hole is the only part. Otherwise the parts are the first field between marks, the last
+    fenced text, the longest quoted text, the text after the last colon, and the last paragraph. A label at the end,
+    such as "Answer:", is dropped.
     """
     text = message.value.strip().replace("\r\n", "\n")
     if len(text) > LONGEST or role_of(message.sender) != "user":
@@ -121,7 +123,7 @@ def parts_of(message: Message, templates: Sequence[str] = ()) -> list[PromptPart
         if hole:
             return [PromptPart(Message(message.sender, hole), 0.0)]
     unlabelled = _without_labels(text)
-    found = [_fenced(text), _quoted(text), _after_colon(unlabelled), _last_paragraph(unlabelled)]
+    found = [_marked(text), _fenced(text), _quoted(text), _after_colon(unlabelled), _last_paragraph(unlabelled)]
     distinct = {part.strip(): len(terms(part)) for part in found if part}
     return [
         PromptPart(Message(message.sender, part), 0.5 if count >= LEAST_SIMILAR_TERMS else 1.0)
@@ -160,6 +162,12 @@ def _after_colon(text: str) -> str | None:
 def _quoted(text: str) -> str | None:
     quoted = [next(filter(None, match.groups())) for match in _QUOTED.finditer(text)]
     return max(quoted, key=len, default=None)
+
+
+def _marked(text: str) -> str | None:
+    """The first field in the form of DSPy: a line below ``[[ ## question ## ]]``."""
+    found = _MARKED.search(text)
+    return found[1] if found else None
 
 
 def _fenced(text: str) -> str | None:

@@ -15,8 +15,10 @@ from mimic.engine.base import (
     TEXT,
     Answer,
     Answers,
+    ChatMessage,
     CompletionRequest,
     Engine,
+    Limits,
     Prompt,
     Tool,
     ToolCall,
@@ -25,9 +27,12 @@ from mimic.engine.fallback import Chain
 from mimic.engine.instances.chat_values import ChatValues, subjects
 from mimic.engine.instances.maker import instance
 from mimic.engine.instances.schema import SchemaProblem
+from mimic.engine.instances.values import Field
 from mimic.engine.overrides import ToolMode, ToolOptions
 from mimic.engine.retrieval import cut_answers
+from mimic.engine.shapes import ENDING, PROPERTIES
 from mimic.engine.structured import StructuredEngine
+from mimic.engine.tools.code_agent import FINAL, CodeEngine
 from mimic.engine.tools.corpus_calls import ExactEngine, arguments_of, find_calls
 from mimic.engine.tools.likeness import likeness
 from mimic.engine.tools.written_calls import read_written_calls
@@ -46,11 +51,12 @@ class AssistantEngine(Engine):
         """``corpus`` answers from the corpus only; ``texts`` also has a fallback for a miss."""
         self._texts = texts
         exact = ExactEngine(corpus)
-        self._all = ToolEngine(exact, StructuredEngine(Chain([ResultEngine(exact), texts])), options)
+        results = StructuredEngine(Chain([ResultEngine(exact), texts]))
+        self._all = CodeEngine(ToolEngine(exact, results, options))
 
     def answer(self, prompt: Prompt, request: CompletionRequest) -> Coroutine[Any, Any, Answers]:
         """Answer a prompt. Raises the errors of the engines."""
-        is_plain = not request.tools and request.answer_format is TEXT
+        is_plain = not request.tools and request.answer_format is TEXT and not describes_form(prompt.messages)
         if is_plain and (not prompt.messages or prompt.messages[-1].role not in RESULT_ROLES):
             return self._texts.answer(prompt, request)
         return self._all.answer(prompt, request)
@@ -78,10 +84,18 @@ class ToolEngine(Engine):
         if found := await find_calls(self._corpus, prompt, request, allowed):
             return await _as_calls(found, prompt, request)
         if chosen := self._choose(prompt, request, allowed):
-            calls = await asyncio.to_thread(_calls, chosen, prompt, request)
+            said = await self._text(prompt, request) if _takes_answer(chosen, prompt) else None
+            calls = await asyncio.to_thread(_calls, chosen, prompt, request, said)
             answer = await _cut_calls(calls, request.limits.max_tokens)
             return Answers(None, None, [answer] * request.sampling.n)
         return await self._engine.answer(prompt, request)
+
+    async def _text(self, prompt: Prompt, request: CompletionRequest) -> str | None:
+        """The text of the next engine, for a tool that takes the answer of an agent; None if it has none."""
+        with suppress(Miss):
+            text_request = msgspec.structs.replace(request, limits=Limits(), logprobs=None, answer_format=TEXT)
+            return (await self._engine.answer(prompt, text_request)).answers[0].text
+        return None
 
     def _allowed(self, request: CompletionRequest) -> Sequence[Tool]:
         """The tools that may be called; empty if the answer is a text in any case."""
@@ -104,8 +118,8 @@ class ToolEngine(Engine):
         best = [tool for tool in ranked if scores[tool.name] >= self._options.min_score]
         if called and is_required:
             best = ranked[:1]  # called tools come last, so that a loop of required calls goes on
-        elif not best and (is_required or mode == "always"):
-            best = ranked[:1]
+        elif not best and (is_required or mode == "always"):  # nothing is asked for: a loop may end
+            best = sorted(ranked, key=lambda tool: (tool.name in called, not _is_ending(tool)))[:1]
         return best[:MOST_CALLS] if request.parallel_tool_calls else best[:1]
 
 
@@ -149,6 +163,14 @@ async def _as_calls(found: Answers, prompt: Prompt, request: CompletionRequest) 
     return Answers(found.rung, found.score, answers)
 
 
+def describes_form(messages: Sequence[ChatMessage]) -> bool:
+    """True if a message may describe the form of the answer. It is quick, since it is asked for every plain chat."""
+    for message in messages:  # noqa: SIM110 - a generator would be a call for each message
+        if message.text and (PROPERTIES in message.text or FINAL in message.text):
+            return True
+    return False
+
+
 def _ends_with_result(prompt: Prompt) -> bool:
     return bool(prompt.messages) and prompt.messages[-1].is_result
 
@@ -163,11 +185,23 @@ def _last_of_user(prompt: Prompt) -> str:
     return next((message.text or "" for message in reversed(prompt.messages) if message.role == "user"), "")
 
 
-def _calls(chosen: Sequence[Tool], prompt: Prompt, request: CompletionRequest) -> Sequence[ToolCall]:
-    """A call of each tool; a single tool is called once for each subject of the question. Blocks."""
+def _is_ending(tool: Tool) -> bool:
+    return not ENDING.isdisjoint(Field(tool.name).words)
+
+
+def _takes_answer(chosen: Sequence[Tool], prompt: Prompt) -> bool:
+    """True for a call of a tool that takes the answer, if no result of a tool is the answer."""
+    return len(chosen) == 1 and _is_ending(chosen[0]) and not any(message.is_result for message in prompt.messages)
+
+
+def _calls(chosen: Sequence[Tool], prompt: Prompt, request: CompletionRequest, said: str | None) -> Sequence[ToolCall]:
+    """A call of each tool; a single tool is called once for each subject of the question. Blocks.
+
+    ``said`` is a text for the tool that takes the answer.
+    """
     newest_first = [message for message in reversed(prompt.messages) if message.text]
     texts = [message.text or "" for message in newest_first if message.role == "user"]
-    results = [message.text or "" for message in newest_first if message.is_result]
+    results = [message.text or "" for message in newest_first if message.is_result] or ([said] if said else [])
     question = texts[0] if texts else ""
     times = min(subjects(question), MOST_CALLS) if len(chosen) == 1 and request.parallel_tool_calls else 1
     pairs = [(tool, ChatValues(texts, index, results)) for tool in chosen for index in range(times)]

@@ -13,6 +13,7 @@ CUT: Final = "mimic.cut"
 RECORD: Final = "record"
 """In ``scope["state"]``: the record of the request, after the application received it."""
 _OUTCOME: Final = "outcome"
+_ENDS: Final = frozenset({"http.disconnect", "websocket.disconnect"})
 
 
 def record_outcome(scope: Mapping[str, Any], status: int) -> None:
@@ -35,5 +36,5 @@ def request_id_of(scope: Mapping[str, Any]) -> str | None:
 async def cut(scope: Scope, receive: Receive) -> None:
     """Cut the connection after all written data are sent; return when it is cut."""
     scope["extensions"][CUT]()  # type: ignore[index, operator]
-    while (await receive())["type"] != "http.disconnect":
+    while (await receive())["type"] not in _ENDS:
         pass

@@ -239,15 +239,19 @@ class HttpProtocol(HttpToolsProtocol):
         self._monitor.discard(self)
         self._outside_body = 0
         transport = self.transport
-        self.transport = HandshakeTransport(transport, self._others_lingering, SECONDS_TO_END)  # type: ignore[assignment]
+        handshake = HandshakeTransport(transport, self._others_lingering, SECONDS_TO_END)
+        self.transport = handshake  # type: ignore[assignment]
         self.handle_websocket_upgrade()
         self.parser = None  # type: ignore[assignment] # breaks a reference cycle
-        OpenWebSocket(transport, self._monitor)
+        OpenWebSocket(handshake, self._monitor)
         websocket: Any = transport.get_protocol()
         if not websocket.handshake_initiated:  # too long headers, for instance; uvicorn would wait forever
             self._write(refusals.INVALID_HANDSHAKE, refusals.log_refusal(refusals.INVALID_HANDSHAKE))
             self.transport.close()
-        elif early:
+            return
+        if not websocket.close_sent:  # the handshake is accepted
+            websocket.scope["extensions"][CUT] = transport.close
+        if early:
             websocket.data_received(early)
 
     # Late clients

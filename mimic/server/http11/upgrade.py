@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import httptools
 
 from mimic.server.http11.deadlines import Deadline, ExchangeProgress, SlowClientMonitor
-from mimic.server.http11.lingering import Lingering, LingeringConnections
+from mimic.server.http11.lingering import SECONDS_TO_LINGER, Lingering, LingeringConnections
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -76,8 +76,8 @@ class FinalBody:
 class HandshakeTransport:
     """Transport of a connection that was passed to uvicorn's WebSocket protocol.
 
-    If no WebSocket was opened, ``close`` lingers for ``seconds``, so that a client that is still sending gets its
-    answer.
+    ``close`` lingers, so that a client that is still sending gets its answer, or the reason of the close. It lingers
+    for ``seconds`` if no WebSocket was opened, and else until the client sends nothing for ``seconds``.
     """
 
     def __init__(self, transport: asyncio.Transport, lingering: LingeringConnections, seconds: float) -> None:
@@ -96,16 +96,21 @@ class HandshakeTransport:
 
     def close(self) -> None:
         """Close the connection after all data are written."""
-        if self._is_open or self._transport.is_closing():
+        if self._transport.is_closing():
             self._transport.close()
         elif not self._is_closing:
             self._is_closing = True
             asyncio.get_running_loop().call_soon(self._linger)  # after the transport got its protocol
 
+    def is_closing(self) -> bool:
+        """Return True if the connection is closed, or will be when the client has stopped sending."""
+        return self._is_closing or self._transport.is_closing()
+
     def _linger(self) -> None:
         if not self._transport.is_closing():
             protocol: Any = self._transport.get_protocol()
-            Lingering(self._transport, protocol, self._lingering, self._seconds)
+            seconds = (SECONDS_TO_LINGER, self._seconds) if self._is_open else (self._seconds,)
+            Lingering(self._transport, protocol, self._lingering, *seconds)
 
 
 class OpenWebSocket:
@@ -115,7 +120,7 @@ class OpenWebSocket:
     closing connection open, so the deadline applies to the written data.
     """
 
-    def __init__(self, transport: asyncio.Transport, monitor: SlowClientMonitor) -> None:
+    def __init__(self, transport: HandshakeTransport, monitor: SlowClientMonitor) -> None:
         self._transport = transport
         self._monitor = monitor
         self._deadline = Deadline()

@@ -1,7 +1,7 @@
 """Observation of requests: an id for each, metrics, the journal, and the log."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -34,6 +34,10 @@ MOST_IGNORED: Final = 100
 """Names of ignored fields that a process logs; clients choose those of content parts."""
 SWITCHING: Final = 101
 """The status of a WebSocket that was opened."""
+HANDSHAKE: Final = "GET"
+"""The method of a request that opens a WebSocket."""
+MESSAGE: Final = "WEBSOCKET"
+"""The method in metrics, journal and log of a request that is a message on an open WebSocket."""
 
 
 class RequestRecord(AnswerCounts):
@@ -58,9 +62,11 @@ class RequestRecord(AnswerCounts):
         "request_id",
     )
 
-    def __init__(self, scope: HTTPScope | WebSocketScope, send: Send, watcher: "RequestLog") -> None:
+    def __init__(
+        self, scope: HTTPScope | WebSocketScope, send: Send, watcher: "RequestLog", method: str = HANDSHAKE
+    ) -> None:
         self._scope = scope
-        self._method = scope["method"] if scope["type"] == HTTP else "GET"  # the method of a handshake
+        self._method = scope["method"] if scope["type"] == HTTP else method
         self._send = send
         self._watcher = watcher
         self.metrics = watcher.metrics
@@ -73,6 +79,10 @@ class RequestRecord(AnswerCounts):
         self._journal = watcher.journal if watcher.journal is not None and is_recorded(scope) else None
         self._entry = None if self._journal is None else self._first_entry()
         self.is_recorded = self._journal is not None
+
+    def of_message(self) -> "RequestRecord":
+        """Return the record of a request that came as a message on this WebSocket."""
+        return RequestRecord(self._scope, self._send, self._watcher, MESSAGE)
 
     def _first_entry(self) -> Entry:
         path = shorten(self._scope["path"]) or ""
@@ -110,9 +120,9 @@ class RequestRecord(AnswerCounts):
             if not self.has_ended and not message.get("more_body", False):
                 self.close()
         elif message["type"] == "http.response.start" or message["type"] == "websocket.http.response.start":
-            self._begin(message, message["status"])
+            message["headers"] = self.begin(message["status"], message.get("headers", ()))
         elif message["type"] == "websocket.accept":
-            self._begin(message, SWITCHING)
+            message["headers"] = self.begin(SWITCHING, message.get("headers", ()))
             self._record_now()
         elif message["type"] == "websocket.close":
             self._status = self._status or FORBIDDEN  # the server's answer to a rejected handshake
@@ -197,12 +207,13 @@ class RequestRecord(AnswerCounts):
             **{name: value for name, value in facts.items() if value and value != route},
         )
 
-    def _begin(self, message: Any, status: int) -> None:
+    def begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Record the start of an answer. Returns its headers with those that each answer has."""
         seconds = time.perf_counter() - self._started
         self._status = status
         if self._entry:
-            self._entry = _start_entry(self._entry, status, dict(message.get("headers", ())), seconds)
-        headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
+            self._entry = _start_entry(self._entry, status, dict(headers), seconds)
+        headers = [*headers, (b"x-request-id", self.request_id.encode())]
         context = self.context
         if context and context.headers:
             headers += [(name.encode(), value.encode()) for name, value in context.headers.items()]
@@ -211,7 +222,7 @@ class RequestRecord(AnswerCounts):
             headers += [(b"openai-version", OPENAI_VERSION), (b"openai-processing-ms", b"%d" % milliseconds)]
         if context and context.injected:
             headers.append((FAULT_HEADER.encode(), str(context.injected).encode()))
-        message["headers"] = headers
+        return headers
 
 
 def record_of(scope: Scope) -> RequestRecord:

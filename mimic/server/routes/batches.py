@@ -4,19 +4,21 @@ from typing import Annotated, Final
 
 from litestar import get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, PathParameter
+from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY
-from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit
+from mimic.server.routes.shared import GUARDS, AfterItem
 from mimic.stored.batches import BatchPage, BatchStore
 from mimic.wire.openai.batches import BatchObject, NewBatch
 
 PATH: Final = "/v1/batches"
 BATCH_PATH: Final = f"{PATH}/{{batch_id:str}}"
+MOST: Final = 100
 WITH_METHODS: Final = (PATH,)
 """Paths with several methods."""
 
+Limit = Annotated[int, QueryParameter(description="The maximum number of batches.", ge=0, le=MOST)]
 BatchId = Annotated[str, PathParameter(description="The id of a batch.", min_length=1, max_length=200)]
 
 
@@ -48,7 +50,7 @@ async def create_batch(
 async def list_batches(
     batches: NamedDependency[BatchStore],
     owner: NamedDependency[str],
-    limit: ItemLimit = 20,
+    limit: Limit = 20,
     after: AfterItem = None,
 ) -> BatchPage:
     """Return a page of the batches, the newest first."""

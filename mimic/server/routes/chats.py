@@ -23,7 +23,7 @@ _FILTER: Final = "metadata["
 CompletionId = Annotated[
     str, PathParameter(description="The id of a stored chat completion.", min_length=1, max_length=200)
 ]
-Limit = Annotated[int, QueryParameter(description="The maximum number of objects.", ge=1, le=MOST)]
+Limit = Annotated[int, QueryParameter(description="The maximum number of objects.", ge=0, le=MOST)]
 Ordering = Annotated[
     Literal["asc", "desc"], QueryParameter(description="The order of the list: `desc` begins with the last one.")
 ]

@@ -106,7 +106,7 @@ async def list_files(
     files: NamedDependency[FileStore],
     owner: NamedDependency[str],
     limit: Annotated[
-        int, QueryParameter(description="The maximum number of files.", ge=1, le=MOST_LISTED)
+        int, QueryParameter(description="The maximum number of files.", ge=0, le=MOST_LISTED)
     ] = MOST_LISTED,
     order: ItemOrder = "desc",
     after: AfterItem = None,

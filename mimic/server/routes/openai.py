@@ -15,8 +15,7 @@ from mimic.server.routes.docs import FaultyOperation, LimitedOperation
 from mimic.server.routes.shared import GUARDS
 from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai.base import EMBEDDING_MODEL, Names
-from mimic.wire.openai.errors import ErrorBody
-from mimic.wire.openai.models import Model, ModelList, deletion_refused, model_named, models_of
+from mimic.wire.openai.models import DeletedModel, Model, ModelList, deleted, model_named, models_of
 
 MODEL_PATH: Final = "/v1/models/{model:path}"
 CHAT_EXAMPLE: Final = {"model": "mimic-v3", "messages": [{"role": "user", "content": "Write a haiku about the sea"}]}
@@ -135,20 +134,22 @@ async def retrieve_model(model: FromPath[str], corpus: NamedDependency[Corpus], 
 
 @delete(
     MODEL_PATH,
-    status_code=403,
+    status_code=200,
     summary="Delete a model",
     tags=["OpenAI"],
     guards=GUARDS,
     security=SECURITY,
-    description="Always refused with a 403, or with `MIMIC_STRICT_MODELS` with a 404 for names that are not listed.",
-    response_description="Forbidden",
-    responses=error_responses(400, 401, 404, 503),
+    description=(
+        "Answers that a fine-tuned model (`ft:...`) is deleted, and changes nothing. Other models are a 403, or with "
+        "`MIMIC_STRICT_MODELS` a 404 if they are not listed."
+    ),
+    responses=error_responses(400, 401, 403, 404, 503),
 )
 async def delete_model(
     model: FromPath[str], corpus: NamedDependency[Corpus], names: NamedDependency[Names]
-) -> ErrorBody:
-    """Refuse the deletion of a model, for the same names as the route to retrieve a model."""
-    raise deletion_refused(model_named(_name_in(model), await corpus.contents(), names).id)
+) -> DeletedModel:
+    """Accept the deletion of a fine-tuned model, for the same names as the route to retrieve a model."""
+    return deleted(model_named(_name_in(model), await corpus.contents(), names).id)
 
 
 def _name_in(path: str) -> str:

@@ -1,8 +1,10 @@
 """``GET /``: the web page, from the files in ``mimic/page``. It calls the other routes."""
 
+import gzip
 import re
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import Final
@@ -10,6 +12,8 @@ from typing import Final
 from litestar import Response, Router, get
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
+
+from mimic.server.error_handlers import AnyRequest
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
@@ -32,36 +36,48 @@ HEADERS: Final[Mapping[str, str]] = {
 
 _INLINE_SCRIPT: Final = re.compile(rb"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
 
-MEDIA_TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_ACCEPTS_GZIP: Final = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?(?:\s|,|$))")
+
+MEDIA_TYPES: Final = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+}
+
+_FOLDER: Final = files("mimic") / "page"
 
 FILES: Final = {
-    file.name: file.read_bytes()
-    for file in (files("mimic") / "page").iterdir()
+    f"{prefix}{file.name}": file.read_bytes()
+    for folder, prefix in ((_FOLDER, ""), (_FOLDER / "vendor", "vendor/"))
+    for file in folder.iterdir()
     if file.name.endswith(tuple(MEDIA_TYPES))
 }
-"""The files of the page by name."""
+"""The files of the page by name. Those of ``vendor/`` are by others, unchanged."""
 
 ICON: Final = "/page/icon.svg"
 
 
 @get("/")
-async def show_page() -> Response[bytes]:
+async def show_page(request: AnyRequest) -> Response[bytes]:
     """Return the page."""
-    return _file("index.html")
+    return _file("index.html", request)
 
 
-@get("/page/{name:str}")
-async def page_file(name: FromPath[str]) -> Response[bytes]:
+@get("/page/{name:path}")
+async def page_file(name: FromPath[str], request: AnyRequest) -> Response[bytes]:
     """Return a file of the page."""
-    if name not in FILES:
+    if name.removeprefix("/") not in FILES:
         raise NotFoundException
-    return _file(name)
+    return _file(name.removeprefix("/"), request)
 
 
 @get("/favicon.ico")
-async def show_icon() -> Response[bytes]:
+async def show_icon(request: AnyRequest) -> Response[bytes]:
     """Return the icon, for clients that request it without a page. Browsers use its media type, not its name."""
-    return _file("icon.svg")
+    return _file("icon.svg", request)
 
 
 def headers_of_documentation(html: bytes) -> Mapping[str, str]:
@@ -76,10 +92,28 @@ def headers_of_documentation(html: bytes) -> Mapping[str, str]:
     return {**HEADERS, "content-security-policy": policy}
 
 
-def _file(name: str) -> Response[bytes]:
+def _file(name: str, request: AnyRequest) -> Response[bytes]:
+    """Return a file, compressed if the client accepts it, or 304 if the client has it already (RFC 9110, 13.1.2)."""
+    tag = _tag(name)
+    headers = {**HEADERS, "etag": tag, "vary": "accept-encoding"}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(b"", status_code=304, headers=headers)
     _, dot, ending = name.rpartition(".")
-    media_type = MEDIA_TYPES[dot + ending]
-    return Response(FILES[name], media_type=media_type, headers=HEADERS)
+    media_type, content = MEDIA_TYPES[dot + ending], FILES[name]
+    if _ACCEPTS_GZIP.search(request.headers.get("accept-encoding", "")):
+        content, headers["content-encoding"] = _compressed(name), "gzip"
+    return Response(content, media_type=media_type, headers=headers)
+
+
+@cache
+def _tag(name: str) -> str:
+    """The tag of a file. It is weak, since the file has the same tag with and without compression."""
+    return f'W/"{sha256(FILES[name]).hexdigest()[:32]}"'
+
+
+@cache
+def _compressed(name: str) -> bytes:
+    return gzip.compress(FILES[name], mtime=0)
 
 
 ROUTES: Final = Router("/", route_handlers=[show_page, page_file, show_icon], include_in_schema=False)

@@ -60,7 +60,7 @@ class PromptDetails(msgspec.Struct, frozen=True):
 
 
 class CompletionDetails(msgspec.Struct, frozen=True):
-    """Details of the answer's tokens. Mimic counts no reasoning, audio or prediction tokens."""
+    """Details of the answer's tokens. Mimic counts no audio or prediction tokens."""
 
     reasoning_tokens: int = 0
     audio_tokens: int = 0
@@ -80,7 +80,10 @@ class OpenAIUsage(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, usage: Usage) -> "OpenAIUsage":
         """The usage of a completion."""
-        return cls(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
+        if not usage.reasoning_tokens:
+            return cls(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
+        details = CompletionDetails(usage.reasoning_tokens)
+        return cls(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, completion_tokens_details=details)
 
 
 class OpenAIWire(Wire[Q, R], Generic[Q, R]):

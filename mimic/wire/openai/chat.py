@@ -36,6 +36,7 @@ from mimic.wire.openai.tools import (
     calls_of,
     choice_of,
     format_of,
+    has_grammar,
     old_choice_of,
     render,
     tools_of,
@@ -96,6 +97,7 @@ class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
     modalities: Any = None
     audio: Any = None
     web_search_options: Any = None
+    moderation: Any = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     tools: Annotated[Sequence[AnyTool], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
@@ -106,6 +108,10 @@ class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
     response_format: AnyFormat | None = None
     store: bool | None = None
     metadata: Metadata | None = None
+
+    @property
+    def has_reasoning(self) -> bool:
+        return bool(self.reasoning_effort != "none")
 
     @property
     def token_limit(self) -> int | None:
@@ -218,8 +224,10 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
     left_out = IgnoredFields(OF_CHATS)
 
     def ignored(self, data: ChatCompletionRequest) -> Sequence[str]:
-        """Fields and content parts."""
+        """Fields, grammars of custom tools, and content parts."""
         fields = self.left_out.of(data)
+        if data.tools and has_grammar(data.tools):
+            fields = [*fields, "tools.custom.format"]
         for message in data.messages:
             if isinstance(message.content, list):
                 return [*fields, *ignored_parts(_passed_over(data.messages))]

@@ -39,6 +39,7 @@ OF_CHATS: Final[Mapping[str, Matters]] = {
     "modalities": _is_more_than_text,
     "audio": _is_given,
     "web_search_options": _is_given,
+    "moderation": _is_given,
 }
 OF_PROMPTS: Final[Mapping[str, Matters]] = {**OF_BOTH, "best_of": lambda best: bool(best != 1), "suffix": bool}
 

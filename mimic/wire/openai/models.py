@@ -1,7 +1,7 @@
 """``/v1/models``: OpenAI's list of models."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -11,6 +11,9 @@ from mimic.errors import RequestError
 from mimic.spelling import shown
 from mimic.wire.openai.base import CHAT_MODELS, EMBEDDING_MODEL, Names, unknown_model
 
+FINE_TUNED: Final = "ft:"
+"""The beginning of the names of fine-tuned models."""
+
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A model. ``created`` is the time when its version was seeded, in seconds since 1970, or 0."""
@@ -19,6 +22,14 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "mimic"
+
+
+class DeletedModel(msgspec.Struct, frozen=True):
+    """The answer to a deletion."""
+
+    id: str
+    object: Literal["model"] = "model"
+    deleted: bool = True
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,10 +58,15 @@ def model_named(name: str, contents: Mapping[Version, Seeded], names: Names) -> 
     return msgspec.structs.replace(own[f"mimic-{names.version}"], id=name)
 
 
-def deletion_refused(name: str) -> RequestError:
-    """The error for the deletion of a model: OpenAI allows it only to the owner of a fine-tuned model."""
+def deleted(name: str) -> DeletedModel:
+    """The answer to the deletion of a model. Raises RequestError (403), unless the name is of a fine-tuned model.
+
+    OpenAI lets the owner of a fine-tuned model delete it, and refuses the deletion of other models.
+    """
+    if name.startswith(FINE_TUNED):
+        return DeletedModel(name)
     text = (
-        f"You have insufficient permissions for this operation: the model `{shown(name)}` is not yours, and models of "
-        "Mimic cannot be deleted."
+        f"You have insufficient permissions for this operation: the model `{shown(name)}` is not yours. "
+        f"Only fine-tuned models, whose names begin with `{FINE_TUNED}`, can be deleted."
     )
-    return RequestError(403, text, param="model")
+    raise RequestError(403, text, param="model")

@@ -98,6 +98,11 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
             )
 
     @property
+    def has_reasoning(self) -> bool:
+        """True if a model may reason before its answers."""
+        return False
+
+    @property
     def is_echoed(self) -> bool:
         """True if each answer begins with its prompt."""
         return False
@@ -148,6 +153,8 @@ class CompletionOptions(msgspec.Struct, frozen=True):
     names: Names = Names()
     policy: MatchPolicy = MatchPolicy()
     strict: bool = False
+    reasoning: int = 0
+    """Tokens of reasoning before each answer of a chat or a response."""
 
 
 class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
@@ -173,12 +180,16 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
             raise not_acted_on(ignored[0])
         policy = options.policy if overrides is NO_OVERRIDES else overrides.policy(options.policy)
         known.version = version = options.names.version_of(data.model)
+        limits, reasoning = data.limits(), 0
+        if options.reasoning and data.has_reasoning:
+            limits, reasoning = limits.after_reasoning(options.reasoning)
         request = OpenAIRequest(
             model=data.model,
             version=version,
             prompts=await self.prompts(data),
             sampling=data.sampling(),
-            limits=data.limits(),
+            limits=limits,
+            reasoning=reasoning,
             policy=policy,
             stream=bool(data.stream),
             logprobs=data.most_likely(),

@@ -62,6 +62,12 @@ class CustomTool(msgspec.Struct, frozen=True, tag_field="type", tag="custom"):
     custom: CustomDefinition
 
 
+def has_grammar(tools: Sequence[FunctionTool | CustomTool]) -> bool:
+    """True if a custom tool limits its input by a grammar, which calls of Mimic do not follow."""
+    formats = [tool.custom.format for tool in tools if isinstance(tool, CustomTool)]
+    return any(form is not None and form.get("type") == "grammar" for form in formats)
+
+
 class Named(msgspec.Struct, frozen=True):
     """A tool by its name."""
 

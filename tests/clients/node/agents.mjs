@@ -1,5 +1,5 @@
 // Loops of tools and objects by a schema, from the server that OPENAI_BASE_URL names: OpenAI's SDK, then the Vercel AI SDK
-// with each of its two providers. Prints all outcomes as one JSON.
+// with each of its two providers, of which OpenAI's uses responses by default. Prints all outcomes as one JSON.
 
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
@@ -67,7 +67,12 @@ async function loopsOf(model) {
 
 const baseURL = process.env.OPENAI_BASE_URL;
 const options = { name: "mimic", baseURL, apiKey: "unused", supportsStructuredOutputs: true };
-const models = { compatible: createOpenAICompatible(options)(model), openai: createOpenAI({ baseURL }).chat(model) };
+const openai = createOpenAI({ baseURL });
+const models = {
+  compatible: createOpenAICompatible(options)(model),
+  openai: openai(model),
+  "openai chat": openai.chat(model),
+};
 const vercel = {};
 for (const [name, one] of Object.entries(models)) vercel[name] = { objects: await objectsOf(one), loops: await loopsOf(one) };
 

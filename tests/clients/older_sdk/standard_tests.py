@@ -1,4 +1,7 @@
-"""LangChain's standard tests of chat models, for the server that OPENAI_BASE_URL names. Run by test_older_sdk.py."""
+"""LangChain's standard tests of chat models, for the server that OPENAI_BASE_URL names. Run by test_older_sdk.py.
+
+The integration tests run with chats and with responses.
+"""
 
 import os
 from typing import Any
@@ -57,3 +60,12 @@ class TestIntegration(ChatModelIntegrationTests):  # type: ignore[misc] # of the
     def model_override_value(self) -> str:
         """The other model."""
         return "gpt-4o"
+
+
+class TestResponses(TestIntegration):
+    """The same tests of requests, with responses instead of chats."""
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        """The arguments of the class."""
+        return {**PARAMS, "use_responses_api": True}

@@ -58,6 +58,7 @@ def test_drawn_schemas_get_valid_instances(schema: Any) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schemas())
 def test_ten_thousand_drawn_schemas_get_valid_instances(schema: Any) -> None:
@@ -255,6 +256,7 @@ Enjoy your breakfast!"""
         (RECIPE, "Give me a recipe", of(answer=TEXT), {"answer": RECIPE}),
         ("Nice to meet you!", "Jason is 25 years old", of(name=TEXT, age=WHOLE), {"name": "Jason", "age": 25}),
         ("It seems good to me.", "Is it bad?", of(verdict={"enum": ["good", "bad"]}), {"verdict": "bad"}),
+        ("7 × 8 = 56. Think of 5, 6, 7, 8.", "What is 7 * 8?", of(answer=WHOLE), {"answer": 56}),  # noqa: RUF001
         ("No, not at all.", "Is it?", of(true={"type": "boolean"}), {"true": False}),
     ],
 )

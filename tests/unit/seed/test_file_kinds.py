@@ -37,7 +37,7 @@ def _tarred() -> bytes:
         (b"\x04\x22\x4d\x18", "compressed with lz4", "`lz4 -dc FILE | mimic seed -`"),
         (_zipped(), "a zip archive", "`unzip -p FILE NAME | mimic seed -`"),
         (_tarred(), "a tar archive", "`tar -xOf FILE NAME | mimic seed -`"),
-        (b"PAR1\x15\x04\x15", "a Parquet file", "convert it to JSON Lines"),
+        (b"PAR1\x15\x04\x15", "a Parquet file", "give it as a file of its own"),
         (b"\xff\xff\xff\xff\x10\0\0\0", "an Arrow file", "convert it to JSON Lines"),
         (b"id,dialog\n1,hello\n", "a table (CSV) with the columns id, dialog", 'Understood are: {"conversations"'),
         (b'"id";"text"\r\n"1";"hello"\r\n', "a table (CSV) with the columns id, text", "Understood are: "),

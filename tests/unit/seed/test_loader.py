@@ -63,7 +63,7 @@ async def test_a_batch_is_bounded_in_bytes_too(tmp_path: Path) -> None:
 async def test_progress_is_reported_from_start_to_end(store: Store, tmp_path: Path) -> None:
     """Progress has the phases in order: reading to the last byte, an index for each version, publishing."""
     file = tmp_path / "dump.json"
-    file.write_text(json.dumps(list(SMALL) * 2000))
+    file.write_text(json.dumps(list(SMALL) * 500))
     told: list[Progress] = []
     await load(Source(file), store, VERSIONS, on_progress=told.append)
     phases = [progress.phase for progress in told]
@@ -72,7 +72,7 @@ async def test_progress_is_reported_from_start_to_end(store: Store, tmp_path: Pa
     done = [progress.bytes for progress in told]
     assert done == sorted(done)
     assert done[-1] == told[-1].total_bytes == file.stat().st_size
-    assert told[-1].messages == 21 * 2000
+    assert told[-1].messages == 21 * 500
 
 
 async def test_the_record_ends_with_the_report(store: Store, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from mimic.corpus.layout import LAYOUT
 from mimic.corpus.manifest import Seeded, Seeding, Size
-from mimic.corpus.schemas import SCHEMAS, VERSIONS, Schema, Version
+from mimic.corpus.schemas import SCHEMAS, TOKENS, VERSIONS, Schema, Version
 from mimic.corpus.stores.base import Replacement
 from mimic.corpus.stores.locks import lock
 from mimic.corpus.stores.sqlite.file import (
@@ -81,7 +81,7 @@ class SQLiteReplacement(Replacement):
             self._connection.execute("BEGIN")
 
     async def add(self, version: Version, documents: Sequence[dict[str, Any]]) -> None:
-        fields = SCHEMAS[version].fields
+        fields = (*SCHEMAS[version].fields, TOKENS)
         first = self._positions[version]
         rows = (
             (position, *[_column(document.get(field)) for field in fields])
@@ -214,7 +214,11 @@ class SQLiteReplacement(Replacement):
         for version in self._kept:
             schema = SCHEMAS[version]
             self._opened.execute(_create_table(schema))
-            self._opened.execute(f"INSERT INTO main.{version} SELECT * FROM old.{version} ORDER BY position")
+            # Files of before have no column for tokens.
+            columns = ", ".join(f'"{row[1]}"' for row in self._opened.execute(f"PRAGMA old.table_info({version})"))
+            self._opened.execute(
+                f"INSERT INTO main.{version} ({columns}) SELECT {columns} FROM old.{version} ORDER BY position"
+            )
             for statement in _create_indexes(schema):
                 self._opened.execute(statement)
             self._opened.execute("INSERT INTO main.corpus SELECT * FROM old.corpus WHERE version = ?", (version,))
@@ -336,7 +340,9 @@ def refuse_foreign_file(path: Path) -> None:
 
 
 def _create_table(schema: Schema) -> str:
-    columns = ", ".join(f'"{field}" {"INTEGER" if field in schema.integers else "TEXT"}' for field in schema.fields)
+    integers = schema.integers if schema.is_nested else (*schema.integers, TOKENS)
+    fields = (*schema.fields, TOKENS)
+    columns = ", ".join(f'"{field}" {"INTEGER" if field in integers else "TEXT"}' for field in fields)
     return f"CREATE TABLE main.{schema.version} (position INTEGER PRIMARY KEY, {columns})"
 
 
@@ -346,7 +352,7 @@ def _create_indexes(schema: Schema) -> Iterator[str]:
 
 
 def _insert(schema: Schema) -> str:
-    return f"INSERT INTO {schema.version} VALUES (?{', ?' * len(schema.fields)})"
+    return f"INSERT INTO {schema.version} VALUES (?{', ?' * (len(schema.fields) + 1)})"
 
 
 def _column(value: Any) -> Any:

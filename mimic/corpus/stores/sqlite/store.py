@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from mimic.corpus.manifest import Seeded, Seeding
-from mimic.corpus.schemas import MESSAGES, POSITION, SCHEMAS, Document, Lookup, Schema, Version
+from mimic.corpus.schemas import MESSAGES, SCHEMAS, TOKENS, Document, Lookup, Schema, Version
 from mimic.corpus.stores.base import BATCH_CHARACTERS, BATCH_DOCUMENTS, Batches, Store
 from mimic.corpus.stores.sqlite.file import (
     FAILURES,
@@ -130,13 +130,13 @@ class SQLiteStore(Store):
 
     async def documents(self, version: Version, positions: Sequence[int]) -> Sequence[Document]:
         corpus = self._current_with(version)
-        fields = (POSITION, *SCHEMAS[version].fields)
-        columns = ", ".join(f'"{field}"' for field in fields)
         placeholders = ", ".join("?" for _ in positions)
-        query = f"SELECT {columns} FROM {version} WHERE position IN ({placeholders}) ORDER BY position"
+        # All columns: files of before have no column for tokens.
+        query = f"SELECT * FROM {version} WHERE position IN ({placeholders}) ORDER BY position"
         with errors(self.path):
-            rows = corpus.connection.execute(query, positions).fetchall()
-            return [_with_messages(dict(zip(fields, row, strict=True))) for row in rows]
+            found = corpus.connection.execute(query, positions)
+            fields = [column[0] for column in found.description]
+            return [_with_messages(dict(zip(fields, row, strict=True))) for row in found.fetchall()]
 
     @asynccontextmanager
     async def attached(self, name: str) -> AsyncGenerator[Path]:
@@ -347,10 +347,10 @@ def _query_by_index(version: Version, index: str, fields: tuple[str, ...]) -> st
 
 
 def _with_messages(found: Document) -> Document:
-    """Decode the messages of a v1 document, which are stored as JSON. Other documents are unchanged."""
+    """Decode the messages and their tokens of a v1 document, which are stored as JSON. Others are unchanged."""
     if MESSAGES not in found:
         return found
-    return {**found, MESSAGES: msgspec.json.decode(found[MESSAGES])}
+    return {**found, **{field: msgspec.json.decode(found[field]) for field in (MESSAGES, TOKENS) if found.get(field)}}
 
 
 def _scan_rows(connection: sqlite3.Connection, schema: Schema, query: str, values: Sequence[str | int]) -> _Reading:

@@ -1,7 +1,8 @@
 """The object ``response``: its fields, its items, and its forms from the start to the end."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -14,6 +15,12 @@ ItemStatus: TypeAlias = Literal["in_progress", "completed", "incomplete"]
 
 _ERROR_CODES = frozenset({"server_error", "rate_limit_exceeded", "invalid_prompt"})
 """Codes of a failed response that Mimic gives. Clients accept no others than those of OpenAI."""
+
+
+NO_ANSWER: Final = Answer("", (), "stop", None)
+"""The answer of a response without output."""
+SUMMARY: Final = "Mimic looks in its corpus for the message that came next."
+"""The summary of the reasoning before each answer."""
 
 
 class OutputText(msgspec.Struct, frozen=True, tag_field="type", tag="output_text"):
@@ -53,7 +60,23 @@ class OutputCustomCall(msgspec.Struct, frozen=True, tag_field="type", tag="custo
     input: str
 
 
-OutputItem: TypeAlias = OutputMessage | OutputFunctionCall | OutputCustomCall
+class SummaryText(msgspec.Struct, frozen=True, tag_field="type", tag="summary_text"):
+    """A text about the reasoning before an answer."""
+
+    text: str
+
+
+class OutputReasoning(msgspec.Struct, frozen=True, tag_field="type", tag="reasoning"):
+    """An item of an answer: the reasoning before it."""
+
+    id: str
+    summary: Sequence[SummaryText]
+    encrypted_content: str
+
+
+TokenItem: TypeAlias = OutputMessage | OutputFunctionCall | OutputCustomCall
+"""An item with the tokens of an answer."""
+OutputItem: TypeAlias = OutputReasoning | TokenItem
 
 
 class InputDetails(msgspec.Struct, frozen=True):
@@ -64,7 +87,7 @@ class InputDetails(msgspec.Struct, frozen=True):
 
 
 class OutputDetails(msgspec.Struct, frozen=True):
-    """Details of the output's tokens. Mimic counts no reasoning tokens."""
+    """Details of the output's tokens."""
 
     reasoning_tokens: int = 0
 
@@ -81,7 +104,8 @@ class ResponseUsage(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, usage: Usage) -> "ResponseUsage":
         """The usage of a completion."""
-        return cls(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
+        details = OutputDetails(usage.reasoning_tokens)
+        return cls(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, output_tokens_details=details)
 
 
 class IncompleteDetails(msgspec.Struct, frozen=True):
@@ -149,14 +173,13 @@ def finished(response: ResponseObject, completion: Completion, at: int, top: int
     ``at`` is the end in seconds since 1970, and ``top`` the number of likely tokens to show with log probabilities;
     None shows none.
     """
-    answer = completion.answers[0]
-    is_cut = answer.finish_reason == "length"
+    is_cut = answer_of(completion).finish_reason == "length"
     return msgspec.structs.replace(
         response,
         status="incomplete" if is_cut else "completed",
         completed_at=None if is_cut else at,
         incomplete_details=IncompleteDetails("max_output_tokens") if is_cut else None,
-        output=output_of(response.id, answer, top),
+        output=output_of(response, completion, top),
         usage=ResponseUsage.of(completion.usage),
     )
 
@@ -167,8 +190,36 @@ def failed(response: ResponseObject, error: RequestError) -> ResponseObject:
     return msgspec.structs.replace(response, status="failed", error=ResponseError(code, str(error)))
 
 
-def output_of(response_id: str, answer: Answer, top: int | None) -> Sequence[OutputItem]:
-    """The items of an answer: a message, or calls of tools. Of a cut answer the last item is incomplete."""
+def answer_of(completion: Completion) -> Answer:
+    """The answer of a response; :data:`NO_ANSWER` if the request wants no output."""
+    return completion.answers[0] if completion.answers else NO_ANSWER
+
+
+def output_of(response: ResponseObject, completion: Completion, top: int | None) -> Sequence[OutputItem]:
+    """The items of an answer: the reasoning, if there is some, then a message, or calls of tools.
+
+    Of a cut answer the last item is incomplete. If the reasoning took all tokens, it is the only item.
+    """
+    answer = answer_of(completion)
+    if answer is NO_ANSWER:
+        return ()
+    if not completion.usage.reasoning_tokens:
+        return _items_of(response.id, answer, top)
+    reasoning = _reasoning_item(response)
+    if answer.finish_reason == "length" and not answer.tokens:
+        return (reasoning,)
+    return (reasoning, *_items_of(response.id, answer, top))
+
+
+def _reasoning_item(response: ResponseObject) -> OutputReasoning:
+    """The item of the reasoning. It has a summary if the request wants one, and nothing is encrypted."""
+    wanted = response.reasoning.get("summary") or response.reasoning.get("generate_summary")
+    summary = (SummaryText(SUMMARY),) if wanted else ()
+    content = b64encode(response.id.encode()).decode()
+    return OutputReasoning(item_id(response.id, "rs", 0), summary, content)
+
+
+def _items_of(response_id: str, answer: Answer, top: int | None) -> Sequence[TokenItem]:
     status: ItemStatus = "incomplete" if answer.finish_reason == "length" else "completed"
     if not answer.tool_calls:
         logprobs = () if top is None else chat_logprobs(logprobs_in(answer, top)).content
@@ -181,7 +232,7 @@ def output_of(response_id: str, answer: Answer, top: int | None) -> Sequence[Out
     ]
 
 
-def call_item(response_id: str, index: int, call: ToolCall, status: ItemStatus) -> OutputItem:
+def call_item(response_id: str, index: int, call: ToolCall, status: ItemStatus) -> TokenItem:
     """The item of a call."""
     if call.is_custom:
         return OutputCustomCall(item_id(response_id, "ctc", index), status, call.id, call.name, call.arguments)

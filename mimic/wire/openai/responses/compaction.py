@@ -9,6 +9,7 @@ from mimic.engine.overrides import Overrides
 from mimic.records.base import new_id
 from mimic.wire.json import decode
 from mimic.wire.openai.base import Names, OpenAIWire, created_now
+from mimic.wire.openai.parts import missing
 from mimic.wire.openai.responses.answer import ResponseUsage, item_id
 from mimic.wire.openai.responses.history import History
 from mimic.wire.openai.responses.items import COMPACTION, compacted
@@ -51,7 +52,9 @@ class CompactWire(OpenAIWire[CompactRequest, Compaction]):
 
     async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> CompactRequest:
         data = decode(self._decoder, body)
-        known.model = model = data.model or self._names.default
+        if data.model is None:
+            raise missing("model")
+        known.model = model = data.model
         version = self._names.version_of(model)
         given = await self._input.read(data, known.owner)
         content = compacted([*given.past.items, *given.items])

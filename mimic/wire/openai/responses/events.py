@@ -6,18 +6,21 @@ from typing import Any, Final
 
 import msgspec
 
-from mimic.engine.base import Answer, Completion
+from mimic.engine.base import Completion
 from mimic.errors import RequestError
 from mimic.wire.base import EventPlan
 from mimic.wire.openai.errors import type_of
 from mimic.wire.openai.logprobs import ContentLogprob
 from mimic.wire.openai.responses.answer import (
     OutputFunctionCall,
-    OutputItem,
     OutputMessage,
+    OutputReasoning,
     OutputText,
     ResponseObject,
     Status,
+    SummaryText,
+    TokenItem,
+    answer_of,
     failed,
     finished,
 )
@@ -70,28 +73,32 @@ class ItemStream(msgspec.Struct, frozen=True):
 
     def __iter__(self) -> Iterator[bytes]:
         """The events of each token: the opening comes with the first one, and the closing with the last one."""
-        steps = self._token_events() or [b""]
-        steps[0] = b"".join((*self.opening, steps[0]))
-        steps[-1] = b"".join((steps[-1], *self.closing))
-        return iter(steps)
+        events = self._token_events()
+        waiting = b"".join((*self.opening, next(events, b"")))
+        for event in events:
+            yield waiting
+            waiting = event
+        yield b"".join((waiting, *self.closing))
 
     def joined(self) -> bytes:
         """All events."""
         return b"".join((*self.opening, *self._token_events(), *self.closing))
 
-    def _token_events(self) -> list[bytes]:
+    def _token_events(self) -> Iterator[bytes]:
+        """Yield the event of each token. They are made when they are sent: a client may read slowly."""
         before, between, after = self.before, self.between, self.after
         numbered = enumerate(texts_of(self.tokens), self.number_after(0))
         if self.details:
             pairs = zip(numbered, self.details, strict=True)
-            return [b"%b%d%b%b%b" % (before, number, between, text, end) for (number, text), end in pairs]
-        return [b"%b%d%b%b%b" % (before, number, between, text, after) for number, text in numbered]
+            return (b"%b%d%b%b%b" % (before, number, between, text, end) for (number, text), end in pairs)
+        return (b"%b%d%b%b%b" % (before, number, between, text, after) for number, text in numbered)
 
 
 class ItemStreams(msgspec.Struct, frozen=True):
-    """The items of an answer, one after the other."""
+    """The items of an answer, one after the other. ``first`` is the sequence number of the first event."""
 
     items: Sequence[ItemStream]
+    first: int
 
     def __iter__(self) -> Iterator[bytes]:
         for item in self.items:
@@ -107,7 +114,7 @@ class ItemStreams(msgspec.Struct, frozen=True):
             if sent < item.steps:
                 return item.number_after(sent) if sent else item.first
             sent -= item.steps
-        return self.items[-1].next_number
+        return self.items[-1].next_number if self.items else self.first
 
 
 class Resumed(msgspec.Struct, frozen=True):
@@ -146,13 +153,23 @@ def plan_of(response: ResponseObject, completion: Completion, at: int, top: int 
     begun = {status: _json(msgspec.structs.replace(response, status=status)) for _, status in beginning}
     opening = [_response_event(name, number, begun[status]) for number, (name, status) in enumerate(beginning)]
     whole = finished(response, completion, at, top)
-    answer, number, items = completion.answers[0], len(beginning), []
+    items, tokens = [], iter(_tokens_of(completion))
+    number = len(opening)
     for index, item in enumerate(whole.output):
-        items.append(_item_stream(index, item, _tokens_of(answer, index), number))
-        number = items[-1].next_number
+        if isinstance(item, OutputReasoning):
+            opening += _reasoning_events(item, number)
+            number = len(opening)
+        else:
+            items.append(_item_stream(index, item, next(tokens), number))
+            number = items[-1].next_number
     ending = _response_event(f"response.{whole.status}", number, _json(whole))
-    tokens = completion.usage.completion_tokens
-    return ResponsePlan(b"".join(opening), ItemStreams(items), ending, tokens, response=response)
+    return ResponsePlan(
+        b"".join(opening),
+        ItemStreams(items, len(opening)),
+        ending,
+        completion.usage.completion_tokens,
+        response=response,
+    )
 
 
 def error_events(plan: EventPlan, error: RequestError, sent: int) -> bytes:
@@ -169,17 +186,35 @@ def error_events(plan: EventPlan, error: RequestError, sent: int) -> bytes:
     return _event("error", number, **facts, error=nested) + ending
 
 
-def _tokens_of(answer: Answer, index: int) -> Sequence[int]:
-    return answer.tool_calls[index].tokens if answer.tool_calls else answer.tokens
+def _tokens_of(completion: Completion) -> Sequence[Sequence[int]]:
+    """The tokens of each item after the reasoning."""
+    answer = answer_of(completion)
+    return [call.tokens for call in answer.tool_calls] if answer.tool_calls else (answer.tokens,)
 
 
-def _item_stream(index: int, item: OutputItem, tokens: Sequence[int], first: int) -> ItemStream:
+def _reasoning_events(item: OutputReasoning, first: int) -> list[bytes]:
+    """The events of a reasoning, which come before the first token. The first one has the number ``first``."""
+    begun = msgspec.structs.replace(item, summary=())
+    events: list[tuple[str, dict[str, Any]]] = [("response.output_item.added", {"output_index": 0, "item": begun})]
+    for index, part in enumerate(item.summary):
+        place = {"item_id": item.id, "output_index": 0, "summary_index": index}
+        events += [
+            ("response.reasoning_summary_part.added", {**place, "part": SummaryText("")}),
+            ("response.reasoning_summary_text.delta", {**place, "delta": part.text}),
+            ("response.reasoning_summary_text.done", {**place, "text": part.text}),
+            ("response.reasoning_summary_part.done", {**place, "part": part}),
+        ]
+    events.append(("response.output_item.done", {"output_index": 0, "item": item}))
+    return [_event(name, number, **fields) for number, (name, fields) in enumerate(events, first)]
+
+
+def _item_stream(index: int, item: TokenItem, tokens: Sequence[int], first: int) -> ItemStream:
     """The stream of an item. Its first event has the sequence number ``first``."""
     if isinstance(item, OutputMessage):
         return _message_stream(index, item, tokens, first)
     place = {"item_id": item.id, "output_index": index}
     if isinstance(item, OutputFunctionCall):
-        begun: OutputItem = msgspec.structs.replace(item, status="in_progress", arguments="")
+        begun: TokenItem = msgspec.structs.replace(item, status="in_progress", arguments="")
         kind, whole = "response.function_call_arguments", {"arguments": item.arguments}
     else:
         begun = msgspec.structs.replace(item, status="in_progress", input="")

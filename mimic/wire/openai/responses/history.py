@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -15,6 +16,9 @@ class Past(msgspec.Struct, frozen=True):
 
     items: Sequence[RawItem] = ()
     responses: Sequence[str] = ()
+
+
+NO_PAST: Final = Past()
 
 
 class History(ABC):

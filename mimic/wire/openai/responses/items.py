@@ -8,6 +8,7 @@ import msgspec
 
 from mimic.engine.base import ChatMessage, ToolCall
 from mimic.errors import RequestError
+from mimic.spelling import shown
 from mimic.wire.json import convert
 from mimic.wire.openai.ignored import OTHER, SAFE_NAME
 from mimic.wire.openai.parts import MUST_HAVE_TEXT, Part, joined_text, missing
@@ -28,6 +29,7 @@ KEPT_ITEMS: Final = 10
 """Items that a compaction keeps: a match needs the last messages only."""
 FIRST_INPUT: Final = 0x8000
 """The number of the first item of an input, in ids: the items of an output have lower ones."""
+_RESULT_NAMES: Final = {"function_call_output": "function call", "custom_tool_call_output": "custom tool call"}
 _PREFIXES: Final = {
     MESSAGE: "msg",
     "function_call": "fc",
@@ -74,15 +76,20 @@ class InputResult(msgspec.Struct, frozen=True):
 
 
 class ItemList(msgspec.Struct, frozen=True):
-    """An input: its items in neutral form, and the names of the items and parts that were passed over."""
+    """An input: its items in neutral form, and the names of the items and parts that were passed over.
+
+    ``results`` are the results of calls among the items.
+    """
 
     messages: Sequence[ChatMessage]
     ignored: Sequence[str]
+    results: Sequence[InputResult] = ()
 
 
 def read_items(items: Sequence[RawItem], field: str = "input") -> ItemList:
     """Read the items in a field. Raises RequestError with the path of the field."""
     messages: list[ChatMessage] = []
+    results: list[InputResult] = []
     ignored: dict[str, None] = {}
     for path, item in _expanded(items, field):
         kind = _type_of(item, path)
@@ -93,10 +100,23 @@ def read_items(items: Sequence[RawItem], field: str = "input") -> ItemList:
         elif kind in RESULTS:
             result = convert(item, InputResult, path)
             messages.append(ChatMessage("tool", _text(result.output, f"{path}.output"), call_id=result.call_id))
+            results.append(result)
         elif kind not in SILENT:
             ignored[f"input.{_safe(kind)}"] = None
         ignored.update(dict.fromkeys(_passed_over(item)))
-    return ItemList(messages, list(ignored))
+    return ItemList(messages, list(ignored), results)
+
+
+def check_results(results: Sequence[InputResult], items: Sequence[RawItem]) -> None:
+    """Raises RequestError for a result without its call among the items. A compaction may stand for the call."""
+    if any(item.get("type") == COMPACTION for item in items):
+        return
+    calls = {item["call_id"] for item in items if item.get("type") in CALLS}
+    for result in results:
+        if result.call_id not in calls:
+            kind = _RESULT_NAMES[result.type]
+            text = f"No tool call found for {kind} output with call_id {shown(result.call_id)}."
+            raise RequestError(400, text, param="input")
 
 
 def compacted(items: Sequence[RawItem]) -> str:

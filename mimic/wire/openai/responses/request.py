@@ -9,6 +9,7 @@ from mimic.engine.base import CompletionRequest, Limits
 from mimic.engine.sampling import Sampling
 from mimic.wire.openai.ignored import IgnoredFields, Matters
 from mimic.wire.openai.responses.answer import ConversationReference, ResponseObject
+from mimic.wire.openai.responses.history import NO_PAST, Past
 from mimic.wire.openai.responses.items import MESSAGE, RawItem
 from mimic.wire.openai.responses.tools import Mode, RawTool, TextOptions
 from mimic.wire.openai.sampled import DEFAULT_SAMPLING, NO_LIMITS, Metadata, Temperature, TopP
@@ -24,7 +25,7 @@ PLAIN_TEXT: Final[Mapping[str, Any]] = {"format": {"type": "text"}, "verbosity":
 
 
 class Reasoning(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Options of reasoning. They are ignored, since an answer of the corpus has no reasoning."""
+    """Options of reasoning. The effort ``none`` gives none, and every other one the number of the setting."""
 
     effort: str | None = None
     summary: str | None = None
@@ -102,17 +103,26 @@ class ResponseParameters(InputFields, frozen=True, kw_only=True):
         """The number of likely tokens to show with log probabilities; None shows none."""
         return (self.top_logprobs or 0) if self.include and LOGPROBS in self.include else None
 
+    @property
+    def has_reasoning(self) -> bool:
+        """True if a model may reason before its answer."""
+        return self.reasoning is None or self.reasoning.effort != "none"
+
     def limits(self) -> Limits:
         """The limits of the answer."""
         return NO_LIMITS if self.max_output_tokens is None else Limits(max_tokens=self.max_output_tokens)
 
 
 class ResponseRequest(CompletionRequest, frozen=True, kw_only=True):
-    """A request for a response: the response at its start, its own input, and the ids of the responses before it."""
+    """A request for a response: the response at its start, its own input, and the items before it.
+
+    Without ``generate``, the response has no output, and only makes its input known to the server.
+    """
 
     response: ResponseObject
     items: Sequence[RawItem]
-    ancestors: Sequence[str] = ()
+    past: Past = NO_PAST
+    generate: bool = True
 
 
 def response_of(

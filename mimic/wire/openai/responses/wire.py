@@ -26,8 +26,8 @@ from mimic.wire.openai.base import OpenAIWire, created_now, new_response_id
 from mimic.wire.openai.ignored import not_acted_on
 from mimic.wire.openai.responses.answer import finished
 from mimic.wire.openai.responses.events import NOT_JSON, error_events, plan_of
-from mimic.wire.openai.responses.history import History, Past
-from mimic.wire.openai.responses.items import ItemList, RawItem, read_items, referenced_id
+from mimic.wire.openai.responses.history import NO_PAST, History, Past
+from mimic.wire.openai.responses.items import ItemList, RawItem, check_results, read_items, referenced_id
 from mimic.wire.openai.responses.request import (
     InputFields,
     ResponseParameters,
@@ -39,7 +39,6 @@ from mimic.wire.openai.responses.tools import check_required, choice_of, format_
 from mimic.wire.openai.sampled import CompletionOptions
 
 _responses: Final = msgspec.json.Decoder(ResponseParameters)
-NO_PAST: Final = Past()
 _inputs: Final = msgspec.json.Decoder(InputFields)
 
 
@@ -86,6 +85,8 @@ class InputReader:
         if data.previous_response_id is not None or data.conversation is not None:
             past = await self._past(data, owner)
             messages = [*read_items(past.items).messages, *own.messages]
+        if own.results:
+            check_results(own.results, [*past.items, *items])
         if data.instructions is not None:
             prompt = Prompt([ChatMessage("system", data.instructions), *messages])
         else:
@@ -130,7 +131,10 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
         self._input = InputReader(history)
 
     async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> ResponseRequest:
-        data = decode(_responses, body)
+        return await self.read_data(decode(_responses, body), overrides, known)
+
+    async def read_data(self, data: ResponseParameters, overrides: Overrides, known: Known) -> ResponseRequest:
+        """Return the neutral form of decoded data. Raises RequestError."""
         options = self._options
         known.model = model = data.model or options.names.default
         known.version = version = options.names.version_of(model)
@@ -144,12 +148,16 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
         if ignored and options.strict:
             raise not_acted_on(ignored[0])
         is_stored = data.store is not False and self._history.is_on
+        limits, reasoning = data.limits(), 0
+        if options.reasoning and data.has_reasoning:
+            limits, reasoning = limits.after_reasoning(options.reasoning)
         return ResponseRequest(
             model=model,
             version=version,
             prompts=(given.prompt,),
             sampling=data.sampling(),
-            limits=data.limits(),
+            limits=limits,
+            reasoning=reasoning,
             tools=given.tools,
             tool_choice=given.tool_choice,
             parallel_tool_calls=data.parallel_tool_calls is not False,
@@ -162,7 +170,7 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
             ignored=ignored,
             response=response_of(data, new_response_id(), model, created_now(), is_stored=is_stored),
             items=given.items,
-            ancestors=given.past.responses,
+            past=given.past,
         )
 
     def whole(self, request: ResponseRequest, result: Completion) -> bytes:

@@ -34,11 +34,12 @@ def texts(prompt: str, *templates: str, sender: str = "human") -> list[str]:
         f"Answer this.\n```\n{LIST}\n```\nBe short.",
         f"Answer this.\n```text\n{LIST}\n```\nBe short.",
         f'Answer this. """{LIST}""" Be short.',
+        f"[[ ## question ## ]]\n{LIST}\n\nRespond with the field `[[ ## answer ## ]]`.",
         f"<rules>{RULES}</rules>\n<question>\n{LIST}\n</question>\nAnswer in one sentence.",
     ],
 )
 def test_the_users_text_is_a_part(prompt: str) -> None:
-    """The text is found in the last paragraph, after the last colon, in quotes, and in a fence or tags."""
+    """The text is found below a mark, in a fence, tags or quotes, after the last colon, and in the last paragraph."""
     assert LIST in texts(prompt)
     assert texts(prompt, sender="gpt") == []
 

@@ -1,0 +1,33 @@
+"""The browser, the server, and the page of these tests."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.page.talks import DUMP
+from tests.support.browser import Browser, chromium
+from tests.support.servers import ForkedMimicServer
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser for all tests."""
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A server of the corpus for these tests."""
+    with ForkedMimicServer(DUMP) as server:
+        yield server.url
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Browser]:
+    """The page, just opened; at the end it must have no errors and no requests to other servers."""
+    browser.open(url)
+    browser.find("#welcome")
+    yield browser
+    assert browser.logged() == []
+    assert {request["url"].startswith((f"{url}/", "data:")) for request in browser.sent()} == {True}
