@@ -51,6 +51,7 @@ ORDER = {
             "moderations",
             "files",
             "batches",
+            "webhooks",
             "pace",
             "faults",
             "limits",

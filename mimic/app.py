@@ -39,7 +39,9 @@ from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
 from mimic.jobs.batches import BatchWork
 from mimic.jobs.lines import LineAnswerer
+from mimic.jobs.posting import Poster
 from mimic.jobs.runner import Runner
+from mimic.jobs.webhooks import WebhookSender
 from mimic.records import open_records
 from mimic.records.sweeper import Sweeper
 from mimic.server.bodies import JSONRequest
@@ -69,6 +71,7 @@ from mimic.server.routes import (
     seeding,
     status,
     uploads,
+    webhooks,
 )
 from mimic.server.routes import corpus as corpus_routes
 from mimic.settings import Settings
@@ -80,6 +83,10 @@ from mimic.stored.files import FileStore, FileSweeper
 from mimic.stored.response_state import KIND as RESPONSE
 from mimic.stored.responses import ResponseStore
 from mimic.stored.uploads import UploadStore
+from mimic.stored.webhook_deliveries import KIND as DELIVERY
+from mimic.stored.webhook_deliveries import DeliveryStore
+from mimic.stored.webhook_endpoints import EndpointStore
+from mimic.stored.webhook_targets import TargetGuard, TargetPolicy
 from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai import responses as responses_format
@@ -132,6 +139,7 @@ show_methods = _with_methods(
     *conversations.WITH_METHODS,
     *files.WITH_METHODS,
     *batches.WITH_METHODS,
+    *webhooks.WITH_METHODS,
 )
 ROUTES = (
     seeding.start_seeding,
@@ -154,6 +162,7 @@ ROUTES = (
     *files.ROUTES,
     *uploads.ROUTES,
     *batches.ROUTES,
+    *webhooks.ROUTES,
 )
 """Routes that Litestar answers, in the order of the OpenAPI document."""
 
@@ -187,8 +196,12 @@ class _Parts:
         self.gateway = _gateway(settings, self.ledger, self.guard)
         self.records = open_records(settings.records, settings.store, settings.record_options, _folder_of(ledger_file))
         self.conversations = ConversationStore(self.records)
-        self.responses = ResponseStore(self.records, self.conversations)
-        self.runner = Runner(self.records, {RESPONSE: self.responses.finish})
+        targets, hooks = _target_guard(settings), settings.webhook_options
+        self.webhooks = EndpointStore(self.records, targets)
+        self.deliveries = DeliveryStore(self.records, self.webhooks, len(hooks.urls), hooks.seconds)
+        self.sender = WebhookSender(self.webhooks, self.deliveries, Poster(targets), hooks)
+        self.responses = ResponseStore(self.records, self.conversations, self.deliveries)
+        self.runner = Runner(self.records, {RESPONSE: self.responses.finish}, {DELIVERY: self.sender.deliver})
         self.chats = ChatStore(self.records)
         self.files = FileStore(self.records, settings.file_options)
         self.uploads = UploadStore(self.records, self.files)
@@ -208,7 +221,7 @@ class _Parts:
         self.metrics = Metrics()
         by_path = {endpoint.path: endpoint for endpoint in self.endpoints}
         answerer = LineAnswerer(by_path, self.gateway, partial(LineObserver, self.metrics))
-        self.batch_work = BatchWork(self.records, self.files, self.batches, answerer)
+        self.batch_work = BatchWork(self.records, self.files, self.batches, answerer, self.deliveries)
         self.batch_runner = Runner(self.records, self.batch_work.works)
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
@@ -234,7 +247,7 @@ def create_app(settings: Settings, ledger_file: str = IN_MEMORY) -> RequestLog:
         ),
         trace=parts.tracing.watch if parts.tracing else None,
         origins=settings.cors_origins,
-        guards_host=not settings.api_keys and is_loopback(settings.host) and ANY not in settings.cors_origins,
+        guards_host=_is_private(settings) and ANY not in settings.cors_origins,
         hosts=settings.hosts,
     )
 
@@ -275,6 +288,9 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             "files": _provide(parts.files),
             "uploads": _provide(parts.uploads),
             "batches": _provide(parts.batches),
+            "webhooks": _provide(parts.webhooks),
+            "deliveries": _provide(parts.deliveries),
+            "sender": _provide(parts.sender),
             "owner": Provide(owner_of, sync_to_thread=False),
             "seeder": _provide(parts.seeder),
         },
@@ -292,6 +308,15 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
         openapi_config=docs.openapi_config(),
         logging_config=None,
     )
+
+
+def _is_private(settings: Settings) -> bool:
+    """Return True for a server without keys that only programs on the same machine can reach."""
+    return not settings.api_keys and is_loopback(settings.host)
+
+
+def _target_guard(settings: Settings) -> TargetGuard:
+    return TargetGuard(TargetPolicy(settings.webhook_hosts, _is_private(settings)))
 
 
 def _folder_of(ledger_file: str) -> Path | None:

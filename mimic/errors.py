@@ -22,6 +22,7 @@
     │   ├── RecordChanged        the record was changed or deleted since it was read
     │   │   └── LeaseLost        the job was claimed again, released or ended
     │   └── UnknownCursor        a list has no record with this id
+    ├── WebhookFailed            an attempt to send a webhook got no answer
     └── StoreError               the store failed
         ├── RecordsUnavailable   the store of the records cannot be reached, or has no space left
         ├── StoreUnavailable     the store cannot be reached, or did not answer in time
@@ -196,6 +197,14 @@ class UnknownCursor(RecordError):
     def __init__(self, cursor: str) -> None:
         super().__init__(f"The list has no object with the id {cursor!r}")
         self.cursor = cursor
+
+
+class WebhookFailed(MimicError):
+    """An attempt to send a webhook got no answer. ``reason`` is a word for programs."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The webhook got no answer: {reason}")
+        self.reason = reason
 
 
 class StoreError(MimicError):

@@ -21,11 +21,15 @@ from mimic.gateway.faults import Chance, FaultOptions, parse_chances
 from mimic.gateway.journal import MOST_ENTRIES
 from mimic.gateway.pacing import PACES, Delay, PaceOptions, parse_delay
 from mimic.gateway.rate_limits import LimitOptions
+from mimic.host_names import parse_host_names
+from mimic.records import OFF
 from mimic.records.base import RecordOptions
-from mimic.server.options import HOST_NAME, WILDCARDS, Defaults, SeedingOptions
+from mimic.server.options import Defaults, SeedingOptions
 from mimic.spelling import closest
 from mimic.stored.batches import BatchOptions
 from mimic.stored.files import FileOptions
+from mimic.stored.webhook_targets import TargetURL, WebhookOptions
+from mimic.wire.openai.webhooks import parse_secret
 
 if TYPE_CHECKING:
     from mimic.corpus.similar.embedding_model import EmbeddingModel
@@ -75,6 +79,10 @@ class Settings(msgspec.Struct, frozen=True):
     records_days: int = 30
     files_bytes: int = 5_000_000_000
     batch_window: int = SECONDS_A_DAY
+    webhooks: tuple[str, ...] = ()
+    webhook_secret: str = ""
+    webhook_hosts: tuple[str, ...] = ()
+    webhook_seconds: int = 600
     seed_secret: str = ""
     seed_file: Path = Path("seed/conversations.json")
     seed_join_splits: bool = False
@@ -94,7 +102,16 @@ class Settings(msgspec.Struct, frozen=True):
                     values[field] = parse(text)
                 except ValueError as exc:
                     raise SettingError(name, str(exc)) from None
-        return cls(**values)
+        settings = cls(**values)
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        """Check settings against each other. Raises SettingError."""
+        if self.webhooks and not self.webhook_secret:
+            raise SettingError("MIMIC_WEBHOOKS", "needs MIMIC_WEBHOOK_SECRET, which signs the events")
+        if self.webhooks and self.records == OFF:
+            raise SettingError("MIMIC_WEBHOOKS", "needs records, which MIMIC_RECORDS=off switches off")
 
     @property
     def needs_ledger(self) -> bool:
@@ -144,6 +161,11 @@ class Settings(msgspec.Struct, frozen=True):
     def batch_options(self) -> BatchOptions:
         """The completion window of batches."""
         return BatchOptions(self.batch_window)
+
+    @property
+    def webhook_options(self) -> WebhookOptions:
+        """The targets of webhooks in the settings, and the time for further attempts."""
+        return WebhookOptions(self.webhooks, self.webhook_secret, self.webhook_seconds)
 
     @property
     def defaults(self) -> Defaults:
@@ -258,18 +280,18 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
-def _hosts(text: str) -> tuple[str, ...]:
-    hosts = tuple(host for part in text.split(",") if (host := part.strip().lower().removesuffix(".")))
-    for host in hosts:
-        name = next((host.removeprefix(mark) for mark in WILDCARDS if host.startswith(mark)), host)
-        if not re.fullmatch(HOST_NAME, name):
-            problem = "expected names without a scheme or port, like mimic.example, or *.ngrok.app for all subdomains"
-            raise ValueError(f"{problem}, not {host!r}")
-    return hosts
+def _urls(text: str) -> tuple[str, ...]:
+    urls = tuple(url for part in text.split(",") if (url := part.strip()))
+    for url in urls:
+        try:
+            TargetURL.parse(url)
+        except ValueError as exc:  # without the URL, which may hold a token
+            raise ValueError(f"expected URLs separated by commas; {exc}") from None
+    return urls
 
 
-SECRET: Final = frozenset({"store", "records", "api_keys", "seed_secret"})
-"""Settings that are never shown: secrets, and the URLs of stores, which may hold a password."""
+SECRET: Final = frozenset({"store", "records", "api_keys", "seed_secret", "webhooks", "webhook_secret"})
+"""Settings that are never shown: secrets, and URLs, which may hold a password."""
 
 VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "store": ("MIMIC_STORE", str),
@@ -280,7 +302,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "mongo_driver": ("MIMIC_MONGO_DRIVER", _one_of(*get_args(Driver))),
     "api_keys": ("MIMIC_API_KEYS", _keys),
     "cors_origins": ("MIMIC_CORS_ORIGINS", _origins),
-    "hosts": ("MIMIC_HOSTS", _hosts),
+    "hosts": ("MIMIC_HOSTS", parse_host_names),
     "strict_models": ("MIMIC_STRICT_MODELS", _switch),
     "strict": ("MIMIC_STRICT", _switch),
     "match": ("MIMIC_MATCH", _one_of(*DEPTHS)),
@@ -311,6 +333,10 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "records_days": ("MIMIC_RECORDS_DAYS", _integer(1, 36_500)),
     "files_bytes": ("MIMIC_FILES_BYTES", _integer(1_000_000, 1_000_000_000_000)),
     "batch_window": ("MIMIC_BATCH_WINDOW", _integer(1, SECONDS_A_DAY)),
+    "webhooks": ("MIMIC_WEBHOOKS", _urls),
+    "webhook_secret": ("MIMIC_WEBHOOK_SECRET", parse_secret),
+    "webhook_hosts": ("MIMIC_WEBHOOK_HOSTS", parse_host_names),
+    "webhook_seconds": ("MIMIC_WEBHOOK_SECONDS", _integer(0, 3 * SECONDS_A_DAY)),
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),
     "seed_join_splits": ("SEED_JOIN_SPLITS", _switch),

@@ -42,7 +42,7 @@ LONG_FILES = [
         "workers",
         "testing_server",
     ),
-    *("damage", "slow_clients", "outages", "schema", "bodies", "cli", "clock", "server"),
+    *("testing_server", "damage", "slow_clients", "outages", "schema", "bodies", "cli", "clock", "server"),
     *("seeding_api", "killed_seeders", "testing_plugin", "run", "golden", "secrets", "meaning", "fuzz"),
     *("logs", "prometheus", "mongodb_failures", "reseeding", "one_step", "banner", "misses", "websockets"),
     *("literal", "tracing", "older_sdk", "llm"),

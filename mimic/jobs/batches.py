@@ -36,8 +36,10 @@ from mimic.stored.files import KIND as FILE
 from mimic.stored.files import FilePart, FileStore, StoredFile, new_group
 from mimic.stored.files import stored_in as file_in
 from mimic.stored.response_state import seconds_since
+from mimic.stored.webhook_deliveries import DeliveryStore
 from mimic.wire.openai.base import created_now
 from mimic.wire.openai.batches import BatchError, read_line
+from mimic.wire.openai.webhooks import WebhookEvent
 
 LINES_AT_ONCE: Final = 10
 """Lines of a block that are answered at the same time."""
@@ -57,8 +59,16 @@ Step = Callable[[str], None]
 class BatchWork:
     """The works of batches, by kinds of records."""
 
-    def __init__(self, records: Records, files: FileStore, batches: BatchStore, answerer: LineAnswerer) -> None:
+    def __init__(
+        self,
+        records: Records,
+        files: FileStore,
+        batches: BatchStore,
+        answerer: LineAnswerer,
+        deliveries: DeliveryStore,
+    ) -> None:
         self._records = records
+        self._deliveries = deliveries
         self._files = files
         self._batches = batches
         self._answerer = answerer
@@ -147,8 +157,11 @@ class BatchWork:
         await self._records.update(claim.record, Change(state=state, data=written(changed), due=0), claim.lease)
 
     async def _clean_up(self, claim: Claim, batch: StoredBatch) -> None:
-        """Delete the blocks of a batch that has ended, and release its input."""
+        """Announce the end of a batch, delete its blocks, and release its input."""
         self.before("cleanup")
+        ended = claim.record.state
+        at = getattr(batch.times, f"{ended}_at") or batch.created_at
+        await self._deliveries.announce(WebhookEvent.of(f"batch.{ended}", batch.id, at), claim.record.owner)
         await self._records.delete_under(BLOCK_KIND, batch.id, None)
         await self._files.unpin(batch.request.input_file_id, batch.id)
         await self._records.update(claim.record, Change(due=None), claim.lease)

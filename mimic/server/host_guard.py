@@ -10,9 +10,9 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mimic.errors import RequestError
 from mimic.gateway.delivery import Reply
+from mimic.host_names import HostNames
 from mimic.server.endpoints import send_reply
 from mimic.server.listening import addresses_of, first_beyond_loopback
-from mimic.server.options import WILDCARDS
 from mimic.server.websocket import refuse_handshake
 from mimic.spelling import shown
 from mimic.wire.openai.errors import error_body
@@ -36,12 +36,11 @@ class HostGuard:
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str] = ()) -> None:
         self._app = app
-        names = frozenset(host for host in hosts if not host.startswith(WILDCARDS))
-        ends = tuple(host.removeprefix("*") for host in hosts if host.startswith(WILDCARDS))
+        listed = HostNames(hosts)
 
         @lru_cache(maxsize=256)
         def is_foreign(header: bytes) -> bool:
-            return is_public(header) and not _is_listed(name_in(header), names, ends)
+            return is_public(header) and name_in(header) not in listed
 
         self._is_foreign = is_foreign
 
@@ -92,7 +91,3 @@ def is_public(header: bytes) -> bool:
     name = name_in(header)
     last = name.rpartition(".")[2]
     return "." in name and not (last.isdigit() or name.startswith("[") or f".{name}".endswith(INNER_NAMES))
-
-
-def _is_listed(name: str, names: frozenset[str], ends: tuple[str, ...]) -> bool:
-    return name in names or name.endswith(ends)

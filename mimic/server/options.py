@@ -1,18 +1,12 @@
 """Options of Litestar's routes."""
 
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from mimic.corpus.ladder import Depth
 from mimic.corpus.schemas import Version
 from mimic.corpus.stores import Driver
-
-HOST_NAME: Final = r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*"
-"""The pattern of a host name in lower case, without a final dot."""
-WILDCARDS: Final = ("*.", ".")
-"""Prefixes of an entry in the hosts that includes all subdomains."""
 
 
 class Defaults(msgspec.Struct, frozen=True):

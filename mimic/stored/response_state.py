@@ -18,6 +18,7 @@ from mimic.wire.openai.responses.answer import ResponseError, ResponseObject, fi
 from mimic.wire.openai.responses.items import RawItem
 
 KIND: Final = "response"
+QUEUED: Final = "queued"
 CANCELLED: Final = "cancelled"
 
 
@@ -113,11 +114,8 @@ def response_at(record: Record, stored: StoredResponse, seconds: float) -> Respo
     replace, response = msgspec.structs.replace, stored.response
     if record.state == CANCELLED:
         return replace(response, status="cancelled")
-    if response.background:
-        if record.due is not None and seconds < stored.first:
-            return replace(response, status="queued")
-        if record.due is not None and seconds < stored.last:
-            return replace(response, status="in_progress")
+    if record.state == QUEUED and seconds < stored.last:
+        return replace(response, status="queued" if seconds < stored.first else "in_progress")
     if stored.error is not None:
         return replace(response, status="failed", error=stored.error)
     return finished(response, stored.completion(), int(record.created + stored.last), stored.top)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Final
 
 import msgspec
@@ -13,13 +13,14 @@ from mimic.errors import RecordChanged, RequestError
 from mimic.gateway.context import RequestContext
 from mimic.gateway.delivery import Reply, headers_of, pace_steps
 from mimic.gateway.faults import injected_error
-from mimic.records.base import Change, Claim, Draft, Record, Records
+from mimic.records.base import Change, Claim, Draft, Lease, Record, Records
 from mimic.spelling import shown
 from mimic.stored.conversations import ITEM_KIND, MAX_HISTORY, ConversationStore, item_in
 from mimic.stored.pages import ObjectPage, page_of
 from mimic.stored.response_state import (
     CANCELLED,
     KIND,
+    QUEUED,
     StoredResponse,
     response_at,
     seconds_since,
@@ -27,14 +28,19 @@ from mimic.stored.response_state import (
     stored_in,
     written,
 )
+from mimic.stored.webhook_deliveries import DeliveryStore
+from mimic.wire.openai.base import created_now
 from mimic.wire.openai.responses.answer import ResponseObject, answer_of, failed, item_id, output_of, response_id_of
 from mimic.wire.openai.responses.events import Resumed, error_events, plan_of
 from mimic.wire.openai.responses.history import History, Past, no_item, no_previous_response
 from mimic.wire.openai.responses.items import FIRST_INPUT, RawItem, identified, prefix_of
 from mimic.wire.openai.responses.request import ResponseRequest
+from mimic.wire.openai.webhooks import WebhookEvent
 
 ANSWERED: Final = frozenset({"completed", "incomplete"})
 """States of a response with an answer, which an input can follow."""
+WORKING: Final = frozenset({"queued", "in_progress"})
+"""States of a response that has not ended."""
 MAX_ANCESTORS: Final = 256
 SECONDS_WITHOUT_STORE: Final = 600.0
 """Seconds that a response in the background with ``store: false`` can be fetched."""
@@ -45,9 +51,10 @@ SECONDS_BETWEEN_CHECKS: Final = 1.0
 class ResponseStore(History):
     """Responses in the records. Each method with an owner finds the responses of this owner only."""
 
-    def __init__(self, records: Records, conversations: ConversationStore) -> None:
+    def __init__(self, records: Records, conversations: ConversationStore, webhooks: DeliveryStore) -> None:
         self._records = records
         self._conversations = conversations
+        self._webhooks = webhooks
         self.is_on = records.is_on
 
     # Keeping
@@ -71,7 +78,7 @@ class ResponseStore(History):
                 kind=KIND,
                 id=response.id,
                 owner=owner,
-                state="queued" if response.background else "completed",
+                state=QUEUED if response.background else "completed",
                 data=written(stored),
                 lives=msgspec.UNSET if response.store else SECONDS_WITHOUT_STORE,
                 due=stored.last if response.background else None,
@@ -80,11 +87,27 @@ class ResponseStore(History):
 
     async def finish(self, claim: Claim) -> None:
         """Finish a response in the background that is due. Raises RecordChanged after a cancellation."""
-        stored = stored_in(claim.record)
-        state = response_at(claim.record, stored, float("inf")).status
-        if state in ANSWERED:
-            await self._extend(stored, claim.record.owner)
-        await self._records.update(claim.record, Change(state=state, due=None), claim.lease)
+        await self._finish(claim.record, claim.lease)
+
+    async def _finish(self, record: Record, lease: Lease | None = None) -> None:
+        """Write the outcome, unless it is written, and then announce it. Each step may be repeated."""
+        stored = stored_in(record)
+        if record.state == QUEUED:
+            state = response_at(record, stored, float("inf")).status
+            if state in ANSWERED:
+                await self._extend(stored, record.owner)
+            record = await self._end(record, state, lease)
+        if record.due is not None:
+            at = created_now() if record.state == CANCELLED else int(record.created + stored.last)
+            await self._webhooks.announce(WebhookEvent.of(f"response.{record.state}", record.id, at), record.owner)
+            await self._records.update(record, Change(due=None), lease)
+
+    async def _end(self, record: Record, state: str, lease: Lease | None = None) -> Record:
+        """Write the outcome. If a target wants the event, the record stays a job: its event is to be announced."""
+        if not await self._webhooks.targets(f"response.{state}", record.owner):
+            return await self._records.update(record, Change(state=state, due=None), lease)
+        due = msgspec.UNSET if lease else 0.0  # a change of due ends the lease, also another process's
+        return await self._records.update(record, Change(state=state, due=due), lease)
 
     async def _extend(self, stored: StoredResponse, owner: str) -> None:
         """Append input and output to the conversation of a response, if it has one."""
@@ -112,7 +135,11 @@ class ResponseStore(History):
         return response_at(record, stored, seconds_since(record))
 
     async def delete(self, response_id: str, owner: str) -> None:
-        """Delete a response. Raises RequestError (404)."""
+        """Delete a response. One that has ended is finished first. Raises RequestError (404)."""
+        record, stored = await self.find(response_id, owner)
+        if record.due is not None and response_at(record, stored, seconds_since(record)).status not in WORKING:
+            with suppress(RecordChanged):  # another process finishes it
+                await self._finish(record)
         if not await self._records.delete(KIND, response_id, owner):
             raise RequestError(404, f"Response with id '{shown(response_id)}' not found.")
 
@@ -123,10 +150,10 @@ class ResponseStore(History):
             response = response_at(record, stored, seconds_since(record))
             if not response.background:
                 raise RequestError(400, "Cannot cancel a synchronous response.")
-            if response.status not in {"queued", "in_progress"}:
+            if response.status not in WORKING:
                 return response
             try:
-                await self._records.update(record, Change(state=CANCELLED, due=None))
+                await self._end(record, CANCELLED)
             except RecordChanged:  # it ended, or was cancelled, in between
                 continue
             return msgspec.structs.replace(response, status="cancelled")

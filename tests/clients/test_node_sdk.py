@@ -176,3 +176,12 @@ def test_faults_through_the_node_sdk(node: tuple[Command, Path], how: str) -> No
         assert {came[fault].get("text") for fault in IN_A_STREAM} == {"red\n", None}  # a stall has not reported it yet
     left = {request.fault for request in requests if request.client_left}
     assert left == {"slow-headers; seconds=60", "stall; after=2; seconds=60"}
+
+
+def test_a_webhook_through_the_node_sdk(node: tuple[Command, Path], default_url: str) -> None:
+    """The SDK registers an endpoint, unwraps the event of its response, and refuses a changed one."""
+    found = run(node, default_url, "webhooks.mjs")
+    assert (found["event"]["type"], found["event"]["object"]) == ("response.completed", "event")
+    assert found["event"]["data"] == {"id": found["response"]}
+    assert found["error"] == "InvalidWebhookSignatureError"
+    assert found["endpoint"] in found["listed"]

@@ -1,6 +1,7 @@
 """Pages of the web and the server: allowed origins, the policy of the documentation, and warnings in the log."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from mimic.errors import SettingError
 from mimic.server.host_guard import is_loopback, is_public
 from mimic.server.routes.page import headers_of_documentation
 from mimic.settings import Settings
+from tests.golden.record import OPENAPI
 from tests.support.browser import Browser, chromium
 from tests.support.corpora import SMALL
 from tests.support.servers import Server, SharedServers
@@ -94,15 +96,15 @@ def test_origins_of_the_settings_may_ask(serve: SharedServers) -> None:
 
 
 WRITES = [
-    ("POST", CHAT),
-    ("POST", "/v1/completions"),
-    ("POST", "/v1/embeddings"),
-    ("POST", "/conversation/completion"),
-    ("POST", "/conversation/seed"),
-    ("DELETE", "/mimic/requests"),
-    ("DELETE", "/v1/models/mimic-v3"),
+    *(
+        (method.upper(), re.sub(r"\{\w+\}", "unknown_123", path))
+        for path, item in json.loads(OPENAPI.read_text())["paths"].items()
+        for method in item
+        if method != "get"
+    ),
     ("PUT", "/nowhere"),
 ]
+"""Method and path of each route that may store, delete, spend or call out, and one that does not exist."""
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES)
@@ -380,6 +382,34 @@ def test_a_page_of_another_origin_gets_nothing_in_a_real_browser(
     assert "host_not_allowed" in browser.driver.page_source
     assert fetch(browser, f"{rebound}/corpus")[0] == 403
     assert fetch(browser, f"{rebound}{CHAT}", BODY)[0] == 403
+
+
+SIMPLE = """
+const [url, paths, done] = arguments;
+const bodies = ["{}", new URLSearchParams({a: "b"}), new FormData()];
+const sent = paths.flatMap((path) => bodies.map((body) => fetch(url + path, {method: "POST", mode: "no-cors", body})));
+Promise.allSettled(sent).then((all) => done(all.length));
+"""
+"""Requests that a browser sends without a preflight."""
+
+
+def test_a_page_of_another_origin_writes_nothing_in_a_real_browser(
+    browser: Browser, app: str, serve: SharedServers
+) -> None:
+    """Requests without a preflight reach every writing route as a 403; other methods are stopped by the browser."""
+    with client_of(serve, MIMIC_JOURNAL="501") as client:
+        browser.driver.get(app)
+        url = str(client.base_url).rstrip("/")
+        paths = sorted({path for method, path in WRITES if method == "POST"})
+        assert browser.driver.execute_async_script(SIMPLE, url, paths) == 3 * len(paths)
+        requests = client.get("/mimic/requests").json()["requests"]
+        assert len(requests) == 3 * len(paths)
+        assert {request["status"] for request in requests} == {403}
+        assert fetch(browser, f"{url}{CHAT}", BODY) == ["TypeError: Failed to fetch"]
+        deletions = [path for method, path in WRITES if method == "DELETE"]
+        script = "const [url, path, done] = arguments; fetch(url + path, {method: 'DELETE'}).catch((e) => done(e.name))"
+        assert {browser.driver.execute_async_script(script, url, path) for path in deletions} == {"TypeError"}
+        assert "mimic_records{" not in client.get("/metrics").text
 
 
 def test_the_documentation_works_under_its_policy_in_a_real_browser(browser: Browser, serve: SharedServers) -> None:

@@ -72,6 +72,23 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 413, 
 include-path-regex = "^/v1/(files|batches|uploads)"
 # Nor that a file has two fields for its expiry or none, that it fits, and that input, parts and cursors exist.
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 413, "5xx"]
+
+[[operations]]
+include-name = "POST /v1/webhook_endpoints"
+# Nor that a URL is https, and has a public address.
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, "5xx"]
+
+[[operations]]
+include-name = "POST /v1/webhook_endpoints/{webhook_endpoint_id}"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, "5xx"]
+
+[[operations]]
+include-name = "GET /v1/webhook_endpoints"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, "5xx"]
+
+[[operations]]
+include-name = "GET /mimic/webhook_deliveries"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, "5xx"]
 """
 
 

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 from importlib.metadata import entry_points
 from pathlib import Path

@@ -23,7 +23,8 @@ PACKAGES = {"mimic": ROOT, "mimic_seed": ROOT / "seed"}
 """Our packages and their parent folders."""
 
 FOLDERS = (
-    *("mimic", "mimic.errors", "mimic.spelling", "mimic.tokens", "mimic.corpus", "mimic_seed", "mimic.records"),
+    *("mimic", "mimic.errors", "mimic.host_names", "mimic.spelling", "mimic.tokens", "mimic.corpus", "mimic_seed"),
+    *("mimic.records",),
     *("mimic.engine", "mimic.wire", "mimic.gateway", "mimic.stored", "mimic.jobs", "mimic.server"),
     *("mimic.settings", "mimic.app", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
 )

@@ -26,7 +26,9 @@ KEY = "sk-one-4f9a8c27d1"
 OTHER_KEY = "sk-zwei-\u00fcml\u00e4ut-55e1"
 SECRET = "s33d-s\u00ebcret-91c7"
 PASSWORD = "pa55word/@:-\u00df-7d2e"
-TOLD = [KEY, OTHER_KEY, SECRET, PASSWORD, quote(PASSWORD, safe="")]
+HOOK = "hook-t0ken-3b8f"
+HOOK_SECRET = "whsec_dGhlIHNlY3JldCBvZiBhbGwgd2ViaG9va3M="
+TOLD = [KEY, OTHER_KEY, SECRET, PASSWORD, quote(PASSWORD, safe=""), HOOK, HOOK_SECRET]
 BODY = {"model": "mimic-v3", "messages": [{"role": "user", "content": "hi"}]}
 SAID = {"messages": [{"from": "human", "value": "hi"}]}
 
@@ -99,6 +101,8 @@ def test_no_secret_leaks(mongod: Mongod, tmp_path: Path, driver: str) -> None:
     with user_of(mongod) as url:
         settings = {"MIMIC_STORE": url, "MIMIC_MONGO_DRIVER": driver, "MIMIC_API_KEYS": f"{KEY},{OTHER_KEY}"}
         settings |= {"SEED_SECRET": SECRET, "SEED_FILE": str(dump), "MIMIC_JOURNAL": "1000", "MIMIC_RPM": "1000"}
+        settings |= {"MIMIC_WEBHOOKS": f"http://127.0.0.1:1/{HOOK}", "MIMIC_WEBHOOK_SECRET": HOOK_SECRET}
+        settings |= {"MIMIC_WEBHOOK_SECONDS": "0"}
         listed = ""
         with Server(tmp_path, "env", **settings, MIMIC_WORKERS="2") as server:  # with arguments of its own
             with httpx.Client(base_url=server.url, timeout=30) as client:
@@ -108,6 +112,7 @@ def test_no_secret_leaks(mongod: Mongod, tmp_path: Path, driver: str) -> None:
                     listed += arguments()
                     answers += until_seeded(client)
                 answers += ask_everything(client)
+                answers += until_given_up(client)
                 answers.append(client.get("/mimic/requests", headers=bearer(KEY)))
                 kept = stored(mongod)
                 mongod.kill()
@@ -121,6 +126,7 @@ def test_no_secret_leaks(mongod: Mongod, tmp_path: Path, driver: str) -> None:
     assert "mimic serve" in listed
     assert '"state"' in kept or "'state'" in kept
     assert "store failed" in log
+    assert "a webhook was not delivered" in log
     everything = {"answers": "".join(f"{answer.headers} {answer.text}" for answer in answers)}
     everything |= {"log": log, "arguments": listed, "database": kept}
     for place, told in everything.items():
@@ -149,6 +155,18 @@ def until_seeded(client: httpx.Client) -> list[httpx.Response]:
         assert time.monotonic() < until
         told.append(client.get("/conversation/seed", headers=bearer(SECRET)))
         time.sleep(0.05)
+    return told
+
+
+def until_given_up(client: httpx.Client) -> list[httpx.Response]:
+    """The answers about a response in the background, until its event is given up."""
+    body = {"model": "mimic-v3", "input": "question 1", "background": True}
+    told = [client.post("/v1/responses", json=body, headers=bearer(KEY))]
+    until = time.monotonic() + 60
+    while "failed" not in told[-1].text:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+        told.append(client.get("/mimic/webhook_deliveries", headers=bearer(KEY)))
     return told
 
 

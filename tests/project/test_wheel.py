@@ -148,7 +148,7 @@ def test_an_installed_wheel_answers(built: Path, tmp_path: Path) -> None:
     with serving:
         try:
             wait_until(lambda: listens(int(environment["MIMIC_PORT"])))
-            asked = [programs / "mimic", "chat", "where is my order"]
+            asked: list[str | Path] = [programs / "mimic", "chat", "where is my order"]
             assert subprocess.check_output(asked, text=True, cwd=tmp_path, env=environment) == "It left.\n"
         finally:
             serving.terminate()

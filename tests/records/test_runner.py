@@ -24,7 +24,7 @@ async def test_a_job_that_fails_does_not_stop_the_others(backend: str, request: 
 
         await records.put_all([Draft(kind="job", id="broken", due=-10), Draft(kind="job", id="whole", due=-1)])
         with capture_logs() as logs:
-            async with Runner(records, {"job": work}, 0.001), asyncio.timeout(10):
+            async with Runner(records, {"job": work}, interval=0.001), asyncio.timeout(10):
                 while not (found := await records.get("job", "whole", None)) or not found.is_finished:
                     await asyncio.sleep(0.001)
         assert [entry["log_level"] for entry in logs] == ["error"]

@@ -90,3 +90,29 @@ def test_secrets_are_not_shown() -> None:
     assert "pa55word" not in repr(settings)
     assert "hunter2" not in str(settings)
     assert "port=8000" in repr(settings)
+
+
+def test_targets_of_webhooks() -> None:
+    """They need a secret and records; errors show neither the URLs nor the secret."""
+    secret = "whsec_" + "dG9rZW4t" * 4
+    found = Settings.from_environment(
+        {"MIMIC_WEBHOOKS": "https://a.example/t0ken, http://10.0.0.1:8080/", "MIMIC_WEBHOOK_SECRET": secret}
+    )
+    assert found.webhook_options.urls == ("https://a.example/t0ken", "http://10.0.0.1:8080/")
+    assert (found.webhook_options.secret, found.webhook_options.seconds) == (secret, 600)
+    assert "t0ken" not in repr(found)
+    assert secret not in repr(found)
+    for variables, problem in (
+        ({"MIMIC_WEBHOOKS": "https://a.example/t0ken"}, "MIMIC_WEBHOOKS: needs MIMIC_WEBHOOK_SECRET"),
+        ({"MIMIC_WEBHOOKS": "a.example/t0ken"}, "MIMIC_WEBHOOKS: expected URLs separated by commas"),
+        ({"MIMIC_WEBHOOKS": "https://user:t0ken@a.example"}, "MIMIC_WEBHOOKS: expected URLs"),
+        ({"MIMIC_WEBHOOK_SECRET": "t0ken"}, "MIMIC_WEBHOOK_SECRET: expected whsec_ and 24 to 64 bytes in base64"),
+        ({"MIMIC_WEBHOOK_HOSTS": "http://a"}, "MIMIC_WEBHOOK_HOSTS: expected names without a scheme or port"),
+        (
+            {"MIMIC_WEBHOOKS": "https://a.example", "MIMIC_WEBHOOK_SECRET": secret, "MIMIC_RECORDS": "off"},
+            "MIMIC_WEBHOOKS: needs records",
+        ),
+    ):
+        with pytest.raises(SettingError, match=f"^{problem}") as caught:
+            Settings.from_environment(variables)
+        assert "t0ken" not in str(caught.value)

@@ -1,1 +1,1 @@
-"""Work in the background, in one process."""
+"""Tests of mimic.jobs on its own."""

@@ -1,0 +1,1 @@
+"""Tests of mimic.stored on its own."""
