@@ -11,8 +11,10 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 from standardwebhooks import Webhook
 
-ResponseBatchEventType: TypeAlias = Literal["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
-EventType: TypeAlias = Literal["response.completed", "response.failed", "response.cancelled", "response.incomplete"]
+ResponseEventType: TypeAlias = Literal[
+    "response.completed", "response.failed", "response.cancelled", "response.incomplete"
+]
+BatchEventType: TypeAlias = Literal["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
 EventType: TypeAlias = Literal[
     "response.completed",
     "response.failed",
