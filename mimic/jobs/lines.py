@@ -1,7 +1,7 @@
 """Lines of batches: each is a request through ``handle``, without a connection."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Final
 
@@ -17,7 +17,6 @@ from mimic.wire.base import EVENTS
 from mimic.wire.openai.base import IDENTITY, Identity
 from mimic.wire.openai.batches import CUT_OFF, EXPIRED, STREAMED, BatchLine, LineError, LineResponse, ResultLine
 
-CHECKED_KEYS: Final = "the key was checked with the batch"
 AWAY: Final = frozenset({"store_unavailable", "records_unavailable"})
 """Codes of failures that pass: the line is repeated."""
 SECONDS_BETWEEN_ATTEMPTS: Final = 1.0
@@ -42,6 +41,9 @@ class _Nobody:
 
     async def hang_up(self) -> None:
         pass
+
+    def headers(self) -> Iterable[tuple[bytes, bytes]]:
+        return ()
 
 
 class _Details(msgspec.Struct, frozen=True):

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from mimic.errors import SettingError
-from mimic.server.host_guard import is_loopback, is_public
+from mimic.server.host_guard import is_public
+from mimic.server.listening import is_loopback
 from mimic.server.routes.page import headers_of_documentation
 from mimic.settings import Settings
 from tests.golden.record import OPENAPI
