@@ -374,7 +374,8 @@ class RecordsMachine(RuleBasedStateMachine):
         claim: Claim | None = self.run(self.processes[process].claim(kinds, seconds))
         assert (claim is None) == (not jobs)
         if claim:
-            job = jobs[0]
+            due = [one for one in jobs if one.due == jobs[0].due]  # those of one call: on MongoDB in any order
+            job = jobs[0] if self.is_exact else next(one for one in due if one.draft.id == claim.record.id)
             job.generation += 1
             job.lease, job.is_lease_over = (process, job.generation, job.number), seconds == 0
             self.see(claim.record, job)
