@@ -90,17 +90,18 @@ class Server:
 
 
 @contextmanager
-def serving(store: str, version: str, folder: Path, workers: int = 1) -> Iterator[Server]:
-    """A server of one version, as its users start it."""
+def serving(store: str, version: str, folder: Path, workers: int = 1, **settings: str) -> Iterator[Server]:
+    """A server of one version, as its users start it, with further settings."""
     secret = secrets.token_hex()
-    settings = {
+    given = {
         "MIMIC_STORE": store,
         "MIMIC_VERSION": version,
         "MIMIC_WORKERS": str(workers),
         "MIMIC_ON_MISS": "404",
         "SEED_SECRET": secret,
+        **settings,
     }
-    with _as_click(), ServerProcess(folder, _environment() | settings) as process:
+    with _as_click(), ServerProcess(folder, _environment() | given) as process:
         server = Server(process.url, secret, process.process.pid)
         _wait_for(server, process)
         yield server

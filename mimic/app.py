@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from litestar import HttpMethod, Litestar, Response, Router, route
@@ -25,7 +26,7 @@ from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import MatchPolicy
 from mimic.corpus.stores import open_store
 from mimic.engine.embedding import EmbeddingsRequest, ModelEmbedding, Vectors, embed_all
-from mimic.engine.fallback import chain
+from mimic.engine.fallback import NOT_FOUND, NoEngine, PlainEngine, chain
 from mimic.engine.retrieval import RetrievalEngine
 from mimic.engine.tools.assistant import AssistantEngine
 from mimic.gateway.auth import BruteForceGuard, Keys
@@ -39,14 +40,17 @@ from mimic.gateway.rate_limits import RateLimiter
 from mimic.jobs.posting import Poster
 from mimic.jobs.runner import Runner
 from mimic.jobs.webhooks import WebhookSender
+from mimic.recordings.options import RECORDED, UPSTREAM
+from mimic.recordings.place import open_recordings
 from mimic.records import open_records
+from mimic.records.base import Records
 from mimic.records.sweeper import Sweeper
 from mimic.server.bodies import JSONRequest
 from mimic.server.cors import ANY
 from mimic.server.endpoints import answer_by
 from mimic.server.error_handlers import EXCEPTION_HANDLERS, AnyRequest, format_methods
 from mimic.server.guards import owner_of
-from mimic.server.host_guard import is_loopback
+from mimic.server.listening import is_loopback
 from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
@@ -84,6 +88,9 @@ from mimic.wire.openai.responses.compaction import CompactWire, compact
 from mimic.wire.openai.responses.socket import SocketWire, complete_or_prepare
 from mimic.wire.openai.responses.wire import ResponsesWire, TokenCountWire, count_tokens
 from mimic.wire.openai.sampled import CompletionOptions
+
+if TYPE_CHECKING:
+    from mimic.recordings.relay import Relay
 
 log = structlog.get_logger("mimic")
 
@@ -194,6 +201,9 @@ class _Parts:
             endpoint_of=partial(_socket_endpoint, options, engine),
         )
         self.metrics = Metrics()
+        self.relay = _relay(settings, self.records, self.ledger, self.metrics)
+        if self.relay:
+            self.endpoints = tuple(_relayed(self.relay, settings, self.retrieval, self.corpus, self.endpoints))
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
 
@@ -238,6 +248,7 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
                 parts.records,
                 Sweeper(parts.records),
                 parts.runner,
+                parts.relay or nullcontext(),
             ):
                 yield
 
@@ -305,17 +316,57 @@ def _gateway(settings: Settings, ledger: Ledger, guard: BruteForceGuard) -> Gate
     )
 
 
+def _relay(settings: Settings, records: Records, ledger: Ledger, metrics: Metrics) -> "Relay | None":
+    """The recordings and the upstream; None if no setting uses them."""
+    if not settings.uses_recordings:
+        return None
+    from mimic.recordings.budget import Budget  # noqa: PLC0415
+    from mimic.recordings.relay import Relay  # noqa: PLC0415 - its HTTP client takes a while to import
+    from mimic.recordings.upstream import Upstream  # noqa: PLC0415
+
+    options = settings.upstream_options
+    return Relay(
+        settings.relay_options,
+        open_recordings(settings.recordings, records, settings.recordings_ignore),
+        Upstream(options, metrics.show_pause) if options else None,
+        settings.redactor,
+        ledger,
+        Budget(records, settings.upstream_tokens_per_day) if settings.upstream_tokens_per_day else None,
+        metrics.count_upstream,
+    )
+
+
+def _relayed(
+    relay: "Relay", settings: Settings, retrieval: RetrievalEngine, corpus: Corpus, endpoints: Sequence[Endpoint]
+) -> Iterator[Endpoint]:
+    """The endpoints, with recordings and the upstream in the chain of answers."""
+    answer_corpus, answer_rest = None, None
+    if settings.match != RECORDED and settings.upstream:
+        answer_corpus = PlainEngine(retrieval).complete
+    first, _, rest = settings.on_miss.partition(",")
+    if first == UPSTREAM and rest:  # the corpus was asked before
+        none = NoEngine()
+        answer_rest = AssistantEngine(none, chain(none, rest, corpus), settings.tool_options).complete
+    elif settings.match != RECORDED and not settings.upstream:
+        answer_rest = _engine(settings, retrieval, corpus).complete
+    for endpoint in endpoints:
+        yield relay.endpoint(endpoint, answer_corpus, answer_rest) if endpoint.policy.queued else endpoint
+
+
 def _names(settings: Settings) -> Names:
     return Names(settings.version, settings.strict_models)
 
 
 def _options(settings: Settings) -> CompletionOptions:
-    policy = MatchPolicy(settings.match, settings.min_score, templates=settings.prompt_templates)
+    policy = MatchPolicy(settings.depth, settings.min_score, templates=settings.prompt_templates)
     return CompletionOptions(_names(settings), policy, settings.strict, settings.reasoning)
 
 
 def _engine(settings: Settings, retrieval: RetrievalEngine, corpus: Corpus) -> AssistantEngine:
-    return AssistantEngine(retrieval, chain(retrieval, settings.on_miss, corpus), settings.tool_options)
+    """The engine without the upstream."""
+    first, _, rest = settings.on_miss.partition(",")
+    on_miss = (rest or NOT_FOUND) if first == UPSTREAM else settings.on_miss
+    return AssistantEngine(retrieval, chain(retrieval, on_miss, corpus), settings.tool_options)
 
 
 def _socket_endpoint(options: CompletionOptions, engine: AssistantEngine, recent: ConnectionResponses) -> Endpoint:

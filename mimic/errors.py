@@ -7,7 +7,8 @@
     ├── RequestError             a request is refused or fails; each wire renders it in its vendor's shape
     ├── Miss                     the corpus has no answer
     │   ├── NoCompletion         no message of the corpus followed
-    │   └── NoConversation       the corpus has no document at this position
+    │   ├── NoConversation       the corpus has no document at this position
+    │   └── NotRecorded          no recording answers, and nothing else may
     ├── DumpError                the input of a seeding is bad
     │   ├── BrokenDump           not JSON, truncated, or not an array, at a byte offset
     │   │   └── ForeignFile      a file of another kind: compressed, a table, a web page
@@ -28,6 +29,7 @@
         ├── StoreUnavailable     the store cannot be reached, or did not answer in time
         ├── StoreFull            the store has no space left
         ├── UnusableStore        the file or database is not a corpus, or is damaged
+        ├── RecordingsUnusable   the folder or store of the recordings cannot be read or written
         ├── UnusableModel        the embedding model cannot be loaded, or is not that of the corpus
         ├── Detached             a folder of the corpus is missing
         ├── CorpusReplaced       a seeding replaced the corpus while it was read as a whole
@@ -103,6 +105,13 @@ class NoConversation(Miss):
         super().__init__(
             f"The corpus has no document {document}. It may have been replaced", code="conversation_not_found"
         )
+
+
+class NotRecorded(Miss):
+    """No recording answers this request, and nothing else may."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="not_recorded")
 
 
 class DumpError(MimicError):
@@ -241,6 +250,10 @@ class UnusableStore(StoreError):
 
 class UnusableModel(StoreError):
     """The embedding model cannot be loaded, or is not the model of the corpus."""
+
+
+class RecordingsUnusable(StoreError):
+    """The folder or the store of the recordings cannot be read or written."""
 
 
 class Detached(StoreError):

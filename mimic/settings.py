@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
@@ -21,8 +21,22 @@ from mimic.gateway.journal import MOST_ENTRIES
 from mimic.gateway.pacing import PACES, Delay, PaceOptions, parse_delay
 from mimic.gateway.rate_limits import LimitOptions
 from mimic.host_names import parse_host_names
+from mimic.recordings.options import (
+    NO_RULES,
+    OF_REQUEST,
+    RECORDED,
+    UPSTREAM,
+    IgnoreRules,
+    Order,
+    Record,
+    RelayOptions,
+    UpstreamOptions,
+    parse_url,
+)
+from mimic.recordings.redaction import Redactor, hook_of
 from mimic.records import OFF
 from mimic.records.base import RecordOptions
+from mimic.server.listening import is_loopback
 from mimic.server.options import Defaults, SeedingOptions
 from mimic.spelling import closest
 from mimic.stored.webhook_targets import TargetURL, WebhookOptions
@@ -48,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True):
     hosts: tuple[str, ...] = ()
     strict_models: bool = False
     strict: bool = False
-    match: Depth | None = None
+    match: Depth | Literal["recorded"] | None = None
     min_score: float = MIN_SCORE
     prompt_templates: tuple[str, ...] = ()
     embedding_model: Path | None = None
@@ -69,6 +83,14 @@ class Settings(msgspec.Struct, frozen=True):
     access_log: bool = False
     traces: bool = False
     client_timeout: int = 60
+    upstream: str = ""
+    upstream_key: str = ""
+    upstream_tokens_per_day: int = 0
+    recordings: str = ""
+    record: Record = "off"
+    recordings_ignore: IgnoreRules = NO_RULES
+    recordings_order: Order = "newest"
+    recordings_redact: str = ""
     records: str = ""
     records_most: int = 100_000
     records_bytes: int = 1_000_000_000
@@ -106,6 +128,58 @@ class Settings(msgspec.Struct, frozen=True):
             raise SettingError("MIMIC_WEBHOOKS", "needs MIMIC_WEBHOOK_SECRET, which signs the events")
         if self.webhooks and self.records == OFF:
             raise SettingError("MIMIC_WEBHOOKS", "needs records, which MIMIC_RECORDS=off switches off")
+        self._check_upstream()
+
+    def _check_upstream(self) -> None:
+        """Raises SettingError for settings of recordings that exclude each other."""
+        asks = self.on_miss.partition(",")[0] == UPSTREAM
+        if not self.upstream:
+            for field, is_set in (("record", self.record != "off"), ("upstream_key", self.upstream_key)):
+                if is_set:
+                    raise SettingError(VARIABLES[field][0], "needs MIMIC_UPSTREAM, the URL of the real service")
+            if asks:
+                raise SettingError("MIMIC_ON_MISS", "upstream needs MIMIC_UPSTREAM, the URL of the real service")
+        elif not asks and self.record != "all":
+            raise SettingError("MIMIC_UPSTREAM", "is never asked without MIMIC_ON_MISS=upstream or MIMIC_RECORD=all")
+        if self.records == OFF and (self.upstream_tokens_per_day or (self.uses_recordings and not self.recordings)):
+            raise SettingError("MIMIC_RECORDS", "recordings and the budget of the upstream need records, which are off")
+        self._check_key()
+
+    def _check_key(self) -> None:
+        """Raises SettingError if clients could spend a key that is not theirs, or lose theirs to the upstream."""
+        if self.upstream_key == OF_REQUEST and self.api_keys:
+            problem = "request passes the keys of clients on, and MIMIC_API_KEYS are not for the upstream"
+            raise SettingError("MIMIC_UPSTREAM_KEY", problem)
+        if self.upstream_key not in {"", OF_REQUEST} and not self.api_keys and not is_loopback(self.host):
+            problem = f"all who reach {self.host} could spend this key: set MIMIC_API_KEYS, or MIMIC_HOST=127.0.0.1"
+            raise SettingError("MIMIC_UPSTREAM_KEY", problem)
+
+    @property
+    def uses_recordings(self) -> bool:
+        """True if recordings or the upstream may answer."""
+        return bool(self.upstream or self.recordings or self.match == RECORDED)
+
+    @property
+    def depth(self) -> Depth | None:
+        """The lowest rung of a search of the corpus; None is the depth of its index."""
+        return None if self.match == RECORDED else self.match
+
+    @property
+    def relay_options(self) -> RelayOptions:
+        """The rules of recordings."""
+        return RelayOptions(self.record, self.match == RECORDED, self.recordings_order, self.recordings_ignore)
+
+    @property
+    def upstream_options(self) -> UpstreamOptions | None:
+        """The upstream; None without one."""
+        return UpstreamOptions(self.upstream, self.upstream_key) if self.upstream else None
+
+    @property
+    def redactor(self) -> Redactor:
+        """The removal of secrets from recordings."""
+        hook = hook_of(self.recordings_redact) if self.recordings_redact else None
+        secrets = (self.upstream_key, self.seed_secret, *self.api_keys)
+        return Redactor([secret for secret in secrets if secret != OF_REQUEST], hook)
 
     @property
     def needs_ledger(self) -> bool:
@@ -117,6 +191,7 @@ class Settings(msgspec.Struct, frozen=True):
             or self.api_keys
             or self.seed_secret
             or (self.faults and self.fault_seed is not None)
+            or (self.uses_recordings and self.recordings_order == "turn")
         )
 
     @property
@@ -154,7 +229,7 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def defaults(self) -> Defaults:
         """The defaults for requests."""
-        return Defaults(self.version, self.match, self.journal)
+        return Defaults(self.version, self.depth, self.journal, needs_corpus=not self.uses_recordings)
 
     @property
     def seeding_options(self) -> SeedingOptions:
@@ -244,6 +319,11 @@ def _templates(text: str) -> tuple[str, ...]:
     return templates
 
 
+def _hook(text: str) -> str:
+    hook_of(text)
+    return text
+
+
 def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(origin for part in text.split(",") if (origin := part.strip()))
     for origin in origins:
@@ -262,7 +342,7 @@ def _urls(text: str) -> tuple[str, ...]:
     return urls
 
 
-SECRET: Final = frozenset({"store", "records", "api_keys", "seed_secret", "webhooks", "webhook_secret"})
+SECRET: Final = frozenset({"store", "records", "api_keys", "seed_secret", "webhooks", "webhook_secret", "upstream_key"})
 """Settings that are never shown: secrets, and URLs, which may hold a password."""
 
 VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
@@ -277,7 +357,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "hosts": ("MIMIC_HOSTS", parse_host_names),
     "strict_models": ("MIMIC_STRICT_MODELS", _switch),
     "strict": ("MIMIC_STRICT", _switch),
-    "match": ("MIMIC_MATCH", _one_of(*DEPTHS)),
+    "match": ("MIMIC_MATCH", _one_of(*DEPTHS, RECORDED)),
     "min_score": ("MIMIC_LEAST_SCORE", _share),
     "prompt_templates": ("MIMIC_PROMPT_TEMPLATES", _templates),
     "embedding_model": ("MIMIC_EMBEDDING_MODEL", model_folder),
@@ -298,6 +378,14 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "access_log": ("MIMIC_ACCESS_LOG", _switch),
     "traces": ("MIMIC_TRACES", _traces),
     "client_timeout": ("MIMIC_CLIENT_TIMEOUT", _integer(1, 86_400)),
+    "upstream": ("MIMIC_UPSTREAM", parse_url),
+    "upstream_key": ("MIMIC_UPSTREAM_KEY", str),
+    "upstream_tokens_per_day": ("MIMIC_UPSTREAM_TOKENS_PER_DAY", _integer(0, 10**12)),
+    "recordings": ("MIMIC_RECORDINGS", str),
+    "record": ("MIMIC_RECORD", _one_of("off", "new", "all")),
+    "recordings_ignore": ("MIMIC_RECORDINGS_IGNORE", IgnoreRules.parse),
+    "recordings_order": ("MIMIC_RECORDINGS_ORDER", _one_of("newest", "turn")),
+    "recordings_redact": ("MIMIC_RECORDINGS_REDACT", _hook),
     "records": ("MIMIC_RECORDS", str),
     "records_most": ("MIMIC_RECORDS_MOST", _integer(1, 1_000_000_000)),
     "records_bytes": ("MIMIC_RECORDS_BYTES", _integer(10_000_000, 1_000_000_000_000)),

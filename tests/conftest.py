@@ -31,21 +31,12 @@ gc.disable()  # until all files are collected: loading modules leaves no garbage
 
 
 LONG_FILES = [
-    *(
-        "documents",
-        "mongodb",
-        "replica_set",
-        "browser",
-        "answers",
-        "contract",
-        "full_disk",
-        "workers",
-        "testing_server",
-    ),
-    *("testing_server", "damage", "slow_clients", "outages", "schema", "bodies", "cli", "clock", "server"),
-    *("seeding_api", "killed_seeders", "testing_plugin", "run", "golden", "secrets", "meaning", "fuzz"),
-    *("logs", "prometheus", "mongodb_failures", "reseeding", "one_step", "banner", "misses", "websockets"),
-    *("literal", "tracing", "older_sdk", "llm"),
+    *("documents", "mongodb", "replica_set", "browser", "answers", "contract", "full_disk"),
+    *("workers", "testing_server", "damage", "slow_clients", "outages", "schema", "bodies"),
+    *("cli", "clock", "server", "seeding_api", "killed_seeders", "testing_plugin", "run"),
+    *("golden", "secrets", "meaning", "fuzz", "logs", "prometheus", "mongodb_failures"),
+    *("reseeding", "one_step", "banner", "misses", "websockets", "literal", "tracing"),
+    *("older_sdk", "llm"),
 ]
 """The slowest test files, the slowest first, without ``test_`` and ``.py``."""
 
@@ -53,9 +44,7 @@ LONG_FILES = [
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slowest files, so that no process is left alone with one of them at the end."""
     order = {name: number for number, name in enumerate(LONG_FILES)}
-    items.sort(
-        key=lambda item: order.get(item.path.stem.removeprefix("test_"), len(order))
-    )  # a stable sort of the others
+    items.sort(key=lambda item: order.get(item.path.stem.removeprefix("test_"), len(order)))  # stable
 
 
 def pytest_collection_finish() -> None:

@@ -11,6 +11,7 @@ from mimic import __version__
 MODULES: Final[Mapping[str, str]] = {
     "chat": "mimic.cli.client",
     "export": "mimic.cli.export",
+    "recordings": "mimic.cli.recordings",
     "records": "mimic.cli.records",
     "search": "mimic.cli.client",
     "seed": "mimic.cli.seed",

@@ -13,6 +13,7 @@ import click
 from mimic.corpus.conversation import Message
 from mimic.corpus.manifest import Seeded
 from mimic.corpus.schemas import Version
+from mimic.recordings.options import IN_RECORDS
 from mimic.server.listening import authority
 from mimic.settings import Settings
 
@@ -41,7 +42,11 @@ def show_corpus(settings: Settings, url: str, seeded: Mapping[Version, Seeded], 
         by_source.setdefault(_describe(entry), []).append(version)
     for description, versions in by_source.items():
         _say(f"Serving {description}; {', '.join(versions)}.")
-    if settings.version not in seeded:
+    if settings.uses_recordings:
+        _say(_describe_recordings(settings))
+    if settings.version not in seeded and settings.uses_recordings:
+        _say("Nothing is seeded, and nothing needs to be.\n")
+    elif settings.version not in seeded:
         problem = f"The default version {settings.version} is not seeded" if seeded else "Nothing is seeded yet"
         _say(f"{problem}. In another terminal:\n\n  {_seed_command(settings)}\n")
     elif example:
@@ -65,6 +70,16 @@ def _describe(entry: Seeded) -> str:
         f"{_shown(entry.source.name)}: {entry.conversations:,} conversations, {entry.messages:,} messages, "
         f"seeded {entry.seeded_at:%Y-%m-%d %H:%M} UTC"
     )
+
+
+def _describe_recordings(settings: Settings) -> str:
+    """The place of the recordings, and the upstream."""
+    place = "the records" if settings.recordings in {"", IN_RECORDS} else _shown(settings.recordings)
+    answers = f"Equal requests get the answers recorded in {place}"
+    if not settings.upstream:
+        return f"{answers}."
+    recorded = "" if settings.record == "off" else ", and its answers are recorded"
+    return f"{answers}; others are passed on to {settings.upstream}{recorded}."
 
 
 def _seed_command(settings: Settings) -> str:

@@ -39,7 +39,7 @@ def seed_files(names: Sequence[str], settings: Settings) -> None:
                 store,
                 VERSIONS,
                 batch_size=settings.seed_batch_size,
-                depth=settings.match or "nearest",
+                depth=settings.depth or "nearest",
                 join_splits=settings.seed_join_splits,
             )
 

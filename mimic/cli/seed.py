@@ -121,10 +121,10 @@ async def _seed(
                     versions,
                     batch_size=settings.seed_batch_size,
                     strict=strict,
-                    depth=settings.match or "nearest",
+                    depth=settings.depth or "nearest",
                     join_splits=settings.seed_join_splits,
                     on_progress=on_progress,
-                    model=settings.open_model() if settings.match == "meaning" else None,
+                    model=settings.open_model() if settings.depth == "meaning" else None,
                     count_tokens=_counter() if settings.seed_count_tokens else None,
                 )
     except asyncio.CancelledError:

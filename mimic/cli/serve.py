@@ -157,7 +157,7 @@ async def _check_corpus(settings: Settings, url: str) -> None:
     try:
         async with Corpus(open_store(settings.store, settings.mongo_driver), model=settings.open_model()) as corpus:
             seeded = await corpus.contents()
-            await corpus.check(settings.version, settings.match)
+            await corpus.check(settings.version, settings.depth)
             show_corpus(settings, url, seeded, await example_of(corpus, settings.version))
     except StoreError as exc:
         log.warning("not ready: the server cannot answer all requests yet", reason=str(exc))

@@ -49,7 +49,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, rename={"sender": "from"}):
 class Conversation(msgspec.Struct, frozen=True):
     """An element of a dump: its messages in order. The id is optional in dumps.
 
-    ``tokens`` are the numbers of tokens of the messages, or empty if nobody counted them.
+    ``tokens`` are the numbers of tokens of the messages, or empty if they were not counted.
     """
 
     id: str | None

@@ -200,14 +200,18 @@ class Answer(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, tool_calls=calls, tokens=tokens)
 
 
-class Answers(msgspec.Struct, frozen=True):
-    """The answers to one prompt, the rung of the match, and its score, up to 1.
+Origin: TypeAlias = Rung | Literal["recorded", "upstream"]
+"""The origin of an answer: a rung of the corpus, a recording, or the real service."""
 
-    Answers that are not from the corpus have neither rung nor score. Log probabilities are partial if they leave rare
-    answers out.
+
+class Answers(msgspec.Struct, frozen=True):
+    """The answers to one prompt, their origin, and the score of the match, up to 1.
+
+    Answers that Mimic made have neither; recorded answers have no score. Log probabilities are partial if they leave
+    rare answers out.
     """
 
-    rung: Rung | None
+    rung: Origin | None
     score: float | None
     answers: Sequence[Answer]
     is_partial: bool = False

@@ -8,7 +8,7 @@ from mimic.engine.base import Answers, CompletionRequest, Engine, Prompt
 from mimic.engine.instruction import InstructionEngine
 from mimic.engine.retrieval import cut_answers
 from mimic.engine.substitute import SubstituteEngine
-from mimic.errors import Miss
+from mimic.errors import Miss, NoCompletion
 
 ANY: Final = "any"
 NOT_FOUND: Final = "404"
@@ -56,6 +56,27 @@ class TextEngine(Engine):
     async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
         """Answer with the text."""
         return await _answers(self._text, request)
+
+
+class NoEngine(Engine):
+    """Has no answer to anything, in the place of a corpus that was asked already."""
+
+    async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
+        """Raises NoCompletion."""
+        raise NoCompletion
+
+
+class PlainEngine(Engine):
+    """Passes plain chats on. Tools and JSON by a schema are a miss: what Mimic makes of them is no model's answer."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def answer(self, prompt: Prompt, request: CompletionRequest) -> Answers:
+        """Answer a plain chat. Raises Miss, and the errors of the engine."""
+        if request.tools or request.answer_format.kind != "text" or any(one.is_result for one in prompt.messages):
+            raise Miss("The request has tools, or wants JSON", code="completion_not_found")
+        return await self._engine.answer(prompt, request)
 
 
 def chain(first: Engine, on_miss: str, corpus: Corpus) -> Engine:

@@ -1,7 +1,7 @@
 """The context of one request over any transport: HTTP, a WebSocket, a line of a batch, a message of a broker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from random import Random
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -17,7 +17,7 @@ from mimic.gateway.auth import Keys
 from mimic.gateway.concurrency_limit import ConcurrencyLimit
 from mimic.gateway.faults import Fault, FaultInjector, injected_error
 from mimic.gateway.ledger import Changes, Ledger
-from mimic.gateway.pacing import INSTANT, PaceOptions, Timing
+from mimic.gateway.pacing import INSTANT, RECORDED, PaceOptions, Timing
 from mimic.gateway.rate_limits import RateLimiter
 
 log = structlog.get_logger("mimic")
@@ -52,6 +52,9 @@ class Client(Protocol):
 
     async def hang_up(self) -> None:
         """Cut the connection after all written data are sent; return when it is cut."""
+
+    def headers(self) -> Iterable[tuple[bytes, bytes]]:
+        """The headers of the request; none without HTTP."""
 
 
 class Observer(Protocol):
@@ -175,6 +178,16 @@ class RequestContext:
     def owner(self) -> str:
         """The owner of the records of this request: see :meth:`Keys.owner_of`."""
         return self.known.owner
+
+    @property
+    def client_headers(self) -> Iterable[tuple[bytes, bytes]]:
+        """The headers of the request; none without HTTP."""
+        return self._client.headers()
+
+    @property
+    def keeps_pace(self) -> bool:
+        """True if recorded answers come at the pace of their recording."""
+        return (self.overrides.pace or self._gateway.pace.pace) == RECORDED
 
     async def __aenter__(self) -> Self:
         return self

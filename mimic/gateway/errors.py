@@ -10,6 +10,7 @@ from mimic.errors import (
     Miss,
     NotSeeded,
     RecordChanged,
+    RecordingsUnusable,
     RecordsFull,
     RecordsUnavailable,
     RecordTooLarge,
@@ -28,6 +29,7 @@ PUBLIC_TEXTS: Final[Mapping[type[MimicError], str]] = {
     UnusableModel: "The embedding model cannot be used",
     UnusableStore: "The corpus is damaged, or not of this version of Mimic",
     RecordsUnavailable: "The store of the records cannot be used at the moment",
+    RecordingsUnusable: "The recordings cannot be read or written",
     StoreError: "The store of the corpus cannot be used at the moment",
 }
 """Public texts for errors whose own text may name paths or hosts. The error's ``public`` part follows."""
@@ -40,6 +42,7 @@ STATUS: Final[Mapping[type[MimicError], tuple[int, str | None]]] = {
     UnknownCursor: (400, "unknown_cursor"),
     RecordsFull: (503, "records_full"),
     RecordsUnavailable: (503, "records_unavailable"),
+    RecordingsUnusable: (503, "recordings_unusable"),
     RungNotSeeded: (503, "rung_not_seeded"),
     NotSeeded: (503, "not_seeded"),
     UnusableModel: (503, "model_unusable"),

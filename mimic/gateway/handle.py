@@ -1,7 +1,7 @@
 """The single entry point for every request for an answer, over any transport."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -16,6 +16,7 @@ from mimic.gateway import delivery
 from mimic.gateway.context import HungUp, Observer, Policy, RequestContext
 from mimic.gateway.delivery import Reply
 from mimic.gateway.errors import request_error
+from mimic.gateway.originals import identified, original_reply
 from mimic.wire.base import AnyWire
 
 Read: TypeAlias = Callable[[], Awaitable[bytes | RequestError]]
@@ -25,7 +26,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """A kind of request: its path, its wire format, its answer function and its policy.
 
     ``keep`` stores a result before it is sent, if the request is ``stored``. It may return a reply to send instead, as
-    for work in the background.
+    for work in the background. ``relay`` answers in place of ``answer``: it also gets the body and the context, and may
+    return the reply itself, for a stream that another service has begun.
     """
 
     path: str
@@ -33,6 +35,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     answer: Callable[[Any], Awaitable[Any]]
     policy: Policy = Policy()
     keep: Callable[[Any, Any, RequestContext], Awaitable[Reply | None]] | None = None
+    relay: Callable[[Any, bytes, RequestContext], Awaitable[Any]] | None = None
 
 
 async def handle(endpoint: Endpoint, read: Read, context: RequestContext) -> Reply:
@@ -54,18 +57,40 @@ async def handle(endpoint: Endpoint, read: Read, context: RequestContext) -> Rep
         request = await endpoint.wire.read(body, context.query, context.overrides, context.known)
         if request.usage is not None:
             context.charge(request.usage)
-        result = _observe(request, await endpoint.answer(request), context)
-        if result.usage is not None:
-            context.charge(result.usage)
-        if endpoint.keep is not None and request.stored and (kept := await endpoint.keep(request, result, context)):
-            return kept
-        if due is not None:
-            due = await delivery.wait_until_due(endpoint.wire, request, result, context, due)
-        if result.is_large:  # on the event loop it would delay other requests
-            return await asyncio.to_thread(delivery.reply, endpoint.wire, request, result, context, due)
-        return delivery.reply(endpoint.wire, request, result, context, due)
+        if endpoint.relay is not None:
+            return await _relay(endpoint, request, body, context, due)
+        return await _finish(endpoint, request, await endpoint.answer(request), context, due)
     except Exception as exc:  # noqa: BLE001 - every failure is answered and logged
         return _error_reply(endpoint, exc, context)
+
+
+async def _relay(
+    endpoint: Endpoint, request: Any, body: bytes, context: RequestContext, due: Iterator[float] | None
+) -> Reply:
+    """Return the reply of a relay: its own, or that to its result."""
+    assert endpoint.relay is not None
+    result = await endpoint.relay(request, body, context)
+    if isinstance(result, Reply):
+        return result
+    return await _finish(endpoint, identified(endpoint.wire, request, result), result, context, due)
+
+
+async def _finish(
+    endpoint: Endpoint, request: Any, result: Any, context: RequestContext, due: Iterator[float] | None
+) -> Reply:
+    """Count, charge and store a result, and return the reply to it."""
+    result = _observe(request, result, context)
+    if result.usage is not None:
+        context.charge(result.usage)
+    if endpoint.keep is not None and request.stored and (kept := await endpoint.keep(request, result, context)):
+        return kept
+    if endpoint.relay is not None and (given := await original_reply(result, context, is_paced=due is not None)):
+        return given
+    if due is not None:
+        due = await delivery.wait_until_due(endpoint.wire, request, result, context, due)
+    if result.is_large:  # on the event loop it would delay other requests
+        return await asyncio.to_thread(delivery.reply, endpoint.wire, request, result, context, due)
+    return delivery.reply(endpoint.wire, request, result, context, due)
 
 
 def _error_reply(endpoint: Endpoint, exc: Exception, context: RequestContext) -> Reply:

@@ -64,14 +64,17 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 INSTANT: Final = Pace()
+RECORDED: Final = "recorded"
+"""The pace that recorded answers came at. All other answers are instant with it."""
 PACES: Final[Mapping[str, Pace]] = {
     "instant": INSTANT,
     "fast": Pace(Delay(250, 60), Delay(6, 2)),
     "typical": Pace(Delay(600, 200), Delay(15, 5)),
     "slow-reasoning": Pace(Delay(8000, 3000), Delay(25, 8)),
+    RECORDED: INSTANT,
 }
-"""Named paces: none, a small model, a large model, and a model with long reasoning. Round numbers for tests, not
-measurements of any model."""
+"""Named paces: none, a small model, a large model, a model with long reasoning, and that of recordings. Round numbers
+for tests, not measurements of any model."""
 
 
 def parse_delay(text: str) -> Delay:

@@ -1,6 +1,6 @@
 """Endpoints over HTTP: create the context of a request, and send the reply."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -72,6 +72,10 @@ class HttpRequest:
         """Return when the client has left."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    def headers(self) -> Iterable[tuple[bytes, bytes]]:
+        """The headers of the request."""
+        return self._scope["headers"]
 
     async def drain(self) -> None:
         """Read and discard the rest of the body."""

@@ -12,7 +12,6 @@ from mimic.errors import RequestError
 from mimic.gateway.delivery import Reply
 from mimic.host_names import HostNames
 from mimic.server.endpoints import send_reply
-from mimic.server.listening import addresses_of, first_beyond_loopback
 from mimic.server.websocket import refuse_handshake
 from mimic.spelling import shown
 from mimic.wire.openai.errors import error_body
@@ -65,15 +64,6 @@ async def _refuse(host: str, scope: Scope, receive: Receive, send: Send) -> None
     else:
         reply = Reply(msgspec.json.encode(error_body(error)), status=error.status)
         await send_reply(reply, None, scope, receive, send)
-
-
-def is_loopback(host: str) -> bool:
-    """Return True if only programs on the same machine can reach a server that listens on a host."""
-    try:
-        addresses = addresses_of(host)
-    except (OSError, UnicodeError):  # no such host
-        return False
-    return first_beyond_loopback(str(address[0]) for _, address in addresses) is None
 
 
 def name_in(header: bytes) -> str:

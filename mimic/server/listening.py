@@ -118,3 +118,12 @@ def _bind(family: socket.AddressFamily, address: tuple[str | int, ...]) -> socke
         opened.bind(address)
         stack.pop_all()
     return opened
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if only programs on the same machine can reach a server that listens on a host."""
+    try:
+        addresses = addresses_of(host)
+    except (OSError, UnicodeError):  # no such host
+        return False
+    return first_beyond_loopback(str(address[0]) for _, address in addresses) is None

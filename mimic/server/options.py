@@ -10,11 +10,15 @@ from mimic.corpus.stores import Driver
 
 
 class Defaults(msgspec.Struct, frozen=True):
-    """Default version and lowest rung of requests, and the size of the journal (0: no journal)."""
+    """Default version and lowest rung of requests, and the size of the journal (0: no journal).
+
+    ``needs_corpus`` is false if recordings or the upstream answer as well.
+    """
 
     version: Version = "v3"
     match: Depth | None = None
     journal: int = 0
+    needs_corpus: bool = True
 
 
 class SeedingOptions(msgspec.Struct, frozen=True):

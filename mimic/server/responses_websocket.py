@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -204,6 +204,10 @@ class ResponsesWebSocket:
             raise HungUp from None
 
     # The client of each request
+
+    def headers(self) -> Iterable[tuple[bytes, bytes]]:
+        """None: a relay answers HTTP only."""
+        return ()
 
     async def gone(self) -> None:
         """Return when the client has left."""

@@ -1,12 +1,12 @@
 """The contract of a wire: a vendor's format, from bytes to a neutral request and from a neutral result to bytes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from mimic.engine.base import Known
+from mimic.engine.base import FinishReason, Known, Usage
 from mimic.engine.overrides import Overrides
 from mimic.errors import RequestError
 
@@ -45,8 +45,43 @@ class EventPlan(msgspec.Struct, frozen=True):
         return self.steps.whole(self.opening, self.ending)
 
 
+class GivenCall(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A tool call in an answer of another service. ``arguments`` is JSON, or a text for a custom tool."""
+
+    name: str
+    arguments: str
+    is_custom: bool = False
+
+
+class GivenChoice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One of the choices in an answer of another service: its text, or its tool calls."""
+
+    text: str = ""
+    calls: Sequence[GivenCall] = ()
+    finish_reason: FinishReason = "stop"
+
+
+class GivenAnswer(msgspec.Struct, frozen=True):
+    """An answer of another service in neutral form: its choices, and the usage that it states, if any."""
+
+    choices: Sequence[GivenChoice]
+    usage: Usage | None = None
+
+
+class Given(NamedTuple):
+    """An answer of another service, and its id there."""
+
+    id: str
+    answer: GivenAnswer
+
+
 class Wire(ABC, Generic[Q, R]):
-    """A vendor's format for one kind of request. It keeps no state of a request."""
+    """A vendor's format for one kind of request. It keeps no state of a request.
+
+    ``ends`` are marks of a stream's end: one of them is in its last bytes.
+    """
+
+    ends: ClassVar[Sequence[bytes]] = ()
 
     @abstractmethod
     async def read(self, body: bytes, query: bytes, overrides: Overrides, known: Known) -> Q:
@@ -76,6 +111,22 @@ class Wire(ABC, Generic[Q, R]):
 
         ``sent`` is the number of the plan's steps that were sent.
         """
+        raise NotImplementedError
+
+    def is_relayed(self, request: Q) -> bool:
+        """True if the request may be answered by a recording, or by another service."""
+        return False
+
+    def given(self, body: bytes, *, is_stream: bool) -> Given | None:
+        """The whole answer in a body of another service; None if it is incomplete, or no answer of this format."""
+        raise NotImplementedError
+
+    def forwarded(self, request: Q, body: bytes) -> bytes:
+        """The body of a request for another service, which does not know what is stored here."""
+        return body
+
+    def identified(self, request: Q, answer_id: str) -> Q:
+        """The request with the id of another service's answer, under which the answer is stored."""
         raise NotImplementedError
 
 

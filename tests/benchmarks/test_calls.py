@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 SAMPLE: Final = Path(__file__).parents[2] / "seed" / "mimic_seed" / "sample.json"
-MOST_CALLS: Final = {"completion v2": 52, "chat v2": 110, "stream v2": 130, "completion v3": 57, "chat v3": 118}
+MOST_CALLS: Final = {"completion v2": 54, "chat v2": 110, "stream v2": 130, "completion v3": 57, "chat v3": 118}
 """A tenth more than on Python 3.11, where a comprehension is a call; later versions need less."""
 
 

@@ -13,8 +13,14 @@ import httpx
 import pytest
 
 from mimic.server import listening
-from mimic.server.host_guard import is_loopback
-from mimic.server.listening import CannotListen, address_of, addresses_of, first_beyond_loopback, open_sockets
+from mimic.server.listening import (
+    CannotListen,
+    address_of,
+    addresses_of,
+    first_beyond_loopback,
+    is_loopback,
+    open_sockets,
+)
 from tests.support.servers import Server, SharedServers, has_ipv6
 
 LOOPBACK: Final = ["127.0.0.1", "::1"]

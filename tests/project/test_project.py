@@ -25,7 +25,7 @@ PACKAGES = {"mimic": ROOT, "mimic_seed": ROOT / "seed"}
 FOLDERS = (
     *("mimic", "mimic.errors", "mimic.host_names", "mimic.spelling", "mimic.tokens", "mimic.corpus", "mimic_seed"),
     *("mimic.records",),
-    *("mimic.engine", "mimic.wire", "mimic.gateway", "mimic.stored", "mimic.jobs", "mimic.server"),
+    *("mimic.engine", "mimic.wire", "mimic.gateway", "mimic.recordings", "mimic.stored", "mimic.jobs", "mimic.server"),
     *("mimic.settings", "mimic.app", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
 )
 """Packages and modules from the lowest layer up: each may import from those before it."""
@@ -62,6 +62,7 @@ def test_the_wall_clock_decides_nothing() -> None:
         "mimic.server.observability.requests": 1,  # the time of a request
         "mimic.wire.openai.base": 1,  # created
         "mimic.records.off": 1,  # created
+        "mimic.recordings.budget": 1,  # the day of a budget
         "mimic.stored.response_state": 1,  # the state of a response, for all machines and servers
         "mimic.server.routes.seeding": 1,  # the start of this server's seeding
         "mimic.corpus.stores.base": 2,  # the start of a seeding, and the time of a seeded version
@@ -150,7 +151,7 @@ def test_tests_and_benchmarks_stand_apart() -> None:
 
 def test_every_test_has_its_folder() -> None:
     """No test lies beside the folders, shared code is no test, and the files of LONG_FILES exist."""
-    assert set(LONG_FILES) <= {file.name for file in (ROOT / "tests").rglob("test_*.py")}
+    assert set(LONG_FILES) <= {file.stem.removeprefix("test_") for file in (ROOT / "tests").rglob("test_*.py")}
     found = {file.parent.relative_to(ROOT / "tests").parts[:1] for file in (ROOT / "tests").rglob("test_*.py")}
     assert found == {
         (name,)

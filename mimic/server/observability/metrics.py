@@ -31,12 +31,14 @@ CHOICES: Final = "mimic_choices_returned"
 MATCHES: Final = "mimic_matches"
 MISSES: Final = "mimic_completion_misses"
 FAULTS: Final = "mimic_faults"
+UPSTREAM_REQUESTS: Final = "mimic_upstream_requests"
 COUNTERS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     REQUESTS: ("Requests answered.", ("method", "route", "status")),
     CHOICES: ("Choices returned.", ("version",)),
     MATCHES: ("Prompts answered, by rung.", ("version", "rung")),
     MISSES: ("Completions without an answer from the corpus.", ("version",)),
     FAULTS: ("Faults injected.", ("kind",)),
+    UPSTREAM_REQUESTS: ("Requests passed on to the upstream.", ("outcome",)),
 }
 """Help text and labels of each counter."""
 HISTOGRAM: Final = ("mimic_request_seconds", "Seconds until the last byte of an answer was sent.")
@@ -116,6 +118,20 @@ class Metrics:
             registry=self._registry,
             multiprocess_mode="livesum",
         )
+        self._paused = Gauge(
+            "mimic_upstream_paused",
+            "Processes that ask the upstream nothing for a while, after failures.",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+
+    def count_upstream(self, outcome: str) -> None:
+        """Count a request that was passed on."""
+        self.count(UPSTREAM_REQUESTS, (outcome,))
+
+    def show_pause(self, is_paused: bool) -> None:
+        """Show that this process leaves the upstream alone, or that it does not any more."""
+        self._paused.set(is_paused)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format, for a request, which is itself in flight."""

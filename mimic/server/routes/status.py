@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.manifest import Seeded, warnings_of
 from mimic.corpus.schemas import Version
+from mimic.errors import NotSeeded
 from mimic.records.base import Records
 from mimic.server.error_handlers import AnyRequest, error_responses
 from mimic.server.guards import has_key
@@ -69,8 +70,13 @@ async def ready(corpus: NamedDependency[Corpus], defaults: NamedDependency[Defau
 
     The reason contains no folders and no hosts, since the route needs no key.
     """
-    await corpus.check(defaults.version, defaults.match)
-    seeded = await corpus.seeded()
+    try:
+        await corpus.check(defaults.version, defaults.match)
+        seeded = await corpus.seeded()
+    except NotSeeded:
+        if defaults.needs_corpus:
+            raise
+        seeded = {}
     return Readiness(list(seeded), warnings=warnings_of(seeded) or msgspec.UNSET)
 
 

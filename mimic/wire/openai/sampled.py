@@ -15,9 +15,10 @@ from mimic.engine.base import Answer, Completion, CompletionRequest, FinishReaso
 from mimic.engine.overrides import NO_OVERRIDES, Overrides
 from mimic.engine.sampling import Sampling
 from mimic.errors import RequestError
-from mimic.wire.base import EventPlan, Steps
+from mimic.wire.base import EventPlan, Given, Steps
 from mimic.wire.json import decode
 from mimic.wire.openai.base import Names, OpenAIUsage, OpenAIWire
+from mimic.wire.openai.given import END, given_choices
 from mimic.wire.openai.ignored import IgnoredFields, not_acted_on
 from mimic.wire.openai.logprobs import with_logprobs
 from mimic.wire.sse import MARKER, InTurn, Template, TokenStream, frames, on_one_line
@@ -162,6 +163,7 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
 
     kind: ClassVar[type[Sampled]]
     left_out: ClassVar[IgnoredFields]
+    ends = (END,)
 
     def __init__(self, options: CompletionOptions) -> None:
         self._options = options
@@ -222,6 +224,17 @@ class SampledWire(OpenAIWire[OpenAIRequest, Completion], Generic[S, C]):
         if request.logprobs is None:
             return TokenStream(template, answer.tokens, end)
         return with_logprobs(template, answer.tokens, self.logprobs(index, answer, request), end)
+
+    def is_relayed(self, request: OpenAIRequest) -> bool:
+        return True
+
+    def given(self, body: bytes, *, is_stream: bool) -> Given | None:
+        return given_choices(body, is_stream=is_stream)
+
+    def identified(self, request: OpenAIRequest, answer_id: str) -> OpenAIRequest:
+        if request.kept is None:
+            return request
+        return msgspec.structs.replace(request, kept=msgspec.structs.replace(request.kept, id=answer_id))
 
     def ignored(self, data: S) -> Sequence[str]:
         """The ignored fields that would change a model's answer."""

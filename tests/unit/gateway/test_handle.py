@@ -1,7 +1,7 @@
 """A single request through ``handle``: the order of steps, the transactions of the ledger, and cleanup."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -103,6 +103,10 @@ class Caller:
     def __init__(self) -> None:
         self.leaves = asyncio.Event()
         self.was_cut = self.was_drained = False
+
+    def headers(self) -> Iterable[tuple[bytes, bytes]]:
+        """None."""
+        return ()
 
     async def gone(self) -> None:
         """Return when the client has left."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from mimic.engine.base import (
     TEXT,
@@ -21,12 +22,13 @@ from mimic.engine.base import (
 from mimic.engine.overrides import NO_OVERRIDES, Overrides
 from mimic.errors import RequestError
 from mimic.records.base import new_id
-from mimic.wire.base import EventPlan
+from mimic.wire.base import EventPlan, Given
 from mimic.wire.json import decode
 from mimic.wire.openai.base import OpenAIWire, created_now
 from mimic.wire.openai.ignored import not_acted_on
 from mimic.wire.openai.responses.answer import finished
 from mimic.wire.openai.responses.events import NOT_JSON, error_events, plan_of
+from mimic.wire.openai.responses.given import FINISHED, forwarded_body, given_response
 from mimic.wire.openai.responses.history import NO_PAST, History, Past
 from mimic.wire.openai.responses.items import ItemList, RawItem, check_results, read_items, referenced_id
 from mimic.wire.openai.responses.request import (
@@ -126,6 +128,8 @@ class InputReader:
 class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
     """OpenAI's responses."""
 
+    ends = tuple(f"response.{state}".encode() for state in FINISHED)
+
     def __init__(self, options: CompletionOptions, history: History) -> None:
         self._options = options
         self._history = history
@@ -185,6 +189,19 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
 
     def broken(self, kind: Literal["malformed", "error"], error: RequestError, plan: EventPlan, sent: int) -> bytes:
         return NOT_JSON if kind == "malformed" else error_events(plan, error, sent)
+
+    def is_relayed(self, request: ResponseRequest) -> bool:
+        """False for work in the background and for conversations: both live in the records here."""
+        return not request.response.background and request.response.conversation is msgspec.UNSET
+
+    def given(self, body: bytes, *, is_stream: bool) -> Given | None:
+        return given_response(body, is_stream=is_stream)
+
+    def forwarded(self, request: ResponseRequest, body: bytes) -> bytes:
+        return forwarded_body(request, body) if request.response.previous_response_id else body
+
+    def identified(self, request: ResponseRequest, answer_id: str) -> ResponseRequest:
+        return replace(request, response=replace(request.response, id=answer_id))
 
 
 class TokenCountWire(OpenAIWire[CompletionRequest, TokenCount]):

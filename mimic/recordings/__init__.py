@@ -1,0 +1,1 @@
+"""Recordings: answers of a real service, kept to answer equal requests again."""

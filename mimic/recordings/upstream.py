@@ -1,0 +1,133 @@
+"""The real service behind Mimic: requests that nothing else answers are passed on to it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+import structlog
+
+from mimic.errors import RequestError
+from mimic.recordings.options import OF_REQUEST, UpstreamOptions
+
+log = structlog.get_logger("mimic")
+
+PREFIX: Final = "/v1"
+"""The beginning of Mimic's paths, which the URL of an upstream has too."""
+SENT_HEADERS: Final = frozenset({"accept", "content-type", "openai-beta", "openai-organization", "openai-project"})
+"""Headers that are passed on to the upstream. All others stay here: keys, cookies, and those of Mimic."""
+RETURNED_HEADERS: Final = frozenset({"retry-after", "retry-after-ms", "x-should-retry"})
+"""Headers that are passed back to the client."""
+FAILED: Final = (aiohttp.ClientError, TimeoutError)
+"""Errors of a connection, or of an answer that is cut."""
+ATTEMPTS: Final = 2
+FAILURES: Final = 5
+"""Failures in a row after which the upstream is left alone for a while."""
+PAUSE: Final = 10.0
+"""Seconds without requests to a failing upstream."""
+CONNECT_SECONDS: Final = 10.0
+READ_SECONDS: Final = 600.0
+REDIRECTS: Final = range(300, 400)
+
+
+class Upstream:
+    """A client for the upstream, as an async context manager.
+
+    It follows no redirects, and ignores proxies and credentials of the environment.
+    """
+
+    def __init__(self, options: UpstreamOptions, show_pause: Callable[[bool], None] = lambda _: None) -> None:
+        """``show_pause`` is called at the beginning and at the end of a pause."""
+        self._options = options
+        self._show_pause = show_pause
+        self._session: aiohttp.ClientSession | None = None
+        self._failures = 0
+        self._paused_until = float("-inf")
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    @property
+    def is_paused(self) -> bool:
+        """True after several failures in a row, until the pause is over."""
+        return time.monotonic() < self._paused_until
+
+    async def send(
+        self, path: str, body: bytes, headers: Iterable[tuple[bytes, bytes]], key: str
+    ) -> aiohttp.ClientResponse:
+        """Pass a request on. Returns the answer, whose body is not read yet; the caller closes it.
+
+        A connection that fails is tried once more. Raises RequestError (502).
+        """
+        sent = _sent(headers)
+        if key := (key if self._options.key == OF_REQUEST else self._options.key):
+            sent["authorization"] = f"Bearer {key}"
+        if self._session is None:
+            raise RuntimeError("the upstream is not open")
+        url = f"{self._options.url.rstrip('/')}{path.removeprefix(PREFIX)}"
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                response = await self._session.post(url, data=body, headers=sent, allow_redirects=False)
+            except FAILED as exc:
+                log.warning("the upstream cannot be reached", attempt=attempt, cause=repr(exc))
+                cause = exc
+            else:
+                self._failures = 0
+                if response.status in REDIRECTS:
+                    response.close()
+                    raise upstream_error(f"it answers with a redirect ({response.status}), which is not followed")
+                return response
+        self._failed()
+        raise upstream_error(f"it cannot be reached ({type(cause).__name__})")
+
+    def _failed(self) -> None:
+        """Count a failure, and begin a pause after several ones."""
+        self._failures += 1
+        if self._failures >= FAILURES:
+            self._failures = 0
+            self._paused_until = time.monotonic() + PAUSE
+            self._show_pause(True)
+            asyncio.get_running_loop().call_later(PAUSE, self._show_pause, False)
+            log.error("the upstream is left alone for a while", seconds=PAUSE, failures=FAILURES)
+
+
+def returned_headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:
+    """The headers of an answer that are passed back."""
+    return {name: response.headers[name] for name in RETURNED_HEADERS if name in response.headers}
+
+
+def _sent(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The headers of a client's request that are passed on. The body comes in one piece, without a coding."""
+    sent = {"accept-encoding": "identity"}
+    for raw_name, value in headers:
+        if (name := raw_name.decode("latin-1").lower()) in SENT_HEADERS:
+            sent[name] = value.decode("latin-1")
+    return {"content-type": "application/json", **sent}
+
+
+def upstream_error(problem: str) -> RequestError:
+    """The error for an upstream that gave no answer."""
+    text = f"The upstream of MIMIC_UPSTREAM gave no answer: {problem}."
+    return RequestError(502, text, kind="upstream_error", code="upstream_unavailable", headers={"retry-after": "1"})
+
+
+async def cancel_all(tasks: Iterable["asyncio.Task[None]"]) -> None:
+    """Cancel tasks and wait for their end."""
+    pending = list(tasks)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)

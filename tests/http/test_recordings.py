@@ -1,0 +1,451 @@
+"""Record and replay over HTTP: a real Mimic is the upstream, or a scripted one for what a Mimic never does."""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.support.corpora import conversation, seed
+from tests.support.servers import Server, SharedServers, run_mimic
+from tests.support.upstream import HEAD, ScriptedUpstream, answer, chunked, scripted
+
+CHAT, PROMPT, RESPONSE = "/v1/chat/completions", "/v1/completions", "/v1/responses"
+DUMP = [
+    conversation("sky", ("human", "Why is the sky blue?"), ("gpt", "Because of Rayleigh 👍🏽 scattering, they say.")),
+    conversation("book", ("human", "A book"), ("gpt", "word " * 300)),
+]
+TOOL = {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+WEATHER = {"messages": [{"role": "user", "content": "Call get_weather for Paris"}]}
+SKY = {"messages": [{"role": "user", "content": "Why is the sky blue?"}]}
+FORMS: list[tuple[str, dict[str, Any]]] = [
+    (CHAT, SKY),
+    (CHAT, {**SKY, "n": 2, "logprobs": True}),
+    (CHAT, {**WEATHER, "tools": [{"type": "function", "function": TOOL}], "tool_choice": "required"}),
+    (PROMPT, {"prompt": ["Why is the sky blue?", "A book"]}),
+    (RESPONSE, {"input": "Why is the sky blue?", "store": False}),
+]
+KEY = "canary-key-0123456789"
+
+
+def posted(url: str, path: str, body: object, **headers: str) -> httpx.Response:
+    """The answer to a request with the key of the tests."""
+    fields = {"authorization": f"Bearer {KEY}", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return httpx.post(f"{url}{path}", json=body, headers=fields, timeout=60)
+
+
+class Recorder:
+    """A recording Mimic and the folder of its recordings."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        self.url = server.url
+        self.folder = folder
+        self.server = server
+
+    def files(self) -> Sequence[str]:
+        """The texts of all files."""
+        return [file.read_text() for file in sorted(self.folder.glob("*.json"))]
+
+    def recordings(self) -> list[dict[str, Any]]:
+        """All recordings."""
+        return [one for text in self.files() for one in json.loads(text)["recordings"]]
+
+
+@pytest.fixture
+def starting(tmp_path: Path) -> Iterator[Any]:
+    """Start Mimics that record, one for each call; they share a folder with recordings."""
+    with ExitStack() as stack:
+
+        def start(upstream: str, **settings: str) -> Recorder:
+            folder = tmp_path / "kept"
+            given = {"MIMIC_ON_MISS": "upstream", "MIMIC_RECORD": "new", **settings}
+            store = f"sqlite:///{tmp_path}/empty.db"
+            server = Server(
+                tmp_path, **{"MIMIC_STORE": store, "MIMIC_RECORDINGS": str(folder), "MIMIC_UPSTREAM": upstream, **given}
+            )
+            return Recorder(stack.enter_context(server), folder)
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real service: a Mimic with a corpus of its own."""
+    folder = tmp_path_factory.mktemp("real")
+    url = f"sqlite:///{folder}/corpus.db"
+    seed(url, DUMP, folder)
+    with Server(folder, MIMIC_STORE=url, MIMIC_JOURNAL="1000") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pair(real: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recorder, Server]]:
+    """A recorder of the real service, and a Mimic that has only its recordings."""
+    folder = tmp_path_factory.mktemp("recorder")
+    common = {"MIMIC_STORE": f"sqlite:///{folder}/empty.db", "MIMIC_RECORDINGS": str(folder / "kept")}
+    asks = {"MIMIC_UPSTREAM": f"{real.url}/v1", "MIMIC_ON_MISS": "upstream", "MIMIC_RECORD": "new"}
+    with Server(folder, **common, **asks) as recorder, Server(folder, **common, MIMIC_MATCH="recorded") as replayer:
+        yield Recorder(recorder, folder / "kept"), replayer
+
+
+def without_ids(text: str) -> str:
+    """A body without ids and times."""
+    text = re.sub(r'"(created|created_at|completed_at)":\d+', '"at":0', text)
+    return re.sub(r"(chatcmpl|cmpl|resp|msg|call|fc)[-_][0-9a-f]{20,}", "id", text)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(("path", "fields"), FORMS, ids=["chat", "logprobs", "tool", "prompts", "response"])
+def test_a_recording_is_the_answer_again(
+    real: Server, pair: tuple[Recorder, Server], path: str, fields: dict[str, Any], *, stream: bool
+) -> None:
+    """Byte for byte, by another server without an upstream; and it is that of the service but for ids and times."""
+    recorder, replayer = pair
+    body = {"model": f"gpt{path}-{stream}", **fields, "stream": stream}
+    direct, first, again = (posted(url, path, body) for url in (real.url, recorder.url, replayer.url))
+    assert (direct.status_code, first.status_code, again.status_code) == (200, 200, 200)
+    assert first.headers["x-mimic-match"].startswith("upstream")
+    assert again.headers["x-mimic-match"].startswith("recorded")
+    assert again.content == first.content
+    assert again.headers["content-type"] == first.headers["content-type"]
+    assert without_ids(first.text) == without_ids(direct.text)
+
+
+def test_whole_and_streamed_share_a_recording(pair: tuple[Recorder, Server]) -> None:
+    """A whole recording is streamed in chunks, and a streamed one is sent whole; over another format too."""
+    recorder, replayer = pair
+    asked = {"model": "shared", **SKY}
+    text = posted(recorder.url, CHAT, asked).json()["choices"][0]["message"]["content"]
+    client = openai.OpenAI(base_url=f"{replayer.url}/v1", api_key=KEY)
+    with client.chat.completions.create(**asked, stream=True) as stream:  # type: ignore[call-overload]
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == text
+    response = client.responses.create(model="shared", input="Why is the sky blue?")
+    assert response.output_text == text
+    assert client.responses.retrieve(response.id).output_text == text
+
+
+def test_what_is_not_recorded_is_a_miss_that_says_why(pair: tuple[Recorder, Server]) -> None:
+    """The error has the places that differ from the nearest recording."""
+    recorder, replayer = pair
+    posted(recorder.url, CHAT, {"model": "mine", **SKY, "temperature": 0.5})
+    missed = posted(replayer.url, CHAT, {"model": "mine", **SKY, "temperature": 0.25})
+    assert (missed.status_code, missed.json()["error"]["code"]) == (404, "not_recorded")
+    assert "sampling.temperature: 0.25, recorded 0.5" in missed.json()["error"]["message"]
+
+
+def test_keys_stay_out_of_recordings(starting: Any, real: Server) -> None:
+    """The key of a request, in its header, its text or an unknown field, is nowhere on the disk and in no log."""
+    recorder = starting(f"{real.url}/v1", MIMIC_UPSTREAM_KEY="upstream-key-9876543210")
+    body = {"model": "m", "messages": [{"role": "user", "content": f"echo {KEY}"}], "api_key": f"{KEY}-b"}
+    for stream in (False, True):
+        response = posted(recorder.url, f"{CHAT}?key={KEY}", {**body, "stream": stream}, cookie=f"a={KEY}")
+        assert response.status_code == 404
+    kept = {**SKY, "model": "m", "user": KEY, "metadata": {"key": KEY}}
+    assert posted(recorder.url, CHAT, kept).status_code == 200
+    asked = [{"role": "system", "content": f"Use {KEY}."}, *SKY["messages"]]
+    assert posted(recorder.url, CHAT, {"model": "m", "messages": asked}).status_code == 200
+    assert len(recorder.recordings()) == 2
+    for file in recorder.folder.parent.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert KEY.encode() not in content, file
+            assert b"upstream-key-9876543210" not in content, file
+
+
+def test_a_secret_in_an_answer_leaves_its_bytes_out(starting: Any) -> None:
+    """Also if the service sent it in two pieces; the recording has the text without the secret."""
+    pieces = [chat_chunk("The key is sk-abcdefgh"), chat_chunk("ijklmnopqrstuvwx!"), chat_chunk(None, "stop")]
+    with scripted([HEAD + chunked(b"".join(pieces) + b"data: [DONE]\n\n")]) as upstream:
+        recorder = starting(upstream.url)
+        body = {"model": "m", **SKY, "stream": True}
+        assert b"sk-abcdefgh" in posted(recorder.url, CHAT, body).content
+        [kept] = recorder.recordings()
+        assert "chunks" not in kept
+        assert kept["answer"]["choices"][0]["text"] == "The key is <removed>!"
+        assert "ijklmnop" not in recorder.files()[0]
+        again = posted(recorder.url, CHAT, body)
+        assert again.headers["x-mimic-match"] == "recorded"
+        assert len(upstream.requests) == 1
+
+
+def chat_chunk(text: str | None, reason: str | None = None) -> bytes:
+    """An event of a stream of OpenAI's."""
+    delta = {} if text is None else {"content": text}
+    choice = {"index": 0, "delta": delta, "finish_reason": reason}
+    return f"data: {json.dumps({'id': 'chatcmpl-1', 'choices': [choice]})}\n\n".encode()
+
+
+def test_only_some_headers_pass(starting: Any) -> None:
+    """Headers that change the answer pass; keys, cookies and those of Mimic do not, in either direction."""
+    headers = "content-type: application/json\r\nset-cookie: a=b\r\nx-mimic-score: 9\r\nretry-after: 7\r\n"
+    error = b'{"error": {"message": "slow down", "type": "requests"}}'
+    with scripted([answer(error, "429 Too Many Requests", headers)]) as upstream:
+        recorder = starting(upstream.url, MIMIC_UPSTREAM_KEY="real-key-123456")
+        sent = {"cookie": "c=d", "x_api_key": "k", "api_key": "k", "openai_beta": "x=1", "x_mimic_tools": "never"}
+        response = posted(recorder.url, CHAT, {"model": "m", **SKY}, **sent)
+    assert (response.status_code, response.content, response.headers["retry-after"]) == (429, error, "7")
+    assert "set-cookie" not in response.headers
+    assert "x-mimic-score" not in response.headers
+    head = upstream.requests[0].lower()
+    assert b"authorization: bearer real-key-123456" in head
+    assert b"openai-beta: x=1" in head
+    for absent in (b"cookie:", b"x-api-key:", b"\napi-key:", b"x-mimic-", KEY.encode()):
+        assert absent not in head
+    assert recorder.files() == []
+
+
+def test_the_key_of_a_request_is_passed_on_if_asked(starting: Any) -> None:
+    """``request`` passes on the key of each client; without a setting none is sent."""
+    for setting, expected in (("request", True), ("", False)):
+        with scripted([answer(b"{}", "500 X")]) as upstream:
+            recorder = starting(upstream.url, MIMIC_UPSTREAM_KEY=setting)
+            posted(recorder.url, CHAT, {"model": "m", **SKY})
+            assert (f"authorization: bearer {KEY}".encode() in upstream.requests[0].lower()) is expected
+
+
+STREAM = b"".join([chat_chunk("Hello"), chat_chunk(" 👍🏽"), chat_chunk(None, "stop"), b"data: [DONE]\n\n"])
+
+
+def test_a_cut_stream_is_never_recorded(starting: Any) -> None:
+    """Wherever the service cuts it: the client is cut as well, and nothing is kept as a whole answer."""
+    body = {"model": "m", **SKY, "stream": True}
+    with scripted() as upstream:
+        recorder = starting(upstream.url)
+        with httpx.Client(base_url=recorder.url, timeout=30) as client:
+            for length in range(len(STREAM)):
+                upstream.script = [HEAD + b"%x\r\n" % len(STREAM) + STREAM[:length]]
+                with pytest.raises(httpx.TransportError):
+                    client.post(CHAT, json=body)
+                assert recorder.files() == [], length
+            upstream.script = [HEAD + chunked(STREAM)]
+            assert client.post(CHAT, json=body).content == STREAM
+    assert len(recorder.recordings()) == 1
+
+
+def test_a_cut_answer_is_an_error(starting: Any) -> None:
+    """A whole answer that ends early is a 502, and is not kept."""
+    whole = answer(b'{"id": "a", "choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]}')
+    with scripted([whole[:-9]]) as upstream:
+        recorder = starting(upstream.url)
+        response = posted(recorder.url, CHAT, {"model": "m", **SKY})
+        assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_unavailable")
+        assert recorder.files() == []
+
+
+def test_a_client_that_leaves_does_not_lose_the_recording(starting: Any) -> None:
+    """The rest of the stream is read for it."""
+    pieces = [chat_chunk("Hello"), chat_chunk(" you"), chat_chunk(None, "stop") + b"data: [DONE]\n\n"]
+    chunks = [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces]
+    with scripted([HEAD + chunks[0], *chunks[1:], b"0\r\n\r\n"]) as upstream:
+        upstream.go_on.clear()
+        recorder = starting(upstream.url)
+        body = {"model": "m", **SKY, "stream": True}
+        with httpx.stream("POST", f"{recorder.url}{CHAT}", json=body, timeout=30) as response:
+            assert next(response.iter_raw())
+        time.sleep(0.1)
+        upstream.go_on.set()
+        deadline = time.monotonic() + 20
+        while not recorder.files() and time.monotonic() < deadline:
+            time.sleep(0.02)
+    [kept] = recorder.recordings()
+    assert kept["answer"]["choices"][0]["text"] == "Hello you"
+
+
+def test_a_stream_is_passed_on_as_it_comes(starting: Any) -> None:
+    """The first piece arrives while the service still works on the second one."""
+    pieces = [chat_chunk("Hello"), chat_chunk(None, "stop") + b"data: [DONE]\n\n"]
+    chunks = [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces]
+    with scripted([HEAD + chunks[0], chunks[1] + b"0\r\n\r\n"]) as upstream:
+        upstream.go_on.clear()
+        recorder = starting(upstream.url)
+        body = {"model": "m", **SKY, "stream": True}
+        with httpx.stream("POST", f"{recorder.url}{CHAT}", json=body, timeout=30) as response:
+            parts = response.iter_raw()
+            assert next(parts) == pieces[0]
+            upstream.go_on.set()
+            assert b"".join(parts) == pieces[1]
+
+
+def test_a_redirect_is_not_followed(starting: Any) -> None:
+    """It could lead keys and prompts elsewhere."""
+    with scripted([answer(b"", "307 X", "location: http://127.0.0.1:1/\r\n")]) as upstream:
+        response = posted(starting(upstream.url).url, CHAT, {"model": "m", **SKY})
+        assert response.status_code == 502
+        assert "redirect (307)" in response.json()["error"]["message"]
+
+
+def test_an_upstream_that_is_away_is_left_alone(starting: Any) -> None:
+    """Each failure is tried twice and is a 502; after five of them the stated fallback answers for a while."""
+    with scripted() as upstream:
+        url = upstream.url
+    recorder = starting(url, MIMIC_ON_MISS="upstream,Nobody is there.")
+    answers = [posted(recorder.url, CHAT, {"model": "m", **SKY}) for _ in range(6)]
+    assert [one.status_code for one in answers] == [502] * 5 + [200]
+    assert "cannot be reached (ClientConnectorError)" in answers[0].json()["error"]["message"]
+    assert answers[5].json()["choices"][0]["message"]["content"] == "Nobody is there."
+
+
+def test_an_upstream_that_comes_back_in_time_answers(starting: Any) -> None:
+    """A connection that fails is tried once more."""
+
+    class Shy(ScriptedUpstream):
+        refused = False
+
+        def verify_request(self, request: Any, client_address: Any) -> bool:
+            self.refused, was = True, self.refused
+            return was
+
+    whole = b'{"id": "a", "choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]}'
+    with Shy([answer(whole)]) as upstream:
+        threading.Thread(target=upstream.serve_forever, args=(0.01,), daemon=True).start()
+        response = posted(starting(upstream.url).url, CHAT, {"model": "m", **SKY})
+        upstream.shutdown()
+    assert response.content == whole
+
+
+def test_recordings_take_turns(starting: Any) -> None:
+    """Several recordings of a request come one after the other, from the first one again after a reset."""
+    wholes = [
+        answer(json.dumps({"id": text, "choices": [{"message": {"content": text}, "finish_reason": "stop"}]}).encode())
+        for text in ("one", "two")
+    ]
+    with scripted() as upstream:
+        recorder = starting(upstream.url, MIMIC_RECORD="all", MIMIC_ON_MISS="404")
+        for whole in (*wholes, wholes[0]):
+            upstream.script = [whole]
+            posted(recorder.url, CHAT, {"model": "m", **SKY})
+        files = recorder.files()
+        assert len(recorder.recordings()) == 2
+        posted(recorder.url, CHAT, {"model": "m", **SKY})
+        assert recorder.files() == files
+        turns = starting(upstream.url, MIMIC_RECORD="off", MIMIC_RECORDINGS_ORDER="turn")
+        newest = starting(upstream.url, MIMIC_RECORD="off")
+        ids = [posted(turns.url, CHAT, {"model": "m", **SKY}).json()["id"] for _ in range(3)]
+        assert httpx.delete(f"{turns.url}/mimic/requests").is_success
+        ids.append(posted(turns.url, CHAT, {"model": "m", **SKY}).json()["id"])
+        assert ids == ["one", "two", "one", "one"]
+        assert posted(newest.url, CHAT, {"model": "m", **SKY}).json()["id"] == "two"
+
+
+def test_a_recorded_pace_and_faults(pair: tuple[Recorder, Server]) -> None:
+    """A recording comes at once, at its own pace if asked, and breaks like every other answer."""
+    recorder, replayer = pair
+    body = {"model": "paced", **SKY, "stream": True}
+    first = posted(recorder.url, CHAT, body)
+    assert posted(replayer.url, CHAT, body, x_mimic_pace="recorded").content == first.content
+    with pytest.raises(httpx.TransportError):
+        posted(replayer.url, CHAT, body, x_mimic_fault="disconnect;after=2")
+    assert posted(replayer.url, CHAT, body, x_mimic_fault="status=503").status_code == 503
+
+
+def test_a_response_that_was_passed_on_is_known(real: Server, pair: tuple[Recorder, Server]) -> None:
+    """It can be retrieved here, and the next one may follow it, live or recorded."""
+    recorder, _ = pair
+    client = openai.OpenAI(base_url=f"{recorder.url}/v1", api_key=KEY)
+    for _ in ("live", "recorded"):
+        events = list(client.responses.create(model="kept", input="Why is the sky blue?", stream=True))
+        last = events[-1]
+        assert last.type == "response.completed"
+        assert client.responses.retrieve(last.response.id).output_text == last.response.output_text
+        later = client.responses.create(model="kept", input="A book", previous_response_id=last.response.id)
+        assert later.output_text.startswith("word word")
+
+
+def test_the_corpus_comes_before_the_upstream(starting: Any, serve: SharedServers, real: Server) -> None:
+    """A plain chat that the corpus knows needs no service; with MIMIC_MATCH=recorded the corpus is left out."""
+    store = serve.store([conversation("own", ("human", "Why is the sky blue?"), ("gpt", "My own answer."))])
+    both = starting(f"{real.url}/v1", MIMIC_STORE=store, MIMIC_RECORD="off")
+    assert posted(both.url, CHAT, {"model": "m", **SKY}).headers["x-mimic-match"] == "last"
+    asked = {"model": "m", "messages": [{"role": "user", "content": "A book"}]}
+    assert posted(both.url, CHAT, asked).headers["x-mimic-match"] == "upstream"
+    only = starting(f"{real.url}/v1", MIMIC_STORE=store, MIMIC_MATCH="recorded", MIMIC_RECORD="off")
+    assert posted(only.url, CHAT, {"model": "m", **SKY}).headers["x-mimic-match"] == "upstream"
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"MIMIC_RECORD": "new"}, "MIMIC_RECORD: needs MIMIC_UPSTREAM"),
+        ({"MIMIC_UPSTREAM_KEY": "k"}, "MIMIC_UPSTREAM_KEY: needs MIMIC_UPSTREAM"),
+        ({"MIMIC_ON_MISS": "upstream"}, "MIMIC_ON_MISS: upstream needs MIMIC_UPSTREAM"),
+        ({"MIMIC_UPSTREAM": "https://api.openai.com/v1"}, "MIMIC_UPSTREAM: is never asked without"),
+        ({"MIMIC_UPSTREAM": "http://api.openai.com/v1"}, "http is accepted for local and private hosts only"),
+        ({"MIMIC_RECORDINGS_IGNORE": "everything"}, "expected /an expression/ or one of"),
+        ({"MIMIC_RECORDINGS_REDACT": "nothing:at_all"}, "cannot be imported"),
+        (
+            {"MIMIC_UPSTREAM": "https://x/v1", "MIMIC_ON_MISS": "upstream", "MIMIC_UPSTREAM_KEY": "request"}
+            | {"MIMIC_API_KEYS": "k"},
+            "MIMIC_API_KEYS are not for the upstream",
+        ),
+        (
+            {"MIMIC_UPSTREAM": "https://x/v1", "MIMIC_ON_MISS": "upstream", "MIMIC_UPSTREAM_KEY": "real-key"}
+            | {"MIMIC_HOST": "0.0.0.0"},
+            "could spend this key: set MIMIC_API_KEYS",
+        ),
+    ],
+)
+def test_settings_that_would_do_harm_or_nothing(settings: dict[str, str], problem: str) -> None:
+    """The server does not start, and says what to do."""
+    ran = run_mimic(["serve", "--port", "0"], settings)
+    assert ran.returncode == 2
+    assert problem in " ".join(ran.stderr.split())
+
+
+def test_the_command_line(starting: Any, real: Server, tmp_path: Path) -> None:
+    """List, show, export, promote and delete."""
+    recorder = starting(f"{real.url}/v1", MIMIC_RECORDINGS="records")
+    posted(recorder.url, CHAT, {"model": "gpt-4o", **SKY})
+    where = {"MIMIC_STORE": f"sqlite:///{tmp_path}/empty.db"}
+
+    def run(*arguments: str) -> str:
+        ran = run_mimic(["recordings", *arguments], where)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    line = run("list")
+    assert re.fullmatch(r"[0-9a-f]{24}  gpt-4o  /v1/chat/completions  Why is the sky blue\?\n", line)
+    key = line.split()[0]
+    assert json.loads(run("show", key[:6]))[0]["key"] == key
+    assert run("export", str(tmp_path / "copied")) == f"Wrote 1 recordings to {tmp_path / 'copied'}.\n"
+    assert run("export", str(tmp_path / "copied")) == f"Wrote 0 recordings to {tmp_path / 'copied'}.\n"
+    assert run("list", "--recordings", str(tmp_path / "copied")) == line
+    dump = json.loads(run("promote"))
+    assert [one["value"] for one in dump[0]["conversations"]] == [one["value"] for one in DUMP[0]["conversations"]]
+    assert run("delete", key) == "Deleted 1 recordings.\n"
+    assert run("list") == "Nothing is recorded.\n"
+    assert run_mimic(["recordings", "delete", key], where).returncode == 1
+    assert run_mimic(["recordings", "show", key], where).returncode == 1
+
+
+def test_a_budget_is_kept(starting: Any, real: Server) -> None:
+    """Tokens are reserved before a request and settled after it; what does not fit is refused, without a retry."""
+    recorder = starting(f"{real.url}/v1", MIMIC_RECORD="off", MIMIC_UPSTREAM_TOKENS_PER_DAY="1100")
+    body = {"model": "m", **SKY}
+    used = posted(recorder.url, CHAT, body).json()["usage"]["total_tokens"]
+    missing = {"model": "m", "messages": [{"role": "user", "content": "xyzzy"}]}
+    assert posted(recorder.url, CHAT, missing).status_code == 404  # settled with nothing
+    assert posted(recorder.url, CHAT, {**body, "stream": True}).status_code == 200
+    refused = posted(recorder.url, CHAT, {**body, "max_tokens": 1100 - 2 * used})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "upstream_budget_spent")
+    assert refused.headers["x-should-retry"] == "false"
+    assert f"has {1100 - 2 * used:,} left" in refused.json()["error"]["message"]
+    assert posted(recorder.url, CHAT, {**body, "max_tokens": 20}).status_code == 200
+
+
+def test_the_state_is_shown(starting: Any, real: Server) -> None:
+    """A server without a corpus is ready; metrics count what was passed on; the start says where answers come from."""
+    recorder = starting(f"{real.url}/v1")
+    assert httpx.get(f"{recorder.url}/ready").json() == {"versions": [], "status": "ready"}
+    posted(recorder.url, CHAT, {"model": "m", **SKY})
+    posted(recorder.url, CHAT, {"model": "m", "messages": [{"role": "user", "content": "xyzzy"}]})
+    metrics = httpx.get(f"{recorder.url}/metrics").text
+    assert 'mimic_upstream_requests_total{outcome="answered"} 1.0' in metrics
+    assert 'mimic_upstream_requests_total{outcome="error"} 1.0' in metrics
+    assert "mimic_upstream_paused 0.0" in metrics
