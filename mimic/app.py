@@ -27,6 +27,7 @@ from mimic.corpus.ladder import MatchPolicy
 from mimic.corpus.stores import open_store
 from mimic.engine.embedding import EmbeddingsRequest, ModelEmbedding, Vectors, embed_all
 from mimic.engine.fallback import NOT_FOUND, NoEngine, PlainEngine, chain
+from mimic.engine.moderation import Moderator
 from mimic.engine.retrieval import RetrievalEngine
 from mimic.engine.tools.assistant import AssistantEngine
 from mimic.gateway.auth import BruteForceGuard, Keys
@@ -37,6 +38,8 @@ from mimic.gateway.handle import Endpoint
 from mimic.gateway.journal import Journal
 from mimic.gateway.ledger import FILE_VARIABLE, IN_MEMORY, Ledger
 from mimic.gateway.rate_limits import RateLimiter
+from mimic.jobs.batches import BatchWork
+from mimic.jobs.lines import LineAnswerer
 from mimic.jobs.posting import Poster
 from mimic.jobs.runner import Runner
 from mimic.jobs.webhooks import WebhookSender
@@ -51,31 +54,39 @@ from mimic.server.endpoints import answer_by
 from mimic.server.error_handlers import EXCEPTION_HANDLERS, AnyRequest, format_methods
 from mimic.server.guards import owner_of
 from mimic.server.listening import is_loopback
+from mimic.server.observability.lines import LineObserver
 from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.metrics import Metrics
 from mimic.server.observability.requests import UNKNOWN_ROUTE, RequestLog
 from mimic.server.pipeline import add_layers
 from mimic.server.responses_websocket import serve_responses
 from mimic.server.routes import (
+    batches,
     chats,
     conversations,
     docs,
+    files,
     journal,
+    moderations,
     native,
     openai,
     page,
     responses,
     seeding,
     status,
+    uploads,
     webhooks,
 )
 from mimic.server.routes import corpus as corpus_routes
 from mimic.settings import Settings
+from mimic.stored.batches import BatchStore
 from mimic.stored.chats import ChatStore
 from mimic.stored.connection import ConnectionResponses
 from mimic.stored.conversations import ConversationStore
+from mimic.stored.files import FileStore, FileSweeper
 from mimic.stored.response_state import KIND as RESPONSE
 from mimic.stored.responses import ResponseStore
+from mimic.stored.uploads import UploadStore
 from mimic.stored.webhook_deliveries import KIND as DELIVERY
 from mimic.stored.webhook_deliveries import DeliveryStore
 from mimic.stored.webhook_endpoints import EndpointStore
@@ -84,6 +95,8 @@ from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai import responses as responses_format
 from mimic.wire.openai.base import Names
+from mimic.wire.openai.moderations import PATH as MODERATIONS
+from mimic.wire.openai.moderations import ModerationsWire
 from mimic.wire.openai.responses.compaction import CompactWire, compact
 from mimic.wire.openai.responses.socket import SocketWire, complete_or_prepare
 from mimic.wire.openai.responses.wire import ResponsesWire, TokenCountWire, count_tokens
@@ -104,6 +117,7 @@ DOCUMENTED = {
     responses_format.COUNT_PATH: responses.count_input_tokens,
     responses_format.COMPACT_PATH: responses.compact_input,
     embeddings.PATH: openai.embed_texts,
+    MODERATIONS: moderations.check_texts,
 }
 """Handlers of the endpoints, which only the OpenAPI document uses."""
 TYPE_OF_PARAMETER = re.compile(r":\w+\}")
@@ -130,6 +144,8 @@ BESIDE = {chat.PATH: (_with_methods(chat.PATH), chats.list_chats)}
 show_methods = _with_methods(
     *(seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
     *conversations.WITH_METHODS,
+    *files.WITH_METHODS,
+    *batches.WITH_METHODS,
     *webhooks.WITH_METHODS,
 )
 ROUTES = (
@@ -150,6 +166,9 @@ ROUTES = (
     *chats.ROUTES,
     *responses.ROUTES,
     *conversations.ROUTES,
+    *files.ROUTES,
+    *uploads.ROUTES,
+    *batches.ROUTES,
     *webhooks.ROUTES,
 )
 """Routes that Litestar answers, in the order of the OpenAPI document."""
@@ -191,9 +210,15 @@ class _Parts:
         self.responses = ResponseStore(self.records, self.conversations, self.deliveries)
         self.runner = Runner(self.records, {RESPONSE: self.responses.finish}, {DELIVERY: self.sender.deliver})
         self.chats = ChatStore(self.records)
+        self.files = FileStore(self.records, settings.file_options)
+        self.uploads = UploadStore(self.records, self.files)
+        self.batches = BatchStore(self.records, self.files, settings.batch_options)
+        holders = [self.files.holds, self.uploads.holds, self.batches.holds]
+        self.file_sweeper = FileSweeper(self.records, holders)
         embed = ModelEmbedding(model).embed_all if model else embed_all
         options, engine = _options(settings), _engine(settings, self.retrieval, self.corpus)
-        self.endpoints = _endpoints(options, engine, self.retrieval, embed, self.chats, self.responses)
+        moderator = Moderator(settings.moderation_words)
+        self.endpoints = _endpoints(options, engine, self.retrieval, embed, self.chats, self.responses, moderator)
         self.socket = partial(
             serve_responses,
             gateway=self.gateway,
@@ -204,6 +229,10 @@ class _Parts:
         self.relay = _relay(settings, self.records, self.ledger, self.metrics)
         if self.relay:
             self.endpoints = tuple(_relayed(self.relay, settings, self.retrieval, self.corpus, self.endpoints))
+        by_path = {endpoint.path: endpoint for endpoint in self.endpoints}
+        answerer = LineAnswerer(by_path, self.gateway, partial(LineObserver, self.metrics))
+        self.batch_work = BatchWork(self.records, self.files, self.batches, answerer, self.deliveries)
+        self.batch_runner = Runner(self.records, self.batch_work.works)
         self.seeder = seeding.Seeder(settings.seeding_options, self.corpus, self.ledger)
 
 
@@ -247,7 +276,9 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
                 parts.metrics.shared(),
                 parts.records,
                 Sweeper(parts.records),
+                parts.file_sweeper,
                 parts.runner,
+                parts.batch_runner,
                 parts.relay or nullcontext(),
             ):
                 yield
@@ -265,6 +296,9 @@ def _litestar(settings: Settings, parts: _Parts) -> Litestar:
             "responses": _provide(parts.responses),
             "conversations": _provide(parts.conversations),
             "chats": _provide(parts.chats),
+            "files": _provide(parts.files),
+            "uploads": _provide(parts.uploads),
+            "batches": _provide(parts.batches),
             "webhooks": _provide(parts.webhooks),
             "deliveries": _provide(parts.deliveries),
             "sender": _provide(parts.sender),
@@ -382,6 +416,7 @@ def _endpoints(
     embed: Callable[[EmbeddingsRequest], Awaitable[Vectors]],
     kept: ChatStore,
     stored: ResponseStore,
+    moderator: Moderator,
 ) -> Sequence[Endpoint]:
     """The endpoints, in the order of the OpenAPI document."""
     names = options.names
@@ -395,6 +430,7 @@ def _endpoints(
         Endpoint(responses_format.COUNT_PATH, TokenCountWire(options, stored), count_tokens, Policy(limited=True)),
         Endpoint(responses_format.COMPACT_PATH, CompactWire(names, stored), compact, Policy(limited=True)),
         Endpoint(embeddings.PATH, embeddings.EmbeddingsWire(names), embed, Policy(limited=True)),
+        Endpoint(MODERATIONS, ModerationsWire(names), moderator.moderate, Policy(limited=True)),
     )
 
 

@@ -1,7 +1,7 @@
 """The settings, parsed once from an environment that the caller passes."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.similar.model_folder import model_folder
 from mimic.corpus.stores import Driver
 from mimic.engine.matching.parts import HOLE, PromptTemplate
+from mimic.engine.moderation import WORDS, parse_words
 from mimic.engine.overrides import TOOL_MODES, TOOL_SCORE, ToolMode, ToolOptions
 from mimic.errors import SettingError
 from mimic.gateway.faults import Chance, FaultOptions, parse_chances
@@ -39,6 +40,8 @@ from mimic.records.base import RecordOptions
 from mimic.server.listening import is_loopback
 from mimic.server.options import Defaults, SeedingOptions
 from mimic.spelling import closest
+from mimic.stored.batches import BatchOptions
+from mimic.stored.files import FileOptions
 from mimic.stored.webhook_targets import TargetURL, WebhookOptions
 from mimic.wire.openai.webhooks import parse_secret
 
@@ -69,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True):
     on_miss: str = "any"
     tools: ToolMode = "auto"
     tool_score: float = TOOL_SCORE
+    moderation_words: Mapping[str, Sequence[str]] = msgspec.field(default_factory=lambda: WORDS)
     reasoning: int = 0
     pace: str = "instant"
     ttft_ms: Delay | None = None
@@ -95,6 +99,8 @@ class Settings(msgspec.Struct, frozen=True):
     records_most: int = 100_000
     records_bytes: int = 1_000_000_000
     records_days: int = 30
+    files_bytes: int = 5_000_000_000
+    batch_window: int = SECONDS_A_DAY
     webhooks: tuple[str, ...] = ()
     webhook_secret: str = ""
     webhook_hosts: tuple[str, ...] = ()
@@ -222,6 +228,16 @@ class Settings(msgspec.Struct, frozen=True):
         )
 
     @property
+    def file_options(self) -> FileOptions:
+        """The bound of all files."""
+        return FileOptions(most_bytes=self.files_bytes)
+
+    @property
+    def batch_options(self) -> BatchOptions:
+        """The completion window of batches."""
+        return BatchOptions(self.batch_window)
+
+    @property
     def webhook_options(self) -> WebhookOptions:
         """The targets of webhooks in the settings, and the time for further attempts."""
         return WebhookOptions(self.webhooks, self.webhook_secret, self.webhook_seconds)
@@ -319,6 +335,18 @@ def _templates(text: str) -> tuple[str, ...]:
     return templates
 
 
+def _words(text: str) -> Mapping[str, Sequence[str]]:
+    """Categories with their words, or the path of a file with them."""
+    if ":" not in text:
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ValueError(
+                f"expected words like 'violence: kill', or a file with them, not {text!r}: {exc}"
+            ) from None
+    return parse_words(text)
+
+
 def _hook(text: str) -> str:
     hook_of(text)
     return text
@@ -364,6 +392,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "on_miss": ("MIMIC_ON_MISS", str),
     "tools": ("MIMIC_TOOLS", _one_of(*TOOL_MODES)),
     "tool_score": ("MIMIC_TOOL_SCORE", _share),
+    "moderation_words": ("MIMIC_MODERATION_WORDS", _words),
     "reasoning": ("MIMIC_REASONING", _integer(0, 1_000_000)),
     "pace": ("MIMIC_PACE", _one_of(*PACES)),
     "ttft_ms": ("MIMIC_TTFT_MS", parse_delay),
@@ -390,6 +419,8 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "records_most": ("MIMIC_RECORDS_MOST", _integer(1, 1_000_000_000)),
     "records_bytes": ("MIMIC_RECORDS_BYTES", _integer(10_000_000, 1_000_000_000_000)),
     "records_days": ("MIMIC_RECORDS_DAYS", _integer(1, 36_500)),
+    "files_bytes": ("MIMIC_FILES_BYTES", _integer(1_000_000, 1_000_000_000_000)),
+    "batch_window": ("MIMIC_BATCH_WINDOW", _integer(1, SECONDS_A_DAY)),
     "webhooks": ("MIMIC_WEBHOOKS", _urls),
     "webhook_secret": ("MIMIC_WEBHOOK_SECRET", parse_secret),
     "webhook_hosts": ("MIMIC_WEBHOOK_HOSTS", parse_host_names),

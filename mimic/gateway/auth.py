@@ -49,7 +49,7 @@ class Keys:
 
     def __init__(self, keys: Sequence[str], guard: BruteForceGuard) -> None:
         self._keys = keys
-        self._guard = guard
+        self.guard = guard
         self.are_required = bool(keys)
 
     async def check(self, authorization: str | None, address: str | None) -> None:
@@ -67,7 +67,7 @@ class Keys:
         # Compare all keys, so that the time does not show which one matches.
         matches = [is_same(candidate.encode("latin-1"), key) for key in self._keys]
         if not any(matches):
-            await self._guard.delay(address)
+            await self.guard.delay(address)
             text = f"Incorrect API key provided: {mask(candidate)}."
             raise RequestError(401, text, code="invalid_api_key", headers=CHALLENGE)
 

@@ -77,8 +77,15 @@ class Runner(PeriodicTask):
         return self._fast if len(self._tasks) >= MOST_SLOW else [*self._fast, *self._slow]
 
     async def _work(self, claim: Claim) -> None:
-        with suppress(RecordChanged):  # a cancellation, or another process
+        """Do one work. A bug in it leaves the job to a later claim, and other jobs go on."""
+        try:
             await self._works[claim.record.kind](claim)
+        except RecordChanged:  # a cancellation, or another process
+            pass
+        except (RecordError, RecordsUnavailable):
+            raise
+        except Exception:
+            log.exception("bug in work in the background", kind=claim.record.kind, id=claim.record.id)
 
     def _begin(self, claim: Claim) -> None:
         task = asyncio.create_task(self._work_on(claim))

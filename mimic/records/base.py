@@ -20,6 +20,7 @@ from typing import Final, Literal, NamedTuple, Self, TypeAlias
 import msgspec
 
 from mimic.errors import RecordTooLarge
+from mimic.records.files.base import Contents
 
 FORMAT: Final = 1
 """The newest format of records that this version of Mimic reads. Records of newer formats are as if absent.
@@ -189,6 +190,10 @@ class Records(ABC):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
+
+    @abstractmethod
+    async def contents(self) -> Contents:
+        """The contents in the same place: bytes that are too large for a record."""
 
     # Create, read, list
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from mimic.records.base import Change, Claim, Draft, KindSizes, Lease, Order, Record, RecordPage, Records
+from mimic.records.files.base import Contents
 from mimic.records.mongodb.records import MongoDBRecords
 
 
@@ -27,6 +28,9 @@ class WritableRecords(Records):
         if self._chosen is None:
             self._chosen = self._first if await self._first.is_writable() else self._second
         return self._chosen
+
+    async def contents(self) -> Contents:
+        return await (await self._place()).contents()
 
     async def put_all(self, drafts: Sequence[Draft]) -> Sequence[Record]:
         return await (await self._place()).put_all(drafts)

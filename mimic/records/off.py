@@ -6,6 +6,8 @@ from types import TracebackType
 
 from mimic.errors import LeaseLost, RecordChanged, UnknownCursor
 from mimic.records.base import Change, Claim, Draft, KindSizes, Lease, Order, Record, RecordPage, Records
+from mimic.records.files.base import Contents
+from mimic.records.files.off import NoContents
 
 
 class NoRecords(Records):
@@ -17,6 +19,9 @@ class NoRecords(Records):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         pass
+
+    async def contents(self) -> Contents:
+        return NoContents()
 
     async def get_all(self, kind: str, ids: Sequence[str], owner: str | None) -> Sequence[Record]:
         return []

@@ -14,11 +14,7 @@ _TEXTS_ONLY: Final = "Mimic answers with texts only: leave these requests out"
 ABSENT: Final[Mapping[str, str]] = {
     "/assistants": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",
     "/threads": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",
-    "/batches": f"Mimic has no Batch API. {_CHATS} for each request",
-    "/files": "Mimic keeps no files: put their texts into the messages",
-    "/uploads": "Mimic keeps no files: put their texts into the messages",
     "/vector_stores": "Mimic has no vector stores: keep the vectors of /v1/embeddings yourself",
-    "/moderations": "Mimic moderates nothing: leave the check out",
     "/audio": _TEXTS_ONLY,
     "/images": _TEXTS_ONLY,
     "/videos": _TEXTS_ONLY,

@@ -58,6 +58,22 @@ include-name = "POST /v1/conversations/{conversation_id}/items"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, "5xx"]
 
 [[operations]]
+include-name = "POST /v1/moderations"
+# Nor that an input has texts or parts, and no mixture.
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, "5xx"]
+
+[[operations]]
+include-name = "POST /v1/uploads/{upload_id}/parts"
+# Everything in a form is a text, also a boolean.
+checks.negative_data_rejection.expected-statuses = ["2xx", 400, 401, 404, 413, 415, "5xx"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 413, "5xx"]
+
+[[operations]]
+include-path-regex = "^/v1/(files|batches|uploads)"
+# Nor that a file has two fields for its expiry or none, that it fits, and that input, parts and cursors exist.
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 413, "5xx"]
+
+[[operations]]
 include-name = "POST /v1/webhook_endpoints"
 # Nor that a URL is https, and has a public address.
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, "5xx"]

@@ -19,6 +19,7 @@ from tests.support.servers import Server, SharedServers
 DUMP: Dump = [conversation("a", ("human", "hi"), ("gpt", "hello " * 40))]
 SECRET = new_secret()
 ALL: Any = ["response.completed", "response.failed", "response.cancelled", "response.incomplete"]
+OF_BATCHES: Any = ["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
 SLOW = {"x-mimic-ttft-ms": "60000"}
 
 
@@ -131,7 +132,7 @@ def test_the_life_of_an_endpoint(client: OpenAI) -> None:
 
 def test_types_of_events(client: OpenAI) -> None:
     """The list has the types that Mimic sends; an unknown type is an error."""
-    assert client.webhooks.event_types.list().data == ALL
+    assert client.webhooks.event_types.list().data == [*ALL, *OF_BATCHES]
     unknown: Any = ["response.thought"]
     with pytest.raises(openai.BadRequestError, match=r"event_types\[0\]"):
         client.webhooks.create(name="a", url="https://a.example", event_types=unknown)
@@ -361,3 +362,12 @@ def test_a_killed_server_delivers_after_a_restart(serve: SharedServers, tmp_path
         assert unwrapped(again, SECRET).data.id == response_id
         assert isinstance(unwrapped(again, SECRET), ResponseCompletedWebhookEvent)
         assert len(hooks.all("/ok/b")) == 1
+
+
+def test_the_end_of_a_batch_is_an_event(server: Server, client: OpenAI, hooks: Receiver) -> None:
+    """The targets of the settings get the event of a batch, with the id of the batch."""
+    file = client.files.create(file=b"{", purpose="batch")
+    batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    event = unwrapped(hooks.wait("/ok/setting", containing=batch.id)[0], SECRET)
+    assert (event.type, event.data.id) == ("batch.failed", batch.id)
+    assert event.created_at == client.batches.retrieve(batch.id).failed_at

@@ -62,6 +62,7 @@ def test_the_wall_clock_decides_nothing() -> None:
         "mimic.server.observability.requests": 1,  # the time of a request
         "mimic.wire.openai.base": 1,  # created
         "mimic.records.off": 1,  # created
+        "mimic.records.files.folder": 1,  # the age of contents without a record
         "mimic.recordings.budget": 1,  # the day of a budget
         "mimic.stored.response_state": 1,  # the state of a response, for all machines and servers
         "mimic.server.routes.seeding": 1,  # the start of this server's seeding
@@ -127,7 +128,10 @@ def test_domain_code_knows_no_http_and_no_driver() -> None:
     allowed = {
         "litestar": ("mimic.app", "mimic.server"),
         "uvicorn": ("mimic.app", "mimic.server.http11.protocol", "mimic.server.workers"),
-        "pymongo": ("mimic.corpus.stores.mongodb", "mimic.records.mongodb", "mimic.testing.processes"),
+        "pymongo": (
+            *("mimic.corpus.stores.mongodb", "mimic.records.mongodb", "mimic.records.files.mongodb"),
+            "mimic.testing.processes",
+        ),
         "sqlite3": ("mimic.corpus.stores.sqlite", "mimic.records", "mimic.gateway.ledger"),
         "tantivy": ("mimic.corpus.similar.index",),
         "onnxruntime": ("mimic.corpus.similar.embedding_model",),

@@ -17,12 +17,17 @@ import pytest
 
 from mimic.engine.base import Usage
 from mimic.records import open_records
-from mimic.records.base import Draft, RecordOptions
+from mimic.records.base import Draft, RecordOptions, Records
+from mimic.stored.batches import KIND as BATCH_KIND
 from mimic.stored.chats import KIND as CHAT
 from mimic.stored.chats import StoredChat
 from mimic.stored.conversations import ITEM_KIND, StoredConversation
 from mimic.stored.conversations import KIND as CONVERSATION
+from mimic.stored.files import KIND as FILE
+from mimic.stored.files import FileOptions, FileStore
 from mimic.stored.response_state import KIND, StoredResponse, written
+from mimic.stored.uploads import KIND as UPLOAD_KIND
+from mimic.stored.uploads import PART_KIND
 from mimic.wire.openai.responses.answer import ResponseObject
 from mimic.wire.openai.responses.items import completed_item, identified
 
@@ -30,6 +35,11 @@ RESPONSES: Final = ("resp_677efb5139a88190b512bc3fef8e535d", "resp_123", "respon
 CONVERSATIONS: Final = ("conv_123", "string")
 ITEM: Final = "msg_abc"
 _CONVERSATION: Final = msgspec.json.encode(StoredConversation(1_700_000_000, {}))
+FILES: Final = ("file_id", "input_file_id", "after")
+UPLOAD: Final = "upload_abc123"
+UPLOAD_GROUP: Final = "abc123"
+PARTS: Final = ("string",)
+BATCHES: Final = ("batch_id", "after")
 CHATS: Final = ("completion_id", "after")
 _CHAT: Final = StoredChat(
     {
@@ -57,9 +67,40 @@ async def plant(url: str) -> None:
         for chat_id in CHATS:
             await records.delete(CHAT, chat_id, None)
             await records.put(Draft(kind=CHAT, id=chat_id, data=msgspec.json.encode(_CHAT)))
+        await _plant_files(records)
         await records.delete(ITEM_KIND, ITEM, None)
         item = completed_item({"role": "user", "content": "hi", "id": ITEM})
         await records.put(Draft(kind=ITEM_KIND, id=ITEM, parent=CONVERSATIONS[0], data=msgspec.json.encode(item)))
+
+
+async def _plant_files(records: Records) -> None:
+    """Replace files, uploads and batches. An upload has the part that its completion names."""
+    files = FileStore(records, FileOptions())
+    contents = await records.contents()
+    for group in ("planted", UPLOAD_GROUP):
+        await contents.delete(group)
+    for group, name in (("planted", "whole"), *((UPLOAD_GROUP, part) for part in PARTS)):
+        async with contents.new(group, name) as content:
+            await content.write(b"hello")
+    data = {"created_at": 1_700_000_000, "filename": "a", "purpose": "batch", "group": "planted"}
+    file = msgspec.json.encode({**data, "parts": [{"name": "whole", "size": 5}]})
+    request = {"filename": "a", "bytes": 5 * len(PARTS), "mime_type": "text/plain", "purpose": "batch"}
+    upload = msgspec.json.encode({"request": request, "group": UPLOAD_GROUP, "created_at": 1_700_000_000})
+    wanted = {"input_file_id": "input_file_id", "endpoint": "/v1/responses", "completion_window": "24h"}
+    batch = {"request": wanted, "group": "planted", "created_at": 1_700_000_000, "window": 86_400}
+    drafts = [
+        *(Draft(kind=FILE, id=one, state="batch", data=file) for one in FILES),
+        *(Draft(kind=PART_KIND, id=part, parent=UPLOAD, data=b"5") for part in PARTS),
+        Draft(kind=UPLOAD_KIND, id=UPLOAD, state="pending", data=upload),
+        *(
+            Draft(kind=BATCH_KIND, id=one, state="in_progress", data=msgspec.json.encode(batch), due=86_400)
+            for one in BATCHES
+        ),
+    ]
+    for draft in drafts:
+        await records.delete(draft.kind, draft.id, None)
+        await records.put(draft)
+    assert (await files.find(FILES[0], "")).size == len(b"hello")
 
 
 def _response(response_id: str) -> StoredResponse:

@@ -33,8 +33,12 @@ class RecordsDatabase:
     @property
     def collection(self) -> RecordCollection:
         """The collection of all records. Reads ask the primary."""
+        return self.collection_named(COLLECTION)
+
+    def collection_named(self, name: str) -> RecordCollection:
+        """A collection of the database, as that of all records."""
         return self._connected().database.get_collection(
-            COLLECTION, write_concern=DURABLE, read_preference=ReadPreference.PRIMARY
+            name, write_concern=DURABLE, read_preference=ReadPreference.PRIMARY
         )
 
     @contextmanager

@@ -28,6 +28,8 @@ from mimic.records.base import (
     Records,
     check_size,
 )
+from mimic.records.files.base import Contents
+from mimic.records.files.mongodb import MongoDBContents
 from mimic.records.mongodb.bounds import Bounds
 from mimic.records.mongodb.database import RecordCollection, RecordsDatabase
 from mimic.records.mongodb.documents import (
@@ -72,6 +74,7 @@ class MongoDBRecords(Records):
     ) -> None:
         """``setting`` names the URL in errors. Raises SettingError if it does not name a MongoDB database."""
         self._database = RecordsDatabase(url, setting)
+        self._contents = MongoDBContents(self._database)
         self._bounds = Bounds(self._database, options, trust_seconds)
         self._options = options
         self._idle_seconds = idle_seconds
@@ -93,6 +96,9 @@ class MongoDBRecords(Records):
     async def is_writable(self) -> bool:
         """True if the user of the URL may write records in the database, or if the server has no users."""
         return await self._database.is_writable()
+
+    async def contents(self) -> Contents:
+        return self._contents
 
     async def put_all(self, drafts: Sequence[Draft]) -> Sequence[Record]:
         if len(drafts) < 2:  # noqa: PLR2004 - one is no list

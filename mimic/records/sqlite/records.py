@@ -24,6 +24,8 @@ from mimic.records.base import (
     RecordPage,
     Records,
 )
+from mimic.records.files.base import Contents
+from mimic.records.files.folder import FolderContents
 from mimic.records.paging import PageQuery
 from mimic.records.sqlite.changes import Changes
 from mimic.records.sqlite.file import RecordsFile
@@ -70,6 +72,9 @@ class SQLiteRecords(Records):
     async def _release_all(self, holder: str) -> None:
         query = "UPDATE records SET holder = NULL, leased = NULL WHERE holder = :holder"
         await self._writer.run(_execute(query, {"holder": holder}))
+
+    async def contents(self) -> Contents:
+        return FolderContents(self._file)
 
     async def get_all(self, kind: str, ids: Sequence[str], owner: str | None) -> Sequence[Record]:
         values = {"kind": kind, "owner": owner, "ids": msgspec.json.encode(ids).decode(), "now": self._now()}

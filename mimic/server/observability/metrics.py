@@ -17,6 +17,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from mimic.corpus.schemas import Version
+from mimic.engine.base import Completion
 from mimic.server.observability import METRICS_FOLDER
 from mimic.server.observability.gauges import workers
 
@@ -161,3 +163,29 @@ class Metrics:
         while True:
             self._in_flight.set(self.in_flight)
             await asyncio.sleep(SECONDS_BETWEEN_CHECKS)
+
+
+class AnswerCounts:
+    """Counts answers: the part that the observers of all kinds of requests share."""
+
+    __slots__ = ("metrics",)
+
+    metrics: Metrics
+
+    def completed(self, version: Version, completion: Completion) -> None:
+        """Count the answers to each prompt, and the misses."""
+        count, choices = self.metrics.count, 0
+        for one in completion.results:
+            count(MATCHES, (version, one.rung or "none"))
+            choices += len(one.answers)
+        count(CHOICES, (version,), choices)
+        if missed := {id(one) for one in completion.results if one.rung is None}:  # equal prompts have the same result
+            count(MISSES, (version,), len(missed))
+
+    def continued(self, version: Version, choices: int) -> None:
+        """Count choices that will be sent next."""
+        self.metrics.count(CHOICES, (version,), choices)
+
+    def missed(self, version: Version) -> None:
+        """Count a miss: the corpus has no answer."""
+        self.metrics.count(MISSES, (version,))

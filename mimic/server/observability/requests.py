@@ -11,8 +11,6 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
-from mimic.corpus.schemas import Version
-from mimic.engine.base import Completion
 from mimic.engine.overrides import FAULT_HEADER
 from mimic.errors import StoreError
 from mimic.gateway.context import RequestContext
@@ -20,7 +18,7 @@ from mimic.gateway.faults import Fault
 from mimic.gateway.journal import MOST_NAMES, Entry, Journal, shorten
 from mimic.gateway.ledger import Changes
 from mimic.server.http11.asgi import CUT, HTTP, RECORD, cut, outcome_of, record_outcome
-from mimic.server.observability.metrics import CHOICES, FAULTS, MATCHES, MISSES, REQUESTS, Metrics
+from mimic.server.observability.metrics import FAULTS, REQUESTS, AnswerCounts, Metrics
 from mimic.server.request_ids import client_id_of, new_id
 
 log = structlog.get_logger("mimic")
@@ -42,7 +40,7 @@ MESSAGE: Final = "WEBSOCKET"
 """The method in metrics, journal and log of a request that is a message on an open WebSocket."""
 
 
-class RequestRecord:
+class RequestRecord(AnswerCounts):
     """The record of one request: its id, the headers of its answer, and its outcome.
 
     ``context`` is the context in the gateway, for a request to an endpoint.
@@ -71,6 +69,7 @@ class RequestRecord:
         self._method = scope["method"] if scope["type"] == HTTP else method
         self._send = send
         self._watcher = watcher
+        self.metrics = watcher.metrics
         self._started = time.perf_counter()
         self._status = 0
         self._number = 0
@@ -98,24 +97,6 @@ class RequestRecord:
     def unrecord(self) -> None:
         """Undo :meth:`record`, since its transaction failed."""
         self._number = 0
-
-    def completed(self, version: Version, completion: Completion) -> None:
-        """Count the answers to each prompt, and the misses."""
-        count, choices = self._watcher.metrics.count, 0
-        for one in completion.results:
-            count(MATCHES, (version, one.rung or "none"))
-            choices += len(one.answers)
-        count(CHOICES, (version,), choices)
-        if missed := {id(one) for one in completion.results if one.rung is None}:  # equal prompts have the same result
-            count(MISSES, (version,), len(missed))
-
-    def continued(self, version: Version, choices: int) -> None:
-        """Count choices that will be sent next."""
-        self._watcher.metrics.count(CHOICES, (version,), choices)
-
-    def missed(self, version: Version) -> None:
-        """Count a miss: the corpus has no answer."""
-        self._watcher.metrics.count(MISSES, (version,))
 
     def ignored(self, fields: Sequence[str]) -> None:
         """Log each of the fields, once a process."""
@@ -163,7 +144,7 @@ class RequestRecord:
         self.has_ended = True
         seconds = time.perf_counter() - self._started
         watcher, context = self._watcher, self.context
-        metrics = watcher.metrics
+        metrics = self.metrics
         route = watcher.route_of(self._scope)
         status = outcome_of(self._scope) or self._status or (CLIENT_LEFT if client_left else 0)
         version = context.known.version if context else None

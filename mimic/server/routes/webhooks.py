@@ -17,7 +17,7 @@ from mimic.stored.webhook_deliveries import DeliveryStore
 from mimic.stored.webhook_endpoints import EndpointStore, WebhookEndpointObject
 from mimic.stored.webhook_targets import MOST_CHARACTERS
 from mimic.wire.openai.base import created_now
-from mimic.wire.openai.webhooks import EventType, ResponseEventType
+from mimic.wire.openai.webhooks import BatchEventType, EventType, ResponseEventType
 
 PATH: Final = "/v1/webhook_endpoints"
 ENDPOINT_PATH: Final = f"{PATH}/{{webhook_endpoint_id:str}}"
@@ -81,7 +81,7 @@ class EventTypeList(msgspec.Struct, frozen=True):
     """Types of events that occur."""
 
     object: Literal["list"] = "list"
-    data: Sequence[ResponseEventType] = get_args(ResponseEventType)
+    data: Sequence[ResponseEventType | BatchEventType] = (*get_args(ResponseEventType), *get_args(BatchEventType))
 
 
 @post(

@@ -4,7 +4,8 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, Generic, Literal, TypeAlias, TypeVar
+from contextvars import ContextVar
+from typing import Annotated, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -12,6 +13,7 @@ from mimic import tokens
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.engine.base import Usage
 from mimic.errors import RequestError
+from mimic.records.base import new_id as new_record_id
 from mimic.spelling import shown
 from mimic.tokens import EncodingName
 from mimic.wire import sse
@@ -142,11 +144,30 @@ def unknown_model(model: str) -> RequestError:
     return RequestError(404, f"The model `{shown(model)}` does not exist", param="model", code="model_not_found")
 
 
+class Identity(NamedTuple):
+    """The identity of an answer that may be made twice: a key of 48 hexadecimal digits, and its time."""
+
+    key: str
+    created: int
+
+
+IDENTITY: Final[ContextVar[Identity | None]] = ContextVar("mimic_identity", default=None)
+"""The identity of the answer that this task makes; None is a new one. Lines of batches have one."""
+
+
 def created_now() -> int:
     """The field ``created`` of an answer: seconds since 1970."""
-    return int(time.time())
+    fixed = IDENTITY.get()
+    return int(time.time()) if fixed is None else fixed.created
 
 
 def new_id(prefix: str) -> str:
     """A unique id for an answer."""
-    return f"{prefix}-{os.urandom(12).hex()}"
+    fixed = IDENTITY.get()
+    return f"{prefix}-{os.urandom(12).hex() if fixed is None else fixed.key[:24]}"
+
+
+def new_response_id() -> str:
+    """A unique id for a response, which cannot be guessed."""
+    fixed = IDENTITY.get()
+    return new_record_id("resp") if fixed is None else f"resp_{fixed.key}"

@@ -14,6 +14,7 @@ from standardwebhooks import Webhook
 ResponseEventType: TypeAlias = Literal[
     "response.completed", "response.failed", "response.cancelled", "response.incomplete"
 ]
+BatchEventType: TypeAlias = Literal["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
 EventType: TypeAlias = Literal[
     "response.completed",
     "response.failed",

@@ -21,10 +21,9 @@ from mimic.engine.base import (
 )
 from mimic.engine.overrides import NO_OVERRIDES, Overrides
 from mimic.errors import RequestError
-from mimic.records.base import new_id
 from mimic.wire.base import EventPlan, Given
 from mimic.wire.json import decode
-from mimic.wire.openai.base import OpenAIWire, created_now
+from mimic.wire.openai.base import OpenAIWire, created_now, new_response_id
 from mimic.wire.openai.ignored import not_acted_on
 from mimic.wire.openai.responses.answer import finished
 from mimic.wire.openai.responses.events import NOT_JSON, error_events, plan_of
@@ -173,7 +172,7 @@ class ResponsesWire(OpenAIWire[ResponseRequest, Completion]):
             stored=is_stored or bool(data.background) or data.conversation is not None,
             logprobs=data.logprobs,
             ignored=ignored,
-            response=response_of(data, new_id("resp"), model, created_now(), is_stored=is_stored),
+            response=response_of(data, new_response_id(), model, created_now(), is_stored=is_stored),
             items=given.items,
             past=given.past,
         )

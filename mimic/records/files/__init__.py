@@ -1,0 +1,1 @@
+"""Large contents beside the records: bytes of uploaded files, and of results."""
