@@ -78,14 +78,15 @@ bench: $(DEVELOPED)  ## Compare v1, v2 and v3 under load: STORE=sqlite SIZE=100M
 bench-sizes: $(DEVELOPED)  ## The same with 10, 100 and 673 MB: STORE=sqlite DURATION=10 USERS=16
 	@$(BIN)/python -m benchmarks.sizes $(TO_STORE) $(OF_LOAD)
 
-lock: $(DEVELOPED)  ## Pin the newest versions that fit, in both files named requirements.lock
+lock: $(DEVELOPED)  ## Pin the newest versions that fit, in all files named requirements.lock
 	$(BIN)/pip install --quiet 'uv>=0.9'
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --strip-extras --no-annotate \
 	  --no-emit-package pip --no-emit-package setuptools --custom-compile-command 'make lock' \
 	  --group dev --group clients --group bench --group docs --output-file requirements.lock pyproject.toml
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --strip-extras --no-annotate \
-	  --custom-compile-command 'make lock' --output-file tests/clients/older_sdk/requirements.lock \
-	  tests/clients/older_sdk/requirements.in
+	for folder in tests/clients/older_sdk tests/clients/agents_sdk; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --strip-extras --no-annotate \
+	    --custom-compile-command 'make lock' --output-file $$folder/requirements.lock $$folder/requirements.in || exit 1; \
+	done
 
 audit: $(DEVELOPED)  ## Look the pinned versions up in the online database of known vulnerabilities
 	$(BIN)/pip install --quiet 'pip-audit>=2.9'

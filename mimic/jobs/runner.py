@@ -45,13 +45,11 @@ class Runner(PeriodicTask):
         self._fast = list(works)
         self._works = {**works, **(slow_works or {})}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_ending = False
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await super().__aexit__(exc_type, exc, traceback)
-        self._is_ending = True
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=SECONDS_TO_END)
             for task in late:
@@ -99,7 +97,7 @@ class Runner(PeriodicTask):
         with suppress(RecordsUnavailable):  # the next look for jobs logs it
             while claim:
                 await self._work(claim)
-                claim = None if self._is_ending else await self._records.claim(self._slow, LEASE_SECONDS)
+                claim = None if self.is_ending else await self._records.claim(self._slow, LEASE_SECONDS)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

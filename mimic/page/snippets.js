@@ -21,7 +21,8 @@ const json = (value, indent) => JSON.stringify(value, null, indent).replace(UNSE
 /** The body is a here-document, in which the shell changes nothing. Each of its lines begins with a space or a brace. */
 function curlCommand({ fields, headers, hasKey, base }) {
   const sent = ["content-type: application/json", ...Object.entries(headers).map((pair) => pair.join(": "))];
-  const lines = [`curl -s ${base}/chat/completions`, ...sent.map((header) => `  -H '${header}'`)];
+  const address = `${base}/chat/completions`.replaceAll("'", "%27"); // URLs may have signs of the shell
+  const lines = [`curl -s '${address}'`, ...sent.map((header) => `  -H '${header}'`)];
   if (hasKey) lines.push('  -H "authorization: Bearer $OPENAI_API_KEY"');
   return `${lines.join(" \\\n")} -d @- <<'END'\n${json(fields, 2)}\nEND\n`;
 }

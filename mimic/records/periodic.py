@@ -2,9 +2,8 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import structlog
 
@@ -12,6 +11,9 @@ from mimic.errors import RecordError, RecordsUnavailable
 from mimic.records.base import Records
 
 log = structlog.get_logger("mimic")
+
+SECONDS_TO_CANCEL: Final = 1.0
+"""Time after which a cancellation is repeated: PyMongo uses ``asyncio.wait_for``, which on Python 3.11 may lose one."""
 
 
 class PeriodicTask(ABC):
@@ -21,6 +23,8 @@ class PeriodicTask(ABC):
         self._records = records
         self._interval = interval
         self._task: asyncio.Task[None] | None = None
+        self.is_ending = False
+        """True from the moment when the task is to end."""
 
     async def __aenter__(self) -> Self:
         if self._records.is_on:
@@ -30,10 +34,10 @@ class PeriodicTask(ABC):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._task:
+        self.is_ending = True
+        while self._task and not self._task.done():
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task], timeout=SECONDS_TO_CANCEL)
 
     @abstractmethod
     async def step(self) -> None:
@@ -45,7 +49,7 @@ class PeriodicTask(ABC):
 
     async def _run(self) -> None:
         is_failing = False
-        while True:
+        while not self.is_ending:
             await asyncio.sleep(self._interval)
             try:
                 await self.step()

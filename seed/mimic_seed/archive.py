@@ -15,7 +15,15 @@ MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06")
 NAMED: Final = 5
 """Files that an error names."""
 
+BYTES_OF_ANY_RATIO: Final = 100_000_000
+LARGEST_RATIO: Final = 200
+"""Bytes of text for each compressed byte, beyond the first 100 MB. Texts of people reach 10, repetitive logs 50."""
+
 _EXPORT: Final = re.compile(r"(?:.*/)?conversations(?:-\d+)?\.json")
+_BOMB: Final = (
+    f"the zip archive expands to more than {LARGEST_RATIO} times its size (a zip bomb?): "
+    "if you trust it, unpack it first"
+)
 _READABLE: Final = re.compile(r".*\.(?:json|jsonl|ndjson|csv|tsv)", re.IGNORECASE)
 _FAILED: Final = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, OSError, ValueError)
 
@@ -55,12 +63,14 @@ class Archive:
         return found
 
     def chunks(self, member: zipfile.ZipInfo) -> Iterator[bytes]:
-        """Yield the bytes of a file. Raises BrokenDump if they are damaged."""
-        offset = 0
+        """Yield the bytes of a file. Raises BrokenDump if they are damaged, or far more than the archive has."""
+        offset, most = 0, max(BYTES_OF_ANY_RATIO, LARGEST_RATIO * member.compress_size)
         try:
             with self._zip.open(member) as file:
                 while data := file.read(CHUNK_BYTES):
                     yield data
                     offset += len(data)
+                    if offset > most:
+                        raise BrokenDump(offset, _BOMB)
         except (*_FAILED, NotImplementedError) as exc:
             raise BrokenDump(offset, f"the zip data after this byte of the text are damaged ({exc})") from exc

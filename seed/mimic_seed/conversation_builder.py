@@ -34,6 +34,7 @@ TOO_LARGE = ("larger than 16 MiB", "as one document it is larger than 16 MiB, th
 MIXED = ("a list of messages with other elements", "")
 
 _KNOWN = ELEMENT.keys or frozenset()
+_COST_OF_MESSAGE = MESSAGES.scalar_cost + MESSAGE.cost
 KEPT_OF_MESSAGE = MESSAGE.keys or frozenset()
 
 
@@ -166,6 +167,11 @@ class ConversationBuilder:
             self._stack.append((container, ELEMENT if is_object else MESSAGES))
             return
         parent, place = self._stack[-1]
+        if place is MESSAGES and is_object:  # most of all objects
+            parent.append(container)
+            self._stack.append((container, MESSAGE))
+            self._count(_COST_OF_MESSAGE)
+            return
         field = self._key if type(parent) is dict else ""
         if place.keys is not None and field not in place.keys:
             self._skipped_from = self._depth - 1

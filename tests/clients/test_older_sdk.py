@@ -2,21 +2,17 @@
 
 import json
 import os
-import subprocess
-import sys
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.clients.chats import KEY
+from tests.clients.environments import python_with, run_python
 
 pytestmark = pytest.mark.timeout(400)  # the environment is downloaded first
 
 FOLDER = Path(__file__).parent / "older_sdk"
-LOCK = FOLDER / "requirements.lock"
 SUNNY = "It is sunny in San Francisco, CA"
 JOHN = {"name": "John Doe", "age": 42}
 
@@ -39,37 +35,14 @@ NOT_RUN = "test_serdes"
 
 @pytest.fixture(scope="module")
 def python(request: pytest.FixtureRequest) -> Path:
-    """The Python of the environment, which is made once for each lock file."""
-    digest = sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    folder: Path = request.config.cache.mkdir(f"older-sdk-{digest}")
-    python, done = folder / "bin" / "python", folder / "installed"
-    if not done.exists():
-        uv = Path(sys.executable).with_name("uv")
-        environment = {
-            name: value for name, value in os.environ.items() if name != "SSL_CERT_DIR"
-        }  # of tests/conftest.py
-        environment["UV_SYSTEM_CERTS"] = "true"
-        for command in (
-            (uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder),
-            (uv, "pip", "install", "--quiet", "--python", python, "--requirement", LOCK),
-        ):
-            ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-            assert ran.returncode == 0, ran.stderr
-        done.touch()
-    return python
-
-
-def run(python: Path, url: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the Python with the server at a URL in its settings."""
-    environment = {"PATH": os.environ["PATH"], "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": url, "OPENAI_API_BASE": url}
-    command = (python, *arguments)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    """The Python of the environment."""
+    return python_with(FOLDER / "requirements.lock", request.config.cache)
 
 
 @pytest.fixture(scope="module")
 def responses(python: Path, default_url: str) -> Any:
     """All that clients of responses came to."""
-    done = run(python, default_url, FOLDER / "responses.py")
+    done = run_python(python, default_url, FOLDER / "responses.py")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -77,7 +50,7 @@ def responses(python: Path, default_url: str) -> Any:
 @pytest.fixture(scope="module")
 def outcomes(python: Path, default_url: str) -> Any:
     """All that extractors and agents came to."""
-    done = run(python, default_url, FOLDER / "agents.py")
+    done = run_python(python, default_url, FOLDER / "agents.py")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -123,7 +96,7 @@ def test_standard_tests_of_langchain(python: Path, default_url: str, tmp_path: P
     """LangChain's standard tests of chat models pass for ChatOpenAI, except for those that are skipped."""
     report, options = tmp_path / "report.xml", ("-c", os.devnull, "--noconftest", "-p", "no:cacheprovider")
     named = ("-o", "asyncio_mode=auto", "-k", f"not {NOT_RUN}", f"--junitxml={report}", "--rootdir", FOLDER)
-    done = run(python, default_url, "-m", "pytest", *options, *named, FOLDER / "standard_tests.py")
+    done = run_python(python, default_url, "-m", "pytest", *options, *named, FOLDER / "standard_tests.py")
     assert done.returncode == 0, done.stdout + done.stderr
     cases = list(ET.parse(report).iter("testcase"))
     skipped = {

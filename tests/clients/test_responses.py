@@ -27,7 +27,7 @@ def pydantic_model(default_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a model for Pydantic AI, which uses responses, and whose server is in the environment."""
     monkeypatch.setenv("OPENAI_BASE_URL", default_url)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    return "openai-responses:gpt-5-mini"
+    return "openai:gpt-5-mini"
 
 
 def langchain_model(default_url: str, **options: Any) -> ChatOpenAI:

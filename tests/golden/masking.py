@@ -15,7 +15,7 @@ LONGEST_BODY: Final = 6000
 SHOWN_OF_LONG: Final = 400
 
 _UNSTEADY_HEADERS: Final = re.compile(
-    r"date|server|x-request-id|openai-processing-ms|retry-after-ms|x-ratelimit-(reset-.+|remaining-tokens)"
+    r"date|server|etag|x-request-id|openai-processing-ms|retry-after-ms|x-ratelimit-(reset-.+|remaining-tokens)"
 )
 _SAME_LENGTH: Final = (
     (re.compile(r"\b(chatcmpl|cmpl)-[0-9a-f]{24}"), r"\1-*"),

@@ -55,8 +55,10 @@ def client_of(serve: SharedServers, **settings: str) -> Iterator[httpx.Client]:
 
 
 def allowed(answer: httpx.Response) -> dict[str, str]:
-    """The headers of an answer about other origins."""
-    return {name: value for name, value in answer.headers.items() if name.startswith(("access-control-", "vary"))}
+    """The headers of an answer about other origins. Some answers also vary with the accepted coding."""
+    found = {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
+    varied = [name for name in answer.headers.get("vary", "").split(", ") if name not in {"", "accept-encoding"}]
+    return {**found, **({"vary": ", ".join(varied)} if varied else {})}
 
 
 def preflight(client: httpx.Client, origin: str, path: str = CHAT, **headers: str) -> httpx.Response:
@@ -392,19 +394,27 @@ const sent = paths.flatMap((path) => bodies.map((body) => fetch(url + path, {met
 Promise.allSettled(sent).then((all) => done(all.length));
 """
 """Requests that a browser sends without a preflight."""
+SOCKET = """
+const [url, done] = arguments;
+const socket = new WebSocket(url.replace("http", "ws"));
+socket.onopen = () => done("open");
+socket.onerror = () => done("error");
+"""
+"""The opening of a WebSocket."""
 
 
 def test_a_page_of_another_origin_writes_nothing_in_a_real_browser(
     browser: Browser, app: str, serve: SharedServers
 ) -> None:
-    """Requests without a preflight reach every writing route as a 403; other methods are stopped by the browser."""
+    """Requests without a preflight and WebSockets are a 403 on every route; the browser stops other methods."""
     with client_of(serve, MIMIC_JOURNAL="501") as client:
         browser.driver.get(app)
         url = str(client.base_url).rstrip("/")
         paths = sorted({path for method, path in WRITES if method == "POST"})
         assert browser.driver.execute_async_script(SIMPLE, url, paths) == 3 * len(paths)
+        assert browser.driver.execute_async_script(SOCKET, f"{url}/v1/responses") == "error"
         requests = client.get("/mimic/requests").json()["requests"]
-        assert len(requests) == 3 * len(paths)
+        assert len(requests) == 3 * len(paths) + 1
         assert {request["status"] for request in requests} == {403}
         assert fetch(browser, f"{url}{CHAT}", BODY) == ["TypeError: Failed to fetch"]
         deletions = [path for method, path in WRITES if method == "DELETE"]

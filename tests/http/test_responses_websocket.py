@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from openai import OpenAI
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
@@ -46,9 +48,9 @@ def opened(server: Server, **headers: str) -> Iterator[Connection]:
         yield connection
 
 
-def create(connection: Connection, given: Any = "hi", **fields: Any) -> None:
+def create(connection: Connection, message: Any = "hi", **fields: Any) -> None:
     """Send a request."""
-    connection.send(json.dumps({"type": "response.create", "model": "m", "input": given, **fields}))
+    connection.send(json.dumps({"type": "response.create", "model": "m", "input": message, **fields}))
 
 
 def received(connection: Connection) -> Any:
@@ -64,9 +66,9 @@ def rest(connection: Connection) -> list[Any]:
     return events
 
 
-def ask(connection: Connection, given: Any = "hi", **fields: Any) -> Any:
+def ask(connection: Connection, message: Any = "hi", **fields: Any) -> Any:
     """The last event of an answer."""
-    create(connection, given, **fields)
+    create(connection, message, **fields)
     return rest(connection)[-1]
 
 
@@ -352,3 +354,44 @@ def test_a_slow_client_does_not_fill_the_memory(server: Server) -> None:
             create(connection, "Write a long text", stream_id=f"lane-{lane}", store=False)
         time.sleep(1)
         assert resident_bytes(server.process.pid) - before < 50_000_000
+
+
+VALUES: Final = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=10,
+)
+FIELDS: Final = ("input", "stream_id", "previous_response_id", "generate", "store", "include", "tools", "reasoning")
+MESSAGES: Final = st.text() | st.dictionaries(st.sampled_from(FIELDS), VALUES).map(
+    lambda fields: json.dumps({"type": "response.create", **fields})
+)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(message=MESSAGES)
+def test_no_message_ends_the_connection(server: Server, message: str) -> None:
+    """Whatever a client sends, it gets an answer, and the next request gets its own."""
+    with opened(server) as connection:
+        connection.send(message.encode("utf-8", "replace").decode())
+        assert rest(connection)[-1]["type"] in LAST
+        assert text_of(ask(connection)) == "hello"
+    assert "Traceback" not in server.log()
+
+
+def test_a_long_chain_ends(server: Server) -> None:
+    """More than 1 MB before an input is an error, also for responses that are not stored."""
+    large = [{"role": "user", "content": "hi"}, {"role": "user", "content": "x" * 1_000_000}]
+    with opened(server, **{"x-mimic-match": "last"}) as connection:
+        create(connection, [*large, {"role": "user", "content": "hi"}], store=False)
+        last = rest(connection)[-1]["response"]
+        asked = ask(connection, "and now?", previous_response_id=last["id"])
+        assert code_of(asked) == (400, "context_length_exceeded")
+
+
+def test_without_records(serve: SharedServers) -> None:
+    """Responses of the connection can be followed although the server stores nothing."""
+    with opened(serve(DUMP, MIMIC_RECORDS="off")) as connection:
+        first = ask(connection)["response"]
+        assert first["store"] is False
+        assert text_of(ask(connection, "and now?", previous_response_id=first["id"])) == "goodbye\u2028"
+        assert code_of(ask(connection, conversation="conv_0"))[0] in {400, 404}

@@ -374,7 +374,7 @@ async def test_the_oldest_finished_records_go_beyond_the_bounds(another: Open, o
 async def test_the_bounds_remove_no_job_while_jobs_run(another: Open) -> None:
     """Two processes finish jobs while others fill the bounds: each job is finished once, and none is removed before."""
     writer, *claimers = [await another(most=8) for _ in range(3)]
-    jobs = [f"{number:02}" for number in range(15)]
+    jobs = [f"{number:02}" for number in range(10)]
     outcomes: list[str] = []
 
     async def create() -> None:

@@ -1,25 +1,33 @@
 """Messages of the corpus by their meaning: the nearest vector of a sentence-embedding model.
 
-    score = 1 / (1 + exp(-SLOPE * (cosine - MIDDLE)))
+    score = 1 / (1 + exp(-(BIAS + COSINE * cosine + WORDS * log(w / (1 - w)))))
 
-The score is about the probability that both messages are about the same thing, like that of
-:mod:`mimic.corpus.similar.measure`. The constants are a logistic regression for all-MiniLM-L6-v2 on real prompts,
-judged by the sentence embeddings of another make (``benchmarks/judge.py``).
+w is the score of both texts by their words (:mod:`mimic.corpus.similar.measure`): a vector says little of names and
+numbers, and words little of paraphrases. The score is about the probability that both messages are about the same
+thing. The constants are a logistic regression for all-MiniLM-L6-v2 on real prompts, judged by the sentence embeddings
+of another make (``benchmarks/meaning.py``).
 """
 
 import asyncio
-from math import exp
+from collections.abc import Sequence
+from functools import partial
+from math import exp, log
 from typing import Final
 
 from mimic.corpus.conversation import Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.schemas import Version
+from mimic.corpus.similar.index import MatchIndex
+from mimic.corpus.similar.measure import Measure
 from mimic.engine.matching.nearest import NOTHING, Asked, Candidates, find_equal
 
-SLOPE: Final = 13.4
-MIDDLE: Final = 0.597
-MOST: Final = 3
-"""Nearest vectors that are read from the store. The first one answers; the others are for the text of a miss."""
+BIAS: Final = -1.89
+COSINE: Final = 11.56
+WORDS: Final = 2.55
+MOST: Final = 10
+"""Nearest vectors that are read from the store, and compared by their words as well."""
+LEAST_WORDS: Final = 0.1
+"""Least score by words that counts, and as far from 1 the greatest: a paraphrase may share no word."""
 
 
 async def find_by_meaning(
@@ -37,13 +45,27 @@ async def find_by_meaning(
     vector = await model.embed(message.value)
     found = {place: cosine for cosine, place in await asyncio.to_thread(vectors.nearest, vector, MOST)}
     located = await corpus.messages_at(version, list(found))
-    candidates = [(score_of(found[one.place]), one.message.value) for one in located]
-    if not candidates or candidates[0][0] < least:
+    scores = await asyncio.to_thread(_scores, message, index, [(found[one.place], one.message) for one in located])
+    ranked = sorted(zip(scores, (one.message for one in located), strict=True), key=lambda pair: -pair[0])
+    candidates = [(score, one.value) for score, one in ranked]
+    if not ranked or ranked[0][0] < least:
         return NOTHING, candidates
-    best = located[0].message
+    best = ranked[0][1]
     return await find_equal(corpus, index, version, best, previous) if previous else (best,), candidates
 
 
-def score_of(cosine: float) -> float:
-    """The score of a cosine, from 0 to 1."""
-    return 1 / (1 + exp(-SLOPE * (cosine - MIDDLE)))
+def _scores(message: Message, index: MatchIndex, found: Sequence[tuple[float, Message]]) -> Sequence[float]:
+    measure = Measure(message.value, partial(index.weigh, "user"))
+    return [score_of(cosine, measure.score(one.value)) for cosine, one in found]
+
+
+def score_of(cosine: float, words: float) -> float:
+    """The score of a cosine and a score by words, from 0 to 1."""
+    features = features_of(cosine, words)
+    return 1 / (1 + exp(-(BIAS + COSINE * features[0] + WORDS * features[1])))
+
+
+def features_of(cosine: float, words: float) -> tuple[float, float]:
+    """The cosine, and the logarithm of the odds of a score by words."""
+    bounded = min(max(words, LEAST_WORDS), 1 - LEAST_WORDS)
+    return float(cosine), log(bounded / (1 - bounded))

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
+import h11
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mimic.errors import RequestError, WebhookFailed
 from mimic.stored.webhook_targets import TargetGuard, TargetPolicy, TargetURL, resolve
@@ -100,3 +103,20 @@ async def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(RequestError, match=r"^Invalid 'url': expected") as caught:
         await TargetGuard(TargetPolicy()).check(url)
     assert (caught.value.status, caught.value.param, caught.value.code) == (400, "url", "invalid_value")
+
+
+PIECES = st.sampled_from(
+    ["http", "https", "://", ":", "/", "//", "?", "#", "@", "[", "]", "::1", "%", "%00", "\\", ".", "a.example", "443"]
+)
+
+
+@given(st.lists(PIECES | st.text(max_size=3), max_size=9).map("".join) | st.text())
+def test_any_text_is_refused_or_can_be_sent(text: str) -> None:
+    """A URL that is accepted makes a valid request, whose host is in its authority."""
+    for url in (text, f"https://{text}", f"http://a.example/{text}"):
+        with suppress(ValueError):
+            target = TargetURL.parse(url)
+            h11.Request(method="POST", target=target.path, headers=[("host", target.authority)])
+            assert target.host in target.authority.lower()
+            assert not set(target.host) & set("@/\\?#% ")
+            assert 0 < target.port < 65_536
