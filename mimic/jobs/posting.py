@@ -3,21 +3,22 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Final
-
-import h11
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from mimic import __version__
 from mimic.errors import WebhookFailed
 from mimic.stored.webhook_targets import TargetGuard, TargetURL
 
+if TYPE_CHECKING:
+    import aiohttp
+    from aiohttp.abc import AbstractResolver
+
 SECONDS: Final = 10.0
 SECONDS_FOR_BODY: Final = 1.0
 MOST_READ: Final = 65_536
-"""Bytes of an answer that are read, the head and the body each."""
-_PIECE: Final = 16_384
+"""Bytes of the body of an answer that are read."""
 
 
 class Poster:
@@ -33,96 +34,82 @@ class Poster:
 
         Raises WebhookFailed.
         """
+        import aiohttp  # noqa: PLC0415 - most servers send nothing
+
         try:
             async with asyncio.timeout(self._seconds) as limit:
                 target = TargetURL.parse(url)
                 addresses = await self._guard.addresses(target, is_checked=is_checked)
-                async with self._connected(target, addresses) as (reader, writer):
-                    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_READ)
-                    _send(connection, writer, target, headers, body)
-                    status = await _read_status(connection, reader)
+                async with aiohttp.ClientSession(
+                    connector=await self._connector(addresses),
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._seconds / len(addresses)),
+                    headers={"user-agent": f"Mimic/{__version__}", "content-type": "application/json"},
+                    auto_decompress=False,
+                ) as session:
+                    answer = await session.post(url, data=body, headers=headers, allow_redirects=False)
                     limit.reschedule(None)  # the status is the outcome, even if the body is late
-                    await _read_body(connection, reader)
-                    return status
-        except (OSError, ValueError, h11.RemoteProtocolError) as exc:
+                    await _read_body(answer)
+                    return answer.status
+        except (OSError, ValueError, aiohttp.ClientError) as exc:
             raise WebhookFailed(_reason(exc)) from exc
 
-    @asynccontextmanager
-    async def _connected(
-        self, url: TargetURL, addresses: Sequence[str]
-    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """A connection to the first address that accepts one. Raises OSError."""
-        tls = await self._context() if url.scheme == "https" else None
-        for number, address in enumerate(addresses, 1):
-            try:
-                # The last address has all the time that is left.
-                async with asyncio.timeout(None if number == len(addresses) else self._seconds / len(addresses)):
-                    reader, writer = await asyncio.open_connection(
-                        address, url.port, ssl=tls, server_hostname=url.host if tls else None
-                    )
-                break
-            except OSError:
-                if number == len(addresses):
-                    raise
-        try:
-            yield reader, writer
-        finally:
-            writer.transport.abort()
+    async def _connector(self, addresses: Sequence[str]) -> "aiohttp.TCPConnector":
+        """Connections to the first of these addresses that accepts one. The certificates take some time to read."""
+        import aiohttp  # noqa: PLC0415
 
-    async def _context(self) -> ssl.SSLContext:
-        """The certificates of the system, which take some time to read."""
         if self._tls is None:
             self._tls = await asyncio.to_thread(ssl.create_default_context)
-        return self._tls
+        return aiohttp.TCPConnector(ssl=self._tls, resolver=_resolver_of(addresses), force_close=True)
 
 
-def _send(
-    connection: h11.Connection,
-    writer: asyncio.StreamWriter,
-    target: TargetURL,
-    headers: Mapping[str, str],
-    body: bytes,
-) -> None:
-    own = {
-        "host": target.authority,
-        "user-agent": f"Mimic/{__version__}",
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-        "connection": "close",
-    }
-    request = h11.Request(method="POST", target=target.path, headers=list({**own, **headers}.items()))
-    for event in (request, h11.Data(data=body), h11.EndOfMessage()):
-        writer.write(connection.send(event) or b"")
+def _resolver_of(addresses: Sequence[str]) -> "AbstractResolver":
+    """A resolver that knows these addresses only: no name is looked up again after the check."""
+    from aiohttp.abc import AbstractResolver, ResolveResult  # noqa: PLC0415
+
+    class CheckedResolver(AbstractResolver):
+        async def resolve(
+            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+        ) -> list[ResolveResult]:
+            return [
+                ResolveResult(
+                    hostname=host,
+                    host=address,
+                    port=port,
+                    family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                    proto=socket.IPPROTO_TCP,
+                    flags=socket.AI_NUMERICHOST,
+                )
+                for address in addresses
+            ]
+
+        async def close(self) -> None:
+            """Close nothing."""
+
+    return CheckedResolver()
 
 
-async def _read_status(connection: h11.Connection, reader: asyncio.StreamReader) -> int:
-    while True:
-        event = await _next_event(connection, reader)
-        if isinstance(event, h11.Response):
-            return event.status_code
-
-
-async def _read_body(connection: h11.Connection, reader: asyncio.StreamReader) -> None:
+async def _read_body(answer: "aiohttp.ClientResponse") -> None:
     """Read the rest of an answer, so that its sender is not interrupted: up to a limit, and for a short time."""
+    import aiohttp  # noqa: PLC0415
+
     size = 0
-    with suppress(OSError, h11.RemoteProtocolError):
+    with suppress(OSError, aiohttp.ClientError):
         async with asyncio.timeout(SECONDS_FOR_BODY):
-            while size < MOST_READ and isinstance(event := await _next_event(connection, reader), h11.Data):
-                size += len(event.data)
-
-
-async def _next_event(connection: h11.Connection, reader: asyncio.StreamReader) -> object:
-    while (event := connection.next_event()) is h11.NEED_DATA:
-        connection.receive_data(await reader.read(_PIECE))
-    return event
+            while size < MOST_READ and (piece := await answer.content.readany()):
+                size += len(piece)
+    answer.close()
 
 
 def _reason(exc: Exception) -> str:
     """A word for a failure. The text of the system would name addresses of a private network."""
+    import aiohttp  # noqa: PLC0415
+
     if isinstance(exc, TimeoutError):
         return "timeout"
     if isinstance(exc, socket.gaierror):
         return "name_not_found"
-    if isinstance(exc, ssl.SSLError):
+    if isinstance(exc, ssl.SSLError | aiohttp.ClientSSLError):
         return "tls_failed"
+    if isinstance(exc, aiohttp.ServerDisconnectedError):
+        return "invalid_answer"
     return "connection_failed" if isinstance(exc, OSError) else "invalid_answer"
