@@ -1,6 +1,7 @@
 """Stored objects belong to their API key: on every route with an id, another key finds nothing."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -17,9 +18,13 @@ BODIES: Final[Mapping[str, Any]] = {
     "POST /v1/chat/completions/{completion_id}": {"metadata": {}},
     "POST /v1/conversations/{conversation_id}": {"metadata": {}},
     "POST /v1/conversations/{conversation_id}/items": {"items": [{"role": "user", "content": "hi"}]},
+    "POST /v1/uploads/{upload_id}/complete": {"part_ids": ["part_1"]},
     "POST /v1/webhook_endpoints/{webhook_endpoint_id}/test": {"event_type": "response.completed"},
 }
 """Bodies of routes that need one."""
+FORMS: Final[Mapping[str, Any]] = {"POST /v1/uploads/{upload_id}/parts": {"data": ("part", b"hi")}}
+"""Files of routes that need one."""
+ACTIONS: Final = re.compile(r"/(cancel|complete|parts|test|rotate_secret)$")
 UNKNOWN: Final = "unknown_123"
 
 
@@ -62,7 +67,15 @@ def ids(server: Server) -> Mapping[str, str]:
         conversation = created("/v1/conversations", {"items": [{"role": "user", "content": "hi"}]})
         chat = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "store": True}
         hook = {"name": "a", "url": "https://a.example", "event_types": ["response.completed"]}
+        line = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": chat}
+        form = {"file": ("lines.jsonl", json.dumps(line).encode())}
+        file = str(client.post("/v1/files", files=form, data={"purpose": "batch"}).json()["id"])
+        batch = {"input_file_id": file, "endpoint": line["url"], "completion_window": "24h"}
+        upload = {"filename": "a.txt", "purpose": "user_data", "bytes": 2, "mime_type": "text/plain"}
         return {
+            "file_id": file,
+            "batch_id": created("/v1/batches", batch),
+            "upload_id": created("/v1/uploads", upload),
             "response_id": created("/v1/responses", {"model": "m", "input": "hi"}),
             "completion_id": created("/v1/chat/completions", chat),
             "conversation_id": conversation,
@@ -78,14 +91,15 @@ def test_another_key_finds_nothing(server: Server, ids: Mapping[str, str], route
     known = path.format_map(ids)
     unknown = path.format_map(dict.fromkeys(ids, UNKNOWN))
     with client_of(server, "two") as other, client_of(server, "one") as client:
-        answers = [other.request(method, one, json=BODIES.get(route, {})) for one in (known, unknown)]
+        sent = {"files": FORMS[route]} if route in FORMS else {"json": BODIES.get(route, {})}
+        answers = [other.request(method, one, **sent) for one in (known, unknown)]
         assert [answer.status_code for answer in answers] == [404, 404]
         texts = [answer.text for answer in answers]
         for one in ids.values():
             texts = [text.replace(one, UNKNOWN) for text in texts]
         assert texts[0] == texts[1]
-        owned = path.removesuffix("/cancel").removesuffix("/test").removesuffix("/rotate_secret").format_map(ids)
-        assert client.get(owned).status_code == 200
+        if "upload_id" not in path:  # no route gives an upload
+            assert client.get(ACTIONS.sub("", path).format_map(ids)).status_code == 200
 
 
 @pytest.mark.parametrize("route", routes())

@@ -17,7 +17,7 @@ _STORED: Final = (*COLUMNS, "format", "size")
 _INSERT: Final = f"INSERT INTO records ({', '.join(_STORED)}) VALUES ({', '.join(f':{one}' for one in _STORED)})"
 
 
-class Changes:
+class RecordChanges:
     """Changes that keep the bounds. ``now`` is the wall clock in Unix seconds."""
 
     def __init__(self, options: RecordOptions, now: Callable[[], float]) -> None:

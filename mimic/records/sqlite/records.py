@@ -27,7 +27,7 @@ from mimic.records.base import (
 from mimic.records.files.base import Contents
 from mimic.records.files.folder import FolderContents
 from mimic.records.paging import PageQuery
-from mimic.records.sqlite.changes import Changes
+from mimic.records.sqlite.changes import RecordChanges
 from mimic.records.sqlite.file import RecordsFile
 from mimic.records.sqlite.holders import Holders
 from mimic.records.sqlite.rows import ALL, HELD, LIVE, WITHOUT_DATA, Values, owned, record_in
@@ -50,7 +50,7 @@ class SQLiteRecords(Records):
         now: Callable[[], float] = time.time,
     ) -> None:
         self._file = file
-        self._changes = Changes(options, now)
+        self._changes = RecordChanges(options, now)
         self._now = now
         self._writer = Writer(self._file)
         self._readers = Readers(self._file)
