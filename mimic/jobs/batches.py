@@ -81,8 +81,10 @@ class BatchWork:
         """Do the next step of a batch. Raises RecordChanged if another process did, or after a cancellation."""
         self.before("claim")
         batch = batch_in(claim.record)
-        if claim.record.state == VALIDATING:
+        if claim.record.state == VALIDATING and not _is_over(claim.record, batch):
             await self._while_wanted(claim, self._validate(claim, batch))
+        elif claim.record.state == VALIDATING:  # its bytes were missing all the time
+            await self._fail(claim, batch, [DELETED])
         elif claim.record.state in {IN_PROGRESS, CANCELLING}:
             await self._finish_if_done(claim, batch)
         else:
@@ -95,9 +97,8 @@ class BatchWork:
                 if block.state != DONE:
                     await self._records.delete(BLOCK_KIND, block.id, None)
             blocks = await self._batches.blocks(batch.id)
-        is_over = seconds_since(claim.record) > batch.window + SECONDS_OF_GRACE
         done = [block for block in blocks if block.state == DONE]
-        if len(done) == batch.blocks or claim.record.state == CANCELLING or is_over:
+        if len(done) == batch.blocks or claim.record.state == CANCELLING or _is_over(claim.record, batch):
             await self._finish(claim, batch, [block_in(block) for block in done])
         else:
             await self._records.update(claim.record, Change(due=SECONDS_BETWEEN_LOOKS), claim.lease)
@@ -274,6 +275,11 @@ class BatchWork:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+
+
+def _is_over(record: Record, batch: StoredBatch) -> bool:
+    """True if a batch has waited for longer than its window."""
+    return seconds_since(record) > batch.window + SECONDS_OF_GRACE
 
 
 def _result_file(batch: StoredBatch, group: str, parts: Sequence[FilePart], name: str) -> StoredFile:

@@ -14,7 +14,7 @@ from mimic.gateway.handle import Endpoint, handle
 from mimic.gateway.rate_limits import LimitOptions, RateLimiter
 from mimic.stored.batches import StoredBatch, Tally
 from mimic.wire.base import EVENTS
-from mimic.wire.openai.base import IDENTITY, Identity
+from mimic.wire.openai.base import ANSWER_IDENTITY, AnswerIdentity
 from mimic.wire.openai.batches import CUT_OFF, EXPIRED, STREAMED, BatchLine, LineError, LineResponse, ResultLine
 
 AWAY: Final = frozenset({"store_unavailable", "records_unavailable"})
@@ -78,7 +78,7 @@ class LineAnswerer:
         """Answer a line. The same line of the same batch has the same ids, however often it is answered."""
         key = blake2b(f"{batch.id}:{number}".encode(), digest_size=24).hexdigest()
         result_id = f"batch_req_{key[:32]}"
-        IDENTITY.set(Identity(key, batch.created_at))
+        ANSWER_IDENTITY.set(AnswerIdentity(key, batch.created_at))
         while not is_late():
             result = await self._attempt(line, batch, owner, f"req_{key[:32]}")
             if isinstance(result, LineError):

@@ -183,7 +183,7 @@ def chat_chunk(text: str | None, reason: str | None = None) -> bytes:
 
 
 def test_only_some_headers_pass(starting: Any) -> None:
-    """Headers that change the answer pass; keys, cookies and those of Mimic do not, in either direction."""
+    """Headers that change the answer pass; keys, cookies and those of Mimic do not, either way."""
     headers = "content-type: application/json\r\nset-cookie: a=b\r\nx-mimic-score: 9\r\nretry-after: 7\r\n"
     error = b'{"error": {"message": "slow down", "type": "requests"}}'
     with scripted([answer(error, "429 Too Many Requests", headers)]) as upstream:

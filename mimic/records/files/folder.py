@@ -30,7 +30,12 @@ class FolderContents(Contents):
         return _FileWriter(self, group, name)
 
     async def read(self, group: str, name: str, start: int, end: int) -> AsyncGenerator[bytes]:
-        file = await self.run(lambda: (self.root / group / name).open("rb"))
+        try:
+            file = await asyncio.to_thread((self.root / group / name).open, "rb")
+        except FileNotFoundError as exc:
+            raise RecordsUnavailable(f"the content {group}/{name} is missing", public="a file is damaged") from exc
+        except OSError as exc:
+            raise self._file.translate(exc) from exc
         try:
             await self.run(lambda: file.seek(start))
             while start < end:

@@ -144,30 +144,30 @@ def unknown_model(model: str) -> RequestError:
     return RequestError(404, f"The model `{shown(model)}` does not exist", param="model", code="model_not_found")
 
 
-class Identity(NamedTuple):
+class AnswerIdentity(NamedTuple):
     """The identity of an answer that may be made twice: a key of 48 hexadecimal digits, and its time."""
 
     key: str
     created: int
 
 
-IDENTITY: Final[ContextVar[Identity | None]] = ContextVar("mimic_identity", default=None)
+ANSWER_IDENTITY: Final[ContextVar[AnswerIdentity | None]] = ContextVar("mimic_identity", default=None)
 """The identity of the answer that this task makes; None is a new one. Lines of batches have one."""
 
 
 def created_now() -> int:
     """The field ``created`` of an answer: seconds since 1970."""
-    fixed = IDENTITY.get()
+    fixed = ANSWER_IDENTITY.get()
     return int(time.time()) if fixed is None else fixed.created
 
 
 def new_id(prefix: str) -> str:
     """A unique id for an answer."""
-    fixed = IDENTITY.get()
+    fixed = ANSWER_IDENTITY.get()
     return f"{prefix}-{os.urandom(12).hex() if fixed is None else fixed.key[:24]}"
 
 
 def new_response_id() -> str:
     """A unique id for a response, which cannot be guessed."""
-    fixed = IDENTITY.get()
+    fixed = ANSWER_IDENTITY.get()
     return new_record_id("resp") if fixed is None else f"resp_{fixed.key}"
