@@ -204,7 +204,10 @@ class Prometheus:
 
 @pytest.fixture
 def running(corpus: str, mongod: Mongod, tmp_path: Path) -> Iterator[dict[str, Server]]:
-    """Servers that are healthy, that lose their store, that have none, and that are slow after a failed seeding."""
+    """Servers that are healthy, that lose their store, and that are slow after a failed seeding.
+
+    One has no corpus, and an upstream that does not answer.
+    """
     seed(f"{mongod.url}/mimic", SMALL, tmp_path)
     seed(f"sqlite:///{tmp_path}/slow.db", SMALL, tmp_path)
     record = tmp_path / "slow.db.seeding"
@@ -212,7 +215,8 @@ def running(corpus: str, mongod: Mongod, tmp_path: Path) -> Iterator[dict[str, S
     settings = {
         "fine": {"MIMIC_STORE": corpus, "MIMIC_WORKERS": "2"},
         "away": {"MIMIC_STORE": f"{mongod.url}/mimic"},
-        "empty": {"MIMIC_STORE": f"sqlite:///{tmp_path}/empty.db"},
+        "empty": {"MIMIC_STORE": f"sqlite:///{tmp_path}/empty.db", "MIMIC_UPSTREAM": f"http://127.0.0.1:{free_port()}"}
+        | {"MIMIC_ON_MISS": "upstream"},
         "slow": {"MIMIC_STORE": f"sqlite:///{tmp_path}/slow.db", "MIMIC_TTFT_MS": "1500"},
     }
     with ExitStack() as stack:
@@ -226,7 +230,8 @@ def test_a_real_prometheus_answers_and_fires(running: dict[str, Server], mongod:
     over = threading.Event()
 
     def ask() -> None:
-        asked = {"slow": ("/v1/chat/completions", CHAT), "away": ("/conversation/completion", MISS)}
+        chat = ("/v1/chat/completions", CHAT)
+        asked = {"slow": chat, "empty": chat, "away": ("/conversation/completion", MISS)}
         while not over.wait(0.3):
             with suppress(httpx.TransportError):  # of a killed process
                 load(running["fine"].url)
@@ -240,7 +245,7 @@ def test_a_real_prometheus_answers_and_fires(running: dict[str, Server], mongod:
         with Prometheus(tmp_path, targets) as prometheus:
             _wait(lambda: [title for title, query in queries().items() if not prometheus.ask(query)])
             prometheus.wait_for(("MimicDown", "dead"), ("MimicNotSeeded", "empty"), ("MimicMisses", "away"))
-            prometheus.wait_for(("MimicSeedingFailed", "slow"), ("MimicSlow", "slow"))
+            prometheus.wait_for(("MimicSeedingFailed", "slow"), ("MimicSlow", "slow"), ("MimicUpstreamAway", "empty"))
             assert {one for one in prometheus.firing() if one[1] in {"fine", "away"}} == {("MimicMisses", "away")}
             mongod.kill()
             for _ in range(2):
