@@ -22,7 +22,8 @@ import click
 import msgspec
 
 from mimic.testing.processes import ServerProcess
-from mimic.wire.openai.webhooks import WebhookEvent, new_secret
+from mimic.wire.openai.webhook_secrets import new_secret
+from mimic.wire.openai.webhooks import WebhookEvent
 
 BODY: Final = msgspec.json.encode({"model": "m", "input": "Write a haiku about the sea", "background": True})
 CLIENTS: Final = 16

@@ -40,10 +40,9 @@ from mimic.records.base import RecordOptions
 from mimic.server.listening import is_loopback
 from mimic.server.options import Defaults, SeedingOptions
 from mimic.spelling import closest
-from mimic.stored.batches import BatchOptions
-from mimic.stored.files import FileOptions
+from mimic.stored.options import BatchOptions, FileOptions
 from mimic.stored.webhook_targets import TargetURL, WebhookOptions
-from mimic.wire.openai.webhooks import parse_secret
+from mimic.wire.openai.webhook_secrets import parse_secret
 
 if TYPE_CHECKING:
     from mimic.corpus.similar.embedding_model import EmbeddingModel

@@ -10,6 +10,7 @@ from mimic.records.base import Change, Draft, Record, Records
 from mimic.spelling import shown
 from mimic.stored.files import PREFIX as FILE_PREFIX
 from mimic.stored.files import FileStore, new_group
+from mimic.stored.options import BatchOptions
 from mimic.wire.openai.base import created_now
 from mimic.wire.openai.batches import (
     BatchCounts,
@@ -33,17 +34,9 @@ WORKING: Final = frozenset({VALIDATING, IN_PROGRESS})
 """States of a batch whose lines are answered."""
 DONE: Final = "done"
 """The state of a block whose results are written."""
-SECONDS: Final = 86_400
-"""The completion window."""
 SECONDS_OF_PIN: Final = 3600
 """Seconds beyond the window after which the input is released, if the batch is gone."""
 PAGE: Final = 100
-
-
-class BatchOptions(msgspec.Struct, frozen=True):
-    """The completion window of batches, in seconds."""
-
-    window: int = SECONDS
 
 
 class Tally(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from mimic.records.base import Change, Draft, Order, Record, Records
 from mimic.records.files.base import ContentWriter
 from mimic.records.periodic import PeriodicTask
 from mimic.spelling import shown
+from mimic.stored.options import FileOptions
 from mimic.wire.openai.files import BATCH, FileObject
 
 log = structlog.get_logger("mimic")
@@ -30,12 +31,6 @@ SECONDS_OF_ORPHANS: Final = 3600.0
 
 Holders: TypeAlias = Callable[[Sequence[str]], Awaitable[set[str]]]
 """Finds the groups, among some, whose contents are needed."""
-
-
-class FileOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The bound of all files together, in bytes (5 GB)."""
-
-    most_bytes: int = 5_000_000_000
 
 
 class FilePart(msgspec.Struct, frozen=True):

@@ -10,7 +10,8 @@ from mimic.records.base import Change, Draft, Record, Records, new_id
 from mimic.spelling import shown
 from mimic.stored.pages import ObjectPage
 from mimic.stored.webhook_targets import TargetGuard
-from mimic.wire.openai.webhooks import EventType, hint_of, new_secret
+from mimic.wire.openai.webhook_secrets import hint_of, new_secret
+from mimic.wire.openai.webhooks import EventType
 
 KIND: Final = "webhook_endpoint"
 MOST: Final = 100

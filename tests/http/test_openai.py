@@ -261,7 +261,7 @@ def test_models(v1: httpx.Client, server: Server) -> None:
 
 def test_a_model_cannot_be_deleted(v1: httpx.Client) -> None:
     """Deleting a model is a 403, as for other owners' models at OpenAI; DELETE is among the path's methods."""
-    for name in ("mimic-v1", *NAMES):
+    for name in ("mimic-v1", *(name for name in NAMES if not name.startswith("ft:"))):
         error = error_of(v1.delete(f"/models/{quote(name, safe='')}"), 403)
         assert (error["type"], error["param"]) == ("permission_error", "model")
         assert f"`{name}`" in error["message"]
@@ -406,7 +406,7 @@ def test_an_unknown_route_gets_a_suggestion(v1: httpx.Client) -> None:
     """The error suggests another route, for any method, without reading the body or repeating a long path."""
     for path, told in (
         ("/v1/chat/completions", "The base URL holds /v1 twice. Did you mean /v1/chat/completions?"),
-        ("/batches", "Mimic has no Batch API"),
+        ("/fine_tuning/jobs", "Mimic has no models to tune"),
         ("/" + "x" * 10_000, "/v1/" + "x" * 196 + "..."),
     ):
         for answer in (v1.post(path, json=WHY), v1.get(path)):

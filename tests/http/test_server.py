@@ -254,6 +254,12 @@ def test_the_documentation_is_served_with_examples_that_work(small: Server) -> N
         openai |= {f"responses/{{response_id}}{part}" for part in ("", "/cancel", "/input_items")}
         openai |= {"responses/compact", "responses/input_tokens", "conversations"}
         openai |= {f"conversations/{{conversation_id}}{part}" for part in ("", "/items", "/items/{item_id}")}
+        openai |= {"moderations", "files", "files/{file_id}", "files/{file_id}/content"}
+        openai |= {"uploads", *(f"uploads/{{upload_id}}/{part}" for part in ("parts", "complete", "cancel"))}
+        openai |= {"batches", "batches/{batch_id}", "batches/{batch_id}/cancel"}
+        openai |= {"webhook_endpoints", "webhook_event_types", "webhook_endpoints/{webhook_endpoint_id}"}
+        openai |= {f"webhook_endpoints/{{webhook_endpoint_id}}/{part}" for part in ("test", "rotate_secret")}
+        ours |= {"/mimic/webhook_deliveries"}
         assert ours | {f"/v1/{route}" for route in openai} == set(document["paths"])
         page = client.get("/schema")
         assert page.headers["content-type"].startswith("text/html")

@@ -11,7 +11,7 @@ import pytest
 from openai import OpenAI
 from openai.types.webhooks import ResponseCompletedWebhookEvent
 
-from mimic.wire.openai.webhooks import new_secret
+from mimic.wire.openai.webhook_secrets import new_secret
 from tests.support.corpora import Dump, conversation
 from tests.support.receiver import Received, Receiver, receiver
 from tests.support.servers import Server, SharedServers

@@ -9,8 +9,9 @@ from typing import Final
 import pytest
 
 from mimic.records.base import Draft, Records
-from mimic.stored.batches import KIND, VALIDATING, BatchOptions, BatchStore, StoredBatch, Tally, batch_in, written
-from mimic.stored.files import FileOptions, FilePart, FileStore, StoredFile, stored_in
+from mimic.stored.batches import KIND, VALIDATING, BatchStore, StoredBatch, Tally, batch_in, written
+from mimic.stored.files import FilePart, FileStore, StoredFile, stored_in
+from mimic.stored.options import BatchOptions, FileOptions
 from mimic.wire.openai.batches import NewBatch
 from tests.support.fork_server import ForkedProcess, fork_server
 from tests.support.records import BACKENDS, open_now, url_of

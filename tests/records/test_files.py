@@ -10,7 +10,8 @@ import pytest
 from mimic.errors import RecordsUnavailable
 from mimic.records.base import Draft, Records
 from mimic.records.files.base import PIECE_BYTES, Contents
-from mimic.stored.files import FileOptions, FilePart, FileStore, FileSweeper, StoredFile
+from mimic.stored.files import FilePart, FileStore, FileSweeper, StoredFile
+from mimic.stored.options import FileOptions
 from tests.support.records import BACKENDS, open_now, url_of
 
 pytestmark = pytest.mark.anyio

@@ -24,7 +24,8 @@ from mimic.stored.chats import StoredChat
 from mimic.stored.conversations import ITEM_KIND, StoredConversation
 from mimic.stored.conversations import KIND as CONVERSATION
 from mimic.stored.files import KIND as FILE
-from mimic.stored.files import FileOptions, FileStore
+from mimic.stored.files import FileStore
+from mimic.stored.options import FileOptions
 from mimic.stored.response_state import KIND, StoredResponse, written
 from mimic.stored.uploads import KIND as UPLOAD_KIND
 from mimic.stored.uploads import PART_KIND

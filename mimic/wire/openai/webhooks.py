@@ -1,12 +1,9 @@
 """Webhooks as OpenAI sends them: events, and their signatures by the rules of Standard Webhooks. Pure."""
 
-import base64
-import re
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 from standardwebhooks import Webhook
@@ -46,13 +43,6 @@ EventType: TypeAlias = Literal[
 ]
 """Types of events that OpenAI's endpoints may ask for."""
 
-SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - not a secret
-KEY_BYTES: Final = 32
-LEAST_KEY_BYTES: Final = 24
-MOST_KEY_BYTES: Final = 64
-"""Bounds of the key in a secret, as Standard Webhooks states them."""
-SHOWN_OF_SECRET: Final = 4
-
 
 class EventData(msgspec.Struct, frozen=True):
     """The object of an event."""
@@ -83,30 +73,6 @@ class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
 def fixed_id(prefix: str, *parts: str) -> str:
     """An id that follows from its parts, which no part contains a NUL of."""
     return f"{prefix}_{blake2b(chr(0).join(parts).encode(), digest_size=24).hexdigest()}"
-
-
-def new_secret() -> str:
-    """A new signing secret."""
-    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
-
-
-def parse_secret(text: str) -> str:
-    """Check a signing secret. Raises ValueError."""
-    try:
-        key = base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)
-    except ValueError:
-        key = b""
-    if not text.startswith(SECRET_PREFIX) or not LEAST_KEY_BYTES <= len(key) <= MOST_KEY_BYTES:
-        raise ValueError(
-            f"expected {SECRET_PREFIX} and {LEAST_KEY_BYTES} to {MOST_KEY_BYTES} bytes in base64, "
-            f'as from: echo "{SECRET_PREFIX}$(openssl rand -base64 {KEY_BYTES})"'
-        )
-    return text
-
-
-def hint_of(secret: str) -> str:
-    """The end of a secret, to recognize it by."""
-    return f"{SECRET_PREFIX}...{re.sub('=+$', '', secret)[-SHOWN_OF_SECRET:]}"
 
 
 def signed_headers(message_id: str, body: bytes, signing_secrets: Sequence[str], at: int) -> Mapping[str, str]:

@@ -23,7 +23,8 @@ from mimic.stored.webhook_endpoints import KIND as ENDPOINT
 from mimic.stored.webhook_endpoints import EndpointStore
 from mimic.stored.webhook_targets import TargetGuard, TargetPolicy, WebhookOptions
 from mimic.wire.openai.responses.answer import ResponseObject
-from mimic.wire.openai.webhooks import WebhookEvent, new_secret, parse_secret
+from mimic.wire.openai.webhook_secrets import new_secret, parse_secret
+from mimic.wire.openai.webhooks import WebhookEvent
 from tests.support.receiver import Receiver, receiver
 from tests.support.records import BACKENDS, open_now, url_of
 
