@@ -71,9 +71,12 @@ def _documents(texts: Sequence[str], wanted: AnswerFormat, prompt: Prompt, *, is
     if found is not None and wanted.param is None:  # a message shows the form
         question = without_form(question)
     shape = found or JsonSchema(object_schema({"answer": {"type": "string"}}))
-    required = schema if is_exact else found
     try:
-        documents = {text: _find(text, required) or _make(text, shape, question) for text in dict.fromkeys(texts)}
+        documents = {
+            # The JSON of another request has values of that request.
+            text: (_find(text, schema) if is_exact else None) or _make(text, shape, question)
+            for text in dict.fromkeys(texts)
+        }
     except SchemaProblem as exc:
         text = f"Invalid schema for response_format: {exc}."
         raise RequestError(400, text, param=wanted.param, code="invalid_json_schema") from exc

@@ -415,8 +415,8 @@ def test_models(client: OpenAI) -> None:
 
 def test_a_missing_api_names_its_replacement(client: OpenAI) -> None:
     """The exception's text names the API to use instead."""
-    with pytest.raises(NotFoundError, match="Use chat completions") as caught:
-        client.batches.list()
+    with pytest.raises(NotFoundError, match="keep the vectors of /v1/embeddings") as caught:
+        client.vector_stores.list()
     assert caught.value.code == "unknown_url"
 
 
