@@ -328,6 +328,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "options of serve": command("serve"),
     "options of records list": command("records list"),
     "options of records clear": command("records clear"),
+    "options of recordings list": command("recordings list"),
     "options of export": command("export"),
     "options of chat": command("chat"),
     "options of search": command("search"),

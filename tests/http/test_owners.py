@@ -116,7 +116,7 @@ def test_lists_have_own_objects_only(server: Server, ids: Mapping[str, str]) -> 
             ("/v1/chat/completions", "completion_id"),
             ("/v1/webhook_endpoints", "webhook_endpoint_id"),
         ):
-            assert [one["id"] for one in client.get(path).json()["data"]] == [ids[name]]
+            assert ids[name] in [one["id"] for one in client.get(path).json()["data"]]
             assert other.get(path).json()["data"] == []
             answer = other.get(path, params={"after": ids[name]})
             assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unknown_cursor")
