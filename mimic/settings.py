@@ -91,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True):
     upstream_tokens_per_day: int = 0
     recordings: str = ""
     record: Record = "off"
+    record_errors: bool = False
     recordings_ignore: IgnoreRules = NO_RULES
     recordings_order: Order = "newest"
     recordings_redact: str = ""
@@ -172,7 +173,8 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def relay_options(self) -> RelayOptions:
         """The rules of recordings."""
-        return RelayOptions(self.record, self.match == RECORDED, self.recordings_order, self.recordings_ignore)
+        only = self.match == RECORDED
+        return RelayOptions(self.record, only, self.recordings_order, self.record_errors, self.recordings_ignore)
 
     @property
     def upstream_options(self) -> UpstreamOptions | None:
@@ -411,6 +413,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "upstream_tokens_per_day": ("MIMIC_UPSTREAM_TOKENS_PER_DAY", _integer(0, 10**12)),
     "recordings": ("MIMIC_RECORDINGS", str),
     "record": ("MIMIC_RECORD", _one_of("off", "new", "all")),
+    "record_errors": ("MIMIC_RECORD_ERRORS", _switch),
     "recordings_ignore": ("MIMIC_RECORDINGS_IGNORE", IgnoreRules.parse),
     "recordings_order": ("MIMIC_RECORDINGS_ORDER", _one_of("newest", "turn")),
     "recordings_redact": ("MIMIC_RECORDINGS_REDACT", _hook),

@@ -10,6 +10,8 @@ import msgspec
 from mimic.recordings.identity import Identity
 from mimic.wire.base import GivenAnswer
 
+ERROR: Final = 400
+"""The lowest status of an error."""
 MOST_ALIKE: Final = 20
 """Recordings of the same request that are kept; the oldest ones go first."""
 
@@ -26,14 +28,31 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``request`` has the parts of the request's :class:`Identity`. ``answer`` is the answer in neutral form, and ``id``
     its id at the service. ``chunks`` are the bytes of the service on the endpoint ``path``, as UTF-8; they are absent
-    if secrets were removed from them.
+    if secrets were removed from them. An error has a ``status`` from 400, and an answer without choices.
     """
+
+    @property
+    def is_error(self) -> bool:
+        """True for a recorded error."""
+        return self.status >= ERROR
+
+    def says_the_same(self, other: "Recording") -> bool:
+        """True for the same answer in the same form, whatever its id and its times. Of errors the texts count."""
+        if (self.path, self.stream, self.status, self.answer) != (other.path, other.stream, other.status, other.answer):
+            return False
+        return not self.is_error or self.text == other.text
+
+    @property
+    def text(self) -> str:
+        """The bytes of the service as a text."""
+        return "".join(chunk.text for chunk in self.chunks)
 
     key: str
     request: Mapping[str, Any]
     answer: GivenAnswer
     path: str
     stream: bool = False
+    status: int = 200
     id: str = ""
     chunks: Sequence[Chunk] = ()
 
@@ -74,6 +93,6 @@ def extended(kept: Sequence[Recording], new: Recording) -> Sequence[Recording] |
 
     A recording whose answer is equal to the newest one stays as it is, so that files do not change without need.
     """
-    if any(one.answer == new.answer and one.path == new.path and one.stream == new.stream for one in kept):
+    if any(one.says_the_same(new) for one in kept):
         return None
     return [*kept, new][-MOST_ALIKE:]

@@ -84,11 +84,12 @@ NO_RULES: Final = IgnoreRules()
 
 
 class RelayOptions(msgspec.Struct, frozen=True):
-    """The rules of recordings. With ``only_recorded`` the corpus is left out."""
+    """The rules of recordings. ``only_recorded`` leaves the corpus out, and ``errors`` records errors as well."""
 
     record: Record = "off"
     only_recorded: bool = False
     order: Order = "newest"
+    errors: bool = False
     rules: IgnoreRules = NO_RULES
 
 

@@ -12,14 +12,15 @@ import msgspec
 import structlog
 
 from mimic.engine.base import Completion, CompletionRequest
+from mimic.engine.overrides import MATCH_HEADER
 from mimic.errors import Miss, NotRecorded, NotSeeded, RequestError, StoreError
 from mimic.gateway.context import RequestContext
-from mimic.gateway.delivery import STREAM_HEADERS, Reply
+from mimic.gateway.delivery import OK, STREAM_HEADERS, Reply
 from mimic.gateway.handle import Endpoint
 from mimic.gateway.ledger import Ledger
 from mimic.gateway.originals import OriginalCompletion
 from mimic.recordings.answers import UPSTREAM, completion_of, live_headers, original_of
-from mimic.recordings.base import Chunk, Recording, Recordings
+from mimic.recordings.base import ERROR, Chunk, Recording, Recordings
 from mimic.recordings.budget import Budget, Reservation
 from mimic.recordings.identity import (
     Identity,
@@ -28,7 +29,7 @@ from mimic.recordings.identity import (
     likeness_of,
     map_texts,
 )
-from mimic.recordings.options import RelayOptions
+from mimic.recordings.options import RECORDED, RelayOptions
 from mimic.recordings.redaction import Redactor
 from mimic.recordings.tape import Tape
 from mimic.recordings.upstream import FAILED, Upstream, cancel_all, returned_headers, upstream_error
@@ -39,9 +40,10 @@ log = structlog.get_logger("mimic")
 Answer: TypeAlias = Callable[[Any], Awaitable[Any]]
 WhenWhole: TypeAlias = Callable[..., Awaitable[bool]]
 
-ERROR: Final = 400
 PIECES_AHEAD: Final = 16
 """Pieces of a stream that wait for a slow client."""
+NO_ANSWER: Final = Given("", GivenAnswer([]))
+"""The answer of an error."""
 LINE_ENDS: Final = (b"\n", b"\r")
 SECONDS_AFTER_CLIENT: Final = 60.0
 """Seconds to read on for a recording after the client has left."""
@@ -166,11 +168,13 @@ class _RelayedEndpoint:
             return await self._fallback(request)
         raise missed or await relay.not_recorded(identity)
 
-    async def _replayed(self, found: Sequence[Recording], request: CompletionRequest) -> OriginalCompletion:
+    async def _replayed(self, found: Sequence[Recording], request: CompletionRequest) -> OriginalCompletion | Reply:
         recording = self._relay.pick(found, self._endpoint.path, stream=request.stream)
+        if recording.is_error:
+            return Reply(recording.text.encode(), {MATCH_HEADER: RECORDED}, recording.status)
         fits = recording.path == self._endpoint.path and recording.stream == request.stream
         return await completion_of(
-            recording.answer, request, "recorded", original_of(recording) if fits else None, recording.key
+            recording.answer, request, RECORDED, original_of(recording) if fits else None, recording.key
         )
 
 
@@ -218,6 +222,8 @@ class _Forwarding:
         if response.status >= ERROR:
             await self._settle_budget(0)
             relay.count("error")
+            if relay.options.errors:
+                await self._record(NO_ANSWER, tape, is_stream=request.stream, status=response.status)
             return Reply(tape.body, returned_headers(response), response.status, kind)
         relay.count("answered")
         given = self._endpoint.wire.given(tape.body, is_stream=False)
@@ -279,7 +285,7 @@ class _Forwarding:
         if self._endpoint.keep is not None and request.stored:
             await self._endpoint.keep(self._endpoint.wire.identified(request, answer_id), completion, context)
 
-    async def _record(self, given: Given, tape: Tape, *, is_stream: bool) -> None:
+    async def _record(self, given: Given, tape: Tape, *, is_stream: bool, status: int = OK) -> None:
         if self._relay.options.record == "off" or tape.is_too_long:
             return
         answer, chunks = await asyncio.to_thread(_without_secrets, given.answer, tape, self._redactor)
@@ -289,6 +295,7 @@ class _Forwarding:
             answer=answer,
             path=self._endpoint.path,
             stream=is_stream,
+            status=status,
             id=given.id,
             chunks=chunks,
         )

@@ -449,3 +449,48 @@ def test_the_state_is_shown(starting: Any, real: Server) -> None:
     assert 'mimic_upstream_requests_total{outcome="answered"} 1.0' in metrics
     assert 'mimic_upstream_requests_total{outcome="error"} 1.0' in metrics
     assert "mimic_upstream_paused 0.0" in metrics
+
+
+def test_errors_are_recorded_if_asked(starting: Any) -> None:
+    """A service that was busy and then answered does so again, in turn, whole or streamed."""
+    busy = b'{"error": {"message": "busy", "type": "requests", "code": "rate_limit_exceeded"}}'
+    good = b'{"id": "a", "choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]}'
+    body = {"model": "m", **SKY}
+    with scripted() as upstream:
+        recorder = starting(upstream.url, MIMIC_RECORD="all", MIMIC_ON_MISS="404", MIMIC_RECORD_ERRORS="on")
+        for script in (answer(busy, "429 X"), answer(busy, "429 X"), answer(good)):
+            upstream.script = [script]
+            posted(recorder.url, CHAT, body)
+        turns = {"MIMIC_MATCH": "recorded", "MIMIC_RECORDINGS_ORDER": "turn", "MIMIC_ON_MISS": "404"}
+        replayer = starting("", MIMIC_RECORD="off", **turns)
+        answers = [posted(replayer.url, CHAT, body) for _ in range(3)]
+    assert [(one.status_code, one.content) for one in answers] == [(429, busy), (200, good), (429, busy)]
+    assert {one.headers["x-mimic-match"] for one in answers} == {"recorded"}
+    assert len(recorder.recordings()) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_recorded"),
+    [
+        ("disconnect; after=2", False),
+        ("malformed; after=2", False),
+        ("error; after=2", False),
+        ("status=500", False),
+        ("stall; after=1; seconds=0.2", True),
+        ("slow-headers; seconds=0.2", True),
+    ],
+)
+def test_a_faulty_service(starting: Any, serve: SharedServers, fault: str, *, is_recorded: bool) -> None:
+    """Faults of a real Mimic behind the recorder arrive as they are, and only whole answers are kept."""
+    service = serve(DUMP, MIMIC_FAULTS=f"100% {fault}")
+    recorder = starting(f"{service.url}/v1")
+    body = {"model": "m", **SKY, "stream": True}
+    found = []
+    for url in (service.url, recorder.url):
+        try:
+            response = posted(url, CHAT, body)
+            found.append((response.status_code, without_ids(response.text)))
+        except httpx.RemoteProtocolError as exc:
+            found.append((0, str(exc)))
+    assert found[0] == found[1]
+    assert bool(recorder.recordings()) is is_recorded
