@@ -66,7 +66,7 @@ class EndpointTestResult(msgspec.Struct, frozen=True, kw_only=True):
     webhook_endpoint_id: str
     event_type: EventType
     status_code: int
-    success: Literal[True] = True
+    success: bool = True
 
 
 class DeletedEndpoint(msgspec.Struct, frozen=True):
