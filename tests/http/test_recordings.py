@@ -123,12 +123,12 @@ def test_whole_and_streamed_share_a_recording(pair: tuple[Recorder, Server]) -> 
     recorder, replayer = pair
     asked = {"model": "shared", **SKY}
     text = posted(recorder.url, CHAT, asked).json()["choices"][0]["message"]["content"]
-    client = openai.OpenAI(base_url=f"{replayer.url}/v1", api_key=KEY)
-    with client.chat.completions.create(**asked, stream=True) as stream:  # type: ignore[call-overload]
-        assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == text
-    response = client.responses.create(model="shared", input="Why is the sky blue?")
-    assert response.output_text == text
-    assert client.responses.retrieve(response.id).output_text == text
+    with openai.OpenAI(base_url=f"{replayer.url}/v1", api_key=KEY) as client:
+        with client.chat.completions.create(**asked, stream=True) as stream:  # type: ignore[call-overload]
+            assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == text
+        response = client.responses.create(model="shared", input="Why is the sky blue?")
+        assert response.output_text == text
+        assert client.responses.retrieve(response.id).output_text == text
 
 
 def test_what_is_not_recorded_is_a_miss_that_says_why(pair: tuple[Recorder, Server]) -> None:
@@ -348,14 +348,14 @@ def test_a_recorded_pace_and_faults(pair: tuple[Recorder, Server]) -> None:
 def test_a_response_that_was_passed_on_is_known(real: Server, pair: tuple[Recorder, Server]) -> None:
     """It can be retrieved here, and the next one may follow it, live or recorded."""
     recorder, _ = pair
-    client = openai.OpenAI(base_url=f"{recorder.url}/v1", api_key=KEY)
-    for _ in ("live", "recorded"):
-        events = list(client.responses.create(model="kept", input="Why is the sky blue?", stream=True))
-        last = events[-1]
-        assert last.type == "response.completed"
-        assert client.responses.retrieve(last.response.id).output_text == last.response.output_text
-        later = client.responses.create(model="kept", input="A book", previous_response_id=last.response.id)
-        assert later.output_text.startswith("word word")
+    with openai.OpenAI(base_url=f"{recorder.url}/v1", api_key=KEY) as client:
+        for _ in ("live", "recorded"):
+            events = list(client.responses.create(model="kept", input="Why is the sky blue?", stream=True))
+            last = events[-1]
+            assert last.type == "response.completed"
+            assert client.responses.retrieve(last.response.id).output_text == last.response.output_text
+            later = client.responses.create(model="kept", input="A book", previous_response_id=last.response.id)
+            assert later.output_text.startswith("word word")
 
 
 def test_the_corpus_comes_before_the_upstream(starting: Any, serve: SharedServers, real: Server) -> None:
