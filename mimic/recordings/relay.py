@@ -13,7 +13,7 @@ import structlog
 
 from mimic.engine.base import Completion, CompletionRequest
 from mimic.engine.overrides import MATCH_HEADER
-from mimic.errors import Miss, NotRecorded, NotSeeded, RequestError, StoreError
+from mimic.errors import MimicError, Miss, NotRecorded, NotSeeded, RequestError, StoreError
 from mimic.gateway.context import RequestContext
 from mimic.gateway.delivery import OK, STREAM_HEADERS, Reply
 from mimic.gateway.handle import Endpoint
@@ -269,9 +269,12 @@ class _Forwarding:
             return False
         completion = await completion_of(given.answer, request, UPSTREAM, None, self._identity.key)
         self._relay.count("answered")
-        await self._settle_budget(completion.usage.total_tokens)
-        if has_client:
-            await self._settle(request, given.id, completion)
+        try:
+            await self._settle_budget(completion.usage.total_tokens)
+            if has_client:
+                await self._settle(request, given.id, completion)
+        except MimicError as exc:  # the rest of the stream is sent all the same
+            log.error("a relayed stream could not be stored", key=self._identity.key, reason=str(exc))  # noqa: TRY400
         await self._record(given, tape, is_stream=True)
         return True
 

@@ -10,6 +10,7 @@ import pytest
 from openai import OpenAI
 from openai.types import Batch
 
+from tests.support.sdk import sdk
 from tests.support.servers import Server, SharedServers
 
 CHAT: Final = "/v1/chat/completions"
@@ -25,11 +26,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: SharedServers) -> It
     settings = {"MIMIC_RECORDS": f"sqlite:///{folder}/records.db", "MIMIC_API_KEYS": "one,two", "MIMIC_RPM": "1"}
     with Server(folder, MIMIC_STORE=serve.store(), **settings) as server:
         yield server
-
-
-def sdk(server: Server, key: str = "one") -> OpenAI:
-    """The SDK, with strict types, for a key."""
-    return OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0, _strict_response_validation=True)
 
 
 @pytest.fixture

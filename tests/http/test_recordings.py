@@ -494,3 +494,16 @@ def test_a_faulty_service(starting: Any, serve: SharedServers, fault: str, *, is
             found.append((0, str(exc)))
     assert found[0] == found[1]
     assert bool(recorder.recordings()) is is_recorded
+
+
+def test_a_stream_that_cannot_be_stored_is_sent_whole(starting: Any, tmp_path: Path) -> None:
+    """The records cannot be written, and the client has its answer all the same."""
+    response = {"id": "resp_1", "status": "completed", "output": []}
+    event = json.dumps({"type": "response.completed", "response": response}).encode()
+    stream = b"event: response.completed\ndata: " + event + b"\n\n"
+    (tmp_path / "records.db").mkdir()
+    with scripted([HEAD + chunked(stream)]) as upstream:
+        recorder = starting(upstream.url, MIMIC_RECORDS=f"sqlite:///{tmp_path}/records.db")
+        body = {"model": "m", "input": "Why is the sky blue?", "stream": True}
+        assert posted(recorder.url, RESPONSE, body).content == stream
+    assert "a relayed stream could not be stored" in recorder.server.log()

@@ -13,6 +13,7 @@ from openai import BadRequestError, OpenAI
 from pydantic import BaseModel
 
 from tests.support.corpora import Dump, conversation
+from tests.support.sdk import sdk
 from tests.support.servers import Server, SharedServers
 
 ADVICE = "Use a list. Sort it with sorted(). Lists are changed in place, tuples are not. Ask again if this is unclear."
@@ -501,11 +502,6 @@ def stored(tmp_path_factory: pytest.TempPathFactory, serve: SharedServers) -> It
     settings = {"MIMIC_RECORDS": f"sqlite:///{folder}/records.db", "MIMIC_API_KEYS": "one,two"}
     with Server(folder, MIMIC_STORE=serve.store(DUMP), **settings) as server:
         yield server
-
-
-def sdk(server: Server, key: str = "one") -> OpenAI:
-    """The SDK, with strict types, for a key."""
-    return OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0, _strict_response_validation=True)
 
 
 def facts(response: Any) -> dict[str, Any]:

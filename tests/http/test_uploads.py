@@ -9,6 +9,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from tests.support.sdk import sdk
 from tests.support.servers import Server, SharedServers
 
 
@@ -29,11 +30,6 @@ def server(folder: Path, serve: SharedServers) -> Iterator[Server]:
     }
     with Server(folder, MIMIC_STORE=serve.store(), **settings) as server:
         yield server
-
-
-def sdk(server: Server, key: str = "one") -> OpenAI:
-    """The SDK, with strict types, for a key."""
-    return OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0, _strict_response_validation=True)
 
 
 @pytest.fixture
