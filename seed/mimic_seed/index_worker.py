@@ -63,7 +63,7 @@ def main() -> None:
     try:
         write_index(Path(folder), _received(sys.stdin.buffer), depth)
     except EOFError:
-        sys.exit("nobody wants the index any more")
+        sys.exit("no process waits for the index any more")
     except StoreError as exc:
         sys.stderr.write(str(exc))
         sys.exit(FULL if isinstance(exc, StoreFull) else FAILED)
