@@ -1,4 +1,4 @@
-"""Index of messages by what they are like, made from packed conversations: here, or in a process of its own.
+"""Index of messages by their likeness, made from packed conversations: here, or in a process of its own.
 
 ``python -m mimic_seed.index_worker FOLDER DEPTH`` reads packs from standard input. The length of each pack comes before
 it in four bytes, and an empty pack is the last. The process exits with FULL where no space is left, and writes errors
