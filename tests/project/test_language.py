@@ -12,11 +12,13 @@ from tests.support.language import (
     badly_broken_lines,
     blocks,
     dialect,
+    dialect_in_lines,
     dialect_in_messages,
     docstrings,
     long_docstrings,
     long_sentences,
     markdown_files,
+    other_files,
     python_files,
     report,
     sentences,
@@ -88,9 +90,10 @@ def test_a_line_of_markdown_is_a_sentence() -> None:
 
 
 def test_words_are_plain() -> None:
-    """No docstring, comment, message to users or Markdown file has a word of the private dialect."""
+    """No docstring, comment, message to users, Markdown file or file of settings has a word of the private dialect."""
     found = [line for file in python_files() for line in named(file, dialect(file.read_text(), markdown=False))]
     found += [line for file in markdown_files() for line in named(file, dialect(file.read_text(), markdown=True))]
+    found += [line for file in other_files() for line in named(file, dialect_in_lines(file.read_text()))]
     program = python_files(ROOT, PROGRAM)
     found += [line for file in program for line in named(file, dialect_in_messages(file.read_text()))]
     assert not found, "\n" + "\n".join(found)
@@ -256,6 +259,13 @@ def test_a_word_of_the_dialect_is_found(text: str, number: int) -> None:
 def test_a_word_of_the_dialect_in_a_message_is_found(source: str, number: int) -> None:
     """Texts of at least four words are messages; shorter ones may be names and values."""
     assert len(list(dialect_in_messages(source))) == number
+
+
+def test_a_word_of_the_dialect_in_another_file_is_found() -> None:
+    """Lines are read as they are, comments and values alike."""
+    source = "# Adapt this.\n# Whoever asks for a pace adapts it.\nsummary: a mood\n"
+    assert [line for line, _ in dialect_in_lines(source)] == [2, 3]
+    assert {".env.example", "prometheus-alerts.yml", "index.html"} <= {file.name for file in other_files()}
 
 
 def test_a_long_sentence_in_a_docstring_is_found() -> None:

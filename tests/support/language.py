@@ -21,6 +21,11 @@ CODE: Final = ("mimic", "seed", "benchmarks", "tests")
 PROGRAM: Final = ("mimic", "seed")
 """Folders of the program, whose texts users read."""
 LONGEST_SENTENCE: Final = 30
+OTHERS: Final = (
+    *(".env.example", "Dockerfile", "Makefile", "docker-compose.yml", "pyproject.toml"),
+    *("docs/prometheus-alerts.yml", "docs/grafana-dashboard.json", "mimic/page/index.html", "mimic/page/*.js"),
+)
+"""Files in other languages, whose comments and texts follow the same words."""
 NOT_OURS: Final = frozenset({"build", "dist", "node_modules", "site", "seeded_by_0_1"})
 """Folders of generated files, or of data."""
 
@@ -89,6 +94,11 @@ def markdown_files(root: Path = ROOT, *patterns: str) -> list[Path]:
     """The Markdown files of a source tree that match one of the patterns, or all."""
     found = {file for pattern in patterns or ("**/*.md",) for file in root.glob(pattern)}
     return sorted(file for file in found if _is_ours(file, root))
+
+
+def other_files(root: Path = ROOT) -> list[Path]:
+    """The files of a source tree that are neither Python nor Markdown, and that people read."""
+    return sorted(file for pattern in OTHERS for file in root.glob(pattern))
 
 
 def _is_ours(file: Path, root: Path) -> bool:
@@ -305,6 +315,11 @@ def dialect(source: str, *, markdown: bool) -> Iterator[Text]:
 def dialect_in_messages(source: str) -> Iterator[Text]:
     """Yield the messages to users with words that are not to be used."""
     yield from _dialect_in(messages(source))
+
+
+def dialect_in_lines(source: str) -> Iterator[Text]:
+    """Yield the lines of any file with words that are not to be used."""
+    yield from _dialect_in(Text(number, line) for number, line in enumerate(source.splitlines(), 1))
 
 
 def _dialect_in(texts: Iterable[Text]) -> Iterator[Text]:
