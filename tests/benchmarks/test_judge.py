@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.judge import E5, Judged, area, ask, least_score, prompts_of, shares, split
+from benchmarks.answers.judge import E5, Judged, area, ask, least_score, prompts_of, shares, split
 from tests.support.corpora import conversation
 
 

@@ -15,7 +15,8 @@
 - In a short message, a word counts as a word of the other message that has nearly the same letters, with the lower of
   the two weights. A common word with a typing error would be a rare word otherwise.
 
-The constants are a logistic regression on real prompts, judged by sentence embeddings (``benchmarks/calibrate.py``).
+The constants are a logistic regression on real prompts, judged by sentence embeddings
+(``benchmarks/answers/calibrate.py``).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -5,7 +5,7 @@
 w is the score of both texts by their words (:mod:`mimic.corpus.similar.measure`): a vector says little of names and
 numbers, and words little of paraphrases. The score is about the probability that both messages are about the same
 thing. The constants are a logistic regression for all-MiniLM-L6-v2 on real prompts, judged by the sentence embeddings
-of another make (``benchmarks/meaning.py``).
+of another make (``benchmarks/answers/meaning.py``).
 """
 
 import asyncio

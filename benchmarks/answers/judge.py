@@ -1,6 +1,6 @@
 """Ask a corpus for real prompts of other conversations, and let sentence embeddings judge the messages that it finds.
 
-    python -m benchmarks.judge dump.json [--judge minilm] [--prompts 1500] [--swap] [--picture curve.png]
+    python -m benchmarks.answers.judge dump.json [--judge minilm] [--prompts 1500] [--swap] [--picture curve.png]
         [--model FOLDER --judge e5]
 
 The chats of the dump are split in two: one half is seeded, prompts are drawn from the other half. A prompt that the
@@ -33,7 +33,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.alike import table
+from benchmarks.answers.alike import table
 from mimic.corpus.conversation import Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import MIN_SCORE, MatchPolicy, Rung
