@@ -80,7 +80,7 @@ class Parts:
             serve_responses,
             gateway=self.gateway,
             stored=self.stores.responses,
-            endpoint_of=self.table.socket_endpoint,
+            endpoint_of=partial(self.table.socket_endpoint, self.relay),
         )
 
     def _wire_jobs(self) -> None:
