@@ -17,6 +17,7 @@ from mimic.gateway.handle import Endpoint
 from mimic.recordings.answers import UPSTREAM, completion_of, live_headers
 from mimic.recordings.base import ERROR
 from mimic.recordings.budget import Budget, Reservation
+from mimic.recordings.calls import UpstreamCall
 from mimic.recordings.identity import Identity
 from mimic.recordings.reader import StreamReader, read_all
 from mimic.recordings.recorder import Recorder
@@ -100,32 +101,43 @@ class Forwarding:
         self._context = context
         self._reserved: Reservation | None = None
         self._tape = Tape()
+        self._call = UpstreamCall()
 
     async def answer(self, body: bytes) -> Any:
         """The answer of the upstream: as it comes for a stream or an error, else as a whole. Raises RequestError."""
         self._reserved = await self._forwarder.reserve(self._request)
-        response = await self._send(body)
-        kind = response.headers.get("content-type", JSON).partition(";")[0].strip()
-        if response.status < ERROR and kind == EVENTS:
-            headers = {**STREAM_HEADERS, **returned_headers(response), **live_headers()}
-            return Reply(self._live(response), headers, media_type=EVENTS)
+        self._call = self._forwarder.upstream.call(self._endpoint.path, self._request.model)
+        is_live = False
         try:
-            await read_all(response, self._tape)
-        except RequestError:
-            self._forwarder.count("cut")
-            raise
-        if response.status >= ERROR:
-            return await self._error(response, kind)
-        return await self._whole(response, kind)
+            response = await self._send(body)
+            kind = response.headers.get("content-type", JSON).partition(";")[0].strip()
+            if is_live := response.status < ERROR and kind == EVENTS:
+                headers = {**STREAM_HEADERS, **returned_headers(response), **live_headers()}
+                return Reply(self._live(response), headers, media_type=EVENTS)
+            await self._read_all(response)
+            return await (self._error if response.status >= ERROR else self._whole)(response, kind)
+        finally:
+            if not is_live:
+                self._call.end()
 
     async def _send(self, body: bytes) -> aiohttp.ClientResponse:
         """Send the request. Raises RequestError (502)."""
         context, sent = self._context, self._wire.forwarded(self._request, body)
+        send, path = self._forwarder.upstream.send, self._endpoint.path
         try:
-            return await self._forwarder.upstream.send(self._endpoint.path, sent, context.client_headers, context.key)
+            return await send(self._call, path, sent, context.client_headers, context.key)
         except RequestError:
             await self._settle_budget(0)
             self._forwarder.count("unreachable")
+            raise
+
+    async def _read_all(self, response: aiohttp.ClientResponse) -> None:
+        """Read a whole answer. Raises RequestError (502) if it is cut."""
+        try:
+            await read_all(response, self._tape)
+        except RequestError as exc:
+            self._forwarder.count("cut")
+            self._call.failed(type(exc.__cause__).__name__)
             raise
 
     async def _settle_budget(self, tokens: int) -> None:
@@ -150,8 +162,13 @@ class Forwarding:
         await self._record(given, stream=False)
         original = self._tape.original(given.id, kind)
         completion = await completion_of(given.answer, self._request, UPSTREAM, original, self._identity.key)
-        await self._settle_budget(completion.usage.total_tokens)
+        await self._use(completion)
         return completion
+
+    async def _use(self, completion: Completion) -> None:
+        """Settle the budget, and show the tokens."""
+        self._call.used(completion.usage)
+        await self._settle_budget(completion.usage.total_tokens)
 
     async def _live(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
         """Yield the pieces of a stream as they come. Cut the connection where the upstream cuts its own.
@@ -160,6 +177,7 @@ class Forwarding:
         """
         reader = StreamReader(response, self._tape, self._when_whole)
         task = self._forwarder.start(reader.read())
+        task.add_done_callback(lambda _: self._end(reader))
         try:
             async for piece in reader.pieces():
                 yield piece
@@ -168,9 +186,15 @@ class Forwarding:
             if not task.done():
                 seconds = SECONDS_AFTER_CLIENT if self._forwarder.recorder.is_on else 0.0
                 asyncio.get_running_loop().call_later(seconds, task.cancel)
-        if reader.is_cut:
+        if reader.failure:
             self._forwarder.count("cut")
             await self._context.hang_up()
+
+    def _end(self, reader: StreamReader) -> None:
+        """End the call of a stream."""
+        if reader.failure:
+            self._call.failed(reader.failure)
+        self._call.end()
 
     async def _when_whole(self, *, has_client: bool) -> bool:
         """Count and record a stream, if it is complete. Only pieces near the end of an answer are worth a look."""
@@ -181,7 +205,7 @@ class Forwarding:
         completion = await completion_of(given.answer, self._request, UPSTREAM, None, self._identity.key)
         self._forwarder.count("answered")
         try:
-            await self._settle_budget(completion.usage.total_tokens)
+            await self._use(completion)
             if has_client:
                 await self._settle(given.id, completion)
         except MimicError as exc:  # the rest of the stream is sent all the same

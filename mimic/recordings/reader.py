@@ -43,8 +43,8 @@ class StreamReader:
         self._when_whole = when_whole
         self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(PIECES_AHEAD)
         self._is_abandoned = False
-        self.is_cut = False
-        """True if the upstream cut its answer."""
+        self.failure = ""
+        """The name of the error, if the upstream cut its answer."""
 
     async def read(self) -> None:
         """Read all pieces."""
@@ -58,7 +58,7 @@ class StreamReader:
             if not is_whole:
                 log.warning("a stream of the upstream has no end, and is not recorded")
         except FAILED as exc:
-            self.is_cut = True
+            self.failure = type(exc).__name__
             log.warning("the upstream cut its answer", cause=repr(exc))
         finally:
             self._response.close()

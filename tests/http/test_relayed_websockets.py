@@ -100,7 +100,7 @@ def test_the_sdk_gets_the_answers_of_the_service(service: Server, pair: Pair) ->
 
 
 def test_a_socket_and_http_share_a_recording(service: Server, pair: Pair) -> None:
-    """The events are the same, byte for byte, whichever of the two was recorded."""
+    """The events are the same, byte for byte, if one was recorded and the other is asked."""
     body = {"model": "both", "input": SKY, "store": False}
     streams = [httpx.post(f"{pair.recorder.url}{PATH}", json={**body, "stream": True}, timeout=60).text]
     sockets = [messages(server, body) for server in (pair.recorder, pair.replayer)]
