@@ -40,6 +40,7 @@ from mimic.stored.webhook_targets import TargetGuard, TargetPolicy
 
 if TYPE_CHECKING:
     from mimic.recordings.relay import Relay
+    from mimic.server.observability.tracing import Tracing
 
 
 class Parts:
@@ -49,7 +50,7 @@ class Parts:
         """Wire the parts. Raises SettingError."""
         self._settings = settings
         store = open_store(settings.store, settings.mongo_driver)
-        self.tracing = None
+        self.tracing: Tracing | None = None
         retrieval: Callable[[Corpus], RetrievalEngine] = RetrievalEngine
         if settings.traces:
             from mimic.server.observability import tracing  # noqa: PLC0415 - its dependencies are optional
@@ -72,7 +73,7 @@ class Parts:
         self.sender = WebhookSender(self.stores.webhooks, self.stores.deliveries, Poster(targets), hooks)
         self.table = EndpointTable(settings, self.corpus, retrieval(self.corpus))
         endpoints = self.table.endpoints(self.stores, ModelEmbedding(model).embed_all if model else embed_all)
-        self.relay = _relay(settings, self.records, self.ledger, self.metrics)
+        self.relay = _relay(settings, self.records, self.ledger, self.metrics, self.tracing)
         self.endpoints = tuple(self.table.relayed(self.relay, endpoints)) if self.relay else endpoints
         self._wire_jobs()
         self.seeder = Seeder(settings.seeding_options, self.corpus, self.ledger)
@@ -80,7 +81,7 @@ class Parts:
             serve_responses,
             gateway=self.gateway,
             stored=self.stores.responses,
-            endpoint_of=self.table.socket_endpoint,
+            endpoint_of=partial(self.table.socket_endpoint, self.relay),
         )
 
     def _wire_jobs(self) -> None:
@@ -129,11 +130,14 @@ def _gateway(settings: Settings, ledger: Ledger, guard: BruteForceGuard) -> Gate
     )
 
 
-def _relay(settings: Settings, records: Records, ledger: Ledger, metrics: Metrics) -> "Relay | None":
+def _relay(
+    settings: Settings, records: Records, ledger: Ledger, metrics: Metrics, tracing: "Tracing | None"
+) -> "Relay | None":
     """The recordings and the upstream; None if no setting uses them."""
     if not settings.uses_recordings:
         return None
     from mimic.recordings.budget import Budget  # noqa: PLC0415
+    from mimic.recordings.calls import unwatched  # noqa: PLC0415
     from mimic.recordings.relay import Relay  # noqa: PLC0415 - its HTTP client takes a while to import
     from mimic.recordings.upstream import Upstream  # noqa: PLC0415
 
@@ -141,7 +145,7 @@ def _relay(settings: Settings, records: Records, ledger: Ledger, metrics: Metric
     return Relay(
         settings.relay_options,
         open_recordings(settings.recordings, records, settings.recordings_ignore),
-        Upstream(options, metrics.show_pause) if options else None,
+        Upstream(options, metrics.show_pause, tracing.call if tracing else unwatched) if options else None,
         settings.redactor,
         ledger,
         Budget(records, settings.upstream_tokens_per_day) if settings.upstream_tokens_per_day else None,
