@@ -71,7 +71,7 @@ class Judge(ABC):
 
     @abstractmethod
     def limits(self, of_random_pairs: NDArray[np.float64]) -> tuple[float, float]:
-        """The least cosine of texts about the same thing, and the cosine below which they are about different things."""
+        """The least cosine of texts about the same thing, and the least cosine of texts not plainly about others."""
 
 
 class MiniLM(Judge):
