@@ -103,8 +103,8 @@ class FaultyOperation(LimitedOperation):
         schema = Schema(type=OpenAPIType.STRING, pattern=PATTERN, examples=[NONE])
         text = Schema(type=OpenAPIType.STRING, examples=["status=429; retry-after=2"])
         description = (
-            "The fault to inject: status=NNN, disconnect, stall, malformed, error, slow-headers, empty or none, "
-            "with its parameters, such as `stall; after=5; seconds=30`."
+            "The fault to inject: status=NNN, disconnect, stall, malformed, error, slow-headers, empty, "
+            "break-tool-call or none, with its parameters, such as `stall; after=5; seconds=30`."
         )
         header = Parameter(name=FAULT_HEADER, param_in="header", schema=schema, description=description)
         self.parameters = [*(self.parameters or ()), header]
