@@ -104,14 +104,17 @@ class Forwarding:
         self._call = UpstreamCall()
 
     async def answer(self, body: bytes) -> Any:
-        """The answer of the upstream: as it comes for a stream or an error, else as a whole. Raises RequestError."""
+        """The answer of the upstream: as it comes for a stream or an error, else as a whole. Raises RequestError.
+
+        A stream whose delivery has a fault or a pace of Mimic's is read as a whole first.
+        """
         self._reserved = await self._forwarder.reserve(self._request)
         self._call = self._forwarder.upstream.call(self._endpoint.path, self._request.model)
         is_live = False
         try:
             response = await self._send(body)
             kind = response.headers.get("content-type", JSON).partition(";")[0].strip()
-            if is_live := response.status < ERROR and kind == EVENTS:
+            if is_live := response.status < ERROR and kind == EVENTS and not self._context.is_altered:
                 headers = {**STREAM_HEADERS, **returned_headers(response), **live_headers()}
                 return Reply(self._live(response), headers, media_type=EVENTS)
             await self._read_all(response)
@@ -155,11 +158,12 @@ class Forwarding:
     async def _whole(self, response: aiohttp.ClientResponse, kind: str) -> Completion | Reply:
         """A whole answer as a completion; as it is, if its form is unknown."""
         self._forwarder.count("answered")
-        given = self._wire.given(self._tape.body, is_stream=False)
+        is_stream = kind == EVENTS
+        given = self._wire.given(self._tape.body, is_stream=is_stream)
         if given is None:
             log.warning("an answer of the upstream has no known form", path=self._endpoint.path)
             return Reply(self._tape.body, {**returned_headers(response), **live_headers()}, media_type=kind)
-        await self._record(given, stream=False)
+        await self._record(given, stream=is_stream)
         original = self._tape.original(given.id, kind)
         completion = await completion_of(given.answer, self._request, UPSTREAM, original, self._identity.key)
         await self._use(completion)

@@ -1,6 +1,7 @@
 """The chain of answers: recordings, the corpus, the upstream, and the fallback."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeAlias
@@ -85,21 +86,20 @@ class Relay:
             return await endpoint.answer(request)
         redactor = self._redactor.knowing(context.key)
         identity = identity_of(request, body, self._options.rules, redactor.clean)
-        missed: Exception | None = None
         if self._options.record != "all":
             if found := await self._recordings.find(identity):
                 return await self._replayed(found, endpoint, request)
             if neighbours.corpus is not None:
-                try:
+                with suppress(Miss, NotSeeded):
                     return await neighbours.corpus(request)
-                except (Miss, NotSeeded) as exc:
-                    missed = exc
         forwarder = self._forwarder
         if forwarder is not None and not forwarder.is_paused:
             return await Forwarding(forwarder, endpoint, request, identity, redactor, context).answer(body)
         if neighbours.fallback is not None:
             return await neighbours.fallback(request)
-        raise missed or await self._not_recorded(identity)
+        if forwarder is not None:
+            raise forwarder.upstream.pause_error()
+        raise await self._not_recorded(identity)
 
     async def _replayed(
         self, found: Sequence[Recording], endpoint: Endpoint, request: CompletionRequest

@@ -1,5 +1,6 @@
 """Record and replay over HTTP: a real Mimic is the upstream, or a scripted one for what a Mimic never does."""
 
+import gzip
 import json
 import re
 import threading
@@ -290,6 +291,73 @@ def test_an_upstream_that_is_away_is_left_alone(starting: Any) -> None:
     assert [one.status_code for one in answers] == [502] * 5 + [200]
     assert "cannot be reached (ClientConnectorError)" in answers[0].json()["error"]["message"]
     assert answers[5].json()["choices"][0]["message"]["content"] == "Nobody is there."
+    assert "mimic_upstream_paused 1.0" in httpx.get(f"{recorder.url}/metrics").text
+    assert posted(recorder.url, CHAT, {"model": "m", **SKY}).headers["x-mimic-match"] == "none"
+
+
+def test_a_pause_without_a_fallback_is_an_error(starting: Any) -> None:
+    """It says how long to wait, so that clients try again."""
+    with scripted() as upstream:
+        url = upstream.url
+    recorder = starting(url)
+    for _ in range(5):
+        posted(recorder.url, CHAT, {"model": "m", **SKY})
+    paused = posted(recorder.url, CHAT, {"model": "m", **SKY})
+    assert (paused.status_code, paused.json()["error"]["code"]) == (502, "upstream_unavailable")
+    assert "after 5 failures it is left alone" in paused.json()["error"]["message"]
+    assert 5 <= int(paused.headers["retry-after"]) <= 10
+
+
+WHOLE = b'{"id": "a", "choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]}'
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_coded_answer_is_decoded(starting: Any, *, stream: bool) -> None:
+    """Some services compress although the request does not accept it."""
+    body = STREAM if stream else WHOLE
+    kind = "text/event-stream" if stream else "application/json"
+    headers = f"content-type: {kind}\r\ncontent-encoding: gzip\r\n"
+    with scripted([answer(gzip.compress(body), headers=headers)]) as upstream:
+        recorder = starting(upstream.url)
+        for source in ("upstream", "recorded"):
+            response = posted(recorder.url, CHAT, {"model": "m", **SKY, "stream": stream})
+            assert (response.content, response.headers["x-mimic-match"].partition(",")[0]) == (body, source)
+            assert "content-encoding" not in response.headers
+
+
+def test_an_unknown_coding_is_an_error(starting: Any) -> None:
+    """Its bytes would be no answer for anyone."""
+    headers = "content-type: application/json\r\ncontent-encoding: rot13\r\n"
+    with scripted([answer(WHOLE, headers=headers)]) as upstream:
+        response = posted(starting(upstream.url).url, CHAT, {"model": "m", **SKY})
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_unavailable")
+    assert "the coding 'rot13'" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("fault", ["disconnect; after=2", "malformed; after=2", "error; after=2", "empty"])
+def test_a_fault_of_ours_breaks_an_answer_of_the_service(pair: tuple[Recorder, Server], fault: str) -> None:
+    """Live as recorded: the client gets the fault, and the recording is whole."""
+    recorder, replayer = pair
+    body, found = {"model": fault, **SKY, "stream": True}, []
+    for url in (recorder.url, replayer.url):
+        try:
+            found.append(without_ids(posted(url, CHAT, body, x_mimic_fault=fault).text))
+        except httpx.TransportError:
+            found.append("cut")
+    assert found[0] == found[1]
+    whole = posted(replayer.url, CHAT, body)
+    assert whole.headers["x-mimic-match"] == "recorded"
+    assert "scattering" in whole.text
+    assert without_ids(whole.text) != found[0]
+
+
+def test_a_pace_of_ours_holds_for_the_service(pair: tuple[Recorder, Server]) -> None:
+    """A stream with a pace has its tokens at the times of the pace."""
+    recorder, _ = pair
+    began = time.monotonic()
+    streamed = posted(recorder.url, CHAT, {"model": "slow", **SKY, "stream": True}, x_mimic_itl_ms="50")
+    assert time.monotonic() - began > 0.5
+    assert "scattering" in streamed.text
 
 
 def test_an_upstream_that_comes_back_in_time_answers(starting: Any) -> None:
