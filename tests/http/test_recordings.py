@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import string
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -158,6 +159,32 @@ def test_keys_stay_out_of_recordings(starting: Any, real: Server) -> None:
             content = file.read_bytes()
             assert KEY.encode() not in content, file
             assert b"upstream-key-9876543210" not in content, file
+
+
+def test_recording_anew_changes_no_file(starting: Any, real: Server) -> None:
+    """Ids and times differ, but a repository has nothing to commit, although each answer was asked for again."""
+    settings = {"MIMIC_RECORD": "all", "MIMIC_ON_MISS": "404"}
+    found = []
+    for _ in range(2):
+        recorder = starting(f"{real.url}/v1", **settings)
+        for stream in (False, True):
+            for path, fields in FORMS:
+                response = posted(recorder.url, path, {"model": "anew", **fields, "stream": stream})
+                assert response.headers["x-mimic-match"].startswith("upstream")
+        found.append({file.name: file.read_bytes() for file in recorder.folder.iterdir()})
+    assert found[0] == found[1]
+    assert len(recorder.recordings()) == 2 * len(FORMS)
+
+
+def test_a_hook_changes_what_is_recorded(starting: Any, real: Server) -> None:
+    """Request and answer alike: the client gets the answer of the service first, and then the changed one."""
+    recorder = starting(f"{real.url}/v1", MIMIC_RECORDINGS_REDACT="string:capwords")
+    live, again = (posted(recorder.url, CHAT, {"model": "m", **SKY}) for _ in range(2))
+    texts = [response.json()["choices"][0]["message"]["content"] for response in (live, again)]
+    assert texts[1] == string.capwords(texts[0]) != texts[0]
+    [kept] = recorder.recordings()
+    assert kept["request"]["messages"][0]["text"] == "Why Is The Sky Blue?"
+    assert "chunks" not in kept
 
 
 def test_a_secret_in_an_answer_leaves_its_bytes_out(starting: Any) -> None:
