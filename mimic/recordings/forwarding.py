@@ -81,7 +81,7 @@ class Forwarder:
 
 
 class Forwarding:
-    """One request that is passed on."""
+    """A request that is passed on."""
 
     def __init__(
         self,

@@ -111,7 +111,7 @@ class Relay:
         return await completion_of(recording.answer, request, RECORDED, original, recording.key)
 
     def _pick(self, found: Sequence[Recording], path: str, *, stream: bool) -> Recording:
-        """One of several recordings of a request. Those in the form of the request come first: their bytes fit."""
+        """Choose among several recordings of a request: first those in the form of the request, whose bytes fit."""
         found = [one for one in found if one.fits(path, stream=stream)] or found
         if self._options.order == "newest" or len(found) == 1 or not self._ledger.is_open:
             return found[-1]

@@ -26,7 +26,7 @@ FAILED: Final = (aiohttp.ClientError, TimeoutError)
 """Errors of a connection, or of an answer that is cut."""
 ATTEMPTS: Final = 2
 FAILURES: Final = 5
-"""Failures in a row after which the upstream is left alone for a while."""
+"""Failures in a row before a pause in requests to the upstream."""
 PAUSE: Final = 10.0
 """Seconds without requests to a failing upstream."""
 CONNECT_SECONDS: Final = 10.0
@@ -78,7 +78,7 @@ class Upstream:
     def pause_error(self) -> RequestError:
         """The error of a request that comes in a pause."""
         seconds = max(1, math.ceil(self._paused_until - time.monotonic()))
-        return upstream_error(f"after {FAILURES} failures it is left alone for {seconds} s", retry_after=seconds)
+        return upstream_error(f"after {FAILURES} failures it gets no requests for {seconds} s", retry_after=seconds)
 
     def call(self, path: str, model: str) -> UpstreamCall:
         """Begin a call; :meth:`send` sends it, and the caller ends it."""
@@ -128,7 +128,7 @@ class Upstream:
             self._paused_until = time.monotonic() + PAUSE
             self._show_pause(True)
             asyncio.get_running_loop().call_later(PAUSE, self._show_pause, False)
-            log.error("the upstream is left alone for a while", seconds=PAUSE, failures=FAILURES)
+            log.error("requests to the upstream pause", seconds=PAUSE, failures=FAILURES)
 
 
 def returned_headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from mimic.stored.webhook_targets import TargetGuard, WebhookOptions
 
 
 class Stores:
-    """One store a kind. Their names are the names by which routes ask for them."""
+    """A store for each kind of object. Routes ask for the stores by the names of these fields."""
 
     def __init__(
         self, records: Records, targets: TargetGuard, hooks: WebhookOptions, files: FileOptions, batches: BatchOptions

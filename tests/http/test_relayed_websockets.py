@@ -122,7 +122,7 @@ def test_lanes_are_named_in_relayed_events(pair: Pair) -> None:
 
 
 def test_a_request_without_output_is_answered_here(service: Server, pair: Pair) -> None:
-    """It only prepares the next one, so the service gets both inputs together, and no field of the message."""
+    """A request without output and the next one are joined: the service gets both inputs, no field of the message."""
     [_, _, prepared] = messages(pair.recorder, {**REQUEST, "model": "prepared", "generate": False})
     assert json.loads(prepared)["response"]["output"] == []
     assert asked(service, "prepared") == 0

@@ -79,7 +79,7 @@ def calls_of(receiver: SpanReceiver, response: httpx.Response) -> Sequence[Recei
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_a_call_is_a_span(receiver: SpanReceiver, service: Server, relay: Server, *, stream: bool) -> None:
-    """It follows the semantic conventions for HTTP and for models, and the trace goes on at the upstream."""
+    """The span follows the semantic conventions for HTTP and for models, and the trace goes on at the upstream."""
     body = {"model": "m", "messages": SKY, "stream": stream}
     response = httpx.post(f"{relay.url}{CHAT}", json=body, timeout=60)
     there = receiver.wait(
@@ -133,7 +133,7 @@ def test_failures_are_seen(
 
 
 def test_an_upstream_that_is_away_is_seen(receiver: SpanReceiver, tmp_path: Path) -> None:
-    """One span for both attempts."""
+    """Both attempts are in the same span."""
     with scripted() as gone:
         url = gone.url
     with relaying(tmp_path, url, receiver) as server:
@@ -179,7 +179,7 @@ def test_keys_are_nowhere(receiver: SpanReceiver, service: Server, tmp_path: Pat
 
 
 def test_the_upstream_gets_neither_query_nor_baggage(upstream: ScriptedUpstream, scripted_relay: Server) -> None:
-    """It gets the trace of the request alone."""
+    """The upstream gets the trace of the request alone."""
     upstream.script = [answer(b"{}", "500 X")]
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01", "tracestate": f"a={KEY}", "baggage": f"b={KEY}"}

@@ -17,7 +17,7 @@ from tests.support.servers import SharedServers
 
 GUIDE = ROOT / "docs" / "guide"
 CLIENTS = GUIDE / "clients.md"
-"""Its blocks run in tests/clients, with the packages that they need."""
+"""The page whose blocks run in tests/clients, with the packages that they need."""
 DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(GUIDE.glob("*.md"))]
 STARTING = ("README.md", "getting-started.md")
 """Documents that start the server on port 8000 themselves. The others need one that runs."""

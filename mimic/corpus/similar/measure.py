@@ -32,7 +32,7 @@ SHARE: Final = 2.61
 SMALL_SHARE: Final = 4.22
 ORDER: Final = 1.33
 BEGINNING: Final = 1.5
-"""Makes up for the end that a message lacks which was cut off."""
+"""Added for a message that was cut off, since its end is missing."""
 LEAST_BEGINNING: Final = 12
 """Bytes of UTF-8 from which on a message may be a beginning: three words of English, or four characters of Chinese."""
 
