@@ -65,7 +65,7 @@ class Forwarder:
 
     @property
     def is_paused(self) -> bool:
-        """True while the upstream is left alone."""
+        """True while the upstream gets no requests, after failures."""
         return self.upstream.is_paused
 
     def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

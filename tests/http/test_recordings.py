@@ -323,7 +323,7 @@ def test_an_upstream_that_is_away_is_left_alone(starting: Any) -> None:
 
 
 def test_a_pause_without_a_fallback_is_an_error(starting: Any) -> None:
-    """It says how long to wait, so that clients try again."""
+    """The error says how long to wait, so that clients try again."""
     with scripted() as upstream:
         url = upstream.url
     recorder = starting(url)
@@ -353,7 +353,7 @@ def test_a_coded_answer_is_decoded(starting: Any, *, stream: bool) -> None:
 
 
 def test_an_unknown_coding_is_an_error(starting: Any) -> None:
-    """Its bytes would be no answer for anyone."""
+    """The bytes of such an answer cannot be decoded."""
     headers = "content-type: application/json\r\ncontent-encoding: rot13\r\n"
     with scripted([answer(WHOLE, headers=headers)]) as upstream:
         response = posted(starting(upstream.url).url, CHAT, {"model": "m", **SKY})
