@@ -1,7 +1,7 @@
 """Requests that are passed on to the upstream."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
@@ -19,7 +19,7 @@ from mimic.recordings.base import ERROR
 from mimic.recordings.budget import Budget, Reservation
 from mimic.recordings.calls import UpstreamCall
 from mimic.recordings.identity import Identity
-from mimic.recordings.reader import StreamReader, read_all
+from mimic.recordings.reader import LiveBody, StreamReader, read_all
 from mimic.recordings.recorder import Recorder
 from mimic.recordings.redaction import Redactor
 from mimic.recordings.tape import Tape
@@ -174,25 +174,18 @@ class Forwarding:
         self._call.used(completion.usage)
         await self._settle_budget(completion.usage.total_tokens)
 
-    async def _live(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
-        """Yield the pieces of a stream as they come. Cut the connection where the upstream cuts its own.
-
-        A task of its own reads them, so that a recording is complete although its client has left.
-        """
+    def _live(self, response: aiohttp.ClientResponse) -> LiveBody:
+        """The body of a stream as it comes. A task of its own reads it for the recording."""
         reader = StreamReader(response, self._tape, self._when_whole)
         task = self._forwarder.start(reader.read())
         task.add_done_callback(lambda _: self._end(reader))
-        try:
-            async for piece in reader.pieces():
-                yield piece
-        finally:
-            reader.abandon()
-            if not task.done():
-                seconds = SECONDS_AFTER_CLIENT if self._forwarder.recorder.is_on else 0.0
-                asyncio.get_running_loop().call_later(seconds, task.cancel)
-        if reader.failure:
-            self._forwarder.count("cut")
-            await self._context.hang_up()
+        seconds = SECONDS_AFTER_CLIENT if self._forwarder.recorder.is_on else 0.0
+        return LiveBody(reader, task, self._cut, seconds)
+
+    async def _cut(self) -> None:
+        """Cut the connection to the client, since the upstream cut its own."""
+        self._forwarder.count("cut")
+        await self._context.hang_up()
 
     def _end(self, reader: StreamReader) -> None:
         """End the call of a stream."""

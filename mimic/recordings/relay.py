@@ -95,10 +95,14 @@ class Relay:
         forwarder = self._forwarder
         if forwarder is not None and not forwarder.is_paused:
             return await Forwarding(forwarder, endpoint, request, identity, redactor, context).answer(body)
+        return await self._last_answer(neighbours, request, identity)
+
+    async def _last_answer(self, neighbours: Neighbours, request: CompletionRequest, identity: Identity) -> Any:
+        """The answer without recording, corpus and upstream. Raises NotRecorded, and RequestError (502) in a pause."""
         if neighbours.fallback is not None:
             return await neighbours.fallback(request)
-        if forwarder is not None:
-            raise forwarder.upstream.pause_error()
+        if self._forwarder is not None:
+            raise self._forwarder.upstream.pause_error()
         raise await self._not_recorded(identity)
 
     async def _replayed(

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import socket
 import string
 import threading
 import time
@@ -17,6 +18,7 @@ import pytest
 
 from tests.support.corpora import conversation, seed
 from tests.support.servers import Server, SharedServers, run_mimic
+from tests.support.timing import wait_until
 from tests.support.upstream import HEAD, ScriptedUpstream, answer, chunked, scripted
 
 CHAT, PROMPT, RESPONSE = "/v1/chat/completions", "/v1/completions", "/v1/responses"
@@ -284,6 +286,23 @@ def test_a_client_that_leaves_does_not_lose_the_recording(starting: Any) -> None
             time.sleep(0.02)
     [kept] = recorder.recordings()
     assert kept["answer"]["choices"][0]["text"] == "Hello you"
+
+
+def test_a_client_that_leaves_before_the_answer_does_not_lose_it(starting: Any) -> None:
+    """The service has not even begun to answer when the client leaves."""
+    with scripted([b"", HEAD + chunked(STREAM)]) as upstream:
+        upstream.go_on.clear()
+        recorder = starting(upstream.url)
+        body = json.dumps({"model": "m", **SKY, "stream": True}).encode()
+        address = ("127.0.0.1", recorder.server.port)
+        with socket.create_connection(address, timeout=30) as client:
+            client.sendall(b"POST %s HTTP/1.1\r\nhost: x\r\n" % CHAT.encode())
+            client.sendall(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+            wait_until(lambda: bool(upstream.requests))
+        time.sleep(0.1)  # the recorder sees that its client has left
+        upstream.go_on.set()
+        wait_until(lambda: bool(recorder.files()))
+    assert recorder.recordings()[0]["answer"]["choices"][0]["text"] == "Hello 👍🏽"
 
 
 def test_a_stream_is_passed_on_as_it_comes(starting: Any) -> None:
