@@ -357,6 +357,16 @@ def test_a_pause_without_a_fallback_is_an_error(starting: Any) -> None:
 WHOLE = b'{"id": "a", "choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]}'
 
 
+def test_a_long_request_is_recorded(starting: Any) -> None:
+    """A chat of 300 kB is found again, and its secrets are removed."""
+    messages = [{"role": "user", "content": f"{'word ' * 60_000} {KEY}"}]
+    with scripted([answer(WHOLE)]) as upstream:
+        recorder = starting(upstream.url)
+        for source in ("upstream", "recorded"):
+            assert posted(recorder.url, CHAT, {"model": "m", "messages": messages}).headers["x-mimic-match"] == source
+    assert KEY not in recorder.files()[0]
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_a_coded_answer_is_decoded(starting: Any, *, stream: bool) -> None:
     """Some services compress although the request does not accept it."""
