@@ -5,11 +5,12 @@ Every step may be done twice, and by any process: a record is changed with the l
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
 
+from mimic.corpus.stores.base import cancel_until_done
 from mimic.errors import RecordChanged, RecordsFull, RequestError
 from mimic.jobs import runner
 from mimic.jobs.lines import LineAnswer, LineAnswerer
@@ -271,10 +272,7 @@ class BatchWork:
                     return
             task.result()
         finally:
-            if not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            await cancel_until_done(task)
 
 
 def _is_over(record: Record, batch: StoredBatch) -> bool:

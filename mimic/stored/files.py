@@ -20,6 +20,8 @@ log = structlog.get_logger("mimic")
 
 KIND: Final = "file"
 PREFIX: Final = "file-"
+UPLOAD_KIND: Final = "upload"
+UPLOAD_PREFIX: Final = "upload_"
 WHOLE: Final = "whole"
 """The name of the content of a file that was uploaded in one piece."""
 PAGE: Final = 100
@@ -131,8 +133,16 @@ class FileStore:
             raise RequestError(503, text, code="files_full", headers={"retry-after": "60"})
 
     async def _remove(self, record: Record) -> None:
+        """Delete a file: first its upload, so that a repeated completion does not write its record again."""
+        group = stored_in(record).group
+        await self._records.delete(UPLOAD_KIND, f"{UPLOAD_PREFIX}{group}", None)
         await self._records.delete(KIND, record.id, None)
-        await self.delete_content(stored_in(record).group)
+        await self.delete_content(group)
+
+    async def forget(self, group: str) -> None:
+        """Delete the file of a group whose contents are gone, or are to go."""
+        await self._records.delete(KIND, f"{PREFIX}{group}", None)
+        await self.delete_content(group)
 
     # Files
 
