@@ -153,19 +153,20 @@ class FileStore:
         except RequestError:
             await self.delete_content(file.group)
             raise
-        return await self.put(file, owner)
+        return stored_in(await self.record(_draft_of(file, owner), file.group)).shown()
 
     async def put(self, file: StoredFile, owner: str) -> FileObject:
         """Write the record of a file, once, without regard to the bound of all files."""
-        draft = Draft(
-            kind=KIND,
-            id=f"{PREFIX}{file.group}",
-            owner=owner,
-            state=file.purpose,
-            data=_written(file),
-            lives=file.lives,
-        )
-        return stored_in(await self._records.put(draft)).shown()
+        return stored_in(await self._records.put(_draft_of(file, owner))).shown()
+
+    async def record(self, draft: Draft, group: str, name: str | None = None) -> Record:
+        """Write the record of contents. Without space for it, the contents are deleted."""
+        try:
+            return await self._records.put(draft)
+        except (RecordError, RecordsUnavailable):
+            if await self._records.get(draft.kind, draft.id, None) is None:
+                await self.delete_content(group, name)
+            raise
 
     async def find(self, file_id: str, owner: str) -> StoredFile:
         """A file. Raises RequestError (404)."""
@@ -269,6 +270,18 @@ def lives_of(purpose: str, expires_after: int | None) -> int | None:
 def stored_in(record: Record) -> StoredFile:
     """The file in a record."""
     return msgspec.json.decode(record.data, type=StoredFile)
+
+
+def _draft_of(file: StoredFile, owner: str) -> Draft:
+    """The record of a file."""
+    return Draft(
+        kind=KIND,
+        id=f"{PREFIX}{file.group}",
+        owner=owner,
+        state=file.purpose,
+        data=_written(file),
+        lives=file.lives,
+    )
 
 
 def _written(file: StoredFile) -> bytes:

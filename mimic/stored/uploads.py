@@ -87,7 +87,7 @@ class UploadStore:
             raise
         data = msgspec.json.encode(size)
         draft = Draft(kind=PART_KIND, id=part_id, owner=owner, parent=upload_id, data=data, lives=SECONDS)
-        record = await self._records.put(draft)
+        record = await self._files.record(draft, upload_id.removeprefix(UPLOAD_PREFIX), part_id)
         return UploadPartObject(id=part_id, created_at=int(record.created), upload_id=upload_id)
 
     # The end
