@@ -156,7 +156,13 @@ class BatchWork:
         times = replace(batch.times, **{f"{state}_at": now, "finalizing_at": now})
         changed = replace(batch, tally=tally, times=times, has_output=bool(outputs), has_errors=bool(errors))
         self.before("status")
-        await self._records.update(claim.record, Change(state=state, data=written(changed), due=0), claim.lease)
+        try:
+            await self._records.update(claim.record, Change(state=state, data=written(changed), due=0), claim.lease)
+        except RecordChanged:
+            if await self._records.get(KIND, batch.id, None) is None:  # deleted, and its contents with it
+                await self._files.forget(batch.group)
+                await self._files.forget(batch.error_group)
+            raise
 
     async def _clean_up(self, claim: Claim, batch: StoredBatch) -> None:
         """Announce the end of a batch, delete its blocks, and release its input."""

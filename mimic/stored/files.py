@@ -10,7 +10,7 @@ import structlog
 
 from mimic.errors import RecordChanged, RecordError, RecordsUnavailable, RequestError
 from mimic.records.base import Change, Draft, Order, Record, Records
-from mimic.records.files.base import ContentWriter
+from mimic.records.files.base import ContentWriter, deleted
 from mimic.records.periodic import PeriodicTask
 from mimic.spelling import shown
 from mimic.stored.options import FileOptions
@@ -30,6 +30,8 @@ SECONDS_OF_BATCH_FILES: Final = 30 * 86_400
 SECONDS_BETWEEN_SWEEPS: Final = 600.0
 SECONDS_OF_ORPHANS: Final = 3600.0
 """Seconds without a write after which contents without a record are deleted."""
+ANY_AGE: Final = float("-inf")
+"""Seconds for :meth:`FileSweeper.sweep` that delete contents which are being written, too."""
 
 Holders: TypeAlias = Callable[[Sequence[str]], Awaitable[set[str]]]
 """Finds the groups, among some, whose contents are needed."""
@@ -147,13 +149,22 @@ class FileStore:
     # Files
 
     async def create(self, file: StoredFile, owner: str) -> FileObject:
-        """Create a file whose contents are written. A file that exists stays as it is. Raises RequestError (503)."""
+        """Create a file whose contents are written. A file that exists stays as it is. Raises RequestError (503).
+
+        Raises RecordsUnavailable if a sweep deleted the contents meanwhile. A sweep that comes later also deletes the
+        record, so none stays without its bytes.
+        """
         try:
             await self.make_room()
         except RequestError:
             await self.delete_content(file.group)
             raise
-        return stored_in(await self.record(_draft_of(file, owner), file.group)).shown()
+        made = stored_in(await self.record(_draft_of(file, owner), file.group))
+        for part in file.parts:
+            if not await (await self._records.contents()).has(file.group, part.name, part.size):
+                await self.forget(file.group)
+                raise deleted(file.group, part.name)
+        return made.shown()
 
     async def put(self, file: StoredFile, owner: str) -> FileObject:
         """Write the record of a file, once, without regard to the bound of all files."""
@@ -253,6 +264,7 @@ class FileSweeper(PeriodicTask):
             for name in some:
                 if name not in needed:
                     await contents.delete(name)
+                    await self._records.delete(KIND, f"{PREFIX}{name}", None)  # it may have been written meanwhile
                     removed += 1
         return removed
 

@@ -101,7 +101,7 @@ def test_records_that_grow(disk: Path, client: OpenAI, server: Server) -> None:
     text = "x" * 200_000
     first = client.responses.create(model="mimic-v2", input="hi")
     leave(disk, 500_000)
-    stored = []
+    stored: list[str] = []
     with pytest.raises(openai.InternalServerError) as caught:
         while len(stored) < 100:
             stored.append(client.responses.create(model="mimic-v2", input=text + "hi", store=True).id)
@@ -111,7 +111,8 @@ def test_records_that_grow(disk: Path, client: OpenAI, server: Server) -> None:
     for one in (first.id, *stored):
         assert client.responses.retrieve(one).id == one
     empty(disk)
-    assert client.responses.retrieve(client.responses.create(model="mimic-v2", input=text + "hi").id)
+    last = client.responses.create(model="mimic-v2", input=text + "hi").id
+    assert client.responses.retrieve(last).id == last
     assert httpx.get(f"{server.url}/health").status_code == 200
 
 
