@@ -1,6 +1,7 @@
 """The real service behind Mimic: requests that nothing else answers are passed on to it."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -10,6 +11,7 @@ import aiohttp
 import structlog
 
 from mimic.errors import RequestError
+from mimic.recordings.calls import UpstreamCall, Watch, unwatched
 from mimic.recordings.options import OF_REQUEST, UpstreamOptions
 
 log = structlog.get_logger("mimic")
@@ -24,12 +26,14 @@ FAILED: Final = (aiohttp.ClientError, TimeoutError)
 """Errors of a connection, or of an answer that is cut."""
 ATTEMPTS: Final = 2
 FAILURES: Final = 5
-"""Failures in a row after which the upstream is left alone for a while."""
+"""Failures in a row before a pause in requests to the upstream."""
 PAUSE: Final = 10.0
 """Seconds without requests to a failing upstream."""
 CONNECT_SECONDS: Final = 10.0
 READ_SECONDS: Final = 600.0
 REDIRECTS: Final = range(300, 400)
+CODINGS: Final = frozenset({"identity", "gzip", "deflate", "br", "zstd"})
+"""Codings that the HTTP client undoes, for services that use them unasked."""
 
 
 class Upstream:
@@ -38,10 +42,16 @@ class Upstream:
     It follows no redirects, and ignores proxies and credentials of the environment.
     """
 
-    def __init__(self, options: UpstreamOptions, show_pause: Callable[[bool], None] = lambda _: None) -> None:
-        """``show_pause`` is called at the beginning and at the end of a pause."""
+    def __init__(
+        self,
+        options: UpstreamOptions,
+        show_pause: Callable[[bool], None] = lambda _: None,
+        watch: Watch = unwatched,
+    ) -> None:
+        """``show_pause`` is called at the beginning and at the end of a pause. ``watch`` shows calls in traces."""
         self._options = options
         self._show_pause = show_pause
+        self._watch = watch
         self._session: aiohttp.ClientSession | None = None
         self._failures = 0
         self._paused_until = float("-inf")
@@ -51,7 +61,6 @@ class Upstream:
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
         )
         return self
 
@@ -66,33 +75,50 @@ class Upstream:
         """True after several failures in a row, until the pause is over."""
         return time.monotonic() < self._paused_until
 
+    def pause_error(self) -> RequestError:
+        """The error of a request that comes in a pause."""
+        seconds = max(1, math.ceil(self._paused_until - time.monotonic()))
+        return upstream_error(f"after {FAILURES} failures it gets no requests for {seconds} s", retry_after=seconds)
+
+    def call(self, path: str, model: str) -> UpstreamCall:
+        """Begin a call; :meth:`send` sends it, and the caller ends it."""
+        return self._watch(self._url_of(path), model)
+
     async def send(
-        self, path: str, body: bytes, headers: Iterable[tuple[bytes, bytes]], key: str
+        self, call: UpstreamCall, path: str, body: bytes, headers: Iterable[tuple[bytes, bytes]], key: str
     ) -> aiohttp.ClientResponse:
         """Pass a request on. Returns the answer, whose body is not read yet; the caller closes it.
 
         A connection that fails is tried once more. Raises RequestError (502).
         """
-        sent = _sent(headers)
-        if key := (key if self._options.key == OF_REQUEST else self._options.key):
-            sent["authorization"] = f"Bearer {key}"
-        if self._session is None:
-            raise RuntimeError("the upstream is not open")
-        url = f"{self._options.url.rstrip('/')}{path.removeprefix(PREFIX)}"
+        sent = {**_sent(headers), **self._authorization(key), **call.headers}
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                response = await self._session.post(url, data=body, headers=sent, allow_redirects=False)
+                response = await self._opened.post(self._url_of(path), data=body, headers=sent, allow_redirects=False)
             except FAILED as exc:
                 log.warning("the upstream cannot be reached", attempt=attempt, cause=repr(exc))
-                cause = exc
+                cause = type(exc).__name__
             else:
                 self._failures = 0
-                if response.status in REDIRECTS:
-                    response.close()
-                    raise upstream_error(f"it answers with a redirect ({response.status}), which is not followed")
-                return response
+                call.answered(response.status)
+                return _checked(response)
         self._failed()
-        raise upstream_error(f"it cannot be reached ({type(cause).__name__})")
+        call.failed(cause)
+        raise upstream_error(f"it cannot be reached ({cause})")
+
+    @property
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("the upstream is not open")
+        return self._session
+
+    def _url_of(self, path: str) -> str:
+        return f"{self._options.url.rstrip('/')}{path.removeprefix(PREFIX)}"
+
+    def _authorization(self, key: str) -> Mapping[str, str]:
+        """The header with the key for the upstream, which is that of the request or that of the settings."""
+        sent = key if self._options.key == OF_REQUEST else self._options.key
+        return {"authorization": f"Bearer {sent}"} if sent else {}
 
     def _failed(self) -> None:
         """Count a failure, and begin a pause after several ones."""
@@ -102,7 +128,7 @@ class Upstream:
             self._paused_until = time.monotonic() + PAUSE
             self._show_pause(True)
             asyncio.get_running_loop().call_later(PAUSE, self._show_pause, False)
-            log.error("the upstream is left alone for a while", seconds=PAUSE, failures=FAILURES)
+            log.error("requests to the upstream pause", seconds=PAUSE, failures=FAILURES)
 
 
 def returned_headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:
@@ -119,10 +145,24 @@ def _sent(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {"content-type": "application/json", **sent}
 
 
-def upstream_error(problem: str) -> RequestError:
+def _checked(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
+    """The answer. Raises RequestError (502) for a redirect, and for a coding that the HTTP client cannot undo."""
+    problem, coding = "", response.headers.get("content-encoding", "identity").lower()
+    if response.status in REDIRECTS:
+        problem = f"it answers with a redirect ({response.status}), which is not followed"
+    elif coding not in CODINGS:
+        problem = f"it answers in the coding {coding!r}, which the request did not accept"
+    if problem:
+        response.close()
+        raise upstream_error(problem)
+    return response
+
+
+def upstream_error(problem: str, retry_after: int = 1) -> RequestError:
     """The error for an upstream that gave no answer."""
     text = f"The upstream of MIMIC_UPSTREAM gave no answer: {problem}."
-    return RequestError(502, text, kind="upstream_error", code="upstream_unavailable", headers={"retry-after": "1"})
+    headers = {"retry-after": str(retry_after)}
+    return RequestError(502, text, kind="upstream_error", code="upstream_unavailable", headers=headers)
 
 
 async def cancel_all(tasks: Iterable["asyncio.Task[None]"]) -> None:

@@ -1,4 +1,4 @@
-"""One contract for recordings in a folder and in the records of both backends."""
+"""The contract of recordings in a folder and in the records of both backends."""
 
 import asyncio
 import json
@@ -170,10 +170,10 @@ def test_files_are_made_to_be_read(tmp_path: Path) -> None:
 
 def test_an_edited_file_counts(tmp_path: Path) -> None:
     """The request in a file decides, not its key; so a recording can be written by hand."""
-    kept = FolderRecordings(tmp_path)
-    asyncio.run(kept.add(recording()))
+    asyncio.run(FolderRecordings(tmp_path).add(recording()))
     [file] = tmp_path.iterdir()
     file.write_text(file.read_text().replace("Hello", "Good morning"))
+    kept = FolderRecordings(tmp_path)
     assert [one.id for one in asyncio.run(found(kept, "Good morning"))] == ["chatcmpl-Hi"]
     assert not asyncio.run(found(kept))
 
@@ -195,10 +195,17 @@ def test_rules_may_change_later(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, content: str, problem: str) -> None:
-    """It is never taken for an empty one."""
+    """A broken file is never taken for an empty one."""
     (tmp_path / "bad.json").write_text(content)
     with pytest.raises(RecordingsUnusable, match=rf"bad.json {problem}"):
         asyncio.run(FolderRecordings(tmp_path).all())
+
+
+def test_a_text_beside_a_call_is_promoted() -> None:
+    """As a message before the call."""
+    answer = GivenAnswer([GivenChoice("Let me look.", [GivenCall("clock", "{}")], "tool_calls")])
+    [found] = promoted([recording(answer=answer)])
+    assert [one.sender for one in found.messages] == ["human", "gpt", "function_call"]
 
 
 def test_chats_become_conversations() -> None:
