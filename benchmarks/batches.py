@@ -1,6 +1,6 @@
 """Lines a second of batches, and the memory and time of a large upload, in one run.
 
-    mimic seed sample --store sqlite:///mimic.db
+    mimic seed --sample --store sqlite:///mimic.db
     python -m benchmarks.batches --store sqlite:///mimic.db --workers 2
 
 The lines are chats. The memory is the largest growth of the server's process with one worker.

@@ -1,6 +1,6 @@
 """The price of a response: responses that are stored or not, and in the background, against chats, in one run.
 
-    mimic seed sample --store sqlite:///mimic.db
+    mimic seed --sample --store sqlite:///mimic.db
     python -m benchmarks.responses --store sqlite:///mimic.db
 
 One server answers the kinds of requests in turn. The table has the medians of the rounds; a ratio is that of two kinds
