@@ -128,7 +128,7 @@ async def test_a_file_whose_contents_are_swept_meanwhile(records: Records, conte
 
 
 async def test_sweeps_beside_new_files(records: Records, contents: Contents) -> None:
-    """However sweeps of any age meet new files, each record that stays has its bytes."""
+    """Beside sweeps of any age, each record of a file that stays has its bytes."""
     files = FileStore(records, FileOptions())
     sweeper = FileSweeper(records, [files.holds])
     over = asyncio.Event()

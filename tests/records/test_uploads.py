@@ -95,7 +95,7 @@ async def test_completions_at_the_same_time(records: Records, files: FileStore, 
 async def test_completions_beside_the_deletion_of_the_file(
     records: Records, files: FileStore, uploads: UploadStore
 ) -> None:
-    """Whatever comes first, a deleted file does not return as a record without bytes."""
+    """A deleted file does not return as a record without bytes, in any order of the requests."""
     for _ in range(10):
         upload, parts = await begin(uploads, b"0123456789")
         done = await uploads.complete(upload, CompletedParts(parts), OWNER)
