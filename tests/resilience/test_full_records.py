@@ -139,7 +139,7 @@ def test_a_batch_waits_for_space(disk: Path, client: OpenAI, server: Server) -> 
     with pytest.raises(openai.InternalServerError) as caught:
         client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
     assert_full(caught)
-    leave(disk, 60_000)
+    leave(disk, 80_000)
     batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
     until = time.monotonic() + 60
     while "work in the background waits" not in server.log():
