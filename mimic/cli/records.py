@@ -11,6 +11,12 @@ from mimic.cli.configuration import STORE_HELP, read_settings
 from mimic.errors import StoreError
 from mimic.records import open_records
 from mimic.records.base import KindSizes, Record, Records
+from mimic.settings import Settings
+from mimic.stored.batches import KIND as BATCH
+from mimic.stored.batches import BatchStore
+from mimic.stored.files import ANY_AGE, UPLOAD_KIND, FileStore, FileSweeper
+from mimic.stored.files import KIND as FILE
+from mimic.stored.uploads import UploadStore
 
 T = TypeVar("T")
 
@@ -40,7 +46,7 @@ def list_records(store: str | None, place: str | None, kind: str | None, limit: 
     Exit codes: 0 done, 2 wrong usage, 3 unusable store.
     """
 
-    async def read(opened: Records) -> tuple[Mapping[str, KindSizes], Sequence[Record]]:
+    async def read(opened: Records, _: Settings) -> tuple[Mapping[str, KindSizes], Sequence[Record]]:
         return await opened.sizes(), await opened.browse(kind, limit)
 
     sizes, newest = _run(store, place, read)
@@ -71,23 +77,39 @@ def list_records(store: str | None, place: str | None, kind: str | None, limit: 
 @click.option("--kind", metavar="KIND", help="Delete the records of one kind only.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear_records(store: str | None, place: str | None, kind: str | None, yes: bool) -> None:
-    """Delete all records, also of unfinished work. The corpus stays.
+    """Delete all records, also of unfinished work, and the bytes of files. The corpus stays.
+
+    A file that is being uploaded meanwhile fails with a 503 or a 404.
 
     Exit codes: 0 done, 1 not confirmed, 2 wrong usage, 3 unusable store.
     """
     if not yes:
         click.confirm(f"Delete all records{f' of the kind {kind}' if kind else ''}?", abort=True)
-    removed = _run(store, place, lambda opened: opened.clear(kind))
+
+    async def clear(opened: Records, settings: Settings) -> tuple[int, int]:
+        removed = await opened.clear(kind)
+        sweeps = kind in {None, FILE, UPLOAD_KIND, BATCH}
+        return removed, await _sweeper_of(opened, settings).sweep(ANY_AGE) if sweeps else 0
+
+    removed, groups = _run(store, place, clear)
     click.echo(f"Deleted {removed:,} records.")
+    if groups:
+        click.echo(f"Deleted the bytes of {groups:,} files.")
 
 
-def _run(store: str | None, place: str | None, work: Callable[[Records], Awaitable[T]]) -> T:
+def _sweeper_of(records: Records, settings: Settings) -> FileSweeper:
+    files = FileStore(records, settings.file_options)
+    batches = BatchStore(records, files, settings.batch_options)
+    return FileSweeper(records, [files.holds, UploadStore(records, files).holds, batches.holds])
+
+
+def _run(store: str | None, place: str | None, work: Callable[[Records, Settings], Awaitable[T]]) -> T:
     """Open the records of the settings and work on them. Ends the program if the store fails."""
     settings = read_settings(lambda text: click.echo(f"Warning: {text}", err=True), store=store, records=place)
 
     async def opened() -> T:
         async with open_records(settings.records, settings.store, settings.record_options) as found:
-            return await work(found)
+            return await work(found, settings)
 
     try:
         return asyncio.run(opened())

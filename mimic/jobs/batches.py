@@ -5,11 +5,12 @@ Every step may be done twice, and by any process: a record is changed with the l
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
 
+from mimic.corpus.stores.base import cancel_until_done
 from mimic.errors import RecordChanged, RecordsFull, RequestError
 from mimic.jobs import runner
 from mimic.jobs.lines import LineAnswer, LineAnswerer
@@ -155,7 +156,13 @@ class BatchWork:
         times = replace(batch.times, **{f"{state}_at": now, "finalizing_at": now})
         changed = replace(batch, tally=tally, times=times, has_output=bool(outputs), has_errors=bool(errors))
         self.before("status")
-        await self._records.update(claim.record, Change(state=state, data=written(changed), due=0), claim.lease)
+        try:
+            await self._records.update(claim.record, Change(state=state, data=written(changed), due=0), claim.lease)
+        except RecordChanged:
+            if await self._records.get(KIND, batch.id, None) is None:  # deleted, and its contents with it
+                await self._files.forget(batch.group)
+                await self._files.forget(batch.error_group)
+            raise
 
     async def _clean_up(self, claim: Claim, batch: StoredBatch) -> None:
         """Announce the end of a batch, delete its blocks, and release its input."""
@@ -271,10 +278,7 @@ class BatchWork:
                     return
             task.result()
         finally:
-            if not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            await cancel_until_done(task)
 
 
 def _is_over(record: Record, batch: StoredBatch) -> bool:

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 import structlog
 
 from mimic.errors import RecordChanged, RecordError, RecordsUnavailable
-from mimic.records.base import Claim, Records
+from mimic.records.base import Claim, Lease, Records
 from mimic.records.periodic import PeriodicTask
 
 log = structlog.get_logger("mimic")
@@ -45,6 +45,7 @@ class Runner(PeriodicTask):
         self._fast = list(works)
         self._works = {**works, **(slow_works or {})}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._given_up: list[Lease] = []
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -67,6 +68,10 @@ class Runner(PeriodicTask):
 
     async def run_due(self) -> None:
         """Finish all jobs that are due, and begin slow ones. Raises RecordsUnavailable."""
+        while self._given_up:
+            lease = self._given_up[-1]
+            await self._records.release(lease)
+            self._given_up.remove(lease)  # others may have come meanwhile
         while claim := await self._records.claim(self._kinds(), LEASE_SECONDS):
             if claim.record.kind in self._slow:
                 self._begin(claim)
@@ -82,7 +87,10 @@ class Runner(PeriodicTask):
             await self._works[claim.record.kind](claim)
         except RecordChanged:  # a cancellation, or another process
             pass
-        except (RecordError, RecordsUnavailable):
+        except RecordsUnavailable:  # the next look for jobs releases it, so that it is repeated when the store is back
+            self._given_up.append(claim.lease)
+            raise
+        except RecordError:
             raise
         except Exception:
             log.exception("bug in work in the background", kind=claim.record.kind, id=claim.record.id)

@@ -3,17 +3,15 @@
 import asyncio
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import structlog
 
+from mimic.corpus.stores.base import cancel_until_done
 from mimic.errors import RecordError, RecordsUnavailable
 from mimic.records.base import Records
 
 log = structlog.get_logger("mimic")
-
-SECONDS_TO_CANCEL: Final = 1.0
-"""Time after which a cancellation is repeated: PyMongo uses ``asyncio.wait_for``, which on Python 3.11 may lose one."""
 
 
 class PeriodicTask(ABC):
@@ -35,9 +33,8 @@ class PeriodicTask(ABC):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.is_ending = True
-        while self._task and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=SECONDS_TO_CANCEL)
+        if self._task:
+            await cancel_until_done(self._task)
 
     @abstractmethod
     async def step(self) -> None:

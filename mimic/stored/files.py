@@ -10,7 +10,7 @@ import structlog
 
 from mimic.errors import RecordChanged, RecordError, RecordsUnavailable, RequestError
 from mimic.records.base import Change, Draft, Order, Record, Records
-from mimic.records.files.base import ContentWriter
+from mimic.records.files.base import ContentWriter, deleted
 from mimic.records.periodic import PeriodicTask
 from mimic.spelling import shown
 from mimic.stored.options import FileOptions
@@ -20,6 +20,8 @@ log = structlog.get_logger("mimic")
 
 KIND: Final = "file"
 PREFIX: Final = "file-"
+UPLOAD_KIND: Final = "upload"
+UPLOAD_PREFIX: Final = "upload_"
 WHOLE: Final = "whole"
 """The name of the content of a file that was uploaded in one piece."""
 PAGE: Final = 100
@@ -28,6 +30,8 @@ SECONDS_OF_BATCH_FILES: Final = 30 * 86_400
 SECONDS_BETWEEN_SWEEPS: Final = 600.0
 SECONDS_OF_ORPHANS: Final = 3600.0
 """Seconds without a write after which contents without a record are deleted."""
+ANY_AGE: Final = float("-inf")
+"""Seconds for :meth:`FileSweeper.sweep` that delete contents which are being written, too."""
 
 Holders: TypeAlias = Callable[[Sequence[str]], Awaitable[set[str]]]
 """Finds the groups, among some, whose contents are needed."""
@@ -131,31 +135,49 @@ class FileStore:
             raise RequestError(503, text, code="files_full", headers={"retry-after": "60"})
 
     async def _remove(self, record: Record) -> None:
+        """Delete a file: first its upload, so that a repeated completion does not write its record again."""
+        group = stored_in(record).group
+        await self._records.delete(UPLOAD_KIND, f"{UPLOAD_PREFIX}{group}", None)
         await self._records.delete(KIND, record.id, None)
-        await self.delete_content(stored_in(record).group)
+        await self.delete_content(group)
+
+    async def forget(self, group: str) -> None:
+        """Delete the file of a group whose contents are gone, or are to go."""
+        await self._records.delete(KIND, f"{PREFIX}{group}", None)
+        await self.delete_content(group)
 
     # Files
 
     async def create(self, file: StoredFile, owner: str) -> FileObject:
-        """Create a file whose contents are written. A file that exists stays as it is. Raises RequestError (503)."""
+        """Create a file whose contents are written. A file that exists stays as it is. Raises RequestError (503).
+
+        Raises RecordsUnavailable if a sweep deleted the contents meanwhile. A sweep that comes later also deletes the
+        record, so none stays without its bytes.
+        """
         try:
             await self.make_room()
         except RequestError:
             await self.delete_content(file.group)
             raise
-        return await self.put(file, owner)
+        made = stored_in(await self.record(_draft_of(file, owner), file.group))
+        for part in file.parts:
+            if not await (await self._records.contents()).has(file.group, part.name, part.size):
+                await self.forget(file.group)
+                raise deleted(file.group, part.name)
+        return made.shown()
 
     async def put(self, file: StoredFile, owner: str) -> FileObject:
         """Write the record of a file, once, without regard to the bound of all files."""
-        draft = Draft(
-            kind=KIND,
-            id=f"{PREFIX}{file.group}",
-            owner=owner,
-            state=file.purpose,
-            data=_written(file),
-            lives=file.lives,
-        )
-        return stored_in(await self._records.put(draft)).shown()
+        return stored_in(await self._records.put(_draft_of(file, owner))).shown()
+
+    async def record(self, draft: Draft, group: str, name: str | None = None) -> Record:
+        """Write the record of contents. Without space for it, the contents are deleted."""
+        try:
+            return await self._records.put(draft)
+        except (RecordError, RecordsUnavailable):
+            if await self._records.get(draft.kind, draft.id, None) is None:
+                await self.delete_content(group, name)
+            raise
 
     async def find(self, file_id: str, owner: str) -> StoredFile:
         """A file. Raises RequestError (404)."""
@@ -242,6 +264,7 @@ class FileSweeper(PeriodicTask):
             for name in some:
                 if name not in needed:
                     await contents.delete(name)
+                    await self._records.delete(KIND, f"{PREFIX}{name}", None)  # it may have been written meanwhile
                     removed += 1
         return removed
 
@@ -259,6 +282,18 @@ def lives_of(purpose: str, expires_after: int | None) -> int | None:
 def stored_in(record: Record) -> StoredFile:
     """The file in a record."""
     return msgspec.json.decode(record.data, type=StoredFile)
+
+
+def _draft_of(file: StoredFile, owner: str) -> Draft:
+    """The record of a file."""
+    return Draft(
+        kind=KIND,
+        id=f"{PREFIX}{file.group}",
+        owner=owner,
+        state=file.purpose,
+        data=_written(file),
+        lives=file.lives,
+    )
 
 
 def _written(file: StoredFile) -> bytes:

@@ -7,17 +7,15 @@ from typing import Final
 
 import msgspec
 
-from mimic.errors import RecordChanged, RequestError
+from mimic.errors import RecordChanged, RecordsUnavailable, RequestError
 from mimic.records.base import Change, Draft, Record, Records
 from mimic.records.files.base import ContentWriter
 from mimic.spelling import shown
-from mimic.stored.files import FilePart, FileStore, StoredFile, lives_of, new_group
+from mimic.stored.files import UPLOAD_KIND, UPLOAD_PREFIX, FilePart, FileStore, StoredFile, lives_of, new_group
 from mimic.wire.openai.base import created_now
 from mimic.wire.openai.uploads import CompletedParts, NewUpload, UploadObject, UploadPartObject
 
-KIND: Final = "upload"
 PART_KIND: Final = "upload_part"
-PREFIX: Final = "upload_"
 PART_PREFIX: Final = "part_"
 PENDING: Final = "pending"
 COMPLETED: Final = "completed"
@@ -38,7 +36,7 @@ class StoredUpload(msgspec.Struct, frozen=True, kw_only=True):
     def shown(self, state: str) -> UploadObject:
         """The object that clients see."""
         return UploadObject(
-            id=f"{PREFIX}{self.group}",
+            id=f"{UPLOAD_PREFIX}{self.group}",
             bytes=self.request.bytes,
             created_at=self.created_at,
             expires_at=self.created_at + SECONDS,
@@ -66,8 +64,8 @@ class UploadStore:
             text = f"The file is larger than the limit of all files, {self._files.most_bytes:,} bytes."
             raise RequestError(400, text, param="bytes", code="integer_above_max_value")
         stored = StoredUpload(request=request, group=new_group(), created_at=created_now())
-        upload_id = f"{PREFIX}{stored.group}"
-        draft = Draft(kind=KIND, id=upload_id, owner=owner, state=PENDING, data=_written(stored), lives=SECONDS)
+        upload_id = f"{UPLOAD_PREFIX}{stored.group}"
+        draft = Draft(kind=UPLOAD_KIND, id=upload_id, owner=owner, state=PENDING, data=_written(stored), lives=SECONDS)
         await self._records.put(draft)
         return stored.shown(PENDING)
 
@@ -85,28 +83,47 @@ class UploadStore:
             await self._pending(upload_id, owner)
             await self._files.make_room()
         except RequestError:
-            await self._files.delete_content(upload_id.removeprefix(PREFIX), part_id)
+            await self._files.delete_content(upload_id.removeprefix(UPLOAD_PREFIX), part_id)
             raise
         data = msgspec.json.encode(size)
         draft = Draft(kind=PART_KIND, id=part_id, owner=owner, parent=upload_id, data=data, lives=SECONDS)
-        record = await self._records.put(draft)
+        record = await self._files.record(draft, upload_id.removeprefix(UPLOAD_PREFIX), part_id)
         return UploadPartObject(id=part_id, created_at=int(record.created), upload_id=upload_id)
 
     # The end
 
     async def complete(self, upload_id: str, request: CompletedParts, owner: str) -> UploadObject:
-        """Make a file of the parts. A repeated completion gives the same file. Raises RequestError."""
+        """Make a file of the parts. A repeated completion gives the same file. Raises RequestError.
+
+        The deletion of a file deletes its upload before. So an upload that is missing after the write of the file's
+        record was deleted with the file, and this record is removed.
+        """
         record, stored = await self._find(upload_id, owner)
         if record.state == PENDING:
-            file = await self._file_of(upload_id, stored, request, owner)
-            completed = msgspec.structs.replace(stored, file=file)
-            record = await self._change(record, Change(state=COMPLETED, data=_written(completed)))
+            record = await self._join(record, stored, request)
             stored = stored_in(record)
         if stored.file is None:
             raise _not_pending(record.state)
         await self._files.put(stored.file, owner)
+        try:
+            await self._find(upload_id, owner)
+        except RequestError:
+            await self._files.forget(stored.group)
+            raise
         await self._forget_parts(upload_id, owner, stored.file.parts)
         return stored.shown(record.state)
+
+    async def _join(self, record: Record, stored: StoredUpload, request: CompletedParts) -> Record:
+        """Complete a pending upload, or return its record as another request ended it at the same time."""
+        try:
+            file = await self._file_of(record.id, stored, request, record.owner)
+        except (RequestError, RecordsUnavailable):
+            record, _ = await self._find(record.id, record.owner)
+            if record.state == PENDING:
+                raise
+            return record  # the other request removed the records of the parts
+        completed = msgspec.structs.replace(stored, file=file)
+        return await self._change(record, Change(state=COMPLETED, data=_written(completed)))
 
     async def cancel(self, upload_id: str, owner: str) -> UploadObject:
         """Cancel an upload, and delete its parts. Raises RequestError after its completion."""
@@ -167,14 +184,14 @@ class UploadStore:
         while page.records:
             for record in page.records:
                 if record.id not in names:
-                    await self._files.delete_content(upload_id.removeprefix(PREFIX), record.id)
+                    await self._files.delete_content(upload_id.removeprefix(UPLOAD_PREFIX), record.id)
                 await self._records.delete(PART_KIND, record.id, owner)
             page = await self._records.page(PART_KIND, owner, upload_id, limit=PAGE)
 
     async def holds(self, groups: Sequence[str]) -> set[str]:
         """The groups of uploads whose hour is not over, among some."""
-        found = await self._records.get_all(KIND, [f"{PREFIX}{group}" for group in groups], None)
-        return {record.id.removeprefix(PREFIX) for record in found}
+        found = await self._records.get_all(UPLOAD_KIND, [f"{UPLOAD_PREFIX}{group}" for group in groups], None)
+        return {record.id.removeprefix(UPLOAD_PREFIX) for record in found}
 
     async def _pending(self, upload_id: str, owner: str) -> tuple[Record, StoredUpload]:
         record, stored = await self._find(upload_id, owner)
@@ -183,9 +200,9 @@ class UploadStore:
         return record, stored
 
     async def _find(self, upload_id: str, owner: str) -> tuple[Record, StoredUpload]:
-        record = await self._records.get(KIND, upload_id, owner)
+        record = await self._records.get(UPLOAD_KIND, upload_id, owner)
         if record is None:
-            text = f"No such Upload object: {shown(upload_id)}. An upload ends after an hour."
+            text = f"No such Upload object: {shown(upload_id)}. An upload ends after an hour, or with its file."
             raise RequestError(404, text, param="id")
         return record, stored_in(record)
 

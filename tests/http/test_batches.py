@@ -10,6 +10,7 @@ import pytest
 from openai import OpenAI
 from openai.types import Batch
 
+from tests.support.keyed import keyed_server
 from tests.support.sdk import sdk
 from tests.support.servers import Server, SharedServers
 
@@ -23,8 +24,7 @@ ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 def server(tmp_path_factory: pytest.TempPathFactory, serve: SharedServers) -> Iterator[Server]:
     """A server with two API keys, a rate limit, and records of its own."""
     folder = tmp_path_factory.mktemp("batches")
-    settings = {"MIMIC_RECORDS": f"sqlite:///{folder}/records.db", "MIMIC_API_KEYS": "one,two", "MIMIC_RPM": "1"}
-    with Server(folder, MIMIC_STORE=serve.store(), **settings) as server:
+    with keyed_server(serve, folder, MIMIC_RPM="1") as server:
         yield server
 
 

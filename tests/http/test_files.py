@@ -12,6 +12,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from tests.support.keyed import keyed_server
 from tests.support.sdk import sdk
 from tests.support.servers import Server, SharedServers
 
@@ -27,13 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path, serve: SharedServers) -> Iterator[Server]:
     """A server with two API keys, and with records and files of its own."""
-    settings = {
-        "MIMIC_RECORDS": f"sqlite:///{folder}/records.db",
-        "MIMIC_API_KEYS": "one,two",
-        "MIMIC_FILES_BYTES": "1200000000",
-        "MIMIC_JOURNAL": "100",
-    }
-    with Server(folder, MIMIC_STORE=serve.store(), **settings) as server:
+    with keyed_server(serve, folder, MIMIC_FILES_BYTES="1200000000", MIMIC_JOURNAL="100") as server:
         yield server
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from mimic.errors import RecordsUnavailable
 from mimic.records.base import Draft, Records
 from mimic.records.files.base import PIECE_BYTES, Contents
-from mimic.stored.files import FilePart, FileStore, FileSweeper, StoredFile
+from mimic.stored.files import ANY_AGE, FilePart, FileStore, FileSweeper, StoredFile
 from mimic.stored.options import FileOptions
 from tests.support.records import BACKENDS, open_now, url_of
 
@@ -107,6 +107,51 @@ async def test_orphans_are_swept(records: Records, contents: Contents) -> None:
     assert await sweeper.sweep() == 0
     assert await sweeper.sweep(0) == 1
     assert [group.name for group in await contents.groups()] == ["kept"]
+
+
+async def test_a_file_whose_contents_are_swept_meanwhile(records: Records, contents: Contents) -> None:
+    """A sweep of any age deletes a content that is being written; its file is an error, and leaves no record."""
+    files = FileStore(records, FileOptions())
+    sweeper = FileSweeper(records, [files.holds])
+    for group in ("whole", "broken"):
+        with pytest.raises(RecordsUnavailable, match="deleted while it was written"):
+            async with contents.new(group, "whole") as writer:
+                await writer.write(LARGE)
+                if group == "broken":
+                    assert await sweeper.sweep(ANY_AGE) == 1
+                    await writer.write(LARGE)
+            if group == "whole":
+                assert await sweeper.sweep(ANY_AGE) == 1
+            await files.create(file(group, writer.size), "")
+    assert await records.sizes() == {}
+    assert await contents.groups() == []
+
+
+async def test_sweeps_beside_new_files(records: Records, contents: Contents) -> None:
+    """Beside sweeps of any age, each record of a file that stays has its bytes."""
+    files = FileStore(records, FileOptions())
+    sweeper = FileSweeper(records, [files.holds])
+    over = asyncio.Event()
+
+    async def sweep() -> None:
+        while not over.is_set():
+            await sweeper.sweep(ANY_AGE)
+            await asyncio.sleep(0)
+
+    async def create(group: str) -> None:
+        with suppress(RecordsUnavailable):
+            await write(contents, group, "whole", b"12345")
+            await files.create(file(group), "")
+
+    sweeping = asyncio.create_task(sweep())
+    for start in range(0, 60, 6):
+        await asyncio.gather(*(create(f"g{number}") for number in range(start, start + 6)))
+    over.set()
+    await sweeping
+    kept = {one.filename for one in (await files.page("", 100, None, "asc", None)).data}
+    assert kept <= {group.name for group in await contents.groups()}
+    for group in kept:
+        assert await read(contents, group, "whole", 0, 5) == b"12345"
 
 
 def file(group: str, size: int = 5) -> StoredFile:

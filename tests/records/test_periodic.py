@@ -1,9 +1,11 @@
 """Tasks in the background end with their server, also if a library loses a cancellation."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
+from mimic.corpus.stores.base import cancel_until_done
 from mimic.errors import RecordError, RecordsUnavailable
 from mimic.records.off import NoRecords
 from mimic.records.periodic import PeriodicTask
@@ -31,6 +33,26 @@ class Losing(PeriodicTask):
 
     def failed(self, error: RecordError | RecordsUnavailable) -> None:
         raise AssertionError(error)
+
+
+async def lose_a_cancellation() -> None:
+    """Run until the second cancellation."""
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+    await asyncio.Event().wait()
+
+
+async def test_tasks_are_cancelled_until_they_have_ended() -> None:
+    """A lost cancellation is repeated, and the outcomes of all tasks are ignored."""
+
+    async def fail() -> None:
+        raise ValueError
+
+    tasks = [asyncio.create_task(work) for work in (lose_a_cancellation(), fail(), asyncio.sleep(60))]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await cancel_until_done(*tasks)
+    assert [task.cancelled() for task in tasks] == [True, False, True]
 
 
 @pytest.mark.parametrize("goes_on", [False, True])

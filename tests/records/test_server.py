@@ -74,6 +74,25 @@ def test_the_command_shows_and_deletes_records(url: str, sqlite_url: str) -> Non
     assert run_mimic(("records", "list"), environment).stdout == "Nothing is stored.\n"
 
 
+def test_the_command_deletes_the_bytes_of_files(url: str, sqlite_url: str, tmp_path: Path) -> None:
+    """Beside a server, ``records clear`` deletes them at once, unless another kind is named."""
+    environment = {"MIMIC_STORE": sqlite_url, "MIMIC_RECORDS": url}
+    with Server(tmp_path, **environment) as server, httpx.Client(base_url=f"{server.url}/v1") as client:
+
+        def upload() -> str:
+            sent = client.post("/files", files={"file": ("a", b"hello")}, data={"purpose": "user_data"})
+            return str(sent.raise_for_status().json()["id"])
+
+        file, _ = upload(), upload()
+        run = run_mimic(("records", "clear", "--kind", "response", "--yes"), environment)
+        assert run.stdout == "Deleted 0 records.\n"
+        assert client.get(f"/files/{file}/content").content == b"hello"
+        run = run_mimic(("records", "clear", "--yes"), environment)
+        assert run.stdout.endswith("Deleted the bytes of 2 files.\n")
+        assert client.get(f"/files/{file}").status_code == 404
+        assert client.get(f"/files/{upload()}/content").content == b"hello"
+
+
 def test_the_command_reports_an_unusable_store(sqlite_url: str, tmp_path: Path) -> None:
     """Exit code 3 for a foreign file, and 2 for wrong usage."""
     file = tmp_path / "text"

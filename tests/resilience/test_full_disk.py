@@ -2,12 +2,9 @@
 
 import asyncio
 import json
-import os
 import re
-import shutil
-import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +16,7 @@ from mimic.corpus.stores import open_store
 from mimic.corpus.stores.mongodb.timings import CATALOGUE_SECONDS
 from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.support.corpora import ask, assert_no_leftovers, conversation, expire_lease, reference, seed, twin
+from tests.support.disks import empty, leave
 from tests.support.mongod import Mongod, skip_without_mongod
 from tests.support.servers import Server, run_mimic
 
@@ -49,34 +47,6 @@ def large(tmp_path: Path) -> Path:
     file = tmp_path / "large.json"
     file.write_text(json.dumps(NEW))
     return file
-
-
-@pytest.fixture
-def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A file system of its own, with the given megabytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    size = f"size={getattr(request, 'param', 32)}m"
-    mount = shutil.which("mount")
-    if not mount or subprocess.run([mount, "-t", "tmpfs", "-o", size, "tmpfs", folder], check=False).returncode:
-        pytest.skip("whoever runs this may not mount a file system")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-def leave(disk: Path, size: int) -> None:
-    """Fill a disk except for the given bytes."""
-    ballast = disk / "ballast"
-    ballast.unlink(missing_ok=True)
-    with ballast.open("wb") as file:
-        file.truncate(0)
-        os.posix_fallocate(file.fileno(), 0, max(free(disk) - size, 1))
-
-
-def free(disk: Path) -> int:
-    """The free bytes of a disk."""
-    status = os.statvfs(disk)
-    return status.f_bavail * status.f_frsize
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -132,7 +102,7 @@ def test_wherever_space_runs_out_the_old_corpus_stays(
             assert files(disk) == before
             assert corpus_of(url) == OLD
             assert_server_answers(server, OLD)
-        (disk / "ballast").unlink()
+        empty(disk)
         assert seeding(url, large) is None
         time.sleep(SECONDS_TO_BELIEVE)
         assert_server_answers(server, NEW)
@@ -199,7 +169,7 @@ def test_no_space_for_temporary_files_is_an_error(disk: Path, mongodb_url: str, 
         answer = httpx.post(f"{server.url}/v1/chat/completions", json=chat)
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store_unavailable")
         assert [path.name for path in disk.iterdir()] == ["ballast"]
-        (disk / "ballast").unlink()
+        empty(disk)
         assert_server_answers(server, OLD)
         assert seeding(mongodb_url, large, TMPDIR=folder) is None
         time.sleep(CATALOGUE_SECONDS)
@@ -219,7 +189,7 @@ def test_no_space_to_sort_an_index_is_an_error(sqlite_url: str, disk: Path, tmp_
     assert error
     assert "no space left for" in error
     assert "or the temporary files by which its indexes are sorted" in error
-    (disk / "ballast").unlink()
+    empty(disk)
     assert files(tmp_path) == before
     assert corpus_of(sqlite_url) == OLD
 
@@ -237,7 +207,7 @@ def test_a_mongod_without_space_dies_and_keeps_the_old_corpus(disk: Path, large:
         error = seeding(url, large)
         assert error
         assert "MongoDB" in error
-        (disk / "ballast").unlink()
+        empty(disk)
         mongod.kill()
         mongod.start()
         assert corpus_of(url) == OLD

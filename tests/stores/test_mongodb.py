@@ -5,10 +5,12 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
@@ -16,10 +18,13 @@ from pymongo.asynchronous.database import AsyncDatabase
 from mimic.corpus.conversation import Message
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.layout import LAYOUT
+from mimic.corpus.manifest import Seeding
 from mimic.corpus.schemas import SCHEMAS, VERSIONS, Version
 from mimic.corpus.stores import Driver, open_store
 from mimic.corpus.stores.mongodb.catalogue import Catalogue
+from mimic.corpus.stores.mongodb.client import SEEDING, DatabaseConnection
 from mimic.corpus.stores.mongodb.lookups import find_query, key_of
+from mimic.corpus.stores.mongodb.replacement import MongoDBReplacement
 from mimic.corpus.stores.mongodb.timings import CATALOGUE_SECONDS, Timings
 from mimic.engine.outcomes import weigh
 from mimic.errors import NoCompletion, SeedingInProgress, SeedingLost, SettingError, StoreUnavailable, UnusableStore
@@ -296,6 +301,30 @@ async def test_a_lease_does_not_outlast_its_seeder_because_the_clock_was_set_bac
                 await asyncio.sleep(2.8)
                 await seeder.progress(seeder.seeding.progress)
         assert await ask(store, [("gpt", "and so on")], "v3") == [("human", "continue")]
+
+
+class LosingReplacement(MongoDBReplacement):
+    """A replacement whose heartbeat loses its first cancellation, as the driver may on Python 3.11."""
+
+    async def _beat(self) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await super()._beat()
+
+
+async def test_a_heartbeat_that_loses_a_cancellation_ends(mongodb_url: str) -> None:
+    """The cancellation is repeated, so a seeding that failed gives its lease back."""
+    seeding = Seeding("a" * 16, "running", "here", datetime.now(UTC))
+    connection = DatabaseConnection(mongodb_url, "pymongo", SEEDING)
+    replacement = LosingReplacement(connection, seeding, lambda: None, Timings(heartbeat_seconds=60))
+    await replacement.claim()
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await replacement.close(msgspec.structs.replace(seeding, state="failed"))
+    async with open_quickly(mongodb_url) as store:
+        found = await store.seeding()
+        assert found
+        assert found.state == "failed"
 
 
 async def test_a_seeder_that_lives_keeps_its_lease(mongodb_url: str, tmp_path: Path) -> None:

@@ -24,10 +24,9 @@ from mimic.stored.chats import StoredChat
 from mimic.stored.conversations import ITEM_KIND, StoredConversation
 from mimic.stored.conversations import KIND as CONVERSATION
 from mimic.stored.files import KIND as FILE
-from mimic.stored.files import FileStore
+from mimic.stored.files import UPLOAD_KIND, FileStore
 from mimic.stored.options import FileOptions
 from mimic.stored.response_state import KIND, StoredResponse, written
-from mimic.stored.uploads import KIND as UPLOAD_KIND
 from mimic.stored.uploads import PART_KIND
 from mimic.wire.openai.responses.answer import ResponseObject
 from mimic.wire.openai.responses.items import completed_item, identified

@@ -21,6 +21,9 @@ BATCH_DOCUMENTS = 128
 BATCH_CHARACTERS = 64 * 1024
 """Limits of a batch: its documents, and the characters of text after which no document is added."""
 
+SECONDS_TO_CANCEL = 1.0
+"""Time after which a cancellation is repeated: PyMongo uses ``asyncio.wait_for``, which on Python 3.11 may lose one."""
+
 T = TypeVar("T")
 
 Driver: TypeAlias = Literal["pymongo", "motor"]
@@ -151,6 +154,15 @@ async def finish_uncancelled(coroutine: Coroutine[Any, Any, None]) -> bool:
             cancelled = True
     task.result()
     return cancelled
+
+
+async def cancel_until_done(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks, again and again until they have ended. Their outcomes are ignored."""
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=SECONDS_TO_CANCEL)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _outcome(replacement: "Replacement", exc: BaseException) -> Seeding:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from mimic.corpus.stores.base import finish_uncancelled
+from mimic.errors import RecordsUnavailable
 
 PIECE_BYTES: Final = 1024 * 1024
 """Bytes that are written at once. A content needs this much memory while it is written."""
@@ -70,6 +71,12 @@ class ContentWriter(ABC):
         """Remove all pieces. Must not raise RecordsUnavailable."""
 
 
+def deleted(group: str, name: str) -> RecordsUnavailable:
+    """The error for a content that was deleted while it was written, as by ``mimic records clear``."""
+    public = "the file was deleted while it was written"
+    return RecordsUnavailable(f"the content {group}/{name} was deleted while it was written", public=public)
+
+
 async def _finish(step: Coroutine[Any, Any, None]) -> None:
     """Finish a step of a writer before a cancellation: a thread may be writing to an open file."""
     if await finish_uncancelled(step):
@@ -89,6 +96,10 @@ class Contents(ABC):
 
         Raises RecordsUnavailable if the content is missing or shorter.
         """
+
+    @abstractmethod
+    async def has(self, group: str, name: str, size: int) -> bool:
+        """True if a content is there, with all bytes of this size."""
 
     @abstractmethod
     async def delete(self, group: str, name: str | None = None) -> None:

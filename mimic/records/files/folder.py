@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from mimic.errors import RecordsUnavailable
-from mimic.records.files.base import ContentGroup, Contents, ContentWriter
+from mimic.records.files.base import ContentGroup, Contents, ContentWriter, deleted
 from mimic.records.sqlite.file import RecordsFile
 
 SUFFIX: Final = ".files"
@@ -47,6 +47,14 @@ class FolderContents(Contents):
                 yield piece
         finally:
             file.close()
+
+    async def has(self, group: str, name: str, size: int) -> bool:
+        try:
+            return (await asyncio.to_thread((self.root / group / name).stat)).st_size == size
+        except FileNotFoundError:
+            return False
+        except OSError as exc:
+            raise self._file.translate(exc) from exc
 
     async def delete(self, group: str, name: str | None = None) -> None:
         if not self._file.exists:
@@ -101,7 +109,10 @@ class _FileWriter(ContentWriter):
             path = self._write(rest)
             os.fsync(self._opened())
             self._close()
-            path.rename(path.with_name(self._name))
+            try:
+                path.rename(path.with_name(self._name))
+            except FileNotFoundError as exc:
+                raise deleted(self._group, self._name) from exc
 
         await self._contents.run(complete)
 

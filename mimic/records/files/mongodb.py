@@ -43,6 +43,11 @@ class MongoDBContents(Contents):
         if start < end:
             raise RecordsUnavailable(f"pieces of {group}/{name} are missing", public="a file is damaged")
 
+    async def has(self, group: str, name: str, size: int) -> bool:
+        pieces = {"_id": {"$gte": _key(group, name, 0), "$lt": _key_after(group, name)}}
+        with self._database.errors():
+            return await self._collection.count_documents(pieces) == -(-size // PIECE_BYTES)
+
     async def delete(self, group: str, name: str | None = None) -> None:
         one = {"_id": {"$gte": _key(group, name or "", 0), "$lt": _key_after(group, name or "")}}
         with self._database.errors():

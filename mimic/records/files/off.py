@@ -17,6 +17,9 @@ class NoContents(Contents):
             raise RecordsUnavailable("records are off", public="MIMIC_RECORDS is off")
         yield b""
 
+    async def has(self, group: str, name: str, size: int) -> bool:
+        return True
+
     async def delete(self, group: str, name: str | None = None) -> None:
         pass
 

@@ -160,7 +160,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if objects and (application, layout) != (APPLICATION_ID, LAYOUT):
         problem = "is not a file of records, or was written by a newer Mimic: name another one in MIMIC_RECORDS"
         raise RecordsUnavailable(f"{path} {problem}", public=f"{path.name} {problem}")
-    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # takes effect in a new file only
+    if not objects:  # with tables it has no effect, but writes a page: a full disk would keep readers out
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")  # survives a killed process; a power failure may lose the end
     connection.execute(f"PRAGMA journal_size_limit={MOST_JOURNAL_BYTES}")

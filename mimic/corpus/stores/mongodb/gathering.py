@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeAlias
 from pymongo.errors import ConnectionFailure
 
 from mimic.corpus.schemas import POSITION, Lookup, characters_of
-from mimic.corpus.stores.base import BATCH_CHARACTERS
+from mimic.corpus.stores.base import BATCH_CHARACTERS, cancel_until_done
 from mimic.corpus.stores.mongodb.client import Database, Fields, Location, collection_at
 from mimic.corpus.stores.mongodb.lookups import BY_VALUE, Key, Value, gathered_query
 
@@ -63,9 +63,7 @@ class Gathering:
 
     async def close(self) -> None:
         """Cancel running queries and waiting lookups."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_until_done(*self._tasks)
         for waiting in self._waiting.values():  # a task that is cancelled before its start runs no code
             for one in waiting:
                 one.found.cancel()

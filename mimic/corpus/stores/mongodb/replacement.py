@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure
 
 from mimic.corpus.manifest import Seeded, Seeding, Size
 from mimic.corpus.schemas import SCHEMAS, Version
-from mimic.corpus.stores.base import Replacement, finish_uncancelled
+from mimic.corpus.stores.base import Replacement, cancel_until_done, finish_uncancelled
 from mimic.corpus.stores.mongodb.attachments import store
 from mimic.corpus.stores.mongodb.catalogue import Catalogue, CatalogueEntry
 from mimic.corpus.stores.mongodb.client import DURABLE, DatabaseConnection, Fields, Moment
@@ -121,9 +121,7 @@ class MongoDBReplacement(Replacement):
 
     async def close(self, seeding: Seeding) -> None:
         tasks = [task for task in (self._heart, *self._writing.values()) if task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_until_done(*tasks)
         try:
             # First the record: from then on this seeding cannot be published.
             with suppress(SeedingLost):  # then the record belongs to the seeding that took over
