@@ -39,6 +39,13 @@ LONG_FILES = [
     *("older_sdk", "llm"),
 ]
 """The slowest test files, the slowest first, without ``test_`` and ``.py``."""
+LONGEST_NAME = 40
+"""The most bytes of a parameter that are shown in the name of a test."""
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long bytes by their parameter. An archive holds the time, and all processes must collect the same tests."""
+    return argname if isinstance(val, bytes) and len(val) > LONGEST_NAME else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

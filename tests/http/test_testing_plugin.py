@@ -37,9 +37,9 @@ def answer(question="hi", **options):
 
 
 def command(*options: str) -> list[str]:
-    """A pytest with warnings as errors, and without other plugins that take a second to load."""
-    without = [f"-pno:{name}" for name in ("cacheprovider", "faker", "langsmith_plugin", "locust", "schemathesis")]
-    return [sys.executable, "-W", "error", "-m", "pytest", "-W", "error", *without, *options]
+    """A pytest with warnings as errors, and without other plugins, which take long to load."""
+    names = ("cacheprovider", "faker", "hypothesispytest", "langsmith_plugin", "locust", "schemathesis")
+    return [sys.executable, "-W", "error", "-m", "pytest", "-W", "error", *(f"-pno:{name}" for name in names), *options]
 
 
 @pytest.fixture

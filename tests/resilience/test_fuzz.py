@@ -26,7 +26,7 @@ from mimic_seed.reader import LONGEST_NUMBER, PIECE, DumpReader
 from tests.support.reading import ONE, READ, all_expected, error, expected_of, read
 
 SOAK = settings(max_examples=5_000, phases=[Phase.explicit, Phase.generate, Phase.shrink])
-BRIEF = settings(max_examples=40)
+BRIEF = settings(max_examples=20)
 
 NUMBERS = ("0", "-0", "-0.0", "1e999999", "-1E-999999", "1.50", "4071", "9" * 4000, "9" * 5000, "0." + "1" * 5000)
 NO_NUMBERS = ("1e9999999999999999999", "01", "-", "1.", ".5", "+1", "0x1", "1e", "NaN", "-Infinity")

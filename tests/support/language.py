@@ -11,7 +11,8 @@ import statistics
 import sys
 import tokenize
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -110,20 +111,28 @@ def _is_ours(file: Path, root: Path) -> bool:
 # Python
 
 
-def docstrings(source: str) -> Iterator[Text]:
-    """Yield the docstrings of modules, classes, functions and attributes."""
-    for node in ast.walk(ast.parse(source)):
-        for statement in getattr(node, "body", []) if not isinstance(node, ast.Lambda | ast.IfExp) else []:
-            match statement:
-                case ast.Expr(value=ast.Constant(value=str(text))):
-                    yield Text(statement.lineno, text)
+@cache
+def docstrings(source: str) -> Sequence[Text]:
+    """Return the docstrings of modules, classes, functions and attributes."""
+    return [
+        Text(statement.lineno, statement.value.value)
+        for node in ast.walk(_tree(source))
+        for statement in (getattr(node, "body", []) if not isinstance(node, ast.Lambda | ast.IfExp) else [])
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        if isinstance(statement.value.value, str)
+    ]
+
+
+@lru_cache(maxsize=1)
+def _tree(source: str) -> ast.Module:
+    """The tree of the source that is read now: trees of all files would take much memory."""
+    return ast.parse(source)
 
 
 def messages(source: str) -> Iterator[Text]:
     """Yield the texts of at least four words that are no docstrings: help, errors, and lines of the log."""
-    tree = ast.parse(source)
     lines = {text.line for text in docstrings(source)}
-    for node in ast.walk(tree):
+    for node in ast.walk(_tree(source)):
         match node:
             case ast.Constant(value=str(text)) if node.lineno not in lines and len(text.split()) >= _LEAST_WORDS:
                 yield Text(node.lineno, text)
