@@ -86,7 +86,7 @@ def _stream(
 ) -> Reply:
     body: bytes | AsyncIterator[bytes]
     if context.injected:
-        body = _interrupt(wire, plan, due, context.injected, context)
+        body = interrupt(wire, plan, due, context.injected, context)
     elif due is None and plan.tokens <= TOKENS_AT_ONCE:
         body = plan.whole()
     else:
@@ -120,7 +120,7 @@ async def pace_steps(
         del remaining, waiting  # if the client left, the exception keeps this frame until garbage collection
 
 
-async def _interrupt(
+async def interrupt(
     wire: AnyWire, plan: EventPlan, due: Iterator[float] | None, fault: Fault, context: RequestContext
 ) -> AsyncIterator[bytes]:
     """Yield a stream with a fault after ``fault.after`` steps, or before the last step of a shorter stream."""

@@ -62,7 +62,7 @@ class ResponseStore(History):
     async def keep(self, request: ResponseRequest, completion: Completion, context: RequestContext) -> Reply | None:
         """Store a response. Returns the reply for one in the background, which is not streamed: it is queued."""
         response, owner = request.response, context.known.owner
-        stored = _stored(request, completion, context)
+        stored = new_response(request, completion, context)
         if response.store or response.background:
             await self._put(stored, owner)
         if response.conversation and not response.background:
@@ -242,7 +242,7 @@ def _due(record: Record, stored: StoredResponse) -> Iterator[float] | None:
     return (began + moment for moment in stored.timing.moments())
 
 
-def _stored(request: ResponseRequest, completion: Completion, context: RequestContext) -> StoredResponse:
+def new_response(request: ResponseRequest, completion: Completion, context: RequestContext) -> StoredResponse:
     """The data of a new response. With the fault ``error`` it fails after the fault's number of tokens."""
     response, answer, error, sent = request.response, answer_of(completion), None, 0
     fault = None if context.is_plain else context.inject()
