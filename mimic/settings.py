@@ -1,20 +1,17 @@
 """The settings, parsed once from an environment that the caller passes."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
+from mimic import setting_values as values
 from mimic.corpus.ladder import DEPTHS, MIN_SCORE, Depth
 from mimic.corpus.schemas import VERSIONS, Version
 from mimic.corpus.similar.model_folder import model_folder
 from mimic.corpus.stores import Driver
-from mimic.engine.matching.parts import HOLE, PromptTemplate
-from mimic.engine.moderation import WORDS, parse_words
+from mimic.engine.moderation import WORDS
 from mimic.engine.overrides import TOOL_MODES, TOOL_SCORE, ToolMode, ToolOptions
 from mimic.errors import SettingError
 from mimic.gateway.faults import Chance, FaultOptions, parse_chances
@@ -41,7 +38,7 @@ from mimic.server.listening import is_loopback
 from mimic.server.options import Defaults, SeedingOptions
 from mimic.spelling import closest
 from mimic.stored.options import BatchOptions, FileOptions
-from mimic.stored.webhook_targets import TargetURL, WebhookOptions
+from mimic.stored.webhook_targets import WebhookOptions
 from mimic.wire.openai.webhook_secrets import parse_secret
 
 if TYPE_CHECKING:
@@ -117,14 +114,14 @@ class Settings(msgspec.Struct, frozen=True):
 
         Raises SettingError, which names the variable, if a value does not parse.
         """
-        values: dict[str, Any] = {}
+        parsed: dict[str, Any] = {}
         for field, (name, parse) in VARIABLES.items():
             if text := environment.get(name, "").strip():
                 try:
-                    values[field] = parse(text)
+                    parsed[field] = parse(text)
                 except ValueError as exc:
                     raise SettingError(name, str(exc)) from None
-        settings = cls(**values)
+        settings = cls(**parsed)
         settings._check()
         return settings
 
@@ -187,6 +184,11 @@ class Settings(msgspec.Struct, frozen=True):
         hook = hook_of(self.recordings_redact) if self.recordings_redact else None
         secrets = (self.upstream_key, self.seed_secret, *self.api_keys)
         return Redactor([secret for secret in secrets if secret != OF_REQUEST], hook)
+
+    @property
+    def is_private(self) -> bool:
+        """True for a server without keys that only programs on the same machine can reach."""
+        return not self.api_keys and is_loopback(self.host)
 
     @property
     def needs_ledger(self) -> bool:
@@ -267,171 +269,67 @@ class Settings(msgspec.Struct, frozen=True):
         return f"Settings({', '.join(f'{field}={value!r}' for field, value in shown.items())})"
 
 
-def _integer(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-            raise ValueError(f"expected a whole number from {least} to {most}, not {text!r}")
-        return int(text)
-
-    return parse
-
-
-def _one_of(*values: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in values:
-            raise ValueError(f"expected one of {', '.join(values)}, not {text!r}")
-        return text
-
-    return parse
-
-
-def _factor(text: str) -> float:
-    if not re.fullmatch(r"\d{1,3}(\.\d{1,6})?", text, re.ASCII):
-        raise ValueError(f"expected a number from 0 to 999, not {text!r}")
-    return float(text)
-
-
-def _share(text: str) -> float:
-    if not re.fullmatch(r"0(\.\d{1,6})?|1(\.0{1,6})?", text, re.ASCII):
-        raise ValueError(f"expected a number from 0 to 1, not {text!r}")
-    return float(text)
-
-
-def _switch(text: str) -> bool:
-    switch = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
-    if text.lower() not in switch:
-        raise ValueError(f"expected on or off, not {text!r}")
-    return switch[text.lower()]
-
-
-def _traces(text: str) -> bool:
-    if not _switch(text):
-        return False
-    with suppress(ModuleNotFoundError):  # a parent package is missing
-        if find_spec("opentelemetry.exporter.otlp.proto.http"):
-            return True
-    raise ValueError("the packages for traces are not installed: pip install 'mimic-chat[otel]'")
-
-
-def _keys(text: str) -> tuple[str, ...]:
-    keys = tuple(key for part in text.split(",") if (key := part.strip()))
-    if not keys:  # the variable is set, so the server must not be open to all
-        raise ValueError("expected keys separated by commas, but found none")
-    return keys
-
-
-def _templates(text: str) -> tuple[str, ...]:
-    """A template, a JSON array of templates, or the path of a file with either."""
-    if not text.startswith("[") and HOLE not in text:
-        try:
-            text = Path(text).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ValueError(f"expected templates with {HOLE}, or a file with them, not {text!r}: {exc}") from None
-    try:
-        templates = msgspec.json.decode(text, type=tuple[str, ...]) if text.startswith("[") else (text,)
-    except msgspec.MsgspecError as exc:
-        raise ValueError(f"expected a JSON array of templates: {exc}") from None
-    for template in templates:
-        PromptTemplate.parse(template)
-    return templates
-
-
-def _words(text: str) -> Mapping[str, Sequence[str]]:
-    """Categories with their words, or the path of a file with them."""
-    if ":" not in text:
-        try:
-            text = Path(text).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ValueError(
-                f"expected words like 'violence: kill', or a file with them, not {text!r}: {exc}"
-            ) from None
-    return parse_words(text)
-
-
-def _hook(text: str) -> str:
-    hook_of(text)
-    return text
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    origins = tuple(origin for part in text.split(",") if (origin := part.strip()))
-    for origin in origins:
-        if not re.fullmatch(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+", origin):
-            raise ValueError(f"expected origins like https://chat.example:8443, or *, not {origin!r}")
-    return origins
-
-
-def _urls(text: str) -> tuple[str, ...]:
-    urls = tuple(url for part in text.split(",") if (url := part.strip()))
-    for url in urls:
-        try:
-            TargetURL.parse(url)
-        except ValueError as exc:  # without the URL, which may hold a token
-            raise ValueError(f"expected URLs separated by commas; {exc}") from None
-    return urls
-
-
 SECRET: Final = frozenset({"store", "records", "api_keys", "seed_secret", "webhooks", "webhook_secret", "upstream_key"})
 """Settings that are never shown: secrets, and URLs, which may hold a password."""
 
 VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "store": ("MIMIC_STORE", str),
-    "version": ("MIMIC_VERSION", _one_of(*VERSIONS)),
+    "version": ("MIMIC_VERSION", values.one_of(*VERSIONS)),
     "host": ("MIMIC_HOST", str),
-    "port": ("MIMIC_PORT", _integer(0, 65535)),
-    "workers": ("MIMIC_WORKERS", _integer(1, 256)),
-    "mongo_driver": ("MIMIC_MONGO_DRIVER", _one_of(*get_args(Driver))),
-    "api_keys": ("MIMIC_API_KEYS", _keys),
-    "cors_origins": ("MIMIC_CORS_ORIGINS", _origins),
+    "port": ("MIMIC_PORT", values.integer(0, 65535)),
+    "workers": ("MIMIC_WORKERS", values.integer(1, 256)),
+    "mongo_driver": ("MIMIC_MONGO_DRIVER", values.one_of(*get_args(Driver))),
+    "api_keys": ("MIMIC_API_KEYS", values.keys),
+    "cors_origins": ("MIMIC_CORS_ORIGINS", values.origins),
     "hosts": ("MIMIC_HOSTS", parse_host_names),
-    "strict_models": ("MIMIC_STRICT_MODELS", _switch),
-    "strict": ("MIMIC_STRICT", _switch),
-    "match": ("MIMIC_MATCH", _one_of(*DEPTHS, RECORDED)),
-    "min_score": ("MIMIC_LEAST_SCORE", _share),
-    "prompt_templates": ("MIMIC_PROMPT_TEMPLATES", _templates),
+    "strict_models": ("MIMIC_STRICT_MODELS", values.switch),
+    "strict": ("MIMIC_STRICT", values.switch),
+    "match": ("MIMIC_MATCH", values.one_of(*DEPTHS, RECORDED)),
+    "min_score": ("MIMIC_LEAST_SCORE", values.share),
+    "prompt_templates": ("MIMIC_PROMPT_TEMPLATES", values.templates),
     "embedding_model": ("MIMIC_EMBEDDING_MODEL", model_folder),
     "on_miss": ("MIMIC_ON_MISS", str),
-    "tools": ("MIMIC_TOOLS", _one_of(*TOOL_MODES)),
-    "tool_score": ("MIMIC_TOOL_SCORE", _share),
-    "moderation_words": ("MIMIC_MODERATION_WORDS", _words),
-    "reasoning": ("MIMIC_REASONING", _integer(0, 1_000_000)),
-    "pace": ("MIMIC_PACE", _one_of(*PACES)),
+    "tools": ("MIMIC_TOOLS", values.one_of(*TOOL_MODES)),
+    "tool_score": ("MIMIC_TOOL_SCORE", values.share),
+    "moderation_words": ("MIMIC_MODERATION_WORDS", values.moderation_words),
+    "reasoning": ("MIMIC_REASONING", values.integer(0, 1_000_000)),
+    "pace": ("MIMIC_PACE", values.one_of(*PACES)),
     "ttft_ms": ("MIMIC_TTFT_MS", parse_delay),
     "itl_ms": ("MIMIC_ITL_MS", parse_delay),
-    "load_factor": ("MIMIC_LOAD_FACTOR", _factor),
-    "most_in_flight": ("MIMIC_MOST_IN_FLIGHT", _integer(0, 1_000_000)),
+    "load_factor": ("MIMIC_LOAD_FACTOR", values.factor),
+    "most_in_flight": ("MIMIC_MOST_IN_FLIGHT", values.integer(0, 1_000_000)),
     "faults": ("MIMIC_FAULTS", parse_chances),
-    "fault_seed": ("MIMIC_FAULT_SEED", _integer(0, 2**63 - 1)),
-    "rpm": ("MIMIC_RPM", _integer(0, 1_000_000_000)),
-    "tpm": ("MIMIC_TPM", _integer(0, 1_000_000_000)),
-    "journal": ("MIMIC_JOURNAL", _integer(0, MOST_ENTRIES)),
-    "access_log": ("MIMIC_ACCESS_LOG", _switch),
-    "traces": ("MIMIC_TRACES", _traces),
-    "client_timeout": ("MIMIC_CLIENT_TIMEOUT", _integer(1, 86_400)),
+    "fault_seed": ("MIMIC_FAULT_SEED", values.integer(0, 2**63 - 1)),
+    "rpm": ("MIMIC_RPM", values.integer(0, 1_000_000_000)),
+    "tpm": ("MIMIC_TPM", values.integer(0, 1_000_000_000)),
+    "journal": ("MIMIC_JOURNAL", values.integer(0, MOST_ENTRIES)),
+    "access_log": ("MIMIC_ACCESS_LOG", values.switch),
+    "traces": ("MIMIC_TRACES", values.traces),
+    "client_timeout": ("MIMIC_CLIENT_TIMEOUT", values.integer(1, 86_400)),
     "upstream": ("MIMIC_UPSTREAM", parse_url),
     "upstream_key": ("MIMIC_UPSTREAM_KEY", str),
-    "upstream_tokens_per_day": ("MIMIC_UPSTREAM_TOKENS_PER_DAY", _integer(0, 10**12)),
+    "upstream_tokens_per_day": ("MIMIC_UPSTREAM_TOKENS_PER_DAY", values.integer(0, 10**12)),
     "recordings": ("MIMIC_RECORDINGS", str),
-    "record": ("MIMIC_RECORD", _one_of("off", "new", "all")),
-    "record_errors": ("MIMIC_RECORD_ERRORS", _switch),
+    "record": ("MIMIC_RECORD", values.one_of("off", "new", "all")),
+    "record_errors": ("MIMIC_RECORD_ERRORS", values.switch),
     "recordings_ignore": ("MIMIC_RECORDINGS_IGNORE", IgnoreRules.parse),
-    "recordings_order": ("MIMIC_RECORDINGS_ORDER", _one_of("newest", "turn")),
-    "recordings_redact": ("MIMIC_RECORDINGS_REDACT", _hook),
+    "recordings_order": ("MIMIC_RECORDINGS_ORDER", values.one_of("newest", "turn")),
+    "recordings_redact": ("MIMIC_RECORDINGS_REDACT", values.hook),
     "records": ("MIMIC_RECORDS", str),
-    "records_most": ("MIMIC_RECORDS_MOST", _integer(1, 1_000_000_000)),
-    "records_bytes": ("MIMIC_RECORDS_BYTES", _integer(10_000_000, 1_000_000_000_000)),
-    "records_days": ("MIMIC_RECORDS_DAYS", _integer(1, 36_500)),
-    "files_bytes": ("MIMIC_FILES_BYTES", _integer(1_000_000, 1_000_000_000_000)),
-    "batch_window": ("MIMIC_BATCH_WINDOW", _integer(1, SECONDS_A_DAY)),
-    "webhooks": ("MIMIC_WEBHOOKS", _urls),
+    "records_most": ("MIMIC_RECORDS_MOST", values.integer(1, 1_000_000_000)),
+    "records_bytes": ("MIMIC_RECORDS_BYTES", values.integer(10_000_000, 1_000_000_000_000)),
+    "records_days": ("MIMIC_RECORDS_DAYS", values.integer(1, 36_500)),
+    "files_bytes": ("MIMIC_FILES_BYTES", values.integer(1_000_000, 1_000_000_000_000)),
+    "batch_window": ("MIMIC_BATCH_WINDOW", values.integer(1, SECONDS_A_DAY)),
+    "webhooks": ("MIMIC_WEBHOOKS", values.urls),
     "webhook_secret": ("MIMIC_WEBHOOK_SECRET", parse_secret),
     "webhook_hosts": ("MIMIC_WEBHOOK_HOSTS", parse_host_names),
-    "webhook_seconds": ("MIMIC_WEBHOOK_SECONDS", _integer(0, 3 * SECONDS_A_DAY)),
+    "webhook_seconds": ("MIMIC_WEBHOOK_SECONDS", values.integer(0, 3 * SECONDS_A_DAY)),
     "seed_secret": ("SEED_SECRET", str),
     "seed_file": ("SEED_FILE", Path),
-    "seed_join_splits": ("SEED_JOIN_SPLITS", _switch),
-    "seed_count_tokens": ("SEED_COUNT_TOKENS", _switch),
-    "seed_batch_size": ("SEED_BATCH_SIZE", _integer(1, 100_000)),
+    "seed_join_splits": ("SEED_JOIN_SPLITS", values.switch),
+    "seed_count_tokens": ("SEED_COUNT_TOKENS", values.switch),
+    "seed_batch_size": ("SEED_BATCH_SIZE", values.integer(1, 100_000)),
 }
 """The environment variable of each setting, and its parser."""
 

@@ -351,7 +351,7 @@ def test_a_missing_package_is_an_error(tmp_path: Path, monkeypatch: pytest.Monke
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "MIMIC_TRACES: the packages for traces are not installed: pip install 'mimic-chat[otel]'" in done.stderr
-    monkeypatch.setattr("mimic.settings.find_spec", lambda _: None)
+    monkeypatch.setattr("mimic.setting_values.find_spec", lambda _: None)
     with pytest.raises(SettingError, match="not installed"):
         Settings.from_environment({"MIMIC_TRACES": "on"})
     assert Settings.from_environment({"MIMIC_TRACES": "off"}).traces is False

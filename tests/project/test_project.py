@@ -26,7 +26,17 @@ FOLDERS = (
     *("mimic", "mimic.errors", "mimic.host_names", "mimic.spelling", "mimic.tokens", "mimic.corpus", "mimic_seed"),
     *("mimic.records",),
     *("mimic.engine", "mimic.wire", "mimic.gateway", "mimic.recordings", "mimic.stored", "mimic.jobs", "mimic.server"),
-    *("mimic.settings", "mimic.app", "mimic.cli", "mimic.__main__", "mimic.testing", "mimic.pytest_plugin"),
+    *(
+        "mimic.setting_values",
+        "mimic.settings",
+        "mimic.endpoint_table",
+        "mimic.parts",
+        "mimic.app",
+        "mimic.cli",
+        "mimic.__main__",
+        "mimic.testing",
+        "mimic.pytest_plugin",
+    ),
 )
 """Packages and modules from the lowest layer up: each may import from those before it."""
 

@@ -9,9 +9,9 @@ import signal
 import sys
 from collections import Counter
 
-from mimic import app
 from mimic.gateway.ledger import IN_MEMORY
 from mimic.jobs import runner
+from mimic.parts import Parts
 from mimic.settings import Settings
 from mimic.stored.batches import KIND
 
@@ -22,7 +22,7 @@ SECONDS = 0.7
 async def main(store: str, records: str, batch_id: str, step: str = "", number: str = "1") -> None:
     """Work until the batch has ended."""
     runner.LEASE_SECONDS = SECONDS  # type: ignore[misc]
-    parts = app._Parts(Settings(store=store, records=records, on_miss="404"), IN_MEMORY)
+    parts = Parts(Settings(store=store, records=records, on_miss="404"), IN_MEMORY)
     seen: Counter[str] = Counter()
 
     def kill(name: str) -> None:

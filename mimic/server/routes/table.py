@@ -1,0 +1,115 @@
+"""All routes that Litestar answers, and the endpoints among them, in the order of the OpenAPI document."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from litestar import HttpMethod, Response, Router, route
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import Scope
+
+from mimic.gateway.context import Gateway
+from mimic.gateway.handle import Endpoint
+from mimic.server.endpoints import answer_by
+from mimic.server.error_handlers import AnyRequest, format_methods
+from mimic.server.observability.requests import UNKNOWN_ROUTE
+from mimic.server.routes import (
+    batches,
+    chats,
+    conversations,
+    corpus,
+    docs,
+    files,
+    journal,
+    moderations,
+    native,
+    openai,
+    page,
+    responses,
+    seeding,
+    status,
+    uploads,
+    webhooks,
+)
+from mimic.wire import native as native_wire
+from mimic.wire.openai import chat, completions, embeddings
+from mimic.wire.openai import responses as responses_format
+from mimic.wire.openai.moderations import PATH as MODERATIONS
+
+_DOCUMENTED: Final = {
+    native_wire.PATH: native.complete,
+    chat.PATH: openai.complete_chat,
+    completions.PATH: openai.complete_prompt,
+    responses_format.PATH: responses.create_response,
+    responses_format.COUNT_PATH: responses.count_input_tokens,
+    responses_format.COMPACT_PATH: responses.compact_input,
+    embeddings.PATH: openai.embed_texts,
+    MODERATIONS: moderations.check_texts,
+}
+"""Handlers of the endpoints, which only the OpenAPI document uses."""
+_TYPE_OF_PARAMETER = re.compile(r":\w+\}")
+"""The type of a route's parameter, which the template of the route leaves out."""
+
+
+async def _show_methods(request: AnyRequest) -> Response[None]:
+    """Answer with the methods of a path that has several. Litestar would name only the first one."""
+    methods = next(
+        methods
+        for path, methods in request.app.route_handler_method_map.items()
+        if _TYPE_OF_PARAMETER.sub("}", path) == request.scope["path_template"]
+    )
+    return Response(None, headers={"allow": format_methods(methods)})
+
+
+def _with_methods(*paths: str) -> HTTPRouteHandler:
+    """The handler of OPTIONS for some paths."""
+    return route(list(paths), http_method=HttpMethod.OPTIONS, status_code=204, include_in_schema=False)(_show_methods)
+
+
+_BESIDE: Final = {chat.PATH: (_with_methods(chat.PATH), chats.list_chats)}
+"""Handlers of other methods on the paths of endpoints."""
+_METHODS: Final = _with_methods(
+    *(seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
+    *conversations.WITH_METHODS,
+    *files.WITH_METHODS,
+    *batches.WITH_METHODS,
+    *webhooks.WITH_METHODS,
+)
+_ROUTES: Final = (
+    seeding.start_seeding,
+    seeding.last_seeding,
+    page.ROUTES,
+    corpus.ROUTES,
+    status.describe_corpus,
+    status.health,
+    status.ready,
+    status.show_metrics,
+    journal.recent_requests,
+    journal.forget_requests,
+    docs.page_asset,
+    openai.list_models,
+    openai.retrieve_model,
+    openai.delete_model,
+    *chats.ROUTES,
+    *responses.ROUTES,
+    *conversations.ROUTES,
+    *files.ROUTES,
+    *uploads.ROUTES,
+    *batches.ROUTES,
+    *webhooks.ROUTES,
+)
+"""Routes that Litestar answers, in the order of the OpenAPI document."""
+
+
+def routes(endpoints: Iterable[Endpoint], gateway: Gateway) -> Iterator[HTTPRouteHandler | Router]:
+    """Yield all routes. The handler of an endpoint is its documentation; its middleware answers."""
+    yield _METHODS
+    for endpoint in endpoints:
+        handlers = [*_BESIDE.get(endpoint.path, ()), _DOCUMENTED[endpoint.path]]
+        yield Router("/", route_handlers=handlers, middleware=[answer_by(endpoint, gateway)])
+    yield from _ROUTES
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route, not the path: the number of paths is unlimited."""
+    return scope.get("path_template") or UNKNOWN_ROUTE
