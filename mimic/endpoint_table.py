@@ -14,6 +14,7 @@ from mimic.engine.tools.assistant import AssistantEngine
 from mimic.gateway.context import Policy
 from mimic.gateway.handle import Endpoint
 from mimic.recordings.options import RECORDED, UPSTREAM
+from mimic.server.run_endpoints import RunEndpoints
 from mimic.settings import Settings
 from mimic.stored.connection import ConnectionResponses
 from mimic.stored.stores import Stores
@@ -83,6 +84,11 @@ class EndpointTable:
             answer_rest = self._engine.complete
         for endpoint in endpoints:
             yield relay.endpoint(endpoint, answer_corpus, answer_rest) if endpoint.policy.queued else endpoint
+
+    def run_endpoints(self, stores: Stores) -> RunEndpoints:
+        """The endpoints of runs. Neither recordings nor the upstream answer them."""
+        wire = ResponsesWire(self._options, stores.responses)
+        return RunEndpoints(wire, stores.runs, self._engine.complete, ANSWERED)
 
     def socket_endpoint(self, recent: ConnectionResponses) -> Endpoint:
         """The endpoint of one WebSocket, which knows the recent responses of its connection."""

@@ -54,6 +54,9 @@ class ConversationKind(msgspec.Struct, frozen=True):
         return RequestError(404, self.missing_item.format(shown(item_id)))
 
 
+CONVERSATIONS: Final = ConversationKind()
+
+
 class ConversationObject(msgspec.Struct, frozen=True, kw_only=True):
     """A conversation."""
 
@@ -66,7 +69,7 @@ class ConversationObject(msgspec.Struct, frozen=True, kw_only=True):
 class ConversationStore:
     """Conversations in the records. Each method with an owner finds the conversations of this owner only."""
 
-    def __init__(self, records: Records, kind: ConversationKind = ConversationKind()) -> None:
+    def __init__(self, records: Records, kind: ConversationKind = CONVERSATIONS) -> None:
         self._records = records
         self._kind = kind
 
@@ -78,9 +81,7 @@ class ConversationStore:
         await self.put(conversation_id, stored, items, owner)
         return _shown(conversation_id, stored)
 
-    async def put(
-        self, conversation_id: str, stored: StoredConversation, items: Sequence[RawItem], owner: str
-    ) -> None:
+    async def put(self, conversation_id: str, stored: StoredConversation, items: Sequence[RawItem], owner: str) -> None:
         """Create a conversation with an id. Raises RequestError for an invalid item."""
         read_items(items, "items")
         if not self._records.is_on:

@@ -24,9 +24,7 @@ class ObjectPage(msgspec.Struct, frozen=True):
         return cls(objects, first, last, has_more)
 
 
-def page_of(
-    objects: Sequence[dict[str, Any]], limit: int, after: str | None, before: str | None = None
-) -> ObjectPage:
+def page_of(objects: Sequence[dict[str, Any]], limit: int, after: str | None, before: str | None = None) -> ObjectPage:
     """The page of a whole list after the object with an id, and before another one. Raises UnknownCursor.
 
     A page that has only an end has the objects right before it.

@@ -176,7 +176,9 @@ class RunView(msgspec.Struct, frozen=True):
             "id": turn.message_id,
             "role": "assistant",
             "status": "completed" if self.status == "completed" else "incomplete",
-            "content": [{"type": "output_text", "text": turn.response.text if is_whole else text_of(tokens), "annotations": []}],
+            "content": [
+                {"type": "output_text", "text": turn.response.text if is_whole else text_of(tokens), "annotations": []}
+            ],
             "created_at": self._at(turn.began),
             "assistant_id": run.assistant_id,
             "run_id": run.id,
@@ -225,7 +227,7 @@ class RunView(msgspec.Struct, frozen=True):
             status = self.status  # type: ignore[assignment] # it is one of both
         ended = self._ended_at if is_last else self._at(turn.ends)
         error = turn.response.error if status == "failed" else None
-        return StepObject(
+        step = StepObject(
             id=turn.step_id,
             created_at=self._at(turn.began),
             assistant_id=run.assistant_id,
@@ -236,17 +238,16 @@ class RunView(msgspec.Struct, frozen=True):
             step_details=self._details(turn),
             last_error=RunError(error.code, error.message) if error else None,
             usage=RunUsage.of([turn.response.usage]) if status == "completed" else None,
-            **({} if status == "in_progress" else {f"{status}_at": ended}),
         )
+        return step if status == "in_progress" else msgspec.structs.replace(step, **{f"{status}_at": ended})
 
     def _details(self, turn: Turn) -> Mapping[str, Any]:
         if not turn.response.calls:
             return {"type": "message_creation", "message_creation": {"message_id": turn.message_id}}
-        calls = _calls_of(turn) if self.seconds >= turn.ends else ()
+        is_sent = turn is not self.stored.last or self.status not in {"queued", "in_progress"}
+        calls = _calls_of(turn) if is_sent else ()
         outputs = self.stored.outputs
-        whole = [
-            {**call, "function": {**call["function"], "output": outputs.get(call["id"])}} for call in calls
-        ]
+        whole = [{**call, "function": {**call["function"], "output": outputs.get(call["id"])}} for call in calls]
         return {"type": "tool_calls", "tool_calls": whole}
 
 
@@ -256,17 +257,14 @@ def _status_of(stored: StoredRun, seconds: float) -> RunStatus:
     if stored.over:
         return "incomplete"
     if seconds < min(turn.ends, SECONDS_OF_A_RUN):
-        is_queued = seconds < turn.began + turn.response.first
-        return "queued" if is_queued else "in_progress"
-    if turn.ends > SECONDS_OF_A_RUN:
+        return "queued" if seconds < turn.began + turn.response.first else "in_progress"
+    if turn.ends > SECONDS_OF_A_RUN or (turn.has_calls and seconds >= SECONDS_OF_A_RUN):
         return "expired"
     if turn.response.error:
         return "failed"
-    if turn.response.finish_reason == "length":
-        return "incomplete"
     if turn.has_calls:
-        return "requires_action" if seconds < SECONDS_OF_A_RUN else "expired"
-    return "completed"
+        return "requires_action"
+    return "incomplete" if turn.response.finish_reason == "length" else "completed"
 
 
 def _calls_of(turn: Turn) -> Sequence[dict[str, Any]]:

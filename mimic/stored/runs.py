@@ -54,9 +54,11 @@ class RunStore(RunHistory):
         if request.over:
             response = msgspec.structs.replace(response, text="", tokens=(), calls=())
         if request.outputs is None:
-            record = await self._begin(request, StoredRun(
-                run=request.run, turns=[Turn(0.0, response)], added=request.added, over=request.over
-            ), owner)
+            record = await self._begin(
+                request,
+                StoredRun(run=request.run, turns=[Turn(0.0, response)], added=request.added, over=request.over),
+                owner,
+            )
         else:
             record = await self._continue(request, Turn(0.0, response), owner)
         view, headers = RunView.of(record), headers_of(completion)
@@ -219,9 +221,7 @@ class RunStore(RunHistory):
     ) -> ObjectPage:
         """A page of the runs of a thread. Raises RequestError (404), and UnknownCursor."""
         await self.settle(thread_id, owner)
-        found = await self._records.page(
-            KIND, owner, thread_id, after=after, before=before, order=order, limit=limit
-        )
+        found = await self._records.page(KIND, owner, thread_id, after=after, before=before, order=order, limit=limit)
         objects = [shown_in(RunView.of(record).run(), beta) for record in found.records]
         return ObjectPage.of(objects, has_more=found.has_more)
 

@@ -23,7 +23,7 @@ from mimic.wire.openai.assistants.threads import MetadataChange
 
 RUN_PATH: Final = f"{RUNS}/{{run_id:str}}"
 STEPS_PATH: Final = f"{RUN_PATH}/steps"
-WITH_METHODS: Final = (RUNS, RUN_PATH)
+WITH_METHODS: Final = (RUN_PATH,)
 """Paths with several methods."""
 POLL_HEADER: Final = "openai-poll-after-ms"
 """Milliseconds after which a client asks for a run again."""
@@ -121,7 +121,7 @@ async def list_runs(
     tags=["OpenAI"],
     guards=GUARDS,
     security=SECURITY,
-    description="Gives a run in its state at the moment. While it works, `openai-poll-after-ms` says when to ask again.",
+    description="Gives a run in its state at the moment, and while it works the header `openai-poll-after-ms`.",
     responses=error_responses(400, 401, 404, 503),
 )
 async def retrieve_run(
@@ -225,4 +225,4 @@ async def retrieve_step(
 
 DOCUMENTED: Final = {RUNS: create_run, THREAD_RUNS: create_thread_and_run, OUTPUTS: submit_tool_outputs}
 """Handlers of the endpoints, which only the OpenAPI document uses."""
-ROUTES: Final = (list_runs, retrieve_run, update_run, cancel_run, list_steps, retrieve_step)
+ROUTES: Final = (retrieve_run, update_run, cancel_run, list_steps, retrieve_step)

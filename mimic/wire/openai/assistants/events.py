@@ -26,7 +26,9 @@ def text_steps(message_id: str, tokens: Sequence[int]) -> TokenStream:
 
 def call_steps(step_id: str, calls: Sequence[ToolCall]) -> PartedStream:
     """The events that add calls, and each token of their arguments, to a step."""
-    return PartedStream([(_opening(step_id, n, call), _arguments(step_id, n, call)) for n, call in enumerate(calls)], b"")
+    return PartedStream(
+        [(_opening(step_id, n, call), _arguments(step_id, n, call)) for n, call in enumerate(calls)], b""
+    )
 
 
 def _opening(step_id: str, index: int, call: ToolCall) -> bytes:

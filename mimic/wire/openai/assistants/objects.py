@@ -192,7 +192,7 @@ class RunObject(msgspec.Struct, frozen=True, kw_only=True):
     top_p: float = 1.0
     max_prompt_tokens: int | None = None
     max_completion_tokens: int | None = None
-    truncation_strategy: Mapping[str, Any] = {"type": "auto", "last_messages": None}
+    truncation_strategy: Mapping[str, Any]
     incomplete_details: RunIncomplete | None = None
     usage: RunUsage | None = None
     response_format: Any = "auto"

@@ -189,7 +189,7 @@ class AnyRunWire(OpenAIWire[RunRequest, Completion]):
             input=[*kept, *calls],
             instructions=run.instructions or None,
             tools=functions_in(run.tools) or None,
-            tool_choice=choice_in(run.tool_choice) if run.tools else None,
+            tool_choice=_choice_of(run, is_first=not calls),
             parallel_tool_calls=run.parallel_tool_calls,
             temperature=run.temperature,
             top_p=run.top_p,
@@ -199,7 +199,7 @@ class AnyRunWire(OpenAIWire[RunRequest, Completion]):
         )
         request = await self._responses.read_data(data, overrides, known)
         texts = [message.text for message in request.prompts[0].messages]
-        given = msgspec.convert(run.response_format, Format)  # type: ignore[call-overload] # a type alias
+        given = msgspec.convert(run.response_format, Format)
         fields = {
             **msgspec.structs.asdict(request),
             "items": (),  # the thread has them
@@ -245,9 +245,7 @@ class ThreadRunWire(AnyRunWire):
 class OutputsWire(AnyRunWire):
     """Outputs of the calls that a run waits for."""
 
-    def __init__(
-        self, responses: ResponsesWire, history: RunHistory, header: str, thread_id: str, run_id: str
-    ) -> None:
+    def __init__(self, responses: ResponsesWire, history: RunHistory, header: str, thread_id: str, run_id: str) -> None:
         super().__init__(responses, history, header)
         self._thread_id, self._run_id = thread_id, run_id
 
@@ -292,6 +290,13 @@ async def _run_of(data: RunFields, assistant: AssistantObject, thread_id: str) -
         tool_choice=data.tool_choice or "auto",
         parallel_tool_calls=data.parallel_tool_calls is not False,
     )
+
+
+def _choice_of(run: RunObject, *, is_first: bool) -> Any:
+    """The choice of tools. A call that the run must make is behind it after the first answer."""
+    if not run.tools:
+        return None
+    return choice_in(run.tool_choice) if is_first or run.tool_choice == "none" else "auto"
 
 
 def _truncation_of(given: Truncation | None) -> Truncation:
