@@ -12,8 +12,6 @@ VERSION: Final = "/v1"
 _CHATS: Final = "Use chat completions (/v1/chat/completions)"
 _TEXTS_ONLY: Final = "Mimic answers with texts only: leave these requests out"
 ABSENT: Final[Mapping[str, str]] = {
-    "/assistants": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",
-    "/threads": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",
     "/vector_stores": "Mimic has no vector stores: keep the vectors of /v1/embeddings yourself",
     "/audio": _TEXTS_ONLY,
     "/images": _TEXTS_ONLY,

@@ -58,7 +58,7 @@ def test_without_a_similar_route_there_is_no_suggestion(path: str) -> None:
 
 def test_missing_apis_are_named_with_a_replacement() -> None:
     """The suggestion comes with and without the version, and for paths below; existing routes get none."""
-    for path in ("/v1/assistants", "/assistants", "/v1/threads/t/runs", "/v1/v1/assistants"):
+    for path in ("/v1/realtime", "/realtime", "/v1/realtime/sessions/s", "/v1/v1/realtime"):
         assert "chat completions" in hint(path, ROUTES)
     for start in ABSENT:
         assert hint(f"/v1{start}/some_id", ROUTES) == f". {ABSENT[start]}."

@@ -10,6 +10,7 @@ from mimic.engine.base import TOKENS_OF_PRIMING, Completion, Known, ToolCall, Us
 from mimic.engine.overrides import Overrides
 from mimic.errors import RequestError
 from mimic.records.base import new_id
+from mimic.spelling import shown
 from mimic.wire.base import EventPlan
 from mimic.wire.json import decode
 from mimic.wire.openai.assistants.beta import Beta, beta_of
@@ -94,9 +95,9 @@ class ThreadRunParameters(RunFields, frozen=True, kw_only=True):
 
 
 class ToolOutput(msgspec.Struct, frozen=True):
-    """The output of a call."""
+    """The output of a call. Without an id it belongs to the call in the same place."""
 
-    tool_call_id: str
+    tool_call_id: str | None = None
     output: str | None = None
 
 
@@ -203,6 +204,7 @@ class AnyRunWire(OpenAIWire[RunRequest, Completion]):
         fields = {
             **msgspec.structs.asdict(request),
             "items": (),  # the thread has them
+            "prompts": () if over else request.prompts,
             "answer_format": await format_of(None if isinstance(given, str) else given, texts),
         }
         return RunRequest(**fields, run=run, over=over, beta=beta_of(self._header))
@@ -253,8 +255,7 @@ class OutputsWire(AnyRunWire):
         beta_of(self._header)
         data = decode(_outputs, body)
         found, items = await self._history.waiting(self._thread_id, self._run_id, known.owner)
-        outputs = {one.tool_call_id: one.output or "" for one in data.tool_outputs}
-        _check_outputs(outputs, found.calls[-1])
+        outputs = _outputs_of(data.tool_outputs, [call.id for call in found.calls[-1]])
         calls = _items_of(found.calls, {**found.outputs, **outputs})
         request = await self._request(found.run, items, bool(data.stream), overrides, known, calls, found.usage)
         return msgspec.structs.replace(request, outputs=outputs)
@@ -336,12 +337,14 @@ async def _tokens_of(items: Sequence[RawItem]) -> int:
     return await chat_tokens(read_items(items).messages) - TOKENS_OF_PRIMING
 
 
-def _check_outputs(outputs: Mapping[str, str], calls: Sequence[ToolCall]) -> None:
-    """Raises RequestError unless there is one output for each call."""
-    wanted = [call.id for call in calls]
-    if set(outputs) != set(wanted):
-        text = f"Expected tool outputs for call_ids {wanted}, got {list(outputs)}"
+def _outputs_of(given: Sequence[ToolOutput], calls: Sequence[str]) -> Mapping[str, str]:
+    """The outputs by the ids of calls. Raises RequestError unless each call has one."""
+    places = [*calls, *[""] * len(given)]
+    outputs = {one.tool_call_id or place: one.output or "" for one, place in zip(given, places, strict=False)}
+    if set(outputs) != set(calls):
+        text = f"Expected tool outputs for call_ids {list(calls)}, got {[shown(one) for one in outputs]}"
         raise RequestError(400, text, param="tool_outputs")
+    return outputs
 
 
 def _items_of(groups: Sequence[Sequence[ToolCall]], outputs: Mapping[str, str]) -> Sequence[RawItem]:
