@@ -21,7 +21,7 @@ from typing import Any, Final
 import click
 
 from benchmarks.hot import bodies, drawn
-from benchmarks.load import HEAD_END
+from benchmarks.support.load import HEAD_END
 from mimic.app import from_environment
 
 OK: Final = 200

@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 import click
 import uvloop
 
-from benchmarks.load import Outcome, post, press
-from benchmarks.servers import mongodb, seed, serving
+from benchmarks.support.load import Outcome, post, press
+from benchmarks.support.servers import mongodb, seed, serving
 from mimic.testing.processes import resident_bytes
 
 PATH: Final = "/conversation/completion?version=v2"

@@ -4,8 +4,8 @@
 
 It is a pretty-printed JSON array with the traits of the real one: numbers and lengths of messages, chats split into
 parts, repeated prompts, "continue", code, other scripts, empty messages. The texts mean nothing
-(:mod:`benchmarks.prose`). A smaller dump of a seed is the beginning of a larger one. Memory (25 MB) does not grow with
-the size; 673 MB take from 30 s to 60 s.
+(:mod:`benchmarks.support.prose`). A smaller dump of a seed is the beginning of a larger one. Memory (25 MB) does not
+grow with the size; 673 MB take from 30 s to 60 s.
 """
 
 import re
@@ -21,7 +21,7 @@ from typing import IO, Final, TypeAlias
 
 import click
 
-from benchmarks.prose import SHORTEST_WITH_CODE, Writer
+from benchmarks.support.prose import SHORTEST_WITH_CODE, Writer
 
 LocatedMessage: TypeAlias = tuple[str, str]
 """A sender and a text."""

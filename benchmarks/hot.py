@@ -28,8 +28,8 @@ from typing import Any, Final
 import click
 import msgspec
 
-from benchmarks.bare import URL_VARIABLE
-from benchmarks.load import Outcome, post, press
+from benchmarks.support.bare import URL_VARIABLE
+from benchmarks.support.load import Outcome, post, press
 from mimic.corpus.conversation import Conversation, Message
 from mimic.testing import free_port
 from mimic_seed.reader import DumpReader
@@ -167,7 +167,7 @@ def bare(name: str, environment: Mapping[str, str]) -> AbstractContextManager[in
         "--log-level",
         "error",
     )
-    command = (sys.executable, "-m", "uvicorn", f"benchmarks.bare:{name}", "--port", str(port), *options)
+    command = (sys.executable, "-m", "uvicorn", f"benchmarks.support.bare:{name}", "--port", str(port), *options)
     return serving(command, port, environment)
 
 

@@ -22,8 +22,8 @@ import msgspec
 from locust import FastHttpUser, events, task
 from locust.env import Environment
 
-from benchmarks.outcomes import Outcome
 from benchmarks.questions import Question, problem_with_chat, problem_with_choices, problem_with_stream, read
+from benchmarks.support.outcomes import Outcome
 from mimic.corpus.conversation import Message, role_of
 
 JSON: Final = {"content-type": "application/json"}

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import click
 import uvloop
 
-from benchmarks.load import post
-from benchmarks.servers import Server, seed, serving
+from benchmarks.support.load import post
+from benchmarks.support.servers import Server, seed, serving
 from mimic.testing.processes import resident_bytes
 
 PATH: Final = "/v1/chat/completions"

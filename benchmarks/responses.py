@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import click
 
-from benchmarks.load import Outcome, post, press
+from benchmarks.support.load import Outcome, post, press
 from mimic.testing.processes import ServerProcess
 
 SAID: Final = "Write a haiku about the sea"

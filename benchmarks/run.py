@@ -24,9 +24,9 @@ import pymongo
 
 from benchmarks import questions
 from benchmarks.dataset import make_dump, size_in_bytes
-from benchmarks.outcomes import Outcome, Result, Seeding, this_machine
-from benchmarks.report import RESULTS, write_result
-from benchmarks.servers import locust, mongodb, seed, serving
+from benchmarks.support.outcomes import Outcome, Result, Seeding, this_machine
+from benchmarks.support.report import RESULTS, write_result
+from benchmarks.support.servers import locust, mongodb, seed, serving
 
 FOLDER: Final = Path(__file__).parent
 DATA: Final = FOLDER / "data"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from benchmarks.outcomes import Sizes
-from benchmarks.report import RESULTS, write_sizes
 from benchmarks.run import DATA, known_versions, made, measure, say
+from benchmarks.support.outcomes import Sizes
+from benchmarks.support.report import RESULTS, write_sizes
 
 
 @click.command()

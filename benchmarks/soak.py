@@ -24,11 +24,11 @@ from urllib.parse import urlsplit
 import click
 
 from benchmarks import questions, run
-from benchmarks.load import Outcome, post, press, taken_apart
-from benchmarks.outcomes import Sample, Soak, this_machine
 from benchmarks.questions import Question
-from benchmarks.report import RESULTS, write_soak
-from benchmarks.servers import Server, seed, serving
+from benchmarks.support.load import Outcome, post, press, taken_apart
+from benchmarks.support.outcomes import Sample, Soak, this_machine
+from benchmarks.support.report import RESULTS, write_soak
+from benchmarks.support.servers import Server, seed, serving
 from mimic.corpus.conversation import role_of
 
 VERSION: Final = "v3"

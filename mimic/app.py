@@ -26,7 +26,7 @@ from mimic.server.pipeline import add_layers
 from mimic.server.routes.assistants import beta_in
 from mimic.server.routes.docs import openapi_config
 from mimic.server.routes.table import route_of, routes
-from mimic.server.worker_process import collect_seldom, end_with_parent
+from mimic.server.workers import collect_seldom, end_with_parent
 from mimic.settings import Settings
 from mimic.wire.openai import responses
 

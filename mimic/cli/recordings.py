@@ -34,13 +34,18 @@ def _placed(command: Command) -> Command:
 
 @click.group()
 def recordings() -> None:
-    """Show, delete, export or promote the recorded answers of a real service."""
+    """Show, delete, export or promote recorded answers.
+
+    They are answers of a real service, which Mimic gives again to equal requests.
+    """
 
 
 @recordings.command("list")
 @_placed
 def list_recordings(store: str | None, place: str | None) -> None:
-    """Show a line for each recording: its key, its model, its form, and the end of the chat.
+    """Show a line for each recording.
+
+    A line has the key, the model, the form, and the end of the chat.
 
     Exit codes: 0 done, 2 wrong usage, 3 unusable store.
     """
@@ -106,7 +111,9 @@ def export_recordings(folder: Path, store: str | None, place: str | None) -> Non
 @recordings.command("promote")
 @_placed
 def promote_recordings(store: str | None, place: str | None) -> None:
-    """Write the recorded chats to standard output as a dump in ShareGPT's form, which mimic seed reads.
+    """Write the recorded chats to standard output as a dump.
+
+    The dump has ShareGPT's form, which mimic seed reads.
 
     Exit codes: 0 done, 2 wrong usage, 3 unusable store.
     """

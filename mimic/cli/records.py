@@ -19,7 +19,7 @@ _PLACE_HELP: Final = "The store of the records, if they are not beside the corpu
 
 @click.group()
 def records() -> None:
-    """Show or delete stored responses, conversations, files and other objects that outlive a request."""
+    """Show or delete stored objects, such as responses and files."""
 
 
 @records.command("list")

@@ -70,11 +70,12 @@ def seed(
 
     Replace the corpus by the conversations in all FILEs, in this order. With "-" as FILE, read standard input.
 
-    The content of a FILE shows its format: conversations of ShareGPT or OpenAI (fine-tuning), instructions (Alpaca),
-    pairs of prompt and completion or question and answer, preferences (DPO), lists of messages, or the export of
-    ChatGPT or Claude (its zip archive). A FILE is a JSON array, JSON Lines, or CSV with a header, and may be compressed
-    with gzip, zstd, xz or bzip2. With the extra "parquet" it may be a Parquet file. Clients see the old corpus until
-    the new one is complete.
+    The content of a FILE shows its format. Conversations have the format of ShareGPT or of OpenAI's fine-tuning, or are
+    lists of messages. Single answers are instructions (Alpaca), pairs of prompt and completion or of question and
+    answer, or preferences (DPO). An export of ChatGPT or Claude is its zip archive.
+
+    A FILE is a JSON array, JSON Lines, or CSV with a header, and may be compressed with gzip, zstd, xz or bzip2. With
+    the extra "parquet" it may be a Parquet file. Clients see the old corpus until the new one is complete.
 
     Exit codes: 0 done, 1 bad input, 2 wrong usage, 3 unusable store, 4 another seeding is running.
     """

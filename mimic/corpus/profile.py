@@ -75,6 +75,6 @@ class Profile(msgspec.Struct, frozen=True):
         return sum(role.messages for role in self.roles if role.role == OTHER)
 
     def without_texts(self) -> "Profile":
-        """This profile without texts, for clients that may not read the corpus."""
+        """The profile without texts, for clients that may not read the corpus."""
         roles = [msgspec.structs.replace(role, common=()) for role in self.roles]
         return msgspec.structs.replace(self, roles=roles)

@@ -51,7 +51,7 @@ def script_of(text: str) -> str:
 
 
 def language_of(text: str) -> str:
-    """The script of a text; for Latin script its language, or an empty text if its words do not tell one.
+    """The script of a text; for Latin script its language, or an empty text if its words do not show one.
 
     Words of several languages are taken for English, the first one.
     """

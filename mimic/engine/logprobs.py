@@ -41,7 +41,7 @@ def logprobs_of(
     """The log probabilities of the answers with the indexes ``wanted``, with the ``top`` most likely tokens each.
 
     ``answers`` are tokens, with their counts in descending order. A token has the weight of all answers that begin
-    with the same tokens up to it; its probability is the share of this weight among the answers that begin with the
+    with the same tokens up to it. Its probability is the share of this weight among the answers that begin with the
     same tokens before it. An answer that ends before the token counts in the whole, but is no token.
     """
     found: dict[int, list[TokenLogprob]] = {index: [] for index in wanted}

@@ -30,9 +30,9 @@ class Sampling(msgspec.Struct, frozen=True):
 def draw(counts: Sequence[int], sampling: Sampling, key: int) -> list[int]:
     """Draw the indexes of ``n`` outcomes. ``counts`` are in descending order.
 
-    A draw without replacement, each outcome with a weight of count^(1/temperature): the ``n`` largest of
-    ln(count)/temperature + G, with G from the standard Gumbel distribution (Kool, van Hoof and Welling 2019,
-    "Stochastic Beams and Where to Find Them", section 2.2). The same ``key`` gives the same draw. If ``n`` is larger
+    The draw is without replacement, and each outcome has the weight count^(1/temperature). It takes the ``n`` largest
+    of ln(count)/temperature + G, with G from the standard Gumbel distribution. Source: Kool, van Hoof and Welling 2019,
+    "Stochastic Beams and Where to Find Them", section 2.2. The same ``key`` gives the same draw. If ``n`` is larger
     than the nucleus, its outcomes repeat in the same order.
     """
     size = nucleus(counts, sampling)

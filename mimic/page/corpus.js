@@ -7,7 +7,7 @@ const MOST_SENDERS = 4;
 const MOST_MESSAGES = 12;
 
 /** The share of messages below which a role gets no plot. */
-const SELDOM = 0.01;
+const LEAST_SHARE = 0.01;
 
 const ROLES = { user: "Users", assistant: "Assistants" };
 
@@ -57,7 +57,7 @@ function plots(profile) {
   const rest = profile.senders.slice(MOST_SENDERS).reduce((sum, { messages }) => sum + messages, 0);
   if (rest) unlisted.unshift({ label: `${plural(profile.senders.length - MOST_SENDERS, "more sender")}`, count: rest });
   const lengths = profile.roles
-    .filter(({ messages }) => messages >= SELDOM * total)
+    .filter(({ messages }) => messages >= LEAST_SHARE * total)
     .map(({ role, lengths: distribution }) => histogram(KINDS[role], distribution, "characters"));
   return [
     element(

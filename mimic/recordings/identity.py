@@ -58,7 +58,7 @@ def identity_of(
     """The identity of a request, and of its body with the content parts that have no text. ``clean`` changes all texts.
 
     Left out are the form of the delivery (``stream``), the user, metadata, and the ids of tool calls, which are
-    numbered instead. Values by default are left out, so that files with recordings are short.
+    numbered instead. Default values are left out, so that files with recordings are short.
     """
     is_chat = request.prompts[0].tokens is None
     chats = [_messages(prompt.messages) for prompt in request.prompts]

@@ -99,7 +99,7 @@ class Relay:
         return msgspec.structs.replace(endpoint, relay=_RelayedEndpoint(self, endpoint, corpus, fallback).answer)
 
     def pick(self, found: Sequence[Recording], path: str, *, stream: bool) -> Recording:
-        """One of several recordings of a request. Those in the form of the request come first: their bytes fit."""
+        """Choose among several recordings of a request: first those in the form of the request, whose bytes fit."""
         found = [one for one in found if one.path == path and one.stream == stream] or found
         if self.options.order == "newest" or len(found) == 1 or not self._ledger.is_open:
             return found[-1]
@@ -179,7 +179,7 @@ class _RelayedEndpoint:
 
 
 class _Forwarding:
-    """One request that is passed on to the upstream."""
+    """A request that is passed on to the upstream."""
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ FAILED: Final = (aiohttp.ClientError, TimeoutError)
 """Errors of a connection, or of an answer that is cut."""
 ATTEMPTS: Final = 2
 FAILURES: Final = 5
-"""Failures in a row after which the upstream is left alone for a while."""
+"""Failures in a row before a pause in requests to the upstream."""
 PAUSE: Final = 10.0
 """Seconds without requests to a failing upstream."""
 CONNECT_SECONDS: Final = 10.0
@@ -102,7 +102,7 @@ class Upstream:
             self._paused_until = time.monotonic() + PAUSE
             self._show_pause(True)
             asyncio.get_running_loop().call_later(PAUSE, self._show_pause, False)
-            log.error("the upstream is left alone for a while", seconds=PAUSE, failures=FAILURES)
+            log.error("requests to the upstream pause", seconds=PAUSE, failures=FAILURES)
 
 
 def returned_headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:

@@ -1,6 +1,10 @@
 """Running and stopping the server, in one process or in several."""
 
+import asyncio
+import gc
 import logging
+import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Collection, Iterable, Sequence
@@ -98,3 +102,27 @@ def run_server(sockets: Sequence[socket], workers: int, client_timeout: float) -
 def _log_addresses(sockets: Iterable[socket]) -> None:
     urls = ", ".join(f"http://{authority(*address_of(one))}" for one in sockets)
     log.info("Uvicorn running on %s (Press CTRL+C to quit)", urls)
+
+
+def end_with_parent() -> None:
+    """End this worker process with SIGTERM when its parent process is killed."""
+    parent, loop = multiprocessing.parent_process(), asyncio.get_running_loop()
+    if parent is None:
+        return
+
+    def end() -> None:
+        loop.remove_reader(parent.sentinel)
+        log.error("the parent process has ended")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_reader(parent.sentinel, end)
+
+
+def collect_seldom() -> None:
+    """Run the garbage collector less often, and exclude the objects that exist now.
+
+    A collection pauses all requests and streams, and finds almost nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)

@@ -21,7 +21,7 @@ from mimic.wire.openai.base import Names
 
 
 class Stores:
-    """One store a kind. Their names are the names by which routes ask for them."""
+    """A store for each kind of object. Routes ask for the stores by the names of these fields."""
 
     def __init__(
         self,

@@ -89,7 +89,7 @@ class DetailedStream(msgspec.Struct, frozen=True):
         yield waiting + self.end
 
     def whole(self, opening: bytes, ending: bytes) -> bytes:
-        """All of them between an opening and an ending."""
+        """All events between an opening and an ending."""
         return b"".join((opening, *self, ending))
 
 
@@ -115,7 +115,7 @@ class PartedStream(msgspec.Struct, frozen=True):
         yield waiting + self.end
 
     def whole(self, opening: bytes, ending: bytes) -> bytes:
-        """All of them between an opening and an ending."""
+        """All events between an opening and an ending."""
         return b"".join((opening, *self, ending))
 
 
@@ -128,7 +128,7 @@ class InTurn(msgspec.Struct, frozen=True):
         return map(b"".join, zip_longest(*self.streams, fillvalue=b""))
 
     def whole(self, opening: bytes, ending: bytes) -> bytes:
-        """All of them between an opening and an ending."""
+        """All events between an opening and an ending."""
         return b"".join((opening, *self, ending))
 
 

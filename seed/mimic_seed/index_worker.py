@@ -1,4 +1,4 @@
-"""Index of messages by what they are like, made from packed conversations: here, or in a process of its own.
+"""Index of messages by their likeness, made from packed conversations: here, or in a process of its own.
 
 ``python -m mimic_seed.index_worker FOLDER DEPTH`` reads packs from standard input. The length of each pack comes before
 it in four bytes, and an empty pack is the last. The process exits with FULL where no space is left, and writes errors
@@ -63,7 +63,7 @@ def main() -> None:
     try:
         write_index(Path(folder), _received(sys.stdin.buffer), depth)
     except EOFError:
-        sys.exit("nobody wants the index any more")
+        sys.exit("no process waits for the index any more")
     except StoreError as exc:
         sys.stderr.write(str(exc))
         sys.exit(FULL if isinstance(exc, StoreFull) else FAILED)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.judge import E5, Judged, area, ask, least_score, prompts_of, shares, split
+from benchmarks.answers.judge import E5, Judged, area, ask, least_score, prompts_of, shares, split
 from tests.support.corpora import conversation
 
 
@@ -32,7 +32,7 @@ def test_the_area_is_the_share_of_pairs_in_the_right_order() -> None:
 
 
 def test_the_least_score_is_the_lowest_from_which_on_enough_is_right() -> None:
-    """And the shares at it count found, right and wrong ones."""
+    """The shares at the least score count found, right and wrong candidates."""
     right = [0.9] * 9 + [0.1] * 6
     found = judged([1 - number / 100 for number in range(30)], right + [0.3] * 15)
     least = least_score(found)

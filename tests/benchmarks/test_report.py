@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from benchmarks.report import PAGE, RESULTS, with_results
+from benchmarks.support.report import PAGE, RESULTS, with_results
 
 
 def test_the_tables_of_versions_are_the_results() -> None:

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.load import post, taken_apart
-from benchmarks.outcomes import Sample
+from benchmarks.support.load import post, taken_apart
+from benchmarks.support.outcomes import Sample
 
 if not (find_spec("locust") and find_spec("matplotlib")):
     pytest.skip("locust or matplotlib is not installed", allow_module_level=True)

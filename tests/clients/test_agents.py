@@ -51,7 +51,7 @@ def client(default_url: str) -> Iterator[OpenAI]:
 
 
 def test_langchain_agent(default_url: str) -> None:
-    """It calls the tool with what the user named, and ends with what the tool said; without need it calls none."""
+    """The agent calls the tool with the user's words, and ends with the tool's result; without need it calls none."""
     asked = []
 
     @tool

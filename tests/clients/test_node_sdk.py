@@ -111,7 +111,7 @@ def test_the_other_routes_through_the_node_sdk(asked_by_node: Any) -> None:
 
 
 def test_errors_through_the_node_sdk(asked_by_node: Any) -> None:
-    """Its classes, the code and the field; on streams before they begin."""
+    """The SDK raises its classes with code and field; for streams, before they begin."""
     errors = asked_by_node["errors"]
     never_said = {name: errors[name] for name in ("never_said", "streamed", "helped")}
     for error in never_said.values():

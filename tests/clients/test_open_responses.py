@@ -139,7 +139,7 @@ def after(given: Any) -> Step:
 
 
 def test_websocket_responses(default_url: str) -> None:
-    """One turn, several in sequence, and a turn that follows a response that is not stored."""
+    """A turn, several in sequence, and a turn that follows a response that is not stored."""
     for step in ({"input": "Reply with exactly: second"}, after("What is the code word?")):
         for end in turns(default_url, {"input": "Remember the code word: cobalt. Reply with OK."}, step):
             checked(end["response"])

@@ -65,7 +65,7 @@ async def test_pydantic_ai(pydantic_model: str) -> None:
 
 
 def test_langchain_agent(default_url: str) -> None:
-    """It calls the tool and ends with its result, also where it continues the last response by its id."""
+    """The agent calls the tool and ends with the result, also if it continues the last response by its id."""
     asked = []
 
     @tool

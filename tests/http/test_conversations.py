@@ -100,7 +100,7 @@ def test_responses_in_a_conversation(client: OpenAI) -> None:
 
 
 def test_a_response_in_the_background_of_a_conversation(client: OpenAI) -> None:
-    """Its items are added when it ends."""
+    """The items of the response are added when it ends."""
     made = client.conversations.create()
     pace = {"x-mimic-ttft-ms": "300"}
     answer = client.responses.create(model="m", input="hi", conversation=made.id, background=True, extra_headers=pace)

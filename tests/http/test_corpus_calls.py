@@ -116,7 +116,7 @@ UMBRELLA = "Do I need an umbrella in Paris?"
 
 @pytest.mark.parametrize("model", ["mimic-v1", "mimic-v2", "mimic-v3"])
 def test_a_conversation_with_tools_is_followed_to_its_end(client: OpenAI, model: str) -> None:
-    """Its calls, then its texts; each with its place in the corpus."""
+    """Answers are the conversation's calls, then its texts, each with its place in the corpus."""
     first = ask(client, UMBRELLA, model=model)
     assert called(first) == [("get_weather", {"location": "Paris"})]
     assert first.headers["x-mimic-source"] == "w#1"

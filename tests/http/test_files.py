@@ -193,7 +193,7 @@ def test_fields_may_follow_the_file(plain: httpx.Client) -> None:
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(server: Server, folder: Path) -> None:
-    """Its bytes are removed when the connection ends."""
+    """The bytes are removed when the connection ends."""
     folder = folder / "records.db.files"
     before = set(folder.iterdir()) if folder.exists() else set()
     head = "POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer one\r\ncontent-length: 9000000\r\n"

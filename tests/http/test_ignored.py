@@ -60,7 +60,7 @@ def test_fields_of_prompts_are_named(server: Server) -> None:
 
 
 def test_parts_with_a_text_count_as_text(server: Server) -> None:
-    """Whatever their type, strings included; any other part is passed over and named."""
+    """The type does not matter, and strings count too; any other part is passed over and named."""
     parts = [{"type": "input_text", "text": "h"}, "i", PICTURE, {"type": "video_url", "video_url": {}}, PICTURE]
     answer = ask(server, messages=[{"role": "user", "content": parts}])
     assert answer.status_code == 200, answer.text
@@ -87,7 +87,7 @@ def test_strict_refuses_what_is_ignored(serve: SharedServers) -> None:
 
 
 def test_a_process_logs_each_field_once(tmp_path: Path, serve: SharedServers) -> None:
-    """However often it comes."""
+    """The log has a field once, even if many requests have it."""
     with Server(tmp_path, MIMIC_STORE=serve.store(SMALL)) as server:
         for _ in range(3):
             ask(server, logit_bias={"1": 1}, frequency_penalty=1)

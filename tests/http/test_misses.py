@@ -116,7 +116,7 @@ def test_the_nearest_messages_come_first(serve: SharedServers) -> None:
 
 
 def test_a_request_that_names_a_rung_keeps_its_miss(server: Server) -> None:
-    """So does /conversation/completion. The error names the best candidates and the ways out."""
+    """The route /conversation/completion keeps its miss too. The error names the best candidates and the ways out."""
     missed = chat(server, "How far is the sea?", headers={"x-mimic-match": "last"})
     assert missed.status_code == 404
     native = {"messages": [{"from": "human", "value": "qqq www zzz"}]}

@@ -160,7 +160,7 @@ def test_keys_stay_out_of_recordings(starting: Any, real: Server) -> None:
 
 
 def test_a_secret_in_an_answer_leaves_its_bytes_out(starting: Any) -> None:
-    """Also if the service sent it in two pieces; the recording has the text without the secret."""
+    """The recording has the text without the secret, also if the service sent the secret in two pieces."""
     pieces = [chat_chunk("The key is sk-abcdefgh"), chat_chunk("ijklmnopqrstuvwx!"), chat_chunk(None, "stop")]
     with scripted([HEAD + chunked(b"".join(pieces) + b"data: [DONE]\n\n")]) as upstream:
         recorder = starting(upstream.url)
@@ -274,7 +274,7 @@ def test_a_stream_is_passed_on_as_it_comes(starting: Any) -> None:
 
 
 def test_a_redirect_is_not_followed(starting: Any) -> None:
-    """It could lead keys and prompts elsewhere."""
+    """A redirect could lead keys and prompts elsewhere."""
     with scripted([answer(b"", "307 X", "location: http://127.0.0.1:1/\r\n")]) as upstream:
         response = posted(starting(upstream.url).url, CHAT, {"model": "m", **SKY})
         assert response.status_code == 502
@@ -346,7 +346,7 @@ def test_a_recorded_pace_and_faults(pair: tuple[Recorder, Server]) -> None:
 
 
 def test_a_response_that_was_passed_on_is_known(real: Server, pair: tuple[Recorder, Server]) -> None:
-    """It can be retrieved here, and the next one may follow it, live or recorded."""
+    """The response can be retrieved here, and the next one may follow it, live or recorded."""
     recorder, _ = pair
     with openai.OpenAI(base_url=f"{recorder.url}/v1", api_key=KEY) as client:
         for _ in ("live", "recorded"):

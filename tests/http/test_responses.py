@@ -617,7 +617,7 @@ def test_the_input_of_a_response(stored: Server) -> None:
 
 
 def test_a_compaction(stored: Server) -> None:
-    """One item stands for an input and for the responses before it, also within another compaction."""
+    """A single item stands for an input and for the responses before it, also within another compaction."""
     with sdk(stored) as client:
         first = ask(client, "hi")
         compacted = client.responses.compact(model="m", previous_response_id=first.id)
@@ -673,7 +673,7 @@ def test_a_response_in_the_background(stored: Server) -> None:
 
 
 def test_without_store_a_response_in_the_background_is_kept_for_minutes(stored: Server) -> None:
-    """It can be fetched, since nothing else would give the answer."""
+    """The response can be fetched, since nothing else would give the answer."""
     with sdk(stored) as client:
         answer = ask(client, "hi", background=True, store=False)
         assert states_of(client, answer.id)[-1].output_text == "hello"

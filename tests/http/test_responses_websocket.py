@@ -327,7 +327,7 @@ def test_metrics_and_journal(server: Server) -> None:
 
 
 def test_a_client_that_leaves_gives_its_place_back(serve: SharedServers) -> None:
-    """Its stream ends at once, so that the next request need not wait for it; the journal says so."""
+    """The stream of the client ends at once, so that the next request need not wait; the journal says so."""
     server = serve(DUMP, MIMIC_MOST_IN_FLIGHT="1", MIMIC_JOURNAL="100")
     slow = {"x-mimic-itl-ms": "60000"}
     with opened(server, **slow) as connection:
@@ -370,7 +370,7 @@ MESSAGES: Final = st.text() | st.dictionaries(st.sampled_from(FIELDS), VALUES).m
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(message=MESSAGES)
 def test_no_message_ends_the_connection(server: Server, message: str) -> None:
-    """Whatever a client sends, it gets an answer, and the next request gets its own."""
+    """A client gets an answer to any message, and the next request gets its own."""
     with opened(server) as connection:
         connection.send(message.encode("utf-8", "replace").decode())
         assert rest(connection)[-1]["type"] in LAST

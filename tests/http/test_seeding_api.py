@@ -329,7 +329,7 @@ async def test_a_record_of_a_process_with_the_same_number_is_not_taken_for_ours(
 
 
 def test_of_many_at_once_one_starts(sqlite_url: str, tmp_path: Path, large: Path) -> None:
-    """Others get the holder of the store; the end of the server ends the running seeding."""
+    """The other requests get the holder of the store; the end of the server ends the running seeding."""
     with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(large), SEED_SECRET=SECRET) as server:
         url = f"{server.url}/conversation/seed"
         with ThreadPoolExecutor(4) as threads:

@@ -328,7 +328,7 @@ def test_huge_answers_keep_neither_memory_nor_others(long: Server) -> None:
 
 
 def test_a_client_that_reads_fast_does_not_keep_others_waiting(long: Server) -> None:
-    """Others are answered between two batches of 10 MB on each of four connections."""
+    """Other requests are answered between two batches of 10 MB on each of four connections."""
     url = f"{long.url}/conversation/completion?version=v2"
     finished: list[float] = []
 

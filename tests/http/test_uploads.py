@@ -74,7 +74,7 @@ def test_parts_become_a_file(client: OpenAI, folder: Path) -> None:
 
 
 def test_a_cancelled_upload(client: OpenAI, folder: Path) -> None:
-    """Its parts are deleted, and it cannot be completed."""
+    """The parts are deleted, and the upload cannot be completed."""
     upload = begin(client, 1)
     part = client.uploads.parts.create(upload, data=b"a").id
     assert contents(folder, upload) == {part}

@@ -436,7 +436,7 @@ def test_a_chat_is_copied_as_code_that_runs(page: Browser, snippets: Snippets, t
 
 
 def test_a_failed_request_is_copied_too(page: Browser, tmp_path: Path) -> None:
-    """There is no test without an answer, and curl gets the same error."""
+    """Without an answer the page offers no test, and curl gets the same error."""
     page.ask("hi")
     page.find("#copy-chat").click()
     page.choose("#copy-as", "pytest")

@@ -17,7 +17,7 @@ from tests.support.servers import SharedServers
 
 GUIDE = ROOT / "docs" / "guide"
 CLIENTS = GUIDE / "clients.md"
-"""Its blocks run in tests/clients, with the packages that they need."""
+"""The page whose blocks run in tests/clients, with the packages that they need."""
 DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(GUIDE.glob("*.md"))]
 STARTING = ("README.md", "getting-started.md")
 """Documents that start the server on port 8000 themselves. The others need one that runs."""
@@ -86,8 +86,8 @@ def test_named_commands_exist(document: Path) -> None:
     targets = set(re.findall(r"(?:`|^)make ([a-z][a-z-]+)", text, re.MULTILINE))
     makefile = (ROOT / "Makefile").read_text()
     assert targets <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
-    for name in re.findall(r"python -m benchmarks\.(\w+)", text):
-        assert (ROOT / "benchmarks" / f"{name}.py").exists(), name
+    for name in re.findall(r"python -m (benchmarks\.[\w.]*\w)", text):
+        assert (ROOT / name.replace(".", "/")).with_suffix(".py").exists(), name
 
 
 def test_the_example_of_the_api_is_documented(serve: SharedServers) -> None:

@@ -34,7 +34,7 @@ def export(store: Path, *options: str) -> list[Any]:
 
 @pytest.mark.anyio
 async def test_several_files_make_one_corpus(tmp_path: Path) -> None:
-    """They are read in the order given, each in its format; the report and the manifest have every SHA-256."""
+    """The files are read in the order given, each in its format; the report and the manifest have every SHA-256."""
     files = [tmp_path / name for name in ("a.json", "b.jsonl.xz", "c.csv.gz", "export.zip")]
     files[0].write_text(json.dumps(SMALL))
     files[1].write_bytes(lzma.compress(json.dumps({"id": "a_0", "messages": HI, "tools": [{}]}).encode()))
@@ -70,7 +70,7 @@ async def test_several_files_make_one_corpus(tmp_path: Path) -> None:
     ],
 )
 def test_an_error_names_the_file(tmp_path: Path, content: bytes | None, problem: str) -> None:
-    """One of several files that cannot be read ends the seeding, and the old corpus stays."""
+    """A file that cannot be read, among several, ends the seeding, and the old corpus stays."""
     good, bad = tmp_path / "a.json", tmp_path / "b.json"
     good.write_text(json.dumps(SMALL))
     if content is not None:

@@ -1,4 +1,4 @@
-"""One step from a file to an answer: ``mimic serve FILE``, ``mimic chat`` and ``mimic search``."""
+"""A single step from a file to an answer: ``mimic serve FILE``, ``mimic chat`` and ``mimic search``."""
 
 import json
 import subprocess

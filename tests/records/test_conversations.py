@@ -59,7 +59,7 @@ async def test_the_bounds_remove_a_conversation_before_its_items(open_records: C
 
 
 async def test_a_deletion_leaves_no_item(open_records: Callable[..., Records]) -> None:
-    """Also while other processes append items, some of which are refused."""
+    """No item stays, also if other processes append items meanwhile, some of which are refused."""
     records = open_records()
     processes = [ConversationStore(records), *(ConversationStore(open_records()) for _ in range(2))]
     for _ in range(5):

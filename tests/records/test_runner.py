@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_a_job_that_fails_does_not_stop_the_others(backend: str, request: pytest.FixtureRequest) -> None:
-    """Its error is logged, and its lease keeps it away until later."""
+    """The error of the job is logged, and its lease keeps it away until later."""
     async with open_now(url_of(backend, request)) as records:
 
         async def work(claim: Claim) -> None:

@@ -56,7 +56,7 @@ async def test_records_have_a_place_of_their_own(sqlite_url: str, tmp_path: Path
 
 
 async def test_a_folder_that_is_not_writable_gets_no_records(tmp_path: Path) -> None:
-    """They are in a temporary file, with one warning, and end with the server."""
+    """The records are in a temporary file, with one warning, and end with the server."""
     store = f"sqlite:///{tmp_path}/nowhere/corpus.db"
     with capture_logs() as logs:
         async with open_records("", store, OPTIONS) as records:
@@ -73,7 +73,7 @@ async def test_a_folder_that_is_not_writable_gets_no_records(tmp_path: Path) -> 
 
 
 async def test_processes_share_a_temporary_file(tmp_path: Path) -> None:
-    """One of them warns."""
+    """A single process logs the warning."""
     store, folder = f"sqlite:///{tmp_path}/nowhere/corpus.db", tmp_path / "shared"
     folder.mkdir()
     with capture_logs() as logs:

@@ -202,7 +202,7 @@ async def test_an_index_that_is_gone_or_damaged_is_not_ready(
             with pytest.raises(UnusableStore, match="the index of the corpus is damaged") as caught:
                 await corpus.check("v3", None)
             assert (
-                caught.value.public == "the index of the corpus is damaged, or of another version of Mimic: seed anew"
+                caught.value.public == "the index of the corpus is damaged, or of another version of Mimic: seed again"
             )
             await database[name].delete_many({})
 

@@ -18,13 +18,24 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).parents[2]
 CODE: Final = ("mimic", "seed", "benchmarks", "tests")
 """Folders of Python code, below the root."""
-GUIDE: Final = ("README.md", "CONTRIBUTING.md", "docs/guide/**/*.md")
-"""Markdown for users, with a limit on the length of sentences."""
+PROGRAM: Final = ("mimic", "seed")
+"""Folders of the program, whose texts users read."""
 LONGEST_SENTENCE: Final = 30
+OTHERS: Final = (
+    *(".env.example", "Dockerfile", "Makefile", "docker-compose.yml", "pyproject.toml"),
+    *("docs/prometheus-alerts.yml", "docs/grafana-dashboard.json", "mimic/page/index.html", "mimic/page/*.js"),
+)
+"""Files in other languages, whose comments and texts follow the same words."""
 NOT_OURS: Final = frozenset({"build", "dist", "node_modules", "site", "seeded_by_0_1"})
 """Folders of generated files, or of data."""
 
-POINTERS: Final = frozenset({"What", "Who", "Where", "Whether", "That", "How", "When", "Those", "Which"})
+POINTERS: Final = frozenset(
+    {
+        *("What", "Who", "Whose", "Where", "Whether", "How", "When", "Which", "Why", "Whatever", "Whoever", "However"),
+        *("That", "Those", "This", "These", "It", "Its", "They", "Their", "Them", "Such", "There", "Same", "One"),
+        *("Others", "And", "Also", "But", "So"),
+    }
+)
 """First words that a docstring may not have: they name nothing."""
 POINTING_WORDS: Final = frozenset({"what", "who", "whom", "whose", "those", "one", "ones", "such", "so", "it", "this"})
 DIALECT: Final = (
@@ -74,15 +85,20 @@ class Block(NamedTuple):
 # Files
 
 
-def python_files(root: Path = ROOT) -> list[Path]:
+def python_files(root: Path = ROOT, folders: Iterable[str] = CODE) -> list[Path]:
     """The Python files of a source tree."""
-    return sorted(file for folder in CODE for file in (root / folder).rglob("*.py") if _is_ours(file, root))
+    return sorted(file for folder in folders for file in (root / folder).rglob("*.py") if _is_ours(file, root))
 
 
 def markdown_files(root: Path = ROOT, *patterns: str) -> list[Path]:
     """The Markdown files of a source tree that match one of the patterns, or all."""
     found = {file for pattern in patterns or ("**/*.md",) for file in root.glob(pattern)}
     return sorted(file for file in found if _is_ours(file, root))
+
+
+def other_files(root: Path = ROOT) -> list[Path]:
+    """The files of a source tree that are neither Python nor Markdown, and that people read."""
+    return sorted(file for pattern in OTHERS for file in root.glob(pattern))
 
 
 def _is_ours(file: Path, root: Path) -> bool:
@@ -103,6 +119,16 @@ def docstrings(source: str) -> Iterator[Text]:
                     yield Text(statement.lineno, text)
 
 
+def messages(source: str) -> Iterator[Text]:
+    """Yield the texts of at least four words that are no docstrings: help, errors, and lines of the log."""
+    tree = ast.parse(source)
+    lines = {text.line for text in docstrings(source)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if node.lineno not in lines and len(text.split()) >= _LEAST_WORDS:
+                yield Text(node.lineno, text)
+
+
 def comments(source: str) -> Iterator[Text]:
     """Yield the comments, without those for linters."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -112,6 +138,7 @@ def comments(source: str) -> Iterator[Text]:
 
 # Markdown
 
+_LEAST_WORDS: Final = 4
 _FENCE: Final = re.compile(r"(`{3,}|~{3,})")
 _MARKER: Final = re.compile(r"(?:[-*+]|\d+[.)]|:(?=\s)|\[\^[^\]]+\]:)(?:\s+(?:\[[ xX]\]\s+)?|$)")
 _DIRECTIVE: Final = re.compile(r"(?:!!!|\?\?\?\+?|===|:{3,}|--8<--)(?:\s|\{|$)|\[[^\]^]+\]:\s|(?:-{3,}|\*{3,}|_{3,})$")
@@ -241,6 +268,13 @@ def vague_docstrings(source: str) -> Iterator[Text]:
             yield Text(line, text.strip().splitlines()[0])
 
 
+def long_docstrings(source: str) -> Iterator[Text]:
+    """Yield the sentences of docstrings that have more than thirty words."""
+    for line, docstring in docstrings(source):
+        for offset, sentence in long_sentences(inspect.cleandoc(docstring)):
+            yield Text(line + offset - 1, sentence)
+
+
 def long_sentences(source: str) -> Iterator[Text]:
     """Yield the sentences of Markdown that have more than thirty words."""
     for block in blocks(source):
@@ -275,6 +309,20 @@ def dialect(source: str, *, markdown: bool) -> Iterator[Text]:
             for text in (*docstrings(source), *comments(source))
             for offset, line in enumerate(text.text.splitlines())
         ]
+    yield from _dialect_in(texts)
+
+
+def dialect_in_messages(source: str) -> Iterator[Text]:
+    """Yield the messages to users with words that are not to be used."""
+    yield from _dialect_in(messages(source))
+
+
+def dialect_in_lines(source: str) -> Iterator[Text]:
+    """Yield the lines of any file with words that are not to be used."""
+    yield from _dialect_in(Text(number, line) for number, line in enumerate(source.splitlines(), 1))
+
+
+def _dialect_in(texts: Iterable[Text]) -> Iterator[Text]:
     for line, text in texts:
         if found := _DIALECT.findall(_CODE_SPAN.sub("", text.strip())):
             yield Text(line, f"{', '.join(found)}: {text.strip()}")

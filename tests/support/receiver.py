@@ -23,9 +23,15 @@ class Received(NamedTuple):
 class Receiver:
     """A receiver. The first word of a path is the way to answer it.
 
-    ``/ok`` is a 204, ``/status/N`` a status, ``/fail/N`` a 500 to the first N requests and then a 200, ``/redirect`` a
-    302 to ``/ok/redirected``, ``/hang`` nothing until ``release`` is called, ``/close`` the end of the connection,
-    ``/large`` a 200 with 10 MB, ``/open`` a 200 with a body without end, and ``/text`` no HTTP.
+    - ``/ok``: a 204.
+    - ``/status/N``: the status N.
+    - ``/fail/N``: a 500 to the first N requests, and then a 200.
+    - ``/redirect``: a 302 to ``/ok/redirected``.
+    - ``/hang``: nothing until ``release`` is called.
+    - ``/close``: the end of the connection.
+    - ``/large``: a 200 with 10 MB.
+    - ``/open``: a 200 with a body without end.
+    - ``/text``: an answer that is not HTTP.
     """
 
     def __init__(self, server: ThreadingHTTPServer) -> None:

@@ -93,7 +93,7 @@ def test_secrets_are_not_shown() -> None:
 
 
 def test_targets_of_webhooks() -> None:
-    """They need a secret and records; errors show neither the URLs nor the secret."""
+    """Targets need a secret and records; errors show neither the URLs nor the secret."""
     secret = "whsec_" + "dG9rZW4t" * 4
     found = Settings.from_environment(
         {"MIMIC_WEBHOOKS": "https://a.example/t0ken, http://10.0.0.1:8080/", "MIMIC_WEBHOOK_SECRET": secret}

@@ -59,7 +59,7 @@ def _reading() -> Iterator[None]:
     except BaseException as exc:
         # A panic of Rust is no Exception, and its class cannot be imported.
         if isinstance(exc, ValueError | OSError) or type(exc).__module__ == "pyo3_runtime":
-            problem = "the index of the corpus is damaged, or of another version of Mimic: seed anew"
+            problem = "the index of the corpus is damaged, or of another version of Mimic: seed again"
             raise UnusableStore(f"{problem} ({exc})", public=problem) from exc
         raise
 
@@ -141,7 +141,7 @@ class MatchIndex:
         if messages not in (None, self._searcher.num_docs):
             text = (
                 f"the index of the corpus holds {self._searcher.num_docs} messages instead of {messages}: restore the "
-                "one that was seeded, or seed anew"
+                "one that was seeded, or seed again"
             )
             raise UnusableStore(text, public=text)
         self._max_terms = max_terms

@@ -15,7 +15,8 @@
 - In a short message, a word counts as a word of the other message that has nearly the same letters, with the lower of
   the two weights. A common word with a typing error would be a rare word otherwise.
 
-The constants are a logistic regression on real prompts, judged by sentence embeddings (``benchmarks/calibrate.py``).
+The constants are a logistic regression on real prompts, judged by sentence embeddings
+(``benchmarks/answers/calibrate.py``).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,7 +32,7 @@ SHARE: Final = 2.61
 SMALL_SHARE: Final = 4.22
 ORDER: Final = 1.33
 BEGINNING: Final = 1.5
-"""Makes up for the end that a message lacks which was cut off."""
+"""Added for a message that was cut off, since its end is missing."""
 LEAST_BEGINNING: Final = 12
 """Bytes of UTF-8 from which on a message may be a beginning: three words of English, or four characters of Chinese."""
 

@@ -5,7 +5,7 @@
 w is the score of both texts by their words (:mod:`mimic.corpus.similar.measure`): a vector says little of names and
 numbers, and words little of paraphrases. The score is about the probability that both messages are about the same
 thing. The constants are a logistic regression for all-MiniLM-L6-v2 on real prompts, judged by the sentence embeddings
-of another make (``benchmarks/meaning.py``).
+of another model (``benchmarks/answers/meaning.py``).
 """
 
 import asyncio
@@ -27,7 +27,7 @@ WORDS: Final = 2.55
 MOST: Final = 10
 """Nearest vectors that are read from the store, and compared by their words as well."""
 LEAST_WORDS: Final = 0.1
-"""Least score by words that counts, and as far from 1 the greatest: a paraphrase may share no word."""
+"""Scores by words count as at least this, and as at most 1 minus this: a paraphrase may share no word."""
 
 
 async def find_by_meaning(
@@ -35,8 +35,8 @@ async def find_by_meaning(
 ) -> tuple[Asked, Candidates]:
     """Return the message of a user whose vector is nearest to that of a user's message, and the scores.
 
-    It is empty if no score is ``least`` or more, and if the corpus or the server cannot search by meaning. If the
-    search ``is_required``, raises RungNotSeeded or UnusableModel instead.
+    The message is empty if no score is ``least`` or more, and if the corpus or the server cannot search by meaning. If
+    the search ``is_required``, raises RungNotSeeded or UnusableModel instead.
     """
     meaning = await corpus.meaning(version, is_required=is_required)
     if meaning is None or role_of(message.sender) != "user":

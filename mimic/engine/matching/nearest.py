@@ -25,7 +25,7 @@ MOST_MISSPELT: Final = 20
 AT_A_TIME: Final = 10
 """Candidates that are read and compared at a time: their documents may have megabytes each."""
 CERTAIN: Final = 0.9
-"""Score from which on no further candidates are read."""
+"""Score of a candidate after which no further ones are read."""
 DOUBTFUL: Final = 0.75
 """Score below which a spelling mistake may hide a better candidate."""
 AGREEMENT: Final = 0.2
@@ -46,8 +46,8 @@ async def find_equal(
 ) -> Asked:
     """Return the message of the corpus that is equal to a message when normalized; empty where there is none.
 
-    Of several equal ones, that after a message like ``previous`` is returned, together with that message. Otherwise the
-    most frequent way to write it among the first ones is returned, alone.
+    Among several equal messages, one that follows a message like ``previous`` is returned, together with that message.
+    Otherwise the most frequent spelling among the first ones is returned, alone.
     """
     places = await _in_a_thread(index.equal, message, previous, MOST_EQUAL)
     said = await corpus.messages_at(version, places)
@@ -65,9 +65,9 @@ async def find_equal(
 async def find_nearest(
     corpus: Corpus, index: MatchIndex, version: Version, message: Message, previous: Message | None, least: float
 ) -> tuple[Asked, Candidates]:
-    """Return the message with the highest score; of several equal messages that of :func:`find_equal`.
+    """Return the message with the highest score; :func:`find_equal` chooses among equal messages.
 
-    It is empty if no score is ``least`` or more; then the candidates are all messages that were compared.
+    The result is empty if no score is ``least`` or more; then the candidates are all messages that were compared.
     """
     role = role_of(message.sender)
     if role not in SPOKEN:

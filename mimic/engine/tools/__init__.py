@@ -1,1 +1,1 @@
-"""Tool calls: whether, which, and with what arguments."""
+"""Tool calls: the decision to call, the choice of tools, and the arguments."""

@@ -122,7 +122,7 @@ class Metrics:
         )
         self._paused = Gauge(
             "mimic_upstream_paused",
-            "Processes that ask the upstream nothing for a while, after failures.",
+            "Processes that pause their requests to the upstream after failures.",
             registry=self._registry,
             multiprocess_mode="livesum",
         )
@@ -132,7 +132,7 @@ class Metrics:
         self.count(UPSTREAM_REQUESTS, (outcome,))
 
     def show_pause(self, is_paused: bool) -> None:
-        """Show that this process leaves the upstream alone, or that it does not any more."""
+        """Show the beginning or the end of a pause in requests to the upstream."""
         self._paused.set(is_paused)
 
     def text(self) -> bytes:

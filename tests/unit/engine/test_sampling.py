@@ -90,7 +90,7 @@ def test_a_temperature_next_to_zero_is_zero() -> None:
 
 
 def test_a_draw_is_the_same_everywhere() -> None:
-    """These draws are the same on every machine and version of Python."""
+    """The draws are the same on every machine and version of Python."""
     assert [draw([3, 2, 2, 1], Sampling(n=4), key) for key in range(4)] == PINNED
     assert key_of([Message("human", "hi")], None) == PINNED_KEY
 

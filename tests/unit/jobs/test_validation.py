@@ -70,7 +70,7 @@ def test_errors_have_their_lines(lines: Sequence[str], code: str, number: int | 
 
 
 def test_the_limits_of_an_input() -> None:
-    """There are at most 50,000 lines and 200 MB, and a hundred errors are enough."""
+    """An input has at most 50,000 lines and 200 MB, and a hundred errors are enough."""
     short = "\n".join(f'{{"custom_id":"{n}","method":"POST","url":"{CHAT}","body":{{}}}}' for n in range(50_001))
     assert [error.code for error in check(short.encode(), 100_000).errors] == ["too_many_lines"]
     assert not check(short.rpartition("\n")[0].encode(), 100_000).errors

@@ -188,7 +188,7 @@ async def test_attempts_end(records: Records, hooks: Receiver) -> None:
 
 
 def test_pauses_grow() -> None:
-    """They double up to an hour; with the default window there are ten attempts, and 83 in three days."""
+    """Pauses double up to an hour; with the default window there are ten attempts, and 83 in three days."""
     pauses = [pause_after(tries, 600) for tries in range(1, 12)]
     assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, None, None]
     long = [pause_after(tries, 259_200) for tries in range(1, 100)]

@@ -138,7 +138,7 @@ def test_differences_are_short() -> None:
 
 
 def test_a_conversation_keeps_its_name() -> None:
-    """Its later turns share the digest and the title of its beginning."""
+    """The later turns share the digest and the title of its beginning."""
     first, later = identity(messages=CHAT["messages"][:2]), identity()
     assert (first.conversation, first.title) == (later.conversation, later.title)
     assert later.title == "is-it-5-o-clock-on-2026-11-28"

@@ -47,7 +47,7 @@ def upper(text: str) -> str:
 
 
 def test_a_hook_comes_last() -> None:
-    """It sees texts without known secrets."""
+    """The hook sees texts without known secrets."""
     hook = hook_of(f"{__name__}:upper")
     assert Redactor(["correct horse"], hook).clean("the correct horse") == f"THE {REMOVED.upper()}"
 

@@ -1,4 +1,4 @@
-"""One contract for recordings in a folder and in the records of both backends."""
+"""The contract of recordings in a folder and in the records of both backends."""
 
 import asyncio
 import json
@@ -195,7 +195,7 @@ def test_rules_may_change_later(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, content: str, problem: str) -> None:
-    """It is never taken for an empty one."""
+    """A broken file is never taken for an empty one."""
     (tmp_path / "bad.json").write_text(content)
     with pytest.raises(RecordingsUnusable, match=rf"bad.json {problem}"):
         asyncio.run(FolderRecordings(tmp_path).all())

@@ -272,7 +272,7 @@ def test_a_broken_tree_is_skipped(element: Any, expected: str) -> None:
 
 
 def test_a_tree_without_branches_needs_no_current_node() -> None:
-    """Its only leaf is the end. A node may name a parent that is missing."""
+    """The only leaf of the tree is the end. A node may name a parent that is missing."""
     assert messages({"mapping": {"b": node("a", "assistant", "hello"), "a": node("x", "user", "hi")}}) == HI
 
 
@@ -388,7 +388,7 @@ def _shapes(said: list[tuple[str, str]], kind: int) -> Any:
 def test_any_mixture_of_formats_is_read_however_it_is_cut(
     talks: list[tuple[list[tuple[str, str]], int]], step: int, as_lines: bool
 ) -> None:
-    """One file may mix formats; each element counts by itself."""
+    """A file may mix formats; each element counts by itself."""
     elements = [_shapes(said, kind) for said, kind in talks]
     text = "\n".join(map(json.dumps, elements)) if as_lines and isinstance(elements[0], dict) else json.dumps(elements)
     expected = [

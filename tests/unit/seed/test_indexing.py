@@ -111,7 +111,7 @@ def test_the_process_ends_with_its_parent(tmp_path: Path) -> None:
     assert process.stdin
     send(process.stdin, pack(TALKS))  # type: ignore[arg-type]
     _, said = process.communicate(timeout=30)
-    assert (process.returncode, said) == (1, b"nobody wants the index any more\n")
+    assert (process.returncode, said) == (1, b"no process waits for the index any more\n")
     with pytest.raises(UnusableStore):
         MatchIndex(tmp_path / "nothing")
     assert MatchIndex(tmp_path).equal(TALKS[0].messages[0], None, 5) == []

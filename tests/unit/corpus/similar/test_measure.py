@@ -62,7 +62,7 @@ def test_order_counts() -> None:
     ],
 )
 def test_short_messages_with_a_mistake_are_recognised(asked: str, meant: str) -> None:
-    """Also a common word, which is a rare one by its mistake, and in a language without blanks."""
+    """A common word with a mistake, which makes it a rare word, is found, also in a language without blanks."""
     assert MIN_SCORE < score(asked, meant) < 1
 
 

@@ -402,7 +402,7 @@ async def test_a_damaged_or_missing_index_is_an_error(sqlite_url: str, tmp_path:
         for file in folder.iterdir():
             file.write_bytes(b"not an index")
         with pytest.raises(
-            UnusableStore, match="the index of the corpus is damaged, or of another version of Mimic: seed anew"
+            UnusableStore, match="the index of the corpus is damaged, or of another version of Mimic: seed again"
         ):
             await find(store, ("human", "contineu"))
         for file in folder.iterdir():

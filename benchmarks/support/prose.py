@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final
 
-from benchmarks.vocabulary import WITHOUT_BLANKS, rare_word, vocabulary
+from benchmarks.support.vocabulary import WITHOUT_BLANKS, rare_word, vocabulary
 
 RARE_FROM: Final = 3000.0
 RARE_EXPONENT: Final = 0.75

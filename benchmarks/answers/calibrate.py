@@ -1,10 +1,10 @@
 """Fit the constants of the measure of likeness to what sentence embeddings say about real prompts.
 
-    python -m benchmarks.calibrate dump.json [--judge minilm] [--chats 2000]
+    python -m benchmarks.answers.calibrate dump.json [--judge minilm] [--chats 2000]
 
-The halves of the dump are those of :mod:`benchmarks.judge`, and each is asked of the other. A logistic regression over
-all pairs of a prompt and a candidate of the index gives the weights. A second one, over the best candidate of each
-prompt, scales them, so that a score is about the share of answers that are about the same thing.
+The halves of the dump are those of :mod:`benchmarks.answers.judge`, and each is asked of the other. A logistic
+regression over all pairs of a prompt and a candidate of the index gives the weights. A second one, over the best
+candidate of each prompt, scales them, so that a score is about the share of answers that are about the same thing.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.judge import JUDGES, Chat, Judge, prompts_of, read_chats, seed, split
+from benchmarks.answers.judge import JUDGES, Chat, Judge, prompts_of, read_chats, seed, split
 from mimic.corpus.conversation import Message
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.similar.measure import Measure

@@ -1,7 +1,7 @@
 """Ask a dump's human messages as they are and altered, through OpenAI's own client; show the rungs that answer.
 
     mimic seed dump.json && mimic serve &
-    python -m benchmarks.alike dump.json [--url http://127.0.0.1:8000/v1] [--sample 500] [--with-chat]
+    python -m benchmarks.answers.alike dump.json [--url http://127.0.0.1:8000/v1] [--sample 500] [--with-chat]
 
 An answer comes from its own place if the message asked was altered from the one right before it. Texts repeat: an
 answer is also of the same text if the message right before it equals the original when normalized. Requests run one at

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from benchmarks.outcomes import Outcome, Result, Sizes, Soak
+from benchmarks.support.outcomes import Outcome, Result, Sizes, Soak
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-RESULTS: Final = Path(__file__).parent / "results"
+RESULTS: Final = Path(__file__).parents[1] / "results"
 """The folder of the results that the documentation shows."""
-PAGE: Final = Path(__file__).parents[1] / "docs" / "measurements" / "versions.md"
+PAGE: Final = Path(__file__).parents[2] / "docs" / "measurements" / "versions.md"
 """The page with the tables of these results."""
 VERSIONS: Final = ("v1", "v2", "v3")
 LINES: Final = {"v1": "-", "v2": "-", "v3": "--"}

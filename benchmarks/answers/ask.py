@@ -1,7 +1,7 @@
 """Ask every human message of a dump through OpenAI's own client, complete and streamed, and check each answer.
 
     mimic seed dump.json && mimic serve &
-    python -m benchmarks.ask dump.json [--url http://127.0.0.1:8000/v1] [--alone] [--sample 300]
+    python -m benchmarks.answers.ask dump.json [--url http://127.0.0.1:8000/v1] [--alone] [--sample 300]
 
 An answer must be a message that really came next, with the usage that OpenAI's tokenizer counts. tiktoken downloads its
 vocabulary unless TIKTOKEN_CACHE_DIR has it. Needs the packages of the extra ``dev``. Exit code 1 if anything is wrong.

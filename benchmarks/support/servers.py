@@ -17,7 +17,7 @@ import click
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.outcomes import Seeding
+from benchmarks.support.outcomes import Seeding
 from mimic.testing import NotStarted
 from mimic.testing.processes import SECONDS_TO_START, MongodProcess, ServerProcess
 
@@ -144,7 +144,7 @@ def _as_click() -> Iterator[None]:
 
 def locust(arguments: Sequence[str]) -> int:
     """Run locust without its web page and its own tables; return its exit code, 1 if answers were wrong."""
-    file = Path(__file__).with_name("locustfile.py")
+    file = Path(__file__).parents[1] / "locustfile.py"
     options = ("--headless", "--only-summary", "--skip-log-setup")
     command = (sys.executable, "-m", "locust", "-f", str(file), *options, *arguments)
     return subprocess.run(command, env=_environment(), stdout=subprocess.DEVNULL, check=False).returncode  # noqa: S603

@@ -1,8 +1,8 @@
 """Fit the score of the search by meaning, and show how many prompts it finds: all-MiniLM-L6-v2, judged by E5.
 
-    python -m benchmarks.meaning dump.json [--vectors vectors.npz]
+    python -m benchmarks.answers.meaning dump.json [--vectors vectors.npz]
 
-The halves of the dump are those of :mod:`benchmarks.judge`, and each is asked of the other. The constants are a
+The halves of the dump are those of :mod:`benchmarks.answers.judge`, and each is asked of the other. The constants are a
 logistic regression over all pairs of a prompt and one of its nearest vectors. The table shows each half with the
 constants of the other half. A file of vectors, if named, is made by the first run, and saves their time afterwards.
 """
@@ -18,9 +18,9 @@ from typing import Final, NamedTuple
 import click
 import numpy as np
 
-from benchmarks.alike import table
-from benchmarks.calibrate import Floats, fit
-from benchmarks.judge import E5, Chat, MiniLM, Vectors, area, prompts_of, read_chats, seed, split
+from benchmarks.answers.alike import table
+from benchmarks.answers.calibrate import Floats, fit
+from benchmarks.answers.judge import E5, Chat, MiniLM, Vectors, area, prompts_of, read_chats, seed, split
 from mimic.corpus.conversation import Message
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.similar.measure import Measure

@@ -1,6 +1,6 @@
 """Ask a corpus for real prompts of other conversations, and let sentence embeddings judge the messages that it finds.
 
-    python -m benchmarks.judge dump.json [--judge minilm] [--prompts 1500] [--swap] [--picture curve.png]
+    python -m benchmarks.answers.judge dump.json [--judge minilm] [--prompts 1500] [--swap] [--picture curve.png]
         [--model FOLDER --judge e5]
 
 The chats of the dump are split in two: one half is seeded, prompts are drawn from the other half. A prompt that the
@@ -33,7 +33,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.alike import table
+from benchmarks.answers.alike import table
 from mimic.corpus.conversation import Message, role_of
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import MIN_SCORE, MatchPolicy, Rung
@@ -108,8 +108,9 @@ class E5(Judge):
     """multilingual-e5-small with 4-bit weights. For all languages.
 
     Its cosines lie between 0.7 and 1, and depend on the language. The limits are shares of the way from the median of
-    random pairs to 1. They are the quantiles that MiniLM's limits are: of 350 pairs of an English prompt and one of the
-    five messages that the index gives first, 1.7% are about the same and 83% about another thing by both judges.
+    random pairs to 1. They are the same quantiles as MiniLM's limits, among 350 pairs of an English prompt and one of
+    the five messages that the index gives first. By both judges, 1.7% of the pairs are about the same thing, and 83%
+    about another one.
     """
 
     same: Final = 0.41

@@ -1,0 +1,1 @@
+"""Measurements of answers: the messages that a search finds, and the judges of them."""

@@ -1,0 +1,1 @@
+"""The parts that benchmarks share: load, servers, made-up text, results and reports."""
