@@ -36,6 +36,7 @@ from mimic.wire.openai.responses.answer import item_id
 from mimic.wire.openai.responses.items import MESSAGE, RawItem
 
 KIND: Final = "thread_run"
+CANCELLED: Final = "cancelled"
 ACTIVE: Final = frozenset({"queued", "in_progress", "requires_action"})
 """States of a run that locks its thread."""
 _REASONS: Final[Mapping[str, MessageReason]] = {
@@ -134,8 +135,13 @@ class RunView(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, record: Record, at_least: float = 0.0) -> "RunView":
         """The run of a record at the moment, which is not before ``at_least``."""
-        stored, seconds = _decode(record.data), max(seconds_since(record), at_least)
-        status: RunStatus = "cancelled" if record.state == "cancelled" else _status_of(stored, seconds)
+        return cls.at(record, max(seconds_since(record), at_least))
+
+    @classmethod
+    def at(cls, record: Record, seconds: float) -> "RunView":
+        """The run of a record some seconds after its creation."""
+        stored = _decode(record.data)
+        status: RunStatus = "cancelled" if record.state == CANCELLED else _status_of(stored, seconds)
         return cls(stored, record.created, seconds, status)
 
     @property

@@ -6,8 +6,8 @@ active on a thread. A run that is over has its message in the thread before anyt
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from itertools import islice
 from typing import Any, Final
 
@@ -23,16 +23,15 @@ from mimic.stored.assistants import AssistantStore
 from mimic.stored.conversations import ConversationStore, StoredConversation
 from mimic.stored.pages import ObjectPage, page_of
 from mimic.stored.responses import SECONDS_BETWEEN_CHECKS, new_response
-from mimic.stored.run_state import KIND, RunView, StoredRun, Turn, at_start, ending_of, plan_of, written
+from mimic.stored.run_state import CANCELLED, KIND, RunView, StoredRun, Turn, at_start, ending_of, plan_of, written
 from mimic.wire.base import EVENTS, AnyWire
 from mimic.wire.openai.assistants.beta import Beta
 from mimic.wire.openai.assistants.beta import shown as shown_in
-from mimic.wire.openai.assistants.objects import AssistantObject, RunObject, StepObject
+from mimic.wire.openai.assistants.objects import AssistantObject, RunObject, StepObject, ThreadObject
 from mimic.wire.openai.assistants.runs import RunHistory, RunRequest, WaitingRun
 from mimic.wire.openai.responses.items import RawItem
 
 QUEUED: Final = "queued"
-CANCELLED: Final = "cancelled"
 LONGEST_POLL: Final = 1.0
 """Seconds after which a client asks again for a run that takes long."""
 
@@ -53,14 +52,12 @@ class RunStore(RunHistory):
         response = new_response(request, completion, context)
         if request.over:
             response = msgspec.structs.replace(response, text="", tokens=(), calls=())
+        turn = Turn(0.0, response)
         if request.outputs is None:
-            record = await self._begin(
-                request,
-                StoredRun(run=request.run, turns=[Turn(0.0, response)], added=request.added, over=request.over),
-                owner,
-            )
+            stored = StoredRun(run=request.run, turns=[turn], added=request.added, over=request.over)
+            record = await self.begin(stored, request.thread, owner)
         else:
-            record = await self._continue(request, Turn(0.0, response), owner)
+            record = await self.proceed(request.run, turn, request.outputs, owner, over=request.over)
         view, headers = RunView.of(record), headers_of(completion)
         if not request.stream:
             run = at_start(view, "queued").run()
@@ -68,9 +65,12 @@ class RunStore(RunHistory):
         body = self._stream(wire, request, view, context)
         return Reply(body, {**STREAM_HEADERS, **headers}, media_type=EVENTS)
 
-    async def _begin(self, request: RunRequest, stored: StoredRun, owner: str) -> Record:
-        """Store a new run, and lock its thread. Raises RequestError if another run is active there."""
-        run, thread = request.run, request.thread
+    async def begin(self, stored: StoredRun, thread: ThreadObject | None, owner: str) -> Record:
+        """Store a new run, and lock its thread, which may be new. Raises RequestError if another run is active there.
+
+        A process that ends in between leaves a run that is finished like any other.
+        """
+        run = stored.run
         if thread:
             new = StoredConversation(thread.created_at, thread.metadata, tool_resources=thread.tool_resources)
             await self._threads.put(thread.id, new, (), owner)
@@ -110,24 +110,23 @@ class RunStore(RunHistory):
             text = f"Thread {thread_id} already has an active run {active}."
             raise RequestError(400, text)
 
-    async def _continue(self, request: RunRequest, turn: Turn, owner: str) -> Record:
+    async def proceed(
+        self, run: RunObject, turn: Turn, outputs: Mapping[str, str], owner: str, *, over: bool = False
+    ) -> Record:
         """Store the next answer of a run. Raises RequestError if it does not wait for outputs any more."""
-        record, view = await self._view(request.run.thread_id, request.run.id, owner)
-        _check_waiting(view)
-        stored, began = view.stored, view.seconds
-        changed = msgspec.structs.replace(
-            stored,
-            turns=[*stored.turns, msgspec.structs.replace(turn, began=began)],
-            outputs={**stored.outputs, **(request.outputs or {})},
-            over=request.over,
-        )
-        change = Change(state=QUEUED, data=written(changed), due=max(0.0, changed.due - began))
-        try:
-            return await self._records.update(record, change)
-        except RecordChanged:  # outputs came twice, or the run was cancelled
-            _, view = await self._view(request.run.thread_id, request.run.id, owner)
+        while True:
+            record, view = await self._view(run.thread_id, run.id, owner)
             _check_waiting(view)
-            raise
+            began = view.seconds
+            stored = msgspec.structs.replace(
+                view.stored,
+                turns=[*view.stored.turns, msgspec.structs.replace(turn, began=began)],
+                outputs={**view.stored.outputs, **outputs},
+                over=over,
+            )
+            change = Change(state=QUEUED, data=written(stored), due=max(0.0, stored.due - began))
+            with suppress(RecordChanged):  # outputs came twice, it was cancelled, or it has other metadata
+                return await self._records.update(record, change)
 
     # Finishing
 
