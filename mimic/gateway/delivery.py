@@ -54,17 +54,25 @@ def error_reply(wire: AnyWire, error: RequestError) -> Reply:
 def reply(wire: AnyWire, request: Any, result: Any, context: RequestContext, due: Iterator[float] | None) -> Reply:
     """Return the reply for a result, in the format of a wire and with its injected fault."""
     headers, fault = headers_of(result), None if context.is_plain else context.inject()
-    if isinstance(request, CompletionRequest):
-        if request.ignored:
-            headers = {**headers, IGNORED_HEADER: _join_items(request.ignored)}
-        if request.logprobs is not None and any(answers.is_partial for answers in result.results):
-            headers = {**headers, LOGPROBS_HEADER: "partial"}
+    if isinstance(request, CompletionRequest) and (request.ignored or request.logprobs is not None):
+        headers = with_limits_of_imitation(headers, request, result)
     if wire.streams(request):
         return _stream(wire, wire.events(request, result), headers, context, due)
     body = wire.whole(request, result)
     return (
         _add_fault(wire, body, headers, fault, context) if fault and isinstance(body, bytes) else Reply(body, headers)
     )
+
+
+def with_limits_of_imitation(
+    headers: Mapping[str, str], request: CompletionRequest, result: Completion
+) -> Mapping[str, str]:
+    """Add the headers that name ignored fields, and incomplete log probabilities."""
+    if request.ignored:
+        headers = {**headers, IGNORED_HEADER: _join_items(request.ignored)}
+    if request.logprobs is not None and any(answers.is_partial for answers in result.results):
+        headers = {**headers, LOGPROBS_HEADER: "partial"}
+    return headers
 
 
 async def wait_until_due(

@@ -11,7 +11,7 @@ import msgspec
 from mimic.engine.base import Completion
 from mimic.errors import RecordChanged, RequestError
 from mimic.gateway.context import RequestContext
-from mimic.gateway.delivery import Reply, headers_of, pace_steps
+from mimic.gateway.delivery import Reply, headers_of, pace_steps, with_limits_of_imitation
 from mimic.gateway.faults import injected_error
 from mimic.records.base import Change, Claim, Draft, Lease, Record, Records
 from mimic.spelling import shown
@@ -69,7 +69,8 @@ class ResponseStore(History):
             await self._extend(stored, owner)
         if not response.background or request.stream:
             return None
-        return Reply(msgspec.json.encode(response), headers_of(completion))
+        headers = with_limits_of_imitation(headers_of(completion), request, completion)
+        return Reply(msgspec.json.encode(response), headers)
 
     async def _put(self, stored: StoredResponse, owner: str) -> None:
         response = stored.response

@@ -16,7 +16,7 @@ import msgspec
 from mimic.engine.base import Completion, ToolCall
 from mimic.errors import RecordChanged, RequestError
 from mimic.gateway.context import RequestContext
-from mimic.gateway.delivery import STREAM_HEADERS, Reply, headers_of, interrupt, pace_steps
+from mimic.gateway.delivery import STREAM_HEADERS, Reply, headers_of, interrupt, pace_steps, with_limits_of_imitation
 from mimic.records.base import Change, Claim, Draft, Lease, Order, Record, Records
 from mimic.spelling import shown
 from mimic.stored.assistants import AssistantStore
@@ -58,7 +58,8 @@ class RunStore(RunHistory):
             record = await self.begin(stored, request.thread, owner)
         else:
             record = await self.proceed(request.run, turn, request.outputs, owner, over=request.over)
-        view, headers = RunView.of(record), headers_of(completion)
+        view = RunView.of(record)
+        headers = with_limits_of_imitation(headers_of(completion), request, completion)
         if not request.stream:
             run = at_start(view, "queued").run()
             return Reply(msgspec.json.encode(shown_in(run, request.beta)), headers)

@@ -371,6 +371,16 @@ def test_tool_outputs(client: OpenAI) -> None:
         client.beta.threads.runs.submit_tool_outputs(run.id, thread_id=thread, tool_outputs=outputs)
 
 
+def test_tools_that_are_not_run_are_named(client: OpenAI, thread: str) -> None:
+    """The header ``x-mimic-ignored`` names the tools of OpenAI, whole and streamed."""
+    for stream in (False, True):
+        raw = client.beta.threads.runs.with_raw_response.create(
+            thread_id=thread, assistant_id="a", tools=[{"type": "code_interpreter"}], stream=stream
+        )
+        assert raw.headers["x-mimic-ignored"] == "tools.code_interpreter"
+        raw.http_response.read()
+
+
 def test_outputs_count_once(client: OpenAI, thread: str) -> None:
     """Of several identical submissions one continues the run, and the others are a 400."""
     run = client.beta.threads.runs.create_and_poll(
