@@ -3,8 +3,8 @@
 A conversation and its items never expire. The bounds remove the conversation first, since its items are newer.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import Any, Final, Literal
 
 import msgspec
@@ -165,11 +165,6 @@ class ConversationStore:
         """An item. Raises RequestError (404)."""
         return item_in(await self._find_item(conversation_id, item_id, owner))
 
-    async def items(self, conversation_id: str, item_ids: Sequence[str], owner: str) -> Sequence[RawItem]:
-        """The items with some ids, in order. Raises RequestError (404) without the conversation."""
-        await self._find(conversation_id, owner)
-        return [item_in(record) for record in await self._records.get_all(self._kind.item_kind, item_ids, owner)]
-
     async def change_item(self, conversation_id: str, item_id: str, owner: str, **fields: Any) -> RawItem:
         """Replace fields of an item. Raises RequestError (404)."""
         while True:
@@ -187,18 +182,41 @@ class ConversationStore:
 
     async def all_items(self, conversation_id: str, owner: str) -> Sequence[RawItem]:
         """All items, in order. Raises RequestError if there are too many, or if there is no conversation."""
-        await self._find(conversation_id, owner)
         items: list[RawItem] = []
-        after, size, has_more = None, 0, True
-        while has_more:
-            found = await self._records.page(self._kind.item_kind, owner, conversation_id, after=after, limit=PAGE)
-            items += [item_in(record) for record in found.records]
-            size += sum(len(record.data) for record in found.records)
-            if size > MAX_HISTORY:
-                text = f"The conversation is too long: at most {MAX_HISTORY:,} bytes."
-                raise RequestError(400, text, param="conversation", code="context_length_exceeded")
-            has_more, after = found.has_more, found.records[-1].id if found.records else None
+        size = 0
+        async with aclosing(self._records_of(conversation_id, owner, "asc")) as records:
+            async for record in records:
+                items.append(item_in(record))
+                size += len(record.data)
+                if size > MAX_HISTORY:
+                    text = f"The conversation is too long: at most {MAX_HISTORY:,} bytes."
+                    raise RequestError(400, text, param="conversation", code="context_length_exceeded")
         return items
+
+    async def recent_items(self, conversation_id: str, owner: str) -> Sequence[RawItem]:
+        """The last items, in order: as many as are not too many. Raises RequestError if there is no conversation."""
+        items: list[RawItem] = []
+        size = 0
+        async with aclosing(self._records_of(conversation_id, owner, "desc")) as records:
+            async for record in records:
+                size += len(record.data)
+                if items and size > MAX_HISTORY:
+                    break
+                items.append(item_in(record))
+        return items[::-1]
+
+    async def _records_of(self, conversation_id: str, owner: str, order: Order) -> AsyncGenerator[Record]:
+        """Yield the records of all items. Raises RequestError if there is no conversation."""
+        await self._find(conversation_id, owner)
+        after, has_more = None, True
+        while has_more:
+            found = await self._records.page(
+                self._kind.item_kind, owner, conversation_id, after=after, order=order, limit=PAGE
+            )
+            for record in found.records:
+                yield record
+                after = record.id
+            has_more = found.has_more
 
     async def _append(self, conversation_id: str, owner: str, items: Sequence[RawItem]) -> None:
         """Reserve positions in the conversation, and write the items there.

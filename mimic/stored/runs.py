@@ -229,11 +229,6 @@ class RunStore(RunHistory):
         """Delete the runs of a thread."""
         await self._records.delete_under(KIND, thread_id, owner)
 
-    async def message_ids(self, thread_id: str, run_id: str, owner: str) -> Sequence[str]:
-        """The ids that messages of a run have."""
-        _, view = await self._view(thread_id, run_id, owner)
-        return [turn.message_id for turn in view.stored.turns]
-
     # Steps
 
     async def steps(
@@ -268,7 +263,7 @@ class RunStore(RunHistory):
     async def messages(self, thread_id: str, owner: str) -> Sequence[RawItem]:
         _, thread = await self._threads.find(thread_id, owner)
         await self._check_unlocked(thread_id, thread, owner)
-        return await self._threads.all_items(thread_id, owner)
+        return await self._threads.recent_items(thread_id, owner)
 
     async def waiting(self, thread_id: str, run_id: str, owner: str) -> tuple[WaitingRun, Sequence[RawItem]]:
         _, view = await self._view(thread_id, run_id, owner)
@@ -276,7 +271,7 @@ class RunStore(RunHistory):
         stored = view.stored
         calls = [_calls_of(turn) for turn in stored.turns]
         found = WaitingRun(stored.run, calls, stored.outputs, stored.usage)
-        return found, await self._threads.all_items(thread_id, owner)
+        return found, await self._threads.recent_items(thread_id, owner)
 
     # Streams
 

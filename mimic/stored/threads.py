@@ -78,8 +78,7 @@ class ThreadStore:
         if run_id is None:
             page = await self._threads.page(thread_id, owner, limit, after, order, before)
             return ObjectPage.of(_messages_in(page.data, thread_id, beta), has_more=page.has_more)
-        ids = await self._runs.message_ids(thread_id, run_id, owner)
-        found = await self._threads.items(thread_id, ids, owner)
+        found = [one for one in await self._threads.recent_items(thread_id, owner) if one.get("run_id") == run_id]
         objects = _messages_in(found[::-1] if order == "desc" else found, thread_id, beta)
         return page_of(objects, limit, after, before)
 

@@ -63,7 +63,7 @@ def view(seconds: float, *turns: Turn, state: str = "queued", **fields: Any) -> 
     ("seconds", "status"), [(0, "queued"), (0.9, "queued"), (1, "in_progress"), (2.9, "in_progress"), (3, "completed")]
 )
 def test_a_run_follows_its_tokens(seconds: float, status: str) -> None:
-    """It is queued before the first token, in progress until the last one, and then completed."""
+    """A run is queued before the first token, in progress until the last one, and then completed."""
     run = view(seconds, Turn(0.0, answer("hello you there"))).run()
     assert run.status == status
     assert (run.started_at is None) == (status == "queued")
@@ -148,7 +148,7 @@ def test_calls_wait_for_outputs() -> None:
 
 
 def test_a_prompt_over_its_limit_has_no_answer() -> None:
-    """Such a run is incomplete at once, without a step and a message."""
+    """The run is incomplete at once, without a step and a message."""
     over = view(0, Turn(0.0, answer("")), over=True)
     details = over.run().incomplete_details
     assert details

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from mimic.errors import RequestError
-from mimic.wire.openai.assistants.objects import RETRIEVAL
+from mimic.wire.openai.assistants.objects import RETRIEVAL, SECONDS_OF_A_RUN
 
 Beta: TypeAlias = Literal["v1", "v2"]
 HEADER: Final = "openai-beta"
@@ -39,6 +39,8 @@ def shown(found: msgspec.Struct, beta: Beta) -> dict[str, Any]:
         fields["file_ids"] = [one["file_id"] for one in fields.pop("attachments") if "file_id" in one]
     elif fields["object"] in {"assistant", "thread.run"}:
         fields["file_ids"] = _files_in(resources)
+    if fields["object"] == "thread.run":  # the first SDKs require the time
+        fields["expires_at"] = fields["created_at"] + SECONDS_OF_A_RUN
     return fields
 
 
