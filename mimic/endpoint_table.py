@@ -1,8 +1,8 @@
 """The endpoints: the path, the format, the engine and the policy of each."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.ladder import MatchPolicy
@@ -30,6 +30,8 @@ from mimic.wire.openai.sampled import CompletionOptions
 
 if TYPE_CHECKING:
     from mimic.recordings.relay import Relay
+
+Answer: TypeAlias = Callable[[Any], Awaitable[Any]]
 
 ANSWERED: Final = Policy(limited=True, faulty=True, queued=True)
 """The policy of chats and prompts."""
@@ -72,28 +74,35 @@ class EndpointTable:
             Endpoint(MODERATIONS, ModerationsWire(names), moderate, LIMITED),
         )
 
-    def relayed(self, relay: "Relay", endpoints: Iterable[Endpoint]) -> Iterator[Endpoint]:
+    def relayed(self, relay: "Relay", endpoints: Iterable[Endpoint]) -> Sequence[Endpoint]:
         """The endpoints, with recordings and the upstream in the chain of answers."""
+        corpus, rest = self._around_upstream
+        return [relay.endpoint(one, corpus, rest) if one.policy.queued else one for one in endpoints]
+
+    @cached_property
+    def _around_upstream(self) -> tuple[Answer | None, Answer | None]:
+        """The answers of the corpus before the upstream, and those after it."""
         only_recorded, upstream = self._settings.match == RECORDED, self._settings.upstream
-        answer_corpus, answer_rest = None, None
+        answer_corpus: Answer | None = None
+        answer_rest: Answer | None = None
         if upstream and not only_recorded:
             answer_corpus = PlainEngine(self._retrieval).complete
         if self._after_upstream:  # the corpus was asked before
             answer_rest = self._engine_before(self._after_upstream, NoEngine()).complete
         elif not upstream and not only_recorded:
             answer_rest = self._engine.complete
-        for endpoint in endpoints:
-            yield relay.endpoint(endpoint, answer_corpus, answer_rest) if endpoint.policy.queued else endpoint
+        return answer_corpus, answer_rest
 
     def run_endpoints(self, stores: Stores) -> RunEndpoints:
         """The endpoints of runs. Neither recordings nor the upstream answer them."""
         wire = ResponsesWire(self._options, stores.responses)
         return RunEndpoints(wire, stores.runs, self._engine.complete, ANSWERED)
 
-    def socket_endpoint(self, recent: ConnectionResponses) -> Endpoint:
+    def socket_endpoint(self, relay: "Relay | None", recent: ConnectionResponses) -> Endpoint:
         """The endpoint of one WebSocket, which knows the recent responses of its connection."""
         answer = partial(complete_or_prepare, self._engine.complete)
-        return Endpoint(responses.PATH, SocketWire(self._options, recent), answer, ANSWERED)
+        endpoint = Endpoint(responses.PATH, SocketWire(self._options, recent), answer, ANSWERED)
+        return relay.endpoint(endpoint, *self._around_upstream) if relay else endpoint
 
     def _engine_before(self, on_miss: str, engine: RetrievalEngine | NoEngine) -> AssistantEngine:
         """An engine with tools and structured answers, and the fallback after it."""

@@ -42,6 +42,7 @@ from mimic.wire.openai.base import Names
 
 if TYPE_CHECKING:
     from mimic.recordings.relay import Relay
+    from mimic.server.observability.tracing import Tracing
 
 
 class Parts:
@@ -51,7 +52,7 @@ class Parts:
         """Wire the parts. Raises SettingError."""
         self._settings = settings
         store = open_store(settings.store, settings.mongo_driver)
-        self.tracing = None
+        self.tracing: Tracing | None = None
         retrieval: Callable[[Corpus], RetrievalEngine] = RetrievalEngine
         if settings.traces:
             from mimic.server.observability import tracing  # noqa: PLC0415 - its dependencies are optional
@@ -82,7 +83,7 @@ class Parts:
         self.sender = WebhookSender(self.stores.webhooks, self.stores.deliveries, Poster(targets), hooks)
         self.table = EndpointTable(settings, self.corpus, retrieval(self.corpus))
         endpoints = self.table.endpoints(self.stores, ModelEmbedding(model).embed_all if model else embed_all)
-        self.relay = _relay(settings, self.records, self.ledger, self.metrics)
+        self.relay = _relay(settings, self.records, self.ledger, self.metrics, self.tracing)
         self.endpoints = tuple(self.table.relayed(self.relay, endpoints)) if self.relay else endpoints
         self.run_endpoints = self.table.run_endpoints(self.stores)
         self._wire_jobs()
@@ -91,7 +92,7 @@ class Parts:
             serve_responses,
             gateway=self.gateway,
             stored=self.stores.responses,
-            endpoint_of=self.table.socket_endpoint,
+            endpoint_of=partial(self.table.socket_endpoint, self.relay),
         )
 
     def _wire_jobs(self) -> None:
@@ -142,11 +143,14 @@ def _gateway(settings: Settings, ledger: Ledger, guard: BruteForceGuard) -> Gate
     )
 
 
-def _relay(settings: Settings, records: Records, ledger: Ledger, metrics: Metrics) -> "Relay | None":
+def _relay(
+    settings: Settings, records: Records, ledger: Ledger, metrics: Metrics, tracing: "Tracing | None"
+) -> "Relay | None":
     """The recordings and the upstream; None if no setting uses them."""
     if not settings.uses_recordings:
         return None
     from mimic.recordings.budget import Budget  # noqa: PLC0415
+    from mimic.recordings.calls import unwatched  # noqa: PLC0415
     from mimic.recordings.relay import Relay  # noqa: PLC0415 - its HTTP client takes a while to import
     from mimic.recordings.upstream import Upstream  # noqa: PLC0415
 
@@ -154,7 +158,7 @@ def _relay(settings: Settings, records: Records, ledger: Ledger, metrics: Metric
     return Relay(
         settings.relay_options,
         open_recordings(settings.recordings, records, settings.recordings_ignore),
-        Upstream(options, metrics.show_pause) if options else None,
+        Upstream(options, metrics.show_pause, tracing.call if tracing else unwatched) if options else None,
         settings.redactor,
         ledger,
         Budget(records, settings.upstream_tokens_per_day) if settings.upstream_tokens_per_day else None,

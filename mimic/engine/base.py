@@ -179,10 +179,11 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An answer: its text, or tool calls instead of a text; the reason for its end; its source in the corpus, if any.
+    """An answer: its text and tool calls after it; the reason for its end; its source in the corpus, if any.
 
-    ``tokens`` are the tokens of the text, or of the arguments of all calls. ``corpus_calls`` are tool calls that
-    the corpus has in place of the text. ``logprobs`` has an item for each token, or is empty if each token is certain.
+    An answer of Mimic's own has either a text or calls. ``tokens`` are the tokens of the text, then those of the
+    arguments of all calls. ``corpus_calls`` are tool calls that the corpus has in place of the text. ``logprobs`` has
+    an item for each token, or is empty if each token is certain.
     """
 
     text: str
@@ -193,10 +194,15 @@ class Answer(msgspec.Struct, frozen=True):
     corpus_calls: CallChoice | None = None
     logprobs: Logprobs = ()
 
+    @property
+    def text_tokens(self) -> Sequence[int]:
+        """The tokens of the text."""
+        return self.tokens[: len(self.tokens) - sum(len(call.tokens) for call in self.tool_calls)]
+
     def with_broken_calls(self) -> "Answer":
         """The same answer with tool calls whose arguments are cut."""
         calls = [call.broken() for call in self.tool_calls]
-        tokens = [number for call in calls for number in call.tokens]
+        tokens = [*self.text_tokens, *(number for call in calls for number in call.tokens)]
         return msgspec.structs.replace(self, tool_calls=calls, tokens=tokens)
 
 

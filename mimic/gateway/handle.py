@@ -26,8 +26,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """A kind of request: its path, its wire format, its answer function and its policy.
 
     ``keep`` stores a result before it is sent, if the request is ``stored``. It may return a reply to send instead, as
-    for work in the background. ``relay`` answers in place of ``answer``: it also gets the body and the context, and may
-    return the reply itself, for a stream that another service has begun.
+    for work in the background. ``relay`` answers in place of ``answer``: it gets this endpoint, the request, the body
+    and the context. It may return the reply itself, for a stream that another service has begun.
     """
 
     path: str
@@ -35,7 +35,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     answer: Callable[[Any], Awaitable[Any]]
     policy: Policy = Policy()
     keep: Callable[[Any, Any, RequestContext], Awaitable[Reply | None]] | None = None
-    relay: Callable[[Any, bytes, RequestContext], Awaitable[Any]] | None = None
+    relay: Callable[["Endpoint", Any, bytes, RequestContext], Awaitable[Any]] | None = None
 
 
 async def handle(endpoint: Endpoint, read: Read, context: RequestContext) -> Reply:
@@ -69,7 +69,7 @@ async def _relay(
 ) -> Reply:
     """Return the reply of a relay: its own, or that to its result."""
     assert endpoint.relay is not None
-    result = await endpoint.relay(request, body, context)
+    result = await endpoint.relay(endpoint, request, body, context)
     if isinstance(result, Reply):
         return result
     return await _finish(endpoint, identified(endpoint.wire, request, result), result, context, due)

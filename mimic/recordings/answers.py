@@ -50,15 +50,13 @@ async def _usage(request: CompletionRequest, answers: Sequence[Answer]) -> Usage
 
 
 async def _answer(choice: GivenChoice, key: str) -> Answer:
-    if not choice.calls:
-        [numbers] = await tokens.encode_all([choice.text])
-        return Answer(choice.text, numbers, choice.finish_reason, None)
-    encoded = await tokens.encode_all([call.arguments for call in choice.calls])
+    said, *encoded = await tokens.encode_all([choice.text, *(call.arguments for call in choice.calls)])
     calls = [
         ToolCall(_call_id(f"{key} {index}"), call.name, call.arguments, call.is_custom, numbers)
         for index, (call, numbers) in enumerate(zip(choice.calls, encoded, strict=True))
     ]
-    return Answer("", [number for call in calls for number in call.tokens], choice.finish_reason, None, calls)
+    numbers = [*said, *(number for call in calls for number in call.tokens)]
+    return Answer(choice.text, numbers, choice.finish_reason, None, calls)
 
 
 def _call_id(text: str) -> str:

@@ -36,6 +36,10 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """True for a recorded error."""
         return self.status >= ERROR
 
+    def fits(self, path: str, *, stream: bool) -> bool:
+        """True if the bytes are an answer on a path, in the form of a stream or of a whole answer."""
+        return self.path == path and self.stream == stream
+
     def says_the_same(self, other: "Recording") -> bool:
         """True for the same answer in the same form, whatever its id and its times. Of errors the texts count."""
         if (self.path, self.stream, self.status, self.answer) != (other.path, other.stream, other.status, other.answer):

@@ -72,10 +72,22 @@ class FolderRecordings(Recordings):
             if changed != self._scanned[0] or time.monotonic() - self._scanned[1] > SCAN_SECONDS:
                 self._found = {}
                 for file in self._files():
-                    for one in self._recordings_in(file):
-                        self._found.setdefault(one.key, []).append(one)
+                    self._index(self._recordings_in(file))
                 self._scanned = (changed, time.monotonic())
-            return self._found.get(key, ())
+            return [*self._found.get(key, ())]
+
+    def _index(self, recordings: Sequence[Recording]) -> None:
+        for one in recordings:
+            self._found.setdefault(one.key, []).append(one)
+
+    def _reindex(self, file: Path, before: Sequence[Recording]) -> None:
+        """Index a file that this process has just written, without a look at all the others."""
+        for one in before:
+            known = self._found.get(one.key, [])
+            if one in known:  # absent if the file was edited meanwhile
+                known.remove(one)
+        self._index(self._recordings_in(file))
+        self._scanned = (self._folder.stat().st_mtime_ns, self._scanned[1])
 
     def _recordings_in(self, file: Path) -> Sequence[Recording]:
         """The recordings in a file, with keys by the rules. Raises RecordingsUnusable."""
@@ -101,8 +113,10 @@ class FolderRecordings(Recordings):
                 return False
             gone = {id(one) for one in elsewhere} - {id(one) for one in changed}
             file = self._folder / f"{identity.title}-{identity.conversation[:8]}.json"
-            kept = [one for one in self._recordings_in(file) if id(one) not in gone]
+            before = self._recordings_in(file)
+            kept = [one for one in before if id(one) not in gone]
             self._write(file, sorted([*kept, recording], key=_length))  # a stable sort: the newest stays last
+            self._reindex(file, before)
         return True
 
     def _delete(self, key: str) -> int:

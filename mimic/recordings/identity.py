@@ -133,9 +133,9 @@ def likeness_of(wanted: Identity, recorded: Identity) -> float:
 
 
 def _messages(messages: Sequence[ChatMessage]) -> list[dict[str, Json]]:
-    """The messages, with tool calls numbered in their order."""
+    """The messages, with tool calls numbered in their order. Calls belong to the text before them, if there is one."""
     numbers: dict[str, int] = {}
-    found = []
+    found: list[dict[str, Json]] = []
     for message in messages:
         calls = [_call(call, numbers) for call in message.tool_calls]
         one = {
@@ -145,8 +145,16 @@ def _messages(messages: Sequence[ChatMessage]) -> list[dict[str, Json]]:
             "calls": calls,
             "result_of": numbers.get(message.call_id, message.call_id) if message.call_id else None,
         }
-        found.append(_without_defaults(one))
+        if calls and message.text is None and found and _may_call(found[-1]):
+            found[-1]["calls"] = calls
+        else:
+            found.append(_without_defaults(one))
     return found
+
+
+def _may_call(message: Mapping[str, Json]) -> bool:
+    """True for an answer without calls: a response has its text and its calls as separate items."""
+    return bool(message["role"] == "assistant" and "calls" not in message)
 
 
 def _call(call: ToolCall, numbers: dict[str, int]) -> dict[str, Json]:

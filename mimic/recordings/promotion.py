@@ -26,7 +26,7 @@ def _messages(recording: Recording) -> Iterator[Message]:
     request = recording.request
     asked = [*request.get("messages", ()), *({"role": "user", "text": text} for text in request.get("prompts", ())[:1])]
     yield from Prompt([_chat_message(message) for message in asked]).corpus_messages()
-    yield _answer(recording.answer.choices[0])
+    yield from _answer(recording.answer.choices[0])
 
 
 def _chat_message(message: Mapping[str, Any]) -> ChatMessage:
@@ -40,8 +40,11 @@ def _call(call: Mapping[str, Any]) -> ToolCall:
     return ToolCall(str(call["id"]), call["name"], text)
 
 
-def _answer(choice: GivenChoice) -> Message:
-    if not choice.calls:
-        return Message("gpt", choice.text)
-    calls = [ToolCall("", call.name, call.arguments, call.is_custom).corpus_call() for call in choice.calls]
-    return call_message(calls)
+def _answer(choice: GivenChoice) -> Iterator[Message]:
+    """The text, and the calls after it."""
+    if choice.text or not choice.calls:
+        yield Message("gpt", choice.text)
+    if choice.calls:
+        yield call_message(
+            [ToolCall("", call.name, call.arguments, call.is_custom).corpus_call() for call in choice.calls]
+        )

@@ -30,10 +30,12 @@ class Tape:
         """All pieces together."""
         return b"".join(piece for _, piece in self._pieces)
 
-    @property
-    def last(self) -> bytes:
-        """The last pieces: an end mark may lie across two of them."""
-        return b"".join(piece for _, piece in self._pieces[-2:])
+    def has_at_end(self, marks: Sequence[bytes]) -> bool:
+        """True if one of the marks is in the last two pieces: a mark may lie across them."""
+        last = self._pieces[-1][1]
+        if len(self._pieces) > 1:
+            last = self._pieces[-2][1] + last
+        return any(mark in last for mark in marks)
 
     def add(self, piece: bytes) -> None:
         """Add a piece that just arrived."""

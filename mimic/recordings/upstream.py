@@ -10,6 +10,7 @@ import aiohttp
 import structlog
 
 from mimic.errors import RequestError
+from mimic.recordings.calls import UpstreamCall, Watch, unwatched
 from mimic.recordings.options import OF_REQUEST, UpstreamOptions
 
 log = structlog.get_logger("mimic")
@@ -38,10 +39,16 @@ class Upstream:
     It follows no redirects, and ignores proxies and credentials of the environment.
     """
 
-    def __init__(self, options: UpstreamOptions, show_pause: Callable[[bool], None] = lambda _: None) -> None:
-        """``show_pause`` is called at the beginning and at the end of a pause."""
+    def __init__(
+        self,
+        options: UpstreamOptions,
+        show_pause: Callable[[bool], None] = lambda _: None,
+        watch: Watch = unwatched,
+    ) -> None:
+        """``show_pause`` is called at the beginning and at the end of a pause. ``watch`` shows calls in traces."""
         self._options = options
         self._show_pause = show_pause
+        self._watch = watch
         self._session: aiohttp.ClientSession | None = None
         self._failures = 0
         self._paused_until = float("-inf")
@@ -66,33 +73,45 @@ class Upstream:
         """True after several failures in a row, until the pause is over."""
         return time.monotonic() < self._paused_until
 
+    def call(self, path: str, model: str) -> UpstreamCall:
+        """Begin a call; :meth:`send` sends it, and the caller ends it."""
+        return self._watch(self._url_of(path), model)
+
     async def send(
-        self, path: str, body: bytes, headers: Iterable[tuple[bytes, bytes]], key: str
+        self, call: UpstreamCall, path: str, body: bytes, headers: Iterable[tuple[bytes, bytes]], key: str
     ) -> aiohttp.ClientResponse:
         """Pass a request on. Returns the answer, whose body is not read yet; the caller closes it.
 
         A connection that fails is tried once more. Raises RequestError (502).
         """
-        sent = _sent(headers)
-        if key := (key if self._options.key == OF_REQUEST else self._options.key):
-            sent["authorization"] = f"Bearer {key}"
-        if self._session is None:
-            raise RuntimeError("the upstream is not open")
-        url = f"{self._options.url.rstrip('/')}{path.removeprefix(PREFIX)}"
+        sent = {**_sent(headers), **self._authorization(key), **call.headers}
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                response = await self._session.post(url, data=body, headers=sent, allow_redirects=False)
+                response = await self._opened.post(self._url_of(path), data=body, headers=sent, allow_redirects=False)
             except FAILED as exc:
                 log.warning("the upstream cannot be reached", attempt=attempt, cause=repr(exc))
-                cause = exc
+                cause = type(exc).__name__
             else:
                 self._failures = 0
-                if response.status in REDIRECTS:
-                    response.close()
-                    raise upstream_error(f"it answers with a redirect ({response.status}), which is not followed")
-                return response
+                call.answered(response.status)
+                return _checked(response)
         self._failed()
-        raise upstream_error(f"it cannot be reached ({type(cause).__name__})")
+        call.failed(cause)
+        raise upstream_error(f"it cannot be reached ({cause})")
+
+    @property
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("the upstream is not open")
+        return self._session
+
+    def _url_of(self, path: str) -> str:
+        return f"{self._options.url.rstrip('/')}{path.removeprefix(PREFIX)}"
+
+    def _authorization(self, key: str) -> Mapping[str, str]:
+        """The header with the key for the upstream, which is that of the request or that of the settings."""
+        sent = key if self._options.key == OF_REQUEST else self._options.key
+        return {"authorization": f"Bearer {sent}"} if sent else {}
 
     def _failed(self) -> None:
         """Count a failure, and begin a pause after several ones."""
@@ -117,6 +136,14 @@ def _sent(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         if (name := raw_name.decode("latin-1").lower()) in SENT_HEADERS:
             sent[name] = value.decode("latin-1")
     return {"content-type": "application/json", **sent}
+
+
+def _checked(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
+    """The answer. Raises RequestError (502) for a redirect."""
+    if response.status in REDIRECTS:
+        response.close()
+        raise upstream_error(f"it answers with a redirect ({response.status}), which is not followed")
+    return response
 
 
 def upstream_error(problem: str) -> RequestError:

@@ -21,18 +21,20 @@ from mimic.server.http11.asgi import CUT
 from mimic.server.observability.requests import RequestRecord, record_of
 from mimic.stored.connection import ConnectionResponses
 from mimic.stored.responses import ResponseStore
-from mimic.wire.base import JSON
+from mimic.wire.base import EVENTS
 from mimic.wire.openai.responses.socket import (
     LAST_EVENTS,
     STEER,
     Envelope,
+    EventMessages,
     envelope_of,
     error_message,
     is_stream_id,
-    messages_in,
     steering_failed,
 )
 
+BETA: Final = b"openai-beta"
+"""The header with which clients ask for the WebSocket mode."""
 MAX_ACTIVE: Final = 16
 """Responses that a connection makes at a time; other requests wait."""
 MAX_LANES: Final = 32
@@ -184,14 +186,15 @@ class ResponsesWebSocket:
     ) -> None:
         headers = [(name.encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
         headers = record.begin(reply.status, [*headers, (b"content-type", reply.media_type.encode())])
-        if reply.media_type == JSON and isinstance(reply.body, bytes):  # an error: all other answers are streams
+        if reply.media_type != EVENTS and isinstance(reply.body, bytes):  # an error: all other answers are streams
             self._recent.forget_after_failure(request.previous, request.lane)
             shown = {name.decode(): value.decode("latin-1") for name, value in headers}
             context.end()
             await self._send_text(error_message(reply.body, reply.status, shown, request.lane))
             return
+        messages = EventMessages(request.lane)
         async for part in _parts_of(reply, context):
-            for name, message in messages_in(part, request.lane):
+            for name, message in messages.add(part):
                 if name in LAST_EVENTS:
                     context.end()
                 await self._send_text(message)
@@ -206,8 +209,8 @@ class ResponsesWebSocket:
     # The client of each request
 
     def headers(self) -> Iterable[tuple[bytes, bytes]]:
-        """None: a relay answers HTTP only."""
-        return ()
+        """The headers of the handshake, without those for the WebSocket mode."""
+        return [(name, value) for name, value in self._scope["headers"] if name != BETA]
 
     async def gone(self) -> None:
         """Return when the client has left."""

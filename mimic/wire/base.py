@@ -54,7 +54,7 @@ class GivenCall(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class GivenChoice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A choice in an answer of another service: its text, or its tool calls."""
+    """A choice in an answer of another service: its text, and its tool calls."""
 
     text: str = ""
     calls: Sequence[GivenCall] = ()

@@ -12,6 +12,8 @@ from tests.golden.record import OPENAPI, Servers, load, openapi, play
 
 MOST_SHOWN: Final = 10
 """The most cases of a group whose differences are shown."""
+UNIONS: Final = ("anyOf", "oneOf")
+"""Keywords of JSON Schema whose order means nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +53,20 @@ def test_groups_are_as_recorded(record: Mapping[str, Any]) -> None:
 
 
 def test_description_of_the_api_is_as_recorded(servers: Servers) -> None:
-    """The OpenAPI document is the recorded one, except for the order of keys and the version of Mimic."""
-    difference = _difference_of_lines(OPENAPI.read_text(), openapi(servers.port(GROUPS[0])))
-    if difference:
+    """The OpenAPI document is the recorded one, except for the version of Mimic and the order of keys and unions."""
+    recorded, got = map(json.loads, (OPENAPI.read_text(), openapi(servers.port(GROUPS[0]))))
+    if difference := _difference(_with_sorted_unions(recorded), _with_sorted_unions(got)):
         pytest.fail(f"The OpenAPI document differs (- recorded, + got)\n\n{difference}", pytrace=False)
+
+
+def _with_sorted_unions(value: Any) -> Any:
+    """The same schemas, with the members of each union sorted: their order depends on the version of Litestar."""
+    if isinstance(value, list):
+        return [_with_sorted_unions(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    parts = {key: _with_sorted_unions(item) for key, item in value.items()}
+    return {key: sorted(part, key=json.dumps) if key in UNIONS else part for key, part in parts.items()}
 
 
 def _difference(expected: object, got: object) -> str:

@@ -345,6 +345,67 @@ def test_a_recorded_pace_and_faults(pair: tuple[Recorder, Server]) -> None:
     assert posted(replayer.url, CHAT, body, x_mimic_fault="status=503").status_code == 503
 
 
+LOOK, ARGUMENTS = "Let me look.", '{"city": "Paris"}'
+FUNCTION = {"name": "get_weather", "arguments": ARGUMENTS}
+MESSAGE = {
+    "role": "assistant",
+    "content": LOOK,
+    "tool_calls": [{"id": "call_1", "type": "function", "function": FUNCTION}],
+}
+ITEMS = [
+    {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": LOOK}]},
+    {"type": "function_call", "call_id": "call_1", **FUNCTION},
+]
+CALLED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    CHAT: (
+        {"messages": WEATHER["messages"], "tools": [{"type": "function", "function": TOOL}]},
+        {"id": "a", "choices": [{"index": 0, "message": MESSAGE, "finish_reason": "tool_calls"}]},
+    ),
+    RESPONSE: (
+        {"input": WEATHER["messages"], "tools": [{"type": "function", **TOOL, "strict": False}], "store": False},
+        {"id": "resp_1", "status": "completed", "output": ITEMS},
+    ),
+}
+"""A request and its answer, with a text before a tool call, in each format."""
+
+
+@pytest.mark.parametrize("recorded", [CHAT, RESPONSE])
+def test_a_text_beside_a_call_is_in_every_format(starting: Any, recorded: str) -> None:
+    """An answer with both is recorded once, and given whole and streamed by both formats."""
+    with scripted([answer(json.dumps(CALLED[recorded][1]).encode())]) as upstream:
+        url = starting(upstream.url).url
+        assert posted(url, recorded, {"model": "m", **CALLED[recorded][0]}).status_code == 200
+        with openai.OpenAI(base_url=f"{url}/v1", api_key=KEY) as client:
+            chat: dict[str, Any] = {"model": "m", **CALLED[CHAT][0]}
+            response: dict[str, Any] = {"model": "m", **CALLED[RESPONSE][0]}
+            with client.chat.completions.stream(**chat) as stream:
+                streamed = stream.get_final_completion()
+            for completion in (client.chat.completions.create(**chat), streamed):
+                [choice] = completion.choices
+                assert (choice.message.content, choice.finish_reason) == (LOOK, "tool_calls")
+                assert [call.function.arguments for call in choice.message.tool_calls or ()] == [ARGUMENTS]
+            with client.responses.stream(**response) as events:
+                final = events.get_final_response()
+            for one in (client.responses.create(**response), final):
+                assert one.output_text == LOOK
+                assert [item.type for item in one.output] == ["message", "function_call"]
+                assert one.output[1].arguments == ARGUMENTS  # type: ignore[union-attr]
+        assert len(upstream.requests) == 1
+
+
+def test_a_chat_goes_on_in_the_other_format(starting: Any) -> None:
+    """A text and its call are one message in a chat, and two items in a response: both are the same request."""
+    whole = b'{"id": "a", "choices": [{"index": 0, "message": {"content": "Sunny."}, "finish_reason": "stop"}]}'
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "sun"}
+    output = {"type": "function_call_output", "call_id": "call_1", "output": "sun"}
+    with scripted([answer(whole)]) as upstream:
+        url = starting(upstream.url).url
+        posted(url, CHAT, {"model": "m", "messages": [*WEATHER["messages"], MESSAGE, result]})
+        again = posted(url, RESPONSE, {"model": "m", "input": [*WEATHER["messages"], *ITEMS, output], "store": False})
+        assert again.json()["output"][0]["content"][0]["text"] == "Sunny."
+        assert len(upstream.requests) == 1
+
+
 def test_a_response_that_was_passed_on_is_known(real: Server, pair: tuple[Recorder, Server]) -> None:
     """The response can be retrieved here, and the next one may follow it, live or recorded."""
     recorder, _ = pair

@@ -1,15 +1,12 @@
 """Traces of a real server, as a receiver of OpenTelemetry's protocol gets them."""
 
-import gzip
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import msgspec
@@ -24,9 +21,9 @@ from tests.support.servers import Server
 from tests.support.timing import EARLY, wait_until
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
-from opentelemetry.proto.trace.v1.trace_pb2 import Status
+
+from tests.support.collector import SpanReceiver, traced
 
 EXACT = "/conversation/completion"
 CHAT = "/v1/chat/completions"
@@ -35,113 +32,16 @@ SERVER, CLIENT, INTERNAL = WireSpan.SPAN_KIND_SERVER, WireSpan.SPAN_KIND_CLIENT,
 ASKED: dict[str, Any] = {"model": "mimic-v3", "messages": [{"role": "user", "content": "hi"}]}
 
 
-class Received(msgspec.Struct, frozen=True):
-    """A span, with the attributes of its process."""
-
-    name: str
-    kind: int
-    trace: str
-    id: str
-    parent: str
-    seconds: float
-    failed: bool
-    events: int
-    attributes: dict[str, Any]
-    resource: dict[str, Any]
-
-
-class Receiver:
-    """A collector: it receives spans over HTTP."""
-
-    def __init__(self) -> None:
-        self.spans: list[Received] = []
-        received = self.spans
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                assert (self.path, self.headers["content-type"]) == ("/v1/traces", "application/x-protobuf")
-                if self.headers.get("content-encoding") == "gzip":
-                    body = gzip.decompress(body)
-                received.extend(_spans(ExportTraceServiceRequest.FromString(body)))
-                self.send_response(200)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Log nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def request(self, answer: httpx.Response) -> Received:
-        """The span of a request."""
-        return self.wait(lambda span: span.attributes.get("mimic.request_id") == answer.headers["x-request-id"])
-
-    def wait(self, wanted: Callable[[Received], bool]) -> Received:
-        """The only matching span, once it has arrived."""
-        until = time.monotonic() + 20
-        while not (found := [span for span in list(self.spans) if wanted(span)]):
-            assert time.monotonic() < until, [span.name for span in self.spans]
-            time.sleep(0.05)
-        [one] = found
-        return one
-
-    def below(self, span: Received) -> list[Received]:
-        """The children of a span, which end before it and arrive before it."""
-        return [one for one in self.spans if one.parent == span.id and one.trace == span.trace]
-
-
-def _spans(request: ExportTraceServiceRequest) -> list[Received]:
-    return [
-        Received(
-            span.name,
-            span.kind,
-            span.trace_id.hex(),
-            span.span_id.hex(),
-            span.parent_span_id.hex(),
-            (span.end_time_unix_nano - span.start_time_unix_nano) / 1e9,
-            span.status.code == Status.STATUS_CODE_ERROR,
-            len(span.events),
-            _plain(span.attributes),
-            _plain(of_resource.resource.attributes),
-        )
-        for of_resource in request.resource_spans
-        for of_scope in of_resource.scope_spans
-        for span in of_scope.spans
-    ]
-
-
-def _plain(attributes: Any) -> dict[str, Any]:
-    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
-
-
 @pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
+def receiver() -> Iterator[SpanReceiver]:
     """A receiver for the tests of this file."""
-    with Receiver() as receiver:
+    with SpanReceiver() as receiver:
         yield receiver
-
-
-def traced(receiver: Receiver, **settings: str) -> dict[str, str]:
-    """The environment of a traced server."""
-    standard = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "50"}
-    return {"MIMIC_TRACES": "on", **standard, **settings}
 
 
 @pytest.fixture(scope="module", params=["sqlite", "mongodb"])
 def server(
-    request: pytest.FixtureRequest, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, receiver: SpanReceiver, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A traced server on each backend."""
     folder = tmp_path_factory.mktemp("traced")
@@ -156,7 +56,7 @@ def server(
 
 @pytest.mark.parametrize("framework", [False, True])
 def test_a_completion_is_a_span_with_the_call_of_the_store_in_it(
-    server: Server, receiver: Receiver, framework: bool
+    server: Server, receiver: SpanReceiver, framework: bool
 ) -> None:
     """The span follows the semantic conventions in name and attributes, on both paths."""
     body = {"messages": [{"from": "human", "value": "continue"}]}
@@ -197,7 +97,7 @@ def test_a_completion_is_a_span_with_the_call_of_the_store_in_it(
 
 
 @pytest.mark.parametrize("framework", [False, True])
-def test_a_chat_has_a_span_for_the_matching(server: Server, receiver: Receiver, framework: bool) -> None:
+def test_a_chat_has_a_span_for_the_matching(server: Server, receiver: SpanReceiver, framework: bool) -> None:
     """The span of the matching has those of the store as children; the span of the request has the rung."""
     asked = {**ASKED, "messages": [{"role": "user", "content": "COUNT!"}]}
     headers = {"x-mimic-match": "nearest"} if framework else {}
@@ -216,7 +116,7 @@ def test_a_chat_has_a_span_for_the_matching(server: Server, receiver: Receiver, 
     assert all(call.kind == CLIENT for call in calls)
 
 
-def test_a_trace_that_comes_in_goes_on(server: Server, receiver: Receiver) -> None:
+def test_a_trace_that_comes_in_goes_on(server: Server, receiver: SpanReceiver) -> None:
     """W3C's header continues a trace, and may switch off sampling; an invalid header begins a new trace."""
     trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
     body = {"messages": [{"from": "human", "value": "hi"}]}
@@ -235,7 +135,7 @@ def test_a_trace_that_comes_in_goes_on(server: Server, receiver: Receiver) -> No
     assert not [s for s in receiver.spans if s.attributes.get("mimic.request_id") == unsampled.headers["x-request-id"]]
 
 
-def test_a_span_of_a_stream_ends_when_the_stream_does(server: Server, receiver: Receiver) -> None:
+def test_a_span_of_a_stream_ends_when_the_stream_does(server: Server, receiver: SpanReceiver) -> None:
     """The span of a stream ends with its last token, or when the client leaves."""
     pace = {"x-mimic-itl-ms": "200"}
     asked = {"model": "mimic-v3", "messages": [{"role": "user", "content": "count"}], "stream": True}
@@ -248,7 +148,7 @@ def test_a_span_of_a_stream_ends_when_the_stream_does(server: Server, receiver: 
     assert span.attributes["http.response.status_code"] == 200
 
 
-def test_errors_are_distinguished(server: Server, receiver: Receiver) -> None:
+def test_errors_are_distinguished(server: Server, receiver: SpanReceiver) -> None:
     """A 4xx is no failed span; an injected fault is an attribute; unknown routes are no names."""
     missed = httpx.post(f"{server.url}{EXACT}", json={"messages": [{"from": "human", "value": "never said"}]})
     span = receiver.request(missed)
@@ -264,7 +164,7 @@ def test_errors_are_distinguished(server: Server, receiver: Receiver) -> None:
     assert span.attributes["http.request.method_original"] == "PROPFIND"
 
 
-def test_a_store_that_is_away_is_seen(mongod: Mongod, receiver: Receiver, tmp_path: Path) -> None:
+def test_a_store_that_is_away_is_seen(mongod: Mongod, receiver: SpanReceiver, tmp_path: Path) -> None:
     """The spans of the call and of the request have failed, without names of hosts."""
     url = f"{mongod.url}/mimic"
     seed(url, SMALL, tmp_path)
@@ -280,7 +180,7 @@ def test_a_store_that_is_away_is_seen(mongod: Mongod, receiver: Receiver, tmp_pa
         assert str(mongod.port) not in str(call.attributes)
 
 
-def test_every_request_of_every_worker_is_sent_before_it_ends(receiver: Receiver, tmp_path: Path) -> None:
+def test_every_request_of_every_worker_is_sent_before_it_ends(receiver: SpanReceiver, tmp_path: Path) -> None:
     """Two processes with an exporter that waits for an hour send every span once."""
     url = f"sqlite:///{tmp_path}/corpus.db"
     seed(url, SMALL, tmp_path)

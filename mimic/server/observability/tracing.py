@@ -1,7 +1,7 @@
-"""OpenTelemetry traces: a span for each request, with child spans for its match and its calls of the store.
+"""OpenTelemetry traces: a span for each request, with child spans for its match, store and upstream.
 
 Imported only with ``MIMIC_TRACES`` on, since its dependencies are optional. Names follow OpenTelemetry's semantic
-conventions for HTTP and for databases. Spans contain neither messages nor queries.
+conventions for HTTP, databases and generative models. Spans contain neither messages nor queries.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, cont
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
+from urllib.parse import urlsplit
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
@@ -20,16 +21,18 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from mimic import __version__
 from mimic.corpus.corpus import Corpus
 from mimic.corpus.manifest import Seeded, Seeding
 from mimic.corpus.schemas import Document, Lookup, Version
 from mimic.corpus.stores.base import Batches, Replacement, Store
-from mimic.engine.base import Answers, CompletionRequest, Continuations, ContinuationsRequest, Prompt
+from mimic.engine.base import Answers, CompletionRequest, Continuations, ContinuationsRequest, Prompt, Usage
 from mimic.engine.retrieval import RetrievalEngine
 from mimic.errors import MimicError, StoreError
+from mimic.recordings.calls import UpstreamCall
 from mimic.server.observability.requests import record_of
 from mimic.server.request_ids import client_id_of
 
@@ -37,7 +40,9 @@ T = TypeVar("T")
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "QUERY"})
 OTHER: Final = "_OTHER"
+CLIENT_ERROR: Final = 400
 SERVER_ERROR: Final = 500
+TRACEPARENT: Final = "traceparent"
 _OF_ANSWERS: Final = {b"x-mimic-match": "mimic.match", b"x-mimic-score": "mimic.score"}
 
 
@@ -80,6 +85,12 @@ class Tracing:
                     _fail(span, type(exc).__name__)
                 raise
 
+    def call(self, url: str, model: str) -> "TracedCall":
+        """Begin the span of a call of the upstream."""
+        operation = "text_completion" if url.endswith("/v1/completions") else "chat"
+        about = {**_url_attributes(url), **_model_attributes(operation, model)}
+        return TracedCall(self._tracer.start_span(f"{operation} {model}", kind=SpanKind.CLIENT, attributes=about))
+
     def watch(self, app: ASGIApp) -> ASGIApp:
         """Return an application with a span for each request, up to the last byte of the answer."""
 
@@ -119,6 +130,52 @@ class Tracing:
         for name, value in (("version", known.version), ("model", known.model), ("fault", record.fault)):
             if value:
                 span.set_attribute(f"mimic.{name}", str(value))
+
+
+class TracedCall(UpstreamCall):
+    """A call of the upstream with a span, up to the last byte of its answer."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The ``traceparent`` alone: a client's ``tracestate`` and ``baggage`` are not for the upstream."""
+        carrier: dict[str, str] = {}
+        TraceContextTextMapPropagator().inject(carrier, set_span_in_context(self._span))
+        return {name: value for name, value in carrier.items() if name == TRACEPARENT}
+
+    def answered(self, status: int) -> None:
+        self._span.set_attribute("http.response.status_code", status)
+        if status >= CLIENT_ERROR:
+            _fail(self._span, str(status))
+
+    def used(self, usage: Usage) -> None:
+        self._span.set_attribute("gen_ai.usage.input_tokens", usage.prompt_tokens)
+        self._span.set_attribute("gen_ai.usage.output_tokens", usage.completion_tokens)
+
+    def failed(self, cause: str) -> None:
+        _fail(self._span, cause)
+
+    def end(self) -> None:
+        self._span.end()
+
+
+def _url_attributes(url: str) -> dict[str, str | int]:
+    """The attributes of the URL of an upstream, which has neither a query nor credentials."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    server: dict[str, str | int] = {"server.address": parts.hostname or "", "server.port": port}
+    return {"http.request.method": "POST", "url.full": url, **server}
+
+
+def _model_attributes(operation: str, model: str) -> dict[str, str]:
+    """The attributes of a generation: its kind, the format of the service, and the model."""
+    return {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": model,
+    }
 
 
 def _method_name(method: str) -> str:

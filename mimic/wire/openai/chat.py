@@ -132,7 +132,7 @@ class ChatCompletionRequest(Sampled, frozen=True, kw_only=True):
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):
-    """The assistant's text, or its tool calls."""
+    """The assistant's text, and its tool calls."""
 
     content: str | None
     role: Literal["assistant"] = "assistant"
@@ -285,18 +285,24 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
         if not answer.tool_calls:
             return super().stream(chunk, index, answer, request)
         parts: list[tuple[bytes, TokenStream | DetailedStream]] = []
+        if answer.text:
+            template = chunk.around(self._text_template(index))
+            parts.append((b"", self._tokens(template, answer.text_tokens, request)))
         for number, call in enumerate(answer.tool_calls):
             first = choice_in_json(ChunkChoice(index, _call_delta(number, call, "", request, is_first=True)))
             template = Template.of(ChunkChoice(index, _call_delta(number, call, MARKER, request, is_first=False)))
-            parts.append((chunk.fill(first), self._arguments(chunk.around(template), call, request)))
+            parts.append((chunk.fill(first), self._tokens(chunk.around(template), call.tokens, request)))
         end = ChunkChoice(index, Delta(), None, _reason(answer.finish_reason, request))
         return PartedStream(parts, chunk.fill(choice_in_json(end)))
 
-    def _arguments(self, template: Template, call: ToolCall, request: OpenAIRequest) -> TokenStream | DetailedStream:
+    def _tokens(
+        self, template: Template, tokens: Sequence[int], request: OpenAIRequest
+    ) -> TokenStream | DetailedStream:
+        """The chunks of a part of an answer with tool calls."""
         if request.logprobs is None:
-            return TokenStream(template, call.tokens, b"")
-        logprobs = (chat_logprobs((one,)) for one in certain(call.tokens, request.logprobs))
-        return with_logprobs(template, call.tokens, logprobs, b"")
+            return TokenStream(template, tokens, b"")
+        logprobs = (chat_logprobs((one,)) for one in certain(tokens, request.logprobs))
+        return with_logprobs(template, tokens, logprobs, b"")
 
     def logprobs(self, index: int, answer: Answer, request: OpenAIRequest) -> Iterable[ChatLogprobs]:
         return (chat_logprobs((one,)) for one in logprobs_in(answer, request.logprobs))
@@ -310,7 +316,9 @@ class ChatWire(SampledWire[ChatCompletionRequest, ChatCompletionChunk]):
 
     def opening(self, request: OpenAIRequest, result: Completion) -> Iterable[bytes]:
         """The role of each answer."""
-        return [_role_of(index, bool(answer.tool_calls)) for index, answer in enumerate(result.answers)]
+        return [
+            _role_of(index, bool(answer.tool_calls) and not answer.text) for index, answer in enumerate(result.answers)
+        ]
 
 
 def _identity(request: OpenAIRequest) -> tuple[str, int]:
@@ -332,15 +340,15 @@ def _passed_over(messages: Sequence[OpenAIMessage]) -> Iterator[str]:
 
 
 @cache
-def _role_of(index: int, is_call: bool) -> bytes:
-    return choice_in_json(ChunkChoice(index, Delta(role="assistant", content=None if is_call else "")))
+def _role_of(index: int, is_silent: bool) -> bytes:
+    return choice_in_json(ChunkChoice(index, Delta(role="assistant", content=None if is_silent else "")))
 
 
 def _call_message(answer: Answer, request: OpenAIRequest) -> AnswerMessage:
     if request.old_functions:
         call = answer.tool_calls[0]
-        return AnswerMessage(None, function_call=FunctionCall(call.name, call.arguments))
-    return AnswerMessage(None, tool_calls=[render(call) for call in answer.tool_calls])
+        return AnswerMessage(answer.text or None, function_call=FunctionCall(call.name, call.arguments))
+    return AnswerMessage(answer.text or None, tool_calls=[render(call) for call in answer.tool_calls])
 
 
 def _reason(reason: FinishReason, request: OpenAIRequest) -> ChatFinishReason:

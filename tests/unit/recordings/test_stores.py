@@ -170,10 +170,10 @@ def test_files_are_made_to_be_read(tmp_path: Path) -> None:
 
 def test_an_edited_file_counts(tmp_path: Path) -> None:
     """The request in a file decides, not its key; so a recording can be written by hand."""
-    kept = FolderRecordings(tmp_path)
-    asyncio.run(kept.add(recording()))
+    asyncio.run(FolderRecordings(tmp_path).add(recording()))
     [file] = tmp_path.iterdir()
     file.write_text(file.read_text().replace("Hello", "Good morning"))
+    kept = FolderRecordings(tmp_path)
     assert [one.id for one in asyncio.run(found(kept, "Good morning"))] == ["chatcmpl-Hi"]
     assert not asyncio.run(found(kept))
 

@@ -196,7 +196,7 @@ def answer_of(completion: Completion) -> Answer:
 
 
 def output_of(response: ResponseObject, completion: Completion, top: int | None) -> Sequence[OutputItem]:
-    """The items of an answer: the reasoning, if there is some, then a message, or calls of tools.
+    """The items of an answer: the reasoning, if there is some, then a message, and calls of tools.
 
     Of a cut answer the last item is incomplete. If the reasoning took all tokens, it is the only item.
     """
@@ -222,14 +222,20 @@ def _reasoning_item(response: ResponseObject) -> OutputReasoning:
 def _items_of(response_id: str, answer: Answer, top: int | None) -> Sequence[TokenItem]:
     status: ItemStatus = "incomplete" if answer.finish_reason == "length" else "completed"
     if not answer.tool_calls:
-        logprobs = () if top is None else chat_logprobs(logprobs_in(answer, top)).content
-        text = OutputText(answer.text, logprobs=logprobs)
-        return (OutputMessage(item_id(response_id, "msg", 0), status, (text,)),)
+        return (_message_item(response_id, answer, status, top),)
+    items: list[TokenItem] = [_message_item(response_id, answer, "completed", top)] if answer.text else []
     last = len(answer.tool_calls) - 1
-    return [
-        call_item(response_id, index, call, status if index == last else "completed")
+    return items + [
+        call_item(response_id, len(items) + index, call, status if index == last else "completed")
         for index, call in enumerate(answer.tool_calls)
     ]
+
+
+def _message_item(response_id: str, answer: Answer, status: ItemStatus, top: int | None) -> OutputMessage:
+    """The item of the text."""
+    logprobs = () if top is None else chat_logprobs(logprobs_in(answer, top)[: len(answer.text_tokens)]).content
+    text = OutputText(answer.text, logprobs=logprobs)
+    return OutputMessage(item_id(response_id, "msg", 0), status, (text,))
 
 
 def call_item(response_id: str, index: int, call: ToolCall, status: ItemStatus) -> TokenItem:

@@ -189,7 +189,10 @@ def error_events(plan: EventPlan, error: RequestError, sent: int) -> bytes:
 def _tokens_of(completion: Completion) -> Sequence[Sequence[int]]:
     """The tokens of each item after the reasoning."""
     answer = answer_of(completion)
-    return [call.tokens for call in answer.tool_calls] if answer.tool_calls else (answer.tokens,)
+    if not answer.tool_calls:
+        return (answer.tokens,)
+    texts = [answer.text_tokens] if answer.text else []
+    return texts + [call.tokens for call in answer.tool_calls]
 
 
 def _reasoning_events(item: OutputReasoning, first: int) -> list[bytes]:

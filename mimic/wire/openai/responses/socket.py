@@ -10,7 +10,7 @@ from mimic.engine.base import Completion, Known, Usage, chat_tokens, definition_
 from mimic.engine.overrides import Overrides
 from mimic.errors import RequestError
 from mimic.wire.json import decode
-from mimic.wire.openai.errors import ErrorBody
+from mimic.wire.openai.errors import ErrorBody, ErrorDetail, type_of
 from mimic.wire.openai.responses.events import FRAME_END
 from mimic.wire.openai.responses.request import ResponseParameters, ResponseRequest
 from mimic.wire.openai.responses.wire import ResponsesWire
@@ -18,6 +18,11 @@ from mimic.wire.openai.responses.wire import ResponsesWire
 LAST_EVENTS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 """Events that end a response."""
 STEER: Final = "response.steer"
+FIELDS_OF_MESSAGES: Final = frozenset({"type", "generate", "stream_id", "background"})
+"""Fields of a message that a request over HTTP does not have, or that are false here."""
+
+LONGEST_ERROR: Final = 1000
+"""Bytes of another service's error that are shown, if it has no known form."""
 
 _is_stream_id: Final = re.compile(r"[A-Za-z0-9_.-]{1,256}", re.ASCII).fullmatch
 
@@ -58,6 +63,16 @@ class SocketWire(ResponsesWire):
         request = await self.read_data(data, overrides, known)
         return msgspec.structs.replace(request, stream=True, stored=True, generate=data.generate is not False)
 
+    def is_relayed(self, request: ResponseRequest) -> bool:
+        """False also for a request without output, which only prepares the next one."""
+        return request.generate and super().is_relayed(request)
+
+    def forwarded(self, request: ResponseRequest, body: bytes) -> bytes:
+        """The message as the body of a request for a stream over HTTP."""
+        fields = msgspec.json.decode(super().forwarded(request, body))
+        kept = {name: value for name, value in fields.items() if name not in FIELDS_OF_MESSAGES}
+        return msgspec.json.encode({**kept, "stream": True})
+
 
 _messages: Final = msgspec.json.Decoder(ResponseCreate)
 _envelopes: Final = msgspec.json.Decoder(Envelope)
@@ -86,20 +101,48 @@ def is_stream_id(name: object) -> bool:
     return isinstance(name, str) and _is_stream_id(name) is not None
 
 
-def messages_in(frames: bytes, stream_id: str | None) -> Iterator[tuple[str, str]]:
-    """Yield the name and the message of each event in server-sent events, with the name of its lane."""
-    start = "{" if stream_id is None else f'{{"stream_id":"{stream_id}",'
-    for frame in frames.decode().split(FRAME_END.decode()):
-        if frame:
-            name, _, message = frame.removeprefix("event: ").partition("\ndata: ")
-            yield name, start + message[1:]
+class EventMessages:
+    """The messages of a lane for the server-sent events of an answer, whose pieces may end anywhere."""
+
+    def __init__(self, stream_id: str | None) -> None:
+        self._start = "{" if stream_id is None else f'{{"stream_id":"{stream_id}",'
+        self._rest = b""
+
+    def add(self, piece: bytes) -> Iterator[tuple[str, str]]:
+        """Yield the name and the message of each event that ends in the next piece of the answer."""
+        *frames, self._rest = (self._rest + piece.replace(b"\r", b"")).split(FRAME_END)
+        for frame in frames:
+            name, data = _event_in(frame.decode())
+            if data.startswith("{"):  # other data are the end marks of other services
+                yield name or str(envelope_of(data.encode()).type), self._start + data[1:]
+
+
+def _event_in(frame: str) -> tuple[str, str]:
+    """The name and the data of an event. Other lines are comments."""
+    name, separator, data = frame.removeprefix("event: ").partition("\ndata: ")
+    if separator and "\n" not in name and "\n" not in data:  # the usual case
+        return name, data
+    fields: dict[str, list[str]] = {"event": [], "data": []}
+    for line in frame.split("\n"):
+        field, _, value = line.partition(":")
+        fields.get(field, []).append(value.removeprefix(" "))
+    return "".join(fields["event"][-1:]), "\n".join(fields["data"])
 
 
 def error_message(body: bytes, status: int, headers: Mapping[str, str], stream_id: str | None) -> str:
     """The message for an error, whose body over HTTP is ``body``. It has a code, which Open Responses requires."""
-    detail = msgspec.json.decode(body, type=ErrorBody).error
+    detail = _error_in(body, status)
     error = {**msgspec.to_builtins(detail), "code": detail.code or detail.type, "headers": headers}
     return msgspec.json.encode(EventError(status, error, stream_id)).decode()
+
+
+def _error_in(body: bytes, status: int) -> ErrorDetail:
+    """The error in a body. Other services, and servers before them, may have a form of their own."""
+    try:
+        return msgspec.json.decode(body, type=ErrorBody).error
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        text = body[:LONGEST_ERROR].decode(errors="replace").strip() or f"An error with the status {status}."
+        return ErrorDetail(text, type_of(status))
 
 
 def steering_failed(envelope: Envelope) -> str:
