@@ -34,15 +34,24 @@ from mimic.wire.openai.responses.items import RawItem
 QUEUED: Final = "queued"
 LONGEST_POLL: Final = 1.0
 """Seconds after which a client asks again for a run that takes long."""
+SECONDS_TO_LOCK: Final = 5.0
+"""Seconds in which a new run locks its thread, before a process may finish it."""
 
 
 class RunStore(RunHistory):
     """Runs in the records. Each method with an owner finds the runs of this owner only."""
 
-    def __init__(self, records: Records, threads: ConversationStore, assistants: AssistantStore) -> None:
+    def __init__(
+        self,
+        records: Records,
+        threads: ConversationStore,
+        assistants: AssistantStore,
+        seconds_to_lock: float = SECONDS_TO_LOCK,
+    ) -> None:
         self._records = records
         self._threads = threads
         self._assistants = assistants
+        self._seconds_to_lock = seconds_to_lock
 
     # Keeping
 
@@ -69,7 +78,8 @@ class RunStore(RunHistory):
     async def begin(self, stored: StoredRun, thread: ThreadObject | None, owner: str) -> Record:
         """Store a new run, and lock its thread, which may be new. Raises RequestError if another run is active there.
 
-        A process that ends in between leaves a run that is finished like any other.
+        A process that ends in between leaves a run that is finished like any other. A refused run is deleted before
+        it is due.
         """
         run = stored.run
         if thread:
@@ -83,7 +93,7 @@ class RunStore(RunHistory):
                 parent=run.thread_id,
                 state=QUEUED,
                 data=written(stored),
-                due=stored.due,
+                due=stored.due + self._seconds_to_lock,
             )
         )
         try:
@@ -293,7 +303,7 @@ class RunStore(RunHistory):
             async for part in parts:
                 if time.monotonic() - checked > SECONDS_BETWEEN_CHECKS:
                     checked = time.monotonic()
-                    if not (await self._view(run.thread_id, run.id, owner))[1].is_active:
+                    if await self._is_ended_early(run.id, owner):
                         break
                 if part:
                     yield part
@@ -302,6 +312,11 @@ class RunStore(RunHistory):
         record = await self._records.get(KIND, run.id, owner)
         if record is not None:
             yield ending_of((await self._settled(record, turn.ends))[1], request.beta)
+
+    async def _is_ended_early(self, run_id: str, owner: str) -> bool:
+        """True if a run was cancelled, has expired, or was deleted with its thread."""
+        record = await self._records.get(KIND, run_id, owner)
+        return record is None or RunView.of(record).status in {CANCELLED, "expired"}
 
 
 def _check_waiting(view: RunView) -> None:

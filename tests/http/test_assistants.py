@@ -479,7 +479,7 @@ BEGIN = ["run.created", "run.queued", "run.in_progress", "run.step.created", "ru
 MESSAGE = ["message.created", "message.in_progress"]
 
 
-@pytest.mark.parametrize("pace", [{}, {"x-mimic-itl-ms": "10"}])
+@pytest.mark.parametrize("pace", [{}, {"x-mimic-itl-ms": "550"}])
 def test_a_stream(client: OpenAI, thread: str, pace: dict[str, str]) -> None:
     """A streamed run has the events of OpenAI, a piece for each token; its message is then in the thread."""
     with client.beta.threads.runs.stream(

@@ -35,10 +35,10 @@ async def records(request: pytest.FixtureRequest) -> AsyncIterator[Records]:
 class Talk:
     """A thread with a message, and its stores."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, seconds_to_lock: float = 0.0) -> None:
         self.records = records
         self.conversations = ConversationStore(records, THREADS)
-        self.runs = RunStore(records, self.conversations, AssistantStore(records, Names(), {}))
+        self.runs = RunStore(records, self.conversations, AssistantStore(records, Names(), {}), seconds_to_lock)
         self.threads = ThreadStore(self.conversations, self.runs)
         self.id = ""
 
@@ -75,6 +75,14 @@ async def test_one_of_many_runs_is_accepted(talk: Talk) -> None:
     }
     page = await talk.runs.page(talk.id, ME, 100, None, None, "asc", "v2")
     assert [one["id"] for one in page.data] == [begun.id]
+
+
+async def test_a_run_is_not_due_before_it_has_its_thread(records: Records) -> None:
+    """A process that looks for jobs at once finds none: it would finish a run that is refused."""
+    talk = await Talk(records, seconds_to_lock=60.0).open()
+    await talk.begin()
+    assert await records.claim([KIND], 60.0) is None
+    assert await talk.texts() == ["hi", "hello"]
 
 
 async def test_a_run_that_is_over_frees_its_thread(talk: Talk) -> None:
