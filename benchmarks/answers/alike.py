@@ -3,10 +3,10 @@
     mimic seed dump.json && mimic serve &
     python -m benchmarks.answers.alike dump.json [--url http://127.0.0.1:8000/v1] [--sample 500] [--with-chat]
 
-An answer comes from its own place if the message asked was altered from the one right before it. Texts repeat: an
-answer is also of the same text if the message right before it equals the original when normalized. Requests run one at
-a time over one connection, each for one token. Needs the packages of the extra ``dev``. Exit code 1 if an answer
-differs from the dump at its source; of every 50th message the whole answer is compared.
+An answer comes from its own place if the message before it is the original of the altered message. Texts repeat, so an
+answer after another message with the same normalized text is right as well. Requests run one at a time over one
+connection, each for one token. Needs the dependency group ``dev``. Exit code 1 if an answer differs from the dump at
+its source; for every 50th message the whole answer is compared.
 """
 
 import json
@@ -55,7 +55,7 @@ class Question(NamedTuple):
 
 
 class Given(NamedTuple):
-    """An answer: its rung, its source, its text, and the milliseconds it took."""
+    """An answer: rung, source, text, and milliseconds."""
 
     rung: str
     source: str
@@ -207,7 +207,7 @@ def text_of(completion: ChatCompletion) -> str:
 
 
 def said_at(talks: Talks, source: str) -> Iterator[tuple[str, str]]:
-    """The message of the dump at a source, and the one right before it; nothing if there is no such place."""
+    """The message of the dump at a source, and the message before it; nothing without a message at the source."""
     name, _, position = source.rpartition("#")
     for talk in talks.get(name, ()):
         if 0 < int(position) < len(talk):

@@ -4,7 +4,7 @@
     python -m benchmarks.answers.ask dump.json [--url http://127.0.0.1:8000/v1] [--alone] [--sample 300]
 
 An answer must be a message that really came next, with the usage that OpenAI's tokenizer counts. tiktoken downloads its
-vocabulary unless TIKTOKEN_CACHE_DIR has it. Needs the packages of the extra ``dev``. Exit code 1 if anything is wrong.
+vocabulary unless TIKTOKEN_CACHE_DIR has it. Needs the dependency group ``dev``. Exit code 1 if anything is wrong.
 """
 
 import json

@@ -2,9 +2,9 @@
 
     python -m benchmarks.answers.calibrate dump.json [--judge minilm] [--chats 2000]
 
-The halves of the dump are those of :mod:`benchmarks.answers.judge`, and each is asked of the other. A logistic
-regression over all pairs of a prompt and a candidate of the index gives the weights. A second one, over the best
-candidate of each prompt, scales them, so that a score is about the share of answers that are about the same thing.
+The halves of the dump are those of :mod:`benchmarks.answers.judge`, and each half is asked the prompts of the other. A
+logistic regression over all pairs of a prompt and a candidate of the index gives the weights. A second regression, over
+the best candidate of each prompt, scales the weights: a score is then about the share of right answers.
 """
 
 import asyncio

@@ -3,14 +3,14 @@
     python -m benchmarks.answers.judge dump.json [--judge minilm] [--prompts 1500] [--swap] [--picture curve.png]
         [--model FOLDER --judge e5]
 
-The chats of the dump are split in two: one half is seeded, prompts are drawn from the other half. A prompt that the
+The chats of the dump are split in two: one half is seeded, and prompts are drawn from the other half. A prompt that the
 corpus has (equal when normalized) is counted and left out. For all others the nearest message is found without a least
-score. The judge is the cosine of the two sentence embeddings. It has two limits: from one on, two messages are about
-the same thing, and below the other they are plainly about another one. The least score is fixed on the prompts with
-even numbers, as the lowest score from which on 60% are about the same thing. Its figures are those of the prompts with
-odd numbers.
+score. The judge is the cosine of the sentence embeddings of both messages, with two limits. At or above the upper
+limit, both messages are about the same thing; below the lower limit, they are plainly about different things. The
+prompts with even numbers give the least score: the lowest score above which 60% of the answers are about the same
+thing. The prompts with odd numbers give its figures.
 
-With ``--model`` the corpus is also searched by meaning. The judge is to be of another make than that model.
+With ``--model`` the corpus is also searched by meaning. Judge and model must be different models.
 
 Needs the dependency group ``bench``. No judge is used at run time.
 """
@@ -52,9 +52,9 @@ Vectors: TypeAlias = NDArray[np.float32]
 PART: Final = re.compile(r"^(\w{7})_\d+$")
 """ShareGPT's id of a part of a chat: that of the chat, and a number."""
 RIGHT_SHARE: Final = 0.6
-"""Share of the answers that are to be about the same thing."""
+"""Share of the answers that must be about the same thing."""
 FEWEST: Final = 10
-"""Answers from which on a share is computed."""
+"""Least number of answers to compute a share of."""
 LIKENESS: Final = frozenset({"nearest", "meaning"})
 """Rungs whose messages are judged."""
 CURVE: Final = tuple(number / 20 for number in range(20))
@@ -71,7 +71,7 @@ class Judge(ABC):
 
     @abstractmethod
     def limits(self, of_random_pairs: NDArray[np.float64]) -> tuple[float, float]:
-        """The cosine from which on two texts are about the same, and that below which they are about another thing."""
+        """The least cosine of texts about the same thing, and the least cosine of texts not plainly about others."""
 
 
 class MiniLM(Judge):
@@ -135,7 +135,7 @@ JUDGES: Final[Mapping[str, type[Judge]]] = {"minilm": MiniLM, "e5": E5}
 
 
 class Found(NamedTuple):
-    """The message that was found for a prompt: its rung, its score, and the milliseconds that it took."""
+    """The message that was found for a prompt: rung, score, and milliseconds."""
 
     prompt: str
     text: str
@@ -295,7 +295,7 @@ def figures_of(judged: Judged, answers: Sequence[Found]) -> dict[str, Any]:
 
 
 def shares(judged: Judged, least: float, asked: float) -> dict[str, float | None]:
-    """Shares at a least score: found of all that was asked, and about the same or plainly another of what was found."""
+    """Shares at a least score: messages found for the prompts, and among them those about the same or another thing."""
     cosines = judged.cosines[judged.scores >= least]
     return {
         "found": round(len(cosines) / asked, 4),
@@ -305,7 +305,7 @@ def shares(judged: Judged, least: float, asked: float) -> dict[str, float | None
 
 
 def least_score(judged: Judged) -> float | None:
-    """The lowest score from which on the share of what is about the same is right; None where there is no such one."""
+    """The lowest score above which RIGHT_SHARE of the answers are about the same thing; None if no score is."""
     order = np.argsort(-judged.scores)
     right = np.cumsum(judged.cosines[order] >= judged.same) / np.arange(1, len(order) + 1)
     enough = np.flatnonzero((right >= RIGHT_SHARE) & (np.arange(len(order)) >= FEWEST - 1))
@@ -324,7 +324,7 @@ def area(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
 
 
 def curve_of(judged: Judged, asked: int) -> list[list[str]]:
-    """Rows of a table: what is found, right and wrong from a score on."""
+    """Rows of a table: messages found, right and wrong at each least score."""
     rows = []
     for least in CURVE:
         at = shares(judged, least, asked)

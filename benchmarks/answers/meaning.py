@@ -2,9 +2,10 @@
 
     python -m benchmarks.answers.meaning dump.json [--vectors vectors.npz]
 
-The halves of the dump are those of :mod:`benchmarks.answers.judge`, and each is asked of the other. The constants are a
-logistic regression over all pairs of a prompt and one of its nearest vectors. The table shows each half with the
-constants of the other half. A file of vectors, if named, is made by the first run, and saves their time afterwards.
+The halves of the dump are those of :mod:`benchmarks.answers.judge`, and each half is asked the prompts of the other.
+The constants are a logistic regression over all pairs of a prompt and one of its nearest vectors. The table shows each
+half with the constants of the other half. A file of vectors, if named, is made by the first run, and saves their time
+afterwards.
 """
 
 import asyncio
@@ -44,7 +45,7 @@ class Asked(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Of each prompt the score of what was found, and whether it is about the same thing or plainly another."""
+    """The score of the message found for each prompt, and its truth: about the same thing, or plainly another."""
 
     scores: Floats
     right: Floats
@@ -145,7 +146,7 @@ def words_of(asked: Sequence[Asked]) -> Outcome:
 
 
 def better(one: Outcome, other: Outcome) -> Outcome:
-    """Of each prompt what has the higher score."""
+    """The outcome with the higher score, prompt by prompt."""
     is_other = other.scores > one.scores
     return Outcome(*(np.where(is_other, b, a) for a, b in zip(one, other, strict=True)))
 

@@ -26,7 +26,14 @@ def records() -> None:
 @click.option("--store", metavar="STORE", help=f"The store of the corpus. {STORE_HELP}")
 @click.option("--records", "place", metavar="STORE", help=_PLACE_HELP)
 @click.option("--kind", metavar="KIND", help="Show the records of one kind only.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(0, 1000), help="The most records to show.")
+@click.option(
+    "--limit",
+    default=20,
+    show_default=True,
+    type=click.IntRange(0, 1000),
+    metavar="NUMBER",
+    help="The most records to show.",
+)
 def list_records(store: str | None, place: str | None, kind: str | None, limit: int) -> None:
     """Show the sizes of all kinds, and the newest records.
 

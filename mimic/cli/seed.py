@@ -31,7 +31,9 @@ NICENESS = 5
 @click.argument("names", metavar="[FILE]...", nargs=-1)
 @click.option("--sample", is_flag=True, help="Seed the sample corpus that ships with Mimic.")
 @click.option("--store", metavar="STORE", help=f"The store to fill. {STORE_HELP}")
-@click.option("--versions", default=",".join(VERSIONS), show_default=True, help="The schema versions to fill.")
+@click.option(
+    "--versions", metavar="VERSIONS", default=",".join(VERSIONS), show_default=True, help="The schema versions to fill."
+)
 @click.option("--strict", is_flag=True, help="Stop at the first broken conversation instead of skipping it.")
 @click.option(
     "--match",

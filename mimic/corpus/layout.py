@@ -1,4 +1,4 @@
-"""The layout number of a stored corpus: the one that this Mimic writes, and the older ones that it can read.
+"""The layout number of a stored corpus: the number that this Mimic writes, and older ones that it can read.
 
 Increase :data:`LAYOUT` with each change of the data that a seeding writes. If the former layout is still readable, add
 it to :data:`READABLE` with the differences; stores keep the old lookup for it. Different releases of Mimic may have

@@ -185,6 +185,11 @@ class RequestContext:
         return self._client.headers()
 
     @property
+    def is_altered(self) -> bool:
+        """True if a fault or a pace changes the delivery of the answer. The pace is known after :meth:`due`."""
+        return self._fault is not None or self.timing is not None
+
+    @property
     def keeps_pace(self) -> bool:
         """True if recorded answers come at the pace of their recording."""
         return (self.overrides.pace or self._gateway.pace.pace) == RECORDED

@@ -1,7 +1,7 @@
 """Requests that are passed on to the upstream."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
@@ -19,7 +19,7 @@ from mimic.recordings.base import ERROR
 from mimic.recordings.budget import Budget, Reservation
 from mimic.recordings.calls import UpstreamCall
 from mimic.recordings.identity import Identity
-from mimic.recordings.reader import StreamReader, read_all
+from mimic.recordings.reader import LiveBody, StreamReader, read_all
 from mimic.recordings.recorder import Recorder
 from mimic.recordings.redaction import Redactor
 from mimic.recordings.tape import Tape
@@ -65,7 +65,7 @@ class Forwarder:
 
     @property
     def is_paused(self) -> bool:
-        """True while the upstream is left alone."""
+        """True while the upstream gets no requests, after failures."""
         return self.upstream.is_paused
 
     def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
@@ -104,14 +104,17 @@ class Forwarding:
         self._call = UpstreamCall()
 
     async def answer(self, body: bytes) -> Any:
-        """The answer of the upstream: as it comes for a stream or an error, else as a whole. Raises RequestError."""
+        """The answer of the upstream: as it comes for a stream or an error, else as a whole. Raises RequestError.
+
+        A stream whose delivery has a fault or a pace of Mimic's is read as a whole first.
+        """
         self._reserved = await self._forwarder.reserve(self._request)
         self._call = self._forwarder.upstream.call(self._endpoint.path, self._request.model)
         is_live = False
         try:
             response = await self._send(body)
             kind = response.headers.get("content-type", JSON).partition(";")[0].strip()
-            if is_live := response.status < ERROR and kind == EVENTS:
+            if is_live := response.status < ERROR and kind == EVENTS and not self._context.is_altered:
                 headers = {**STREAM_HEADERS, **returned_headers(response), **live_headers()}
                 return Reply(self._live(response), headers, media_type=EVENTS)
             await self._read_all(response)
@@ -155,11 +158,12 @@ class Forwarding:
     async def _whole(self, response: aiohttp.ClientResponse, kind: str) -> Completion | Reply:
         """A whole answer as a completion; as it is, if its form is unknown."""
         self._forwarder.count("answered")
-        given = self._wire.given(self._tape.body, is_stream=False)
+        is_stream = kind == EVENTS
+        given = self._wire.given(self._tape.body, is_stream=is_stream)
         if given is None:
             log.warning("an answer of the upstream has no known form", path=self._endpoint.path)
             return Reply(self._tape.body, {**returned_headers(response), **live_headers()}, media_type=kind)
-        await self._record(given, stream=False)
+        await self._record(given, stream=is_stream)
         original = self._tape.original(given.id, kind)
         completion = await completion_of(given.answer, self._request, UPSTREAM, original, self._identity.key)
         await self._use(completion)
@@ -170,25 +174,18 @@ class Forwarding:
         self._call.used(completion.usage)
         await self._settle_budget(completion.usage.total_tokens)
 
-    async def _live(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
-        """Yield the pieces of a stream as they come. Cut the connection where the upstream cuts its own.
-
-        A task of its own reads them, so that a recording is complete although its client has left.
-        """
+    def _live(self, response: aiohttp.ClientResponse) -> LiveBody:
+        """The body of a stream as it comes. A task of its own reads it for the recording."""
         reader = StreamReader(response, self._tape, self._when_whole)
         task = self._forwarder.start(reader.read())
         task.add_done_callback(lambda _: self._end(reader))
-        try:
-            async for piece in reader.pieces():
-                yield piece
-        finally:
-            reader.abandon()
-            if not task.done():
-                seconds = SECONDS_AFTER_CLIENT if self._forwarder.recorder.is_on else 0.0
-                asyncio.get_running_loop().call_later(seconds, task.cancel)
-        if reader.failure:
-            self._forwarder.count("cut")
-            await self._context.hang_up()
+        seconds = SECONDS_AFTER_CLIENT if self._forwarder.recorder.is_on else 0.0
+        return LiveBody(reader, task, self._cut, seconds)
+
+    async def _cut(self) -> None:
+        """Cut the connection to the client, since the upstream cut its own."""
+        self._forwarder.count("cut")
+        await self._context.hang_up()
 
     def _end(self, reader: StreamReader) -> None:
         """End the call of a stream."""

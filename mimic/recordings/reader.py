@@ -1,7 +1,7 @@
 """Bodies of the upstream's answers are read: as a whole, or a stream whose client may leave."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeAlias
 
 import aiohttp
@@ -64,10 +64,9 @@ class StreamReader:
             self._response.close()
             await self._pass_on(None)
 
-    async def pieces(self) -> AsyncGenerator[bytes]:
-        """Yield the pieces for the client, as they come."""
-        while (piece := await self._pieces.get()) is not None:
-            yield piece
+    async def next_piece(self) -> bytes | None:
+        """The next piece for the client; None at the end."""
+        return await self._pieces.get()
 
     async def _pass_on(self, piece: bytes | None) -> None:
         if not self._is_abandoned:
@@ -78,3 +77,37 @@ class StreamReader:
         self._is_abandoned = True
         while not self._pieces.empty():  # a reader may wait for space
             self._pieces.get_nowait()
+
+
+class LiveBody(AsyncIterator[bytes]):
+    """The body of a stream for the client, as it comes.
+
+    It is no generator: one that was never begun would not notice that it is closed, and its client may leave early.
+    """
+
+    def __init__(
+        self,
+        reader: StreamReader,
+        task: "asyncio.Task[None]",
+        when_cut: Callable[[], Awaitable[None]],
+        seconds_after_client: float,
+    ) -> None:
+        """``task`` reads the stream, also for some seconds after the client has left."""
+        self._reader = reader
+        self._task = task
+        self._when_cut = when_cut
+        self._seconds = seconds_after_client
+
+    async def __anext__(self) -> bytes:
+        piece = await self._reader.next_piece()
+        if piece is not None:
+            return piece
+        if self._reader.failure:
+            await self._when_cut()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Give the client up."""
+        self._reader.abandon()
+        if not self._task.done():
+            asyncio.get_running_loop().call_later(self._seconds, self._task.cancel)

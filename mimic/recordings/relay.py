@@ -1,6 +1,8 @@
 """The chain of answers: recordings, the corpus, the upstream, and the fallback."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeAlias
@@ -27,6 +29,8 @@ from mimic.recordings.upstream import Upstream
 
 Answer: TypeAlias = Callable[[Any], Awaitable[Any]]
 
+LARGE: Final = 64 * 1024
+"""Bytes of a request from which its identity takes some milliseconds."""
 SHOWN_DIFFERENCES: Final = 10
 
 
@@ -84,22 +88,32 @@ class Relay:
         if not isinstance(request, CompletionRequest) or not endpoint.wire.is_relayed(request):
             return await endpoint.answer(request)
         redactor = self._redactor.knowing(context.key)
-        identity = identity_of(request, body, self._options.rules, redactor.clean)
-        missed: Exception | None = None
+        identity = await self._identity_of(request, body, redactor)
         if self._options.record != "all":
             if found := await self._recordings.find(identity):
                 return await self._replayed(found, endpoint, request)
             if neighbours.corpus is not None:
-                try:
+                with suppress(Miss, NotSeeded):
                     return await neighbours.corpus(request)
-                except (Miss, NotSeeded) as exc:
-                    missed = exc
         forwarder = self._forwarder
         if forwarder is not None and not forwarder.is_paused:
             return await Forwarding(forwarder, endpoint, request, identity, redactor, context).answer(body)
+        return await self._last_answer(neighbours, request, identity)
+
+    async def _identity_of(self, request: CompletionRequest, body: bytes, redactor: Redactor) -> Identity:
+        """The identity of a request. That of a long one would delay other requests on the event loop."""
+        arguments = request, body, self._options.rules, redactor.clean
+        if len(body) > LARGE:
+            return await asyncio.to_thread(identity_of, *arguments)
+        return identity_of(*arguments)
+
+    async def _last_answer(self, neighbours: Neighbours, request: CompletionRequest, identity: Identity) -> Any:
+        """The answer without recording, corpus and upstream. Raises NotRecorded, and RequestError (502) in a pause."""
         if neighbours.fallback is not None:
             return await neighbours.fallback(request)
-        raise missed or await self._not_recorded(identity)
+        if self._forwarder is not None:
+            raise self._forwarder.upstream.pause_error()
+        raise await self._not_recorded(identity)
 
     async def _replayed(
         self, found: Sequence[Recording], endpoint: Endpoint, request: CompletionRequest

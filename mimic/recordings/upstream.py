@@ -1,6 +1,7 @@
 """The real service behind Mimic: requests that nothing else answers are passed on to it."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -31,6 +32,8 @@ PAUSE: Final = 10.0
 CONNECT_SECONDS: Final = 10.0
 READ_SECONDS: Final = 600.0
 REDIRECTS: Final = range(300, 400)
+CODINGS: Final = frozenset({"identity", "gzip", "deflate", "br", "zstd"})
+"""Codings that the HTTP client undoes, for services that use them unasked."""
 
 
 class Upstream:
@@ -58,7 +61,6 @@ class Upstream:
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
         )
         return self
 
@@ -72,6 +74,11 @@ class Upstream:
     def is_paused(self) -> bool:
         """True after several failures in a row, until the pause is over."""
         return time.monotonic() < self._paused_until
+
+    def pause_error(self) -> RequestError:
+        """The error of a request that comes in a pause."""
+        seconds = max(1, math.ceil(self._paused_until - time.monotonic()))
+        return upstream_error(f"after {FAILURES} failures it gets no requests for {seconds} s", retry_after=seconds)
 
     def call(self, path: str, model: str) -> UpstreamCall:
         """Begin a call; :meth:`send` sends it, and the caller ends it."""
@@ -139,17 +146,23 @@ def _sent(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def _checked(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
-    """The answer. Raises RequestError (502) for a redirect."""
+    """The answer. Raises RequestError (502) for a redirect, and for a coding that the HTTP client cannot undo."""
+    problem, coding = "", response.headers.get("content-encoding", "identity").lower()
     if response.status in REDIRECTS:
+        problem = f"it answers with a redirect ({response.status}), which is not followed"
+    elif coding not in CODINGS:
+        problem = f"it answers in the coding {coding!r}, which the request did not accept"
+    if problem:
         response.close()
-        raise upstream_error(f"it answers with a redirect ({response.status}), which is not followed")
+        raise upstream_error(problem)
     return response
 
 
-def upstream_error(problem: str) -> RequestError:
+def upstream_error(problem: str, retry_after: int = 1) -> RequestError:
     """The error for an upstream that gave no answer."""
     text = f"The upstream of MIMIC_UPSTREAM gave no answer: {problem}."
-    return RequestError(502, text, kind="upstream_error", code="upstream_unavailable", headers={"retry-after": "1"})
+    headers = {"retry-after": str(retry_after)}
+    return RequestError(502, text, kind="upstream_error", code="upstream_unavailable", headers=headers)
 
 
 async def cancel_all(tasks: Iterable["asyncio.Task[None]"]) -> None:

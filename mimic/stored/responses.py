@@ -1,4 +1,4 @@
-"""The store of responses: it keeps them, finds them by id, and finishes those that work in the background."""
+"""The store of responses: keeps them, finds them by id, and finishes responses in the background."""
 
 import asyncio
 import time

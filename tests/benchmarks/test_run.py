@@ -122,7 +122,10 @@ def test_answers_are_looked_at_closely() -> None:
 
 def test_a_small_benchmark_runs_from_end_to_end(dump: Path, tmp_path: Path) -> None:
     """Every version and route is asked, no answer is wrong, and the results are written in three formats."""
-    ended = bench("--dump", dump, "--duration", 1, "--users", 2, *folders(tmp_path))
+    for seconds in (1, 5, 25):  # on a busy machine there may be no answer after the time to warm up
+        ended = bench("--dump", dump, "--duration", seconds, "--users", 2, *folders(tmp_path))
+        if "locust ended" not in ended.output:
+            break
     assert ended.exit_code == 0, ended.output
     found = json.loads((tmp_path / "sqlite-small.json").read_text())
     assert list(found["seedings"]) == ["v1", "v2", "v3"]

@@ -1,7 +1,10 @@
 """Record and replay over HTTP: a real Mimic is the upstream, or a scripted one for what a Mimic never does."""
 
+import gzip
 import json
 import re
+import socket
+import string
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +18,7 @@ import pytest
 
 from tests.support.corpora import conversation, seed
 from tests.support.servers import Server, SharedServers, run_mimic
+from tests.support.timing import wait_until
 from tests.support.upstream import HEAD, ScriptedUpstream, answer, chunked, scripted
 
 CHAT, PROMPT, RESPONSE = "/v1/chat/completions", "/v1/completions", "/v1/responses"
@@ -159,6 +163,32 @@ def test_keys_stay_out_of_recordings(starting: Any, real: Server) -> None:
             assert b"upstream-key-9876543210" not in content, file
 
 
+def test_recording_anew_changes_no_file(starting: Any, real: Server) -> None:
+    """Ids and times differ, but a repository has nothing to commit, although each answer was asked for again."""
+    settings = {"MIMIC_RECORD": "all", "MIMIC_ON_MISS": "404"}
+    found = []
+    for _ in range(2):
+        recorder = starting(f"{real.url}/v1", **settings)
+        for stream in (False, True):
+            for path, fields in FORMS:
+                response = posted(recorder.url, path, {"model": "anew", **fields, "stream": stream})
+                assert response.headers["x-mimic-match"].startswith("upstream")
+        found.append({file.name: file.read_bytes() for file in recorder.folder.iterdir()})
+    assert found[0] == found[1]
+    assert len(recorder.recordings()) == 2 * len(FORMS)
+
+
+def test_a_hook_changes_what_is_recorded(starting: Any, real: Server) -> None:
+    """Request and answer alike: the client gets the answer of the service first, and then the changed one."""
+    recorder = starting(f"{real.url}/v1", MIMIC_RECORDINGS_REDACT="string:capwords")
+    live, again = (posted(recorder.url, CHAT, {"model": "m", **SKY}) for _ in range(2))
+    texts = [response.json()["choices"][0]["message"]["content"] for response in (live, again)]
+    assert texts[1] == string.capwords(texts[0]) != texts[0]
+    [kept] = recorder.recordings()
+    assert kept["request"]["messages"][0]["text"] == "Why Is The Sky Blue?"
+    assert "chunks" not in kept
+
+
 def test_a_secret_in_an_answer_leaves_its_bytes_out(starting: Any) -> None:
     """The recording has the text without the secret, also if the service sent the secret in two pieces."""
     pieces = [chat_chunk("The key is sk-abcdefgh"), chat_chunk("ijklmnopqrstuvwx!"), chat_chunk(None, "stop")]
@@ -258,6 +288,23 @@ def test_a_client_that_leaves_does_not_lose_the_recording(starting: Any) -> None
     assert kept["answer"]["choices"][0]["text"] == "Hello you"
 
 
+def test_a_client_that_leaves_before_the_answer_does_not_lose_it(starting: Any) -> None:
+    """The service has not even begun to answer when the client leaves."""
+    with scripted([b"", HEAD + chunked(STREAM)]) as upstream:
+        upstream.go_on.clear()
+        recorder = starting(upstream.url)
+        body = json.dumps({"model": "m", **SKY, "stream": True}).encode()
+        address = ("127.0.0.1", recorder.server.port)
+        with socket.create_connection(address, timeout=30) as client:
+            client.sendall(b"POST %s HTTP/1.1\r\nhost: x\r\n" % CHAT.encode())
+            client.sendall(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+            wait_until(lambda: bool(upstream.requests))
+        time.sleep(0.1)  # the recorder sees that its client has left
+        upstream.go_on.set()
+        wait_until(lambda: bool(recorder.files()))
+    assert recorder.recordings()[0]["answer"]["choices"][0]["text"] == "Hello 👍🏽"
+
+
 def test_a_stream_is_passed_on_as_it_comes(starting: Any) -> None:
     """The first piece arrives while the service still works on the second one."""
     pieces = [chat_chunk("Hello"), chat_chunk(None, "stop") + b"data: [DONE]\n\n"]
@@ -290,6 +337,83 @@ def test_an_upstream_that_is_away_is_left_alone(starting: Any) -> None:
     assert [one.status_code for one in answers] == [502] * 5 + [200]
     assert "cannot be reached (ClientConnectorError)" in answers[0].json()["error"]["message"]
     assert answers[5].json()["choices"][0]["message"]["content"] == "Nobody is there."
+    assert "mimic_upstream_paused 1.0" in httpx.get(f"{recorder.url}/metrics").text
+    assert posted(recorder.url, CHAT, {"model": "m", **SKY}).headers["x-mimic-match"] == "none"
+
+
+def test_a_pause_without_a_fallback_is_an_error(starting: Any) -> None:
+    """The error says how long to wait, so that clients try again."""
+    with scripted() as upstream:
+        url = upstream.url
+    recorder = starting(url)
+    for _ in range(5):
+        posted(recorder.url, CHAT, {"model": "m", **SKY})
+    paused = posted(recorder.url, CHAT, {"model": "m", **SKY})
+    assert (paused.status_code, paused.json()["error"]["code"]) == (502, "upstream_unavailable")
+    assert "after 5 failures it gets no requests" in paused.json()["error"]["message"]
+    assert 5 <= int(paused.headers["retry-after"]) <= 10
+
+
+WHOLE = b'{"id": "a", "choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]}'
+
+
+def test_a_long_request_is_recorded(starting: Any) -> None:
+    """A chat of 300 kB is found again, and its secrets are removed."""
+    messages = [{"role": "user", "content": f"{'word ' * 60_000} {KEY}"}]
+    with scripted([answer(WHOLE)]) as upstream:
+        recorder = starting(upstream.url)
+        for source in ("upstream", "recorded"):
+            assert posted(recorder.url, CHAT, {"model": "m", "messages": messages}).headers["x-mimic-match"] == source
+    assert KEY not in recorder.files()[0]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_coded_answer_is_decoded(starting: Any, *, stream: bool) -> None:
+    """Some services compress although the request does not accept it."""
+    body = STREAM if stream else WHOLE
+    kind = "text/event-stream" if stream else "application/json"
+    headers = f"content-type: {kind}\r\ncontent-encoding: gzip\r\n"
+    with scripted([answer(gzip.compress(body), headers=headers)]) as upstream:
+        recorder = starting(upstream.url)
+        for source in ("upstream", "recorded"):
+            response = posted(recorder.url, CHAT, {"model": "m", **SKY, "stream": stream})
+            assert (response.content, response.headers["x-mimic-match"].partition(",")[0]) == (body, source)
+            assert "content-encoding" not in response.headers
+
+
+def test_an_unknown_coding_is_an_error(starting: Any) -> None:
+    """The bytes of such an answer cannot be decoded."""
+    headers = "content-type: application/json\r\ncontent-encoding: rot13\r\n"
+    with scripted([answer(WHOLE, headers=headers)]) as upstream:
+        response = posted(starting(upstream.url).url, CHAT, {"model": "m", **SKY})
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_unavailable")
+    assert "the coding 'rot13'" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("fault", ["disconnect; after=2", "malformed; after=2", "error; after=2", "empty"])
+def test_a_fault_of_ours_breaks_an_answer_of_the_service(pair: tuple[Recorder, Server], fault: str) -> None:
+    """Live as recorded: the client gets the fault, and the recording is whole."""
+    recorder, replayer = pair
+    body, found = {"model": fault, **SKY, "stream": True}, []
+    for url in (recorder.url, replayer.url):
+        try:
+            found.append(without_ids(posted(url, CHAT, body, x_mimic_fault=fault).text))
+        except httpx.TransportError:
+            found.append("cut")
+    assert found[0] == found[1]
+    whole = posted(replayer.url, CHAT, body)
+    assert whole.headers["x-mimic-match"] == "recorded"
+    assert "scattering" in whole.text
+    assert without_ids(whole.text) != found[0]
+
+
+def test_a_pace_of_ours_holds_for_the_service(pair: tuple[Recorder, Server]) -> None:
+    """A stream with a pace has its tokens at the times of the pace."""
+    recorder, _ = pair
+    began = time.monotonic()
+    streamed = posted(recorder.url, CHAT, {"model": "slow", **SKY, "stream": True}, x_mimic_itl_ms="50")
+    assert time.monotonic() - began > 0.5
+    assert "scattering" in streamed.text
 
 
 def test_an_upstream_that_comes_back_in_time_answers(starting: Any) -> None:

@@ -56,15 +56,18 @@ def scripted_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sc
     """A service with a script, and a server in front of it that records nothing."""
     folder = tmp_path_factory.mktemp("scripted")
     with scripted() as upstream:
-        asks = {"MIMIC_UPSTREAM": upstream.url, "MIMIC_ON_MISS": "upstream"}
+        asks = {"MIMIC_UPSTREAM": upstream.url, "MIMIC_UPSTREAM_KEY": "request", "MIMIC_ON_MISS": "upstream"}
         with Server(folder, MIMIC_STORE=f"sqlite:///{folder}/none.db", **asks) as server:
             yield upstream, server
+
+
+KEY: Final = {"authorization": "Bearer my-own-key", "openai-beta": "responses_websockets=2026-02-06", "cookie": "a=b"}
 
 
 def messages(server: Server, *requests: dict[str, Any]) -> Sequence[str]:
     """The messages of one connection, until each request has its last event."""
     url, found, ended = f"{server.url.replace('http', 'ws')}{PATH}", [], 0
-    with connect(url, open_timeout=30, close_timeout=1, max_size=None) as connection:
+    with connect(url, additional_headers=KEY, open_timeout=30, close_timeout=1, max_size=None) as connection:
         for request in requests:
             connection.send(json.dumps({"type": "response.create", **request}))
         while ended < len(requests):
@@ -145,8 +148,9 @@ def test_the_service_gets_a_request_over_http(scripted_pair: tuple[ScriptedUpstr
     assert messages(server, {**REQUEST, "stream_id": "x"}) == [f'{{"stream_id":"x",{event[1:]}']
     head, _, body = upstream.requests[-1].partition(b"\r\n\r\n")
     assert json.loads(body) == {**REQUEST, "stream": True}
-    assert b"upgrade" not in head.lower()
-    assert b"sec-websocket" not in head.lower()
+    assert b"authorization: bearer my-own-key" in head.lower()
+    for absent in (b"upgrade", b"sec-websocket", b"openai-beta", b"cookie"):
+        assert absent not in head.lower()
 
 
 @pytest.mark.parametrize(

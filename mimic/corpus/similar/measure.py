@@ -131,7 +131,7 @@ class Measure:
 
 
 def _spelt_alike(mine: Mapping[str, float], other: Mapping[str, float]) -> dict[str, str]:
-    """Words that only one text has, and for each a word that only the other has and that has nearly its letters."""
+    """Words of this text alone, each with a word of the other text alone that has nearly the same letters."""
     pairs: dict[str, str] = {}
     missing = {word: _letters(word) for word in other if word not in mine and _may_be_misspelt(word)}
     for word in mine if missing else ():

@@ -201,6 +201,13 @@ def test_a_broken_file_is_named(tmp_path: Path, content: str, problem: str) -> N
         asyncio.run(FolderRecordings(tmp_path).all())
 
 
+def test_a_text_beside_a_call_is_promoted() -> None:
+    """As a message before the call."""
+    answer = GivenAnswer([GivenChoice("Let me look.", [GivenCall("clock", "{}")], "tool_calls")])
+    [found] = promoted([recording(answer=answer)])
+    assert [one.sender for one in found.messages] == ["human", "gpt", "function_call"]
+
+
 def test_chats_become_conversations() -> None:
     """With tool calls and results, and without the beginnings of longer chats."""
     call = {"id": 1, "name": "clock", "arguments": {"zone": "CET"}}

@@ -41,7 +41,7 @@ IN_BACKGROUND: Final[Sequence[tuple[str, Status]]] = (
 
 
 class ItemStream(msgspec.Struct, frozen=True):
-    """An item in a stream: events that open it, one for each token, and events that close it.
+    """An item in a stream: events that open it, an event for each token, and events that close it.
 
     The bytes of a token's event are ``before``, its sequence number, ``between``, its text, and ``after``. ``details``
     are other bytes after each token.
