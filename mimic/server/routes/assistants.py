@@ -5,7 +5,8 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, PathParameter, QueryParameter
+from litestar.openapi.spec import Example
+from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
 
 from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY
@@ -14,7 +15,7 @@ from mimic.server.run_endpoints import beta_header
 from mimic.stored.assistants import AssistantStore
 from mimic.stored.pages import ObjectPage
 from mimic.wire.openai.assistants import ASSISTANTS
-from mimic.wire.openai.assistants.beta import Beta, beta_of, shown
+from mimic.wire.openai.assistants.beta import HEADER, Beta, beta_of, shown
 from mimic.wire.openai.assistants.objects import AssistantFields, AssistantObject
 
 ASSISTANT_PATH: Final = f"{ASSISTANTS}/{{assistant_id:str}}"
@@ -23,6 +24,14 @@ WITH_METHODS: Final = (ASSISTANTS, ASSISTANT_PATH)
 
 AssistantId = Annotated[str, PathParameter(description="The id of an assistant.", min_length=1, max_length=200)]
 BeforeItem = Annotated[str | None, QueryParameter(description="The id of the item after the page.")]
+BetaHeader = Annotated[
+    str,
+    HeaderParameter(
+        name=HEADER,
+        description="The version of the API, which is required: `assistants=v2` or `assistants=v1`.",
+        examples=[Example(value="assistants=v2")],
+    ),
+]
 Version: TypeAlias = NamedDependency[Beta]
 
 
@@ -34,8 +43,11 @@ class DeletedAssistant(msgspec.Struct, frozen=True):
     deleted: bool = True
 
 
-def beta_in(request: Request[Any, Any, Any]) -> Beta:
-    """The version of the API that a request wants. Raises RequestError."""
+def beta_in(request: Request[Any, Any, Any], openai_beta: BetaHeader = "") -> Beta:
+    """The version of the API that a request wants. Raises RequestError.
+
+    The parameter is for the OpenAPI document: of several headers it has one.
+    """
     return beta_of(beta_header(request.scope))
 
 

@@ -10,7 +10,7 @@ from litestar.params import BodyKwarg, JSONBody, PathParameter
 
 from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY
-from mimic.server.routes.assistants import BeforeItem, Version, answer_in
+from mimic.server.routes.assistants import BeforeItem, BetaHeader, Version, answer_in
 from mimic.server.routes.docs import FaultyOperation
 from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
 from mimic.server.routes.threads import ThreadId
@@ -50,6 +50,7 @@ _RUN: Final = {
 )
 async def create_thread_and_run(
     data: Annotated[ThreadRunParameters, BodyKwarg(media_type="application/json", examples=[Example(value=EXAMPLE)])],
+    openai_beta: BetaHeader = "",
 ) -> Response[None]:
     """Not called: the endpoint answers."""
     raise NotImplementedError
@@ -68,6 +69,7 @@ async def create_thread_and_run(
 async def create_run(
     thread_id: ThreadId,
     data: Annotated[RunParameters, BodyKwarg(media_type="application/json", examples=[Example(value=EXAMPLE)])],
+    openai_beta: BetaHeader = "",
 ) -> Response[None]:
     """Not called: the endpoint answers."""
     raise NotImplementedError
@@ -88,6 +90,7 @@ async def submit_tool_outputs(
     data: Annotated[
         SubmittedOutputs, BodyKwarg(media_type="application/json", examples=[Example(value=OUTPUTS_EXAMPLE)])
     ],
+    openai_beta: BetaHeader = "",
 ) -> Response[None]:
     """Not called: the endpoint answers."""
     raise NotImplementedError
