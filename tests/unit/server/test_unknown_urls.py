@@ -63,3 +63,10 @@ def test_missing_apis_are_named_with_a_replacement() -> None:
     for start in ABSENT:
         assert hint(f"/v1{start}/some_id", ROUTES) == f". {ABSENT[start]}."
     assert "Did you mean" in hint("/v1/responsibility/chat/completions", ROUTES)
+
+
+@pytest.mark.parametrize("path", ["/assistants/a/files", "/assistants/a/files/f", "/threads/t/messages/m/files"])
+def test_files_of_objects_are_named(path: str) -> None:
+    """The routes of the first Assistants API below an object get the field that names its files."""
+    assert "its file_ids names them" in hint(f"/v1{path}", ("/v1/files", *ROUTES))
+    assert hint("/files", ("/v1/files", *ROUTES)).endswith("Did you mean /v1/files?")
