@@ -83,7 +83,7 @@ lock: $(DEVELOPED)  ## Pin the newest versions that fit, in all files named requ
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --strip-extras --no-annotate \
 	  --no-emit-package pip --no-emit-package setuptools --custom-compile-command 'make lock' \
 	  --group dev --group clients --group bench --group docs --output-file requirements.lock pyproject.toml
-	for folder in tests/clients/older_sdk tests/clients/agents_sdk; do \
+	for folder in tests/clients/older_sdk tests/clients/agents_sdk tests/clients/sdk_2023 tests/clients/sdk_2024; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --strip-extras --no-annotate \
 	    --custom-compile-command 'make lock' --output-file $$folder/requirements.lock $$folder/requirements.in || exit 1; \
 	done

@@ -23,6 +23,7 @@ from mimic.server.guards import owner_of
 from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.requests import RequestLog
 from mimic.server.pipeline import add_layers
+from mimic.server.routes.assistants import beta_in
 from mimic.server.routes.docs import openapi_config
 from mimic.server.routes.table import route_of, routes
 from mimic.server.workers import collect_seldom, end_with_parent
@@ -72,7 +73,7 @@ def _litestar(settings: Settings, parts: Parts) -> Litestar:
             yield
 
     return _Application(
-        [*routes(parts.endpoints, parts.gateway)],
+        [*routes(parts.endpoints, parts.run_endpoints, parts.gateway)],
         dependencies=_dependencies(settings, parts),
         lifespan=[lifespan],
         request_class=JSONRequest,
@@ -103,6 +104,7 @@ def _dependencies(settings: Settings, parts: Parts) -> dict[str, Provide]:
         "records": _provide(parts.records),
         "sender": _provide(parts.sender),
         "owner": Provide(owner_of, sync_to_thread=False),
+        "beta": Provide(beta_in, sync_to_thread=False),
         "seeder": _provide(parts.seeder),
     }
 

@@ -14,6 +14,7 @@ from mimic.engine.tools.assistant import AssistantEngine
 from mimic.gateway.context import Policy
 from mimic.gateway.handle import Endpoint
 from mimic.recordings.options import RECORDED, UPSTREAM
+from mimic.server.run_endpoints import RunEndpoints
 from mimic.settings import Settings
 from mimic.stored.connection import ConnectionResponses
 from mimic.stored.stores import Stores
@@ -91,6 +92,11 @@ class EndpointTable:
         elif not upstream and not only_recorded:
             answer_rest = self._engine.complete
         return answer_corpus, answer_rest
+
+    def run_endpoints(self, stores: Stores) -> RunEndpoints:
+        """The endpoints of runs. Neither recordings nor the upstream answer them."""
+        wire = ResponsesWire(self._options, stores.responses)
+        return RunEndpoints(wire, stores.runs, self._engine.complete, ANSWERED)
 
     def socket_endpoint(self, relay: "Relay | None", recent: ConnectionResponses) -> Endpoint:
         """The endpoint of one WebSocket, which knows the recent responses of its connection."""

@@ -34,9 +34,11 @@ from mimic.server.routes.seeding import Seeder
 from mimic.server.routes.table import route_of
 from mimic.settings import Settings
 from mimic.stored.response_state import KIND as RESPONSE
+from mimic.stored.run_state import KIND as RUN
 from mimic.stored.stores import Stores
 from mimic.stored.webhook_deliveries import KIND as DELIVERY
 from mimic.stored.webhook_targets import TargetGuard, TargetPolicy
+from mimic.wire.openai.base import Names
 
 if TYPE_CHECKING:
     from mimic.recordings.relay import Relay
@@ -69,12 +71,21 @@ class Parts:
             TargetGuard(TargetPolicy(settings.webhook_hosts, settings.is_private)),
             settings.webhook_options,
         )
-        self.stores = Stores(self.records, targets, hooks, settings.file_options, settings.batch_options)
+        self.stores = Stores(
+            self.records,
+            targets,
+            hooks,
+            settings.file_options,
+            settings.batch_options,
+            Names(settings.version, settings.strict_models),
+            settings.assistants,
+        )
         self.sender = WebhookSender(self.stores.webhooks, self.stores.deliveries, Poster(targets), hooks)
         self.table = EndpointTable(settings, self.corpus, retrieval(self.corpus))
         endpoints = self.table.endpoints(self.stores, ModelEmbedding(model).embed_all if model else embed_all)
         self.relay = _relay(settings, self.records, self.ledger, self.metrics, self.tracing)
         self.endpoints = tuple(self.table.relayed(self.relay, endpoints)) if self.relay else endpoints
+        self.run_endpoints = self.table.run_endpoints(self.stores)
         self._wire_jobs()
         self.seeder = Seeder(settings.seeding_options, self.corpus, self.ledger)
         self.socket = partial(
@@ -87,7 +98,9 @@ class Parts:
     def _wire_jobs(self) -> None:
         """Wire the work in the background."""
         stores = self.stores
-        self.runner = Runner(self.records, {RESPONSE: stores.responses.finish}, {DELIVERY: self.sender.deliver})
+        self.runner = Runner(
+            self.records, {RESPONSE: stores.responses.finish, RUN: stores.runs.finish}, {DELIVERY: self.sender.deliver}
+        )
         by_path = {endpoint.path: endpoint for endpoint in self.endpoints}
         answerer = LineAnswerer(by_path, self.gateway, partial(LineObserver, self.metrics))
         self.batch_work = BatchWork(self.records, stores.files, stores.batches, answerer, stores.deliveries)

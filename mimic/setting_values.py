@@ -104,6 +104,16 @@ def moderation_words(text: str) -> Mapping[str, Sequence[str]]:
     return parse_words(text)
 
 
+def assistants(text: str) -> Mapping[str, object]:
+    """Parse the path of a JSON file with assistants by their ids."""
+    from mimic.wire.openai.assistants.configured import parse_assistants  # noqa: PLC0415 - few servers have assistants
+
+    try:
+        return parse_assistants(Path(text).read_bytes())
+    except OSError as exc:
+        raise ValueError(f"expected a file with assistants, not {text!r}: {exc}") from None
+
+
 def hook(text: str) -> str:
     """Check that the function at a dotted name can be imported, and return the name."""
     hook_of(text)

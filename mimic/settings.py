@@ -66,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True):
     prompt_templates: tuple[str, ...] = ()
     embedding_model: Path | None = None
     on_miss: str = "any"
+    assistants: Mapping[str, Any] = msgspec.field(default_factory=dict)
     tools: ToolMode = "auto"
     tool_score: float = TOOL_SCORE
     moderation_words: Mapping[str, Sequence[str]] = msgspec.field(default_factory=lambda: WORDS)
@@ -289,6 +290,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "prompt_templates": ("MIMIC_PROMPT_TEMPLATES", values.templates),
     "embedding_model": ("MIMIC_EMBEDDING_MODEL", model_folder),
     "on_miss": ("MIMIC_ON_MISS", str),
+    "assistants": ("MIMIC_ASSISTANTS", values.assistants),
     "tools": ("MIMIC_TOOLS", values.one_of(*TOOL_MODES)),
     "tool_score": ("MIMIC_TOOL_SCORE", values.share),
     "moderation_words": ("MIMIC_MODERATION_WORDS", values.moderation_words),

@@ -54,17 +54,25 @@ def error_reply(wire: AnyWire, error: RequestError) -> Reply:
 def reply(wire: AnyWire, request: Any, result: Any, context: RequestContext, due: Iterator[float] | None) -> Reply:
     """Return the reply for a result, in the format of a wire and with its injected fault."""
     headers, fault = headers_of(result), None if context.is_plain else context.inject()
-    if isinstance(request, CompletionRequest):
-        if request.ignored:
-            headers = {**headers, IGNORED_HEADER: _join_items(request.ignored)}
-        if request.logprobs is not None and any(answers.is_partial for answers in result.results):
-            headers = {**headers, LOGPROBS_HEADER: "partial"}
+    if isinstance(request, CompletionRequest) and (request.ignored or request.logprobs is not None):
+        headers = with_limits_of_imitation(headers, request, result)
     if wire.streams(request):
         return _stream(wire, wire.events(request, result), headers, context, due)
     body = wire.whole(request, result)
     return (
         _add_fault(wire, body, headers, fault, context) if fault and isinstance(body, bytes) else Reply(body, headers)
     )
+
+
+def with_limits_of_imitation(
+    headers: Mapping[str, str], request: CompletionRequest, result: Completion
+) -> Mapping[str, str]:
+    """Add the headers that name ignored fields, and incomplete log probabilities."""
+    if request.ignored:
+        headers = {**headers, IGNORED_HEADER: _join_items(request.ignored)}
+    if request.logprobs is not None and any(answers.is_partial for answers in result.results):
+        headers = {**headers, LOGPROBS_HEADER: "partial"}
+    return headers
 
 
 async def wait_until_due(
@@ -86,7 +94,7 @@ def _stream(
 ) -> Reply:
     body: bytes | AsyncIterator[bytes]
     if context.injected:
-        body = _interrupt(wire, plan, due, context.injected, context)
+        body = interrupt(wire, plan, due, context.injected, context)
     elif due is None and plan.tokens <= TOKENS_AT_ONCE:
         body = plan.whole()
     else:
@@ -120,7 +128,7 @@ async def pace_steps(
         del remaining, waiting  # if the client left, the exception keeps this frame until garbage collection
 
 
-async def _interrupt(
+async def interrupt(
     wire: AnyWire, plan: EventPlan, due: Iterator[float] | None, fault: Fault, context: RequestContext
 ) -> AsyncIterator[bytes]:
     """Yield a stream with a fault after ``fault.after`` steps, or before the last step of a shorter stream."""

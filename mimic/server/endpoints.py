@@ -147,13 +147,17 @@ async def send_reply(reply: Reply, context: RequestContext | None, scope: Scope,
     await send({"type": "http.response.body", "body": reply.body, "more_body": False})
 
 
-def answer_by(endpoint: Endpoint, gateway: Gateway) -> Callable[[ASGIApp], ASGIApp]:
-    """Return a middleware that answers instead of a route's handler, which exists for the OpenAPI document only."""
+def answer_by(endpoint: Endpoint | Callable[[Scope], Endpoint], gateway: Gateway) -> Callable[[ASGIApp], ASGIApp]:
+    """Return a middleware that answers instead of a route's handler, which exists for the OpenAPI document only.
+
+    An endpoint may depend on the scope, for example on the parameters of its path.
+    """
 
     def middleware(app: ASGIApp) -> ASGIApp:
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == ScopeType.HTTP and scope["method"] == "POST":
-                await serve(endpoint, gateway, scope, receive, send)
+                found = endpoint if isinstance(endpoint, Endpoint) else endpoint(scope)
+                await serve(found, gateway, scope, receive, send)
             else:  # OPTIONS, which Litestar answers
                 await app(scope, receive, send)
 

@@ -1,5 +1,6 @@
 """Hints for unknown URLs: the probable route, or the reason for its absence. Pure."""
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
@@ -12,9 +13,8 @@ VERSION: Final = "/v1"
 _CHATS: Final = "Use chat completions (/v1/chat/completions)"
 _TEXTS_ONLY: Final = "Mimic answers with texts only: leave these requests out"
 ABSENT: Final[Mapping[str, str]] = {
-    "/assistants": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",
-    "/threads": f"Mimic has no Assistants API, and OpenAI has ended its own. {_CHATS}",
-    "/vector_stores": "Mimic has no vector stores: keep the vectors of /v1/embeddings yourself",
+    "/vector_stores": "Mimic has no vector stores, and file_search reads no files: leave these requests out, "
+    "or keep the vectors of /v1/embeddings yourself",
     "/audio": _TEXTS_ONLY,
     "/images": _TEXTS_ONLY,
     "/videos": _TEXTS_ONLY,
@@ -22,6 +22,8 @@ ABSENT: Final[Mapping[str, str]] = {
     "/fine_tuning": "Mimic has no models to tune: seed another corpus instead, with `mimic seed FILE`",
 }
 """OpenAI's APIs that Mimic lacks, by the start of their paths, with an alternative for clients."""
+FILES_OF_OBJECTS: Final = re.compile(r"/(?:assistants/[^/]+|threads/[^/]+/messages/[^/]+)/files(?:/[^/]+)?")
+_FILE_IDS: Final = "Mimic has no routes for the files of an assistant or a message: its file_ids names them"
 
 ALIASES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("/docs", "/redoc", "/swagger", "/swagger-ui", "/swagger-ui.html", "/apidocs"), "/schema"),
@@ -45,9 +47,8 @@ def hint(path: str, routes: Collection[str]) -> str:
         return ". This is the base URL for OpenAI's clients. Did you mean /v1/models?"
     if target := _route_after_route(plain, routes):
         return f". The base URL of a client ends with /v1, not with a route. Did you mean {target}?"
-    for start, text in ABSENT.items():
-        if f"{rest}/".startswith(f"{start}/") and f"{VERSION}{rest}" not in routes:
-            return f". {text}."
+    if f"{VERSION}{rest}" not in routes and (text := _absence(rest)):
+        return f". {text}."
     if plain in routes:
         return f". Did you mean {plain}?"
     target = f"{VERSION}/models/NAME" if rest.startswith("/models/") else VERSION + rest
@@ -56,6 +57,13 @@ def hint(path: str, routes: Collection[str]) -> str:
         return f". {note}. Did you mean {target}?"
     similar = ALIASES.get(rest) or closest(plain, routes) or _route_at_end(plain, routes)
     return f". Did you mean {similar}?" if similar else ""
+
+
+def _absence(path: str) -> str | None:
+    """Return the alternative to an API of OpenAI's that Mimic lacks, or None."""
+    if FILES_OF_OBJECTS.fullmatch(path):
+        return _FILE_IDS
+    return next((text for start, text in ABSENT.items() if f"{path}/".startswith(f"{start}/")), None)
 
 
 def _plain(path: str) -> str:

@@ -3,8 +3,8 @@
 A conversation and its items never expire. The bounds remove the conversation first, since its items are newer.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import Any, Final, Literal
 
 import msgspec
@@ -23,11 +23,38 @@ PAGE: Final = 100
 
 
 class StoredConversation(msgspec.Struct, frozen=True):
-    """The data of a record. ``items`` counts the positions that were given to items."""
+    """The data of a record. ``items`` counts the positions that were given to items.
+
+    A thread also has the resources of its tools, and the id of its last run.
+    """
 
     created_at: int
     metadata: Mapping[str, str]
     items: int = 0
+    tool_resources: Mapping[str, Any] = {}
+    run: str = ""
+
+
+class ConversationKind(msgspec.Struct, frozen=True):
+    """The kinds of the records of conversations, the prefix of their ids, and the errors for unknown ids."""
+
+    kind: str = KIND
+    item_kind: str = ITEM_KIND
+    prefix: str = "conv"
+    name: str = "Conversations"
+    missing: str = "ConversationObject with id '{}' not found."
+    missing_item: str = "Item with id '{}' not found."
+
+    def not_found(self, conversation_id: str) -> RequestError:
+        """The error for a conversation that does not exist, or that belongs to another owner."""
+        return RequestError(404, self.missing.format(shown(conversation_id)))
+
+    def item_not_found(self, item_id: str) -> RequestError:
+        """The error for an item that does not exist, or that belongs to another owner."""
+        return RequestError(404, self.missing_item.format(shown(item_id)))
+
+
+CONVERSATIONS: Final = ConversationKind()
 
 
 class ConversationObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,37 +69,52 @@ class ConversationObject(msgspec.Struct, frozen=True, kw_only=True):
 class ConversationStore:
     """Conversations in the records. Each method with an owner finds the conversations of this owner only."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, kind: ConversationKind = CONVERSATIONS) -> None:
         self._records = records
+        self._kind = kind
 
     async def create(
         self, items: Sequence[RawItem], metadata: Mapping[str, str], owner: str, created_at: int
     ) -> ConversationObject:
         """Create a conversation with some items. Raises RequestError for an invalid item."""
+        conversation_id, stored = new_id(self._kind.prefix), StoredConversation(created_at, metadata)
+        await self.put(conversation_id, stored, items, owner)
+        return _shown(conversation_id, stored)
+
+    async def put(self, conversation_id: str, stored: StoredConversation, items: Sequence[RawItem], owner: str) -> None:
+        """Create a conversation with an id. Raises RequestError for an invalid item."""
         read_items(items, "items")
         if not self._records.is_on:
-            raise RequestError(400, "Conversations need records, which MIMIC_RECORDS=off switches off.")
-        stored = StoredConversation(created_at, metadata)
-        conversation_id = new_id("conv")
-        await self._records.put(Draft(kind=KIND, id=conversation_id, owner=owner, data=_written(stored), lives=None))
+            raise RequestError(400, f"{self._kind.name} need records, which MIMIC_RECORDS=off switches off.")
+        data = _written(stored)
+        await self._records.put(Draft(kind=self._kind.kind, id=conversation_id, owner=owner, data=data, lives=None))
         if items:
             await self._append(conversation_id, owner, _new(items))
-        return _shown(conversation_id, stored)
 
     async def get(self, conversation_id: str, owner: str) -> ConversationObject:
         """A conversation. Raises RequestError (404)."""
-        return _shown(conversation_id, _stored_in(await self._find(conversation_id, owner)))
+        return _shown(conversation_id, (await self.find(conversation_id, owner))[1])
 
     async def update(self, conversation_id: str, owner: str, metadata: Mapping[str, str]) -> ConversationObject:
         """Replace the metadata. Raises RequestError (404)."""
+        return _shown(conversation_id, await self.change(conversation_id, owner, metadata=metadata))
+
+    async def find(self, conversation_id: str, owner: str) -> tuple[Record, StoredConversation]:
+        """A conversation as it is stored. Raises RequestError (404)."""
+        record = await self._find(conversation_id, owner)
+        return record, _stored_in(record)
+
+    async def change(self, conversation_id: str, owner: str, **fields: Any) -> StoredConversation:
+        """Replace fields. Raises RequestError (404)."""
         while True:
-            record = await self._find(conversation_id, owner)
-            stored = msgspec.structs.replace(_stored_in(record), metadata=metadata)
-            try:
-                await self._records.update(record, Change(data=_written(stored)))
-            except RecordChanged:
-                continue
-            return _shown(conversation_id, stored)
+            record, stored = await self.find(conversation_id, owner)
+            with suppress(RecordChanged):
+                return await self.write(record, msgspec.structs.replace(stored, **fields))
+
+    async def write(self, record: Record, stored: StoredConversation) -> StoredConversation:
+        """Replace the data of a conversation. Raises RecordChanged."""
+        await self._records.update(record, Change(data=_written(stored)))
+        return stored
 
     async def delete(self, conversation_id: str, owner: str) -> None:
         """Delete a conversation and its items. Raises RequestError (404).
@@ -80,9 +122,9 @@ class ConversationStore:
         The items go first: a deletion that was interrupted can be repeated.
         """
         await self._find(conversation_id, owner)
-        await self._records.delete_under(ITEM_KIND, conversation_id, owner)
-        await self._records.delete(KIND, conversation_id, owner)
-        await self._records.delete_under(ITEM_KIND, conversation_id, owner)  # those of appends in between
+        await self._records.delete_under(self._kind.item_kind, conversation_id, owner)
+        await self._records.delete(self._kind.kind, conversation_id, owner)
+        await self._records.delete_under(self._kind.item_kind, conversation_id, owner)  # of appends in between
 
     # Items
 
@@ -98,45 +140,83 @@ class ConversationStore:
 
         Does nothing if the conversation was deleted.
         """
-        known = await self._records.get_all(ITEM_KIND, [item["id"] for item in items], owner)
+        known = await self._records.get_all(self._kind.item_kind, [item["id"] for item in items], owner)
         if len(known) < len(items):
             with suppress(RequestError):
                 await self._append(conversation_id, owner, items)
 
-    async def page(self, conversation_id: str, owner: str, limit: int, after: str | None, order: Order) -> ObjectPage:
+    async def page(
+        self,
+        conversation_id: str,
+        owner: str,
+        limit: int,
+        after: str | None,
+        order: Order,
+        before: str | None = None,
+    ) -> ObjectPage:
         """A page of items. Raises RequestError (404), and UnknownCursor."""
         await self._find(conversation_id, owner)
-        found = await self._records.page(ITEM_KIND, owner, conversation_id, after=after, order=order, limit=limit)
+        found = await self._records.page(
+            self._kind.item_kind, owner, conversation_id, after=after, before=before, order=order, limit=limit
+        )
         return ObjectPage.of([item_in(record) for record in found.records], has_more=found.has_more)
 
     async def item(self, conversation_id: str, item_id: str, owner: str) -> RawItem:
         """An item. Raises RequestError (404)."""
-        await self._find(conversation_id, owner)
-        record = await self._records.get(ITEM_KIND, item_id, owner)
-        if record is None or record.parent != conversation_id:
-            raise RequestError(404, f"Item with id '{shown(item_id)}' not found.")
-        return item_in(record)
+        return item_in(await self._find_item(conversation_id, item_id, owner))
+
+    async def change_item(self, conversation_id: str, item_id: str, owner: str, **fields: Any) -> RawItem:
+        """Replace fields of an item. Raises RequestError (404)."""
+        while True:
+            record = await self._find_item(conversation_id, item_id, owner)
+            item = {**item_in(record), **fields}
+            with suppress(RecordChanged):
+                await self._records.update(record, Change(data=msgspec.json.encode(item)))
+                return item
 
     async def delete_item(self, conversation_id: str, item_id: str, owner: str) -> ConversationObject:
         """Delete an item, and return the conversation. Raises RequestError (404)."""
         await self.item(conversation_id, item_id, owner)
-        await self._records.delete(ITEM_KIND, item_id, owner)
+        await self._records.delete(self._kind.item_kind, item_id, owner)
         return await self.get(conversation_id, owner)
 
     async def all_items(self, conversation_id: str, owner: str) -> Sequence[RawItem]:
         """All items, in order. Raises RequestError if there are too many, or if there is no conversation."""
-        await self._find(conversation_id, owner)
         items: list[RawItem] = []
-        after, size, has_more = None, 0, True
-        while has_more:
-            found = await self._records.page(ITEM_KIND, owner, conversation_id, after=after, limit=PAGE)
-            items += [item_in(record) for record in found.records]
-            size += sum(len(record.data) for record in found.records)
-            if size > MAX_HISTORY:
-                text = f"The conversation is too long: at most {MAX_HISTORY:,} bytes."
-                raise RequestError(400, text, param="conversation", code="context_length_exceeded")
-            has_more, after = found.has_more, found.records[-1].id if found.records else None
+        size = 0
+        async with aclosing(self._records_of(conversation_id, owner, "asc")) as records:
+            async for record in records:
+                items.append(item_in(record))
+                size += len(record.data)
+                if size > MAX_HISTORY:
+                    text = f"The conversation is too long: at most {MAX_HISTORY:,} bytes."
+                    raise RequestError(400, text, param="conversation", code="context_length_exceeded")
         return items
+
+    async def recent_items(self, conversation_id: str, owner: str) -> Sequence[RawItem]:
+        """The last items, in order: as many as are not too many. Raises RequestError if there is no conversation."""
+        items: list[RawItem] = []
+        size = 0
+        async with aclosing(self._records_of(conversation_id, owner, "desc")) as records:
+            async for record in records:
+                size += len(record.data)
+                if items and size > MAX_HISTORY:
+                    break
+                items.append(item_in(record))
+        return items[::-1]
+
+    async def _records_of(self, conversation_id: str, owner: str, order: Order) -> AsyncGenerator[Record]:
+        """Yield the records of all items. Raises RequestError if there is no conversation."""
+        await self._find(conversation_id, owner)
+        after, has_more = None, True
+        while has_more:
+            found = await self._records.page(
+                self._kind.item_kind, owner, conversation_id, after=after, order=order, limit=PAGE
+            )
+            for record in found.records:
+                yield record
+                after = record.id
+            has_more = found.has_more
 
     async def _append(self, conversation_id: str, owner: str, items: Sequence[RawItem]) -> None:
         """Reserve positions in the conversation, and write the items there.
@@ -146,7 +226,7 @@ class ConversationStore:
         first = await self._reserve(conversation_id, owner, len(items))
         drafts = [
             Draft(
-                kind=ITEM_KIND,
+                kind=self._kind.item_kind,
                 id=item["id"],
                 owner=owner,
                 parent=conversation_id,
@@ -157,26 +237,29 @@ class ConversationStore:
             for index, item in enumerate(items)
         ]
         await self._records.put_all(drafts)
-        if await self._records.get(KIND, conversation_id, owner) is None:
-            await self._records.delete_under(ITEM_KIND, conversation_id, owner)
-            raise _no_conversation(conversation_id)
+        if await self._records.get(self._kind.kind, conversation_id, owner) is None:
+            await self._records.delete_under(self._kind.item_kind, conversation_id, owner)
+            raise self._kind.not_found(conversation_id)
 
     async def _reserve(self, conversation_id: str, owner: str, number: int) -> int:
         """Reserve positions. Returns the first one."""
         while True:
-            record = await self._find(conversation_id, owner)
-            stored = _stored_in(record)
-            changed = msgspec.structs.replace(stored, items=stored.items + number)
-            try:
-                await self._records.update(record, Change(data=_written(changed)))
-            except RecordChanged:  # another request reserved some
-                continue
-            return stored.items
+            record, stored = await self.find(conversation_id, owner)
+            with suppress(RecordChanged):  # another request reserved some
+                await self.write(record, msgspec.structs.replace(stored, items=stored.items + number))
+                return stored.items
 
     async def _find(self, conversation_id: str, owner: str) -> Record:
-        record = await self._records.get(KIND, conversation_id, owner)
+        record = await self._records.get(self._kind.kind, conversation_id, owner)
         if record is None:
-            raise _no_conversation(conversation_id)
+            raise self._kind.not_found(conversation_id)
+        return record
+
+    async def _find_item(self, conversation_id: str, item_id: str, owner: str) -> Record:
+        await self._find(conversation_id, owner)
+        record = await self._records.get(self._kind.item_kind, item_id, owner)
+        if record is None or record.parent != conversation_id:
+            raise self._kind.item_not_found(item_id)
         return record
 
 
@@ -201,7 +284,3 @@ def item_in(record: Record) -> RawItem:
     """The item in a record."""
     item: dict[str, Any] = msgspec.json.decode(record.data)
     return item
-
-
-def _no_conversation(conversation_id: str) -> RequestError:
-    return RequestError(404, f"ConversationObject with id '{shown(conversation_id)}' not found.")

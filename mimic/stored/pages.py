@@ -24,12 +24,16 @@ class ObjectPage(msgspec.Struct, frozen=True):
         return cls(objects, first, last, has_more)
 
 
-def page_of(objects: Sequence[dict[str, Any]], limit: int, after: str | None) -> ObjectPage:
-    """The page of a whole list that begins after the object with an id. Raises UnknownCursor."""
-    start = 0
-    if after is not None:
-        ids = [one["id"] for one in objects]
-        if after not in ids:
-            raise UnknownCursor(after)
-        start = ids.index(after) + 1
-    return ObjectPage.of(objects[start : start + limit], has_more=len(objects) > start + limit)
+def page_of(objects: Sequence[dict[str, Any]], limit: int, after: str | None, before: str | None = None) -> ObjectPage:
+    """The page of a whole list after the object with an id, and before another one. Raises UnknownCursor.
+
+    A page that has only an end has the objects right before it.
+    """
+    ids = [one["id"] for one in objects]
+    for cursor in (after, before):
+        if cursor is not None and cursor not in ids:
+            raise UnknownCursor(cursor)
+    start = 0 if after is None else ids.index(after) + 1
+    between = objects[start : len(ids) if before is None else ids.index(before)]
+    kept = between[-limit:] if after is None and before is not None else between[:limit]
+    return ObjectPage.of(kept, has_more=len(between) > limit)

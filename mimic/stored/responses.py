@@ -11,7 +11,7 @@ import msgspec
 from mimic.engine.base import Completion
 from mimic.errors import RecordChanged, RequestError
 from mimic.gateway.context import RequestContext
-from mimic.gateway.delivery import Reply, headers_of, pace_steps
+from mimic.gateway.delivery import Reply, headers_of, pace_steps, with_limits_of_imitation
 from mimic.gateway.faults import injected_error
 from mimic.records.base import Change, Claim, Draft, Lease, Record, Records
 from mimic.spelling import shown
@@ -62,14 +62,15 @@ class ResponseStore(History):
     async def keep(self, request: ResponseRequest, completion: Completion, context: RequestContext) -> Reply | None:
         """Store a response. Returns the reply for one in the background, which is not streamed: it is queued."""
         response, owner = request.response, context.known.owner
-        stored = _stored(request, completion, context)
+        stored = new_response(request, completion, context)
         if response.store or response.background:
             await self._put(stored, owner)
         if response.conversation and not response.background:
             await self._extend(stored, owner)
         if not response.background or request.stream:
             return None
-        return Reply(msgspec.json.encode(response), headers_of(completion))
+        headers = with_limits_of_imitation(headers_of(completion), request, completion)
+        return Reply(msgspec.json.encode(response), headers)
 
     async def _put(self, stored: StoredResponse, owner: str) -> None:
         response = stored.response
@@ -242,7 +243,7 @@ def _due(record: Record, stored: StoredResponse) -> Iterator[float] | None:
     return (began + moment for moment in stored.timing.moments())
 
 
-def _stored(request: ResponseRequest, completion: Completion, context: RequestContext) -> StoredResponse:
+def new_response(request: ResponseRequest, completion: Completion, context: RequestContext) -> StoredResponse:
     """The data of a new response. With the fault ``error`` it fails after the fault's number of tokens."""
     response, answer, error, sent = request.response, answer_of(completion), None, 0
     fault = None if context.is_plain else context.inject()

@@ -5,10 +5,14 @@ import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.clients.chats import KEY
+
+ROOT: Final = Path(__file__).parents[2]
+"""The folder in which programs run, which may be modules of the tests."""
 
 
 def python_with(lock: Path, cache: pytest.Cache) -> Path:
@@ -36,4 +40,4 @@ def run_python(python: Path, url: str, *arguments: str | Path) -> subprocess.Com
     """Run the Python with the server at a URL in its settings."""
     environment = {"PATH": os.environ["PATH"], "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": url, "OPENAI_API_BASE": url}
     command = (python, *arguments)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)

@@ -14,17 +14,23 @@ from tests.support.servers import Server, SharedServers
 
 NOT_STORED: Final = ("/corpus/", "/v1/models/")
 """Routes with parameters that are no ids of stored objects."""
+ANY_ID: Final = "GET /v1/assistants/{assistant_id}"
+"""A route that accepts every id of another service, as routes of models do."""
+BETA: Final = {"openai-beta": "assistants=v2"}
 BODIES: Final[Mapping[str, Any]] = {
     "POST /v1/chat/completions/{completion_id}": {"metadata": {}},
     "POST /v1/conversations/{conversation_id}": {"metadata": {}},
     "POST /v1/conversations/{conversation_id}/items": {"items": [{"role": "user", "content": "hi"}]},
     "POST /v1/uploads/{upload_id}/complete": {"part_ids": ["part_1"]},
+    "POST /v1/threads/{thread_id}/messages": {"role": "user", "content": "hi"},
+    "POST /v1/threads/{thread_id}/runs": {"assistant_id": "a"},
+    "POST /v1/threads/{thread_id}/runs/{run_id}/submit_tool_outputs": {"tool_outputs": []},
     "POST /v1/webhook_endpoints/{webhook_endpoint_id}/test": {"event_type": "response.completed"},
 }
 """Bodies of routes that need one."""
 FORMS: Final[Mapping[str, Any]] = {"POST /v1/uploads/{upload_id}/parts": {"data": ("part", b"hi")}}
 """Files of routes that need one."""
-ACTIONS: Final = re.compile(r"/(cancel|complete|parts|test|rotate_secret)$")
+ACTIONS: Final = re.compile(r"/(cancel|complete|parts|test|rotate_secret|submit_tool_outputs)$")
 UNKNOWN: Final = "unknown_123"
 
 
@@ -35,7 +41,7 @@ def routes() -> list[str]:
         f"{method.upper()} {path}"
         for path, item in paths.items()
         for method in item
-        if "{" in path and not path.startswith(NOT_STORED)
+        if "{" in path and not path.startswith(NOT_STORED) and f"{method.upper()} {path}" != ANY_ID
     ]
     return sorted(found, key=lambda route: route.startswith("DELETE"))
 
@@ -51,7 +57,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: SharedServers) -> It
 
 def client_of(server: Server, key: str) -> httpx.Client:
     """A client with a key."""
-    return httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {key}"}, timeout=30)
+    return httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {key}", **BETA}, timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +77,10 @@ def ids(server: Server) -> Mapping[str, str]:
         form = {"file": ("lines.jsonl", json.dumps(line).encode())}
         file = str(client.post("/v1/files", files=form, data={"purpose": "batch"}).json()["id"])
         batch = {"input_file_id": file, "endpoint": line["url"], "completion_window": "24h"}
+        thread = created("/v1/threads", {"messages": [{"role": "user", "content": "hi"}]})
+        messages = f"/v1/threads/{thread}/messages"
+        run = created(f"/v1/threads/{thread}/runs", {"assistant_id": "a"})
+        steps = client.get(f"/v1/threads/{thread}/runs/{run}/steps").json()["data"]
         upload = {"filename": "a.txt", "purpose": "user_data", "bytes": 2, "mime_type": "text/plain"}
         return {
             "file_id": file,
@@ -81,6 +91,11 @@ def ids(server: Server) -> Mapping[str, str]:
             "conversation_id": conversation,
             "item_id": client.get(f"/v1/conversations/{conversation}/items").json()["data"][0]["id"],
             "webhook_endpoint_id": created("/v1/webhook_endpoints", hook),
+            "assistant_id": created("/v1/assistants", {"model": "m"}),
+            "thread_id": thread,
+            "message_id": client.get(messages).json()["data"][-1]["id"],
+            "run_id": run,
+            "step_id": steps[0]["id"],
         }
 
 

@@ -74,6 +74,17 @@ include-path-regex = "^/v1/(files|batches|uploads)"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 413, "5xx"]
 
 [[operations]]
+include-name = "POST /v1/threads"
+# Nor that the body may be absent.
+checks.negative_data_rejection.expected-statuses = ["2xx", 400, 401, 404, 413, 415, "5xx"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, "5xx"]
+
+[[operations]]
+include-path-regex = "^/v1/(assistants|threads)"
+# Nor that a thread and a cursor exist, that tools are valid, and that the version of the API is v1 or v2.
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 429, "5xx"]
+
+[[operations]]
 include-name = "POST /v1/webhook_endpoints"
 # Nor that a URL is https, and has a public address.
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, "5xx"]

@@ -259,6 +259,10 @@ def test_the_documentation_is_served_with_examples_that_work(small: Server) -> N
         openai |= {"batches", "batches/{batch_id}", "batches/{batch_id}/cancel"}
         openai |= {"webhook_endpoints", "webhook_event_types", "webhook_endpoints/{webhook_endpoint_id}"}
         openai |= {f"webhook_endpoints/{{webhook_endpoint_id}}/{part}" for part in ("test", "rotate_secret")}
+        openai |= {"assistants", "assistants/{assistant_id}", "threads", "threads/{thread_id}", "threads/runs"}
+        openai |= {f"threads/{{thread_id}}/messages{part}" for part in ("", "/{message_id}")}
+        of_run = ("", "/cancel", "/submit_tool_outputs", "/steps", "/steps/{step_id}")
+        openai |= {"threads/{thread_id}/runs", *(f"threads/{{thread_id}}/runs/{{run_id}}{part}" for part in of_run)}
         ours |= {"/mimic/webhook_deliveries"}
         assert ours | {f"/v1/{route}" for route in openai} == set(document["paths"])
         page = client.get("/schema")

@@ -1,6 +1,6 @@
-"""Responses in the background through kills of worker processes and of MongoDB: none is lost, each has one outcome.
+"""Work in the background through kills of worker processes and of MongoDB: none is lost, each has one outcome.
 
-Each response is in a conversation of its own, which has its input and its output once.
+Each response is in a conversation of its own, which has its input and its output once, and each run on its own thread.
 """
 
 import asyncio
@@ -78,6 +78,39 @@ async def texts_by_response(client: httpx.AsyncClient, response_id: str, talk: s
     return found
 
 
+async def begin_run(client: httpx.AsyncClient) -> tuple[str, str]:
+    """Begin a run on a new thread. Returns the ids of both.
+
+    A request without an answer may have begun a run: then this run locks the thread, or it is over already.
+    """
+    thread = (await post(client, "/v1/threads", {"messages": [{"role": "user", "content": "hi"}]}))["id"]
+    path = f"/v1/threads/{thread}/runs"
+    while True:
+        with suppress(httpx.TransportError):
+            answer = await client.post(path, json={"assistant_id": "a"}, headers=PACE)
+            if answer.status_code == 200:
+                return answer.json()["id"], thread
+            assert answer.status_code in {400, 503}, answer.text
+            if answer.status_code == 400:
+                return (await get(client, path))["data"][0]["id"], thread
+        await asyncio.sleep(0.05)
+
+
+async def run_outcome(client: httpx.AsyncClient, run_id: str, thread: str) -> dict[str, Any]:
+    """A run that has ended."""
+    while (found := await get(client, f"/v1/threads/{thread}/runs/{run_id}"))["status"] in WAITING:
+        await asyncio.sleep(0.1)
+    return found
+
+
+async def texts_by_run(client: httpx.AsyncClient, thread: str) -> dict[str | None, list[str]]:
+    """The texts of a thread by run; those of no run are the user's."""
+    found: dict[str | None, list[str]] = {}
+    for message in (await get(client, f"/v1/threads/{thread}/messages?order=asc"))["data"]:
+        found.setdefault(message["run_id"], []).append(message["content"][0]["text"]["value"])
+    return found
+
+
 def workers_of(server: Server) -> list[int]:
     """The worker processes. The main process has another child, which tracks the resources of Python's processes."""
     found = []
@@ -145,6 +178,37 @@ def test_none_is_lost(
     url = f"{mongod.url}/mimic" if mongod else f"sqlite:///{tmp_path}/records.db"
     with Server(tmp_path, MIMIC_STORE=serve.store(DUMP), MIMIC_RECORDS=url, MIMIC_WORKERS="2") as server:
         asyncio.run(check(server, mongod, number))
+
+
+@pytest.mark.parametrize(
+    ("backend", "number"),
+    [("sqlite", 30), pytest.param("sqlite", 1000, marks=SOAK), pytest.param("mongodb", 1000, marks=SOAK)],
+)
+def test_no_run_is_lost(
+    backend: str, number: int, request: pytest.FixtureRequest, tmp_path: Path, serve: SharedServers
+) -> None:
+    """Every run that was answered as queued ends once, with its message in its thread."""
+    mongod: Mongod | None = request.getfixturevalue("mongod") if backend == "mongodb" else None
+    url = f"{mongod.url}/mimic" if mongod else f"sqlite:///{tmp_path}/records.db"
+    with Server(tmp_path, MIMIC_STORE=serve.store(DUMP), MIMIC_RECORDS=url, MIMIC_WORKERS="2") as server:
+        asyncio.run(check_runs(server, mongod, number))
+
+
+async def check_runs(server: Server, mongod: Mongod | None, number: int) -> None:
+    """Begin runs, and follow each to its end, while processes are killed."""
+    async with httpx.AsyncClient(base_url=server.url, timeout=30, headers={"openai-beta": "assistants=v2"}) as client:
+        async with disturbed(kill_workers(server), *([kill_mongod(mongod)] if mongod else [])):
+            begun = await in_turn(number, lambda _: begin_run(client))
+            ended = await in_turn(number, lambda index: run_outcome(client, *begun[index]))
+            said = await in_turn(number, lambda index: texts_by_run(client, begun[index][1]))
+        assert {one["status"] for one in ended} == {"completed"}
+        for (run_id, _), by_run in zip(begun, said, strict=True):
+            assert by_run.pop(None) == ["hi"]
+            assert run_id in by_run
+            assert all(texts == ["hello you there"] for texts in by_run.values())
+        async with asyncio.timeout(60):
+            while 'mimic_records_jobs{record="thread_run"} 0' not in (await client.get("/metrics")).text:
+                await asyncio.sleep(0.2)
 
 
 async def check(server: Server, mongod: Mongod | None, number: int) -> None:

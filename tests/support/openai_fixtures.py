@@ -18,6 +18,7 @@ import pytest
 from mimic.engine.base import Usage
 from mimic.records import open_records
 from mimic.records.base import Draft, RecordOptions, Records
+from mimic.stored.assistants import KIND as ASSISTANT
 from mimic.stored.batches import KIND as BATCH_KIND
 from mimic.stored.chats import KIND as CHAT
 from mimic.stored.chats import StoredChat
@@ -26,8 +27,13 @@ from mimic.stored.conversations import KIND as CONVERSATION
 from mimic.stored.files import KIND as FILE
 from mimic.stored.files import UPLOAD_KIND, FileStore
 from mimic.stored.options import FileOptions
-from mimic.stored.response_state import KIND, StoredResponse, written
+from mimic.stored.response_state import KIND, StoredCall, StoredResponse, written
+from mimic.stored.run_state import KIND as RUN
+from mimic.stored.run_state import StoredRun, Turn
+from mimic.stored.run_state import written as run_written
+from mimic.stored.threads import THREADS
 from mimic.stored.uploads import PART_KIND
+from mimic.wire.openai.assistants.objects import AssistantObject, RunObject
 from mimic.wire.openai.responses.answer import ResponseObject
 from mimic.wire.openai.responses.items import completed_item, identified
 
@@ -40,6 +46,11 @@ UPLOAD: Final = "upload_abc123"
 UPLOAD_GROUP: Final = "abc123"
 PARTS: Final = ("string",)
 BATCHES: Final = ("batch_id", "after")
+ASSISTANTS: Final = ("assistant_id", "after", "before")
+THREAD: Final = "thread_id"
+MESSAGES: Final = ("before", "message_id", "after")
+RUNS: Final = ("before", "run_id", "after")
+CALL: Final = StoredCall("tool_call_id", "look", "{}", False, [4913])
 CHATS: Final = ("completion_id", "after")
 _CHAT: Final = StoredChat(
     {
@@ -68,9 +79,41 @@ async def plant(url: str) -> None:
             await records.delete(CHAT, chat_id, None)
             await records.put(Draft(kind=CHAT, id=chat_id, data=msgspec.json.encode(_CHAT)))
         await _plant_files(records)
+        await _plant_threads(records)
         await records.delete(ITEM_KIND, ITEM, None)
         item = completed_item({"role": "user", "content": "hi", "id": ITEM})
         await records.put(Draft(kind=ITEM_KIND, id=ITEM, parent=CONVERSATIONS[0], data=msgspec.json.encode(item)))
+
+
+async def _plant_threads(records: Records) -> None:
+    """Replace assistants, and a thread with its messages, and with runs that wait for the output of a call."""
+    assistants = [AssistantObject(id=one, created_at=1_700_000_000, model="m") for one in ASSISTANTS]
+    messages = [completed_item({"role": "user", "content": "hi", "id": one}) for one in MESSAGES]
+    texts = {one["id"]: msgspec.json.encode({**one, "created_at": 1_700_000_000}) for one in messages}
+    drafts = [
+        *(Draft(kind=ASSISTANT, id=one.id, data=msgspec.json.encode(one)) for one in assistants),
+        Draft(kind=THREADS.kind, id=THREAD, data=_CONVERSATION),
+        *(Draft(kind=THREADS.item_kind, id=one, parent=THREAD, data=text) for one, text in texts.items()),
+        *(Draft(kind=RUN, id=one, parent=THREAD, state="queued", data=_run(one), due=600) for one in RUNS),
+    ]
+    for kind in (THREADS.item_kind, RUN):
+        await records.delete_under(kind, THREAD, None)
+    for draft in drafts:
+        await records.delete(draft.kind, draft.id, None)
+        await records.put(draft)
+
+
+def _run(run_id: str) -> bytes:
+    response = msgspec.structs.replace(_response("resp_run"), text="", calls=[CALL])
+    run = RunObject(
+        id=run_id,
+        created_at=1_700_000_000,
+        assistant_id=ASSISTANTS[0],
+        thread_id=THREAD,
+        model="m",
+        truncation_strategy={"type": "auto", "last_messages": None},
+    )
+    return run_written(StoredRun(run=run, turns=[Turn(0.0, response)]))
 
 
 async def _plant_files(records: Records) -> None:

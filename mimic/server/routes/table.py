@@ -14,6 +14,7 @@ from mimic.server.endpoints import answer_by
 from mimic.server.error_handlers import AnyRequest, format_methods
 from mimic.server.observability.requests import UNKNOWN_ROUTE
 from mimic.server.routes import (
+    assistants,
     batches,
     chats,
     conversations,
@@ -26,14 +27,18 @@ from mimic.server.routes import (
     openai,
     page,
     responses,
+    runs,
     seeding,
     status,
+    threads,
     uploads,
     webhooks,
 )
+from mimic.server.run_endpoints import RunEndpoints
 from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai import responses as responses_format
+from mimic.wire.openai.assistants import RUNS
 from mimic.wire.openai.moderations import PATH as MODERATIONS
 
 _DOCUMENTED: Final = {
@@ -66,7 +71,10 @@ def _with_methods(*paths: str) -> HTTPRouteHandler:
     return route(list(paths), http_method=HttpMethod.OPTIONS, status_code=204, include_in_schema=False)(_show_methods)
 
 
-_BESIDE: Final = {chat.PATH: (_with_methods(chat.PATH), chats.list_chats)}
+_BESIDE: Final = {
+    chat.PATH: (_with_methods(chat.PATH), chats.list_chats),
+    RUNS: (_with_methods(RUNS), runs.list_runs),
+}
 """Handlers of other methods on the paths of endpoints."""
 _METHODS: Final = _with_methods(
     *(seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
@@ -74,6 +82,9 @@ _METHODS: Final = _with_methods(
     *files.WITH_METHODS,
     *batches.WITH_METHODS,
     *webhooks.WITH_METHODS,
+    *assistants.WITH_METHODS,
+    *threads.WITH_METHODS,
+    *runs.WITH_METHODS,
 )
 _ROUTES: Final = (
     seeding.start_seeding,
@@ -97,16 +108,27 @@ _ROUTES: Final = (
     *uploads.ROUTES,
     *batches.ROUTES,
     *webhooks.ROUTES,
+    *assistants.ROUTES,
+    *threads.ROUTES,
+    *runs.ROUTES,
 )
 """Routes that Litestar answers, in the order of the OpenAPI document."""
 
 
-def routes(endpoints: Iterable[Endpoint], gateway: Gateway) -> Iterator[HTTPRouteHandler | Router]:
-    """Yield all routes. The handler of an endpoint is its documentation; its middleware answers."""
+def routes(
+    endpoints: Iterable[Endpoint], run_endpoints: RunEndpoints, gateway: Gateway
+) -> Iterator[HTTPRouteHandler | Router]:
+    """Yield all routes. The handler of an endpoint is its documentation; its middleware answers.
+
+    Each request for a run has an endpoint of its own, by the template of its path.
+    """
     yield _METHODS
     for endpoint in endpoints:
         handlers = [*_BESIDE.get(endpoint.path, ()), _DOCUMENTED[endpoint.path]]
         yield Router("/", route_handlers=handlers, middleware=[answer_by(endpoint, gateway)])
+    for path, endpoint_of in run_endpoints.by_path.items():
+        handlers = [*_BESIDE.get(path, ()), runs.DOCUMENTED[path]]
+        yield Router("/", route_handlers=handlers, middleware=[answer_by(endpoint_of, gateway)])
     yield from _ROUTES
 
 

@@ -58,8 +58,15 @@ def test_without_a_similar_route_there_is_no_suggestion(path: str) -> None:
 
 def test_missing_apis_are_named_with_a_replacement() -> None:
     """The suggestion comes with and without the version, and for paths below; existing routes get none."""
-    for path in ("/v1/assistants", "/assistants", "/v1/threads/t/runs", "/v1/v1/assistants"):
+    for path in ("/v1/realtime", "/realtime", "/v1/realtime/sessions/s", "/v1/v1/realtime"):
         assert "chat completions" in hint(path, ROUTES)
     for start in ABSENT:
         assert hint(f"/v1{start}/some_id", ROUTES) == f". {ABSENT[start]}."
     assert "Did you mean" in hint("/v1/responsibility/chat/completions", ROUTES)
+
+
+@pytest.mark.parametrize("path", ["/assistants/a/files", "/assistants/a/files/f", "/threads/t/messages/m/files"])
+def test_files_of_objects_are_named(path: str) -> None:
+    """The routes of the first Assistants API below an object get the field that names its files."""
+    assert "its file_ids names them" in hint(f"/v1{path}", ("/v1/files", *ROUTES))
+    assert hint("/files", ("/v1/files", *ROUTES)).endswith("Did you mean /v1/files?")
