@@ -10,12 +10,15 @@ MOST_PAGE_BYTES: Final = 16 * 1024 * 1024
 
 
 class PageQuery:
-    """A page between two cursors. A page that has only an end is read backwards, from the end on."""
+    """A page between two cursors. A page that has only an end is read backwards, from the end on.
+
+    An empty cursor counts as none, since clients send the field of a form or a variable that was not filled.
+    """
 
     def __init__(self, after: str | None, before: str | None, order: Order, limit: int) -> None:
-        self._after = after
-        self._before = before
-        self._is_backwards = before is not None and after is None
+        self._after = after or None
+        self._before = before or None
+        self._is_backwards = self._before is not None and self._after is None
         self._limit = limit
         self._records: list[Record] = []
         self._bytes = 0

@@ -27,8 +27,9 @@ class ObjectPage(msgspec.Struct, frozen=True):
 def page_of(objects: Sequence[dict[str, Any]], limit: int, after: str | None, before: str | None = None) -> ObjectPage:
     """The page of a whole list after the object with an id, and before another one. Raises UnknownCursor.
 
-    A page that has only an end has the objects right before it.
+    A page that has only an end has the objects right before it. An empty cursor counts as none.
     """
+    after, before = after or None, before or None
     ids = [one["id"] for one in objects]
     for cursor in (after, before):
         if cursor is not None and cursor not in ids:

@@ -609,6 +609,7 @@ def test_the_input_of_a_response(stored: Server) -> None:
         assert len({item.id for item in listed}) == len(items)
         texts = [item.content[0].text for item in reversed(listed) if item.type == "message"]
         assert texts == ["number 0", "number 1", "number 2", "number 3", "yes", "hi"]
+        assert client.responses.input_items.list(answer.id, after="", limit=3).data == page.data
         ordered = client.responses.input_items.list(answer.id, order="asc", after=listed[-1].id, limit=1)
         assert ordered.data[0].id == listed[-2].id
         with pytest.raises(BadRequestError) as caught:

@@ -66,6 +66,7 @@ def test_a_list(client: OpenAI) -> None:
     chats = client.chat.completions
     assert [one.id for one in chats.list(limit=2)] == made
     assert [one.id for one in chats.list(order="desc", limit=2)] == made[::-1]
+    assert [one.id for one in chats.list(after="", limit=2)] == made
     assert [one.id for one in chats.list(model="even", limit=1)] == made[::2]
     assert [one.id for one in chats.list(metadata={"n": "3"})] == [made[3]]
     assert [one.id for one in chats.list(metadata={"n": "3", "all": "no"})] == []
