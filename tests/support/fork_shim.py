@@ -57,9 +57,15 @@ class ForkListener:
                 break
             module, arguments, environment, folder = json.loads(request)
             *streams, answer = descriptors
-            process = fork_server().fork(module, arguments, environment, Path(folder), streams)
-            for stream in streams:
-                os.close(stream)
+            try:
+                process = fork_server().fork(module, arguments, environment, Path(folder), streams)
+            except Exception as exc:  # noqa: BLE001 - the shim fails without an answer, and its shell goes on
+                os.write(streams[-1], f"{module} could not be forked: {exc!r}\n".encode())
+                os.close(answer)
+                continue
+            finally:
+                for stream in streams:
+                    os.close(stream)
             os.write(answer, b"%d\n" % process.pid)
             pids.append(process.pid)
             waiting.append(threading.Thread(target=_report, args=(process, answer)))
@@ -86,7 +92,10 @@ def main() -> int:
         socket.send_fds(listener, [request], [0, 1, 2, answer])
     os.close(answer)
     with os.fdopen(received, "rb") as lines:
-        pid = int(lines.readline())
+        line = lines.readline()
+        if not line:
+            return 1
+        pid = int(line)
         for number in PASSED_ON:
             signal.signal(number, lambda passed_on, _: os.kill(pid, passed_on))
         code = int(lines.readline() or -signal.SIGKILL)

@@ -9,7 +9,6 @@ from litestar.openapi.spec import Example
 from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
 
 from mimic.server.error_handlers import error_responses
-from mimic.server.guards import SECURITY
 from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
 from mimic.server.run_endpoints import beta_header
 from mimic.stored.assistants import AssistantStore
@@ -60,9 +59,7 @@ def answer_in(found: msgspec.Struct, beta: Beta) -> Response[Any]:
     ASSISTANTS,
     status_code=200,
     summary="Create an assistant",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     description="Built-in tools are accepted and not run. Needs the header `OpenAI-Beta: assistants=v2`, or `v1`.",
     responses=error_responses(400, 401, 413, 415, 503),
 )
@@ -79,9 +76,7 @@ async def create_assistant(
 @get(
     ASSISTANTS,
     summary="List the assistants",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 503),
 )
 async def list_assistants(
@@ -100,9 +95,7 @@ async def list_assistants(
 @get(
     ASSISTANT_PATH,
     summary="Retrieve an assistant",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     description=(
         "An unknown id gives an assistant without instructions, as an unknown model is accepted. An id of Mimic's own "
         "form that is not stored is a 404, and with `MIMIC_STRICT_MODELS` every unknown id."
@@ -123,9 +116,7 @@ async def retrieve_assistant(
     ASSISTANT_PATH,
     status_code=200,
     summary="Change an assistant",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 413, 415, 503),
 )
 async def update_assistant(
@@ -143,9 +134,7 @@ async def update_assistant(
     ASSISTANT_PATH,
     status_code=200,
     summary="Delete an assistant",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def delete_assistant(

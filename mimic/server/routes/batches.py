@@ -7,7 +7,6 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from mimic.server.error_handlers import error_responses
-from mimic.server.guards import SECURITY
 from mimic.server.routes.shared import GUARDS, AfterItem
 from mimic.stored.batches import BatchPage, BatchStore
 from mimic.wire.openai.batches import BatchObject, NewBatch
@@ -26,9 +25,7 @@ BatchId = Annotated[str, PathParameter(description="The id of a batch.", min_len
     PATH,
     status_code=200,
     summary="Create a batch",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     description="Answers the requests in a file, one a line, in the background.",
     responses=error_responses(400, 401, 413, 415, 503),
 )
@@ -42,9 +39,7 @@ async def create_batch(
 @get(
     PATH,
     summary="List the batches",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 503),
 )
 async def list_batches(
@@ -60,9 +55,7 @@ async def list_batches(
 @get(
     BATCH_PATH,
     summary="Retrieve a batch",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def retrieve_batch(
@@ -76,9 +69,7 @@ async def retrieve_batch(
     f"{BATCH_PATH}/cancel",
     status_code=200,
     summary="Cancel a batch",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     description="Lines that are not answered yet are left out; the output has the others.",
     responses=error_responses(400, 401, 404, 503),
 )

@@ -9,7 +9,6 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from mimic.server.error_handlers import error_responses
-from mimic.server.guards import SECURITY
 from mimic.server.routes.shared import GUARDS
 from mimic.stored.chats import ChatStore, StoredChat
 from mimic.stored.pages import ObjectPage
@@ -47,9 +46,7 @@ class DeletedChat(msgspec.Struct, frozen=True):
 @get(
     PATH,
     summary="List stored chat completions",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     description="Lists chat completions of requests with `store: true`. `metadata[KEY]=VALUE` filters them as well.",
     responses=error_responses(400, 401, 503),
 )
@@ -78,9 +75,7 @@ def _matches(stored: StoredChat, model: str | None, metadata: Mapping[str, str])
 @get(
     COMPLETION_PATH,
     summary="Retrieve a stored chat completion",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def retrieve_chat(
@@ -94,9 +89,7 @@ async def retrieve_chat(
     COMPLETION_PATH,
     status_code=200,
     summary="Change a stored chat completion",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 413, 415, 503),
 )
 async def update_chat(
@@ -113,9 +106,7 @@ async def update_chat(
     COMPLETION_PATH,
     status_code=200,
     summary="Delete a stored chat completion",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def delete_chat(
@@ -129,9 +120,7 @@ async def delete_chat(
 @get(
     f"{COMPLETION_PATH}/messages",
     summary="List the messages of a stored chat completion",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def list_messages(

@@ -9,7 +9,6 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter
 
 from mimic.server.error_handlers import error_responses
-from mimic.server.guards import SECURITY
 from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
 from mimic.stored.conversations import ConversationObject, ConversationStore
 from mimic.stored.pages import ObjectPage
@@ -61,9 +60,7 @@ class DeletedConversation(msgspec.Struct, frozen=True):
     PATH,
     status_code=200,
     summary="Create a conversation",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 413, 415, 503),
 )
 async def create_conversation(
@@ -76,9 +73,7 @@ async def create_conversation(
 @get(
     CONVERSATION_PATH,
     summary="Retrieve a conversation",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def retrieve_conversation(
@@ -92,9 +87,7 @@ async def retrieve_conversation(
     CONVERSATION_PATH,
     status_code=200,
     summary="Change a conversation",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 413, 415, 503),
 )
 async def update_conversation(
@@ -111,9 +104,7 @@ async def update_conversation(
     CONVERSATION_PATH,
     status_code=200,
     summary="Delete a conversation",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def delete_conversation(
@@ -127,9 +118,7 @@ async def delete_conversation(
 @get(
     ITEMS_PATH,
     summary="List the items of a conversation",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def list_items(
@@ -148,9 +137,7 @@ async def list_items(
     ITEMS_PATH,
     status_code=200,
     summary="Add items to a conversation",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 413, 415, 503),
 )
 async def add_items(
@@ -166,9 +153,7 @@ async def add_items(
 @get(
     ITEM_PATH,
     summary="Retrieve an item of a conversation",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def retrieve_item(
@@ -185,9 +170,7 @@ async def retrieve_item(
     ITEM_PATH,
     status_code=200,
     summary="Delete an item of a conversation",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def delete_item(

@@ -14,7 +14,6 @@ from litestar.response import Stream
 from mimic.server.bodies import JSONRequest
 from mimic.server.error_handlers import error_responses
 from mimic.server.forms import MULTIPART, read_form
-from mimic.server.guards import SECURITY
 from mimic.server.routes.page import NO_SNIFFING
 from mimic.server.routes.shared import GUARDS, AfterItem, ItemOrder
 from mimic.stored.files import WHOLE, FilePage, FilePart, FileStore, StoredFile, lives_of, new_group
@@ -65,10 +64,8 @@ class FileOperation(Operation):
     PATH,
     status_code=200,
     summary="Upload a file",
-    tags=["OpenAI"],
     operation_class=FileOperation,
     guards=GUARDS,
-    security=SECURITY,
     description="Stores a file of at most 512 MB. It is written as it arrives.",
     request_max_body_size=None,
     responses=error_responses(400, 401, 413, 415, 503),
@@ -97,9 +94,7 @@ async def create_file(
 @get(
     PATH,
     summary="List the files",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 503),
 )
 async def list_files(
@@ -119,9 +114,7 @@ async def list_files(
 @get(
     FILE_PATH,
     summary="Retrieve a file",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def retrieve_file(file_id: FileId, files: NamedDependency[FileStore], owner: NamedDependency[str]) -> FileObject:
@@ -133,9 +126,7 @@ async def retrieve_file(file_id: FileId, files: NamedDependency[FileStore], owne
     FILE_PATH,
     status_code=200,
     summary="Delete a file",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def delete_file(file_id: FileId, files: NamedDependency[FileStore], owner: NamedDependency[str]) -> DeletedFile:
@@ -147,9 +138,7 @@ async def delete_file(file_id: FileId, files: NamedDependency[FileStore], owner:
 @get(
     f"{FILE_PATH}/content",
     summary="Retrieve the content of a file",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     media_type="application/octet-stream",
     description="Gives the bytes of a file, or a range of them with `Range`.",
     responses=error_responses(400, 401, 404, 416, 503),

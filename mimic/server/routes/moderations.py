@@ -8,7 +8,6 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
 
 from mimic.server.error_handlers import error_responses
-from mimic.server.guards import SECURITY
 from mimic.server.routes.docs import LimitedOperation
 from mimic.wire.openai.moderations import PATH, ModerationList, ModerationParameters
 
@@ -19,9 +18,7 @@ EXAMPLE: Final = {"input": "Why is the sky blue?"}
     PATH,
     status_code=200,
     summary="Check texts",
-    tags=["OpenAI"],
     operation_class=LimitedOperation,
-    security=SECURITY,
     description=(
         "A stand-in for a moderation model: a text is flagged if it has a word of the list in MIMIC_MODERATION_WORDS. "
         "The same text always gets the same scores. Images are never flagged."

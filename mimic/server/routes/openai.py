@@ -10,7 +10,6 @@ from litestar.params import BodyKwarg, FromPath
 
 from mimic.corpus.corpus import Corpus
 from mimic.server.error_handlers import error_responses
-from mimic.server.guards import SECURITY
 from mimic.server.routes.docs import FaultyOperation, LimitedOperation
 from mimic.server.routes.shared import GUARDS
 from mimic.wire.openai import chat, completions, embeddings
@@ -27,9 +26,7 @@ EMBEDDING_EXAMPLE: Final = {"model": EMBEDDING_MODEL, "input": "Why is the sky b
     chat.PATH,
     status_code=200,
     summary="Answer a chat",
-    tags=["OpenAI"],
     operation_class=FaultyOperation,
-    security=SECURITY,
     description=(
         "Draws from the messages that follow the last two messages (mimic-v3) or the last message in the corpus. "
         "Other fields of OpenAI's API are accepted and ignored."
@@ -56,9 +53,7 @@ async def complete_chat(
     completions.PATH,
     status_code=200,
     summary="Answer a prompt",
-    tags=["OpenAI"],
     operation_class=FaultyOperation,
-    security=SECURITY,
     description="Answers like a chat with one user message. Without `max_tokens` the answer is complete.",
     responses={
         200: ResponseSpec(
@@ -83,9 +78,7 @@ async def complete_prompt(
     embeddings.PATH,
     status_code=200,
     summary="Embed texts",
-    tags=["OpenAI"],
     operation_class=LimitedOperation,
-    security=SECURITY,
     description=(
         "A stand-in for an embedding model: the same text always gets the same vector of length 1, and texts that "
         "share words get similar vectors. The vectors do not represent meaning. With MIMIC_EMBEDDING_MODEL the vectors "
@@ -109,9 +102,7 @@ async def embed_texts(
 @get(
     "/v1/models",
     summary="List the models",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 503),
 )
 async def list_models(corpus: NamedDependency[Corpus]) -> ModelList:
@@ -122,9 +113,7 @@ async def list_models(corpus: NamedDependency[Corpus]) -> ModelList:
 @get(
     MODEL_PATH,
     summary="Retrieve a model",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def retrieve_model(model: FromPath[str], corpus: NamedDependency[Corpus], names: NamedDependency[Names]) -> Model:
@@ -136,9 +125,7 @@ async def retrieve_model(model: FromPath[str], corpus: NamedDependency[Corpus], 
     MODEL_PATH,
     status_code=200,
     summary="Delete a model",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     description=(
         "Answers that a fine-tuned model (`ft:...`) is deleted, and changes nothing. Other models are a 403, or with "
         "`MIMIC_STRICT_MODELS` a 404 if they are not listed."

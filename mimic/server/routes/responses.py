@@ -12,7 +12,6 @@ from litestar.response import Stream
 
 from mimic.gateway.delivery import STREAM_HEADERS
 from mimic.server.error_handlers import error_responses
-from mimic.server.guards import SECURITY
 from mimic.server.routes.docs import FaultyOperation, LimitedOperation
 from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
 from mimic.stored.pages import ObjectPage
@@ -42,9 +41,7 @@ class DeletedResponse(msgspec.Struct, frozen=True):
     PATH,
     status_code=200,
     summary="Create a response",
-    tags=["OpenAI"],
     operation_class=FaultyOperation,
-    security=SECURITY,
     description="Answers like a chat: the input is a text, or a list of messages, tool calls and their results.",
     responses={
         200: ResponseSpec(
@@ -64,9 +61,7 @@ async def create_response(
     COUNT_PATH,
     status_code=200,
     summary="Count the tokens of an input",
-    tags=["OpenAI"],
     operation_class=LimitedOperation,
-    security=SECURITY,
     description="Counts as the usage of a response does.",
     responses={
         200: ResponseSpec(TokenCount, description="The number of tokens.", generate_examples=False),
@@ -84,9 +79,7 @@ async def count_input_tokens(
     COMPACT_PATH,
     status_code=200,
     summary="Compact an input",
-    tags=["OpenAI"],
     operation_class=LimitedOperation,
-    security=SECURITY,
     description="Gives one item that stands for the last ten items of an input.",
     responses={
         200: ResponseSpec(CompactedResponse, description="A list with the item.", generate_examples=False),
@@ -103,9 +96,7 @@ async def compact_input(
 @get(
     RESPONSE_PATH,
     summary="Retrieve a response",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     description="Gives a stored response in its state at the moment, or its events.",
     responses={
         200: ResponseSpec(
@@ -134,9 +125,7 @@ async def retrieve_response(
     RESPONSE_PATH,
     status_code=200,
     summary="Delete a response",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def delete_response(
@@ -151,9 +140,7 @@ async def delete_response(
     f"{RESPONSE_PATH}/cancel",
     status_code=200,
     summary="Cancel a response",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def cancel_response(
@@ -166,9 +153,7 @@ async def cancel_response(
 @get(
     f"{RESPONSE_PATH}/input_items",
     summary="List the input of a response",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def list_input_items(

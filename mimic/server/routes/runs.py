@@ -9,7 +9,6 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, JSONBody, PathParameter
 
 from mimic.server.error_handlers import error_responses
-from mimic.server.guards import SECURITY
 from mimic.server.routes.assistants import BeforeItem, BetaHeader, Version, answer_in
 from mimic.server.routes.docs import FaultyOperation
 from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
@@ -43,9 +42,7 @@ _RUN: Final = {
     THREAD_RUNS,
     status_code=200,
     summary="Create a thread, and run it",
-    tags=["OpenAI"],
     operation_class=FaultyOperation,
-    security=SECURITY,
     responses=_RUN,
 )
 async def create_thread_and_run(
@@ -60,9 +57,7 @@ async def create_thread_and_run(
     RUNS,
     status_code=200,
     summary="Run a thread",
-    tags=["OpenAI"],
     operation_class=FaultyOperation,
-    security=SECURITY,
     description="Answers the messages of a thread like a response in the background.",
     responses=_RUN,
 )
@@ -79,9 +74,7 @@ async def create_run(
     OUTPUTS,
     status_code=200,
     summary="Submit the outputs of a run's calls",
-    tags=["OpenAI"],
     operation_class=FaultyOperation,
-    security=SECURITY,
     responses=_RUN,
 )
 async def submit_tool_outputs(
@@ -99,9 +92,7 @@ async def submit_tool_outputs(
 @get(
     RUNS,
     summary="List the runs of a thread",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def list_runs(
@@ -121,9 +112,7 @@ async def list_runs(
 @get(
     RUN_PATH,
     summary="Retrieve a run",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     description="Gives a run in its state at the moment, and while it works the header `openai-poll-after-ms`.",
     responses=error_responses(400, 401, 404, 503),
 )
@@ -146,9 +135,7 @@ async def retrieve_run(
     RUN_PATH,
     status_code=200,
     summary="Change a run",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 413, 415, 503),
 )
 async def update_run(
@@ -167,9 +154,7 @@ async def update_run(
     f"{RUN_PATH}/cancel",
     status_code=200,
     summary="Cancel a run",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def cancel_run(
@@ -186,9 +171,7 @@ async def cancel_run(
 @get(
     STEPS_PATH,
     summary="List the steps of a run",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def list_steps(
@@ -209,9 +192,7 @@ async def list_steps(
 @get(
     f"{STEPS_PATH}/{{step_id:str}}",
     summary="Retrieve a step of a run",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def retrieve_step(

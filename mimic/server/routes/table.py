@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from litestar import HttpMethod, Response, Router, route
 from litestar.handlers import HTTPRouteHandler
@@ -12,6 +12,7 @@ from mimic.gateway.context import Gateway
 from mimic.gateway.handle import Endpoint
 from mimic.server.endpoints import answer_by
 from mimic.server.error_handlers import AnyRequest, format_methods
+from mimic.server.guards import SECURITY
 from mimic.server.observability.requests import UNKNOWN_ROUTE
 from mimic.server.routes import (
     assistants,
@@ -76,8 +77,9 @@ _BESIDE: Final = {
     RUNS: (_with_methods(RUNS), runs.list_runs),
 }
 """Handlers of other methods on the paths of endpoints."""
-_METHODS: Final = _with_methods(
-    *(seeding.STATUS_PATH, journal.PATH, openai.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
+_METHODS: Final = _with_methods(seeding.STATUS_PATH, journal.PATH)
+_OPENAI_METHODS: Final = _with_methods(
+    *(openai.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
     *conversations.WITH_METHODS,
     *files.WITH_METHODS,
     *batches.WITH_METHODS,
@@ -98,6 +100,10 @@ _ROUTES: Final = (
     journal.recent_requests,
     journal.forget_requests,
     docs.page_asset,
+    webhooks.list_deliveries,
+)
+"""Routes of Mimic that Litestar answers, in the order of the OpenAPI document."""
+_OPENAI_ROUTES: Final = (
     openai.list_models,
     openai.retrieve_model,
     openai.delete_model,
@@ -112,7 +118,9 @@ _ROUTES: Final = (
     *threads.ROUTES,
     *runs.ROUTES,
 )
-"""Routes that Litestar answers, in the order of the OpenAPI document."""
+"""Routes of OpenAI's API that Litestar answers."""
+_DESCRIBED: Final[dict[str, Any]] = {"tags": ["OpenAI"], "security": SECURITY}
+"""The description of all routes of OpenAI's API."""
 
 
 def routes(
@@ -125,11 +133,13 @@ def routes(
     yield _METHODS
     for endpoint in endpoints:
         handlers = [*_BESIDE.get(endpoint.path, ()), _DOCUMENTED[endpoint.path]]
-        yield Router("/", route_handlers=handlers, middleware=[answer_by(endpoint, gateway)])
+        described = {} if endpoint.path == native_wire.PATH else _DESCRIBED
+        yield Router("/", route_handlers=handlers, middleware=[answer_by(endpoint, gateway)], **described)
     for path, endpoint_of in run_endpoints.by_path.items():
         handlers = [*_BESIDE.get(path, ()), runs.DOCUMENTED[path]]
-        yield Router("/", route_handlers=handlers, middleware=[answer_by(endpoint_of, gateway)])
+        yield Router("/", route_handlers=handlers, middleware=[answer_by(endpoint_of, gateway)], **_DESCRIBED)
     yield from _ROUTES
+    yield Router("/", route_handlers=[_OPENAI_METHODS, *_OPENAI_ROUTES], **_DESCRIBED)
 
 
 def route_of(scope: Scope) -> str:

@@ -8,7 +8,6 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from mimic.server.error_handlers import error_responses
-from mimic.server.guards import SECURITY
 from mimic.server.routes.assistants import BeforeItem, Version, answer_in
 from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
 from mimic.stored.pages import ObjectPage
@@ -47,9 +46,7 @@ class DeletedMessage(msgspec.Struct, frozen=True):
     THREADS,
     status_code=200,
     summary="Create a thread",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 413, 415, 503),
 )
 async def create_thread(
@@ -65,9 +62,7 @@ async def create_thread(
 @get(
     THREAD_PATH,
     summary="Retrieve a thread",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def retrieve_thread(
@@ -81,9 +76,7 @@ async def retrieve_thread(
     THREAD_PATH,
     status_code=200,
     summary="Change a thread",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 413, 415, 503),
 )
 async def update_thread(
@@ -101,9 +94,7 @@ async def update_thread(
     THREAD_PATH,
     status_code=200,
     summary="Delete a thread",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def delete_thread(
@@ -118,9 +109,7 @@ async def delete_thread(
     MESSAGES_PATH,
     status_code=200,
     summary="Add a message to a thread",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 413, 415, 503),
 )
 async def add_message(
@@ -137,9 +126,7 @@ async def add_message(
 @get(
     MESSAGES_PATH,
     summary="List the messages of a thread",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def list_thread_messages(
@@ -160,9 +147,7 @@ async def list_thread_messages(
 @get(
     MESSAGE_PATH,
     summary="Retrieve a message of a thread",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def retrieve_message(
@@ -180,9 +165,7 @@ async def retrieve_message(
     MESSAGE_PATH,
     status_code=200,
     summary="Change a message of a thread",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 413, 415, 503),
 )
 async def update_message(
@@ -201,9 +184,7 @@ async def update_message(
     MESSAGE_PATH,
     status_code=200,
     summary="Delete a message of a thread",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def delete_message(

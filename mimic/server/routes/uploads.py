@@ -11,7 +11,6 @@ from litestar.params import JSONBody, PathParameter
 from mimic.server.bodies import JSONRequest
 from mimic.server.error_handlers import error_responses
 from mimic.server.forms import read_form
-from mimic.server.guards import SECURITY
 from mimic.server.routes.files import FILE, form_of
 from mimic.server.routes.shared import GUARDS
 from mimic.stored.uploads import UploadStore
@@ -37,9 +36,7 @@ class PartOperation(Operation):
     PATH,
     status_code=200,
     summary="Begin an upload",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     description="Begins a file that comes in parts. It must be completed within an hour.",
     responses=error_responses(400, 401, 413, 415, 503),
 )
@@ -54,10 +51,8 @@ async def create_upload(
     f"{UPLOAD_PATH}/parts",
     status_code=200,
     summary="Add a part to an upload",
-    tags=["OpenAI"],
     operation_class=PartOperation,
     guards=GUARDS,
-    security=SECURITY,
     description="Stores a part of at most 64 MB. Parts may come in any order, and at the same time.",
     request_max_body_size=None,
     responses=error_responses(400, 401, 404, 413, 415, 503),
@@ -76,9 +71,7 @@ async def add_part(
     f"{UPLOAD_PATH}/complete",
     status_code=200,
     summary="Complete an upload",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     description="Makes a file of the parts in this order. Their sizes must add up to the announced size.",
     responses=error_responses(400, 401, 404, 413, 415, 503),
 )
@@ -96,9 +89,7 @@ async def complete_upload(
     f"{UPLOAD_PATH}/cancel",
     status_code=200,
     summary="Cancel an upload",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def cancel_upload(

@@ -88,9 +88,7 @@ class EventTypeList(msgspec.Struct, frozen=True):
     PATH,
     status_code=200,
     summary="Create a webhook endpoint",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     description="The answer has the signing secret, which no other answer repeats.",
     responses=error_responses(400, 401, 413, 415, 503),
 )
@@ -104,9 +102,7 @@ async def create_endpoint(
 @get(
     PATH,
     summary="List webhook endpoints",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     description="The newest endpoint comes first.",
     responses=error_responses(400, 401, 503),
 )
@@ -123,9 +119,7 @@ async def list_endpoints(
 @get(
     ENDPOINT_PATH,
     summary="Retrieve a webhook endpoint",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def retrieve_endpoint(
@@ -139,9 +133,7 @@ async def retrieve_endpoint(
     ENDPOINT_PATH,
     status_code=200,
     summary="Change a webhook endpoint",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 413, 415, 503),
 )
 async def update_endpoint(
@@ -159,9 +151,7 @@ async def update_endpoint(
     ENDPOINT_PATH,
     status_code=200,
     summary="Delete a webhook endpoint",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     responses=error_responses(400, 401, 404, 503),
 )
 async def delete_endpoint(
@@ -176,9 +166,7 @@ async def delete_endpoint(
     f"{ENDPOINT_PATH}/test",
     status_code=200,
     summary="Test a webhook endpoint",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     description="Sends a sample event once, and waits for the answer.",
     responses=error_responses(400, 401, 404, 413, 415, 503),
 )
@@ -197,9 +185,7 @@ async def test_endpoint(
     f"{ENDPOINT_PATH}/rotate_secret",
     status_code=200,
     summary="Rotate the secret of a webhook endpoint",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     description="The answer has the new signing secret, which no other answer repeats.",
     responses=error_responses(400, 401, 404, 413, 415, 503),
 )
@@ -217,9 +203,7 @@ async def rotate_secret(
 @get(
     "/v1/webhook_event_types",
     summary="List types of events",
-    tags=["OpenAI"],
     guards=GUARDS,
-    security=SECURITY,
     description="Lists the types of events that Mimic sends. Endpoints may name OpenAI's other types, too.",
     responses=error_responses(400, 401),
 )
@@ -257,5 +241,4 @@ ROUTES: Final = (
     test_endpoint,
     rotate_secret,
     list_event_types,
-    list_deliveries,
 )
