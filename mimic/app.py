@@ -23,8 +23,8 @@ from mimic.server.guards import owner_of
 from mimic.server.observability.logs import configure_logs
 from mimic.server.observability.requests import RequestLog
 from mimic.server.pipeline import add_layers
-from mimic.server.routes.assistants import beta_in
 from mimic.server.routes.docs import openapi_config
+from mimic.server.routes.openai.assistants import beta_in
 from mimic.server.routes.table import route_of, routes
 from mimic.server.workers import collect_seldom, end_with_parent
 from mimic.settings import Settings

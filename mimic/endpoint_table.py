@@ -14,7 +14,7 @@ from mimic.engine.tools.assistant import AssistantEngine
 from mimic.gateway.context import Policy
 from mimic.gateway.handle import Endpoint
 from mimic.recordings.options import RECORDED, UPSTREAM
-from mimic.server.run_endpoints import RunEndpoints
+from mimic.server.routes.openai.run_endpoints import RunEndpoints
 from mimic.settings import Settings
 from mimic.stored.connection import ConnectionResponses
 from mimic.stored.stores import Stores

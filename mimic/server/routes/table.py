@@ -14,28 +14,22 @@ from mimic.server.endpoints import answer_by
 from mimic.server.error_handlers import AnyRequest, format_methods
 from mimic.server.guards import SECURITY
 from mimic.server.observability.requests import UNKNOWN_ROUTE
-from mimic.server.routes import (
+from mimic.server.routes import corpus, docs, journal, native, page, seeding, status
+from mimic.server.routes.openai import (
     assistants,
     batches,
     chats,
     conversations,
-    corpus,
-    docs,
+    core,
     files,
-    journal,
     moderations,
-    native,
-    openai,
-    page,
     responses,
     runs,
-    seeding,
-    status,
     threads,
     uploads,
     webhooks,
 )
-from mimic.server.run_endpoints import RunEndpoints
+from mimic.server.routes.openai.run_endpoints import RunEndpoints
 from mimic.wire import native as native_wire
 from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai import responses as responses_format
@@ -44,12 +38,12 @@ from mimic.wire.openai.moderations import PATH as MODERATIONS
 
 _DOCUMENTED: Final = {
     native_wire.PATH: native.complete,
-    chat.PATH: openai.complete_chat,
-    completions.PATH: openai.complete_prompt,
+    chat.PATH: core.complete_chat,
+    completions.PATH: core.complete_prompt,
     responses_format.PATH: responses.create_response,
     responses_format.COUNT_PATH: responses.count_input_tokens,
     responses_format.COMPACT_PATH: responses.compact_input,
-    embeddings.PATH: openai.embed_texts,
+    embeddings.PATH: core.embed_texts,
     MODERATIONS: moderations.check_texts,
 }
 """Handlers of the endpoints, which only the OpenAPI document uses."""
@@ -79,7 +73,7 @@ _BESIDE: Final = {
 """Handlers of other methods on the paths of endpoints."""
 _METHODS: Final = _with_methods(seeding.STATUS_PATH, journal.PATH)
 _OPENAI_METHODS: Final = _with_methods(
-    *(openai.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
+    *(core.MODEL_PATH, chats.COMPLETION_PATH, responses.RESPONSE_PATH),
     *conversations.WITH_METHODS,
     *files.WITH_METHODS,
     *batches.WITH_METHODS,
@@ -104,9 +98,9 @@ _ROUTES: Final = (
 )
 """Routes of Mimic that Litestar answers, in the order of the OpenAPI document."""
 _OPENAI_ROUTES: Final = (
-    openai.list_models,
-    openai.retrieve_model,
-    openai.delete_model,
+    core.list_models,
+    core.retrieve_model,
+    core.delete_model,
     *chats.ROUTES,
     *responses.ROUTES,
     *conversations.ROUTES,

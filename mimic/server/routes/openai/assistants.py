@@ -9,8 +9,8 @@ from litestar.openapi.spec import Example
 from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
 
 from mimic.server.error_handlers import error_responses
-from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
-from mimic.server.run_endpoints import beta_header
+from mimic.server.routes.openai.run_endpoints import beta_header
+from mimic.server.routes.openai.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
 from mimic.stored.assistants import AssistantStore
 from mimic.stored.pages import ObjectPage
 from mimic.wire.openai.assistants import ASSISTANTS

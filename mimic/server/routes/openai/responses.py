@@ -13,7 +13,7 @@ from litestar.response import Stream
 from mimic.gateway.delivery import STREAM_HEADERS
 from mimic.server.error_handlers import error_responses
 from mimic.server.routes.docs import FaultyOperation, LimitedOperation
-from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
+from mimic.server.routes.openai.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
 from mimic.stored.pages import ObjectPage
 from mimic.stored.responses import ResponseStore
 from mimic.wire.base import EVENTS

@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from mimic.server.error_handlers import error_responses
-from mimic.server.routes.shared import GUARDS, AfterItem
+from mimic.server.routes.openai.shared import GUARDS, AfterItem
 from mimic.stored.batches import BatchPage, BatchStore
 from mimic.wire.openai.batches import BatchObject, NewBatch
 

@@ -1,4 +1,4 @@
-"""OpenAI's routes: the documentation of the endpoints, and the models."""
+"""Chats, prompts and embeddings, as documentation of their endpoints, and the models."""
 
 from typing import Annotated, Final
 
@@ -11,7 +11,7 @@ from litestar.params import BodyKwarg, FromPath
 from mimic.corpus.corpus import Corpus
 from mimic.server.error_handlers import error_responses
 from mimic.server.routes.docs import FaultyOperation, LimitedOperation
-from mimic.server.routes.shared import GUARDS
+from mimic.server.routes.openai.shared import GUARDS
 from mimic.wire.openai import chat, completions, embeddings
 from mimic.wire.openai.base import EMBEDDING_MODEL, Names
 from mimic.wire.openai.models import DeletedModel, Model, ModelList, deleted, model_named, models_of

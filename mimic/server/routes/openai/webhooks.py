@@ -11,7 +11,7 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 from mimic.jobs.webhooks import WebhookSender
 from mimic.server.error_handlers import error_responses
 from mimic.server.guards import SECURITY
-from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
+from mimic.server.routes.openai.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
 from mimic.stored.pages import ObjectPage
 from mimic.stored.webhook_deliveries import DeliveryStore
 from mimic.stored.webhook_endpoints import EndpointStore, WebhookEndpointObject

@@ -11,8 +11,8 @@ from litestar.params import JSONBody, PathParameter
 from mimic.server.bodies import JSONRequest
 from mimic.server.error_handlers import error_responses
 from mimic.server.forms import read_form
-from mimic.server.routes.files import FILE, form_of
-from mimic.server.routes.shared import GUARDS
+from mimic.server.routes.openai.files import FILE, form_of
+from mimic.server.routes.openai.shared import GUARDS
 from mimic.stored.uploads import UploadStore
 from mimic.wire.openai.uploads import CompletedParts, NewUpload, UploadObject, UploadPartObject
 

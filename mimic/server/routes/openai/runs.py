@@ -9,10 +9,10 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, JSONBody, PathParameter
 
 from mimic.server.error_handlers import error_responses
-from mimic.server.routes.assistants import BeforeItem, BetaHeader, Version, answer_in
 from mimic.server.routes.docs import FaultyOperation
-from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
-from mimic.server.routes.threads import ThreadId
+from mimic.server.routes.openai.assistants import BeforeItem, BetaHeader, Version, answer_in
+from mimic.server.routes.openai.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
+from mimic.server.routes.openai.threads import ThreadId
 from mimic.stored.pages import ObjectPage
 from mimic.stored.runs import RunStore
 from mimic.wire.openai.assistants import OUTPUTS, RUNS, THREAD_RUNS

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter
 
 from mimic.server.error_handlers import error_responses
-from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
+from mimic.server.routes.openai.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
 from mimic.stored.conversations import ConversationObject, ConversationStore
 from mimic.stored.pages import ObjectPage
 from mimic.wire.openai.base import created_now

@@ -8,8 +8,8 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from mimic.server.error_handlers import error_responses
-from mimic.server.routes.assistants import BeforeItem, Version, answer_in
-from mimic.server.routes.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
+from mimic.server.routes.openai.assistants import BeforeItem, Version, answer_in
+from mimic.server.routes.openai.shared import GUARDS, AfterItem, ItemLimit, ItemOrder
 from mimic.stored.pages import ObjectPage
 from mimic.stored.threads import ThreadStore
 from mimic.wire.openai.assistants import THREADS

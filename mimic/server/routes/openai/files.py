@@ -14,8 +14,8 @@ from litestar.response import Stream
 from mimic.server.bodies import JSONRequest
 from mimic.server.error_handlers import error_responses
 from mimic.server.forms import MULTIPART, read_form
+from mimic.server.routes.openai.shared import GUARDS, AfterItem, ItemOrder
 from mimic.server.routes.page import NO_SNIFFING
-from mimic.server.routes.shared import GUARDS, AfterItem, ItemOrder
 from mimic.stored.files import WHOLE, FilePage, FilePart, FileStore, StoredFile, lives_of, new_group
 from mimic.wire.openai.base import created_now
 from mimic.wire.openai.files import FIELDS_OF_EXPIRY, FileObject, Purpose, file_fields, requested_range

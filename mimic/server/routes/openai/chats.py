@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from mimic.server.error_handlers import error_responses
-from mimic.server.routes.shared import GUARDS
+from mimic.server.routes.openai.shared import GUARDS
 from mimic.stored.chats import ChatStore, StoredChat
 from mimic.stored.pages import ObjectPage
 from mimic.wire.openai.chat import PATH
