@@ -130,7 +130,7 @@ async def pace_steps(
 
 async def interrupt(
     wire: AnyWire, plan: EventPlan, due: Iterator[float] | None, fault: Fault, context: RequestContext
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Yield a stream with a fault after ``fault.after`` steps, or before the last step of a shorter stream."""
     opening, steps, sent = plan.opening, iter(plan.steps), 0
     if fault.after is not None:

@@ -1,9 +1,9 @@
 """The store of responses: keeps them, finds them by id, and finishes responses in the background."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -28,6 +28,7 @@ from mimic.stored.response_state import (
     stored_in,
     written,
 )
+from mimic.stored.streams import until_cancelled
 from mimic.stored.webhook_deliveries import DeliveryStore
 from mimic.wire.openai.base import created_now
 from mimic.wire.openai.responses.answer import ResponseObject, answer_of, failed, item_id, output_of, response_id_of
@@ -44,8 +45,6 @@ WORKING: Final = frozenset({"queued", "in_progress"})
 MAX_ANCESTORS: Final = 256
 SECONDS_WITHOUT_STORE: Final = 600.0
 """Seconds that a response in the background with ``store: false`` can be fetched."""
-SECONDS_BETWEEN_CHECKS: Final = 1.0
-"""Seconds after which a resumed stream looks for a cancellation."""
 
 
 class ResponseStore(History):
@@ -217,16 +216,17 @@ class ResponseStore(History):
         if stored.error:
             error = RequestError(500, stored.error.message, code=stored.error.code)
             ending, most = error_events(plan, error, stored.sent), stored.sent
-        checked = time.monotonic()
-        async with aclosing(pace_steps(b"", Resumed(plan, ending, after, most), b"", _due(record, stored))) as parts:
+        steps = pace_steps(b"", Resumed(plan, ending, after, most), b"", _due(record, stored))
+        async with aclosing(until_cancelled(steps, partial(self._is_cancelled, record))) as parts:
             async for part in parts:
-                if record.due is not None and time.monotonic() - checked > SECONDS_BETWEEN_CHECKS:
-                    checked = time.monotonic()
-                    now = await self._records.get(KIND, record.id, None)
-                    if now is None or now.state == CANCELLED:
-                        return
-                if part:
-                    yield part
+                yield part
+
+    async def _is_cancelled(self, record: Record) -> bool:
+        """True if a response was cancelled or deleted since it was read. One that was over then stays as it is."""
+        if record.due is None:
+            return False
+        now = await self._records.get(KIND, record.id, None)
+        return now is None or now.state == CANCELLED
 
 
 def too_long() -> RequestError:

@@ -5,9 +5,9 @@ active on a thread. A run that is over has its message in the thread before anyt
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -22,8 +22,9 @@ from mimic.spelling import shown
 from mimic.stored.assistants import AssistantStore
 from mimic.stored.conversations import ConversationStore, StoredConversation
 from mimic.stored.pages import ObjectPage, page_of
-from mimic.stored.responses import SECONDS_BETWEEN_CHECKS, new_response
+from mimic.stored.responses import new_response
 from mimic.stored.run_state import CANCELLED, KIND, RunView, StoredRun, Turn, at_start, ending_of, plan_of, written
+from mimic.stored.streams import until_cancelled
 from mimic.wire.base import EVENTS, AnyWire
 from mimic.wire.openai.assistants.beta import Beta
 from mimic.wire.openai.assistants.beta import shown as shown_in
@@ -294,19 +295,13 @@ class RunStore(RunHistory):
         began = asyncio.get_running_loop().time()
         due = (began + moment for moment in context.timing.moments()) if context.timing else None
         if fault and fault.kind in {"disconnect", "malformed", "stall"}:
-            parts: Any = interrupt(wire, plan, due, fault, context)
+            parts = interrupt(wire, plan, due, fault, context)
         else:
             steps = islice(plan.steps, turn.response.sent) if turn.response.error else plan.steps
             parts = pace_steps(plan.opening, steps, b"", due)
-        checked = time.monotonic()
-        async with aclosing(parts):
-            async for part in parts:
-                if time.monotonic() - checked > SECONDS_BETWEEN_CHECKS:
-                    checked = time.monotonic()
-                    if await self._is_ended_early(run.id, owner):
-                        break
-                if part:
-                    yield part
+        async with aclosing(until_cancelled(parts, partial(self._is_ended_early, run.id, owner))) as sent:
+            async for part in sent:
+                yield part
         if fault and fault.kind == "disconnect":
             return
         record = await self._records.get(KIND, run.id, owner)

@@ -586,6 +586,9 @@ def test_the_header_is_required(server: Server, thread: str) -> None:
             answer = httpx.request(method, server.url + path, headers=sent, json={})
             assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_beta"), (path, answer.text)
         assert httpx.request(method, server.url + path, json={}).status_code == 401
+    sent = {"authorization": "Bearer one", "openai-beta": "assistants=v3"}
+    error = httpx.get(f"{server.url}/v1/assistants", headers=sent).json()["error"]
+    assert "Unknown version 'assistants=v3'" in error["message"]
 
 
 def test_the_first_version(server: Server) -> None:

@@ -6,10 +6,12 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from mimic.errors import RequestError
+from mimic.spelling import shown as spelled
 from mimic.wire.openai.assistants.objects import RETRIEVAL, SECONDS_OF_A_RUN
 
 Beta: TypeAlias = Literal["v1", "v2"]
 HEADER: Final = "openai-beta"
+NAME: Final = "assistants="
 VERSIONS: Final[Mapping[str, Beta]] = {"assistants=v1": "v1", "assistants=v2": "v2"}
 
 
@@ -18,10 +20,13 @@ def beta_of(header: str) -> Beta:
     for word in header.split(","):
         if found := VERSIONS.get(word.strip()):
             return found
-    text = (
-        "You must provide the 'OpenAI-Beta' header to access the Assistants API. "
-        "Please try again by setting the header 'OpenAI-Beta: assistants=v2'."
-    )
+    if NAME in header:
+        text = f"Unknown version '{spelled(header)}' of the Assistants API: expected one of {', '.join(VERSIONS)}."
+    else:
+        text = (
+            "You must provide the 'OpenAI-Beta' header to access the Assistants API. "
+            "Please try again by setting the header 'OpenAI-Beta: assistants=v2'."
+        )
     raise RequestError(400, text, code="invalid_beta")
 
 
