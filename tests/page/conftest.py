@@ -24,9 +24,15 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def page(browser: Browser, url: str) -> Iterator[Browser]:
+def width() -> int:
+    """The width of the screen in pixels, a desktop's without a parameter of this name."""
+    return 1280
+
+
+@pytest.fixture
+def page(browser: Browser, url: str, width: int) -> Iterator[Browser]:
     """The page, just opened; at the end it must have no errors and no requests to other servers."""
-    browser.open(url)
+    browser.open(url, width=width)
     browser.find("#welcome")
     yield browser
     assert browser.logged() == []

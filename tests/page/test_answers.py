@@ -447,7 +447,7 @@ def test_a_failed_request_is_copied_too(page: Browser, tmp_path: Path) -> None:
     page.ask("nobody ever said this at all")
     page.tab_to("#copy-chat", back=True)
     page.type(Keys.ENTER)
-    assert not page.find("#copy-as option[value=pytest]").is_enabled()
+    assert not page.all("#copy-as option[value=pytest]")[0].is_enabled()
     assert page.find("#copy-as").get_property("value") == "curl"
     answered = run(("bash", "-c", page.text_of("#snippet code")), tmp_path)
     assert json.loads(answered.stdout)["error"]["code"] == "completion_not_found"

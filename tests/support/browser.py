@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import pytest
-from axe_core_python.selenium import Axe
+from axe_core_python.base import AXE_SCRIPT
 from selenium.common.exceptions import StaleElementReferenceException
-from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import WebDriverWait
 
 T = TypeVar("T")
 
 SECONDS_TO_WAIT: Final = 30
+SHIFT: Final = 8
+"""The modifier of a key, in the numbers of Chromium."""
 QUIET: Final = (
     "--headless",
     "--no-sandbox",
@@ -31,7 +33,35 @@ QUIET: Final = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A page lives for a second: compiling its code in other threads, into fast code, takes longer than running it.
+    "--js-flags=--single-threaded --no-opt --no-maglev",
 )
+VISIBLE: Final = """
+const [css] = arguments;
+const seen = { visibilityProperty: true, opacityProperty: true };
+return [...document.querySelectorAll(css)].find((found) => found.checkVisibility(seen));
+"""
+"""The first visible element. WebDriver needs a request for each element, and one more for the visibility of each."""
+TEXTS: Final = """
+const [css] = arguments;
+return [...document.querySelectorAll(css)].map((found) => (found.checkVisibility() ? found.innerText.trim() : ""));
+"""
+"""The visible texts of elements."""
+CHOICE: Final = """
+const [css, value] = arguments;
+const list = document.querySelector(css);
+const option = [...(list?.options ?? [])].find((option) => option.value === value);
+if (!option || option.disabled || !list.checkVisibility()) return false;
+list.focus();
+list.value = value;
+for (const name of ["input", "change"]) list.dispatchEvent(new Event(name, { bubbles: true }));
+return true;
+"""
+"""A choice from a list, which WebDriver makes by a script too."""
+FINDINGS: Final = """
+const [options, done] = arguments;
+axe.run(document, options).then(({ violations }) => done(violations), (problem) => done(String(problem)));
+"""
 
 
 def chromium_or_skip() -> tuple[str, str]:
@@ -77,12 +107,20 @@ class Browser:
         )
         self.prefer(scheme)
         self.driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": url, "storageTypes": "all"})
-        self.driver.get(f"{url}/")
-        self.driver.execute_script("sessionStorage.clear()")
         self.logged()
-        self.sent()
+        with self._at_each_start("sessionStorage.clear()"):
+            self.driver.get(f"{url}/")
         self._sent = []
-        self.driver.refresh()
+        sent = self._sending()
+        [*_, page] = [one["loaderId"] for one in sent if one["type"] == "Document"]
+        self._sent = [one["request"] for one in sent if one["loaderId"] == page]  # the others are of the page before
+
+    @contextmanager
+    def _at_each_start(self, script: str) -> Iterator[None]:
+        """Run a script in each new document before its own."""
+        added = self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+        yield
+        self.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
 
     def prefer(self, scheme: str) -> None:
         """Prefer light or dark pages, without motion, since a click can miss a moving element."""
@@ -92,7 +130,7 @@ class Browser:
 
     def find(self, css: str) -> WebElement:
         """The element, once it is there and visible."""
-        return self.until(lambda: next((found for found in self.all(css) if found.is_displayed()), None), css)
+        return self.until(lambda: cast("WebElement | None", self.driver.execute_script(VISIBLE, css)), css)
 
     def all(self, css: str) -> list[WebElement]:
         """All matching elements, visible or not."""
@@ -103,13 +141,17 @@ class Browser:
         waiting = WebDriverWait(self.driver, SECONDS_TO_WAIT, 0.05, [StaleElementReferenceException])
         return cast("T", waiting.until(lambda _: condition(), what or "what was waited for"))
 
+    def texts(self, css: str) -> list[str]:
+        """The visible text of each matching element."""
+        return cast("list[str]", self.driver.execute_script(TEXTS, css))
+
     def text_of(self, css: str) -> str:
         """All text of an element, as in the document."""
         return str(self.find(css).get_property("textContent"))
 
     def type(self, *keys: str) -> None:
         """Press keys at the focus."""
-        self.focused().send_keys(*keys)
+        ActionChains(self.driver, duration=0).send_keys(*keys).perform()
 
     def focused(self) -> WebElement:
         """The element that has the focus."""
@@ -117,22 +159,24 @@ class Browser:
 
     def tab_to(self, css: str, *, back: bool = False) -> None:
         """Move the focus to an element with the tabulator key."""
+        key = {"key": "Tab", "windowsVirtualKeyCode": 9, "modifiers": SHIFT if back else 0}
         for _ in range(100):
-            self.type(Keys.SHIFT + Keys.TAB if back else Keys.TAB)
+            for event in ("rawKeyDown", "keyUp"):
+                self.driver.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": event, **key})
             if self.driver.execute_script("return document.activeElement.matches(arguments[0])", css):
                 return
         pytest.fail(f"the keyboard does not lead to {css}")
 
     def choose(self, css: str, value: str) -> None:
         """Choose from a list."""
-        Select(self.find(css)).select_by_value(value)
+        self.until(lambda: self.driver.execute_script(CHOICE, css, value), f"{css}: {value}")
 
     def ask(self, text: str) -> WebElement:
         """Send a message, and wait for the complete answer."""
         before = len(self.all(".turn.answer"))
-        box = self.find("#text")
-        box.clear()
-        box.send_keys(text, Keys.ENTER)
+        self.driver.execute_script("arguments[0].select()", self.find("#text"))
+        self.driver.execute_cdp_cmd("Input.insertText", {"text": text})
+        self.type(Keys.ENTER)
         return self.answer_after(before)
 
     def answer_after(self, count: int) -> WebElement:
@@ -150,10 +194,13 @@ class Browser:
 
     def sent(self) -> list[dict[str, Any]]:
         """The requests since the page was opened: `url`, `headers`, `postData`."""
-        messages = [json.loads(entry["message"])["message"] for entry in self._log("performance")]
-        sending = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
-        self._sent += [parameters["request"] for parameters in sending]
+        self._sent += [one["request"] for one in self._sending()]
         return self._sent
+
+    def _sending(self) -> list[dict[str, Any]]:
+        """The events of requests since the last call."""
+        messages = [json.loads(entry["message"])["message"] for entry in self._log("performance")]
+        return [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
 
     def _log(self, kind: str) -> list[dict[str, Any]]:
         return cast("list[dict[str, Any]]", self.driver.get_log(kind))  # type: ignore[no-untyped-call]
@@ -161,5 +208,8 @@ class Browser:
     def faults_of_access(self, *rules: str) -> list[str]:
         """The findings of axe-core for people with disabilities: each rule, and its place. Without rules: by all."""
         options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
-        found = Axe().run(self.driver, options=options)["violations"]
+        if not self.driver.execute_script('return "axe" in window'):
+            self.driver.execute_script(AXE_SCRIPT)
+        found = self.driver.execute_async_script(FINDINGS, options)
+        assert isinstance(found, list), found
         return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found for node in rule["nodes"]]
