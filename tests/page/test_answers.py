@@ -191,7 +191,7 @@ def test_hostile_markdown_is_text(page: Browser) -> None:
     assert page.find("#text").is_displayed()
 
 
-def test_nesting_is_bounded(page: Browser) -> None:
+def test_nesting_is_bounded(modules: Browser) -> None:
     """Deep nesting makes a shallow tree in a bounded time, whole and in parts; up to 100 levels, the text is kept."""
     script = """
         const [texts, done] = arguments;
@@ -207,7 +207,7 @@ def test_nesting_is_bounded(page: Browser) -> None:
             }));
         });
     """
-    measured = page.driver.execute_async_script(script, list(NESTED.values()))
+    measured = modules.driver.execute_async_script(script, list(NESTED.values()))
     for name, (milliseconds, depth, is_kept) in zip(NESTED, measured, strict=True):
         assert milliseconds < MILLISECONDS, name
         assert depth < 40, name
@@ -225,9 +225,9 @@ def test_a_megabyte_of_markdown_fits(page: Browser) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 7])
-def test_partial_markdown_does_not_flicker(page: Browser, step: int) -> None:
+def test_partial_markdown_does_not_flicker(modules: Browser, step: int) -> None:
     """A text that grows is only added to: no sign of markup is seen, no block becomes another, and the end is right."""
-    found = written(page, STREAMED, range(step, len(STREAMED), step))
+    found = written(modules, STREAMED, range(step, len(STREAMED), step))
     assert found["changes"] == []
     assert found["isWhole"]
     assert found["steps"] > len(STREAMED) / step / 4  # it is shown while it arrives
@@ -235,25 +235,25 @@ def test_partial_markdown_does_not_flicker(page: Browser, step: int) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_the_sample_corpus_does_not_flicker(page: Browser) -> None:
+def test_the_sample_corpus_does_not_flicker(modules: Browser) -> None:
     """Of all answers of the sample corpus, after each character, at most one shows a change other than an addition."""
     talks = json.loads(SAMPLE.read_text())
     answers = [said["value"] for talk in talks for said in talk["conversations"] if said["from"] == "gpt"]
     assert len(answers) > 700
-    changes = [change for text in answers for change in written(page, text, range(1, len(text)))["changes"]]
+    changes = [change for text in answers for change in written(modules, text, range(1, len(text)))["changes"]]
     assert len(changes) <= 1, changes
 
 
-def test_only_the_last_block_is_rendered_again(page: Browser) -> None:
+def test_only_the_last_block_is_rendered_again(modules: Browser) -> None:
     """A mark that a test leaves on the first block is still there at the end."""
-    found = written(page, "one\n\ntwo\n\nthree **four**", [8, 14])
+    found = written(modules, "one\n\ntwo\n\nthree **four**", [8, 14])
     assert found["kept"] == "yes"
     assert found["shown"] == {"text": "onetwothreefour", "blocks": ["P", "P", "P"]}
 
 
-def test_links_may_come_before_their_addresses(page: Browser) -> None:
+def test_links_may_come_before_their_addresses(modules: Browser) -> None:
     """At the end of an answer, its definitions apply to all of it."""
-    found = written(page, "See [it].\n\nLater\n\n[it]: https://example.com\n", [18])
+    found = written(modules, "See [it].\n\nLater\n\n[it]: https://example.com\n", [18])
     assert found["isWhole"]
     assert found["shown"] == {"text": "Seeit.Later", "blocks": ["P", "P"]}
 
@@ -392,11 +392,15 @@ def run(command: Sequence[str | Path], folder: Path, text: str = "") -> subproce
     return subprocess.run(command, input=text, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def run_pytest(folder: Path) -> str:
-    """Run the tests of a folder without the plugins that they do not need."""
+def run_copied(programs: Sequence[str], folder: Path) -> str:
+    """Run programs of a folder and then its tests, in one interpreter: each would load OpenAI's library for a second.
+
+    Pytest loads no plugins that the tests do not need.
+    """
     names = ("cacheprovider", "faker", "langsmith_plugin", "locust", "schemathesis", "xdist", "hypothesispytest")
-    plugins = (f"-pno:{name}" for name in names)
-    return run((sys.executable, "-m", "pytest", "-q", "-c", os.devnull, *plugins, folder), folder).stdout
+    options = ("-q", "-c", os.devnull, *(f"-pno:{name}" for name in names))
+    program = f"import {', '.join(programs)}, sys, pytest; sys.exit(pytest.main())"
+    return run((sys.executable, "-u", "-c", program, *options, folder), folder).stdout
 
 
 def test_a_chat_is_copied_as_code_that_runs(page: Browser, snippets: Snippets, tmp_path: Path) -> None:
@@ -411,9 +415,8 @@ def test_a_chat_is_copied_as_code_that_runs(page: Browser, snippets: Snippets, t
     assert "\u202e" not in curl + python + test
     answered = run(("bash", "-c", curl), tmp_path)
     assert json.loads(answered.stdout)["choices"][0]["message"]["content"] == REPLY
-    (tmp_path / "copied.py").write_text(python)
-    assert run((sys.executable, "copied.py"), tmp_path).stdout == f"{REPLY}\n"
-    assert {file.name for file in tmp_path.iterdir()} == {"copied.py"}
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "text.py").write_text(python)
     (tmp_path / "test_text.py").write_text(test)
     (tmp_path / "test_other_text.py").write_text(test.replace(".content == ", ".content == 'x' + "))
 
@@ -426,12 +429,14 @@ def test_a_chat_is_copied_as_code_that_runs(page: Browser, snippets: Snippets, t
     page.answer_after(1)
     page.choose("#tool-choice", "required")
     page.ask("And the weather in Rome?")
-    (tmp_path / "copied.py").write_text(snippets["python"])
-    assert "get_weather" in run((sys.executable, "copied.py"), tmp_path).stdout
+    (tmp_path / "call.py").write_text(snippets["python"])
     test = snippets["pytest"]
     (tmp_path / "test_call.py").write_text(test)
     (tmp_path / "test_other_call.py").write_text(test.replace("for name, given in expected", "for name, given in []"))
-    said = run_pytest(tmp_path)
+    said = run_copied(["text", "call"], tmp_path)
+    assert said.startswith(f"{REPLY}\n"), said
+    assert "get_weather" in said.removeprefix(f"{REPLY}\n").splitlines()[0]
+    assert not (tmp_path / "pwned").exists()
     assert "2 failed, 2 passed" in said, said
     assert set(re.findall(r"^FAILED \S*test_other_(\w+)\.py", said, re.MULTILINE)) == {"text", "call"}, said
 
@@ -456,7 +461,7 @@ def test_a_failed_request_is_copied_too(page: Browser, tmp_path: Path) -> None:
     page.until(lambda: not page.all("dialog[open]"))
 
 
-def test_repeated_messages_are_left_out_of_the_test(page: Browser) -> None:
+def test_repeated_messages_are_left_out_of_the_test(modules: Browser) -> None:
     """A message that has two answers in the chat would make the answer of the test uncertain."""
     user, reply = {"role": "user", "content": "more"}, {"role": "assistant", "content": "one"}
     body = {"model": "mimic-v3", "messages": [user, reply, user], "stream": True}
@@ -467,6 +472,6 @@ def test_repeated_messages_are_left_out_of_the_test(page: Browser) -> None:
         "hasKey": False,
         "base": "http://a/v1",
     }
-    source = call(page, "snippets.js", "snippets", asked)["pytest"]
+    source = call(modules, "snippets.js", "snippets", asked)["pytest"]
     assert source.count('"from": "human"') == 1
     assert source.count('"role": "user"') == 2

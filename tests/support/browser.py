@@ -58,9 +58,10 @@ for (const name of ["input", "change"]) list.dispatchEvent(new Event(name, { bub
 return true;
 """
 """A choice from a list, which WebDriver makes by a script too."""
+CONTRAST: Final = "color-contrast"
 FINDINGS: Final = """
-const [options, done] = arguments;
-axe.run(document, options).then(({ violations }) => done(violations), (problem) => done(String(problem)));
+const [css, options, done] = arguments;
+axe.run(css, options).then(({ violations }) => done(violations), (problem) => done(String(problem)));
 """
 
 
@@ -99,8 +100,8 @@ class Browser:
         self.driver = driver
         self._sent: list[dict[str, Any]] = []
 
-    def open(self, url: str, *, width: int = 1280, height: int = 860, scheme: str = "light") -> None:
-        """Open the page as a first visitor, on a screen of this size."""
+    def open(self, url: str, path: str = "", *, width: int = 1280, height: int = 860, scheme: str = "light") -> None:
+        """Open the page, or another path of the server, as a first visitor, on a screen of this size."""
         self.driver.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride",
             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
@@ -109,7 +110,7 @@ class Browser:
         self.driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": url, "storageTypes": "all"})
         self.logged()
         with self._at_each_start("sessionStorage.clear()"):
-            self.driver.get(f"{url}/")
+            self.driver.get(f"{url}/{path}")
         self._sent = []
         sent = self._sending()
         [*_, page] = [one["loaderId"] for one in sent if one["type"] == "Document"]
@@ -205,11 +206,20 @@ class Browser:
     def _log(self, kind: str) -> list[dict[str, Any]]:
         return cast("list[dict[str, Any]]", self.driver.get_log(kind))  # type: ignore[no-untyped-call]
 
-    def faults_of_access(self, *rules: str) -> list[str]:
-        """The findings of axe-core for people with disabilities: each rule, and its place. Without rules: by all."""
-        options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+    def faults_of_access(self, part: str = "html") -> list[str]:
+        """The findings of axe-core for people with disabilities: each rule, and its place.
+
+        Contrast takes more time than all other rules. It is checked in a part of the page.
+        """
+        return self._faults("html", {"rules": {CONTRAST: {"enabled": False}}}) + self.faults_of_contrast(part)
+
+    def faults_of_contrast(self, part: str = "html") -> list[str]:
+        """The findings of axe-core about colours in a part of the page."""
+        return self._faults(part, {"runOnly": [CONTRAST]})
+
+    def _faults(self, css: str, options: dict[str, Any]) -> list[str]:
         if not self.driver.execute_script('return "axe" in window'):
             self.driver.execute_script(AXE_SCRIPT)
-        found = self.driver.execute_async_script(FINDINGS, options)
+        found = self.driver.execute_async_script(FINDINGS, css, {"resultTypes": ["violations"], **options})
         assert isinstance(found, list), found
         return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found for node in rule["nodes"]]
