@@ -131,12 +131,12 @@ def test_answers_are_markdown(page: Browser) -> None:
     assert links == [("link", "https://example.com/a?b=c"), ("picture", "https://example.com/x.png")]
     assert page.text_of(".markdown pre") == "def f(x):\n    return x + 1\n"
     assert page.text_of(".markdown .code-bar .hint") == "python"
-    assert [cell.text for cell in page.all(".markdown td")] == ["a", "1", "b", "2"]
-    page.find("#plain-text").click()
+    assert page.texts(".markdown td") == ["a", "1", "b", "2"]
+    page.click("#plain-text")
     assert page.text_of(".turn.answer .text") == MARKDOWN
-    page.find("#plain-text").click()
+    page.click("#plain-text")
     assert page.text_of(".markdown h4") == "Plan"
-    assert page.faults_of_access() == []
+    assert page.faults_of_access(".markdown") == []
 
 
 def test_code_is_copied_with_the_keyboard(page: Browser) -> None:
@@ -220,7 +220,7 @@ def test_a_megabyte_of_markdown_fits(page: Browser) -> None:
     assert "900,000 more characters are not shown" in answer.text
     assert len(page.all(".markdown strong")) > 90
     assert page.overflow() == 0
-    page.find("#new-chat").click()
+    page.click("#new-chat")
     assert "hello" in page.ask("hi").text
 
 
@@ -273,19 +273,19 @@ def test_json_is_indented_and_can_be_folded(page: Browser) -> None:
 
 def test_a_tool_is_offered_called_and_answered(page: Browser) -> None:
     """The example is called; the result that a person writes is sent, and the chat goes on."""
-    page.find("#offer summary").click()
+    page.click("#offer summary")
     page.find("#tools").send_keys("{")
     page.find("#text").send_keys("hi", Keys.ENTER)
     assert page.driver.execute_script("return document.querySelector('#tools').validationMessage").startswith(
         "This is not JSON"
     )
     assert page.all(".turn") == []
-    page.find("#example-tools").click()
+    page.click("#example-tools")
     page.find("#text").clear()
     page.ask("What is the weather in Paris?")
     assert page.find(".calls summary").text == "Tool call get_weather"
     assert json.loads(page.text_of(".calls code:not(summary code)")) == {"city": "Paris"}
-    assert page.faults_of_access() == []
+    assert page.faults_of_access("#chat") == []
     page.tab_to(".results textarea", back=True)
     page.type('{"degrees": 21}')
     page.tab_to(".results button")
@@ -309,8 +309,8 @@ def test_a_miss_shows_the_most_similar_messages(page: Browser) -> None:
     text, score = page.find(".similar li").text.splitlines()
     assert text == "tell me a story"
     assert 0.5 < float(score) < 1
-    assert page.faults_of_access() == []
-    page.find(".similar button").click()
+    assert page.faults_of_access("#chat") == []
+    page.click(".similar button")
     assert "word0 word1" in page.answer_after(1).text
 
 
@@ -320,17 +320,17 @@ def test_the_journal_is_read_while_it_is_in_view(page: Browser) -> None:
     page.choose("#match", "last")
     page.ask("nobody ever said this at all")
     page.driver.execute_script("document.querySelector('#journal').scrollIntoView()")
-    page.until(lambda: [status.text for status in page.all("#requests .status")[:2]] == ["404", "200"])
+    page.until(lambda: page.texts("#requests .status")[:2] == ["404", "200"])
     page.choose("#journal-status", "refused")
-    assert {status.text for status in page.all("#requests .status")} == {"404"}
+    assert set(page.texts("#requests .status")) == {"404"}
     page.choose("#journal-status", "")
     page.choose("#journal-route", "/v1/chat/completions")
-    page.until(lambda: {path.text for path in page.all("#requests .path")} == {"POST /v1/chat/completions"})
+    page.until(lambda: set(page.texts("#requests .path")) == {"POST /v1/chat/completions"})
     page.tab_to("#requests summary")
     page.type(Keys.ENTER)
     entry = json.loads(page.text_of("#requests details[open] code"))
     assert (entry["status"], entry["model"]) == (404, "mimic-v3")
-    assert page.faults_of_access() == []
+    assert page.faults_of_access("#journal") == []
     sent = httpx.post(f"{page.driver.current_url}v1/chat/completions", json={}).headers["x-request-id"]
     page.until(lambda: page.all(f"#requests li:first-child[data-id^='{sent}']"))
     assert json.loads(page.text_of("#requests details[open] code")) == entry
@@ -374,10 +374,10 @@ class Snippets:
         self._page = page
 
     def __getitem__(self, form: str) -> str:
-        self._page.find("#copy-chat").click()
+        self._page.click("#copy-chat")
         self._page.choose("#copy-as", form)
         text = self._page.text_of("#snippet code")
-        self._page.find("#close-copying").click()
+        self._page.click("#close-copying")
         return text
 
 
@@ -407,9 +407,9 @@ def test_a_chat_is_copied_as_code_that_runs(page: Browser, snippets: Snippets, t
     """Curl, Python, and pytest get the same answer, also for texts that are hostile to shells, and for tool calls."""
     page.ask("hi")
     page.driver.execute_script("document.querySelector('#text').value = arguments[0]", QUOTES)
-    page.find("#send").click()
+    page.click("#send")
     page.answer_after(1)
-    page.find("#plain-text").click()
+    page.click("#plain-text")
     assert page.all(".turn.answer .text")[1].get_property("textContent") == REPLY
     curl, python, test = snippets["curl"], snippets["python"], snippets["pytest"]
     assert "\u202e" not in curl + python + test
@@ -420,12 +420,12 @@ def test_a_chat_is_copied_as_code_that_runs(page: Browser, snippets: Snippets, t
     (tmp_path / "test_text.py").write_text(test)
     (tmp_path / "test_other_text.py").write_text(test.replace(".content == ", ".content == 'x' + "))
 
-    page.find("#new-chat").click()
-    page.find("#offer summary").click()
-    page.find("#example-tools").click()
+    page.click("#new-chat")
+    page.click("#offer summary")
+    page.click("#example-tools")
     page.ask("What is the weather in Paris?")
     page.find(".results textarea").send_keys("21")
-    page.find(".results button").click()
+    page.click(".results button")
     page.answer_after(1)
     page.choose("#tool-choice", "required")
     page.ask("And the weather in Rome?")
@@ -444,9 +444,9 @@ def test_a_chat_is_copied_as_code_that_runs(page: Browser, snippets: Snippets, t
 def test_a_failed_request_is_copied_too(page: Browser, tmp_path: Path) -> None:
     """Without an answer the page offers no test, and curl gets the same error."""
     page.ask("hi")
-    page.find("#copy-chat").click()
+    page.click("#copy-chat")
     page.choose("#copy-as", "pytest")
-    page.find("#close-copying").click()
+    page.click("#close-copying")
     page.choose("#match", "last")
     page.choose("#pace", "instant")
     page.ask("nobody ever said this at all")
@@ -456,7 +456,7 @@ def test_a_failed_request_is_copied_too(page: Browser, tmp_path: Path) -> None:
     assert page.find("#copy-as").get_property("value") == "curl"
     answered = run(("bash", "-c", page.text_of("#snippet code")), tmp_path)
     assert json.loads(answered.stdout)["error"]["code"] == "completion_not_found"
-    assert page.faults_of_access() == []
+    assert page.faults_of_access("dialog[open]") == []
     page.type(Keys.ESCAPE)
     page.until(lambda: not page.all("dialog[open]"))
 

@@ -4,8 +4,9 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, Final, TypeVar, cast
 
 import pytest
@@ -16,11 +17,13 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
 T = TypeVar("T")
 
 SECONDS_TO_WAIT: Final = 30
+SHORTEST_PAUSE: Final = 0.03
+LONGEST_PAUSE: Final = 0.25
+"""Seconds between looks at a page. A look takes 5 ms of processor time."""
 SHIFT: Final = 8
 """The modifier of a key, in the numbers of Chromium."""
 QUIET: Final = (
@@ -37,11 +40,18 @@ QUIET: Final = (
     "--js-flags=--single-threaded --no-opt --no-maglev",
 )
 VISIBLE: Final = """
-const [css] = arguments;
 const seen = { visibilityProperty: true, opacityProperty: true };
-return [...document.querySelectorAll(css)].find((found) => found.checkVisibility(seen));
+const found = [...document.querySelectorAll(arguments[0])].find((found) => found.checkVisibility(seen));
 """
 """The first visible element. WebDriver needs a request for each element, and one more for the visibility of each."""
+PLACE: Final = """
+if (!found) return null;
+found.scrollIntoViewIfNeeded();
+const [{ x, y, width, height }] = found.getClientRects();
+const place = [x + width / 2, y + height / 2];
+return found.contains(document.elementFromPoint(...place)) ? place : null;
+"""
+"""The middle of an element, unless another one covers it."""
 TEXTS: Final = """
 const [css] = arguments;
 return [...document.querySelectorAll(css)].map((found) => (found.checkVisibility() ? found.innerText.trim() : ""));
@@ -131,7 +141,16 @@ class Browser:
 
     def find(self, css: str) -> WebElement:
         """The element, once it is there and visible."""
-        return self.until(lambda: cast("WebElement | None", self.driver.execute_script(VISIBLE, css)), css)
+        return self.until(
+            lambda: cast("WebElement | None", self.driver.execute_script(f"{VISIBLE} return found", css)), css
+        )
+
+    def click(self, css: str) -> None:
+        """Click an element with the mouse, once it is there, visible, and not covered."""
+        x, y = self.until(lambda: cast("list[float] | None", self.driver.execute_script(VISIBLE + PLACE, css)), css)
+        for event in ("mousePressed", "mouseReleased"):
+            button = {"type": event, "x": x, "y": y, "button": "left", "clickCount": 1}
+            self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", button)
 
     def all(self, css: str) -> list[WebElement]:
         """All matching elements, visible or not."""
@@ -139,8 +158,15 @@ class Browser:
 
     def until(self, condition: Callable[[], T | None], what: str = "") -> T:
         """Wait for a true value of a function, and return it."""
-        waiting = WebDriverWait(self.driver, SECONDS_TO_WAIT, 0.05, [StaleElementReferenceException])
-        return cast("T", waiting.until(lambda _: condition(), what or "what was waited for"))
+        until = monotonic() + SECONDS_TO_WAIT
+        pause = SHORTEST_PAUSE
+        while monotonic() < until:
+            with suppress(StaleElementReferenceException):
+                if value := condition():
+                    return value
+            sleep(pause)
+            pause = min(pause * 1.2, LONGEST_PAUSE)
+        pytest.fail(f"{what or 'a true value'} was waited for in vain")
 
     def texts(self, css: str) -> list[str]:
         """The visible text of each matching element."""
