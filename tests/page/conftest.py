@@ -36,7 +36,7 @@ def page(browser: Browser, url: str, width: int) -> Iterator[Browser]:
     browser.find("#welcome")
     yield browser
     assert browser.logged() == []
-    assert {request["url"].startswith((f"{url}/", "data:")) for request in browser.sent()} == {True}
+    assert {address.startswith((f"{url}/", "data:")) for address in browser.addresses()} == {True}
 
 
 @pytest.fixture

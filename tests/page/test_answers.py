@@ -273,6 +273,7 @@ def test_json_is_indented_and_can_be_folded(page: Browser) -> None:
 
 def test_a_tool_is_offered_called_and_answered(page: Browser) -> None:
     """The example is called; the result that a person writes is sent, and the chat goes on."""
+    page.record()
     page.click("#offer summary")
     page.find("#tools").send_keys("{")
     page.find("#text").send_keys("hi", Keys.ENTER)
@@ -339,6 +340,8 @@ def test_the_journal_is_read_while_it_is_in_view(page: Browser) -> None:
     def reads() -> int:
         return sum("/mimic/requests" in one["url"] for one in page.sent())
 
+    page.record()
+    page.until(lambda: reads() > 0)
     page.driver.execute_script("scrollTo(0, 0)")
     page.driver.execute_async_script("setTimeout(arguments[0], 100)")  # the observer is called in the next frame
     before = reads()

@@ -64,6 +64,7 @@ def test_a_message_is_tried_with_one_click(page: Browser) -> None:
 
 def test_controls_are_in_the_request(page: Browser) -> None:
     """Each control is in the request; a limit of tokens ends the answer."""
+    page.record()
     page.choose("#model", "mimic-v2")
     page.choose("#match", "last")
     page.choose("#pace", "instant")
