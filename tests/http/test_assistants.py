@@ -557,7 +557,7 @@ def test_a_cancelled_stream_ends(client: OpenAI, thread: str) -> None:
         for event in stream:
             if event.event == "thread.run.created":
                 client.beta.threads.runs.cancel(event.data.id, thread_id=thread)
-    assert stream.names[-3:] == ["message.incomplete", "run.step.cancelled", "run.cancelled"]
+    assert stream.names[-4:] == ["run.cancelling", "message.incomplete", "run.step.cancelled", "run.cancelled"]
 
 
 # Versions of the API

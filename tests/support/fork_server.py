@@ -33,7 +33,6 @@ from prometheus_client import values
 STRICT: Final = ("-P", "-W", "error")
 LOADED_LATE: Final = (
     "anyio._backends._asyncio",
-    "brotli",
     "mimic.cli.seed",
     "mimic.cli.serve",
     "mimic.corpus.stores.mongodb.store",
