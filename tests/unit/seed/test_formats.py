@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mimic.corpus.calls import CorpusCall, calls_in
@@ -379,7 +379,6 @@ def _shapes(said: list[tuple[str, str]], kind: int) -> Any:
     )[kind]
 
 
-@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.lists(TURN, min_size=1, max_size=4), st.integers(0, 5)), min_size=1, max_size=4),
     st.integers(1, 30),
