@@ -1,9 +1,8 @@
 """The rungs below exact matches, on every store: their matches, choices and needs."""
 
-import json
 import re
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,8 @@ from mimic.corpus.stores.mongodb.timings import Timings
 from mimic.engine.matching.rungs import Match, find_match
 from mimic.engine.outcomes import Outcome, weigh
 from mimic.errors import Detached, NoCompletion, RungNotSeeded, StoreFull, UnusableStore
-from mimic_seed.loader import load
-from mimic_seed.source import Source
-from tests.support.corpora import Dump, SeededStores, conversation, fill
-from tests.support.stores import STORES, open_quickly
+from tests.support.corpora import Dump, conversation, fill
+from tests.support.stores import open_quickly
 
 pytestmark = pytest.mark.anyio
 
@@ -45,20 +42,6 @@ DUMP: Dump = [
 ]
 
 
-@pytest.fixture(params=[*STORES[:2], pytest.param(STORES[2], marks=pytest.mark.soak)])
-def filled_url(request: pytest.FixtureRequest, seeded: SeededStores) -> tuple[str, Driver]:
-    """The URL of a store of DUMP, and the driver for it, for tests that change nothing."""
-    backend, _, driver = request.param.partition("-")
-    return seeded(backend, DUMP), "motor" if driver == "motor" else "pymongo"
-
-
-@pytest.fixture
-async def filled(filled_url: tuple[str, Driver]) -> AsyncIterator[Store]:
-    """A store of DUMP, on each backend, for tests that change nothing."""
-    async with open_quickly(*filled_url) as store:
-        yield store
-
-
 async def find(
     store: Store, *said: tuple[str, str], version: Version = "v3", policy: MatchPolicy = DEFAULT_POLICY
 ) -> Match[Sequence[Outcome]]:
@@ -76,12 +59,6 @@ async def match_in(
 def answers(match: Match[Sequence[Outcome]]) -> list[str]:
     """The texts of the next messages."""
     return [outcome.choice.message.value for outcome in match.found if outcome.choice]
-
-
-async def seed(store: Store, folder: Path, dump: Dump = DUMP, depth: Depth = "nearest") -> None:
-    """Seed a dump down to a rung."""
-    (folder / "dump.json").write_text(json.dumps(dump))
-    await load(Source(folder / "dump.json"), store, VERSIONS, depth=depth)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -133,7 +110,7 @@ async def test_among_equal_matches_the_previous_message_decides(filled: Store) -
         assert answers(match) == ["a frog", "print(2)"]
 
 
-async def test_the_one_message_before_among_thousands_is_found(store: Store, tmp_path: Path) -> None:
+async def test_the_one_message_before_among_many_is_found(store: Store, tmp_path: Path) -> None:
     """The message is found in the index, not among the first few."""
     words = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("ab", "el", "im", "on", "ur")]
     dump = [
@@ -144,10 +121,10 @@ async def test_the_one_message_before_among_thousands_is_found(store: Store, tmp
             ("human", "continue"),
             ("gpt", f"answer {n}"),
         )
-        for n in range(2000)
+        for n in range(1000)
     ]
-    await fill(store, dump, tmp_path)
-    for n in (0, 777, 1999):
+    await fill(store, dump, tmp_path, ["v3"])
+    for n in (0, 555, 999):
         before = f"the {words[n % 60]} and the {words[n // 60]}, {n}!"
         match = await find(store, ("gpt", before), ("human", "Continue!"))
         assert (match.rung, answers(match)) == ("normalized", [f"answer {n}"])
@@ -201,23 +178,29 @@ async def test_it_stops_at_the_lowest_rung(filled: Store) -> None:
                 await find(filled, *chats[rung], policy=MatchPolicy(depth))
 
 
+RULES = "Follow the house rules, quote no sources, and keep a friendly tone in every sentence that you write."
+
+
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_part_of_a_wrapped_text_is_found(store: Store, tmp_path: Path, version: Version) -> None:
-    """A part answers if it is equal, or more similar than the whole; a whole message takes precedence."""
-    await fill(store, DUMP, tmp_path)
-    rules = "Follow the house rules, quote no sources, and keep a friendly tone in every sentence that you write."
+async def test_a_part_of_a_wrapped_text_is_found(filled: Store, version: Version) -> None:
+    """A part answers if it is equal, or more similar than the whole."""
     walk = ["Walk along it, and turn each pointer around."]
     for text in (LIST, LIST.lower()):
-        match = await find(store, ("human", f"{rules}\n\n{text}"), version=version)
+        match = await find(filled, ("human", f"{RULES}\n\n{text}"), version=version)
         assert (match.rung, match.score, answers(match)) == ("part", 1, walk)
-    match = await find(store, ("human", f"{rules}\nQuestion: How do I revrese a linked list in Python?\nAnswer:"))
+    match = await find(filled, ("human", f"{RULES}\nQuestion: How do I revrese a linked list in Python?\nAnswer:"))
     assert (match.rung, answers(match)) == ("part", walk)
     assert 0.6 < match.score < 1
-    wrapped = conversation("wrapped", ("human", f"{rules}\n\n{LIST}"), ("gpt", "as a whole"))
-    await fill(store, [*DUMP, wrapped], tmp_path)
-    for text in (f"{rules}\n\n{LIST}", f"{rules}\n\n{LIST}".upper()):
-        match = await find(store, ("human", text), version=version)
-        assert (match.rung, answers(match)) == ("last" if text.startswith(rules) else "normalized", ["as a whole"])
+
+
+async def test_a_whole_message_takes_precedence_over_its_parts(store: Store, tmp_path: Path) -> None:
+    """In every version, also in another spelling."""
+    whole = f"{RULES}\n\n{LIST}"
+    await fill(store, [*DUMP, conversation("wrapped", ("human", whole), ("gpt", "as a whole"))], tmp_path)
+    for version in VERSIONS:
+        for text, rung in ((whole, "last"), (whole.upper(), "normalized")):
+            match = await find(store, ("human", text), version=version)
+            assert (match.rung, answers(match)) == (rung, ["as a whole"])
 
 
 async def test_a_part_has_its_exact_spelling_and_its_previous_message(store: Store, tmp_path: Path) -> None:
@@ -227,7 +210,7 @@ async def test_a_part_has_its_exact_spelling_and_its_previous_message(store: Sto
         *(conversation(f"b{n}", ("human", "what is love"), ("gpt", "a song")) for n in range(3)),
         conversation("c", ("gpt", "About dogs."), ("human", "What is love?"), ("gpt", "a walk")),
     ]
-    await fill(store, dump, tmp_path)
+    await fill(store, dump, tmp_path, ["v3"])
     match = await find(store, ("human", "The question: What is love?"))
     assert (match.rung, set(answers(match))) == ("part", {"a feeling", "a walk"})
     assert answers(await find(store, ("human", "The question: WHAT IS LOVE"))) == ["a song"]
@@ -239,7 +222,7 @@ async def test_a_part_has_its_exact_spelling_and_its_previous_message(store: Sto
 async def test_parts_belong_to_the_depth_nearest(store: Store, tmp_path: Path) -> None:
     """A search that ends above it, or a corpus without its index, seeks no parts; templates are of the policy."""
     text = f"Please answer the question: {LIST}"
-    await fill(store, DUMP, tmp_path)
+    await fill(store, DUMP, tmp_path, ["v3"])
     for depth in DEPTHS[: DEPTHS.index("nearest")]:
         with pytest.raises(NoCompletion):
             await find(store, ("human", text), policy=MatchPolicy(depth))
@@ -250,7 +233,7 @@ async def test_parts_belong_to_the_depth_nearest(store: Store, tmp_path: Path) -
         await find(store, ("human", shouted), policy=MatchPolicy(min_score=0.9))
     policy = MatchPolicy(min_score=0.9, templates=templates)
     assert answers(await find(store, ("human", shouted), policy=policy)) == ["Hi"]
-    await seed(store, tmp_path, depth="normalized")
+    await fill(store, DUMP, tmp_path, ["v3"], depth="normalized")
     with pytest.raises(NoCompletion, match="without the index for the rung 'nearest'"):
         await find(store, ("human", text))
 
@@ -278,7 +261,7 @@ async def test_a_chat_that_ends_with_an_answer_is_cut(filled: Store, version: Ve
 @pytest.mark.parametrize("seeded", ["last", "normalized"])
 async def test_a_rung_that_was_not_seeded_is_an_error(store: Store, tmp_path: Path, seeded: Depth) -> None:
     """A request for that rung gets an error of its own, if needed; others get a miss with the reason."""
-    await seed(store, tmp_path, depth=seeded)
+    await fill(store, DUMP, tmp_path, ["v3"], depth=seeded)
     assert (await find(store, ("human", LIST), policy=MatchPolicy("nearest"))).rung == "last"
     missing = "normalized" if seeded == "last" else "nearest"
     with pytest.raises(RungNotSeeded, match=f"v3 was seeded without the index for the rung '{missing}'"):
@@ -313,7 +296,7 @@ async def test_an_open_corpus_sees_the_new_index(store: Store, tmp_path: Path) -
     corpus = Corpus(store)
     for number in range(3):
         text = f"Where are the llamas number {number} {'abc'[number]}?"
-        await fill(store, [conversation("x", ("human", text), ("gpt", f"{number}"))], tmp_path)
+        await fill(store, [conversation("x", ("human", text), ("gpt", f"{number}"))], tmp_path, ["v3"])
         match = await match_in(corpus, [Message("human", text.upper())])
         assert answers(match) == [str(number)]
         assert len(corpus._indexes) == 1
@@ -322,10 +305,10 @@ async def test_an_open_corpus_sees_the_new_index(store: Store, tmp_path: Path) -
 async def test_a_replaced_index_is_closed(store: Store, tmp_path: Path) -> None:
     """The space of a replaced index is freed, also if the new corpus has none."""
     corpus = Corpus(store)
-    await fill(store, DUMP, tmp_path)
+    await fill(store, DUMP, tmp_path, ["v3"])
     assert (await match_in(corpus, [Message("human", LIST.upper())])).rung == "normalized"
     assert len(corpus._indexes) == 1
-    await fill(store, DUMP, tmp_path, depth="last")
+    await fill(store, DUMP, tmp_path, ["v3"], depth="last")
     with pytest.raises(NoCompletion):
         await match_in(corpus, [Message("human", LIST.upper())])
     assert corpus._indexes == {}
@@ -339,9 +322,9 @@ async def test_an_index_that_was_just_replaced_is_not_damaged(mongodb_url: str, 
         open_quickly(mongodb_url, driver, timings) as reader,
         open_quickly(mongodb_url, driver, timings) as seeder,
     ):
-        await fill(seeder, DUMP, tmp_path)
+        await fill(seeder, DUMP, tmp_path, ["v3"])
         before = await reader.seeded()
-        await fill(seeder, DUMP, tmp_path)
+        await fill(seeder, DUMP, tmp_path, ["v3"])
         assert await reader.seeded() == before
         await Corpus(reader).index("v3")
         assert await reader.seeded() != before
@@ -353,13 +336,13 @@ async def test_a_corpus_replaced_in_between_is_asked_again(
     """If the corpus changes between search and reading, the answer is in the corpus."""
     old = [conversation(str(n), ("human", f"Old question about llamas {n}"), ("gpt", f"old {n}")) for n in range(40)]
     new = [conversation("n", ("human", "x")), conversation("m", ("human", "Old question about LLAMAS"), ("gpt", "new"))]
-    await fill(store, old, tmp_path)
+    await fill(store, old, tmp_path, ["v3"])
     said, corpus = Corpus.messages_at, Corpus(store)
     replacements = [new]
 
     async def replace_first(*arguments: object) -> object:
         if replacements:
-            await fill(store, replacements.pop(), tmp_path)
+            await fill(store, replacements.pop(), tmp_path, ["v3"])
         return await said(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Corpus, "messages_at", replace_first)
