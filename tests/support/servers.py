@@ -129,11 +129,12 @@ def run_mimic(
     before: Sequence[str] = (),
     stdin: bytes = b"",
     folder: Path | None = None,
+    module: str = "mimic",
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``mimic`` in a folder with warnings as errors, forked or in a new interpreter as a ``Server`` is."""
+    """Run a module in a folder with warnings as errors, forked or in a new interpreter as a ``Server`` is."""
     words, variables = [str(argument) for argument in arguments], {"PATH": os.environ["PATH"], **environment}
     if before or not may_fork(environment):
-        command = (*before, sys.executable, "-P", *STRICT, "-m", "mimic", *words)
+        command = (*before, sys.executable, "-P", *STRICT, "-m", module, *words)
         ran = subprocess.run(
             command, input=stdin, env=variables, capture_output=True, check=False, timeout=SECONDS, cwd=folder
         )
@@ -141,7 +142,7 @@ def run_mimic(
     with TemporaryFile() as out, TemporaryFile() as err:
         receiver, sender = os.pipe()
         streams = (receiver, out.fileno(), err.fileno())
-        process = fork_server().fork("mimic", words, variables, folder or Path.cwd(), streams)
+        process = fork_server().fork(module, words, variables, folder or Path.cwd(), streams)
         os.close(receiver)
         with suppress(BrokenPipeError), os.fdopen(sender, "wb") as file:
             file.write(stdin)
