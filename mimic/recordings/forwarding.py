@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
+import msgspec
 import structlog
 
 from mimic.engine.base import Completion, CompletionRequest
@@ -23,7 +24,7 @@ from mimic.recordings.reader import LiveBody, StreamReader, read_all
 from mimic.recordings.recorder import Recorder
 from mimic.recordings.redaction import Redactor
 from mimic.recordings.tape import Tape
-from mimic.recordings.upstream import Upstream, cancel_all, returned_headers
+from mimic.recordings.upstream import Upstream, cancel_all, returned_headers, upstream_error
 from mimic.wire.base import EVENTS, JSON, Given, GivenAnswer
 
 log = structlog.get_logger("mimic")
@@ -143,6 +144,14 @@ class Forwarding:
             self._call.failed(type(exc.__cause__).__name__)
             raise
 
+    def _check_json(self) -> None:
+        """Raise RequestError for a body that is not JSON: a coding that ends early decodes to the beginning of one."""
+        try:
+            msgspec.json.decode(self._tape.body)
+        except msgspec.DecodeError as exc:
+            self._forwarder.count("cut")
+            raise upstream_error("its answer is not valid JSON") from exc
+
     async def _settle_budget(self, tokens: int) -> None:
         if self._reserved is not None:
             await self._reserved.settle(tokens)
@@ -156,10 +165,12 @@ class Forwarding:
         return Reply(self._tape.body, returned_headers(response), response.status, kind)
 
     async def _whole(self, response: aiohttp.ClientResponse, kind: str) -> Completion | Reply:
-        """A whole answer as a completion; as it is, if its form is unknown."""
-        self._forwarder.count("answered")
+        """A whole answer as a completion; as it is, if its form is unknown. Raises RequestError if it is no JSON."""
         is_stream = kind == EVENTS
         given = self._wire.given(self._tape.body, is_stream=is_stream)
+        if given is None and kind == JSON:
+            self._check_json()
+        self._forwarder.count("answered")
         if given is None:
             log.warning("an answer of the upstream has no known form", path=self._endpoint.path)
             return Reply(self._tape.body, {**returned_headers(response), **live_headers()}, media_type=kind)

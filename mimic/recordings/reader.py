@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 import aiohttp
 import structlog
 
-from mimic.recordings.tape import Tape
+from mimic.recordings.tape import MOST_KEPT, Tape
 from mimic.recordings.upstream import FAILED, upstream_error
 
 log = structlog.get_logger("mimic")
@@ -20,10 +20,12 @@ LINE_ENDS: Final = (b"\n", b"\r")
 
 
 async def read_all(response: aiohttp.ClientResponse, tape: Tape) -> None:
-    """Read a whole answer. Raises RequestError if it is cut."""
+    """Read a whole answer. Raises RequestError if it is cut, or too long to be kept."""
     try:
         async for piece in response.content.iter_any():
             tape.add(piece)
+            if tape.is_cut:
+                raise upstream_error(f"its answer is longer than {MOST_KEPT} bytes")
     except FAILED as exc:
         raise upstream_error(f"it cut its answer ({type(exc).__name__})") from exc
     finally:

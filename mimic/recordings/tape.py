@@ -10,6 +10,8 @@ from mimic.recordings.base import Chunk
 
 MOST_BYTES: Final = 4 * 1024 * 1024
 """Bytes of the longest answer that is recorded."""
+MOST_KEPT: Final = 64 * 1024 * 1024
+"""Bytes of the longest answer that is kept in memory."""
 
 
 class Tape:
@@ -24,6 +26,11 @@ class Tape:
     def is_too_long(self) -> bool:
         """True if the answer is too long for a recording."""
         return self._size > MOST_BYTES
+
+    @property
+    def is_cut(self) -> bool:
+        """True if the answer is so long that only its last pieces are kept."""
+        return self._size > MOST_KEPT
 
     @property
     def body(self) -> bytes:
@@ -41,6 +48,8 @@ class Tape:
         """Add a piece that just arrived."""
         self._size += len(piece)
         self._pieces.append((time.monotonic() - self._began, piece))
+        if self.is_cut:
+            del self._pieces[:-2]
 
     def original(self, answer_id: str, media_type: str) -> Original:
         """The pieces, to be sent on."""

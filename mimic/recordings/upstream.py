@@ -47,11 +47,16 @@ class Upstream:
         options: UpstreamOptions,
         show_pause: Callable[[bool], None] = lambda _: None,
         watch: Watch = unwatched,
+        read_seconds: float = READ_SECONDS,
     ) -> None:
-        """``show_pause`` is called at the beginning and at the end of a pause. ``watch`` shows calls in traces."""
+        """``show_pause`` is called at the beginning and at the end of a pause. ``watch`` shows calls in traces.
+
+        ``read_seconds`` is the longest wait for the next piece of an answer.
+        """
         self._options = options
         self._show_pause = show_pause
         self._watch = watch
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=read_seconds)
         self._session: aiohttp.ClientSession | None = None
         self._failures = 0
         self._paused_until = float("-inf")
@@ -59,7 +64,7 @@ class Upstream:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS),
+            timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
@@ -89,7 +94,8 @@ class Upstream:
     ) -> aiohttp.ClientResponse:
         """Pass a request on. Returns the answer, whose body is not read yet; the caller closes it.
 
-        A connection that fails is tried once more. Raises RequestError (502).
+        A connection that fails is tried once more, but not a wait for an answer that is too long: the upstream has the
+        request, and may count it. Raises RequestError (502).
         """
         sent = {**_sent(headers), **self._authorization(key), **call.headers}
         for attempt in range(1, ATTEMPTS + 1):
@@ -98,6 +104,8 @@ class Upstream:
             except FAILED as exc:
                 log.warning("the upstream cannot be reached", attempt=attempt, cause=repr(exc))
                 cause = type(exc).__name__
+                if isinstance(exc, aiohttp.SocketTimeoutError):
+                    break
             else:
                 self._failures = 0
                 call.answered(response.status)

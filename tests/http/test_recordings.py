@@ -16,6 +16,7 @@ import httpx
 import openai
 import pytest
 
+from mimic.recordings.tape import MOST_KEPT
 from tests.support.corpora import conversation, seed
 from tests.support.servers import Server, SharedServers, run_mimic
 from tests.support.timing import wait_until
@@ -267,6 +268,25 @@ def test_a_cut_answer_is_an_error(starting: Any) -> None:
         response = posted(recorder.url, CHAT, {"model": "m", **SKY})
         assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_unavailable")
         assert recorder.files() == []
+
+
+def test_a_coding_that_ends_early_is_an_error(starting: Any) -> None:
+    """The head of such an answer counts its bytes, so that only the decoded text shows the cut."""
+    headers = "content-type: application/json\r\ncontent-encoding: gzip\r\n"
+    with scripted([answer(gzip.compress(WHOLE)[:-12], headers=headers)]) as upstream:
+        recorder = starting(upstream.url)
+        response = posted(recorder.url, CHAT, {"model": "m", **SKY})
+        assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_unavailable")
+        assert "its answer is not valid JSON" in response.json()["error"]["message"]
+        assert recorder.files() == []
+
+
+def test_an_endless_answer_is_an_error(starting: Any) -> None:
+    """Only a part of it would fit into memory."""
+    with scripted([answer(b" " * (MOST_KEPT + 1))]) as upstream:
+        response = posted(starting(upstream.url).url, CHAT, {"model": "m", **SKY})
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_unavailable")
+    assert f"its answer is longer than {MOST_KEPT} bytes" in response.json()["error"]["message"]
 
 
 def test_a_client_that_leaves_does_not_lose_the_recording(starting: Any) -> None:

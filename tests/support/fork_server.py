@@ -22,7 +22,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -33,12 +33,24 @@ from prometheus_client import values
 STRICT: Final = ("-P", "-W", "error")
 LOADED_LATE: Final = (
     "anyio._backends._asyncio",
-    "mimic.cli",
+    "mimic.cli.seed",
+    "mimic.cli.serve",
+    "mimic.corpus.stores.mongodb.store",
+    "mimic.recordings.relay",
+    "mimic.records.fallback",
+    "mimic.records.files.mongodb",
+    "mimic.records.mongodb.records",
     "mimic.server.workers",
+    "mimic_seed.loader",
+    "multiprocessing.popen_spawn_posix",
+    "netrc",
     "uvicorn.lifespan.on",
+    "uvicorn.loops.auto",
     "uvicorn.loops.uvloop",
+    "uvicorn.protocols.websockets.websockets_sansio_impl",
     "uvloop",
 )
+"""Modules that a program loads only when it needs them."""
 LENGTH: Final = 4
 """Bytes of a number: a request's length, a process's number, an exit status."""
 
@@ -85,13 +97,14 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """The forking process, as seen by the program that has started it."""
+    """The forking process, as seen by the program that has started it. ``environment`` are variables of its start."""
 
-    def __init__(self) -> None:
+    def __init__(self, **environment: str) -> None:
         self._control, theirs = socket.socketpair()
         command = (sys.executable, *STRICT, __file__)
         with theirs:
-            self._process = subprocess.Popen(command, stdin=theirs.fileno(), env={"PATH": os.environ["PATH"]})
+            variables = {"PATH": os.environ["PATH"], **environment}
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), env=variables)
 
     def fork(
         self,
@@ -169,8 +182,23 @@ def _load() -> None:
     for module in LOADED_LATE:
         import_module(module)
     create_app(Settings.from_environment({}))  # loads more, and opens nothing
+    _read_signatures()
     gc.collect()
     gc.freeze()  # shared memory is not written to
+
+
+def _read_signatures() -> None:
+    """Let Litestar read the signatures of all handlers: half of the work of a start.
+
+    A handler keeps its signature, and so do the copies of it that an application makes.
+    """
+    from litestar.exceptions import ImproperlyConfiguredException  # noqa: PLC0415
+    from litestar.handlers import HTTPRouteHandler  # noqa: PLC0415
+
+    for handler in gc.get_objects():
+        if isinstance(handler, HTTPRouteHandler):
+            with suppress(ImproperlyConfiguredException):  # a decorator, or a handler that the application copied
+                _ = handler.signature_model
 
 
 def _fork_on_request() -> tuple[str, Sequence[str]] | None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from litestar import HttpMethod, Response, Router, route
 from litestar.handlers import HTTPRouteHandler
@@ -85,8 +85,8 @@ _OPENAI_METHODS: Final = _with_methods(
 _ROUTES: Final = (
     seeding.start_seeding,
     seeding.last_seeding,
-    page.ROUTES,
-    corpus.ROUTES,
+    *page.ROUTES,
+    *corpus.ROUTES,
     status.describe_corpus,
     status.health,
     status.ready,
@@ -117,6 +117,13 @@ _DESCRIBED: Final[dict[str, Any]] = {"tags": ["OpenAI"], "security": SECURITY}
 """The description of all routes of OpenAI's API."""
 
 
+class _Routes(Router):
+    """Routes of one application. Litestar would copy a router deeply, since several applications may share one."""
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
+
 def routes(
     endpoints: Iterable[Endpoint], run_endpoints: RunEndpoints, gateway: Gateway
 ) -> Iterator[HTTPRouteHandler | Router]:
@@ -128,12 +135,12 @@ def routes(
     for endpoint in endpoints:
         handlers = [*_BESIDE.get(endpoint.path, ()), _DOCUMENTED[endpoint.path]]
         described = {} if endpoint.path == native_wire.PATH else _DESCRIBED
-        yield Router("/", route_handlers=handlers, middleware=[answer_by(endpoint, gateway)], **described)
+        yield _Routes("/", route_handlers=handlers, middleware=[answer_by(endpoint, gateway)], **described)
     for path, endpoint_of in run_endpoints.by_path.items():
         handlers = [*_BESIDE.get(path, ()), runs.DOCUMENTED[path]]
-        yield Router("/", route_handlers=handlers, middleware=[answer_by(endpoint_of, gateway)], **_DESCRIBED)
+        yield _Routes("/", route_handlers=handlers, middleware=[answer_by(endpoint_of, gateway)], **_DESCRIBED)
     yield from _ROUTES
-    yield Router("/", route_handlers=[_OPENAI_METHODS, *_OPENAI_ROUTES], **_DESCRIBED)
+    yield _Routes("/", route_handlers=[_OPENAI_METHODS, *_OPENAI_ROUTES], **_DESCRIBED)
 
 
 def route_of(scope: Scope) -> str:
