@@ -33,8 +33,11 @@ class Server(ServerProcess):
     Without MIMIC_ON_MISS, a miss is a 404.
 
     It is forked off a process that has loaded the modules, which takes a fifth of the processor time. With another
-    program ``before`` it, or with settings of Python's, it starts as a new interpreter.
+    program ``before`` it, or with settings of Python's, it starts as a new interpreter. A forked one may be another
+    ``module``, which runs ``mimic``.
     """
+
+    module = "mimic"
 
     def __init__(self, folder: Path, *before: str, **settings: str) -> None:
         environment = {"PATH": os.environ["PATH"], "MIMIC_ON_MISS": "404", **settings}
@@ -49,7 +52,7 @@ class Server(ServerProcess):
     def _start(self, log: BinaryIO) -> Process:
         if not self._forks:
             return super()._start(log)
-        return self._forks.fork("mimic", ["serve"], self._environment, self._log.parent, (0, 1, log.fileno()))
+        return self._forks.fork(self.module, ["serve"], self._environment, self._log.parent, (0, 1, log.fileno()))
 
 
 def may_fork(environment: Iterable[str]) -> bool:
