@@ -311,7 +311,10 @@ def plan_of(view: RunView, beta: Beta, thread: ThreadObject | None) -> EventPlan
 
 def ending_of(view: RunView, beta: Beta) -> bytes:
     """The last events of a stream."""
-    events, run = [], view.stored.run
+    events, run, ended = [], view.stored.run, view.run()
+    if ended.status == CANCELLED:
+        cancelling = msgspec.structs.replace(ended, status="cancelling", cancelled_at=None, usage=None)
+        events.append(("thread.run.cancelling", shown(cancelling, beta)))
     if not view.stored.over:
         if item := view.message():
             message = message_of(item, run.thread_id)
@@ -319,7 +322,7 @@ def ending_of(view: RunView, beta: Beta) -> bytes:
         step = view.steps()[-1]
         if step.status != "in_progress":
             events.append((f"thread.run.step.{step.status}", shown(step, beta)))
-    events.append((f"thread.run.{view.status}", shown(view.run(), beta)))
+    events.append((f"thread.run.{ended.status}", shown(ended, beta)))
     return _events(events) + DONE
 
 

@@ -14,7 +14,7 @@ import httpx
 from mimic.corpus.stores.mongodb.timings import DEFAULT_TIMINGS, Timings
 from tests.support.corpora import Dump, conversation, seed
 
-SECONDS_BETWEEN: Final = 0.1
+SECONDS_BETWEEN: Final = 0.2
 """Seconds between an answer and the next request of a client: other tests need some of two cores."""
 CONVERSATIONS: Final[Mapping[str, int]] = {"old": 300, "new": 310}
 """The corpora by name, and their numbers of conversations: more than a batch, so that "continue" takes several."""

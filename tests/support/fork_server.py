@@ -97,13 +97,14 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """The forking process, as seen by the program that has started it."""
+    """The forking process, as seen by the program that has started it. ``environment`` are variables of its start."""
 
-    def __init__(self) -> None:
+    def __init__(self, **environment: str) -> None:
         self._control, theirs = socket.socketpair()
         command = (sys.executable, *STRICT, __file__)
         with theirs:
-            self._process = subprocess.Popen(command, stdin=theirs.fileno(), env={"PATH": os.environ["PATH"]})
+            variables = {"PATH": os.environ["PATH"], **environment}
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), env=variables)
 
     def fork(
         self,
