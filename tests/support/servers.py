@@ -45,7 +45,7 @@ class Server(ServerProcess):
         self._forks = fork_server() if may_fork(settings) and not before else None
 
     def forked_by(self, forks: ForkServer) -> Self:
-        """This server, forked off a process that has started with the same settings of Python's."""
+        """Fork the server off a process that has started with the same settings of Python's. Returns the server."""
         self._forks = forks
         return self
 
