@@ -48,8 +48,8 @@ coverage: $(MEASURED)  ## Measure the branch coverage in all processes; at least
 	@status=0; .venv-coverage/bin/python -m pytest $(BY_FIVE) $(TESTS) || status=$$?; \
 	  export COVERAGE_FILE=.venv-coverage/data/coverage; $(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$status
 
-soak: $(DEVELOPED)  ## The slow tests
-	$(BIN)/pytest -m soak
+soak: $(DEVELOPED)  ## The slow tests, and more examples of properties
+	$(BIN)/pytest -m "soak or hypothesis" --hypothesis-profile soak
 
 soak-hour: $(DEVELOPED)  ## An hour of load, with a seeding meanwhile: STORE=sqlite MINUTES=60
 	@$(BIN)/python -m benchmarks.soak $(TO_STORE) --minutes $(or $(MINUTES),60)

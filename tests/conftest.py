@@ -22,8 +22,10 @@ from tests.support.stores import STORES, empty_store
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
 
-# Shared machines are slow at times, and generated examples are the subject, not their speed.
-settings.register_profile("mimic", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Shared machines are slow at times, and generated examples are the subject, not their speed. Examples differ from run
+# to run, so few are enough in each; the long run has many.
+settings.register_profile("mimic", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=30)
+settings.register_profile("soak", settings.get_profile("mimic"), max_examples=100)
 settings.load_profile("mimic")
 
 

@@ -21,17 +21,20 @@ from benchmarks.support.outcomes import Seeding
 from mimic.testing import NotStarted
 from mimic.testing.processes import SECONDS_TO_START, MongodProcess, ServerProcess
 
-MIMIC: Final = (sys.executable, "-P", "-m", "mimic")
 OURS: Final = ("MIMIC_", "SEED_")
 
 
 def seed(dump: Path, store: str, version: str, folder: Path) -> None:
     """Seed one version, without the index for similar messages, and show its progress."""
     arguments = ("seed", str(dump.absolute()), "--store", store, "--versions", version, "--match", "last")
-    command = (*MIMIC, *arguments)
-    ended = subprocess.run(command, cwd=folder, env=_environment(), stdout=subprocess.DEVNULL, check=False)  # noqa: S603
-    if ended.returncode:
-        raise click.ClickException(f"mimic seed ended with exit code {ended.returncode}")
+    if code := run_module("mimic", arguments, folder):
+        raise click.ClickException(f"mimic seed ended with exit code {code}")
+
+
+def run_module(module: str, arguments: Sequence[str], folder: Path) -> int:
+    """Run ``python -m`` in a folder without its standard output; return its exit code."""
+    command = (sys.executable, "-P", "-m", module, *arguments)
+    return subprocess.run(command, cwd=folder, env=_environment(), stdout=subprocess.DEVNULL, check=False).returncode  # noqa: S603
 
 
 class Server:
@@ -144,7 +147,6 @@ def _as_click() -> Iterator[None]:
 
 def locust(arguments: Sequence[str]) -> int:
     """Run locust without its web page and its own tables; return its exit code, 1 if answers were wrong."""
-    file = Path(__file__).parents[1] / "locustfile.py"
-    options = ("--headless", "--only-summary", "--skip-log-setup")
-    command = (sys.executable, "-m", "locust", "-f", str(file), *options, *arguments)
-    return subprocess.run(command, env=_environment(), stdout=subprocess.DEVNULL, check=False).returncode  # noqa: S603
+    folder = Path(__file__).parents[1]
+    options = ("-f", str(folder / "locustfile.py"), "--headless", "--only-summary", "--skip-log-setup")
+    return run_module("locust", (*options, *arguments), folder)

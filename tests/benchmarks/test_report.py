@@ -3,10 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("matplotlib")
-
 from benchmarks.support.report import PAGE, RESULTS, with_results
 
 

@@ -129,6 +129,7 @@ def test_answers_are_looked_at_closely() -> None:
     assert questions.problem_with_stream(texts, 200, b"")
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_small_benchmark_runs_from_end_to_end(dump: Path, tmp_path: Path) -> None:
     """Every version and route is asked, no answer is wrong, and the results are written in three formats."""
     ended = bench_long_enough("--dump", dump, *folders(tmp_path))
@@ -163,6 +164,7 @@ def test_a_wrong_answer_makes_it_fail(dump: Path, tmp_path: Path, monkeypatch: p
     assert 1 <= found["wrong"] < found["answers"]
 
 
+@pytest.mark.usefixtures("forked")
 def test_sizes_are_compared_on_a_mongodb(mongodb_url: str, tmp_path: Path) -> None:
     """Databases are created for the benchmark, and dropped afterwards."""
     options = ["--store", mongodb_url, "--sizes", "50kB,100kB", "--versions", "v2", "--duration", "1", "--users", "2"]

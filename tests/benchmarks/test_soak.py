@@ -36,9 +36,10 @@ def sample(
     )
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_short_soak_runs_from_end_to_end(tmp_path: Path) -> None:
     """A server under load is seeded again: no answer is wrong, and figures and picture are written."""
-    arguments = ["--minutes", "0.04", "--size", "300kB", "--interval", "0.5", "--reseed", "0.5"]
+    arguments = ["--minutes", "0.02", "--size", "300kB", "--interval", "0.2", "--reseed", "0.2"]
     arguments += ["--data", str(tmp_path / "data"), "--results", str(tmp_path)]
     ended = CliRunner().invoke(soak.main, arguments, catch_exceptions=False)
     assert ended.exit_code == 0, ended.output

@@ -4,19 +4,22 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import httpx2
 import openai
 import pytest
-from openai import AssistantEventHandler, BadRequestError, NotFoundError, OpenAI
-from openai.types.beta import AssistantStreamEvent
-from openai.types.beta.threads import Message, Run
+from openai import BadRequestError, NotFoundError, OpenAI
 
 from tests.support.corpora import Dump, conversation
 from tests.support.sdk import sdk
 from tests.support.servers import Server, SharedServers
+
+if TYPE_CHECKING:
+    from openai.types.beta.threads import Message, Run
+
+    from tests.support.run_events import Events
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 
@@ -78,7 +81,7 @@ def thread(client: OpenAI) -> str:
     return client.beta.threads.create(messages=[{"role": "user", "content": "hi"}]).id
 
 
-def text_of(message: Message) -> str:
+def text_of(message: "Message") -> str:
     """The text of a message."""
     [block] = message.content
     assert block.type == "text"
@@ -91,7 +94,7 @@ def texts(client: OpenAI, thread: str, **filters: Any) -> list[str]:
     return [text_of(one) for one in client.beta.threads.messages.list(thread, limit=2, **filters)]
 
 
-def ended(client: OpenAI, run: Run) -> Run:
+def ended(client: OpenAI, run: "Run") -> "Run":
     """A run that is over."""
     return client.beta.threads.runs.poll(run.id, thread_id=run.thread_id)
 
@@ -457,22 +460,11 @@ def test_a_fault_makes_a_run_fail(client: OpenAI, thread: str) -> None:
 # Streams
 
 
-class Events(AssistantEventHandler):
-    """The names of all events, and the pieces of text."""
+def new_events() -> "Events":
+    """A handler of events. OpenAI's models of them take a quarter of a second to load: only tests that stream do it."""
+    from tests.support.run_events import Events  # noqa: PLC0415
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-        self.pieces: list[str] = []
-
-    def on_event(self, event: AssistantStreamEvent) -> None:
-        """Note an event."""
-        if not event.event.endswith("delta"):
-            self.names.append(event.event.removeprefix("thread."))
-
-    def on_text_delta(self, delta: Any, snapshot: Any) -> None:
-        """Note a piece."""
-        self.pieces.append(delta.value)
+    return Events()
 
 
 BEGIN = ["run.created", "run.queued", "run.in_progress", "run.step.created", "run.step.in_progress"]
@@ -483,7 +475,7 @@ MESSAGE = ["message.created", "message.in_progress"]
 def test_a_stream(client: OpenAI, thread: str, pace: dict[str, str]) -> None:
     """A streamed run has the events of OpenAI, a piece for each token; its message is then in the thread."""
     with client.beta.threads.runs.stream(
-        thread_id=thread, assistant_id="a", event_handler=Events(), extra_headers=pace
+        thread_id=thread, assistant_id="a", event_handler=new_events(), extra_headers=pace
     ) as stream:
         stream.until_done()
     client.beta.threads.messages.create(thread, role="user", content="and now?")
@@ -500,7 +492,7 @@ def test_a_stream_with_tool_outputs(client: OpenAI) -> None:
     """A stream ends when calls wait for outputs; the stream of the outputs goes on from there."""
     ask: Any = {"messages": [{"role": "user", "content": "hi"}], "metadata": {"a": "b"}}
     with client.beta.threads.create_and_run_stream(
-        thread=ask, assistant_id="a", tools=[WEATHER], tool_choice="required", event_handler=Events()
+        thread=ask, assistant_id="a", tools=[WEATHER], tool_choice="required", event_handler=new_events()
     ) as stream:
         stream.until_done()
     assert stream.names == ["created", *BEGIN, "run.requires_action"]
@@ -515,7 +507,7 @@ def test_a_stream_with_tool_outputs(client: OpenAI) -> None:
         run_id=run.id,
         thread_id=run.thread_id,
         tool_outputs=[{"tool_call_id": call.id, "output": "sunny"}],
-        event_handler=Events(),
+        event_handler=new_events(),
     ) as rest:
         rest.until_done()
     begin = ["run.step.completed", *BEGIN[1:], *MESSAGE]
@@ -534,7 +526,7 @@ def test_a_stream_with_tool_outputs(client: OpenAI) -> None:
 def test_faults_in_a_stream(client: OpenAI, thread: str, fault: str, last: list[str]) -> None:
     """A failed run ends its stream with events of the failure; a stalled one goes on."""
     with client.beta.threads.runs.stream(
-        thread_id=thread, assistant_id="a", event_handler=Events(), extra_headers={"x-mimic-fault": fault}
+        thread_id=thread, assistant_id="a", event_handler=new_events(), extra_headers={"x-mimic-fault": fault}
     ) as stream:
         stream.until_done()
     assert stream.names == [*BEGIN, *MESSAGE, *last]
@@ -547,7 +539,7 @@ def test_a_cut_stream_leaves_a_run(client: OpenAI, thread: str) -> None:
     with (
         pytest.raises(httpx2.RemoteProtocolError),
         client.beta.threads.runs.stream(
-            thread_id=thread, assistant_id="a", event_handler=Events(), extra_headers=headers
+            thread_id=thread, assistant_id="a", event_handler=new_events(), extra_headers=headers
         ) as stream,
     ):
         stream.until_done()
@@ -560,7 +552,7 @@ def test_a_cancelled_stream_ends(client: OpenAI, thread: str) -> None:
     """A stream whose run another request cancels ends with the cancellation."""
     headers = {"x-mimic-itl-ms": "700"}
     with client.beta.threads.runs.stream(
-        thread_id=thread, assistant_id="a", event_handler=Events(), extra_headers=headers
+        thread_id=thread, assistant_id="a", event_handler=new_events(), extra_headers=headers
     ) as stream:
         for event in stream:
             if event.event == "thread.run.created":

@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,9 +14,10 @@ import httpx
 import pytest
 
 from mimic.server.request_ids import MOST_CHARACTERS
-from tests.support.corpora import SMALL, conversation, seed
-from tests.support.mongod import Mongod
-from tests.support.servers import Server
+from tests.support.corpora import SMALL, SeededStores, conversation
+from tests.support.fork_server import fork_server
+from tests.support.relay import relay
+from tests.support.servers import Server, SharedServers, start_mimic
 from tests.support.timing import wait_until
 
 HI = {"messages": [{"from": "human", "value": "hi"}]}
@@ -26,12 +26,10 @@ SEEDING = "/conversation/seed"
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
+def corpus(serve: SharedServers) -> str:
     """The URL of a store with the small corpus."""
-    folder = tmp_path_factory.mktemp("logs")
     count = conversation("count", ("human", "count"), ("gpt", "one two three four"))
-    seed(f"sqlite:///{folder}/corpus.db", [*SMALL, count], folder)
-    return f"sqlite:///{folder}/corpus.db"
+    return serve.store([*SMALL, count])
 
 
 @pytest.fixture(scope="module")
@@ -117,17 +115,19 @@ def test_a_client_may_name_its_request(logging: Server, route: str) -> None:
             assert (answer.status_code, answer.json()["error"]["param"]) == (400, "x-client-request-id")
 
 
-def test_only_failures_are_logged_by_default(mongod: Mongod, tmp_path: Path) -> None:
+def test_only_failures_are_logged_by_default(seeded: SeededStores, tmp_path: Path) -> None:
     """A 5xx is logged with the id of the answer, also on the fast path; an injected fault is not."""
-    url = f"{mongod.url}/mimic"
-    seed(url, SMALL, tmp_path)
-    with Server(tmp_path, MIMIC_STORE=url) as server, httpx.Client(base_url=server.url, timeout=20) as client:
+    with (
+        relay(seeded("mongodb", SMALL)) as store,
+        Server(tmp_path, MIMIC_STORE=store.url) as server,
+        httpx.Client(base_url=server.url, timeout=20) as client,
+    ):
         assert client.post("/conversation/completion", json=HI).status_code == 200
         assert client.get("/nowhere").status_code == 404
         fault = {"x-mimic-fault": "status=500"}
         assert client.post("/v1/chat/completions", json=CHAT, headers=fault).status_code == 500
         assert lines(server, "request") == []
-        mongod.kill()
+        store.close()
         failed = client.post("/conversation/completion", json=HI)
         assert failed.status_code == 503
         line = line_of(server, failed)
@@ -179,15 +179,13 @@ def test_every_event_is_one_line_of_json() -> None:
     assert all("ValueError: two\nlines" in found[n]["exception"] for n in (2, 3, 4))
 
 
-def test_a_worker_that_cannot_start_ends_the_server() -> None:
+def test_a_worker_that_cannot_start_ends_the_server(tmp_path: Path) -> None:
     """The server ends with the reason on one line, instead of trying again for ever."""
-    code = (
-        "import mimic.app, os, uvicorn\nfrom mimic.server.observability.logs import configure_logs\nconfigure_logs()\n"
-        "os.environ['MIMIC_STORE'] = 'nonsense'\n"
-        "uvicorn.run('mimic.app:from_environment', factory=True, workers=2, port=0, log_config=None)\n"
-    )
-    done = subprocess.run((sys.executable, "-c", code), capture_output=True, text=True, check=False, timeout=60)
-    found = [json.loads(line) for line in done.stderr.splitlines()]
+    environment = {"PATH": os.environ["PATH"], "MIMIC_STORE": "nonsense"}
+    with (tmp_path / "log").open("w+b") as log:
+        streams = (0, log.fileno(), log.fileno())
+        fork_server().fork("tests.support.unsupervised", [], environment, tmp_path, streams).wait(60)
+    found = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     reasons = [line["exception"] for line in found if line["event"] == "cannot start"]
     assert reasons
     assert "SettingError: MIMIC_STORE: expected" in reasons[0]
@@ -197,23 +195,21 @@ def test_on_a_terminal_lines_are_for_people(corpus: str, tmp_path: Path) -> None
     """A terminal gets readable lines, and text from clients cannot move the cursor."""
     master, slave = pty.openpty()
     port = Server(tmp_path).port
-    environment = {"PATH": os.environ["PATH"], "MIMIC_STORE": corpus, "MIMIC_PORT": str(port), "NO_COLOR": "1"}
-    command = (sys.executable, "-P", "-m", "mimic", "serve")
+    settings = {"MIMIC_STORE": corpus, "MIMIC_PORT": str(port), "MIMIC_ACCESS_LOG": "on"}
     told = b""
-    with subprocess.Popen(
-        command, env={**environment, "MIMIC_ACCESS_LOG": "on"}, cwd=tmp_path, stderr=slave, stdout=subprocess.DEVNULL
-    ) as process:
-        os.close(slave)
-        try:
-            while b"Uvicorn running" not in told:
-                told += os.read(master, 4096)
-            named = {"x-client-request-id": "own name"}
-            httpx.get(f"http://127.0.0.1:{port}/%1b%5B2J%0Aline", headers=named)
-            while b"unknown" not in told or not told.endswith(b"\n"):
-                told += os.read(master, 4096)
-        finally:
-            process.send_signal(signal.SIGTERM)
+    with Path(os.devnull).open("wb") as null, os.fdopen(slave, "wb", buffering=0) as terminal:
+        process = start_mimic(["serve"], settings, tmp_path, null, terminal)
+    try:
+        while b"Uvicorn running" not in told:
+            told += os.read(master, 4096)
+        named = {"x-client-request-id": "own name"}
+        httpx.get(f"http://127.0.0.1:{port}/%1b%5B2J%0Aline", headers=named)
+        while b"unknown" not in told or not told.endswith(b"\n"):
+            told += os.read(master, 4096)
+    finally:
+        process.terminate()
     os.close(master)
+    process.wait(30)
     [line] = [line for line in told.decode().splitlines() if "request_id" in line]
     assert not line.startswith("{")
     assert "client_request_id='own name'" in re.sub("\x1b\\[[0-9;]*m", "", line)

@@ -23,9 +23,9 @@ from mimic import __version__
 from mimic.server.observability import METRICS_FOLDER
 from mimic.server.observability.gauges import workers
 from tests.support import timing
-from tests.support.corpora import SMALL, conversation, seed
-from tests.support.mongod import Mongod
-from tests.support.servers import Server
+from tests.support.corpora import SMALL, SeededStores, conversation, seed
+from tests.support.relay import relay
+from tests.support.servers import Server, SharedServers
 from tests.support.timing import at_most
 
 EXACT = "/conversation/completion"
@@ -255,13 +255,11 @@ def test_metrics_show_the_corpus(server: Server, folder: Path) -> None:
     assert value(samples(server), "mimic_seeding_state", state="failed") == 1
 
 
-def test_a_store_that_is_away_does_not_hide_the_rest(mongod: Mongod, tmp_path: Path) -> None:
+def test_a_store_that_is_away_does_not_hide_the_rest(seeded: SeededStores, tmp_path: Path) -> None:
     """The metrics report an unreachable store in time for a scraper, keep all counts, and report its return."""
-    url = f"{mongod.url}/mimic"
-    seed(url, SMALL, tmp_path)
-    with Server(tmp_path, MIMIC_STORE=url) as server:
+    with relay(seeded("mongodb", SMALL)) as store, Server(tmp_path, MIMIC_STORE=store.url) as server:
         assert value(samples(server), "mimic_store_up") == 1
-        mongod.kill()
+        store.close()
         assert send(server.url, "POST", EXACT, said("hi"))[0] == 503
         started = time.monotonic()
         found = samples(server)
@@ -269,15 +267,13 @@ def test_a_store_that_is_away_does_not_hide_the_rest(mongod: Mongod, tmp_path: P
         assert value(found, "mimic_store_up") == 0
         assert not any(name.startswith(("mimic_corpus", "mimic_seeding")) for name, _ in found)
         assert value(found, "mimic_requests_total", route=EXACT, status="503") == 1
-        mongod.start()
+        store.open()
         wait_until(lambda: value(samples(server), "mimic_store_up") == 1)
 
 
-def test_metrics_of_another_application_stay_apart(tmp_path: Path) -> None:
+def test_metrics_of_another_application_stay_apart(serve: SharedServers, tmp_path: Path) -> None:
     """The folder of another application in the environment is neither read nor written."""
-    seed(f"sqlite:///{tmp_path}/corpus.db", SMALL, tmp_path)
     folder = tmp_path / "theirs"
-    url = f"sqlite:///{tmp_path}/corpus.db"
-    with Server(tmp_path, MIMIC_STORE=url, PROMETHEUS_MULTIPROC_DIR=str(folder)) as server:
+    with Server(tmp_path, MIMIC_STORE=serve.store(), PROMETHEUS_MULTIPROC_DIR=str(folder)) as server:
         assert value(samples(server), "mimic_store_up") == 1
     assert not folder.exists()

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from mimic.testing import MimicServer
-from tests.support.corpora import conversation, seed
-from tests.support.servers import Server, SharedServers, run_mimic
+from tests.support.corpora import SeededStores, conversation
+from tests.support.servers import ForkedMimicServer, Server, SharedServers, run_mimic
 
 DUMP = [
     conversation("e0", ("human", "Tell me a joke"), ("gpt", "Knock knock."), ("human", "go on"), ("gpt", "Boo.")),
@@ -25,15 +25,19 @@ FOLLOWED = {
 }
 
 
-@pytest.fixture(params=["sqlite", "mongodb"])
-def server(request: pytest.FixtureRequest, serve: SharedServers, tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=["sqlite", "mongodb"])
+def server(
+    request: pytest.FixtureRequest,
+    serve: SharedServers,
+    seeded: SeededStores,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
     """A server with the default for misses, on each store."""
     if request.param == "sqlite":
         yield serve(DUMP, MIMIC_ON_MISS="any")
         return
-    url = request.getfixturevalue("mongodb_url")
-    seed(url, DUMP, tmp_path)
-    with Server(tmp_path, MIMIC_STORE=url, MIMIC_ON_MISS="any") as server:
+    folder = tmp_path_factory.mktemp("misses")
+    with Server(folder, MIMIC_STORE=seeded("mongodb", DUMP), MIMIC_ON_MISS="any") as server:
         yield server
 
 
@@ -160,7 +164,7 @@ def test_a_corpus_without_index_is_drawn_from(serve: SharedServers, tmp_path: Pa
         assert chat(server, "qqq").status_code == 503
 
 
-def test_servers_of_tests_keep_the_error(tmp_path: Path) -> None:
+def test_servers_of_tests_keep_the_error() -> None:
     """MimicServer answers a miss with a 404, unless its settings say otherwise."""
-    with MimicServer(DUMP) as server:
+    with ForkedMimicServer(DUMP) as server:
         assert chat(server, "qqq www zzz").status_code == 404

@@ -435,8 +435,8 @@ def test_the_documentation_works_under_its_policy_in_a_real_browser(browser: Bro
     browser.logged()
     browser.driver.get(f"{server.url}/schema")
     browser.find(".opblock")
-    browser.find("#operations-Status-HealthHealth button").click()
-    browser.find(".try-out button").click()
-    browser.find("button.execute").click()
+    browser.click("#operations-Status-HealthHealth button")
+    browser.click(".try-out button")
+    browser.click("button.execute")
     assert '"ok"' in browser.find(".live-responses-table .microlight").text
     assert browser.logged() == []

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai import OpenAI
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
@@ -24,7 +24,7 @@ from tests.support.servers import Server, SharedServers
 LAST: Final = {"response.completed", "response.incomplete", "response.failed", "error"}
 """Events after which a client asks again."""
 ADVICE = "Use a list. Sort it with sorted(). Lists are changed in place, tuples are not."
-LONG = "All work and no play makes a dull text. " * 5000
+LONG = "All work and no play makes a dull text. " * 1250
 DUMP: Dump = [
     conversation("a", ("human", "hi"), ("gpt", "hello"), ("human", "and now?"), ("gpt", "goodbye\u2028")),
     conversation("b", ("human", "and now?"), ("gpt", "a wrong answer")),
@@ -350,7 +350,7 @@ def test_a_slow_client_does_not_fill_the_memory(server: Server) -> None:
     with opened(server) as connection:
         assert text_of(ask(connection, "Write a long text", store=False)) == LONG
         before = resident_bytes(server.process.pid)
-        for lane in range(16):  # each answer is 12 MB of events
+        for lane in range(30):  # each answer is 3 MB of events
             create(connection, "Write a long text", stream_id=f"lane-{lane}", store=False)
         time.sleep(1)
         assert resident_bytes(server.process.pid) - before < 50_000_000
@@ -367,15 +367,20 @@ MESSAGES: Final = st.text() | st.dictionaries(st.sampled_from(FIELDS), VALUES).m
 )
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(message=MESSAGES)
-def test_no_message_ends_the_connection(server: Server, message: str) -> None:
+@pytest.mark.parametrize("number", [30, pytest.param(300, marks=pytest.mark.soak)])
+def test_no_message_ends_the_connection(server: Server, number: int) -> None:
     """A client gets an answer to any message, and the next request gets its own."""
-    with opened(server) as connection:
-        connection.send(message.encode("utf-8", "replace").decode())
-        assert rest(connection)[-1]["type"] in LAST
-        assert text_of(ask(connection)) == "hello"
-    assert "Traceback" not in server.log()
+
+    @settings(max_examples=number)
+    @given(message=MESSAGES)
+    def run(message: str) -> None:
+        with opened(server) as connection:
+            connection.send(message.encode("utf-8", "replace").decode())
+            assert rest(connection)[-1]["type"] in LAST
+            assert text_of(ask(connection)) == "hello"
+        assert "Traceback" not in server.log()
+
+    run()
 
 
 def test_a_long_chain_ends(server: Server) -> None:

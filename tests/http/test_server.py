@@ -1,7 +1,6 @@
 """A real server over HTTP: completions, errors, status, load and shutdown."""
 
 import json
-import random
 import re
 import signal
 import threading
@@ -22,14 +21,14 @@ from mimic.server.observability.logs import configure_logs
 from mimic.settings import Settings
 from mimic.testing import free_port
 from mimic.testing.processes import resident_bytes
-from tests.support.corpora import SMALL, Dump, conversation, reference, seed
-from tests.support.mongod import Mongod
+from tests.support.corpora import SMALL, Dump, SeededStores, conversation, reference, seed
+from tests.support.relay import relay
 from tests.support.servers import Server, SharedServers
 from tests.support.timing import at_most, wait_until
 
 SKY = {"messages": [{"from": "human", "value": "hi"}]}
 NEVER_SAID = {"messages": [{"from": "human", "value": "never said"}]}
-MANY = 10_000
+MANY = 2500
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +38,14 @@ def small(serve: SharedServers) -> Server:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "mongodb"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, seeded: SeededStores
+) -> Iterator[Server]:
     """A server of the small corpus, on each backend."""
     if request.param == "sqlite":
         yield request.getfixturevalue("small")
         return
-    folder = tmp_path_factory.mktemp("small")
-    url = f"{request.getfixturevalue('mongodb_server')}/mimic_small_{random.getrandbits(48):x}"
-    seed(url, SMALL, folder)
-    with Server(folder, MIMIC_STORE=url) as server:
+    with Server(tmp_path_factory.mktemp("small"), MIMIC_STORE=seeded("mongodb", SMALL)) as server:
         yield server
 
 
@@ -274,29 +272,30 @@ def test_the_documentation_is_served_with_examples_that_work(small: Server) -> N
 
 @pytest.fixture(scope="module")
 def long_dump() -> Dump:
-    """A dump in which 'continue' has 10,000 answers of 1,000 characters."""
-    long = [conversation(str(n), ("human", "continue"), ("gpt", f"{n} " + "x" * 1000)) for n in range(MANY)]
+    """A dump in which 'continue' has 2,500 answers of 4,000 characters."""
+    long = [conversation(str(n), ("human", "continue"), ("gpt", f"{n} " + "x" * 4000)) for n in range(MANY)]
     return [*long, *SMALL]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "mongodb"])
 def long(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, serve: SharedServers, long_dump: Dump
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    serve: SharedServers,
+    seeded: SeededStores,
+    long_dump: Dump,
 ) -> Iterator[Server]:
     """A server of that dump, on each backend."""
     if request.param == "sqlite":
         yield serve(long_dump)
         return
-    folder = tmp_path_factory.mktemp("long")
-    url = f"{request.getfixturevalue('mongodb_server')}/mimic_long_{random.getrandbits(48):x}"
-    seed(url, long_dump, folder)
-    with Server(folder, MIMIC_STORE=url) as server:
+    with Server(tmp_path_factory.mktemp("long"), MIMIC_STORE=seeded("mongodb", long_dump)) as server:
         yield server
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_huge_answer_is_streamed_whole(long: Server, version: str) -> None:
-    """10,000 choices of 10 MB come in order; a limit gives the first of them."""
+    """2,500 choices of 10 MB come in order; a limit gives the first of them."""
     url = f"{long.url}/conversation/completion?version={version}"
     answer = httpx.post(url, json=body_of(("human", "continue")), timeout=60)
     assert answer.headers["transfer-encoding"] == "chunked"
@@ -373,7 +372,7 @@ def test_several_workers_serve_one_corpus_and_notice_a_new_one(store_url: str, t
         stop = threading.Event()
 
         def load() -> None:
-            while not stop.wait(0.02):  # other tests need some of two cores
+            while not stop.wait(0.1):  # other tests need some of two cores
                 # A connection each, so that both workers get requests.
                 response = httpx.post(f"{server.url}/conversation/completion", json=asked, timeout=30)
                 assert response.status_code == 200, response.text
@@ -400,13 +399,15 @@ def test_several_workers_serve_one_corpus_and_notice_a_new_one(store_url: str, t
         assert float(counted[1]) == len(answers)
 
 
-def test_a_store_that_is_away_is_a_503(mongod: Mongod, tmp_path: Path) -> None:
+def test_a_store_that_is_away_is_a_503(seeded: SeededStores, tmp_path: Path) -> None:
     """An unreachable store is a 503 in seconds, with Retry-After, also for readiness; no details leak; it recovers."""
-    url = f"{mongod.url}/mimic"
-    seed(url, SMALL, tmp_path)
-    with Server(tmp_path, MIMIC_STORE=url) as server, httpx.Client(base_url=server.url, timeout=20) as client:
+    with (
+        relay(seeded("mongodb", SMALL)) as store,
+        Server(tmp_path, MIMIC_STORE=store.url) as server,
+        httpx.Client(base_url=server.url, timeout=20) as client,
+    ):
         assert client.post("/conversation/completion", json=SKY).status_code == 200
-        mongod.kill()
+        store.close()
         for _ in range(2):
             started = time.monotonic()
             answer = client.post("/conversation/completion", json=SKY)
@@ -418,7 +419,7 @@ def test_a_store_that_is_away_is_a_503(mongod: Mongod, tmp_path: Path) -> None:
             assert error["message"].startswith("The store of the corpus cannot be used at the moment")
         assert client.get("/ready").status_code == 503
         assert client.get("/health").status_code == 200
-        mongod.start()
+        store.open()
         wait_until(lambda: client.post("/conversation/completion", json=SKY).status_code == 200)
 
 

@@ -15,9 +15,10 @@ import pytest
 from mimic import __version__
 from mimic.errors import SettingError
 from mimic.settings import Settings
-from tests.support.corpora import SMALL, conversation, seed
-from tests.support.mongod import Mongod
-from tests.support.servers import Server
+from tests.support.corpora import SMALL, SeededStores, conversation
+from tests.support.fork_server import fork_server
+from tests.support.relay import relay
+from tests.support.servers import Server, SharedServers
 from tests.support.timing import EARLY, wait_until
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
@@ -41,15 +42,14 @@ def receiver() -> Iterator[SpanReceiver]:
 
 @pytest.fixture(scope="module", params=["sqlite", "mongodb"])
 def server(
-    request: pytest.FixtureRequest, receiver: SpanReceiver, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    receiver: SpanReceiver,
+    seeded: SeededStores,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
     """A traced server on each backend."""
-    folder = tmp_path_factory.mktemp("traced")
-    url = f"sqlite:///{folder}/corpus.db"
-    if request.param == "mongodb":
-        url = f"{request.getfixturevalue('mongodb_server')}/mimic_traced_{os.getpid()}"
-    seed(url, [*SMALL, COUNT], folder)
-    with Server(folder, MIMIC_STORE=url, **traced(receiver)) as server:
+    url = seeded(request.param, [*SMALL, COUNT])
+    with Server(tmp_path_factory.mktemp("traced"), MIMIC_STORE=url, **traced(receiver)) as server:
         server.store = url  # type: ignore[attr-defined] # the spans name it
         yield server
 
@@ -164,12 +164,13 @@ def test_errors_are_distinguished(server: Server, receiver: SpanReceiver) -> Non
     assert span.attributes["http.request.method_original"] == "PROPFIND"
 
 
-def test_a_store_that_is_away_is_seen(mongod: Mongod, receiver: SpanReceiver, tmp_path: Path) -> None:
+def test_a_store_that_is_away_is_seen(seeded: SeededStores, receiver: SpanReceiver, tmp_path: Path) -> None:
     """The spans of the call and of the request have failed, without names of hosts."""
-    url = f"{mongod.url}/mimic"
-    seed(url, SMALL, tmp_path)
-    with Server(tmp_path, MIMIC_STORE=url, **traced(receiver)) as server:
-        mongod.kill()
+    with (
+        relay(seeded("mongodb", SMALL)) as store,
+        Server(tmp_path, MIMIC_STORE=store.url, **traced(receiver)) as server,
+    ):
+        store.close()
         answer = httpx.post(f"{server.url}{CHAT}", json=ASKED, timeout=20)
         assert answer.status_code == 503
         span = receiver.request(answer)
@@ -177,20 +178,21 @@ def test_a_store_that_is_away_is_seen(mongod: Mongod, receiver: SpanReceiver, tm
         [matching] = receiver.below(span)
         [call] = receiver.below(matching)
         assert (call.failed, call.attributes["error.type"], call.events) == (True, "StoreUnavailable", 0)
-        assert str(mongod.port) not in str(call.attributes)
+        assert str(store.port) not in str(call.attributes)
 
 
-def test_every_request_of_every_worker_is_sent_before_it_ends(receiver: SpanReceiver, tmp_path: Path) -> None:
+def test_every_request_of_every_worker_is_sent_before_it_ends(
+    receiver: SpanReceiver, serve: SharedServers, tmp_path: Path
+) -> None:
     """Two processes with an exporter that waits for an hour send every span once."""
-    url = f"sqlite:///{tmp_path}/corpus.db"
-    seed(url, SMALL, tmp_path)
+    url = serve.store()
     own = {"OTEL_SERVICE_NAME": "my-mimic", "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test"}
     settings = traced(receiver, OTEL_BSP_SCHEDULE_DELAY="3600000", OTEL_EXPORTER_OTLP_COMPRESSION="gzip", **own)
     with Server(tmp_path, MIMIC_STORE=url, MIMIC_WORKERS="2", **settings) as server:
         # Otherwise one of them may answer everything.
         wait_until(lambda: server.log().count("Application startup complete") == 2)
         ids = []
-        for _ in range(120):
+        for _ in range(50):
             ids.append(httpx.post(f"{server.url}{CHAT}", json=ASKED, timeout=20).headers["x-request-id"])
     spans = [span for span in receiver.spans if span.resource["service.name"] == "my-mimic" and span.kind == SERVER]
     assert sorted(span.attributes["mimic.request_id"] for span in spans) == sorted(ids)
@@ -200,10 +202,9 @@ def test_every_request_of_every_worker_is_sent_before_it_ends(receiver: SpanRece
     assert len({span.trace for span in spans}) == len(ids)
 
 
-def test_a_missing_collector_stops_no_answers(tmp_path: Path) -> None:
+def test_a_missing_collector_stops_no_answers(serve: SharedServers, tmp_path: Path) -> None:
     """The log reports a missing collector in JSON; the server answers and ends in time."""
-    url = f"sqlite:///{tmp_path}/corpus.db"
-    seed(url, SMALL, tmp_path)
+    url = serve.store()
     settings = {
         "MIMIC_TRACES": "on",
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
@@ -218,14 +219,7 @@ def test_a_missing_collector_stops_no_answers(tmp_path: Path) -> None:
     assert any("export" in line["event"] for line in told)
 
 
-IMPORTED = """
-import os, sys
-from mimic.app import create_app
-from mimic.settings import Settings
-create_app(Settings.from_environment(os.environ))
 OURS = ("opentelemetry.sdk", "opentelemetry.exporter", "google.protobuf", "mimic.server.observability.tracing")
-print([name for name in sys.modules if name.startswith(OURS)])
-"""
 HIDDEN = """
 import importlib.abc, sys
 class Hidden(importlib.abc.MetaPathFinder):
@@ -238,10 +232,15 @@ main()
 """
 
 
-def test_without_tracing_nothing_of_it_is_loaded() -> None:
+def test_without_tracing_nothing_of_it_is_loaded(tmp_path: Path) -> None:
     """No module of OpenTelemetry is loaded, except for names that PyMongo looks for."""
-    done = subprocess.run((sys.executable, "-c", IMPORTED), capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    with (tmp_path / "modules").open("wb") as file:
+        streams = (0, file.fileno(), 2)
+        environment = {"PATH": os.environ["PATH"]}
+        assert fork_server().fork("tests.support.loaded", [], environment, tmp_path, streams).wait(60) == 0
+    loaded = (tmp_path / "modules").read_text().splitlines()
+    assert "mimic.app" in loaded
+    assert [name for name in loaded if name.startswith(OURS)] == []
 
 
 def test_a_missing_package_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

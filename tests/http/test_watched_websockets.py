@@ -1,8 +1,7 @@
 """WebSockets inside Mimic's layers: the host guard, the keys, metrics, the log and the journal cover them."""
 
 import json
-import subprocess
-import sys
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from websockets.sync.client import connect
 
 from mimic.testing import free_port
 from mimic.testing.processes import listens
+from tests.support.fork_server import fork_server
 from tests.support.watched_websocket_server import PATH
 
 KEY = "sk-watched-websocket"
@@ -52,17 +52,20 @@ class Watched:
 def watched(folder: Path, *keys: str) -> Iterator[Watched]:
     """A server that accepts these keys; without any, every request."""
     port, log = free_port(), folder / "log"
-    command = (sys.executable, "-W", "error", "-m", "tests.support.watched_websocket_server", str(port), *keys)
-    with log.open("wb") as file, subprocess.Popen(command, stderr=file, stdout=file) as process:
-        try:
-            until = time.monotonic() + 30
-            while not listens(port):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < until
-                time.sleep(0.02)
-            yield Watched(port, log)
-        finally:
-            process.terminate()
+    module, environment = "tests.support.watched_websocket_server", {"PATH": os.environ["PATH"]}
+    with log.open("wb") as file:
+        streams = (0, file.fileno(), file.fileno())
+        process = fork_server().fork(module, [str(port), *keys], environment, folder, streams)
+    try:
+        until = time.monotonic() + 30
+        while not listens(port):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        yield Watched(port, log)
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def test_a_websocket_is_counted_and_in_the_journal(tmp_path: Path) -> None:
@@ -79,6 +82,7 @@ def test_a_websocket_is_counted_and_in_the_journal(tmp_path: Path) -> None:
         until = time.monotonic() + 30
         while server.journal()[0]["last_byte_ms"] is None:
             assert time.monotonic() < until
+            time.sleep(0.02)
         [entry] = server.journal()
         assert (entry["status"], entry["client_left"], entry["route"]) == (101, False, PATH)
         assert f'mimic_requests_total{{method="GET",route="{PATH}",status="101"}} 1.0' in server.metrics()

@@ -1,6 +1,7 @@
 """No answer depends on the machine's clock, if it is set back under load and during a seeding."""
 
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from mimic.corpus.manifest import ExitCode
 from mimic.corpus.stores.mongodb.timings import CATALOGUE_SECONDS
 from tests.support.asking import Asking, ask, corpus_of, seed_corpus, wrong
+from tests.support.corpora import Dump
+from tests.support.fork_server import ForkServer
 from tests.support.servers import Seeding, Server
 
 HOUR, DAY = 3600.0, 86400.0
@@ -26,13 +29,21 @@ time.time_ns = lambda: clock_ns() + int(float(file.read_text() or 0) * 1e9)
 
 
 class Clock:
-    """The wall clock of processes with this folder on their path."""
+    """The wall clock of processes with this folder on their path, which ``forks`` forks."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.environment = {"PYTHONPATH": str(folder)}
         (folder / "sitecustomize.py").write_text(SHIFTED)
         self.set_back(0)
+        self.forks = ForkServer(PYTHONPATH=str(folder))
+
+    def server(self, folder: Path, **settings: str) -> Server:
+        """A server with this clock."""
+        return Server(folder, PYTHONPATH=str(self._folder), **settings).forked_by(self.forks)
+
+    def seeding(self, url: str, dump: Dump) -> Seeding:
+        """A seeding with this clock."""
+        return Seeding(url, dump, forks=self.forks, PYTHONPATH=str(self._folder))
 
     def set_back(self, seconds: float) -> None:
         """Set the clock back by the given seconds."""
@@ -41,12 +52,19 @@ class Clock:
         draft.replace(self._folder / "seconds")
 
 
+@pytest.fixture(scope="module")
+def one_clock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clock]:
+    """The clock of all tests: programs with a clock to set back load their modules once."""
+    clock = Clock(tmp_path_factory.mktemp("clock"))
+    with closing(clock.forks):
+        yield clock
+
+
 @pytest.fixture
-def clock(tmp_path: Path) -> Clock:
+def clock(one_clock: Clock) -> Clock:
     """A clock that a test can set back."""
-    folder = tmp_path / "clock"
-    folder.mkdir()
-    return Clock(folder)
+    one_clock.set_back(0)
+    return one_clock
 
 
 def created(client: httpx.Client) -> int:
@@ -59,12 +77,12 @@ def test_answers_and_a_seeding_go_on(store_url: str, tmp_path: Path, clock: Cloc
     """Set back by an hour, and by a day during a seeding: answers are of the old corpus, a second later of the new."""
     seed_corpus(store_url, "old", tmp_path)
     with (
-        Server(tmp_path, MIMIC_STORE=store_url, MIMIC_WORKERS="2", **clock.environment) as server,
+        clock.server(tmp_path, MIMIC_STORE=store_url, MIMIC_WORKERS="2") as server,
         Asking(server.url, clients=3) as asking,
         httpx.Client(base_url=server.url, timeout=30) as client,
     ):
         time.sleep(0.5)
-        seeding = Seeding(store_url, corpus_of("new"), **clock.environment)
+        seeding = clock.seeding(store_url, corpus_of("new"))
         for seconds in (HOUR, DAY):
             time.sleep(1)
             seeding.feed(0.5)
@@ -86,7 +104,7 @@ def test_limits_and_the_journal_go_on(sqlite_url: str, tmp_path: Path, clock: Cl
     settings = {"MIMIC_STORE": sqlite_url, "MIMIC_RPM": "30", "MIMIC_JOURNAL": "1000", "MIMIC_API_KEYS": "sk-test"}
     headers = {"authorization": "Bearer sk-test"}
     with (
-        Server(tmp_path, MIMIC_WORKERS="2", **settings, **clock.environment) as server,
+        clock.server(tmp_path, MIMIC_WORKERS="2", **settings) as server,
         httpx.Client(base_url=server.url, timeout=30, headers=headers) as client,
     ):
         got: list[str] = []
@@ -111,7 +129,7 @@ def test_a_connection_is_kept_alive(sqlite_url: str, tmp_path: Path, clock: Cloc
     """A connection is kept for its timeout: neither closed at once, nor kept for ever."""
     seed_corpus(sqlite_url, "old", tmp_path)
     with (
-        Server(tmp_path, MIMIC_STORE=sqlite_url, MIMIC_CLIENT_TIMEOUT="7", **clock.environment) as server,
+        clock.server(tmp_path, MIMIC_STORE=sqlite_url, MIMIC_CLIENT_TIMEOUT="7") as server,
         closing(HTTPConnection("127.0.0.1", server.port, timeout=15)) as connection,
     ):
         for seconds in (0, DAY, -DAY):

@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,16 +22,16 @@ from mimic.corpus.stores import open_store
 from mimic.corpus.stores.mongodb.timings import CATALOGUE_SECONDS, Timings
 from mimic.corpus.stores.sqlite.store import SECONDS_TO_BELIEVE
 from tests.support.corpora import Pairs, ask, assert_no_leftovers, expire_lease, reference, seed, twin
-from tests.support.servers import Server
+from tests.support.servers import Server, start_mimic
 
-SECONDS_BETWEEN: Final = 0.1
+SECONDS_BETWEEN: Final = 0.2
 """Seconds between two rounds of a reader's questions: seeder, server and other tests need some of two cores."""
 PHASES: Final = ("starting", "reading", "indexing", "publishing")
 VICTIMS: Final = ("the seeder", "the index process", "both")
 SECONDS_TO_END: Final = 20
 
 
-CORPORA: Final = {"old": twin("old", 300), "new": twin("new", 3000)}
+CORPORA: Final = {"old": twin("old", 300), "new": twin("new", 1000)}
 """The second one takes half a second to seed."""
 
 QUESTIONS: Final[Sequence[tuple[Version, str, Pairs]]] = [
@@ -49,7 +47,10 @@ ANSWERS: Final[Sequence[Mapping[str, Pairs]]] = [
 
 
 class Reader:
-    """A client that asks a server again and again, and keeps the corpus of each answer, per question in order."""
+    """A client that asks a server again and again, and keeps the corpus of each answer, per question in order.
+
+    It asks all questions once more at the end.
+    """
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -67,7 +68,9 @@ class Reader:
 
     def _read(self) -> None:
         with httpx.Client(base_url=self._server.url, timeout=30) as client:
-            while not self._stopped.wait(SECONDS_BETWEEN):
+            is_last = False
+            while not is_last:
+                is_last = self._stopped.wait(SECONDS_BETWEEN)
                 for number, seen in enumerate(self.seen):
                     seen.append(answered(client, number))
 
@@ -91,19 +94,18 @@ class Seeder:
 
     def __init__(self, url: str, folder: Path) -> None:
         self._folder = folder
-        seed = (sys.executable, "-P", "-W", "error", "-m", "mimic", "seed", "--not-nice")
-        command = (*seed, folder / "large.json", "--store", url)
-        environment = {"PATH": os.environ["PATH"], "TMPDIR": str(folder / "temporary")}
-        self.process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+        arguments = ("seed", "--not-nice", str(folder / "large.json"), "--store", url)
+        environment = {"TMPDIR": str(folder / "temporary")}
+        receiver, sender = os.pipe()
+        with Path(os.devnull).open("wb") as nothing, os.fdopen(sender, "wb") as errors:
+            self.process = start_mimic(arguments, environment, folder, nothing, errors)
+        self._errors = os.fdopen(receiver)
         self.said = ""
 
     def wait_for(self, phase: str) -> None:
         """Wait until this phase begins, or until the seeder ends."""
-        assert self.process.stderr
         while phase != "starting" and not self.said.rpartition("\n")[2].startswith(phase):
-            line = self.process.stderr.readline()
+            line = self._errors.readline()
             if not line:
                 return
             self.said += f"\n{line.rstrip()}"
@@ -116,12 +118,18 @@ class Seeder:
         for process in index if victim != "the seeder" else ():
             with suppress(ProcessLookupError):  # already ended
                 os.kill(process, signal.SIGKILL)
-        _, said = self.process.communicate(timeout=SECONDS_TO_END)
-        self.said += said
+        self.end()
+
+    def end(self) -> int:
+        """Wait for the end of the seeder and of its index process; return the exit code of the seeder."""
+        code = self.process.wait(timeout=SECONDS_TO_END)
         until = time.monotonic() + SECONDS_TO_END
         while left := index_processes(self._folder):
             assert time.monotonic() < until, f"{left} go on"
-            time.sleep(0.01)
+            time.sleep(0.02)
+        with self._errors:
+            self.said += self._errors.read()
+        return code
 
 
 def index_processes(folder: Path) -> list[int]:
@@ -192,8 +200,7 @@ def durations(url: str, folder: Path) -> Mapping[str, float]:
     for phase in PHASES:
         seeder.wait_for(phase)
         began.append(time.monotonic())
-    seeder.process.communicate(timeout=SECONDS_TO_END)
-    assert seeder.process.returncode == 0
+    assert seeder.end() == 0
     return {
         phase: end - start for phase, (start, end) in zip(PHASES, pairwise((*began, time.monotonic())), strict=True)
     }
@@ -208,7 +215,7 @@ async def corpus_in(url: str) -> str:
 
 def assert_ended(seeder: Seeder, whole: str, moment: str) -> None:
     """Assert that a seeder was killed, or done, or reported a killed index process."""
-    code = seeder.process.returncode
+    code = seeder.process.poll()
     assert code in {-signal.SIGKILL, 0, 3}, moment
     assert "Traceback" not in seeder.said, moment
     if code == 0:

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pymongo
 import pytest
@@ -13,13 +14,32 @@ from mimic.corpus.stores import Driver, open_store
 from mimic.corpus.stores.mongodb.replacement import MongoDBReplacement
 from mimic.corpus.stores.mongodb.timings import CATALOGUE_SECONDS
 from tests.support.asking import Answer, Asking, ask_everything, seed_corpus, wrong
-from tests.support.mongod import Mongod
+from tests.support.mongod import Mongod, skip_without_mongod
 from tests.support.servers import Server, children
 from tests.support.timing import at_most
 
 SECONDS_TO_FAIL = 3.0
 SECONDS_TO_GIVE_UP = 8.0
 SECONDS_TO_RECOVER = 5.0
+
+
+@pytest.fixture(scope="module")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """A mongod that each test may kill and stop."""
+    skip_without_mongod()
+    mongod = Mongod(tmp_path_factory.mktemp("mongod"))
+    mongod.start()
+    yield mongod
+    mongod.kill()
+
+
+@pytest.fixture
+def url(mongod: Mongod) -> str:
+    """The URL of an empty database on a server that runs, whatever the test before this one did to it."""
+    assert mongod.process
+    if mongod.process.poll() is not None:
+        mongod.start()
+    return f"{mongod.url}/mimic_{uuid4().hex[:12]}"
 
 
 def recover(url: str) -> None:
@@ -36,12 +56,13 @@ def slowest(answers: Sequence[Answer]) -> float:
 
 
 @pytest.mark.parametrize("driver", ["pymongo", pytest.param("motor", marks=pytest.mark.soak)])
-def test_a_store_that_goes_away_under_load_and_comes_back(mongod: Mongod, tmp_path: Path, driver: Driver) -> None:
+def test_a_store_that_goes_away_under_load_and_comes_back(
+    url: str, mongod: Mongod, tmp_path: Path, driver: Driver
+) -> None:
     """Each of two outages gives 503 within 3 s, then right answers soon; no worker is replaced.
 
     Only an answer of several batches may break off at that moment, which its client sees.
     """
-    url = f"{mongod.url}/mimic"
     seed_corpus(url, "old", tmp_path)
     settings = {"MIMIC_STORE": url, "MIMIC_WORKERS": "2", "MIMIC_MONGO_DRIVER": driver}
     with Server(tmp_path, **settings) as server, Asking(server.url, clients=4) as asking:
@@ -72,16 +93,16 @@ def test_a_store_that_goes_away_under_load_and_comes_back(mongod: Mongod, tmp_pa
 
 
 @pytest.mark.anyio
-async def test_documents_that_were_acknowledged_outlive_the_server(mongod: Mongod, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.soak)])
+async def test_documents_that_were_acknowledged_outlive_the_server(url: str, mongod: Mongod, kills: int) -> None:
     """Killed between two batches and back before the next: the seeding continues, and no document is missing."""
     batch = [{"externalId": "x", "from": "human", "value": f"message {n}"} for n in range(1000)]
-    url = f"{mongod.url}/mimic"
     with pymongo.MongoClient[dict[str, Any]](url) as client:
         async with open_store(url) as store:
             with pytest.raises(StopAsyncIteration):
                 async with store.replace(["v2"]) as replacement:
                     assert isinstance(replacement, MongoDBReplacement)
-                    for _ in range(2):
+                    for _ in range(kills):
                         await replacement.add("v2", batch)
                         await replacement._finish_write("v2")
                         mongod.kill()
@@ -89,17 +110,16 @@ async def test_documents_that_were_acknowledged_outlive_the_server(mongod: Mongo
                     await replacement.add("v2", batch)
                     await replacement._finish_write("v2")
                     [name] = [name for name in client.get_default_database().list_collection_names() if "v2" in name]
-                    assert client.get_default_database()[name].count_documents({}) == 3000
+                    assert client.get_default_database()[name].count_documents({}) == 1000 * (kills + 1)
                     raise StopAsyncIteration
 
 
 @pytest.mark.parametrize("driver", ["pymongo", pytest.param("motor", marks=pytest.mark.soak)])
-def test_a_store_that_hangs_under_load(mongod: Mongod, tmp_path: Path, driver: Driver) -> None:
+def test_a_store_that_hangs_under_load(url: str, mongod: Mongod, tmp_path: Path, driver: Driver) -> None:
     """With a server that accepts and is silent, the first answers wait twice for 4 s; then all fail fast.
 
     When it continues, so does everything; no worker is replaced.
     """
-    url = f"{mongod.url}/mimic"
     seed_corpus(url, "old", tmp_path)
     settings = {"MIMIC_STORE": url, "MIMIC_WORKERS": "2", "MIMIC_MONGO_DRIVER": driver}
     with Server(tmp_path, **settings) as server, Asking(server.url, clients=4) as asking:

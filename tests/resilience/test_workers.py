@@ -85,20 +85,19 @@ def test_a_worker_that_is_killed_is_replaced(url: str, tmp_path: Path) -> None:
         assert answered <= counted(server, "/conversation/completion") <= answered + len(unlucky)
 
 
-SLOW_TO_LOAD = """
-import sys, time
+class SlowToLoad(Server):
+    """A server with workers that take six seconds to load."""
 
-if "--multiprocessing-fork" in sys.argv:
-    time.sleep(6)
-"""
+    module = "tests.support.slow_workers"
 
 
 def test_workers_may_be_slow_to_load(url: str, tmp_path: Path) -> None:
     """No worker is killed and restarted for a slow start on a busy machine."""
-    (tmp_path / "sitecustomize.py").write_text(SLOW_TO_LOAD)
-    with Server(tmp_path, MIMIC_STORE=url, MIMIC_WORKERS="2", PYTHONPATH=str(tmp_path)) as server:
+    began = time.monotonic()
+    with SlowToLoad(tmp_path, MIMIC_STORE=url, MIMIC_WORKERS="2") as server:
         workers = children(server.process.pid)
         assert httpx.get(f"{server.url}/ready", timeout=60).status_code == 200
+        assert time.monotonic() - began > 5
         assert children(server.process.pid) >= workers
     assert "died" not in server.log()
 

@@ -55,9 +55,8 @@ ODD_TEXTS = [
     "line\nbreak\r\n\ttab",
     "\u4f60\u597d\uff0c\u4e16\u754c",
     "\u2028\u2029\ufeff\uffff",
-    "x" * 1_000_000,
-    "x" * 999_999 + "y",
 ]
+LONG_TEXTS = ["x" * 1_000_000, "x" * 999_999 + "y"]
 
 
 async def test_answers_are_those_of_the_reference(store: Store, tmp_path: Path) -> None:
@@ -90,9 +89,9 @@ DUMPS = st.lists(st.builds(lambda said: {"id": "x", "conversations": said}, st.l
 @pytest.mark.parametrize(
     ("backend", "number"),
     [
-        ("sqlite", 25),
-        ("mongodb-pymongo", 6),
-        ("mongodb-motor", 3),
+        ("sqlite", 12),
+        ("mongodb-pymongo", 4),
+        ("mongodb-motor", 2),
         *(pytest.param(*many, marks=pytest.mark.soak) for many in (("sqlite", 500), ("mongodb-pymongo", 100))),
     ],
 )
@@ -154,10 +153,14 @@ async def test_documents_come_by_their_position(store: Store, tmp_path: Path) ->
 
 async def test_texts_come_back_as_they_were(store: Store, tmp_path: Path) -> None:
     """NUL, quotes, emoji, 1 MB and query operators are kept in the text, the sender and the answer."""
-    dump = [conversation(str(index), ("human", text), ("gpt", text)) for index, text in enumerate(ODD_TEXTS)]
-    dump.append(conversation("senders", ("$gt", "who?"), ("a.b\0c", "me"), ("'\"", "you")))
-    await fill(store, dump, tmp_path)
-    await assert_equals_reference(store, dump)
+    odd, long = (
+        [conversation(str(index), ("human", text), ("gpt", text)) for index, text in enumerate(texts)]
+        for texts in (ODD_TEXTS, LONG_TEXTS)
+    )
+    odd.append(conversation("senders", ("$gt", "who?"), ("a.b\0c", "me"), ("'\"", "you")))
+    for dump in (odd, long):  # apart: each question reads all of v1
+        await fill(store, dump, tmp_path)
+        await assert_equals_reference(store, dump)
 
 
 async def test_equal_digests_do_not_make_equal_texts(
@@ -235,18 +238,18 @@ async def test_a_corpus_with_digests_of_former_roles_answers_as_before(
         assert [place.index for place in places] == ([1] if text == "hello" else [2])
 
 
-async def test_thousands_of_answers_come_in_bounded_batches_in_order(store: Store, tmp_path: Path) -> None:
-    """3,000 answers of 'continue' come whole, in corpus order, never many at a time; a limit takes the first."""
-    dump = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n}")) for n in range(3000)]
-    await fill(store, dump, tmp_path)
-    expected = [("gpt", f"answer {n}") for n in range(3000)]
+async def test_many_answers_come_in_bounded_batches_in_order(store: Store, tmp_path: Path) -> None:
+    """1,000 answers of 'continue' come whole, in corpus order, never many at a time; a limit takes the first."""
+    dump = [conversation(str(n), ("human", "continue"), ("gpt", f"answer {n}")) for n in range(1000)]
+    await fill(store, dump, tmp_path, depth="last")
+    expected = [("gpt", f"answer {n}") for n in range(1000)]
     for version in VERSIONS:
         lookup = SCHEMAS[version].lookup([Message("human", "continue")])
         batches = [batch async for batch in await store.find(lookup)]
         assert max(len(batch) for batch in batches) <= 128
         assert min(len(batch) for batch in batches) > 0
         assert await ask(store, [("human", "continue")], version) == expected
-        for limit in (1, 128, 129, 3000, 5000):
+        for limit in (1, 128, 129, 1000, 5000):
             assert await ask(store, [("human", "continue")], version, limit) == expected[:limit]
 
 
@@ -345,18 +348,18 @@ async def test_a_reader_on_its_way_reads_the_old_corpus_to_its_end(
     backend: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """An answer that began before a replacement is all of the old corpus, one that begins after it all of the new."""
-    texts = {name: [f"{name} {n}" for n in range(1000)] for name in ("first", "second", "third", "fourth")}
+    texts = {name: [f"{name} {n}" for n in range(500)] for name in ("first", "second", "third", "fourth")}
     dumps = {
         name: [conversation(str(n), ("human", "continue"), ("gpt", text)) for n, text in enumerate(answers)]
         for name, answers in texts.items()
     }
     async with store_named(backend, request, Timings(catalogue_seconds=0.02, grace_seconds=0.7)) as store:
-        await fill(store, dumps["first"], tmp_path)
+        await fill(store, dumps["first"], tmp_path, depth="last")
         for version, (old, new) in zip(VERSIONS, pairwise(dumps), strict=True):
             lookup = SCHEMAS[version].lookup([Message("human", "continue")])
             batches = await store.find(lookup)
             before = (await store.seeded())[version].seeded_at
-            seeding = asyncio.create_task(fill(store, dumps[new], tmp_path))
+            seeding = asyncio.create_task(fill(store, dumps[new], tmp_path, depth="last"))
             while (await store.seeded())[version].seeded_at == before:
                 await asyncio.sleep(0.01)
             documents = [document async for batch in batches for document in batch]
@@ -381,7 +384,7 @@ async def test_concurrent_readers_all_get_their_own_answer(store: Store, tmp_pat
 async def test_an_abandoned_answer_leaves_nothing_open(store: Store, tmp_path: Path) -> None:
     """A caller that leaves after the first batch leaves no open file, and no cursor on the server."""
     dump = [conversation(str(n), ("human", "continue"), ("gpt", "x" * 1000)) for n in range(1000)]
-    await fill(store, dump, tmp_path)
+    await fill(store, dump, tmp_path, depth="last")
     await ask(store, [("human", "continue")], "v2")
     before = await open_things(store)
     for version in VERSIONS:
@@ -396,7 +399,7 @@ async def test_an_abandoned_answer_leaves_nothing_open(store: Store, tmp_path: P
 async def test_an_answer_that_is_cancelled_leaves_nothing_open(store: Store, tmp_path: Path) -> None:
     """Cancellation at every await leaves nothing open, as when a client leaves."""
     dump = [conversation(str(n), ("human", "continue"), ("gpt", "x" * 1000)) for n in range(3000)]
-    await fill(store, dump, tmp_path)
+    await fill(store, dump, tmp_path, ["v2"], depth="last")
 
     async def read() -> None:
         answer = await Corpus(store).complete([Message("human", "continue")], "v2")
@@ -425,11 +428,11 @@ async def open_things(store: Store) -> int:
 
 async def test_a_large_answer_is_cut_into_batches_by_its_size(store: Store, tmp_path: Path) -> None:
     """Texts of 1 MB come one at a time, whatever the documents of a batch."""
-    dump = [conversation(str(n), ("human", "continue"), ("gpt", "x" * 1_000_000)) for n in range(20)]
-    await fill(store, dump, tmp_path)
+    dump = [conversation(str(n), ("human", "continue"), ("gpt", "x" * 1_000_000)) for n in range(8)]
+    await fill(store, dump, tmp_path, depth="last")
     for version in VERSIONS:
         lookup = SCHEMAS[version].lookup([Message("human", "continue")])
-        assert [len(batch) async for batch in await store.find(lookup)] == [1] * 20
+        assert [len(batch) async for batch in await store.find(lookup)] == [1] * 8
 
 
 @pytest.mark.parametrize("backend", STORES)
@@ -460,5 +463,5 @@ async def test_a_seeding_cancelled_around_its_publication_is_all_or_nothing(
         assert seeding
         [(_, answer)] = await ask(store, [("human", "hi")], "v3")
         assert (seeding.state, answer) in {("done", "new"), ("interrupted", "old")}
-        await fill(store, SMALL, tmp_path)
-        await assert_equals_reference(store, SMALL)
+        await fill(store, SMALL[:2], tmp_path)
+        await assert_equals_reference(store, SMALL[:2])

@@ -41,9 +41,10 @@ pytestmark = [
 ]
 
 DRIVERS: tuple[Driver, ...] = ("pymongo", "motor")
+MANY = 2000
 CONTINUE = [
     conversation(str(n), ("human", "go"), ("gpt", f"part {n}"), ("human", "continue"), ("gpt", f"answer {n}"))
-    for n in range(10_000)
+    for n in range(MANY)
 ]
 
 
@@ -75,9 +76,9 @@ async def collection_names(database: AsyncDatabase[dict[str, Any]]) -> list[str]
 @pytest.mark.parametrize(
     ("version", "messages", "answers"),
     [
-        ("v2", [Message("human", "continue")], 10_000),
+        ("v2", [Message("human", "continue")], MANY),
         ("v2", [Message("gpt", "part 77")], 1),
-        ("v3", [Message("human", "continue")], 10_000),
+        ("v3", [Message("human", "continue")], MANY),
         ("v3", [Message("gpt", "part 77"), Message("human", "continue")], 1),
         ("v3", [Message("gpt", "part 77"), Message("human", "never said")], 0),
     ],
@@ -116,12 +117,12 @@ async def test_a_users_query_by_text_uses_an_index(continued: AsyncDatabase[dict
         ({"from": "gpt", "value": "continue"}, 0),
         ({"from": "human", "value": "never said"}, 0),
         ({**many, "nextMessageValue": "answer 77"}, 1),
-        (many, 10_000),
+        (many, MANY),
     ):
         explained = await continued[name].find(query).explain()
         assert "IXSCAN" in str(explained["queryPlanner"]["winningPlan"])
         assert explained["executionStats"]["nReturned"] == found
-        examined = 10_000 if query["value"] == "continue" and query["from"] == "human" else found
+        examined = MANY if query["value"] == "continue" and query["from"] == "human" else found
         assert explained["executionStats"]["totalDocsExamined"] == examined
     sorted_and_cut = await continued[name].find(many).sort("_id").limit(3).explain()
     assert sorted_and_cut["executionStats"]["totalDocsExamined"] == 3
@@ -133,7 +134,7 @@ async def test_documents_at_positions_are_read_without_the_others(
     """By the server's profile, as many documents are examined as returned, in corpus order."""
     async with open_quickly(continue_url) as store:
         await continued.command({"profile": 2})
-        for positions in ([7], [30_000, 5, 6, 7, 12_345], range(200, 400), []):
+        for positions in ([7], [3 * MANY, 5, 6, 7, MANY + 345], range(200, 400), []):
             found = await store.documents("v2", positions)
             assert [document["position"] for document in found] == sorted(positions)
         await continued.command({"profile": 0})
@@ -214,7 +215,7 @@ async def test_an_index_that_is_gone_or_damaged_is_not_ready(
 
 async def test_indexes_take_at_most_a_tenth_of_the_data(mongodb_url: str, tmp_path: Path) -> None:
     """All indexes of a version together take a tenth of its documents; v1 has none."""
-    dump = [conversation(str(n), *[("human", f"{n} {i} " + "some words " * 20) for i in range(6)]) for n in range(2000)]
+    dump = [conversation(str(n), *[("human", f"{n} {i} " + "some words " * 20) for i in range(6)]) for n in range(700)]
     async with open_quickly(mongodb_url) as store:
         report = await fill(store, dump, tmp_path)
     for version in ("v2", "v3"):
@@ -468,6 +469,6 @@ async def test_an_answer_being_read_keeps_the_replaced_corpus(mongodb_url: str, 
         seeding = asyncio.create_task(fill(store, SMALL, tmp_path, ["v2"]))
         await asyncio.sleep(3)
         assert not seeding.done()
-        assert sum([len(batch) async for batch in batches]) == 10_000
+        assert sum([len(batch) async for batch in batches]) == MANY
         async with asyncio.timeout(10):
             await seeding

@@ -26,9 +26,10 @@ from tests.support.corpora import SMALL, ask, conversation, fill
 
 pytestmark = pytest.mark.anyio
 
+MANY = 2000
 CONTINUE = [
     conversation(str(n), ("human", "go"), ("gpt", f"part {n}"), ("human", "continue"), ("gpt", f"answer {n}"))
-    for n in range(10_000)
+    for n in range(MANY)
 ]
 
 
@@ -263,7 +264,7 @@ async def test_a_replaced_file_is_closed(path: Path) -> None:
         await fill(store, SMALL, path.parent, ["v2"])
         assert await ask(store, [("gpt", "and so on")], "v2") == [("human", "continue")]
         assert open_and_gone(path) == 1
-        assert sum([len(batch) async for batch in answer]) == 10_000
+        assert sum([len(batch) async for batch in answer]) == MANY
         async with asyncio.timeout(10):
             while open_and_gone(path):
                 await asyncio.sleep(0.01)
@@ -277,12 +278,12 @@ def open_and_gone(path: Path) -> int:
 
 
 async def test_lookups_use_their_index_and_touch_only_what_they_return(path: Path) -> None:
-    """By the query plan there is no scan and no sort, and one row of ten thousand for a unique pair."""
+    """By the query plan there is no scan and no sort, and one row of thousands for a unique pair."""
     async with open_store(f"sqlite:///{path}") as store:
         await fill(store, CONTINUE, path.parent)
         assert await ask(store, [("gpt", "part 77"), ("human", "continue")], "v3") == [("gpt", "answer 77")]
     last, pair = [Message("human", "continue")], [Message("gpt", "part 77"), Message("human", "continue")]
-    assert steps(path, SCHEMAS["v2"].lookup(last)) < 10_000 * 40
+    assert steps(path, SCHEMAS["v2"].lookup(last)) < MANY * 40
     assert steps(path, SCHEMAS["v3"].lookup(pair)) < 100
     for version, messages, index in (("v2", last, "v2_messageDigest"), ("v3", pair, "v3_pairDigest")):
         query, values = find_query(SCHEMAS[version].lookup(messages))  # type: ignore[index]
@@ -311,7 +312,7 @@ def steps(path: Path, lookup: Lookup) -> int:
 
 async def test_indexes_take_at_most_a_tenth_of_the_data(path: Path) -> None:
     """The limit holds for texts as short as those of small talk."""
-    dump = [conversation(str(n), *[("human", f"{n} {i} " + "some words " * 20) for i in range(6)]) for n in range(2000)]
+    dump = [conversation(str(n), *[("human", f"{n} {i} " + "some words " * 20) for i in range(6)]) for n in range(700)]
     async with open_store(f"sqlite:///{path}") as store:
         report = await fill(store, dump, path.parent)
     for version in ("v2", "v3"):

@@ -95,16 +95,20 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """The forking process, as seen by the program that has started it. ``PROGRAM`` are its arguments of Python."""
+    """The forking process, as seen by the program that has started it.
+
+    ``environment`` are variables of its start, ``PROGRAM`` the arguments of its interpreter.
+    """
 
     PROGRAM: ClassVar[Sequence[str]] = (*STRICT, __file__)
 
-    def __init__(self) -> None:
+    def __init__(self, **environment: str) -> None:
         self._control, theirs = socket.socketpair()
         self._lock = threading.Lock()
         command = (sys.executable, *self.PROGRAM)
         with theirs:
-            self._process = subprocess.Popen(command, stdin=theirs.fileno(), env={"PATH": os.environ["PATH"]})
+            variables = {"PATH": os.environ["PATH"], **environment}
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), env=variables)
 
     def fork(
         self,

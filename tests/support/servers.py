@@ -13,12 +13,12 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Self
 
 from mimic.testing import MimicServer
 from mimic.testing.processes import Process, ServerProcess
 from tests.support.corpora import SMALL, Dump, seed
-from tests.support.fork_server import ForkedProcess, fork_server
+from tests.support.fork_server import ForkedProcess, ForkServer, fork_server
 
 STRICT: Final = ("-W", "error")
 SECONDS: Final = 100
@@ -33,18 +33,26 @@ class Server(ServerProcess):
     Without MIMIC_ON_MISS, a miss is a 404.
 
     It is forked off a process that has loaded the modules, which takes a fifth of the processor time. With another
-    program ``before`` it, or with settings of Python's, it starts as a new interpreter.
+    program ``before`` it, or with settings of Python's, it starts as a new interpreter. A forked one may be another
+    ``module``, which runs ``mimic``.
     """
+
+    module = "mimic"
 
     def __init__(self, folder: Path, *before: str, **settings: str) -> None:
         environment = {"PATH": os.environ["PATH"], "MIMIC_ON_MISS": "404", **settings}
         super().__init__(folder, environment, before=before, interpreter=STRICT)
-        self._forks = not before and may_fork(settings)
+        self._forks = fork_server() if may_fork(settings) and not before else None
+
+    def forked_by(self, forks: ForkServer) -> Self:
+        """Fork the server off a process that has started with the same settings of Python's. Returns the server."""
+        self._forks = forks
+        return self
 
     def _start(self, log: BinaryIO) -> Process:
         if not self._forks:
             return super()._start(log)
-        return fork_server().fork("mimic", ["serve"], self._environment, self._log.parent, (0, 1, log.fileno()))
+        return self._forks.fork(self.module, ["serve"], self._environment, self._log.parent, (0, 1, log.fileno()))
 
 
 def may_fork(environment: Iterable[str]) -> bool:
@@ -124,11 +132,12 @@ def run_mimic(
     before: Sequence[str] = (),
     stdin: bytes = b"",
     folder: Path | None = None,
+    module: str = "mimic",
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``mimic`` in a folder with warnings as errors, forked or in a new interpreter as a ``Server`` is."""
+    """Run a module in a folder with warnings as errors, forked or in a new interpreter as a ``Server`` is."""
     words, variables = [str(argument) for argument in arguments], {"PATH": os.environ["PATH"], **environment}
     if before or not may_fork(environment):
-        command = (*before, sys.executable, "-P", *STRICT, "-m", "mimic", *words)
+        command = (*before, sys.executable, "-P", *STRICT, "-m", module, *words)
         ran = subprocess.run(
             command, input=stdin, env=variables, capture_output=True, check=False, timeout=SECONDS, cwd=folder
         )
@@ -136,7 +145,7 @@ def run_mimic(
     with TemporaryFile() as out, TemporaryFile() as err:
         receiver, sender = os.pipe()
         streams = (receiver, out.fileno(), err.fileno())
-        process = fork_server().fork("mimic", words, variables, folder or Path.cwd(), streams)
+        process = fork_server().fork(module, words, variables, folder or Path.cwd(), streams)
         os.close(receiver)
         with suppress(BrokenPipeError), os.fdopen(sender, "wb") as file:
             file.write(stdin)
@@ -158,18 +167,27 @@ class Seeding:
     ``before`` it.
     """
 
-    def __init__(self, url: str, dump: Sequence[Any], *, before: Sequence[str] = (), **environment: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        dump: Sequence[Any],
+        *,
+        before: Sequence[str] = (),
+        forks: ForkServer | None = None,
+        **environment: str,
+    ) -> None:
         self._dump = json.dumps(dump).encode()
         self.process: Process
         arguments = ("--not-nice", "--store", url, "-")
         variables = {"PATH": os.environ["PATH"], **environment}
         (receiver, sender), (said, errors) = os.pipe(), os.pipe()
-        if before or not may_fork(environment):
+        if before or not (forks or may_fork(environment)):
             command = (*before, *seed_command(*arguments))
             self.process = subprocess.Popen(command, stdin=receiver, stderr=errors, env=variables)
         else:
             words = ["seed", "--quiet", *arguments]
-            self.process = fork_server().fork("mimic", words, variables, Path.cwd(), (receiver, 1, errors))
+            forks = forks or fork_server()
+            self.process = forks.fork("mimic", words, variables, Path.cwd(), (receiver, 1, errors))
         os.close(receiver)
         os.close(errors)
         self._input, self._errors = os.fdopen(sender, "wb"), os.fdopen(said, "rb")

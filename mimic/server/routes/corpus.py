@@ -1,10 +1,10 @@
 """Routes to browse the corpus: a search, and the conversation of a message."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
-from litestar import Router, get
+from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
@@ -37,7 +37,17 @@ class SearchResults(msgspec.Struct, frozen=True):
     results: Sequence[SearchHit]
 
 
-@get("/search", summary="Search", tags=["Conversations"], responses=error_responses(400, 401, 503))
+_TAGS: Final = ["Conversations"]
+
+
+@get(
+    "/corpus/search",
+    summary="Search",
+    tags=_TAGS,
+    responses=error_responses(400, 401, 503),
+    guards=[require_key],
+    security=SECURITY,
+)
 async def search_corpus(
     q: Query,
     corpus: NamedDependency[Corpus],
@@ -52,10 +62,12 @@ async def search_corpus(
 
 
 @get(
-    "/{version:str}/conversations/{document:int}",
+    "/corpus/{version:str}/conversations/{document:int}",
     summary="A conversation",
-    tags=["Conversations"],
+    tags=_TAGS,
     responses=error_responses(400, 401, 404, 503),
+    guards=[require_key],
+    security=SECURITY,
 )
 async def read_conversation(
     version: Annotated[Version, PathParameter(description="The schema version.")],
@@ -68,9 +80,4 @@ async def read_conversation(
     return await excerpt(corpus, version, document, first, count)
 
 
-ROUTES = Router(
-    "/corpus",
-    route_handlers=[search_corpus, read_conversation],
-    guards=[require_key],
-    security=SECURITY,
-)
+ROUTES: Final = (search_corpus, read_conversation)

@@ -9,7 +9,7 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Final
 
-from litestar import Response, Router, get
+from litestar import Response, get
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
@@ -60,13 +60,13 @@ FILES: Final = {
 ICON: Final = "/page/icon.svg"
 
 
-@get("/")
+@get("/", include_in_schema=False)
 async def show_page(request: AnyRequest) -> Response[bytes]:
     """Return the page."""
     return _file("index.html", request)
 
 
-@get("/page/{name:path}")
+@get("/page/{name:path}", include_in_schema=False)
 async def page_file(name: FromPath[str], request: AnyRequest) -> Response[bytes]:
     """Return a file of the page."""
     if name.removeprefix("/") not in FILES:
@@ -74,7 +74,7 @@ async def page_file(name: FromPath[str], request: AnyRequest) -> Response[bytes]
     return _file(name.removeprefix("/"), request)
 
 
-@get("/favicon.ico")
+@get("/favicon.ico", include_in_schema=False)
 async def show_icon(request: AnyRequest) -> Response[bytes]:
     """Return the icon, for clients that request it without a page. Browsers use its media type, not its name."""
     return _file("icon.svg", request)
@@ -116,4 +116,4 @@ def _compressed(name: str) -> bytes:
     return gzip.compress(FILES[name], mtime=0)
 
 
-ROUTES: Final = Router("/", route_handlers=[show_page, page_file, show_icon], include_in_schema=False)
+ROUTES: Final = (show_page, page_file, show_icon)

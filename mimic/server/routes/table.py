@@ -85,8 +85,8 @@ _OPENAI_METHODS: Final = _with_methods(
 _ROUTES: Final = (
     seeding.start_seeding,
     seeding.last_seeding,
-    page.ROUTES,
-    corpus.ROUTES,
+    *page.ROUTES,
+    *corpus.ROUTES,
     status.describe_corpus,
     status.health,
     status.ready,

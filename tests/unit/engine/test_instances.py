@@ -66,7 +66,6 @@ def check(schema: Any) -> None:
         assert judge.is_valid(made), made
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(schemas())
 def test_drawn_schemas_get_valid_instances(schema: Any) -> None:
     """Drawn schemas with nearly all keywords of draft 2020-12 get valid instances."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from math import exp, isclose, log, nextafter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from mimic.engine.base import Answers, ChatMessage, CompletionRequest, Limits, P
 from mimic.engine.logprobs import NEVER, TokenLogprob, certain, logprobs_of
 from mimic.engine.retrieval import RetrievalEngine
 from mimic.engine.sampling import Sampling, nucleus
-from tests.support.corpora import Dump, conversation, fill
+from tests.support.corpora import Dump, conversation
 
 ANSWERS = st.lists(st.lists(st.integers(0, 3), max_size=6), min_size=1, max_size=12)
 COUNTS = st.lists(st.integers(1, 10_000), min_size=12, max_size=12).map(lambda counts: sorted(counts, reverse=True))
@@ -119,10 +118,9 @@ def test_certain_tokens_have_no_rivals() -> None:
 
 
 @pytest.fixture
-async def corpus(store: Store, tmp_path: Path) -> Corpus:
+def corpus(filled: Store) -> Corpus:
     """The corpus of these tests."""
-    await fill(store, DUMP, tmp_path)
-    return Corpus(store)
+    return Corpus(filled)
 
 
 async def ask(engine: RetrievalEngine, text: str = "blue?", top: int = 20, **fields: Any) -> Answers:

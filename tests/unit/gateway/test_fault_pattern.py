@@ -43,14 +43,14 @@ def is_parsed(header: str) -> bool:
         return False
 
 
-@settings(max_examples=500)
+@settings(max_examples=5 * settings().max_examples)
 @given(headers())
 def test_the_pattern_matches_exactly_valid_headers(header: str) -> None:
     """Any combination matches the pattern exactly if it parses."""
     assert bool(re.fullmatch(PATTERN, header)) == is_parsed(header)
 
 
-@settings(max_examples=50)
+@settings(max_examples=settings().max_examples // 2)
 @given(st.from_regex(PATTERN, fullmatch=True))
 def test_headers_made_from_the_pattern_parse(header: str) -> None:
     """Requests generated from the document, as by testing tools, parse."""

@@ -150,13 +150,13 @@ async def test_one_worker_at_a_time(records: Records, hooks: Receiver) -> None:
     """Several workers finish many responses, and each event arrives once."""
     path = f"/ok/many-{new_id('test')}"
     workers = [Worker(records, f"{hooks.url}{path}") for _ in range(3)]
-    responses = {await ask(records) for _ in range(40)}
+    responses = {await ask(records) for _ in range(16)}
     async with running(*workers):
-        found = await asyncio.to_thread(hooks.wait, path, 40)
+        found = await asyncio.to_thread(hooks.wait, path, len(responses))
         async with asyncio.timeout(30):
             while any(size.jobs for size in (await records.sizes()).values()):
                 await asyncio.sleep(0.05)
-    assert len(hooks.all(path)) == 40
+    assert len(hooks.all(path)) == len(responses)
     assert {one for one in responses if any(one.encode() in message.body for message in found)} == responses
 
 

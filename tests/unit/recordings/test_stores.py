@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +19,8 @@ from mimic.recordings.promotion import promoted
 from mimic.records import open_records
 from mimic.records.base import RecordOptions
 from mimic.wire.base import GivenAnswer, GivenCall, GivenChoice
+from tests.support.fork_server import fork_server
+from tests.unit.recordings.writer import NUMBER
 
 
 def recording(text: str = "Hello", reply: str = "Hi", **changes: Any) -> Recording:
@@ -116,37 +116,19 @@ def test_deleted_ones_are_gone(place: tuple[str, str]) -> None:
     asyncio.run(check())
 
 
-WRITER = """
-import asyncio, sys
-from mimic.recordings.base import Chunk, Recording
-from mimic.recordings.identity import Identity
-from mimic.recordings.place import open_recordings
-from mimic.records import open_records
-from mimic.records.base import RecordOptions
-from mimic.wire.base import GivenAnswer, GivenChoice
-
-async def write(place, store, name):
-    async with open_records("", store, RecordOptions()) as records, open_recordings(place, records) as kept:
-        for number in range(40):
-            for text in ("shared", f"{name} {number}"):
-                request = {"model": "m", "messages": [{"role": "user", "text": text}]}
-                answer = GivenAnswer([GivenChoice(f"{name}" if text == "shared" else str(number))])
-                await kept.add(Recording(key=Identity.of(request).key, request=request, answer=answer, path="/v1/x"))
-
-asyncio.run(write(*sys.argv[1:]))
-"""
-
-
 def test_two_processes_lose_nothing(place: tuple[str, str]) -> None:
     """Two writers of the same requests and of others, at the same time."""
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, *place, name]) for name in ("left", "right")]
+    writers = [
+        fork_server().fork("tests.unit.recordings.writer", [*place, name], {}, Path.cwd(), (0, 1, 2))
+        for name in ("left", "right")
+    ]
     assert [writer.wait(60) for writer in writers] == [0, 0]
 
     async def check() -> None:
         async with opened(place) as kept:
             texts = [one.request["messages"][0]["text"] for one in await kept.all()]
             assert sorted(texts) == sorted(
-                ["shared", "shared", *(f"{name} {number}" for name in ("left", "right") for number in range(40))]
+                ["shared", "shared", *(f"{name} {number}" for name in ("left", "right") for number in range(NUMBER))]
             )
 
     asyncio.run(check())

@@ -32,7 +32,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
     "bzip2": bz2.compress,
 }
-TEXT = random.Random(1).randbytes(1000).hex().encode() * 1000
+TEXT = random.Random(1).randbytes(1000).hex().encode() * 300
 
 
 def decompressed(name: str, stored: bytes, step: int) -> bytes:
@@ -48,23 +48,23 @@ def decompressed(name: str, stored: bytes, step: int) -> bytes:
 def test_a_compressed_text_is_read_however_it_is_cut(name: str) -> None:
     """The first bytes name the coding. Several members or frames follow one another."""
     compress = COMPRESS[name]
-    for text in (b"", b"one", TEXT):
-        stored = compress(text)
+    long = compress(TEXT)
+    for text, stored in ((b"", compress(b"")), (b"one", compress(b"one")), (TEXT, long)):
         assert coding_of(stored) == CODINGS[name]
         for step in (1, 7, len(stored)) if len(stored) < 10_000 else (1000, len(stored)):
             assert decompressed(name, stored, step) == text
     assert decompressed(name, compress(b"one") + compress(b"two"), 5) == b"onetwo"
     for cut in (7, -1):
         with pytest.raises(BrokenDump, match=f"the {name} data .*(end here|damaged)"):
-            decompressed(name, compress(TEXT)[:cut], 1000)
+            decompressed(name, long[:cut], 1000)
     with pytest.raises(BrokenDump, match=f"the {name} data .*(end here|damaged)"):
-        decompressed(name, compress(TEXT)[:20] + b"nonsense" * 100, 1000)
+        decompressed(name, long[:20] + b"nonsense" * 100, 1000)
 
 
 @pytest.mark.parametrize("name", COMPRESS)
 def test_a_bomb_comes_in_small_pieces(name: str) -> None:
-    """50 MB of zeros in a few thousand bytes."""
-    assert len(decompressed(name, COMPRESS[name](bytes(50_000_000)), 1000)) == 50_000_000
+    """10 MB of zeros in a few thousand bytes."""
+    assert len(decompressed(name, COMPRESS[name](bytes(10_000_000)), 1000)) == 10_000_000
 
 
 def test_a_window_that_takes_much_memory_is_refused() -> None:
@@ -158,9 +158,9 @@ async def test_an_archive_with_a_password_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
-    """A file of 200 MB in 200 kB ends after 100 MB, which came in small chunks."""
+    """A file of 110 MB in 110 kB ends after 100 MB, which came in small chunks."""
     file = tmp_path / "export.zip"
-    file.write_bytes(zipped(conversations_json=b" " * 200_000_000))
+    file.write_bytes(zipped(conversations_json=b" " * 110_000_000))
     size = 0
     async with Source(file) as source:
         async for document in source.documents():

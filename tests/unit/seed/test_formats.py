@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mimic.corpus.calls import CorpusCall, calls_in
@@ -277,8 +277,8 @@ def test_a_tree_without_branches_needs_no_current_node() -> None:
 
 
 def test_a_tree_may_be_larger_than_a_conversation() -> None:
-    """Side branches of 30 MB are counted; a tree of 70 MB is skipped."""
-    for count, is_read in ((30, True), (70, False)):
+    """Side branches of 18 MB are counted; a tree of 70 MB is skipped."""
+    for count, is_read in ((18, True), (70, False)):
         aside = {f"s{n}": node("a", "assistant", "x" * 1_000_000) for n in range(count)}
         mapping = {"a": node(None, "user", "hi"), **aside, "b": node("a", "assistant", "hello")}
         [found] = read(json.dumps([{"mapping": mapping, "current_node": "b", "id": "big"}]))
@@ -379,7 +379,6 @@ def _shapes(said: list[tuple[str, str]], kind: int) -> Any:
     )[kind]
 
 
-@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.lists(TURN, min_size=1, max_size=4), st.integers(0, 5)), min_size=1, max_size=4),
     st.integers(1, 30),

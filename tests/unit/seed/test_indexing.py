@@ -96,7 +96,7 @@ async def test_no_space_in_the_process_keeps_the_old_corpus(store_url: str, tmp_
     start = f"os.execv(sys.executable, [sys.executable, *{index_process.COMMAND}, *sys.argv[1:]])"
     limited = partial(Indexing, pack_characters=1000, command=("-c", f"{limit}; {start}"))
     file = tmp_path / "large.json"
-    file.write_text(json.dumps([conversation("a", ("human", "hi"), ("gpt", "x" * 500))] * 5000))
+    file.write_text(json.dumps([conversation("a", ("human", "hi"), ("gpt", "x" * 500))] * 300))
     async with open_store(store_url) as store:
         await fill(store, SMALL, tmp_path)
         with pytest.raises(StoreFull, match="no space left for the index"):

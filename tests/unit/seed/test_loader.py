@@ -29,7 +29,7 @@ async def test_every_message_is_there_whatever_the_batch_size(tmp_path: Path, ba
     expected = [(m["from"], m["value"]) for element in plain for m in element["conversations"]]
     path = tmp_path / "corpus.db"
     async with open_store(f"sqlite:///{path}") as store:
-        report = await load(Source(SAMPLE), store, VERSIONS, batch_size=batch_size)
+        report = await load(Source(SAMPLE), store, VERSIONS, batch_size=batch_size, depth="last")
     assert (report.conversations, report.messages) == (len(plain), len(expected))
     connection = sqlite3.connect(path)
     for version in ("v2", "v3"):
@@ -42,7 +42,7 @@ async def test_every_message_is_there_whatever_the_batch_size(tmp_path: Path, ba
 
 async def test_a_batch_is_bounded_in_bytes_too(tmp_path: Path) -> None:
     """Large messages do not pile up in a batch of a thousand."""
-    dump = [conversation(str(n), ("human", "x" * 1_000_000)) for n in range(30)]
+    dump = [conversation(str(n), ("human", "x" * 1_000_000)) for n in range(12)]
     seen: list[int] = []
     async with open_store(f"sqlite:///{tmp_path / 'corpus.db'}") as store:
         async with store.replace(["v2"]) as replacement:
@@ -55,24 +55,24 @@ async def test_a_batch_is_bounded_in_bytes_too(tmp_path: Path) -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kind, "add", counting)
-            await fill(store, dump, tmp_path, ["v2"])
-    assert sum(seen) == 30
+            await fill(store, dump, tmp_path, ["v2"], depth="last")
+    assert sum(seen) == 12
     assert max(seen) <= 5
 
 
 async def test_progress_is_reported_from_start_to_end(store: Store, tmp_path: Path) -> None:
     """Progress has the phases in order: reading to the last byte, an index for each version, publishing."""
     file = tmp_path / "dump.json"
-    file.write_text(json.dumps(list(SMALL) * 500))
+    file.write_text(json.dumps(list(SMALL) * 300))  # read in two chunks
     told: list[Progress] = []
-    await load(Source(file), store, VERSIONS, on_progress=told.append)
+    await load(Source(file), store, VERSIONS, on_progress=told.append, depth="last")
     phases = [progress.phase for progress in told]
     assert phases == sorted(phases, key=["reading", "indexing", "publishing"].index)
     assert phases.count("indexing") == 3
     done = [progress.bytes for progress in told]
     assert done == sorted(done)
     assert done[-1] == told[-1].total_bytes == file.stat().st_size
-    assert told[-1].messages == 21 * 500
+    assert told[-1].messages == 21 * 300
 
 
 async def test_the_record_ends_with_the_report(store: Store, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ async def test_an_input_without_conversations_replaces_nothing(store: Store, tmp
 async def test_a_conversation_of_16_mib_is_stored(store: Store, tmp_path: Path) -> None:
     """The largest conversation that is not skipped fits each version."""
     dump = [conversation("big", *[("human", "x" * 5_000_000), ("gpt", "y" * 5_000_000), ("human", "z" * 5_000_000)])]
-    report = await fill(store, dump, tmp_path)
+    report = await fill(store, dump, tmp_path, depth="last")
     assert not report.skipped
     assert report.versions["v3"].documents == 3
 

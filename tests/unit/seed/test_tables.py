@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mimic.corpus.conversation import Conversation, Message
@@ -89,7 +89,6 @@ def test_stray_quotes_do_not_take_long() -> None:
 CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=8)
 
 
-@settings(max_examples=60)
 @given(st.lists(st.tuples(CELL, CELL), max_size=4), st.integers(1, 20), st.sampled_from(",;\t|"))
 def test_any_table_is_read_however_it_is_cut(rows: list[tuple[str, str]], step: int, delimiter: str) -> None:
     """Quotes, delimiters and line ends in cells are read as the csv module writes them."""

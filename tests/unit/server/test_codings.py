@@ -80,7 +80,7 @@ def test_bombs_are_too_large(coding: str) -> None:
     """The limit holds for each layer, so that inner ones cannot grow either."""
     bomb = COMPRESS[coding](bytes(LIMIT + 1))
     assert refusal(bomb, coding).status == 413
-    assert refusal(gzip.compress(COMPRESS[coding](bytes(100 * LIMIT))), f"{coding}, gzip").status == 413
+    assert refusal(gzip.compress(COMPRESS[coding](bytes(20 * LIMIT))), f"{coding}, gzip").status == 413
 
 
 @pytest.mark.parametrize("coding", COMPRESS)

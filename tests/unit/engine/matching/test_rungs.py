@@ -1,9 +1,8 @@
 """The rungs below exact matches, on every store: their matches, choices and needs."""
 
-import json
 import re
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,8 @@ from mimic.corpus.stores.mongodb.timings import Timings
 from mimic.engine.matching.rungs import Match, find_match
 from mimic.engine.outcomes import Outcome, weigh
 from mimic.errors import Detached, NoCompletion, RungNotSeeded, StoreFull, UnusableStore
-from mimic_seed.loader import load
-from mimic_seed.source import Source
-from tests.support.corpora import Dump, SeededStores, conversation, fill
-from tests.support.stores import STORES, open_quickly
+from tests.support.corpora import Dump, conversation, fill
+from tests.support.stores import open_quickly
 
 pytestmark = pytest.mark.anyio
 
@@ -45,25 +42,17 @@ DUMP: Dump = [
 ]
 
 
-@pytest.fixture(params=[*STORES[:2], pytest.param(STORES[2], marks=pytest.mark.soak)])
-def filled_url(request: pytest.FixtureRequest, seeded: SeededStores) -> tuple[str, Driver]:
-    """The URL of a store of DUMP, and the driver for it, for tests that change nothing."""
-    backend, _, driver = request.param.partition("-")
-    return seeded(backend, DUMP), "motor" if driver == "motor" else "pymongo"
-
-
 @pytest.fixture
-async def filled(filled_url: tuple[str, Driver]) -> AsyncIterator[Store]:
-    """A store of DUMP, on each backend, for tests that change nothing."""
-    async with open_quickly(*filled_url) as store:
-        yield store
+def corpus(filled: Store) -> Corpus:
+    """The corpus of DUMP, on each backend."""
+    return Corpus(filled)
 
 
 async def find(
-    store: Store, *said: tuple[str, str], version: Version = "v3", policy: MatchPolicy = DEFAULT_POLICY
+    corpus: Corpus, *said: tuple[str, str], version: Version = "v3", policy: MatchPolicy = DEFAULT_POLICY
 ) -> Match[Sequence[Outcome]]:
     """Match a chat of a user."""
-    return await match_in(Corpus(store), [Message(sender, text) for sender, text in said], version, policy)
+    return await match_in(corpus, [Message(sender, text) for sender, text in said], version, policy)
 
 
 async def match_in(
@@ -78,26 +67,20 @@ def answers(match: Match[Sequence[Outcome]]) -> list[str]:
     return [outcome.choice.message.value for outcome in match.found if outcome.choice]
 
 
-async def seed(store: Store, folder: Path, dump: Dump = DUMP, depth: Depth = "nearest") -> None:
-    """Seed a dump down to a rung."""
-    (folder / "dump.json").write_text(json.dumps(dump))
-    await load(Source(folder / "dump.json"), store, VERSIONS, depth=depth)
-
-
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_another_spelling_is_found(filled: Store, version: Version) -> None:
+async def test_another_spelling_is_found(corpus: Corpus, version: Version) -> None:
     """The rung `normalized` has the score 1 in every version; an exact text is on the rung above."""
     for text in (LIST.lower(), f"  {LIST.upper()}!!", LIST.replace(" ", "\n"), f"“{LIST}”"):
-        match = await find(filled, ("human", text), version=version)
+        match = await find(corpus, ("human", text), version=version)
         assert (match.rung, match.score) == ("normalized", 1)
         assert match.asked == (Message("human", LIST),)
         assert answers(match) == ["Walk along it, and turn each pointer around."]
-    match = await find(filled, ("human", LIST), version=version)
+    match = await find(corpus, ("human", LIST), version=version)
     assert (match.rung, match.score) == ("last", 1)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_similar_message_is_found(filled: Store, version: Version) -> None:
+async def test_a_similar_message_is_found(corpus: Corpus, version: Version) -> None:
     """Misspelled, reordered and halved texts, Chinese too, are on the rung `nearest`, with a score below 1."""
     for text, answer in (
         ("How do I revrese a linkd list in Pyhton?", "Walk along it, and turn each pointer around."),
@@ -105,35 +88,35 @@ async def test_a_similar_message_is_found(filled: Store, version: Version) -> No
         (FRANCE[: len(FRANCE) // 2], "Paris, two million."),
         ("我最近睡不好，怎么办", "睡前不要看手机。"),  # noqa: RUF001
     ):
-        match = await find(filled, ("human", text), version=version)
+        match = await find(corpus, ("human", text), version=version)
         assert match.rung == "nearest"
         assert 0.4 < match.score < 1
         assert answers(match) == [answer]
 
 
-async def test_a_short_word_with_a_mistake_is_found_by_its_parts(filled: Store) -> None:
+async def test_a_short_word_with_a_mistake_is_found_by_its_parts(corpus: Corpus) -> None:
     """A misspelled word is found by its parts, although it shares no whole word."""
-    match = await find(filled, ("human", "helo"))
+    match = await find(corpus, ("human", "helo"))
     assert (match.rung, answers(match)) == ("nearest", ["Hi"])
 
 
-async def test_among_equal_matches_the_previous_message_decides(filled: Store) -> None:
+async def test_among_equal_matches_the_previous_message_decides(corpus: Corpus) -> None:
     """A similar previous message is enough; without one the most frequent spelling answers, from all of the corpus."""
     for asked in ("Continue.", "contnue"):
         for before, answer in (("old ponds", "a frog"), ("print( 1 )", "print(2)")):
-            match = await find(filled, ("human", "whatever"), ("gpt", before), ("human", asked))
+            match = await find(corpus, ("human", "whatever"), ("gpt", before), ("human", asked))
             assert (match.asked[-1], answers(match)) == (Message("human", "continue"), [answer])
             assert len(match.asked) == 2
-        match = await find(filled, ("gpt", "of something else entirely"), ("human", asked))
+        match = await find(corpus, ("gpt", "of something else entirely"), ("human", asked))
         assert len(match.asked) == 1
-    match = await find(filled, ("human", "Continue."))
+    match = await find(corpus, ("human", "Continue."))
     assert (match.asked, answers(match)) == ((Message("human", "continue"),), ["a frog", "print(2)"])
     for version in ("v1", "v2"):
-        match = await find(filled, ("gpt", "print( 1 )"), ("human", "Continue."), version=version)
+        match = await find(corpus, ("gpt", "print( 1 )"), ("human", "Continue."), version=version)
         assert answers(match) == ["a frog", "print(2)"]
 
 
-async def test_the_one_message_before_among_thousands_is_found(store: Store, tmp_path: Path) -> None:
+async def test_the_one_message_before_among_many_is_found(store: Store, tmp_path: Path) -> None:
     """The message is found in the index, not among the first few."""
     words = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("ab", "el", "im", "on", "ur")]
     dump = [
@@ -144,47 +127,48 @@ async def test_the_one_message_before_among_thousands_is_found(store: Store, tmp
             ("human", "continue"),
             ("gpt", f"answer {n}"),
         )
-        for n in range(2000)
+        for n in range(1000)
     ]
-    await fill(store, dump, tmp_path)
-    for n in (0, 777, 1999):
+    await fill(store, dump, tmp_path, ["v3"])
+    corpus = Corpus(store)
+    for n in (0, 555, 999):
         before = f"the {words[n % 60]} and the {words[n // 60]}, {n}!"
-        match = await find(store, ("gpt", before), ("human", "Continue!"))
+        match = await find(corpus, ("gpt", before), ("human", "Continue!"))
         assert (match.rung, answers(match)) == ("normalized", [f"answer {n}"])
-        match = await find(store, ("gpt", before), ("human", "contineu"))
+        match = await find(corpus, ("gpt", before), ("human", "contineu"))
         assert (match.rung, answers(match)) == ("nearest", [f"answer {n}"])
 
 
-async def test_a_message_of_another_role_is_no_match(filled: Store) -> None:
+async def test_a_message_of_another_role_is_no_match(corpus: Corpus) -> None:
     """Another role, or a message without a next one, is no match; unknown roles match when normalized only."""
-    assert (await find(filled, ("human", "What is love?"), policy=MatchPolicy(min_score=0))).asked[-1].value == FRANCE
+    assert (await find(corpus, ("human", "What is love?"), policy=MatchPolicy(min_score=0))).asked[-1].value == FRANCE
     with pytest.raises(NoCompletion, match="No message is similar"):
-        await find(filled, ("human", "Nobody answered this question about llamas"))
-    assert answers(await find(filled, ("gpt", "What is love?"))) == ["a song"]
-    assert (await find(filled, ("tool", "it is 20 degrees outside"))).rung == "normalized"
+        await find(corpus, ("human", "Nobody answered this question about llamas"))
+    assert answers(await find(corpus, ("gpt", "What is love?"))) == ["a song"]
+    assert (await find(corpus, ("tool", "it is 20 degrees outside"))).rung == "normalized"
     with pytest.raises(NoCompletion):
-        await find(filled, ("tool", "it is 25 degrees outside"))
+        await find(corpus, ("tool", "it is 25 degrees outside"))
 
 
-async def test_messages_of_applications_are_ignored(filled: Store) -> None:
+async def test_messages_of_applications_are_ignored(corpus: Corpus) -> None:
     """A system message and the last message of a tool are ignored."""
-    match = await find(filled, ("system", "You are helpful."), ("human", LIST.lower()), ("tool", "{}"))
+    match = await find(corpus, ("system", "You are helpful."), ("human", LIST.lower()), ("tool", "{}"))
     assert answers(match) == ["Walk along it, and turn each pointer around."]
 
 
-async def test_a_message_without_similar_ones_has_no_answer(filled: Store) -> None:
+async def test_a_message_without_similar_ones_has_no_answer(corpus: Corpus) -> None:
     """The error has the best score and the required one."""
     for text in ("xyzzy", "", "?!", "👍", "\0", "x" * 200_000, "AND OR (", 'user:"x" -y', "[* TO *]", '{"$gt": ""}'):
         with pytest.raises(
             NoCompletion,
             match=r"(The most similar messages score less than MIMIC_LEAST_SCORE, 0\.45: .*|No message is similar)\.",
         ):
-            await find(filled, ("human", text))
+            await find(corpus, ("human", text))
     with pytest.raises(NoCompletion):
-        await find(filled, ("human", "How do I revrese a linkd list in Pyhton?"), policy=MatchPolicy(min_score=0.99))
+        await find(corpus, ("human", "How do I revrese a linkd list in Pyhton?"), policy=MatchPolicy(min_score=0.99))
 
 
-async def test_it_stops_at_the_lowest_rung(filled: Store) -> None:
+async def test_it_stops_at_the_lowest_rung(corpus: Corpus) -> None:
     """The search stops at the lowest rung, and the error names it."""
     chats: dict[Depth, list[tuple[str, str]]] = {
         "previous": [("gpt", "Old pond"), ("human", "continue")],
@@ -195,29 +179,35 @@ async def test_it_stops_at_the_lowest_rung(filled: Store) -> None:
     depths = list(chats)
     for number, depth in enumerate(depths):
         for rung in depths[: number + 1]:
-            assert (await find(filled, *chats[rung], policy=MatchPolicy(depth))).rung == rung
+            assert (await find(corpus, *chats[rung], policy=MatchPolicy(depth))).rung == rung
         for rung in depths[number + 1 :]:
             with pytest.raises(NoCompletion, match=f"compared down to the rung '{depth}'"):
-                await find(filled, *chats[rung], policy=MatchPolicy(depth))
+                await find(corpus, *chats[rung], policy=MatchPolicy(depth))
+
+
+RULES = "Follow the house rules, quote no sources, and keep a friendly tone in every sentence that you write."
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_part_of_a_wrapped_text_is_found(store: Store, tmp_path: Path, version: Version) -> None:
-    """A part answers if it is equal, or more similar than the whole; a whole message takes precedence."""
-    await fill(store, DUMP, tmp_path)
-    rules = "Follow the house rules, quote no sources, and keep a friendly tone in every sentence that you write."
+async def test_a_part_of_a_wrapped_text_is_found(corpus: Corpus, version: Version) -> None:
+    """A part answers if it is equal, or more similar than the whole."""
     walk = ["Walk along it, and turn each pointer around."]
     for text in (LIST, LIST.lower()):
-        match = await find(store, ("human", f"{rules}\n\n{text}"), version=version)
+        match = await find(corpus, ("human", f"{RULES}\n\n{text}"), version=version)
         assert (match.rung, match.score, answers(match)) == ("part", 1, walk)
-    match = await find(store, ("human", f"{rules}\nQuestion: How do I revrese a linked list in Python?\nAnswer:"))
+    match = await find(corpus, ("human", f"{RULES}\nQuestion: How do I revrese a linked list in Python?\nAnswer:"))
     assert (match.rung, answers(match)) == ("part", walk)
     assert 0.6 < match.score < 1
-    wrapped = conversation("wrapped", ("human", f"{rules}\n\n{LIST}"), ("gpt", "as a whole"))
-    await fill(store, [*DUMP, wrapped], tmp_path)
-    for text in (f"{rules}\n\n{LIST}", f"{rules}\n\n{LIST}".upper()):
-        match = await find(store, ("human", text), version=version)
-        assert (match.rung, answers(match)) == ("last" if text.startswith(rules) else "normalized", ["as a whole"])
+
+
+async def test_a_whole_message_takes_precedence_over_its_parts(store: Store, tmp_path: Path) -> None:
+    """In every version, also in another spelling."""
+    whole = f"{RULES}\n\n{LIST}"
+    await fill(store, [*DUMP, conversation("wrapped", ("human", whole), ("gpt", "as a whole"))], tmp_path)
+    for version in VERSIONS:
+        for text, rung in ((whole, "last"), (whole.upper(), "normalized")):
+            match = await find(Corpus(store), ("human", text), version=version)
+            assert (match.rung, answers(match)) == (rung, ["as a whole"])
 
 
 async def test_a_part_has_its_exact_spelling_and_its_previous_message(store: Store, tmp_path: Path) -> None:
@@ -227,66 +217,66 @@ async def test_a_part_has_its_exact_spelling_and_its_previous_message(store: Sto
         *(conversation(f"b{n}", ("human", "what is love"), ("gpt", "a song")) for n in range(3)),
         conversation("c", ("gpt", "About dogs."), ("human", "What is love?"), ("gpt", "a walk")),
     ]
-    await fill(store, dump, tmp_path)
-    match = await find(store, ("human", "The question: What is love?"))
+    await fill(store, dump, tmp_path, ["v3"])
+    match = await find(Corpus(store), ("human", "The question: What is love?"))
     assert (match.rung, set(answers(match))) == ("part", {"a feeling", "a walk"})
-    assert answers(await find(store, ("human", "The question: WHAT IS LOVE"))) == ["a song"]
+    assert answers(await find(Corpus(store), ("human", "The question: WHAT IS LOVE"))) == ["a song"]
     for before in ("About dogs.", "about dogs"):
-        match = await find(store, ("gpt", before), ("human", "The question: What is love?"))
+        match = await find(Corpus(store), ("gpt", before), ("human", "The question: What is love?"))
         assert (match.rung, len(match.asked)) == ("part", 2 if before == "About dogs." else 1)
 
 
 async def test_parts_belong_to_the_depth_nearest(store: Store, tmp_path: Path) -> None:
     """A search that ends above it, or a corpus without its index, seeks no parts; templates are of the policy."""
     text = f"Please answer the question: {LIST}"
-    await fill(store, DUMP, tmp_path)
+    await fill(store, DUMP, tmp_path, ["v3"])
     for depth in DEPTHS[: DEPTHS.index("nearest")]:
         with pytest.raises(NoCompletion):
-            await find(store, ("human", text), policy=MatchPolicy(depth))
-    assert (await find(store, ("human", text), policy=MatchPolicy("nearest"))).rung == "part"
+            await find(Corpus(store), ("human", text), policy=MatchPolicy(depth))
+    assert (await find(Corpus(store), ("human", text), policy=MatchPolicy("nearest"))).rung == "part"
     shouted = "Say it in other words, and add nothing: Hello"
     templates = ("Say it in other words, and add nothing: {text}",)
     with pytest.raises(NoCompletion):
-        await find(store, ("human", shouted), policy=MatchPolicy(min_score=0.9))
+        await find(Corpus(store), ("human", shouted), policy=MatchPolicy(min_score=0.9))
     policy = MatchPolicy(min_score=0.9, templates=templates)
-    assert answers(await find(store, ("human", shouted), policy=policy)) == ["Hi"]
-    await seed(store, tmp_path, depth="normalized")
+    assert answers(await find(Corpus(store), ("human", shouted), policy=policy)) == ["Hi"]
+    await fill(store, DUMP, tmp_path, ["v3"], depth="normalized")
     with pytest.raises(NoCompletion, match="without the index for the rung 'nearest'"):
-        await find(store, ("human", text))
+        await find(Corpus(store), ("human", text))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_chat_that_ends_with_an_answer_is_cut(filled: Store, version: Version) -> None:
+async def test_a_chat_that_ends_with_an_answer_is_cut(corpus: Corpus, version: Version) -> None:
     """The assistant's message is sought byte for byte; else the user's last message before it, down the ladder."""
     walk = ["Walk along it, and turn each pointer around."]
-    match = await find(filled, ("human", LIST), ("gpt", "what is love"), version=version)
+    match = await find(corpus, ("human", LIST), ("gpt", "what is love"), version=version)
     assert (match.rung, answers(match)) == ("last", ["a song"])
     for text, rung in ((LIST, "last"), (LIST.upper(), "normalized"), ("How do I revrese a linkd list?", "nearest")):
         for rest in ([("gpt", "Sure,")], [("gpt", "Sure,"), ("gpt", "here it is")], [("gpt", "{"), ("system", "JSON")]):
-            match = await find(filled, ("human", "Hello"), ("human", text), *rest, version=version)
+            match = await find(corpus, ("human", "Hello"), ("human", text), *rest, version=version)
             assert (match.rung, answers(match)) == (rung, walk)
-    match = await find(filled, ("human", ""), ("gpt", "What is love?"), version=version)
+    match = await find(corpus, ("human", ""), ("gpt", "What is love?"), version=version)
     assert (match.rung, answers(match)) == ("normalized", ["a song"])
     chat = [("human", LIST), ("gpt", "Sure,"), ("function_call", "{}"), ("observation", "done")]
-    assert answers(await find(filled, *chat, version=version)) == walk
+    assert answers(await find(corpus, *chat, version=version)) == walk
     with pytest.raises(NoCompletion, match="nothing follows 'done' of the role 'result'"):
-        await find(filled, *chat, version=version, policy=MatchPolicy(keeps_tools=True))
+        await find(corpus, *chat, version=version, policy=MatchPolicy(keeps_tools=True))
     with pytest.raises(NoCompletion, match="nothing follows 'xyzzy' of the role 'user'"):
-        await find(filled, ("human", "xyzzy"), ("gpt", "Walk along"), version=version)
+        await find(corpus, ("human", "xyzzy"), ("gpt", "Walk along"), version=version)
 
 
 @pytest.mark.parametrize("seeded", ["last", "normalized"])
 async def test_a_rung_that_was_not_seeded_is_an_error(store: Store, tmp_path: Path, seeded: Depth) -> None:
     """A request for that rung gets an error of its own, if needed; others get a miss with the reason."""
-    await seed(store, tmp_path, depth=seeded)
-    assert (await find(store, ("human", LIST), policy=MatchPolicy("nearest"))).rung == "last"
+    await fill(store, DUMP, tmp_path, ["v3"], depth=seeded)
+    assert (await find(Corpus(store), ("human", LIST), policy=MatchPolicy("nearest"))).rung == "last"
     missing = "normalized" if seeded == "last" else "nearest"
     with pytest.raises(RungNotSeeded, match=f"v3 was seeded without the index for the rung '{missing}'"):
-        await find(store, ("human", "contineu"), policy=MatchPolicy("nearest"))
+        await find(Corpus(store), ("human", "contineu"), policy=MatchPolicy("nearest"))
     with pytest.raises(NoCompletion, match=f"since v3 was seeded without the index for the rung '{missing}'"):
-        await find(store, ("human", "contineu"))
+        await find(Corpus(store), ("human", "contineu"))
     if seeded == "normalized":
-        assert (await find(store, ("human", "Continue?"))).rung == "normalized"
+        assert (await find(Corpus(store), ("human", "Continue?"))).rung == "normalized"
 
 
 async def test_versions_keep_the_index_they_were_seeded_with(store: Store, tmp_path: Path) -> None:
@@ -298,10 +288,10 @@ async def test_versions_keep_the_index_they_were_seeded_with(store: Store, tmp_p
     first, second = seeded["v1"].index, seeded["v3"].index
     assert first and second and seeded["v2"].index == first != second  # noqa: PT018
     assert (first.depth, first.messages) == ("nearest", sum(len(one["conversations"]) - 1 for one in DUMP))
-    assert answers(await find(store, ("human", "where are the llamas"))) == ["In the Andes."]
-    assert answers(await find(store, ("human", LIST.upper()), version="v2"))[0].startswith("Walk")
+    assert answers(await find(Corpus(store), ("human", "where are the llamas"))) == ["In the Andes."]
+    assert answers(await find(Corpus(store), ("human", LIST.upper()), version="v2"))[0].startswith("Walk")
     with pytest.raises(NoCompletion):
-        await find(store, ("human", LIST.upper()))
+        await find(Corpus(store), ("human", LIST.upper()))
     await fill(store, other, tmp_path, ["v1", "v2"])
     with pytest.raises(Detached):
         async with store.attached(first.id):
@@ -313,7 +303,7 @@ async def test_an_open_corpus_sees_the_new_index(store: Store, tmp_path: Path) -
     corpus = Corpus(store)
     for number in range(3):
         text = f"Where are the llamas number {number} {'abc'[number]}?"
-        await fill(store, [conversation("x", ("human", text), ("gpt", f"{number}"))], tmp_path)
+        await fill(store, [conversation("x", ("human", text), ("gpt", f"{number}"))], tmp_path, ["v3"])
         match = await match_in(corpus, [Message("human", text.upper())])
         assert answers(match) == [str(number)]
         assert len(corpus._indexes) == 1
@@ -322,10 +312,10 @@ async def test_an_open_corpus_sees_the_new_index(store: Store, tmp_path: Path) -
 async def test_a_replaced_index_is_closed(store: Store, tmp_path: Path) -> None:
     """The space of a replaced index is freed, also if the new corpus has none."""
     corpus = Corpus(store)
-    await fill(store, DUMP, tmp_path)
+    await fill(store, DUMP, tmp_path, ["v3"])
     assert (await match_in(corpus, [Message("human", LIST.upper())])).rung == "normalized"
     assert len(corpus._indexes) == 1
-    await fill(store, DUMP, tmp_path, depth="last")
+    await fill(store, DUMP, tmp_path, ["v3"], depth="last")
     with pytest.raises(NoCompletion):
         await match_in(corpus, [Message("human", LIST.upper())])
     assert corpus._indexes == {}
@@ -339,9 +329,9 @@ async def test_an_index_that_was_just_replaced_is_not_damaged(mongodb_url: str, 
         open_quickly(mongodb_url, driver, timings) as reader,
         open_quickly(mongodb_url, driver, timings) as seeder,
     ):
-        await fill(seeder, DUMP, tmp_path)
+        await fill(seeder, DUMP, tmp_path, ["v3"])
         before = await reader.seeded()
-        await fill(seeder, DUMP, tmp_path)
+        await fill(seeder, DUMP, tmp_path, ["v3"])
         assert await reader.seeded() == before
         await Corpus(reader).index("v3")
         assert await reader.seeded() != before
@@ -353,13 +343,13 @@ async def test_a_corpus_replaced_in_between_is_asked_again(
     """If the corpus changes between search and reading, the answer is in the corpus."""
     old = [conversation(str(n), ("human", f"Old question about llamas {n}"), ("gpt", f"old {n}")) for n in range(40)]
     new = [conversation("n", ("human", "x")), conversation("m", ("human", "Old question about LLAMAS"), ("gpt", "new"))]
-    await fill(store, old, tmp_path)
+    await fill(store, old, tmp_path, ["v3"])
     said, corpus = Corpus.messages_at, Corpus(store)
     replacements = [new]
 
     async def replace_first(*arguments: object) -> object:
         if replacements:
-            await fill(store, replacements.pop(), tmp_path)
+            await fill(store, replacements.pop(), tmp_path, ["v3"])
         return await said(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Corpus, "messages_at", replace_first)
@@ -378,11 +368,12 @@ async def test_both_stores_answer_the_same(tmp_path: Path, sqlite_url: str, mong
             ("human", "go on"),
             ("gpt", f"{n}"),
         )
-        for n in range(600)
+        for n in range(300)
     ]
     async with open_store(sqlite_url) as one, open_store(mongodb_url) as other:
         for store in (one, other):
             await fill(store, dump, tmp_path)
+        corpora = (Corpus(one), Corpus(other))
         asked = [
             [("human", f"{words[n % 8]}, {words[n % 7]}! {n}"), ("gpt", f"{words[n % 5]}s"), ("human", text)]
             for n, text in enumerate(["go on", "GO ON", "goo on", *(f"{word} {n}" for n in range(2) for word in words)])
@@ -390,7 +381,7 @@ async def test_both_stores_answer_the_same(tmp_path: Path, sqlite_url: str, mong
         for chat in asked:
             for version in VERSIONS:
                 policy = MatchPolicy(min_score=0)
-                matches = [await find(store, *chat, version=version, policy=policy) for store in (one, other)]
+                matches = [await find(corpus, *chat, version=version, policy=policy) for corpus in corpora]
                 assert matches[0] == matches[1]
 
 
@@ -404,13 +395,13 @@ async def test_a_damaged_or_missing_index_is_an_error(sqlite_url: str, tmp_path:
         with pytest.raises(
             UnusableStore, match="the index of the corpus is damaged, or of another version of Mimic: seed again"
         ):
-            await find(store, ("human", "contineu"))
+            await find(Corpus(store), ("human", "contineu"))
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()
         with pytest.raises(UnusableStore, match=f"{re.escape(str(folder))} is missing"):
-            await find(store, ("human", "contineu"))
-        assert (await find(store, ("human", LIST))).rung == "last"
+            await find(Corpus(store), ("human", "contineu"))
+        assert (await find(Corpus(store), ("human", LIST))).rung == "last"
 
 
 async def test_a_read_only_folder_is_enough(sqlite_url: str, tmp_path: Path) -> None:
@@ -419,7 +410,7 @@ async def test_a_read_only_folder_is_enough(sqlite_url: str, tmp_path: Path) -> 
         await fill(store, DUMP, tmp_path)
         [folder] = tmp_path.glob("corpus.db.index-*")
         before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
-        assert (await find(store, ("human", "contineu"))).rung == "nearest"
+        assert (await find(Corpus(store), ("human", "contineu"))).rung == "nearest"
         assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
 
 
@@ -438,7 +429,7 @@ async def test_the_index_is_searched_in_threads_of_its_own(
         monkeypatch.setattr(MatchIndex, name, watched)
     async with open_store(sqlite_url) as store:
         await fill(store, DUMP, tmp_path)
-        await find(store, ("human", "helo"))
+        await find(Corpus(store), ("human", "helo"))
     assert threads == ["mimic-search"] * 3
 
 
