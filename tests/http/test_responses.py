@@ -483,11 +483,14 @@ def test_other_faults(client: OpenAI) -> None:
 def test_limits_and_pace(serve: SharedServers) -> None:
     """Rate limits count the tokens of a response, and the pace delays its events, as of a chat."""
     url = serve(DUMP, MIMIC_TPM="1000", MIMIC_TTFT_MS="50", MIMIC_ITL_MS="2").url
+    began = time.monotonic()
     with httpx.stream("POST", f"{url}/v1/responses", json={"input": "How do I sort a list?", "stream": True}) as answer:
-        pieces = list(answer.iter_raw())
+        deltas = answer.read().count(b"event: response.output_text.delta")
+    seconds = time.monotonic() - began
     assert answer.headers["x-ratelimit-limit-tokens"] == "1000"
     assert int(answer.headers["x-ratelimit-remaining-tokens"]) < 1000
-    assert len(pieces) > 3
+    assert deltas > 3
+    assert seconds > 0.05 + 0.002 * (deltas - 1)
     refused = httpx.post(f"{url}/v1/responses", json={"input": "x " * 2000})
     assert refused.status_code in {404, 429}
 

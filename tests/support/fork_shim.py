@@ -75,13 +75,15 @@ class ForkListener:
             finally:
                 for stream in streams:
                     os.close(stream)
-            os.write(answer, process.pid.to_bytes(LENGTH, "big"))
+            with suppress(BrokenPipeError):  # the shim was killed
+                os.write(answer, process.pid.to_bytes(LENGTH, "big"))
             pids.append(process.pid)
             waiting.append(threading.Thread(target=_report, args=(process, answer)))
             waiting[-1].start()
         for pid, thread in zip(pids, waiting, strict=True):
             if thread.is_alive():
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(pid, signal.SIGKILL)
             thread.join()
 
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import cache
 from itertools import accumulate
 from math import inf
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -105,6 +106,22 @@ class _Shared:
         self._histogram(labels).observe(seconds)
 
 
+class _AllProcesses(Collector):
+    """Counts and gauges of all worker processes. The file of a process that starts is empty for a moment."""
+
+    def collect(self) -> Iterator[Metric]:
+        files = [str(file) for file in Path(os.environ[METRICS_FOLDER]).glob("*.db") if _has_begun(file)]
+        yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+
+
+def _has_begun(file: Path) -> bool:
+    """True if a file exists and has values."""
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:  # a gauge of a dead process, which another process has removed meanwhile
+        return False
+
+
 class Metrics:
     """Prometheus metrics of this process, or of all worker processes if PROMETHEUS_MULTIPROC_DIR is set."""
 
@@ -142,7 +159,7 @@ class Metrics:
         if METRICS_FOLDER in os.environ:
             list(workers())  # removes gauges of dead processes
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            registry.register(_AllProcesses())
         return generate_latest(registry)
 
     @asynccontextmanager

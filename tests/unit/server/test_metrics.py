@@ -43,3 +43,10 @@ def test_counts_of_several_processes_are_in_files(monkeypatch: pytest.MonkeyPatc
     assert isinstance(Metrics().count.__self__, metrics._Own)  # type: ignore[attr-defined] # it is a method
     monkeypatch.setenv(METRICS_FOLDER, str(tmp_path))
     assert isinstance(Metrics().count.__self__, metrics._Shared)  # type: ignore[attr-defined] # likewise
+
+
+def test_a_process_that_starts_breaks_no_metrics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The file of its counts is empty for a moment."""
+    monkeypatch.setenv(METRICS_FOLDER, str(tmp_path))
+    (tmp_path / f"counter_{2**22 + 1}.db").touch()
+    assert Metrics().text() == b""  # no file has values
