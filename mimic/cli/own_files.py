@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 import click
-import structlog
 
 from mimic.corpus.schemas import VERSIONS
 from mimic.corpus.stores import open_store
@@ -19,8 +18,6 @@ from mimic.errors import DumpError, MimicError
 from mimic.settings import VARIABLES, Settings
 from mimic_seed.loader import load
 from mimic_seed.source import Source
-
-log = structlog.get_logger("mimic")
 
 SAMPLE: Final = str(files("mimic_seed") / "sample.json")
 """The sample corpus of Mimic."""
@@ -75,6 +72,9 @@ class Watcher(threading.Thread):
             before = now
 
     def _seed(self) -> None:
+        import structlog  # noqa: PLC0415 - it takes 0.06 s to load, and only a server needs it
+
+        log = structlog.get_logger("mimic")
         command = (sys.executable, "-P", "-m", "mimic", "seed", "--quiet", "--", *self._names)
         done = subprocess.run(command, env=self._environment, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603 - the files of the command line
         if done.returncode == 0:

@@ -8,11 +8,7 @@ from contextlib import ExitStack, suppress
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final, TypeAlias
 
-import structlog
-
 from mimic.errors import MimicError
-
-log = structlog.get_logger("mimic")
 
 ATTEMPTS: Final = 20
 """Ports to try for port 0, since the port must be free on several addresses."""
@@ -103,8 +99,11 @@ def _bind_all(host: str, addresses: Sequence[Address]) -> Sequence[socket.socket
         if not opened:
             raise missing[0]
         stack.pop_all()
-    for error in missing:
-        log.info("skipped an address", reason=str(error))
+    if missing:
+        import structlog  # noqa: PLC0415 - it takes 0.06 s to load, and the settings need this module
+
+        for error in missing:
+            structlog.get_logger("mimic").info("skipped an address", reason=str(error))
     return opened
 
 

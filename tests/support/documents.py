@@ -47,7 +47,8 @@ DOWNLOADED: Final = {"ShareGPT_V3_unfiltered_cleaned_split.json": 1000, "dump.js
 PYTEST: Final = ("-q", "-c", os.devnull, "-W", "error", *(f"-pno:{name}" for name in UNUSED))
 FORK_SHIM: Final = Path(__file__).with_name("fork_shim.py")
 SHIMS: Final = {
-    ".venv/bin/python": 'exec {python} "$@"',
+    # Programs are forked. Tests are not: the order in which a session collects garbage depends on its loaded modules.
+    ".venv/bin/python": '[ "$1" != -m ] || exec {python} "$@"\nexec {python} -S -E {fork_shim} {socket} python "$@"',
     ".venv/bin/pip": 'echo "$@" >> pip.log',
     ".venv/bin/pytest": 'echo "$@" >> pytest.log',
     ".venv/bin/locust": 'exec {python} -m locust "$@"',
@@ -103,7 +104,11 @@ class Reader:
         for name, command in SHIMS.items():
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            names = {"python": shlex.quote(sys.executable), "fork_shim": FORK_SHIM, "socket": self._forks.socket}
+            names = {
+                "python": shlex.quote(sys.executable),
+                "fork_shim": FORK_SHIM,
+                "socket": shlex.quote(self._forks.socket),
+            }
             file.write_text(f"#!/bin/bash\n{command.format(**names)}\n")
             file.chmod(0o755)
         for name, most in DOWNLOADED.items():
@@ -126,7 +131,7 @@ class Reader:
         self._shell = subprocess.Popen(
             ("bash", "--norc", "--noprofile", f"/dev/fd/{script}"),
             stdin=subprocess.DEVNULL,
-            pass_fds=(script, self._forks.socket),
+            pass_fds=(script,),
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=self._environment,

@@ -21,14 +21,14 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from prometheus_client import values
+from tests.support.fork_shim import LENGTH, exit_code_of
 
 STRICT: Final = ("-P", "-W", "error")
 LOADED_LATE: Final = (
@@ -51,8 +51,6 @@ LOADED_LATE: Final = (
     "uvloop",
 )
 """Modules that a program loads only when it needs them."""
-LENGTH: Final = 4
-"""Bytes of a number: a request's length, a process's number, an exit status."""
 
 
 class ForkedProcess:
@@ -92,16 +90,22 @@ class ForkedProcess:
             status = os.read(self._status, LENGTH)
             os.close(self._status)
             assert status, "the process that forks has ended"
-            self.returncode = os.waitstatus_to_exitcode(int.from_bytes(status, "big"))
+            self.returncode = exit_code_of(status)
         return self.returncode
 
 
 class ForkServer:
-    """The forking process, as seen by the program that has started it. ``environment`` are variables of its start."""
+    """The forking process, as seen by the program that has started it.
+
+    ``environment`` are variables of its start, ``PROGRAM`` the arguments of its interpreter.
+    """
+
+    PROGRAM: ClassVar[Sequence[str]] = (*STRICT, __file__)
 
     def __init__(self, **environment: str) -> None:
         self._control, theirs = socket.socketpair()
-        command = (sys.executable, *STRICT, __file__)
+        self._lock = threading.Lock()
+        command = (sys.executable, *self.PROGRAM)
         with theirs:
             variables = {"PATH": os.environ["PATH"], **environment}
             self._process = subprocess.Popen(command, stdin=theirs.fileno(), env=variables)
@@ -122,11 +126,12 @@ class ForkServer:
         """
         ended, status = os.pipe()
         request = json.dumps([module, list(arguments), dict(environment), str(folder), own_group]).encode()
-        # The file descriptors arrive together with these bytes.
-        socket.send_fds(self._control, [len(request).to_bytes(LENGTH, "big")], [*streams, status])
-        os.close(status)
-        self._control.sendall(request)
-        return ForkedProcess(int.from_bytes(_received(self._control, LENGTH), "big"), ended)
+        with self._lock:
+            # The file descriptors arrive together with these bytes.
+            socket.send_fds(self._control, [len(request).to_bytes(LENGTH, "big")], [*streams, status])
+            os.close(status)
+            self._control.sendall(request)
+            return ForkedProcess(int.from_bytes(_received(self._control, LENGTH), "big"), ended)
 
     def close(self) -> None:
         """End the forking process. The forked programs run on."""
@@ -152,18 +157,18 @@ def _received(control: socket.socket, size: int) -> bytes:
 def main() -> None:
     """The forking process and, after a fork, the requested program."""
     _load()
-    if program := _fork_on_request():
+    if program := fork_on_request():
         module, arguments = program
         sys.argv[1:] = arguments
         _fork_spawned()
-        _run(module)
+        run_to_end(partial(runpy.run_module, module, run_name="__main__", alter_sys=True))
 
 
-def _run(module: str) -> None:
+def run_to_end(program: Callable[[], object]) -> None:
     """Run a program, and end this process. Taking the interpreter down would copy all memory, which takes 0.05 s."""
     code: object = None
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        program()
     except SystemExit as exc:
         code = exc.code
     if code is not None and not isinstance(code, int):
@@ -183,8 +188,6 @@ def _load() -> None:
         import_module(module)
     create_app(Settings.from_environment({}))  # loads more, and opens nothing
     _read_signatures()
-    gc.collect()
-    gc.freeze()  # shared memory is not written to
 
 
 def _read_signatures() -> None:
@@ -201,8 +204,10 @@ def _read_signatures() -> None:
                 _ = handler.signature_model
 
 
-def _fork_on_request() -> tuple[str, Sequence[str]] | None:
+def fork_on_request() -> tuple[str, Sequence[str]] | None:
     """Fork at each request. Returns None at the end; in a forked process, the program to run."""
+    gc.collect()
+    gc.freeze()  # shared memory is not written to
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program that has started this one ends it
     signal.signal(signal.SIGCHLD, lambda *_: None)
     running: dict[int, int] = {}
@@ -243,7 +248,7 @@ def _tell_ended(running: dict[int, int]) -> None:
         if not pid:
             return
         descriptor = running.pop(pid)
-        os.write(descriptor, status.to_bytes(LENGTH, "big"))
+        os.write(descriptor, os.waitstatus_to_exitcode(status).to_bytes(LENGTH, "big", signed=True))
         os.close(descriptor)
 
 
@@ -310,6 +315,8 @@ def _spawned(arguments: Sequence[Any], kept: Sequence[int]) -> int:
     os.closerange(first, os.sysconf("SC_OPEN_MAX"))
     given = dict(re.findall(r"(tracker_fd|pipe_handle)=(\d+)", str(arguments[-2])))
     vars(multiprocessing.resource_tracker._resource_tracker)["_fd"] = int(given["tracker_fd"])
+    from prometheus_client import values  # noqa: PLC0415 - loaded with Mimic
+
     # Chosen by the environment while prometheus_client is loaded.
     values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
     pipe = int(given["pipe_handle"])

@@ -1,5 +1,6 @@
 """Records in a MongoDB collection, for the servers of several machines."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -79,6 +80,7 @@ class MongoDBRecords(Records):
         self._options = options
         self._idle_seconds = idle_seconds
         self._has_indexes = False
+        self._making_indexes = asyncio.Lock()
         self._is_used = False
         self._checked_at = float("-inf")
         self._holder = ""
@@ -249,9 +251,7 @@ class MongoDBRecords(Records):
     async def _prepare(self, drafts: Sequence[Draft]) -> None:
         """Make the indexes, before the first write of this process, and room. Raises RecordsFull."""
         if not self._has_indexes:
-            with self._database.errors():
-                await self._collection.create_indexes(list(INDEXES))
-            self._has_indexes = True
+            await self._make_indexes()
         if await self._bounds.have_room(len(drafts), _size(drafts)):
             return
         keys = [key_of(draft.kind, draft.id) for draft in drafts]
@@ -261,6 +261,14 @@ class MongoDBRecords(Records):
         new = [draft for key, draft in zip(keys, drafts, strict=True) if key not in existing]
         if new and not (await self._bounds.make_room(len(new), _size(new)))[1]:
             raise RecordsFull
+
+    async def _make_indexes(self) -> None:
+        """Make the indexes once, however many first writes come at the same time."""
+        async with self._making_indexes:
+            if not self._has_indexes:
+                with self._database.errors():
+                    await self._collection.create_indexes(list(INDEXES))
+                self._has_indexes = True
 
     def _created(self, found: Fields) -> Record:
         if found["format"] > FORMAT:

@@ -8,13 +8,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-import structlog
-
 from mimic.corpus.stores.tempdirs import folder_of_workers, refusal
 from mimic.errors import RecordsUnavailable
 from mimic.records.base import OVERHEAD
-
-log = structlog.get_logger("mimic")
 
 NAME: Final = "records.db"
 """The name of a temporary file."""
@@ -137,7 +133,9 @@ class TemporaryFile(RecordsFile):
                 self.path = self._folder / NAME
             made = super().make()
         if made:
-            log.warning(
+            import structlog  # noqa: PLC0415 - it takes 0.06 s to load, and a seeding needs this module
+
+            structlog.get_logger("mimic").warning(
                 "stored objects are kept in a temporary file, until the server stops: set MIMIC_RECORDS",
                 reason=f"{self._wanted} is not writable",
             )
