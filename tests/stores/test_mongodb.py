@@ -4,13 +4,14 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pymongo
 import pytest
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
@@ -30,7 +31,7 @@ from mimic.engine.outcomes import weigh
 from mimic.errors import NoCompletion, SeedingInProgress, SeedingLost, SettingError, StoreUnavailable, UnusableStore
 from mimic.testing import free_port
 from tests.support.corpora import SMALL, SeededStores, ask, conversation, fill
-from tests.support.mongod import Mongod
+from tests.support.mongod import Mongod, skip_without_mongod
 from tests.support.stores import open_quickly
 from tests.support.timing import at_most
 
@@ -41,11 +42,30 @@ pytestmark = [
 ]
 
 DRIVERS: tuple[Driver, ...] = ("pymongo", "motor")
-MANY = 2000
+MANY = 800
 CONTINUE = [
     conversation(str(n), ("human", "go"), ("gpt", f"part {n}"), ("human", "continue"), ("gpt", f"answer {n}"))
     for n in range(MANY)
 ]
+
+
+@pytest.fixture(scope="module")
+def mongod_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """A mongod for the tests of this module that kill or freeze it."""
+    skip_without_mongod()
+    mongod = Mongod(tmp_path_factory.mktemp("mongod"))
+    yield mongod
+    mongod.kill()
+
+
+@pytest.fixture
+def mongod(mongod_of_module: Mongod) -> Mongod:
+    """The mongod of the module, running, without the database that a test before may have left."""
+    if not (mongod_of_module.process and mongod_of_module.process.poll() is None):
+        mongod_of_module.start()
+    with pymongo.MongoClient[dict[str, Any]](mongod_of_module.url) as client:
+        client.drop_database("mimic")
+    return mongod_of_module
 
 
 @pytest.fixture

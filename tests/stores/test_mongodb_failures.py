@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,13 +14,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from mimic.corpus.stores import Driver, open_store
-from mimic.errors import SettingError, StoreUnavailable
 from mimic.records import open_records
 from mimic.records.base import Draft, RecordOptions
 from mimic.testing import free_port
 from tests.support.corpora import SMALL, ask, seed
 from tests.support.fake_mongod import fake_mongod
-from tests.support.mongod import Mongod, ReplicaSet, skip_without_mongod
+from tests.support.mongod import Mongod, skip_without_mongod
+from tests.support.refusals import ENCODED, PASSWORD, QUICK, refusals
 from tests.support.servers import Server, seed_command
 from tests.support.stores import NO_GRACE
 
@@ -29,10 +29,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Exception ignored in. .socket.socket:pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:Exception ignored in. .ssl:pytest.PytestUnraisableExceptionWarning"),
 ]
-
-PASSWORD: Final = "s3cr3t/w0rd"
-ENCODED: Final = "s3cr3t%2Fw0rd"
-QUICK: Final = "serverSelectionTimeoutMS=300"
 
 
 @pytest.fixture(scope="module")
@@ -88,30 +84,6 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mongod
     mongod.start()
     yield mongod, certificate
     mongod.kill()
-
-
-def refusals(url: str, driver: Driver = "pymongo") -> Mapping[str, str]:
-    """The errors of reading from a store and of seeding it; asserts that no password is in them."""
-
-    async def read() -> None:
-        async with open_store(url, driver) as store:
-            await store.seeded()
-
-    async def seed() -> None:
-        async with open_store(url, driver) as store, store.replace(["v2"]):
-            pass
-
-    found = {}
-    for name, attempt in (("read", read), ("seed", seed)):
-        try:
-            asyncio.run(attempt())
-        except (StoreUnavailable, SettingError) as exc:
-            found[name] = str(exc)
-            told_outside = exc.public if isinstance(exc, StoreUnavailable) else ""
-            for text in (str(exc), told_outside):
-                assert not any(part in text for part in (PASSWORD, ENCODED, "s3cr3t", "w0rd")), text
-            assert "127.0.0.1" not in told_outside
-    return found
 
 
 DRIVERS: Final[tuple[Driver, ...]] = ("pymongo", "motor")
@@ -249,19 +221,6 @@ def test_members_that_are_known_by_other_names() -> None:
             assert "the members of the replica set have names that are not known here" in text, text
             assert "mongo-in-a-container" in text
             assert "directConnection=true" in text
-
-
-def test_a_wrong_url_of_a_replica_set(replica_set: ReplicaSet) -> None:
-    """The name of another set, and a single secondary asked to seed, are errors."""
-    primary = replica_set.primary()
-    secondary = next(one for one in replica_set.members if one is not primary)
-    for text in refusals(f"{primary.url}/mimic?replicaSet=other&{QUICK}").values():
-        assert "no usable member of the replica set that replicaSet names" in text, text
-    found = refusals(f"{secondary.url}/mimic?directConnection=true&{QUICK}")
-    assert (
-        "This member of the replica set is not the primary. Remove directConnection=true, which uses this member only"
-        in found["seed"]
-    ), found
 
 
 @pytest.mark.parametrize(

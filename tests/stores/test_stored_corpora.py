@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+import time
 from pathlib import Path
 
 import httpx
@@ -93,6 +94,7 @@ def test_a_server_warns(store_url: str, tmp_path: Path, capfd: pytest.CaptureFix
         seed(store_url, [conversation("a_0", ("human", "hi"), ("gpt", "hello"))], tmp_path)
         answer = client.get("/ready")
         while "warnings" in answer.json():  # MongoDB: the catalogue is cached for a second
+            time.sleep(0.05)
             answer = client.get("/ready")
         assert answer.json() == {"versions": ["v1", "v2", "v3"], "status": "ready"}
 
