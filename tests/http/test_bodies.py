@@ -112,6 +112,12 @@ def status_in(answer: bytes) -> int:
     return status
 
 
+@cache
+def keys(count: int) -> bytes:
+    """An object with the given number of different keys."""
+    return b"{%s}" % b",".join([b'"k%d":%d' % (n, n) for n in range(count)])
+
+
 MILLION: Final = 1_000_000
 BOMBS: Final[dict[str, tuple[Callable[[dict[str, Any]], bytes], int]]] = {
     "deep arrays": (lambda plain: with_field(plain, b"[" * 100_000 + b"]" * 100_000), 400),
@@ -144,12 +150,6 @@ BOMBS: Final[dict[str, tuple[Callable[[dict[str, Any]], bytes], int]]] = {
 def with_field(plain: dict[str, Any], value: bytes) -> bytes:
     """A body with one more, unknown field."""
     return json.dumps(plain).encode()[:-1] + b', "unknown": ' + value + b"}"
-
-
-@cache
-def keys(count: int) -> bytes:
-    """An object with the given number of different keys."""
-    return b"{%s}" % b",".join([b'"k%d":%d' % (n, n) for n in range(count)])
 
 
 @pytest.mark.parametrize("path", PLAIN)
