@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,6 +17,7 @@ from tests.golden.cases import GROUPS, Group
 from tests.golden.client import ask
 from tests.golden.corpus import CORPUS
 from tests.golden.masking import ANY, counters, entry_of_journal, increase, recorded
+from tests.support.fork_server import fork_server
 from tests.support.servers import ForkedMimicServer
 
 FOLDER: Final = Path(__file__).parent
@@ -58,7 +57,7 @@ def _seeded(group: Group) -> Iterator[int]:
 
 @contextmanager
 def _empty(group: Group) -> Iterator[int]:
-    """A ``python -m mimic serve`` of an empty store, beside a corpus.json, with the journal of a MimicServer."""
+    """A ``mimic serve`` of an empty store, beside a corpus.json, with the journal of a MimicServer."""
     port = free_port()
     with _folder() as folder, (folder / "log").open("wb") as log:
         (folder / "corpus.json").write_text(json.dumps(CORPUS))
@@ -69,15 +68,9 @@ def _empty(group: Group) -> Iterator[int]:
             "MIMIC_JOURNAL": "1000",
             "MIMIC_ON_MISS": "404",
         }
-        command = (sys.executable, "-m", "mimic", "serve")
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**environment, **own, **group.settings},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        streams = (0, log.fileno(), log.fileno())
+        variables = {**environment, **own, **group.settings}
+        process = fork_server().fork("mimic", ["serve"], variables, folder, streams, own_group=True)
         try:
             until = time.monotonic() + SECONDS_TO_START
             while not _is_alive(port):

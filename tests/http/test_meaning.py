@@ -34,6 +34,8 @@ DUMP = [
 PARAPHRASE = "Ways to get slim quickly"
 """A message without a common word."""
 MODEL = "MIMIC_EMBEDDING_MODEL"
+WRAPPED = "You are the helpful assistant of a bank in Zurich. Customer: {text} Answer with numbers, if any."
+"""A template of prompts."""
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +64,16 @@ def url(request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.T
 
 @pytest.fixture(scope="module")
 def server(url: str, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of that corpus with the model."""
-    with Server(tmp_path_factory.mktemp("server"), MIMIC_STORE=url, MIMIC_EMBEDDING_MODEL=str(folder)) as started:
+    """A server of that corpus with the model and a template."""
+    settings = {"MIMIC_STORE": url, MODEL: str(folder), "MIMIC_PROMPT_TEMPLATES": WRAPPED}
+    with Server(tmp_path_factory.mktemp("server"), **settings) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> EmbeddingModel:
+    """The model, loaded once."""
+    return EmbeddingModel(folder)
 
 
 def seed_by_command(tmp_path: Path, store: str, **environment: str) -> str:
@@ -122,10 +131,10 @@ def test_a_paraphrase_is_found_by_its_meaning(server: Server) -> None:
     assert httpx.get(f"{server.url}/ready").status_code == 200
 
 
-def test_embeddings_are_those_of_the_model(server: Server, folder: Path) -> None:
+def test_embeddings_are_those_of_the_model(server: Server, model: EmbeddingModel) -> None:
     """Vectors equal the model's for every model name, as numbers, as base64, and cut to fewer dimensions."""
     texts = ["How can I lose weight fast?", PARAPHRASE]
-    expected = [EmbeddingModel(folder).vector(text) for text in texts]
+    expected = [model.vector(text) for text in texts]
 
     def embeddings(**fields: Any) -> list[Any]:
         body = {"model": "text-embedding-3-large", "input": texts, **fields}
@@ -173,12 +182,9 @@ def test_another_model_is_refused(url: str, folder: Path, tmp_path: Path) -> Non
         assert rung(ask(server, "Write a poem about the sea")) == "last"
 
 
-def test_templates_show_the_text_with_the_meaning(url: str, folder: Path, tmp_path: Path) -> None:
+def test_templates_show_the_text_with_the_meaning(server: Server) -> None:
     """The vector of a prompt that a template fits is that of the text in its hole."""
-    wrapped = "You are the helpful assistant of a bank in Zurich. Customer: {text} Answer with numbers, if any."
-    settings = {"MIMIC_PROMPT_TEMPLATES": wrapped, MODEL: str(folder)}
-    with Server(tmp_path, MIMIC_STORE=url, **settings) as server:
-        assert rung(ask(server, wrapped.format(text=PARAPHRASE))) == "meaning"
+    assert rung(ask(server, WRAPPED.format(text=PARAPHRASE))) == "meaning"
 
 
 def test_seeding_needs_a_model(sqlite_url: str, folder: Path, tmp_path: Path) -> None:

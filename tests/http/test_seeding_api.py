@@ -26,7 +26,7 @@ from mimic.gateway.ledger import Ledger
 from mimic.server.options import SeedingOptions
 from mimic.server.routes.seeding import Seeder
 from tests.support.corpora import SMALL, conversation, fill, seed
-from tests.support.servers import Server, children
+from tests.support.servers import REAL_SEEDINGS, Server, children
 from tests.support.timing import at_most, wait_until
 
 SECRET = "s3cret, with spaces and \u00fcmlauts"
@@ -35,12 +35,11 @@ SECRET = "s3cret, with spaces and \u00fcmlauts"
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dump that takes seconds to seed."""
-    conversations = [
-        conversation(str(n), ("human", f"question {n}"), ("gpt", "answer " * 200), ("human", "bye"), ("gpt", "bye"))
-        for n in range(25_000)
-    ]
+    said = ("human", "question NUMBER"), ("gpt", "answer " * 200), ("human", "bye"), ("gpt", "bye")
+    one = json.dumps(conversation("NUMBER", *said))
+    conversations = ",".join(one.replace("NUMBER", str(number)) for number in range(25_000))
     file = tmp_path_factory.mktemp("large") / "large.json"
-    file.write_text(json.dumps(conversations))
+    file.write_text(f"[{conversations}]")
     return file
 
 
@@ -207,6 +206,7 @@ def test_only_one_at_a_time_and_the_server_answers_meanwhile(store_url: str, tmp
     """A second seeding is a 409; the status has the progress; requests stay fast; SIGTERM interrupts the seeding."""
     seed(store_url, SMALL, tmp_path)
     settings = {"MIMIC_STORE": store_url, "SEED_FILE": str(large), "SEED_SECRET": SECRET}
+    settings["MIMIC_MATCH"] = "previous"  # processes for an index would work until the first progress
     with Server(tmp_path, **settings) as server:
         url = f"{server.url}/conversation/seed"
         assert httpx.post(url, json={"secret": SECRET}, timeout=30).status_code == 202
@@ -281,7 +281,7 @@ def test_a_seeding_process_that_is_killed_is_reported(sqlite_url: str, tmp_path:
 
 def test_the_secret_and_the_store_are_not_among_the_arguments(sqlite_url: str, tmp_path: Path, large: Path) -> None:
     """Arguments of processes, which other users can see, have neither secret nor store."""
-    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(large), SEED_SECRET=SECRET) as server:
+    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(large), SEED_SECRET=SECRET, **REAL_SEEDINGS) as server:
         httpx.post(f"{server.url}/conversation/seed", json={"secret": SECRET}, timeout=30)
         listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         assert "seed --quiet" in listed
@@ -302,7 +302,7 @@ def test_a_file_that_breaks_off_at_once_is_reported(sqlite_url: str, tmp_path: P
 def test_what_lies_in_the_current_folder_is_not_run(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
     """A seed.py in the current folder is not run in place of Mimic's package."""
     (tmp_path / "seed.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
-    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), SEED_SECRET=SECRET) as server:
+    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), SEED_SECRET=SECRET, **REAL_SEEDINGS) as server:
         assert httpx.post(f"{server.url}/conversation/seed", json={"secret": SECRET}, timeout=30).status_code == 202
         assert outcome(server.url)["state"] == "done"
     assert not (tmp_path / "executed").exists()
