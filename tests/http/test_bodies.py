@@ -12,12 +12,13 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import cache
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any, Final
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mimic.testing.processes import resident_bytes
@@ -144,6 +145,7 @@ def with_field(plain: dict[str, Any], value: bytes) -> bytes:
     return json.dumps(plain).encode()[:-1] + b', "unknown": ' + value + b"}"
 
 
+@cache
 def keys(count: int) -> bytes:
     """An object with the given number of different keys."""
     return b"{%s}" % b",".join([b'"k%d":%d' % (n, n) for n in range(count)])
@@ -211,6 +213,12 @@ CODED: Final[dict[str, Callable[[bytes], bytes]]] = {
 """Functions that code a plain body by its Content-Encoding."""
 
 
+@cache
+def too_large(coding: str) -> bytes:
+    """A body that has a byte too many when it is decompressed."""
+    return CODED[coding](b"{}".ljust(10_000_001))
+
+
 @pytest.mark.parametrize("path", PLAIN)
 def test_compressed_bodies_are_read(server: Server, path: str) -> None:
     """Compressed bodies get the answers of the plain one, over the fast path and the framework."""
@@ -227,7 +235,7 @@ def test_compressed_bodies_are_read(server: Server, path: str) -> None:
                     response, answer = post(server, path, damaged, **headers)
                     assert response.status == 400
                     assert error_of(response, answer)["code"] == "invalid_encoding"
-                response, answer = post(server, path, compress(plain.ljust(10_000_001)), **headers)
+                response, answer = post(server, path, too_large(coding), **headers)
                 assert response.status == 413
                 assert error_of(response, answer)["code"] == "request_too_large"
     is_well(server)
@@ -260,7 +268,7 @@ def test_codings_in_several_headers_are_one_list(server: Server) -> None:
 
 def test_bombs_of_compressed_data_do_no_harm(server: Server) -> None:
     """A gigabyte in a small body is a 413 and takes no memory; others are answered meanwhile."""
-    bombs = {"zstd": zstd.compress(bytes(10**9)), "gzip": gzip.compress(bytes(10**8))}
+    bombs = {"zstd": zstd.compress(bytes(10**9), 1), "gzip": gzip.compress(bytes(10**8), 1)}
     before = resident_bytes(server.process.pid)
     for coding, bomb in bombs.items():
         for _ in range(5):
@@ -283,6 +291,8 @@ def test_the_type_of_a_body_makes_no_difference(server: Server, path: str) -> No
             assert response.status == (right if body == BODIES[path] else 400), (kind, body, answer)
 
 
+EXAMPLES: Final = [100, pytest.param(500, marks=pytest.mark.soak)]
+"""Numbers of generated requests of a test."""
 TEXT = st.text(max_size=20)
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT | st.sampled_from(EVIL),
@@ -316,18 +326,23 @@ def altered(draw: st.DrawFn) -> tuple[str, bytes]:
     return path, bytes(body)
 
 
-@settings(max_examples=300, derandomize=True)
-@given(altered())
-@example((CHAT, json.dumps({**PLAIN[CHAT], "seed": 2**63}).encode()))
-@example((CHAT, json.dumps({**PLAIN[CHAT], "stop": ["", "\0"]}).encode()))
-@example((EXACT, rb'{"messages": [{"from": "\ud800", "value": "\udfff"}]}'))
-def test_any_body_is_answered(server: Server, asked: tuple[str, bytes]) -> None:
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_any_body_is_answered(server: Server, examples: int) -> None:
     """Any body is accepted, or refused in the one shape."""
-    path, body = asked
-    response, answer = post(server, path, body)
-    error_of(response, answer)
-    assert response.status in {200, 400, 401, 404}
-    is_well(server)
+
+    @settings(max_examples=examples, derandomize=True)
+    @given(altered())
+    @example((CHAT, json.dumps({**PLAIN[CHAT], "seed": 2**63}).encode()))
+    @example((CHAT, json.dumps({**PLAIN[CHAT], "stop": ["", "\0"]}).encode()))
+    @example((EXACT, rb'{"messages": [{"from": "\ud800", "value": "\udfff"}]}'))
+    def check(asked: tuple[str, bytes]) -> None:
+        path, body = asked
+        response, answer = post(server, path, body)
+        error_of(response, answer)
+        assert response.status in {200, 400, 401, 404}
+        is_well(server)
+
+    check()
 
 
 MIMIC_HEADERS: Final = ("fault", "match", "pace", "ttft-ms", "itl-ms")
@@ -335,40 +350,52 @@ START: Final = b"POST %s HTTP/1.1\r\nhost: mimic\r\nconnection: close\r\n"
 RAW: Final = START + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
 
 
-@settings(max_examples=500, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.sampled_from(sorted(BODIES)),
-    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 5), st.binary(max_size=5)), min_size=1, max_size=3),
-)
-def test_any_bytes_are_answered(server: Server, path: str, edits: list[tuple[int, int, bytes]]) -> None:
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_any_bytes_are_answered(server: Server, examples: int) -> None:
     """A request with some bytes replaced gets an answer; an incomplete one may get a closed connection."""
-    request = bytearray(RAW % (path.encode(), len(BODIES[path]), BODIES[path]))
-    for place, removed, added in edits:
-        start = place % len(request)
-        request[start : start + removed] = added
-    if answer := talk(server, bytes(request) + b"\0" * 1000):  # to end a request that is not complete
-        status_in(answer)
-    is_well(server)
+
+    @settings(max_examples=examples, derandomize=True)
+    @given(
+        st.sampled_from(sorted(BODIES)),
+        st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 5), st.binary(max_size=5)), min_size=1, max_size=3),
+    )
+    def check(path: str, edits: list[tuple[int, int, bytes]]) -> None:
+        request = bytearray(RAW % (path.encode(), len(BODIES[path]), BODIES[path]))
+        for place, removed, added in edits:
+            start = place % len(request)
+            request[start : start + removed] = added
+        if answer := talk(server, bytes(request) + b"\0" * 1000):  # to end a request that is not complete
+            status_in(answer)
+        is_well(server)
+
+    check()
 
 
-@settings(max_examples=300, derandomize=True)
-@given(
-    st.sampled_from([EXACT, "/corpus/search", "/corpus/v3/conversations/1", "/v1/models/x", "/mimic/requests", "/x"]),
-    st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=30),
-    st.sampled_from(["authorization", "cookie", "accept", "host", *(f"x-mimic-{name}" for name in MIMIC_HEADERS)]),
-)
-def test_any_query_and_any_header_are_answered(server: Server, path: str, text: str, header: str) -> None:
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_any_query_and_any_header_are_answered(server: Server, examples: int) -> None:
     """Any bytes in a query or a header get an answer."""
-    method = b"POST" if path == EXACT else b"GET"
-    query = "".join(text.split()).encode("latin-1")
-    lines = [
-        b"%s %s?%s HTTP/1.1" % (method, path.encode(), query),
-        b"%s: %s" % (header.encode(), text.encode("latin-1")),
-    ]
-    lines += [b"content-length: %d" % len(BODIES[EXACT]), b"connection: close"]
-    if answer := talk(server, b"\r\n".join([*lines, b"", BODIES[EXACT]])):
-        status_in(answer)
-    is_well(server)
+
+    @settings(max_examples=examples, derandomize=True)
+    @given(
+        st.sampled_from(
+            [EXACT, "/corpus/search", "/corpus/v3/conversations/1", "/v1/models/x", "/mimic/requests", "/x"]
+        ),
+        st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=30),
+        st.sampled_from(["authorization", "cookie", "accept", "host", *(f"x-mimic-{name}" for name in MIMIC_HEADERS)]),
+    )
+    def check(path: str, text: str, header: str) -> None:
+        method = b"POST" if path == EXACT else b"GET"
+        query = "".join(text.split()).encode("latin-1")
+        lines = [
+            b"%s %s?%s HTTP/1.1" % (method, path.encode(), query),
+            b"%s: %s" % (header.encode(), text.encode("latin-1")),
+        ]
+        lines += [b"content-length: %d" % len(BODIES[EXACT]), b"connection: close"]
+        if answer := talk(server, b"\r\n".join([*lines, b"", BODIES[EXACT]])):
+            status_in(answer)
+        is_well(server)
+
+    check()
 
 
 LENGTH: Final = b"%d" % len(BODIES[CHAT])
