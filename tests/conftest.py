@@ -33,11 +33,11 @@ gc.disable()  # until all files are collected: loading modules leaves no garbage
 
 
 LONG_FILES = [
-    *("documents", "mongodb", "replica_set", "browser", "answers", "contract", "full_disk"),
-    *("workers", "testing_server", "damage", "slow_clients", "outages", "schema", "bodies"),
-    *("cli", "clock", "server", "seeding_api", "killed_seeders", "testing_plugin", "run"),
-    *("golden", "secrets", "meaning", "fuzz", "logs", "prometheus", "mongodb_failures"),
-    *("reseeding", "one_step", "banner", "misses", "websockets", "literal", "tracing"),
+    *("mongodb", "replica_set", "documents", "contract", "browser", "testing_plugin", "secrets", "slow_clients"),
+    *("recordings", "full_disk", "damage", "server", "run", "answers", "seeding_api", "bodies", "clock", "wheel"),
+    *("mongodb_failures", "killed_seeders", "outages", "prometheus", "reseeding", "workers", "schema", "faults"),
+    *("rungs", "meaning", "webhooks", "websockets", "testing_server", "origins", "fuzz", "stored_corpora"),
+    *("batches", "first_seeding", "golden", "language", "platforms", "cli", "responses", "one_step", "banner"),
     *("older_sdk", "llm"),
 ]
 """The slowest test files, the slowest first, without ``test_`` and ``.py``."""
