@@ -26,7 +26,7 @@ from mimic.gateway.ledger import Ledger
 from mimic.server.options import SeedingOptions
 from mimic.server.routes.seeding import Seeder
 from tests.support.corpora import SMALL, conversation, fill, seed
-from tests.support.servers import REAL_SEEDINGS, Server, children
+from tests.support.servers import Server, children
 from tests.support.timing import at_most, wait_until
 
 SECRET = "s3cret, with spaces and \u00fcmlauts"
@@ -35,11 +35,12 @@ SECRET = "s3cret, with spaces and \u00fcmlauts"
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dump that takes seconds to seed."""
-    said = ("human", "question NUMBER"), ("gpt", "answer " * 200), ("human", "bye"), ("gpt", "bye")
-    one = json.dumps(conversation("NUMBER", *said))
-    conversations = ",".join(one.replace("NUMBER", str(number)) for number in range(25_000))
+    conversations = [
+        conversation(str(n), ("human", f"question {n}"), ("gpt", "answer " * 200), ("human", "bye"), ("gpt", "bye"))
+        for n in range(25_000)
+    ]
     file = tmp_path_factory.mktemp("large") / "large.json"
-    file.write_text(f"[{conversations}]")
+    file.write_text(json.dumps(conversations))
     return file
 
 
@@ -281,7 +282,7 @@ def test_a_seeding_process_that_is_killed_is_reported(sqlite_url: str, tmp_path:
 
 def test_the_secret_and_the_store_are_not_among_the_arguments(sqlite_url: str, tmp_path: Path, large: Path) -> None:
     """Arguments of processes, which other users can see, have neither secret nor store."""
-    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(large), SEED_SECRET=SECRET, **REAL_SEEDINGS) as server:
+    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(large), SEED_SECRET=SECRET) as server:
         httpx.post(f"{server.url}/conversation/seed", json={"secret": SECRET}, timeout=30)
         listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         assert "seed --quiet" in listed
@@ -302,7 +303,7 @@ def test_a_file_that_breaks_off_at_once_is_reported(sqlite_url: str, tmp_path: P
 def test_what_lies_in_the_current_folder_is_not_run(sqlite_url: str, tmp_path: Path, dump: Path) -> None:
     """A seed.py in the current folder is not run in place of Mimic's package."""
     (tmp_path / "seed.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
-    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), SEED_SECRET=SECRET, **REAL_SEEDINGS) as server:
+    with Server(tmp_path, MIMIC_STORE=sqlite_url, SEED_FILE=str(dump), SEED_SECRET=SECRET) as server:
         assert httpx.post(f"{server.url}/conversation/seed", json={"secret": SECRET}, timeout=30).status_code == 202
         assert outcome(server.url)["state"] == "done"
     assert not (tmp_path / "executed").exists()

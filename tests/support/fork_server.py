@@ -1,8 +1,7 @@
 """Forks programs off a process that has loaded Mimic: loading modules is most of the processor time of a start.
 
 A forked program does all that ``python -P -W error -m`` does after that, in an environment of its own. The workers
-that it spawns, and the seedings that it starts, are forked too. The forking process has one thread, and ends with the
-program that started it.
+that it spawns are forked too. The forking process has one thread, and ends with the program that started it.
 """
 
 import atexit
@@ -29,7 +28,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from tests.support.fork_shim import LARGEST_REQUEST, LENGTH, exit_code_of
+from tests.support.fork_shim import LENGTH, exit_code_of
 
 STRICT: Final = ("-P", "-W", "error")
 LOADED_LATE: Final = (
@@ -60,8 +59,7 @@ class ForkedProcess:
     def __init__(self, pid: int, status: int) -> None:
         self.pid = pid
         self.returncode: int | None = None
-        self.status = status
-        """A file descriptor that can be read once it has ended."""
+        self._status = status
 
     def poll(self) -> int | None:
         """The exit code, or None while it runs."""
@@ -88,9 +86,9 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
     def _exit_code(self, timeout: float | None) -> int | None:
-        if self.returncode is None and select.select([self.status], [], [], timeout)[0]:
-            status = os.read(self.status, LENGTH)
-            os.close(self.status)
+        if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
+            status = os.read(self._status, LENGTH)
+            os.close(self._status)
             assert status, "the process that forks has ended"
             self.returncode = exit_code_of(status)
         return self.returncode
@@ -127,14 +125,13 @@ class ForkServer:
         With ``own_group`` it has a process group of its own.
         """
         ended, status = os.pipe()
-        group = 0 if own_group else None
-        request = json.dumps([module, list(arguments), dict(environment), str(folder), group]).encode()
+        request = json.dumps([module, list(arguments), dict(environment), str(folder), own_group]).encode()
         with self._lock:
             # The file descriptors arrive together with these bytes.
             socket.send_fds(self._control, [len(request).to_bytes(LENGTH, "big")], [*streams, status])
+            os.close(status)
             self._control.sendall(request)
-        os.close(status)
-        return started(ended)
+            return ForkedProcess(int.from_bytes(_received(self._control, LENGTH), "big"), ended)
 
     def close(self) -> None:
         """End the forking process. The forked programs run on."""
@@ -150,13 +147,6 @@ def fork_server() -> ForkServer:
     return server
 
 
-def started(status: int) -> ForkedProcess:
-    """The program whose number, and later exit code, come from a file descriptor. Raises EOFError if there is none."""
-    if pid := os.read(status, LENGTH):
-        return ForkedProcess(int.from_bytes(pid, "big"), status)
-    raise EOFError
-
-
 def _received(control: socket.socket, size: int) -> bytes:
     data = control.recv(size, socket.MSG_WAITALL)
     if len(data) < size:
@@ -166,18 +156,11 @@ def _received(control: socket.socket, size: int) -> bytes:
 
 def main() -> None:
     """The forking process and, after a fork, the requested program."""
-    from tests.support.forked_seedings import fork_seedings  # noqa: PLC0415 - not for the program that starts this one
-
     _load()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as programs:
-        programs.bind(b"")  # the system chooses an address
-        address = programs.getsockname()
-        program = fork_on_request(programs)
-    if program:
+    if program := fork_on_request():
         module, arguments = program
         sys.argv[1:] = arguments
         _fork_spawned()
-        fork_seedings(address)
         run_to_end(partial(runpy.run_module, module, run_name="__main__", alter_sys=True))
 
 
@@ -221,8 +204,8 @@ def _read_signatures() -> None:
                 _ = handler.signature_model
 
 
-def fork_on_request(*programs: socket.socket) -> tuple[str, Sequence[str]] | None:
-    """Fork at each request, also from forked programs. Returns None at the end; in a fork, the program to run."""
+def fork_on_request() -> tuple[str, Sequence[str]] | None:
+    """Fork at each request. Returns None at the end; in a forked process, the program to run."""
     gc.collect()
     gc.freeze()  # shared memory is not written to
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program that has started this one ends it
@@ -233,31 +216,29 @@ def fork_on_request(*programs: socket.socket) -> tuple[str, Sequence[str]] | Non
         waker.setblocking(False)
         signal.set_wakeup_fd(waker.fileno())
         while True:
-            [asking, *_], _, _ = select.select([awake, control, *programs], [], [])
-            if asking is awake:
+            ready, _, _ = select.select([control, awake], [], [])
+            if awake in ready:
                 awake.recv(64)
                 _tell_ended(running)
-                continue
-            request, descriptors, _, _ = socket.recv_fds(asking, LENGTH if asking is control else LARGEST_REQUEST, 4)
-            if not request:
-                return None
-            if asking is control:
-                request = _received(control, int.from_bytes(request, "big"))
-            module, arguments, environment, folder, group = json.loads(request)
-            *streams, status = descriptors
-            if not (pid := os.fork()):
-                signal.set_wakeup_fd(-1)
-                for one in (status, *running.values()):
-                    os.close(one)
-                _settle_in(streams, environment, folder)
-                return module, arguments
-            if group is not None:
-                os.setpgid(pid, group)  # here, so that the group exists before the process is reported
-            running[pid] = status
-            for stream in streams:
-                os.close(stream)
-            with suppress(BrokenPipeError):  # the program that asked has ended
-                os.write(status, pid.to_bytes(LENGTH, "big"))
+            if control in ready:
+                length, descriptors, _, _ = socket.recv_fds(control, LENGTH, 4)
+                if not length:
+                    return None
+                request = json.loads(_received(control, int.from_bytes(length, "big")))
+                module, arguments, environment, folder, own_group = request
+                *streams, status = descriptors
+                if not (pid := os.fork()):
+                    signal.set_wakeup_fd(-1)
+                    for one in (status, *running.values()):
+                        os.close(one)
+                    _settle_in(streams, environment, folder)
+                    return module, arguments
+                if own_group:
+                    os.setpgid(pid, pid)  # here, so that the group exists before the process is reported
+                running[pid] = status
+                for stream in streams:
+                    os.close(stream)
+                control.sendall(pid.to_bytes(LENGTH, "big"))
 
 
 def _tell_ended(running: dict[int, int]) -> None:
@@ -267,8 +248,7 @@ def _tell_ended(running: dict[int, int]) -> None:
         if not pid:
             return
         descriptor = running.pop(pid)
-        with suppress(BrokenPipeError):  # the program that asked has ended
-            os.write(descriptor, os.waitstatus_to_exitcode(status).to_bytes(LENGTH, "big", signed=True))
+        os.write(descriptor, os.waitstatus_to_exitcode(status).to_bytes(LENGTH, "big", signed=True))
         os.close(descriptor)
 
 

@@ -19,14 +19,11 @@ from mimic.testing import MimicServer
 from mimic.testing.processes import Process, ServerProcess
 from tests.support.corpora import SMALL, Dump, seed
 from tests.support.fork_server import ForkedProcess, ForkServer, fork_server
-from tests.support.forked_seedings import NEW_INTERPRETERS
 
 STRICT: Final = ("-W", "error")
 SECONDS: Final = 100
 """Seconds that a command may take."""
-REAL_SEEDINGS: Final = {NEW_INTERPRETERS: "1"}
-"""The setting of a server that starts seedings as new interpreters. Others of the tests fork them."""
-READ_AFTER_LOADING: Final = ("HOME", "MIMIC_", "SEED_", "OTEL_", "PROMETHEUS_MULTIPROC_DIR", "TMPDIR", NEW_INTERPRETERS)
+READ_AFTER_LOADING: Final = ("HOME", "MIMIC_", "SEED_", "OTEL_", "PROMETHEUS_MULTIPROC_DIR", "TMPDIR")
 """Prefixes of variables that no module reads while it is loaded. Only SQLite reads TMPDIR then."""
 
 
