@@ -30,7 +30,8 @@ def forked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         return run_mimic(arguments, {}).returncode
 
     def serve(folder: Path, environment: Mapping[str, str]) -> Server:
-        return Server(folder, **{name: value for name, value in environment.items() if name not in os.environ})
+        own = {name: value for name, value in environment.items() if value != os.environ.get(name)}
+        return Server(folder, **own)
 
     monkeypatch.setattr(servers, "run_module", run)
     monkeypatch.setattr(servers, "ServerProcess", serve)
