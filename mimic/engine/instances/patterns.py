@@ -6,7 +6,7 @@ The parser is a private one of the standard library (``re._parser``), which hypo
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
-from re import _constants, _parser  # type: ignore[attr-defined]
+from re import _constants, _parser  # type: ignore[attr-defined,unused-ignore] # mypy knows them at times
 from typing import Any, Final
 
 MAX_PATTERN: Final = 4_000
